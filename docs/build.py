@@ -1,0 +1,182 @@
+"""Writes the pages that are generated from the code: ``python docs/build.py [--check]``.
+
+``settings.md`` comes from the settings tree and the command line, ``errors.md`` from the error
+tree. With ``--check`` nothing is written; the exit status says whether they are current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from headrace import errors
+from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
+from headrace.settings import Card, ModelSettings, ResultStep, Setting, listing
+
+FOLDER = Path(__file__).parent
+_NOTE = "<!-- Written by docs/build.py: change the code, then run `python docs/build.py`. -->\n"
+
+_SETTINGS = """# Settings
+
+A setting can come from four places. The first that says something wins:
+
+1. a flag of `headrace serve`,
+2. an environment variable `HEADRACE_...`,
+3. the settings file (`headrace serve headrace.yaml`, or `--config`),
+4. the default.
+
+A model's own settings are found in the same way, from the nearest to the farthest: a flag (it holds
+for every model served), its entry under `models`, the `card.yaml` beside the model, `defaults`, the
+built-in default. Lists and mappings are replaced whole, not merged.
+
+Unknown keys and unknown `HEADRACE_` variables are errors. `headrace check headrace.yaml` names
+every problem with its line, and lists the models it finds without loading them. An empty variable
+counts as not set. In a variable, write a list of text with commas, other lists and mappings as JSON
+or YAML. Paths in a file are relative to that file, others to the working directory.
+
+```yaml
+server:
+  port: 8000
+defaults:
+  slo_ms: 50
+models:
+  - path: models/resnet          # models/resnet/1/model.onnx, models/resnet/2/model.onnx
+    max_batch: 32
+  - path: models/digits.onnx
+    name: digits
+```
+
+`path` is a model file (`.onnx`, `.xml` of OpenVINO, `.fake` for tests), a versioned folder, or a
+folder of those. Of a versioned folder, every version is served; the newest is the highest number.
+"""
+
+_MODEL = """
+## A model: `defaults` and each entry of `models`
+
+Under `defaults` a key holds for every model that does not say otherwise; the variables set those.
+`models` as a whole is `HEADRACE_MODELS`. A `card.yaml` may have {carded}.
+
+"""
+
+_ERRORS = """# Errors
+
+Every error has a stable code; the metrics count by it (`outcome`). *Retryable* says whether
+the same request may succeed later; where there is something to say about when, the answer carries
+`Retry-After`. The messages of *operator* errors name what to change; they end `headrace serve` with
+exit status 2.
+
+| code | class | HTTP | gRPC | blame | retryable | meaning |
+|---|---|---|---|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """Return ``settings.md``."""
+    server = [one for one in listing() if one.key.startswith("server.")]
+    defaults = [one for one in listing() if one.key.startswith("defaults.")]
+    own = [Setting(name, ModelSettings.model_fields[name]) for name in ("path", "name")]
+    steps = [Setting(name, field) for name, field in ResultStep.model_fields.items()]
+    carded = ", ".join(f"`{name}`" for name in Card.model_fields)
+    parts = [
+        _SETTINGS,
+        "\n## `server`\n\n",
+        _table(server, variables=True),
+        _MODEL.format(carded=carded),
+        _table(own, variables=False),
+        "\n",
+        _table(defaults, variables=True),
+        "\n## A step of `results`\n\n",
+        _table(steps, variables=False),
+    ]
+    return _NOTE + "".join(parts)
+
+
+def errors_page() -> str:
+    """Return ``errors.md``."""
+    return _NOTE + _ERRORS + "".join(_error_row(kind) for kind in _tree(errors.HeadraceError))
+
+
+PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "errors.md": errors_page}
+"""File name → what makes it."""
+
+
+def _table(settings: list[Setting], *, variables: bool) -> str:
+    columns = ["key", "type", "default", *(["variable"] if variables else []), "flag", "meaning"]
+    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
+    return head + "".join(_row(setting, variables=variables) for setting in settings)
+
+
+def _row(setting: Setting, *, variables: bool) -> str:
+    name = setting.key.rpartition(".")[2]
+    flags = SERVER_FLAGS if setting.key.startswith("server.") else MODEL_FLAGS
+    cells = [
+        f"`{name}`",
+        setting.allowed,
+        _default(setting),
+        *([f"`{setting.variable}`"] if variables else []),
+        f"`{flag(name)}`" if name in flags else "",
+        setting.field.description or "",
+    ]
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _default(setting: Setting) -> str:
+    if setting.field.is_required():
+        return "must be given"
+    value: Any = setting.field.get_default(call_default_factory=True)
+    if value is None:
+        return "none"
+    if value in ((), {}):
+        return "empty"
+    return f"`{value}`"
+
+
+def _tree(kind: type[errors.HeadraceError]) -> Iterator[type[errors.HeadraceError]]:
+    """The classes below, in the order of the file, each once; groups are not raised themselves."""
+    below = kind.__subclasses__()
+    for inner in below:
+        yield from _tree(inner)
+    if not below:
+        yield kind
+
+
+def _error_row(kind: type[errors.HeadraceError]) -> str:
+    error = kind("")
+    status = error.grpc_status
+    meaning = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
+    meaning = meaning.replace("``", "`")
+    cells = (
+        f"`{kind.code}`",
+        f"`{kind.__name__}`",
+        str(error.http_status),
+        f"{status.name} ({int(status)})",
+        kind.blame.value,
+        "yes" if kind.retryable else "no",
+        meaning,
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def main() -> int:
+    """Write the pages, or check that they are what they would be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 when stale")
+    check = parser.parse_args().check
+    stale = []
+    for name, make in PAGES.items():
+        path, text = FOLDER / name, make()
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    verb = "stale" if check else "written"
+    sys.stdout.write("".join(f"{verb}: docs/{name}\n" for name in stale))
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""Composition: settings become processes that start, serve and drain. This is the supervisor.
+
+Start: find the models, start one engine for each version and, beside them, the receiver; ready when
+the receiver serves every version that did not fail. Serve: restart what dies. Drain (SIGTERM,
+Ctrl-C): not ready, listeners drain, what is in flight ends, exit 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import structlog
+from rich.console import Console
+
+from headrace.control import (
+    Configure,
+    Drain,
+    FromReceiver,
+    Message,
+    ModelServing,
+    ModelState,
+    line,
+)
+from headrace.loader.keeper import EngineKeeper
+from headrace.loader.lifecycle import Backoff
+from headrace.loader.store import FoundVersion, find
+from headrace.observe.logs import configure
+from headrace.receiver.envoy import Address
+from headrace.receiver.process import ReceiverProcess, refuse_taken
+from headrace.settings import Settings
+
+Key = tuple[str, int]
+
+# What the receiver says is short; a line longer than this is not from it.
+_LINE_LIMIT_BYTES = 2**20
+_ENGINE_STOP_TIMEOUT_S = 5.0
+
+
+def serve(settings: Settings, console: Console) -> int:
+    """Serve until SIGTERM or Ctrl-C, and return the exit status.
+
+    0: drained; 1: every model failed, or requests were still in flight at ``drain_timeout_s``.
+
+    Raises:
+        OperatorError: something must be changed before it can start.
+    """
+    configure(settings.server.log_level, settings.server.log_format)
+    found = find(settings)
+    addresses = [
+        Address(settings.server.host, settings.server.port),
+        *map(Address.parse, settings.server.listen),
+    ]
+    refuse_taken(addresses)
+    runtime_dir = Path(tempfile.mkdtemp(prefix="headrace-"))
+    try:
+        return asyncio.run(Supervisor(settings, found, addresses, runtime_dir, console).run())
+    finally:
+        shutil.rmtree(runtime_dir, ignore_errors=True)
+
+
+class Supervisor:
+    """Starts, watches, restarts and drains the engines and the receiver."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        found: Sequence[FoundVersion],
+        addresses: Sequence[Address],
+        runtime_dir: Path,
+        console: Console,
+    ) -> None:
+        self._settings = settings
+        self._found = tuple(found)
+        self._addresses = tuple(addresses)
+        self._runtime_dir = runtime_dir
+        self._console = console
+        self._log = structlog.get_logger("headrace")
+        self._states: dict[Key, ModelState] = {}
+        self._serving: dict[Key, ModelServing] = {}
+        self._confirmed: dict[Key, str] = {}
+        self._announced = False
+        self._stopping = asyncio.Event()
+        self._receiver: ReceiverProcess | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._started_s = time.monotonic()
+
+    async def run(self) -> int:
+        """Start, serve, drain: the three phases, and the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        for version in self._found:
+            self._states[version.name, version.version] = ModelState(
+                name=version.name, version=version.version, state="found"
+            )
+        keepers = [self._keeper(version) for version in self._found]
+        async with self._control(), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(keeper.run()) for keeper in keepers]
+            tasks.append(group.create_task(self._keep_receiver()))
+            await self._stopping.wait()
+            clean = await self._drain()
+            await asyncio.gather(*(keeper.stop(_ENGINE_STOP_TIMEOUT_S) for keeper in keepers))
+            for task in tasks:
+                task.cancel()
+        return 0 if clean and not self._all_failed() else 1
+
+    # -- the receiver ------------------------------------------------------------------------------
+
+    async def _keep_receiver(self) -> None:
+        """Run the receiver, and another when it dies; the ports stay those of the first."""
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            self._receiver = ReceiverProcess(
+                self._settings.server, self._addresses, self._runtime_dir
+            )
+            self._addresses = await self._receiver.start()
+            self._announce()
+            status = await self._receiver.wait()
+            if self._stopping.is_set():
+                return
+            self._confirmed.clear()
+            delay_s = backoff.after_death(time.monotonic())
+            self._log.error("receiver_died", status=status, restart_in_s=delay_s)
+            await asyncio.sleep(delay_s)
+
+    @contextlib.asynccontextmanager
+    async def _control(self) -> AsyncIterator[None]:
+        server = await asyncio.start_unix_server(
+            self._converse, self._runtime_dir / "control.sock", limit=_LINE_LIMIT_BYTES
+        )
+        try:
+            yield
+        finally:
+            server.close()
+            if self._writer is not None:
+                self._writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Tell a new receiver all there is, then hear what it serves."""
+        self._writer = writer
+        states = tuple(self._states.values())
+        self._tell(Configure(server=self._settings.server, models=states))
+        for serving in self._serving.values():
+            self._tell(serving)
+        while text := await reader.readline():
+            ready = FromReceiver.model_validate_json(text)
+            self._confirmed[ready.name, ready.version] = ready.socket_path
+            self._announce()
+
+    def _tell(self, message: Message) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(line(message))
+
+    # -- the engines -------------------------------------------------------------------------------
+
+    def _keeper(self, version: FoundVersion) -> EngineKeeper:
+        return EngineKeeper(
+            version,
+            self._settings.server,
+            self._runtime_dir,
+            on_serving=self._serve_version,
+            on_state=self._note,
+            on_progress=self._progress,
+        )
+
+    def _serve_version(self, serving: ModelServing) -> None:
+        self._serving[serving.name, serving.version] = serving
+        profile = serving.profile
+        self._console.print(
+            f"[bold]{serving.name}[/] version {serving.version}: {profile.backend} "
+            f"{profile.precision}, {profile.instances} instance(s) of {profile.threads} thread(s), "
+            f"batches up to {max(profile.batch_sizes, default=1)}, "
+            f"loaded in {profile.load_s:.2f} s, warm in {profile.warm_s:.2f} s, "
+            f"{profile.memory_bytes / 2**20:.0f} MiB"
+        )
+        self._tell(serving)
+
+    def _note(self, state: ModelState) -> None:
+        self._states[state.name, state.version] = state
+        if state.state != "serving":
+            self._serving.pop((state.name, state.version), None)
+        if state.state == "failed":
+            self._log.error(
+                "model_failed", model=state.name, version=state.version, reason=state.reason
+            )
+        self._tell(state)
+        self._announce()
+        if self._all_failed():
+            self._stopping.set()
+
+    def _progress(self, name: str, version: int, step: str) -> None:
+        self._log.info("model_loading", model=name, version=version, step=step)
+
+    def _all_failed(self) -> bool:
+        return all(state.state == "failed" for state in self._states.values())
+
+    # -- ready, and the end ------------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        """Say once that everything which can serve does, and where."""
+        waiting = [
+            key
+            for key, state in self._states.items()
+            if state.state != "failed"
+            and (
+                key not in self._serving
+                or self._confirmed.get(key) != self._serving[key].socket_path
+            )
+        ]
+        if self._announced or waiting or self._all_failed() or not self._addresses[0].port:
+            return
+        self._announced = True
+        for address in self._addresses:
+            self._console.print(
+                f"endpoint: {address.url}  (HTTP/1.1, HTTP/2, gRPC)", highlight=False
+            )
+        seconds = time.monotonic() - self._started_s
+        self._console.print(
+            f"Headrace is ready after {seconds:.2f} s: {self._addresses[0].url}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    async def _drain(self) -> bool:
+        """Not ready, listeners drain, in-flight requests end; True when none was cut off."""
+        self._tell(Drain())
+        receiver = self._receiver
+        if receiver is None or receiver.pid is None:
+            return True
+        limit_s = self._settings.server.drain_timeout_s
+        self._log.info("draining", limit_s=limit_s, pid=os.getpid())
+        clean = await receiver.drain(limit_s)
+        if not clean:
+            self._log.error("drain_timeout", limit_s=limit_s)
+        await receiver.stop()
+        return clean

@@ -1,0 +1,229 @@
+"""The command line: parse, call, print. Flags come from the settings, which are written once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace import __version__
+from headrace.errors import OperatorError, SettingsError
+from headrace.problems import place
+from headrace.settings import ModelSettings, ServerSettings, Settings, load
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from headrace.loader.store import FoundVersion
+
+SERVER_FLAGS = ("port", "host", "listen", "default_model", "log_level")
+"""The keys of ``server`` that have a flag."""
+
+MODEL_FLAGS = (
+    "name",
+    "slo_ms",
+    "backend",
+    "precision",
+    "instances",
+    "threads",
+    "max_batch",
+)
+"""The keys of a model that have a flag; it holds for every model served."""
+
+_CONFIG = Path("headrace.yaml")
+_CONFIG_SUFFIXES = (".yaml", ".yml")
+_OPERATOR_STATUS = 2
+_INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells say it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 (it failed), 2 (something to change)."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.call(options))
+    except KeyboardInterrupt:
+        return _INTERRUPTED_STATUS
+    except OperatorError as error:
+        return _complain([error])
+    except BaseExceptionGroup as group:  # what a task group of the server ended with
+        ours, others = group.split(OperatorError)
+        if ours is None or others is not None:
+            raise
+        return _complain(list(_leaves(ours)))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line's grammar."""
+    root = argparse.ArgumentParser(
+        prog="headrace",
+        description="Serve deep-learning models within a latency objective.",
+        epilog="docs/settings.md lists every setting, its variable and its flag.",
+    )
+    root.add_argument("--version", action="version", version=f"headrace {__version__}")
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve", help="serve models", description=_serve.__doc__, allow_abbrev=False
+    )
+    _add_sources(serve)
+    _add_flags(serve)
+    serve.set_defaults(call=_serve)
+    check = commands.add_parser(
+        "check", help="check settings", description=_check.__doc__, allow_abbrev=False
+    )
+    _add_sources(check)
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.set_defaults(call=_check)
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(call=_version)
+    return root
+
+
+def _add_sources(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="a model file, a versioned folder (1/model.onnx), a folder of those, or a settings "
+        f"file ({', '.join(_CONFIG_SUFFIXES)}); none: ./{_CONFIG}",
+    )
+    command.add_argument("--config", type=Path, help="the settings file; PATHs replace its models")
+
+
+def _add_flags(command: argparse.ArgumentParser) -> None:
+    """Add a flag for each key listed above; what it means and may be stands in the settings."""
+    for group, names, title in (
+        (ServerSettings, SERVER_FLAGS, "server"),
+        (ModelSettings, MODEL_FLAGS, "models (each flag holds for every model served)"),
+    ):
+        flags = command.add_argument_group(title)
+        for name in names:
+            field = group.model_fields[name]
+            flags.add_argument(
+                flag(name),
+                dest=name,
+                action="append" if name == "listen" else "store",  # PATHs may follow it
+                metavar="ADDR:PORT" if name == "listen" else name.upper(),
+                help=_help(field),
+            )
+
+
+def _help(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    shown = "" if default is None or default == () else f"; default {default}"
+    return f"{field.description} ({place(field).allowed}{shown})".replace("%", "%%")
+
+
+def flag(name: str) -> str:
+    """Return the flag of a key: ``slo_ms`` → ``--slo-ms``."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _serve(options: argparse.Namespace) -> int:
+    """Serve models until SIGTERM or Ctrl-C. Order: flag > HEADRACE_ variable > file > default."""
+    settings = _load(options)
+    from rich.console import Console  # noqa: PLC0415 - --help need not wait for it
+
+    from headrace.app import serve  # noqa: PLC0415 - the same
+
+    return serve(settings, Console())
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Check a settings file and find its models without loading them. Exit status 2: problems."""
+    from headrace.loader.store import find  # noqa: PLC0415 - as above
+
+    try:
+        found = find(_load(options))
+    except OperatorError as error:
+        if not options.json:
+            raise
+        print(json.dumps({"ok": False, "problems": error.message.splitlines(), "models": []}))
+        return _OPERATOR_STATUS
+    if options.json:
+        models = [dict(zip(_COLUMNS, row, strict=True)) for row in map(_row, found)]
+        print(json.dumps({"ok": True, "problems": [], "models": models}))
+    else:
+        _print_table(found)
+    return 0
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(f"headrace {__version__}")
+    return 0
+
+
+def _load(options: argparse.Namespace) -> Settings:
+    """Read the settings that the options ask for."""
+    file, models = _sources([Path(path) for path in options.paths], options.config)
+    given = vars(options)
+    flags: dict[str, Any] = {f"server.{name}": given.get(name) for name in SERVER_FLAGS}
+    flags |= {f"models.*.{name}": given.get(name) for name in MODEL_FLAGS}
+    if models:
+        flags["models"] = [{"path": str(path)} for path in models]
+    if given.get("name") is not None and len(models) != 1:
+        raise SettingsError("--name is for one model: give exactly one PATH with it")
+    return load(file, os.environ, flags)
+
+
+def _sources(paths: list[Path], config: Path | None) -> tuple[Path | None, list[Path]]:
+    """Tell the settings file from the models among the paths."""
+    files = [path for path in paths if path.suffix in _CONFIG_SUFFIXES]
+    if config is not None:
+        files.append(config)
+    models = [path for path in paths if path not in files]
+    if len(files) > 1:
+        raise SettingsError(f"one settings file at a time, not {', '.join(map(str, files))}")
+    if not paths and not files and _CONFIG.exists():
+        return _CONFIG, []
+    return (files[0] if files else None), models
+
+
+_COLUMNS = ("model", "version", "file", "backend", "precision", "slo_ms", "instances", "threads")
+
+
+def _row(found: FoundVersion) -> tuple[Any, ...]:
+    settings = found.settings
+    return (
+        found.name,
+        found.version,
+        str(found.path),
+        settings.backend.value,
+        settings.precision.value,
+        settings.slo_ms,
+        settings.instances,
+        settings.threads,
+    )
+
+
+def _print_table(found: Sequence[FoundVersion]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    table = Table()
+    for column in _COLUMNS:  # on a narrow terminal the file's path is what folds
+        table.add_column(column, overflow="fold", no_wrap=column != "file")
+    for row in map(_row, found):
+        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
+    console = Console()
+    console.print(table)
+    console.print("ok")
+
+
+def _complain(errors: Sequence[OperatorError]) -> int:
+    for error in errors:
+        for problem in error.message.splitlines():
+            print(f"headrace: {problem}", file=sys.stderr)
+    return _OPERATOR_STATUS
+
+
+def _leaves(group: BaseExceptionGroup[OperatorError]) -> Iterator[OperatorError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -1,0 +1,173 @@
+"""YAML files as plain values that remember the line of every key.
+
+Both files that people write, ``headrace.yaml`` and ``card.yaml``, are read here, so that a message
+about a key can name its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from headrace.errors import SettingsError
+
+Key = tuple[str | int, ...]
+"""The way to a value: ``("models", 0, "slo_ms")``."""
+
+
+class Document(NamedTuple):
+    """Settings as somebody wrote them, unchecked.
+
+    ``origins`` says where each key stands, for people: ``"headrace.yaml:3"``,
+    ``"environment HEADRACE_SERVER__PORT"``, ``"flag --port"``.
+    """
+
+    data: dict[str, Any]
+    origins: dict[Key, str]
+
+    def put(self, key: tuple[str, ...], value: Any, origin: str) -> None:
+        """Set the value at a key, making the sections on the way."""
+        *sections, name = key
+        target = self.data
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[name] = value
+        self.origins[key] = origin
+
+
+def dotted(key: Key) -> str:
+    """Write a key as people do: ``models[0].slo_ms``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
+    return text.removeprefix(".")
+
+
+def read(path: Path) -> Document:
+    """Read a YAML file; an empty one is an empty document.
+
+    Raises:
+        SettingsError: it cannot be read, is not YAML, repeats a key, or is not keys and values.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> Document:
+    """Parse YAML text; ``source`` is what messages call it.
+
+    Raises:
+        SettingsError: it is not YAML, repeats a key, or is not keys and values.
+    """
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        if node is None:
+            return Document({}, {})
+        if not isinstance(node, yaml.MappingNode):
+            line = node.start_mark.line + 1
+            raise SettingsError(f"{source}:{line}: should be keys and values, as in `port: 8000`")
+        reader = _Reader(source)
+        data = reader.mapping(node, ())
+    except yaml.YAMLError as error:
+        raise SettingsError(_syntax(source, error)) from error
+    except RecursionError as error:
+        raise SettingsError(f"{source}: nested too deeply, or an alias refers to itself") from error
+    if reader.problems:
+        raise SettingsError("\n".join(reader.problems))
+    return Document(data, reader.origins)
+
+
+def merge(layers: Iterable[Document]) -> Document:
+    """Lay each document over those before it: key by key within a section, values whole."""
+    merged = Document({}, {})
+    for layer in layers:
+        for section, value in layer.data.items():
+            below = merged.data.get(section)
+            if isinstance(value, dict) and isinstance(below, dict):
+                _forget(merged.origins, [(section, name) for name in value])
+                merged.data[section] = below | value
+            else:
+                _forget(merged.origins, [(section,)])
+                merged.data[section] = value
+        merged.origins.update(layer.origins)
+    return merged
+
+
+def _forget(origins: dict[Key, str], replaced: list[Key]) -> None:
+    for key in [key for key in origins if any(key[: len(over)] == over for over in replaced)]:
+        del origins[key]
+
+
+def anchor_paths(entry: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths that a model's keys hold relative to ``folder``, in place."""
+    for name in ("path", "labels"):
+        if isinstance(entry.get(name), str):
+            entry[name] = str(folder / Path(entry[name]).expanduser())
+
+
+def _syntax(source: str, error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{source}:{mark.line + 1}: is not valid YAML: {error.problem}"
+    return f"{source}: is not valid YAML: {' '.join(str(error).split())}"
+
+
+class _Reader:
+    """Turns nodes into values and notes the line of each."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._scalars = yaml.constructor.SafeConstructor()
+        self.origins: dict[Key, str] = {}
+        self.problems: list[str] = []
+
+    def mapping(self, node: yaml.MappingNode, key: Key) -> dict[Any, Any]:
+        """Read keys and values; a repeated key is a problem, for YAML would drop the first."""
+        self._refuse_repeats(node, key)
+        self._scalars.flatten_mapping(node)  # `<<: *anchor`
+        values = {}
+        for name_node, value_node in node.value:
+            name = self._scalar(name_node)
+            here = (*key, name)
+            self.origins[here] = self._line(name_node)
+            values[name] = self._value(value_node, here)
+        return values
+
+    def _value(self, node: yaml.Node, key: Key) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, key)
+        if isinstance(node, yaml.SequenceNode):
+            items = []
+            for index, item in enumerate(node.value):
+                self.origins[*key, index] = self._line(item)
+                items.append(self._value(item, (*key, index)))
+            return items
+        return self._scalar(node)
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        if not isinstance(node, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=node.start_mark)
+        try:
+            return self._scalars.construct_object(node)
+        except ValueError:  # looks like a date or a number and is none: then it is text
+            return node.value
+
+    def _refuse_repeats(self, node: yaml.MappingNode, key: Key) -> None:
+        first: dict[str, str] = {}
+        for name_node, _ in node.value:
+            name = str(name_node.value)
+            line = self._line(name_node)
+            if name in first:
+                self.problems.append(
+                    f"{line}: {dotted((*key, name))}: given twice, first at {first[name]}"
+                )
+            first.setdefault(name, line)
+
+    def _line(self, node: yaml.Node) -> str:
+        return f"{self._source}:{node.start_mark.line + 1}"

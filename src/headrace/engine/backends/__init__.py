@@ -1,0 +1,62 @@
+"""The libraries that can run a model: one module each, imported on use.
+
+``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install ·
+``fake`` is a double with settable delays and faults, for tests and benchmarks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from pathlib import Path
+
+from headrace.engine.backends.contract import Model
+from headrace.errors import BackendMissing, ModelLoadError
+from headrace.settings import BackendName, ModelSettings
+
+_MODULES: dict[BackendName, tuple[str, str]] = {
+    BackendName.OPENVINO: ("headrace.engine.backends.openvino_", "openvino"),
+    BackendName.ONNXRUNTIME: ("headrace.engine.backends.onnxruntime_", "onnxruntime"),
+    BackendName.FAKE: ("headrace.engine.backends.fake", "headrace"),
+}
+
+
+def candidates(path: Path, asked: BackendName) -> tuple[BackendName, ...]:
+    """Return the backends to try for a model, best first."""
+    if asked is not BackendName.AUTO:
+        return (asked,)
+    if path.suffix == ".fake":
+        return (BackendName.FAKE,)
+    if path.suffix == ".xml":
+        return (BackendName.OPENVINO,)
+    if platform.machine() in {"x86_64", "AMD64"}:
+        return (BackendName.OPENVINO, BackendName.ONNXRUNTIME)
+    return (BackendName.ONNXRUNTIME, BackendName.OPENVINO)
+
+
+def load(path: Path, settings: ModelSettings) -> tuple[str, Model]:
+    """Load a model with the backend its settings ask for; return the backend's name too.
+
+    Raises:
+        ModelLoadError: no backend can read or compile it.
+        BackendMissing: the library is not installed.
+    """
+    problems: list[str] = []
+    for name in candidates(path, settings.backend):
+        module, distribution = _MODULES[name]
+        try:
+            loaded: Model = _import(module, distribution).load(path, settings)
+        except ModelLoadError as error:
+            problems.append(f"{name.value}: {error.message}")
+        else:
+            return name.value, loaded
+    raise ModelLoadError("; ".join(problems))
+
+
+def _import(module: str, distribution: str):  # type: ignore[no-untyped-def] # noqa: ANN202
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise BackendMissing(
+            f"this model needs {distribution}: pip install 'headrace[{distribution}]' ({error})"
+        ) from error

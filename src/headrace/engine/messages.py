@@ -1,0 +1,92 @@
+"""What crosses the socket between receiver and engine: packed frames, never pickles.
+
+One frame is one SEQPACKET message, little-endian. Tensors are described, not carried: their bytes
+lie in the slot (see ``slots``) or, when outputs outgrow it, in a memory file passed with the frame.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_ATTACH = struct.Struct("<BIQQ")  # kind, slots, input bytes, output bytes
+_HEAD = struct.Struct("<BQIIQH")  # kind, batch, slot, rows, infer ns, tensors
+_TENSOR = struct.Struct("<QQB")  # offset, bytes, rank
+
+ATTACH, RUN, DONE, FAILED = 1, 2, 3, 4
+MAX_FRAME_BYTES = 1 << 16
+"""The longest frame; a model of a few hundred inputs fits."""
+
+
+class Attach(NamedTuple):
+    """Receiver → engine, first, with the descriptor of the slots' memory file."""
+
+    slots: int
+    input_bytes: int
+    output_bytes: int
+
+
+class Placed(NamedTuple):
+    """A tensor in shared memory: where, how much, and its shape."""
+
+    offset: int
+    size_bytes: int
+    shape: tuple[int, ...]
+
+
+class Frame(NamedTuple):
+    """Run (receiver → engine), Done or Failed (engine → receiver), by ``kind``.
+
+    Tensors stand in the signature's order. Offsets of Run count from the slot's input area, those of
+    Done from its output area, or from the start of the memory file that comes with the frame.
+    ``note`` is Failed's message.
+    """
+
+    kind: int
+    batch_id: int
+    slot: int
+    rows: int
+    infer_ns: int = 0
+    tensors: Sequence[Placed] = ()
+    note: str = ""
+
+
+def pack_attach(attach: Attach) -> bytes:
+    """Encode an Attach frame."""
+    return _ATTACH.pack(ATTACH, *attach)
+
+
+def unpack_attach(data: bytes) -> Attach:
+    """Decode an Attach frame."""
+    kind, slots, input_bytes, output_bytes = _ATTACH.unpack(data)
+    if kind != ATTACH:
+        raise ValueError(f"the first frame must be Attach, not kind {kind}")
+    return Attach(slots, input_bytes, output_bytes)
+
+
+def pack(frame: Frame) -> bytes:
+    """Encode a frame."""
+    kind, batch_id, slot, rows, infer_ns, tensors, note = frame
+    parts = [_HEAD.pack(kind, batch_id, slot, rows, infer_ns, len(tensors))]
+    for offset, size_bytes, shape in tensors:
+        rank = len(shape)
+        parts.append(_TENSOR.pack(offset, size_bytes, rank))
+        if rank:
+            parts.append(struct.pack(f"<{rank}q", *shape))
+    if note:
+        parts.append(note.encode())
+    return b"".join(parts)
+
+
+def unpack(data: bytes) -> Frame:
+    """Decode a frame."""
+    kind, batch_id, slot, rows, infer_ns, count = _HEAD.unpack_from(data)
+    at, tensors = _HEAD.size, []
+    for _ in range(count):
+        offset, size_bytes, rank = _TENSOR.unpack_from(data, at)
+        at += _TENSOR.size
+        shape = struct.unpack_from(f"<{rank}q", data, at)
+        at += 8 * rank
+        tensors.append(Placed(offset, size_bytes, shape))
+    return Frame(kind, batch_id, slot, rows, infer_ns, tensors, data[at:].decode())

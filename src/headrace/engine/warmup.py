@@ -1,0 +1,309 @@
+"""Warm-up: run every batch size × shape × instance before anybody waits for it, and time it.
+
+It finds out what a file does not say: whether rows of different requests may share a run, which free
+axes of outputs follow which of inputs, up to which batch size a larger batch pays.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from headrace.control import Measurement
+from headrace.engine.backends.contract import Instance, Model
+from headrace.errors import InferenceFailed, ModelLoadError
+from headrace.settings import ModelSettings
+from headrace.values import Array, DType, Signature, TensorSpec
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Item shapes by input: without the batch axis where there is one."""
+
+SIZES = (
+    1,
+    2,
+    3,
+    4,
+    6,
+    8,
+    12,
+    16,
+    24,
+    32,
+    48,
+    64,
+    96,
+    128,
+    192,
+    256,
+    384,
+    512,
+    768,
+    1024,
+    2048,
+    4096,
+)
+"""Batch sizes tried: steps of at most a half, so that padding to the next costs at most a third."""
+
+# What a free axis nobody described is tried at: common lengths and sides, then what rarely fails.
+_GUESSES = (16, 32, 224, 8, 1, 64, 128, 256, 512)
+_RUNS = 5
+_BUDGET_S = 0.15  # of timing one size
+_LONGEST_RUN_S = 2.0  # larger batches than the first to take this long are not tried
+_TOTAL_S = 12.0  # of timing; the rest of the sizes is given up
+# A batch of b that costs this many times more a row than the best, twice in a row, ends the search.
+_WORSE = 1.05
+_SAME = 1e-2  # relative difference that arithmetic in another order may make
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """What warm-up found out."""
+
+    signature: Signature
+    batch_sizes: tuple[int, ...]
+    measurements: tuple[Measurement, ...]
+    output_bytes: int
+
+
+def warm_up(
+    model: Model,
+    instances: Sequence[Instance],
+    settings: ModelSettings,
+    progress: Callable[[str], None],
+) -> Warm:
+    """Warm every instance.
+
+    Raises:
+        ModelLoadError: the model does not run at the shapes its card names, or does not batch
+            though its card says so.
+    """
+    signature = _batched(model, instances[0], settings, progress)
+    shapes = _shapes(signature, instances[0], settings)
+    if not shapes:
+        progress("no shape found that it runs at: name some under warm_shapes; it starts cold")
+        sizes = tuple(s for s in SIZES if s <= settings.max_batch) if signature.batched else (1,)
+        return Warm(signature, sizes, (), 0)
+    sizes, points, output_bytes = (1,), [], 0
+    largest = settings.max_batch if signature.batched else 1
+    for number, item in enumerate(shapes):
+        found, size_bytes = _time(signature, instances[0], item, largest, settings, points)
+        output_bytes = max(output_bytes, size_bytes)
+        sizes = found if number == 0 else tuple(s for s in sizes if s in found)
+        progress(f"timed shape {number + 1} of {len(shapes)}: batches up to {found[-1]}")
+    _run_everywhere(signature, instances, shapes, sizes)
+    kept = tuple(p for p in points if p.rows in sizes)
+    return Warm(_tied(signature, instances[0], shapes), sizes, kept, output_bytes)
+
+
+def _time(
+    signature: Signature,
+    instance: Instance,
+    item: Shapes,
+    largest: int,
+    settings: ModelSettings,
+    points: list[Measurement],
+) -> tuple[tuple[int, ...], int]:
+    """Time batch sizes until a larger one does not pay; return those kept and the most output."""
+    elements = sum(int(np.prod(shape, dtype=np.int64)) for shape in item.values())
+    slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
+    best, worse, kept, output_bytes = float("inf"), 0, [], 0
+    for size in (s for s in SIZES if s <= largest):
+        inputs = make(signature, item, size)
+        outputs = instance.run(inputs)
+        output_bytes = max(output_bytes, sum(a.nbytes for a in outputs.values()))
+        times = list(_timed(instance, inputs))
+        median = statistics.median(times)
+        too_long = slo_s is not None and 2 * median > slo_s
+        if kept and (too_long or median > _LONGEST_RUN_S):
+            break
+        kept.append(size)
+        p95 = float(np.quantile(times, 0.95))
+        points.append(Measurement(elements=elements, rows=size, median_s=median, p95_s=p95))
+        worse = worse + 1 if median / size > best * _WORSE else 0
+        best = min(best, median / size)
+        if worse == 2 or sum(p.median_s for p in points) * _RUNS > _TOTAL_S:  # noqa: PLR2004
+            break
+    return tuple(kept), output_bytes
+
+
+def _timed(instance: Instance, inputs: Mapping[str, Array]) -> Iterator[float]:
+    end = time.perf_counter() + _BUDGET_S
+    for done in range(_RUNS * 4):
+        started = time.perf_counter()
+        if done >= 3 and started > end:  # noqa: PLR2004
+            return
+        instance.run(inputs)
+        yield time.perf_counter() - started
+
+
+def _run_everywhere(
+    signature: Signature,
+    instances: Sequence[Instance],
+    shapes: Sequence[Shapes],
+    sizes: Sequence[int],
+) -> None:
+    def run(instance: Instance) -> None:
+        for item in shapes:
+            for size in sizes:
+                instance.run(make(signature, item, size))
+
+    with ThreadPoolExecutor(len(instances)) as pool:
+        list(pool.map(run, instances))
+
+
+def make(signature: Signature, item: Shapes, rows: int, seed: int = 0) -> dict[str, Array]:
+    """Make inputs: floats uniform in 0..1, ones for integers (valid as ids and as masks)."""
+    random = np.random.default_rng(seed)
+    inputs: dict[str, Array] = {}
+    for spec in signature.inputs:
+        shape = ((rows,) if signature.batched else ()) + tuple(item[spec.name])
+        if spec.dtype is DType.BYTES:
+            array = np.empty(shape, object)
+            array.fill(b"warm")
+        elif spec.dtype.numpy.kind in "fV" or spec.dtype is DType.BF16:
+            array = random.random(shape, np.float32).astype(spec.dtype.numpy)
+        else:
+            array = np.ones(shape, spec.dtype.numpy)
+        inputs[spec.name] = np.ascontiguousarray(array)
+    return inputs
+
+
+def _batched(
+    model: Model, instance: Instance, settings: ModelSettings, progress: Callable[[str], None]
+) -> Signature:
+    """Decide whether rows may share a run: by the card, the signature, and a try."""
+    signature = model.signature
+    if not signature.batched:
+        if settings.batched:
+            raise ModelLoadError(
+                "the card says batched: true, but axis 0 of some input or output is fixed"
+            )
+        return signature
+    if settings.batched is False:
+        return replace(signature, batched=False)
+    shapes = _shapes(signature, instance, settings)
+    reason = _cannot_share(signature, instance, shapes[0]) if shapes else None
+    if reason is None:
+        return signature
+    if settings.batched:
+        raise ModelLoadError(f"the card says batched: true, but {reason}")
+    progress(f"requests do not share runs: {reason}")
+    return replace(signature, batched=False)
+
+
+def _cannot_share(signature: Signature, instance: Instance, item: Shapes) -> str | None:
+    """Run two rows together and alone; return why they may not share a run, or None."""
+    both = make(signature, item, 2, seed=1)
+    try:
+        together = {name: array.copy() for name, array in instance.run(both).items()}
+    except InferenceFailed as error:
+        return f"two rows together fail: {error.message}"
+    for name, array in together.items():
+        if not array.shape or array.shape[0] != 2:  # noqa: PLR2004
+            return f"output {name!r} has shape {array.shape} for two rows"
+    for row in range(2):
+        alone = instance.run({name: array[row : row + 1].copy() for name, array in both.items()})
+        for name, array in alone.items():
+            if array.dtype.kind != "f" or array.shape[1:] != together[name].shape[1:]:
+                continue
+            scale = float(np.abs(array).max(initial=1e-6))
+            gap = float(np.abs(array - together[name][row : row + 1]).max(initial=0))
+            if gap > _SAME * scale:
+                return f"output {name!r} of a row depends on its neighbour"
+    return None
+
+
+def _shapes(signature: Signature, instance: Instance, settings: ModelSettings) -> list[Shapes]:
+    """The item shapes to warm up at: the card's, its buckets, or the first guess that runs."""
+    start = 1 if signature.batched else 0
+    free = {
+        (spec.name, axis)
+        for spec in signature.inputs
+        for axis, dim in enumerate(spec.shape)
+        if axis >= start and not isinstance(dim, int)
+    }
+    if settings.warm_shapes:
+        steps = max(len(shapes) for shapes in settings.warm_shapes.values())
+        return [
+            {spec.name: _named(spec, start, settings, step) for spec in signature.inputs}
+            for step in range(steps)
+        ]
+    bucketed = {
+        (name, axis): tuple(sorted(sizes))
+        for name, axes in settings.buckets.items()
+        for axis, sizes in axes.items()
+    }
+    steps = max((len(sizes) for sizes in bucketed.values()), default=1)
+    if free <= bucketed.keys():
+        return [_sized(signature, start, bucketed, step, 1) for step in range(steps)]
+    for guess in _GUESSES:
+        shapes = [_sized(signature, start, bucketed, step, guess) for step in range(steps)]
+        try:
+            instance.run(make(signature, shapes[0], 1))
+        except InferenceFailed:
+            continue
+        return shapes
+    return []
+
+
+def _named(spec: TensorSpec, start: int, settings: ModelSettings, step: int) -> tuple[int, ...]:
+    shapes = settings.warm_shapes.get(spec.name)
+    if shapes:
+        return tuple(shapes[min(step, len(shapes) - 1)])
+    return tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape[start:])
+
+
+def _sized(
+    signature: Signature,
+    start: int,
+    bucketed: Mapping[tuple[str, int], tuple[int, ...]],
+    step: int,
+    guess: int,
+) -> Shapes:
+    def size(spec: TensorSpec, axis: int) -> int:
+        dim = spec.shape[axis]
+        if isinstance(dim, int):
+            return dim
+        sizes = bucketed.get((spec.name, axis), (guess,))
+        return sizes[min(step, len(sizes) - 1)]
+
+    return {
+        spec.name: tuple(size(spec, axis) for axis in range(start, len(spec.shape)))
+        for spec in signature.inputs
+    }
+
+
+def _tied(signature: Signature, instance: Instance, shapes: Sequence[Shapes]) -> Signature:
+    """Name the free axes of outputs after the input axes whose sizes they follow."""
+    if len(shapes) < 2 or not signature.batched:  # noqa: PLR2004
+        return signature
+    seen = [instance.run(make(signature, item, 1)) for item in (shapes[0], shapes[-1])]
+    names = {}
+    for spec in signature.inputs:
+        for axis, dim in enumerate(spec.shape[1:], 1):
+            sizes = (shapes[0][spec.name][axis - 1], shapes[-1][spec.name][axis - 1])
+            if not isinstance(dim, int) and sizes[0] != sizes[1]:
+                names.setdefault(sizes, f"{spec.name}.{axis}")
+
+    # Outputs of the first run may have been overwritten by the second: only shapes are read.
+    def rename(spec: TensorSpec, sizes: Sequence[tuple[int, int]]) -> TensorSpec:
+        dims = tuple(
+            names.get(pair, dim) if axis and not isinstance(dim, int) else dim
+            for axis, (dim, pair) in enumerate(zip(spec.shape, sizes, strict=True))
+        )
+        return replace(spec, shape=dims)
+
+    inputs = tuple(
+        rename(s, [(1, 1), *zip(shapes[0][s.name], shapes[-1][s.name], strict=True)])
+        for s in signature.inputs
+    )
+    outputs = tuple(
+        rename(s, list(zip(seen[0][s.name].shape, seen[1][s.name].shape, strict=True)))
+        for s in signature.outputs
+    )
+    return replace(signature, inputs=inputs, outputs=outputs)

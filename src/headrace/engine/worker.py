@@ -1,0 +1,144 @@
+"""The engine process: one version of one model, loaded, warmed up, and served over a socket.
+
+Standard input brings its specification and, by ending, the order to stop; standard output takes its
+progress to the supervisor. Whatever libraries print goes to standard error.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from headrace.control import (
+    EngineFailed,
+    EngineLoading,
+    EngineReady,
+    EngineSpec,
+    Message,
+    Profile,
+    SignatureMessage,
+    line,
+)
+from headrace.engine import backends
+from headrace.engine.backends.contract import Instance
+from headrace.engine.instances import Connection
+from headrace.engine.warmup import Warm, warm_up
+from headrace.errors import HeadraceError
+
+# Two receivers may overlap for a moment while one is replaced.
+_BACKLOG = 8
+
+
+class Engine:
+    """Loads, then serves one receiver at a time until told to stop."""
+
+    def __init__(self, spec: EngineSpec, reports: BinaryIO) -> None:
+        self._spec = spec
+        self._reports = reports
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._current: socket.socket | None = None
+        self._listening = threading.Event()
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Load, warm up, listen, say so, serve.
+
+        Raises:
+            HeadraceError: the model cannot be loaded or warmed up.
+        """
+        settings = self._spec.settings
+        started_s = time.monotonic()
+        self._progress("loading")
+        name, model = backends.load(Path(self._spec.path), settings)
+        instances = [model.instance() for _ in range(settings.instances or 1)]
+        loaded_s = time.monotonic()
+        warm = warm_up(model, instances, settings, self._progress)
+        profile = Profile(
+            signature=SignatureMessage.of(warm.signature),
+            backend=name,
+            precision=model.precision,
+            instances=len(instances),
+            threads=settings.threads,
+            batch_sizes=warm.batch_sizes,
+            pads=model.fixed_sizes and warm.signature.batched,
+            measurements=warm.measurements,
+            load_s=loaded_s - started_s,
+            warm_s=time.monotonic() - loaded_s,
+            memory_bytes=_resident_bytes(),
+        )
+        self._listener.bind(self._spec.socket_path)
+        self._listener.listen(_BACKLOG)
+        self._listening.set()
+        self._report(EngineReady(profile=profile))
+        self._serve(instances, warm, pads=profile.pads)
+
+    def stop(self) -> None:
+        """Finish what runs and end; for another thread."""
+        if not self._listening.is_set():
+            os._exit(0)  # still loading: nothing runs that could be finished
+        self._stopping.set()
+        for one in (self._listener, self._current):
+            if one is not None:
+                try:
+                    one.shutdown(socket.SHUT_RD)
+                except OSError:
+                    continue  # not listening yet, or closed already
+
+    def _serve(self, instances: list[Instance], warm: Warm, *, pads: bool) -> None:
+        sizes = warm.batch_sizes if pads else None
+        while not self._stopping.is_set():
+            try:
+                channel, _ = self._listener.accept()
+            except OSError:
+                return
+            self._current = channel
+            with channel:
+                Connection(channel, warm.signature, sizes).serve(instances)
+            self._current = None
+
+    def _progress(self, step: str) -> None:
+        self._report(EngineLoading(step=step))
+
+    def _report(self, message: Message) -> None:
+        self._reports.write(line(message))
+        self._reports.flush()
+
+
+def main() -> int:
+    """Run the process; the exit status is 0 when told to stop, 1 when the model cannot be served."""
+    faulthandler.enable()
+    # Ctrl-C reaches the whole foreground group; when to stop is the supervisor's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    orders = sys.stdin.buffer
+    engine = Engine(EngineSpec.model_validate_json(orders.readline()), reports)
+
+    def wait_for_the_end() -> None:
+        orders.read()
+        engine.stop()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    try:
+        engine.run()
+    except HeadraceError as error:
+        reports.write(line(EngineFailed(code=error.code, message=error.message)))
+        reports.flush()
+        return 1
+    return 0
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

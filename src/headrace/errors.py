@@ -1,0 +1,320 @@
+"""The error tree: what can go wrong, whose fault it is, and what each protocol calls it.
+
+::
+
+    HeadraceError
+    ├── ClientError                  the request is wrong; sending it again will not help
+    │   ├── MalformedRequest         the body or an envelope field cannot be read
+    │   ├── InvalidInput             a tensor does not fit the model's signature
+    │   ├── InvalidTimeout           a deadline that cannot be read
+    │   ├── UnsupportedEncoding      content or message encoding we do not speak
+    │   ├── BodyTooLarge             over the configured limit
+    │   ├── RouteNotFound            no such path or gRPC method
+    │   ├── MethodNotAllowed         right path, wrong verb
+    │   ├── ModelNotFound            no such model
+    │   ├── VersionNotFound          no such version of the model
+    │   ├── SignatureNotFound        no such serving signature
+    │   └── Cancelled                the client left before the answer
+    ├── OverloadError                the request is fine, the machine is busy; retry later
+    │   ├── QueueFull                the model's queue is at its bound
+    │   ├── PredictedMiss            refused at arrival: the deadline would be missed
+    │   ├── Shed                     dropped from the queue: the deadline would be missed
+    │   └── Expired                  the deadline passed in the queue
+    ├── UnavailableError             this server cannot run the model now
+    │   ├── NotReady                 the model is still loading
+    │   ├── ModelFailed              the model is marked failed
+    │   ├── EngineLost               its engine died under the request, twice or past the deadline
+    │   └── Draining                 the server is shutting down
+    ├── ServerError                  our fault
+    │   ├── InferenceFailed          the backend raised on this batch
+    │   └── InternalError            a bug of Headrace
+    └── OperatorError                the person who starts the server must change something
+        ├── SettingsError            a bad key, flag or variable
+        ├── ModelLoadError           a model that cannot be found, read or warmed up
+        ├── BackendMissing           an optional library is not installed
+        └── StartError               a process did not come up (port taken, no libpython)
+
+HTTP and gRPC statuses come from the one table below and from nowhere else.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+from typing import ClassVar
+
+
+class Blame(Enum):
+    """Who has to change something."""
+
+    CLIENT = "client"
+    SERVER = "server"
+    OPERATOR = "operator"
+
+
+class GrpcStatus(IntEnum):
+    """gRPC status codes (grpc/doc/statuscodes.md)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class HeadraceError(Exception):
+    """The root: a stable code, whose fault, and whether the same request may succeed later.
+
+    Attributes:
+        retry_after_s: when retrying makes sense (the ``Retry-After`` header), or None.
+    """
+
+    code: ClassVar[str] = "internal"
+    blame: ClassVar[Blame] = Blame.SERVER
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status of this error."""
+        return STATUSES[self.code][0]
+
+    @property
+    def grpc_status(self) -> GrpcStatus:
+        """The gRPC status of this error."""
+        return STATUSES[self.code][1]
+
+
+class ClientError(HeadraceError):
+    """The request is wrong."""
+
+    code = "invalid_argument"
+    blame = Blame.CLIENT
+
+
+class MalformedRequest(ClientError):
+    """The body or an envelope field cannot be read."""
+
+    code = "malformed_request"
+
+
+class InvalidInput(ClientError):
+    """A tensor does not fit the model's signature: name, dtype, shape or content."""
+
+    code = "invalid_input"
+
+
+class InvalidTimeout(ClientError):
+    """A ``grpc-timeout``, ``timeout`` parameter or timeout header that cannot be read."""
+
+    code = "invalid_timeout"
+
+
+class UnsupportedEncoding(ClientError):
+    """A content encoding, message encoding or content type this server does not speak."""
+
+    code = "unsupported_encoding"
+
+
+class BodyTooLarge(ClientError):
+    """A body or an item over the configured limit."""
+
+    code = "body_too_large"
+
+
+class RouteNotFound(ClientError):
+    """No such path or gRPC method."""
+
+    code = "route_not_found"
+
+
+class MethodNotAllowed(ClientError):
+    """The path exists, the verb does not fit it."""
+
+    code = "method_not_allowed"
+
+
+class ModelNotFound(ClientError):
+    """No model of that name."""
+
+    code = "model_not_found"
+
+
+class VersionNotFound(ClientError):
+    """The model has no such version."""
+
+    code = "version_not_found"
+
+
+class SignatureNotFound(ClientError):
+    """The model has no such serving signature."""
+
+    code = "signature_not_found"
+
+
+class Cancelled(ClientError):
+    """The client left before the answer."""
+
+    code = "cancelled"
+
+
+class OverloadError(HeadraceError):
+    """The request is fine; the machine is too busy for it now."""
+
+    code = "overloaded"
+    retryable = True
+
+
+class QueueFull(OverloadError):
+    """The model's queue is at its bound."""
+
+    code = "queue_full"
+
+
+class PredictedMiss(OverloadError):
+    """Refused at arrival: the predicted finish is after the deadline."""
+
+    code = "predicted_miss"
+
+
+class Shed(OverloadError):
+    """Dropped from the queue: the predicted finish is after the deadline."""
+
+    code = "shed"
+
+
+class Expired(OverloadError):
+    """The deadline passed before the request could be run."""
+
+    code = "expired"
+
+
+class UnavailableError(HeadraceError):
+    """This server cannot run the model now."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class NotReady(UnavailableError):
+    """The model is known and still loading."""
+
+    code = "not_ready"
+
+
+class ModelFailed(UnavailableError):
+    """The model is marked failed; an operator must look at it."""
+
+    code = "model_failed"
+    retryable = False
+
+
+class EngineLost(UnavailableError):
+    """The engine died under the request and it could not be tried again."""
+
+    code = "engine_lost"
+
+
+class Draining(UnavailableError):
+    """The server is shutting down."""
+
+    code = "draining"
+
+
+class ServerError(HeadraceError):
+    """Our fault."""
+
+    code = "internal"
+
+
+class InferenceFailed(ServerError):
+    """The backend raised on this input."""
+
+    code = "inference_failed"
+
+
+class InternalError(ServerError):
+    """A bug of Headrace."""
+
+    code = "internal"
+
+
+class OperatorError(HeadraceError):
+    """The person who starts the server must change something."""
+
+    code = "operator"
+    blame = Blame.OPERATOR
+
+
+class SettingsError(OperatorError):
+    """A bad key, flag or variable; the message names it, with the line where there is one."""
+
+    code = "settings"
+
+
+class ModelLoadError(OperatorError):
+    """A model that cannot be found, read or warmed up."""
+
+    code = "model_load"
+
+
+class BackendMissing(OperatorError):
+    """An optional library is not installed; the message names the extra."""
+
+    code = "backend_missing"
+
+
+class StartError(OperatorError):
+    """A process did not come up."""
+
+    code = "start"
+
+
+# One row a code: HTTP status, gRPC status. 499 is what nginx and TensorFlow Serving call a client
+# that closed the connection; RESOURCE_EXHAUSTED is what grpc-core answers to a large message.
+STATUSES: dict[str, tuple[int, GrpcStatus]] = {
+    "invalid_argument": (400, GrpcStatus.INVALID_ARGUMENT),
+    "malformed_request": (400, GrpcStatus.INVALID_ARGUMENT),
+    "invalid_input": (400, GrpcStatus.INVALID_ARGUMENT),
+    "invalid_timeout": (400, GrpcStatus.INVALID_ARGUMENT),
+    "unsupported_encoding": (415, GrpcStatus.UNIMPLEMENTED),
+    "body_too_large": (413, GrpcStatus.RESOURCE_EXHAUSTED),
+    "route_not_found": (404, GrpcStatus.UNIMPLEMENTED),
+    "method_not_allowed": (405, GrpcStatus.UNIMPLEMENTED),
+    "model_not_found": (404, GrpcStatus.NOT_FOUND),
+    "version_not_found": (404, GrpcStatus.NOT_FOUND),
+    "signature_not_found": (400, GrpcStatus.FAILED_PRECONDITION),
+    "cancelled": (499, GrpcStatus.CANCELLED),
+    "overloaded": (429, GrpcStatus.RESOURCE_EXHAUSTED),
+    "queue_full": (429, GrpcStatus.RESOURCE_EXHAUSTED),
+    "predicted_miss": (429, GrpcStatus.RESOURCE_EXHAUSTED),
+    "shed": (504, GrpcStatus.DEADLINE_EXCEEDED),
+    "expired": (504, GrpcStatus.DEADLINE_EXCEEDED),
+    "unavailable": (503, GrpcStatus.UNAVAILABLE),
+    "not_ready": (503, GrpcStatus.UNAVAILABLE),
+    "model_failed": (503, GrpcStatus.UNAVAILABLE),
+    "engine_lost": (503, GrpcStatus.UNAVAILABLE),
+    "draining": (503, GrpcStatus.UNAVAILABLE),
+    "inference_failed": (500, GrpcStatus.INTERNAL),
+    "internal": (500, GrpcStatus.INTERNAL),
+    "operator": (500, GrpcStatus.INTERNAL),
+    "settings": (500, GrpcStatus.INTERNAL),
+    "model_load": (500, GrpcStatus.INTERNAL),
+    "backend_missing": (500, GrpcStatus.INTERNAL),
+    "start": (500, GrpcStatus.INTERNAL),
+}

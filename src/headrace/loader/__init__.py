@@ -1,0 +1,10 @@
+"""The way of a model, from a path to a version that serves.
+
+::
+
+    store.find         a path becomes versions: files, folders, names, numbers
+    card.read_card     what the model says of itself, laid under what the operator says
+    lifecycle          which moves a version may make (pure); the keeper asks before each
+    keeper             one engine process a version: start, load, warm, watch, restart, stop
+    cores              how many cores this process may really use
+"""

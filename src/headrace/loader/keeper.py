@@ -1,0 +1,339 @@
+"""Keeps one version's engine alive: starts the process, hears its reports, restarts it, stops it.
+
+An engine that cannot load the first time will not load the second: the version fails at once, with
+the reason. One that dies after it has served is replaced, after a back-off, until it has died too
+often. ``lifecycle`` is asked before every move.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+import headrace
+from headrace.control import (
+    EngineFailed,
+    EngineLoading,
+    EngineReady,
+    EngineSpec,
+    ModelServing,
+    ModelState,
+    Profile,
+    engine_report,
+    line,
+)
+from headrace.errors import StartError
+from headrace.loader.lifecycle import Backoff, Deaths, Event, State, can_move, move
+from headrace.loader.store import FoundVersion
+from headrace.settings import ServerSettings
+
+ENGINE = (sys.executable, "-m", "headrace.engine.worker")
+"""The program that is an engine."""
+
+# The step of an EngineLoading that begins so belongs to the warm-up.
+_WARMING = "warming"
+# A ready line carries the measurements of the whole warm-up.
+_LINE_LIMIT_BYTES = 64 * 2**20
+# The kernel's limit for the path of a Unix socket, with the closing zero (unix(7)).
+_SOCKET_PATH_BYTES = 108
+# Between asking an engine to end (SIGTERM) and ending it (SIGKILL).
+_TERMINATE_TIMEOUT_S = 2.0
+
+
+class _NotStarted(Exception):
+    """The system would not start the program; the cause says why."""
+
+
+class EngineKeeper:
+    """Owns the engine processes of one version, one after the other.
+
+    ``run`` belongs in the caller's task group; it returns when the version has failed or ``stop``
+    was called. Callbacks: ``on_serving`` whenever an engine is ready (before the state says so),
+    ``on_state`` after every move, ``on_progress(name, version, step)`` while one loads.
+    """
+
+    def __init__(
+        self,
+        found: FoundVersion,
+        server: ServerSettings,
+        runtime_dir: Path,
+        *,
+        on_serving: Callable[[ModelServing], None],
+        on_state: Callable[[ModelState], None],
+        on_progress: Callable[[str, int, str], None],
+        command: Sequence[str] = ENGINE,
+    ) -> None:
+        self.state = State.FOUND
+        self._found = found
+        self._server = server
+        self._runtime_dir = runtime_dir
+        self._on_serving = on_serving
+        self._on_state = on_state
+        self._on_progress = on_progress
+        self._command = tuple(command)
+        self._log = structlog.get_logger("headrace.loader").bind(
+            model=found.name, version=found.version
+        )
+        self._backoff = Backoff(quiet_s=server.engine_restart_window_s)
+        self._deaths = Deaths(server.engine_restart_limit, server.engine_restart_window_s)
+        self._incarnation = 0
+        self._process: Process | None = None
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the engine, while there is one."""
+        return None if self._process is None else self._process.pid
+
+    async def run(self) -> None:
+        """Start the engine and keep it going, until it has failed or is stopped."""
+        try:
+            if not self._stopping.is_set():
+                self._move(Event.START)
+            while not self._stopping.is_set():
+                reason = await self._live()
+                if self._stopping.is_set() or not self._may_restart(reason):
+                    break
+                await self._pause(reason)
+            if can_move(self.state, Event.STOPPED):
+                self._move(Event.STOPPED)
+        finally:
+            self._ended.set()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Let the engine end what it runs within ``timeout_s``, then end it; waits for ``run``."""
+        never_ran = self.state is State.FOUND
+        self._stopping.set()
+        if can_move(self.state, Event.DRAIN):
+            self._move(Event.DRAIN)
+        if never_ran:
+            return
+        self._hang_up()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ended.wait()
+        except TimeoutError:
+            self._log.warning("engine_ignores_stop", timeout_s=timeout_s)
+            if self._process is not None:
+                await _end(self._process)
+            await self._ended.wait()
+
+    # -- one engine --------------------------------------------------------------------------------
+
+    async def _live(self) -> str:
+        """Run one engine from start to end; return why it ended."""
+        socket_path = self._socket_path()
+        try:
+            async with self._engine(socket_path) as process:
+                profile = await self._load(process)
+                if isinstance(profile, str):
+                    return profile
+                self._serve(profile, socket_path)
+                async for _ in _reports(process):
+                    pass
+                return f"the engine {_end_of(await process.wait())}"
+        except _NotStarted as error:
+            return f"the engine cannot be started: {error.__cause__}"
+        finally:
+            _remove(socket_path)
+
+    @contextlib.asynccontextmanager
+    async def _engine(self, socket_path: str) -> AsyncIterator[Process]:
+        """A started engine that has heard its specification; it has ended when this is left."""
+        # A session of its own: Ctrl-C goes to the supervisor alone, which drains first.
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=PIPE,
+                stdout=PIPE,
+                limit=_LINE_LIMIT_BYTES,
+                env=_environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise _NotStarted from error
+        self._process = process
+        try:
+            spec = EngineSpec(
+                name=self._found.name,
+                version=self._found.version,
+                path=str(self._found.path),
+                socket_path=socket_path,
+                settings=self._found.settings,
+            )
+            _write(process, line(spec))
+            if self._stopping.is_set():
+                self._hang_up()
+            yield process
+        finally:
+            await _end(process)
+            self._process = None
+
+    async def _load(self, process: Process) -> Profile | str:
+        """Hear an engine until it is ready: its profile, or why there is none."""
+        limit_s = self._server.load_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                async for text in _reports(process):
+                    result = self._hear(text)
+                    if result is not None:
+                        return result
+                status = await process.wait()
+        except TimeoutError:
+            return f"did not load and warm up within {limit_s:g} s (server.load_timeout_s)"
+        return f"the engine {_end_of(status)} while it loaded the model; see its words above"
+
+    def _hear(self, text: bytes) -> Profile | str | None:
+        """Take one report: the profile, why there is none, or None to go on."""
+        try:
+            report = engine_report.validate_json(text)
+        except ValidationError:
+            # A library that prints to standard output before the engine could turn it away.
+            self._log.warning("engine_said", text=text.decode(errors="replace").rstrip()[:500])
+            return None
+        match report:
+            case EngineLoading(step=step):
+                self._on_progress(self._found.name, self._found.version, step)
+                if step.startswith(_WARMING) and can_move(self.state, Event.LOADED):
+                    self._move(Event.LOADED)
+                return None
+            case EngineReady(profile=profile):
+                return profile
+            case EngineFailed(message=message):
+                return message
+
+    def _serve(self, profile: Profile, socket_path: str) -> None:
+        if self._stopping.is_set():
+            return
+        serving = ModelServing(
+            name=self._found.name,
+            version=self._found.version,
+            socket_path=socket_path,
+            settings=self._found.settings,
+            labels=self._found.labels,
+            profile=profile,
+        )
+        self._on_serving(serving)
+        self._move(Event.READY)
+
+    # -- between engines ---------------------------------------------------------------------------
+
+    def _may_restart(self, reason: str) -> bool:
+        """Take the death of an engine: False when the version has failed with it."""
+        if can_move(self.state, Event.REFUSED):
+            self._move(Event.REFUSED, reason)
+            return False
+        if self._deaths.note(asyncio.get_running_loop().time()):
+            self._move(
+                Event.GIVEN_UP,
+                f"its engine died {self._server.engine_restart_limit} times within "
+                f"{self._server.engine_restart_window_s:g} s; the last time {reason}",
+            )
+            return False
+        self._move(Event.DIED, reason)
+        return True
+
+    async def _pause(self, reason: str) -> None:
+        """Wait out the back-off, or until ``stop``."""
+        delay_s = self._backoff.after_death(asyncio.get_running_loop().time())
+        self._log.error("engine_died", reason=reason, restart_in_s=delay_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._stopping.wait()
+
+    def _move(self, event: Event, reason: str = "") -> None:
+        self.state = move(self.state, event)
+        self._on_state(
+            ModelState(
+                name=self._found.name,
+                version=self._found.version,
+                state=self.state.value,
+                reason=reason,
+            )
+        )
+
+    def _hang_up(self) -> None:
+        """Close the engine's standard input, which asks it to finish and end."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def _socket_path(self) -> str:
+        self._incarnation += 1
+        return socket_path(
+            self._runtime_dir, self._found.name, self._found.version, self._incarnation
+        )
+
+
+def socket_path(runtime_dir: Path, name: str, version: int, incarnation: int) -> str:
+    """Return the path of an engine's socket; a name too long for the kernel is hashed.
+
+    Raises:
+        StartError: the folder alone is too long.
+    """
+    for stem in (name, hashlib.sha256(name.encode()).hexdigest()[:16]):
+        path = str(runtime_dir / f"{stem}-{version}-{incarnation}.sock")
+        if len(os.fsencode(path)) < _SOCKET_PATH_BYTES:
+            return path
+    raise StartError(
+        f"{runtime_dir} is too long for a socket's path; set TMPDIR to a shorter folder"
+    )
+
+
+def _remove(path: str) -> None:
+    """Remove a dead engine's socket."""
+    Path(path).unlink(missing_ok=True)
+
+
+def _environment() -> dict[str, str]:
+    """Our own environment, in which the engine finds the same Headrace that we are."""
+    root = str(Path(headrace.__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _reports(process: Process) -> asyncio.StreamReader:
+    if process.stdout is None:
+        raise RuntimeError("an engine is started with a pipe for its reports")
+    return process.stdout
+
+
+def _write(process: Process, text: bytes) -> None:
+    if process.stdin is not None and not process.stdin.is_closing():
+        process.stdin.write(text)  # small; when the engine is dead already its exit tells
+
+
+async def _end(process: Process) -> None:
+    """End a process that may have ended: politely, then for certain."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(_TERMINATE_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _end_of(status: int) -> str:
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    hint = " (out of memory?)" if -status == signal.SIGKILL else ""
+    return f"was killed by {name}{hint}"

@@ -1,0 +1,251 @@
+"""From what the operator names to the versions that will be served.
+
+A path is one of three things::
+
+    resnet.onnx                 one file: version 1 of ``resnet``
+    resnet/1/model.onnx         a versioned folder: every numbered folder in it is a version, and
+    resnet/2/model.onnx         all of them are served; the newest is the highest number
+    models/resnet/1/model.onnx  a folder of those: every entry is a model under its own name
+    models/digits.onnx
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from headrace.errors import ModelLoadError, OperatorError, SettingsError
+from headrace.loader.card import read_card, read_labels
+from headrace.loader.cores import usable_cores
+from headrace.settings import ModelSettings, Settings, resolve
+
+SUFFIXES = (".onnx", ".xml", ".fake")
+"""What a model file is called: ONNX, OpenVINO IR, and the fake backend's."""
+
+_LOOKED_FOR = (
+    f"a model file ({', '.join(SUFFIXES)}), version folders (1/model.onnx), or models in folders "
+    "(name/1/model.onnx)"
+)
+# Safe in a URL, in a metric's label and in the name of a socket.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# How many names of a folder's entries a message shows.
+_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FoundVersion:
+    """One version of one model, found and settled but not yet loaded.
+
+    ``path`` is the model file, ``folder`` the model's own folder; ``settings`` are resolved with
+    the card, ``labels`` read.
+    """
+
+    name: str
+    version: int
+    path: Path
+    folder: Path
+    settings: ModelSettings
+    labels: tuple[str, ...] = ()
+
+
+class _Place(NamedTuple):
+    """Where a version lies, before its settings are known."""
+
+    name: str
+    version: int
+    path: Path
+    folder: Path
+
+
+def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion, ...]:
+    """Find every version of every model named in the settings, in that order, versions ascending.
+
+    ``cores`` decides how many instances a model gets that does not say; None: those usable here.
+
+    Raises:
+        SettingsError: there is no model at all, the default model is unknown, or a card is bad.
+        ModelLoadError: a model cannot be found or read; names every such problem, a line each.
+    """
+    if not settings.models:
+        raise SettingsError("nothing to serve: give a PATH, or `models` in the settings file")
+    usable = usable_cores() if cores is None else cores
+    found: list[FoundVersion] = []
+    errors: list[OperatorError] = []
+    for entry in settings.models:
+        try:
+            found += [_settle(place, entry, settings.defaults, usable) for place in _locate(entry)]
+        except OperatorError as error:
+            errors.append(error)
+    errors += _twice(found)
+    _raise(errors)
+    _check_default(settings.server.default_model, found)
+    return tuple(found)
+
+
+def _settle(
+    place: _Place, entry: ModelSettings, defaults: ModelSettings, cores: int
+) -> FoundVersion:
+    card = read_card(place.path.parent, place.folder)
+    settled = resolve(entry, card, defaults, cores=cores)
+    settled = settled.model_copy(update={"name": place.name})
+    return FoundVersion(*place, settings=settled, labels=read_labels(settled.labels))
+
+
+def _locate(entry: ModelSettings) -> list[_Place]:
+    if entry.path is None:
+        raise SettingsError(f"model {entry.name or '(without a name)'}: `path` must be given")
+    path = entry.path.expanduser().absolute()
+    try:
+        places = _look(path, entry.name)
+        for place in places:
+            _check_name(place)
+            _check_readable(place.path)
+    except OSError as error:
+        raise ModelLoadError(
+            f"{error.filename or path}: cannot be read: {error.strerror}"
+        ) from error
+    return places
+
+
+def _look(path: Path, name: str | None) -> list[_Place]:
+    if not path.exists():
+        raise ModelLoadError(f"{path}: no such file or folder")
+    if path.is_file():
+        if path.suffix not in SUFFIXES:
+            raise ModelLoadError(f"{path}: not a model file; known are {', '.join(SUFFIXES)}")
+        return [_Place(name or path.stem, 1, path, path.parent)]
+    if _numbered(path):
+        return _versions(path, name or path.name)
+    return _folder_of_models(path, name)
+
+
+def _versions(folder: Path, name: str) -> list[_Place]:
+    """The versions of a versioned folder, ascending."""
+    strays = _model_files(folder)
+    if strays:
+        raise ModelLoadError(
+            f"{folder}: has version folders and model files ({_names(strays)}); keep one kind"
+        )
+    versions: dict[int, _Place] = {}
+    for inner in _numbered(folder):
+        version = int(inner.name)
+        if version in versions:
+            raise ModelLoadError(
+                f"{folder}: version {version} is there twice: "
+                f"{versions[version].path.parent.name}/ and {inner.name}/"
+            )
+        versions[version] = _Place(name, version, _only_model_file(inner), folder)
+    return [versions[version] for version in sorted(versions)]
+
+
+def _only_model_file(folder: Path) -> Path:
+    files = _model_files(folder)
+    if len(files) > 1:
+        raise ModelLoadError(
+            f"{folder}: has {len(files)} model files ({_names(files)}); keep one a version"
+        )
+    if not files:
+        raise ModelLoadError(
+            f"{folder}: no model file ({', '.join(SUFFIXES)}) here; found {_contents(folder)}"
+        )
+    return files[0]
+
+
+def _folder_of_models(folder: Path, name: str | None) -> list[_Place]:
+    """The models of a folder, by name; entries that are neither are left alone."""
+    models = list(_models_in(folder))
+    if not models:
+        raise ModelLoadError(
+            f"{folder}: nothing to serve here; looked for {_LOOKED_FOR}; found {_contents(folder)}"
+        )
+    if name is not None and len({place.name for place in models}) > 1:
+        raise ModelLoadError(
+            f"{folder}: is a folder of several models, which cannot all be called {name!r}; "
+            "name one of them by its own path"
+        )
+    return [place._replace(name=name or place.name) for place in models]
+
+
+def _models_in(folder: Path) -> Iterator[_Place]:
+    for inner in _entries(folder):
+        if inner.is_dir() and _numbered(inner):
+            yield from _versions(inner, inner.name)
+        elif inner.suffix in SUFFIXES and not inner.is_dir():
+            yield _Place(inner.stem, 1, inner, folder)
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """The folders in it whose name is a number."""
+    return [
+        inner
+        for inner in _entries(folder)
+        if inner.name.isascii() and inner.name.isdigit() and inner.is_dir()
+    ]
+
+
+def _model_files(folder: Path) -> list[Path]:
+    return [file for file in _entries(folder) if file.suffix in SUFFIXES and not file.is_dir()]
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def _check_name(place: _Place) -> None:
+    if not _NAME.fullmatch(place.name):
+        raise ModelLoadError(
+            f"{place.path}: {place.name!r} cannot be a model's name, which is letters, digits, "
+            "`.`, `_` and `-`; give it one with `name` (--name)"
+        )
+
+
+def _check_readable(path: Path) -> None:
+    """Open it once, so that a missing permission or a broken link is told now and by its name."""
+    with path.open("rb"):
+        pass
+
+
+def _twice(found: Iterable[FoundVersion]) -> list[OperatorError]:
+    """Name every two models of one name that are not versions in one folder."""
+    first: dict[str, FoundVersion] = {}
+    problems: dict[tuple[str, Path], ModelLoadError] = {}
+    for one in found:
+        other = first.setdefault(one.name, one)
+        same_model = other.folder == one.folder and other.version != one.version
+        if other is not one and not same_model:
+            problems[one.name, one.folder] = ModelLoadError(
+                f"two models are called {one.name!r}: {other.path} and {one.path}; "
+                "give one of them another `name`"
+            )
+    return list(problems.values())
+
+
+def _check_default(name: str | None, found: Iterable[FoundVersion]) -> None:
+    names = dict.fromkeys(one.name for one in found)
+    if name is not None and name not in names:
+        raise SettingsError(
+            f"server.default_model: there is no model {name!r}; models: {', '.join(names)}"
+        )
+
+
+def _raise(errors: list[OperatorError]) -> None:
+    if not errors:
+        return
+    text = "\n".join(error.message for error in errors)
+    if all(isinstance(error, SettingsError) for error in errors):
+        raise SettingsError(text)
+    raise ModelLoadError(text)
+
+
+def _contents(folder: Path) -> str:
+    entries = _entries(folder)
+    return _names(entries) if entries else "nothing"
+
+
+def _names(entries: list[Path]) -> str:
+    names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,1 @@
+"""Signals: ``histogram`` (cheap), ``metrics`` (what is counted, and Prometheus), ``logs``."""

@@ -1,0 +1,108 @@
+"""What is counted for each served version, and how Prometheus reads it.
+
+Recording is plain addition by the receiver's one thread; ``collect`` runs when somebody scrapes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from headrace.observe.histogram import ROWS, Histogram
+
+PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "total")
+"""The phases of a request, in order; ``total`` is from its arrival to its encoded answer."""
+
+
+class ModelMetrics:
+    """The numbers of one version of one model.
+
+    ``decode``, ``queue``, ``results``, ``encode`` and ``total`` are seconds a request, ``assemble``
+    and ``infer`` seconds a batch, ``rows`` rows a batch; ``outcomes`` counts requests by reason:
+    ``ok`` or an error's code.
+    """
+
+    __slots__ = (
+        "assemble",
+        "decode",
+        "encode",
+        "gauges",
+        "infer",
+        "model",
+        "outcomes",
+        "queue",
+        "results",
+        "rows",
+        "total",
+        "version",
+    )
+
+    def __init__(self, model: str, version: int) -> None:
+        self.model = model
+        self.version = version
+        self.decode = Histogram()
+        self.queue = Histogram()
+        self.assemble = Histogram()
+        self.infer = Histogram()
+        self.results = Histogram()
+        self.encode = Histogram()
+        self.total = Histogram()
+        self.rows = Histogram(ROWS)
+        self.outcomes: Counter[str] = Counter()
+        self.gauges: dict[str, Callable[[], float]] = {}
+
+
+class Collector:
+    """Hands the numbers of all versions to ``prometheus_client``."""
+
+    def __init__(
+        self, versions: Callable[[], Iterable[ModelMetrics]], refused: Counter[str]
+    ) -> None:
+        self._versions = versions
+        self._refused = refused
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric family."""
+        phases = HistogramMetricFamily(
+            "headrace_phase_seconds",
+            "Time in each phase: decode, queue, results, encode and total a request; assemble and "
+            "infer a batch.",
+            labels=("model", "version", "phase"),
+        )
+        rows = HistogramMetricFamily(
+            "headrace_batch_rows", "Rows of the batches that ran.", labels=("model", "version")
+        )
+        outcomes = CounterMetricFamily(
+            "headrace_requests",
+            "Requests by outcome: ok, or the code of the error that answered them.",
+            labels=("model", "version", "outcome"),
+        )
+        gauges: dict[str, GaugeMetricFamily] = {}
+        for one in self._versions():
+            labels = (one.model, str(one.version))
+            for phase in PHASES:
+                histogram: Histogram = getattr(one, phase)
+                phases.add_metric((*labels, phase), histogram.cumulative(), histogram.total)
+            rows.add_metric(labels, one.rows.cumulative(), one.rows.total)
+            for outcome, count in one.outcomes.items():
+                outcomes.add_metric((*labels, outcome), count)
+            for name, read in one.gauges.items():
+                family = gauges.setdefault(
+                    name, GaugeMetricFamily(f"headrace_{name}", name, labels=("model", "version"))
+                )
+                family.add_metric(labels, read())
+        refused = CounterMetricFamily(
+            "headrace_refused",
+            "Requests answered with an error before they reached a model, by code.",
+            labels=("outcome",),
+        )
+        for outcome, count in self._refused.items():
+            refused.add_metric((outcome,), count)
+        yield from (phases, rows, outcomes, refused, *gauges.values())

@@ -1,0 +1,143 @@
+"""What the receiver knows of the models: which versions there are, and which of them serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from headrace.control import ModelState, Profile
+from headrace.errors import ModelFailed, ModelNotFound, NotReady, VersionNotFound
+from headrace.observe.metrics import ModelMetrics
+from headrace.settings import ModelSettings
+from headrace.values import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One version that serves.
+
+    ``signature`` is what clients see, after the result processor; that in ``profile`` is the
+    model's own.
+    """
+
+    name: str
+    version: int
+    signature: Signature
+    settings: ModelSettings
+    labels: tuple[str, ...]
+    profile: Profile
+    metrics: ModelMetrics
+
+
+@dataclass(slots=True)
+class Catalog:
+    """Names → versions → their state, and the served model where there is one.
+
+    ``draining`` turns readiness off; serving goes on.
+    """
+
+    default_model: str | None = None
+    draining: bool = False
+    configured: bool = False
+    _states: dict[str, dict[int, ModelState]] = field(default_factory=dict)
+    _served: dict[str, dict[int, ServedModel]] = field(default_factory=dict)
+    _newest: dict[str, ServedModel] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """Every model name known, in order of appearance."""
+        return list(self._states)
+
+    def states(self, name: str) -> list[ModelState]:
+        """The state of every version of a model, newest first.
+
+        Raises:
+            ModelNotFound: no model of that name.
+        """
+        if name not in self._states:
+            raise ModelNotFound(self._unknown(name))
+        return [state for _, state in sorted(self._states[name].items(), reverse=True)]
+
+    def find(self, name: str, version: int | None = None) -> ServedModel:
+        """Return the version asked for, or the newest that serves.
+
+        Raises:
+            ModelNotFound: no model of that name.
+            VersionNotFound: the model has no such version.
+            NotReady: it is still loading.
+            ModelFailed: it failed.
+        """
+        if version is None:
+            served = self._newest.get(name)
+        else:
+            served = self._served.get(name, {}).get(version)
+        if served is None:
+            self._refuse(name, version)
+            raise NotReady(f"model {name!r} is not ready", retry_after_s=1.0)
+        return served
+
+    def default(self) -> str:
+        """Return the model that ``POST /predict`` means.
+
+        Raises:
+            ModelNotFound: there are several and none is the default.
+        """
+        if self.default_model is not None:
+            return self.default_model
+        if len(self._states) == 1:
+            return next(iter(self._states))
+        raise ModelNotFound(
+            "there is no default model: use /predict/<model> or set server.default_model; "
+            f"models: {', '.join(self._states) or 'none'}"
+        )
+
+    def ready(self, name: str | None = None, version: int | None = None) -> bool:
+        """Whether the server (no name given), a model or a version answers requests now."""
+        if self.draining or not self.configured:
+            return False
+        if name is not None:
+            if version is not None:
+                return version in self._served.get(name, {})
+            return name in self._newest
+        states = [state for versions in self._states.values() for state in versions.values()]
+        return all(state.state == "serving" for state in states if state.state != "failed")
+
+    def served(self) -> Iterable[ServedModel]:
+        """Every version that serves."""
+        return [model for versions in self._served.values() for model in versions.values()]
+
+    def set_state(self, state: ModelState) -> None:
+        """Note where a version is in its life."""
+        self._states.setdefault(state.name, {})[state.version] = state
+
+    def add(self, model: ServedModel) -> None:
+        """Let a version serve."""
+        self._served.setdefault(model.name, {})[model.version] = model
+        self._renew(model.name)
+
+    def remove(self, name: str, version: int) -> None:
+        """Stop a version from taking new requests."""
+        self._served.get(name, {}).pop(version, None)
+        self._renew(name)
+
+    def _renew(self, name: str) -> None:
+        versions = self._served.get(name)
+        if versions:
+            self._newest[name] = versions[max(versions)]
+        else:
+            self._newest.pop(name, None)
+
+    def _refuse(self, name: str, version: int | None) -> None:
+        versions = self._states.get(name)
+        if versions is None:
+            raise ModelNotFound(self._unknown(name))
+        if version is not None and version not in versions:
+            raise VersionNotFound(
+                f"model {name!r} has no version {version}; versions: "
+                f"{', '.join(str(number) for number in sorted(versions))}"
+            )
+        asked = [versions[version]] if version is not None else list(versions.values())
+        if all(state.state == "failed" for state in asked):
+            raise ModelFailed(f"model {name!r} failed: {asked[-1].reason}")
+
+    def _unknown(self, name: str) -> str:
+        return f"unknown model {name!r}; models: {', '.join(self._states) or 'none'}"

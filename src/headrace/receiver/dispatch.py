@@ -1,0 +1,315 @@
+"""From a request to its outputs: the one function all fronts meet in, and the loop behind it.
+
+``Dispatcher.infer`` validates, admits and waits; ``_pump`` asks the scheduler for batches whenever
+an arrival, a completion or the clock may have made one possible, and hands them to the engine. All
+of it runs on the receiver's one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from headrace.engine.client import EngineClient
+from headrace.errors import (
+    Cancelled,
+    EngineLost,
+    Expired,
+    HeadraceError,
+    Shed,
+)
+from headrace.receiver.catalog import ServedModel
+from headrace.receiver.contract import Receive
+from headrace.receiver.departures import Departures
+from headrace.receiver.shapes import Fit, Shaper, crop
+from headrace.receiver.validate import validate
+from headrace.results import Processor
+from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
+from headrace.values import Array, Request, Response
+
+Outputs = Mapping[str, Array]
+
+
+class Work:
+    """What an entry carries: its inputs, how they fit, and the future its request waits on."""
+
+    __slots__ = ("fit", "future", "inputs", "receive")
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Array],
+        fit: Fit,
+        future: asyncio.Future[Outputs],
+        receive: Receive,
+    ) -> None:
+        self.inputs = inputs
+        self.fit = fit
+        self.future = future
+        self.receive = receive
+
+
+class Dispatcher:
+    """Runs the requests of one served version; for the event loop's thread."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        served: ServedModel,
+        scheduler: Scheduler,
+        processor: Processor,
+        departures: Departures,
+    ) -> None:
+        self.served = served
+        self._loop = loop
+        self._scheduler = scheduler
+        self._processor = processor
+        self._departures = departures
+        self._shaper = Shaper(served.profile.signature.unwrap(), served.settings)
+        self._model_signature = served.profile.signature.unwrap()
+        self._slo_s = math.inf if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
+        self._max_rows = max(served.profile.batch_sizes, default=1)
+        self._engine: EngineClient | None = None
+        self._running: dict[int, Batch] = {}
+        self._pump_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+
+    # -- a request ---------------------------------------------------------------------------------
+
+    async def infer(self, request: Request, receive: Receive) -> Response:
+        """Run one request.
+
+        Raises:
+            HeadraceError: whatever kept it from being answered; see ``errors``.
+        """
+        served = self.served
+        self._processor.check(request.outputs)
+        rows = validate(self._model_signature, request.inputs)
+        deadline_s = request.arrival_s + (
+            self._slo_s if request.timeout_s is None else min(self._slo_s, request.timeout_s)
+        )
+        if rows <= self._max_rows:
+            outputs = await self._submit(request, request.inputs, rows, deadline_s, receive)
+        else:
+            outputs = await self._split(request, rows, deadline_s, receive)
+        started_s = time.monotonic()
+        if request.timeout_s is not None and started_s > request.arrival_s + request.timeout_s:
+            raise Expired(f"the answer came after the client's timeout of {request.timeout_s:g} s")
+        outputs = self._processor.run(outputs, request.outputs)
+        served.metrics.results.observe(time.monotonic() - started_s)
+        return Response(served.name, served.version, request.id, outputs)
+
+    def _submit(
+        self,
+        request: Request,
+        inputs: Mapping[str, Array],
+        rows: int,
+        deadline_s: float,
+        receive: Receive,
+    ) -> asyncio.Future[Outputs]:
+        """Queue one entry; the future has its outputs or its error.
+
+        Raises:
+            OverloadError: it was refused at arrival.
+        """
+        fit = self._shaper.fit(inputs)
+        future: asyncio.Future[Outputs] = self._loop.create_future()
+        entry = Entry(
+            deadline_s=deadline_s,
+            rows=rows,
+            bucket=fit.bucket,
+            elements=fit.elements,
+            arrival_s=request.arrival_s,
+            priority=request.priority,
+            payload=Work(inputs, fit, future, receive),
+        )
+        self._scheduler.admit(entry, time.monotonic())
+        self._departures.watch(self, entry)
+        if not self._pump_due:
+            self._pump_due = True
+            self._loop.call_soon(self._pump)
+        return future
+
+    async def _split(
+        self, request: Request, rows: int, deadline_s: float, receive: Receive
+    ) -> Outputs:
+        """Run a request of more rows than a batch may have as several entries."""
+        futures: list[asyncio.Future[Outputs]] = []
+        try:
+            for start in range(0, rows, self._max_rows):
+                part = {k: v[start : start + self._max_rows] for k, v in request.inputs.items()}
+                size = min(self._max_rows, rows - start)
+                futures.append(self._submit(request, part, size, deadline_s, receive))
+            parts = await asyncio.gather(*futures)
+        except HeadraceError:
+            for future in futures:
+                future.cancel()  # the rest of a request that cannot be whole is not worth running
+            raise
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def leave(self, entry: Entry) -> None:
+        """The client of this entry has gone: drop it if it still waits."""
+        self._scheduler.cancel(entry)
+        self._fail(entry, Cancelled("the client closed the connection"))
+
+    # -- batches -----------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._pump_due = False
+        now_s = time.monotonic()
+        while self._engine is None or self._engine.free_slots:
+            batch, drops = self._scheduler.cut(now_s)
+            for drop in drops:
+                self._drop(drop, now_s)
+            if batch is None:
+                break
+            self._start(batch, now_s)
+        self._set_timer(now_s)
+
+    def _start(self, batch: Batch, now_s: float) -> None:
+        engine = self._engine
+        if engine is None:  # the scheduler is paused without an engine
+            raise RuntimeError("a batch was cut while no engine is connected")
+        metrics = self.served.metrics
+        parts = []
+        for entry in batch.entries:
+            metrics.queue.observe(now_s - entry.arrival_s)
+            parts.append(entry.payload.inputs)
+        self._running[batch.id] = batch
+        fit: Fit = batch.entries[0].payload.fit
+        started_s = time.monotonic()
+        try:
+            engine.run(
+                batch.id, batch.rows, parts, fit.item_shapes, self.served.settings.pad_values
+            )
+        except HeadraceError as error:
+            self._failed(batch.id, error)
+            return
+        metrics.assemble.observe(time.monotonic() - started_s)
+        metrics.rows.observe(batch.rows)
+
+    def _done(self, batch_id: int, infer_s: float, outputs: Mapping[str, Array]) -> None:
+        batch = self._running.pop(batch_id)
+        self._scheduler.finish(batch_id, time.monotonic(), infer_s)
+        self.served.metrics.infer.observe(infer_s)
+        batched = self._model_signature.batched
+        row = 0
+        for entry in batch.entries:
+            self._departures.forget(entry)
+            work: Work = entry.payload
+            end = row + entry.rows
+            if not work.future.done():
+                mine = {n: a[row:end] for n, a in outputs.items()} if batched else outputs
+                work.future.set_result(crop(mine, work.fit.crops) if work.fit.crops else mine)
+            row = end
+        self._pump()
+
+    def _failed(self, batch_id: int, error: HeadraceError) -> None:
+        """The backend refused a batch: run its entries alone, so that only the bad one fails."""
+        batch = self._running.pop(batch_id)
+        now_s = time.monotonic()
+        self._scheduler.finish(batch_id, now_s, None)
+        if len(batch.entries) == 1:
+            self._fail(batch.entries[0], type(error)(error.message))
+        else:
+            for entry in batch.entries:
+                self._alone(entry)
+        self._schedule()
+
+    def _alone(self, entry: Entry) -> None:
+        entry.bucket = (entry.bucket, id(entry))
+        self._scheduler.restore(entry)
+
+    def _drop(self, drop: Drop, now_s: float) -> None:
+        waited_ms = (now_s - drop.entry.arrival_s) * 1e3
+        if drop.reason is DropReason.SHED:
+            error: HeadraceError = Shed(
+                f"dropped after {waited_ms:.0f} ms in the queue: it would have missed its deadline"
+            )
+        else:
+            error = Expired(f"the deadline passed after {waited_ms:.0f} ms in the queue")
+        self._fail(drop.entry, error)
+
+    def _fail(self, entry: Entry, error: HeadraceError) -> None:
+        self._departures.forget(entry)
+        future: asyncio.Future[Outputs] = entry.payload.future
+        if not future.done():
+            future.set_exception(error)
+
+    # -- the engine comes and goes -----------------------------------------------------------------
+
+    async def connect(self, socket_path: str, slot_count: int) -> None:
+        """Connect to the engine that listens there and let batches run."""
+        engine = EngineClient(
+            self._loop,
+            self.served.profile,
+            self.served.settings,
+            slot_count=slot_count,
+            on_done=self._done,
+            on_failed=self._failed,
+            on_lost=self._lost,
+        )
+        await engine.connect(socket_path)
+        self._engine = engine
+        self._scheduler.resume()
+        self._schedule()
+
+    def _lost(self) -> None:
+        """The engine died: what ran in it is tried once more, alone, if its deadline allows."""
+        self._engine = None
+        self._scheduler.pause()
+        now_s = time.monotonic()
+        batches, self._running = list(self._running.values()), {}
+        for batch in batches:
+            self._scheduler.finish(batch.id, now_s, None)
+            for entry in batch.entries:
+                if entry.attempts == 0 and entry.deadline_s > now_s:
+                    entry.attempts = 1
+                    self._alone(entry)
+                else:
+                    self._fail(entry, EngineLost("the engine died while it ran this request"))
+        self._schedule()
+
+    def close(self, error: HeadraceError) -> None:
+        """End it: everything waiting or running fails with this error."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._scheduler.pause()
+        batches, self._running = list(self._running.values()), {}
+        for entry in (*self._scheduler.drain(), *(e for b in batches for e in b.entries)):
+            self._fail(entry, type(error)(error.message))
+
+    # -- the clock ---------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if not self._pump_due:
+            self._pump_due = True
+            self._loop.call_soon(self._pump)
+
+    def _set_timer(self, now_s: float) -> None:
+        at = self._scheduler.wake_at(now_s)
+        if at is None:
+            return
+        if self._timer is not None:
+            if self._timer_at <= at and self._timer_at > now_s:
+                return  # it will look again, and set the next one then
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_later(max(at - now_s, 0.0), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._timer_at = math.inf
+        self._pump()
+
+    def statistics(self) -> Any:
+        """The scheduler's numbers."""
+        return self._scheduler.statistics()

@@ -1,0 +1,115 @@
+"""Plain HTTP: bodies with limits, content encodings, the timeout header, error answers."""
+
+from __future__ import annotations
+
+import math
+
+import orjson
+
+from headrace.errors import (
+    BodyTooLarge,
+    Cancelled,
+    HeadraceError,
+    InvalidTimeout,
+    UnsupportedEncoding,
+)
+from headrace.receiver.contract import Receive
+from headrace.receiver.exchange import Headers, Reply
+from headrace.receiver.grpc import inflate
+
+TIMEOUT_HEADER = b"headrace-timeout-ms"
+"""How long the client waits, in milliseconds; the answer or an error comes within it."""
+
+
+def read_timeout(headers: Headers) -> float | None:
+    """Read the timeout header as seconds; None when there is none.
+
+    Raises:
+        InvalidTimeout: it is not a positive number.
+    """
+    value = headers.get(TIMEOUT_HEADER)
+    if value is None:
+        return None
+    try:
+        timeout_s = float(value) / 1e3
+    except ValueError:
+        timeout_s = math.nan
+    if not 0 < timeout_s < math.inf:
+        raise InvalidTimeout(
+            f"{TIMEOUT_HEADER.decode()} must be a positive number of milliseconds, not "
+            f"{value.decode('latin-1')!r}"
+        )
+    return timeout_s
+
+
+async def read_body(receive: Receive, headers: Headers, limit_bytes: int) -> bytes:
+    """Read the whole body.
+
+    Raises:
+        BodyTooLarge: it is, or says it is, larger than the limit.
+        Cancelled: the client left in its middle.
+    """
+    announced = headers.get(b"content-length", b"")
+    if announced.isdigit() and int(announced) > limit_bytes:
+        raise _too_large(limit_bytes)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message["type"] == "http.request" and not message.get("more_body"):
+        if len(body) > limit_bytes:
+            raise _too_large(limit_bytes)
+        return body
+    chunks, size = [body], len(body)
+    while message.get("more_body"):
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        message = await receive()
+        body = message.get("body", b"")
+        chunks.append(body)
+        size += len(body)
+    if message["type"] != "http.request":
+        raise Cancelled("the client closed the connection before its body was whole")
+    if size > limit_bytes:
+        raise _too_large(limit_bytes)
+    return b"".join(chunks)
+
+
+def decode(body: bytes, headers: Headers, limit_bytes: int) -> bytes:
+    """Undo the content encoding.
+
+    Raises:
+        UnsupportedEncoding: neither identity, gzip nor deflate.
+        MalformedRequest: the data is broken.
+        BodyTooLarge: it is larger than the limit once inflated.
+    """
+    encoding = headers.get(b"content-encoding")
+    if encoding is None or encoding == b"identity":
+        return body
+    if encoding not in {b"gzip", b"deflate"}:
+        raise UnsupportedEncoding(
+            f"content-encoding {encoding.decode('latin-1')!r} is not spoken: use identity, gzip or "
+            "deflate"
+        )
+    return inflate(body, encoding, limit_bytes)
+
+
+def refusal(error: HeadraceError, *, pretty: bool) -> Reply:
+    """Answer with an error: ``{"error": message}``, indented for TensorFlow Serving's clients."""
+    body = orjson.dumps({"error": error.message})
+    if pretty:
+        body = b'{\n    "error": ' + body[len(b'{"error":') : -1] + b"\n}\n"
+    headers = [(b"content-type", b"application/json"), (b"headrace-error", error.code.encode())]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+    return Reply(error.http_status, body, tuple(headers))
+
+
+def json_reply(value: object, status: int = 200) -> Reply:
+    """Answer with JSON."""
+    return Reply(status, orjson.dumps(value))
+
+
+def _too_large(limit_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"the body is larger than {limit_bytes} bytes: send less at once, or raise "
+        "server.max_body_mib"
+    )

@@ -1,0 +1,158 @@
+"""JSON numbers, strings and nested lists from and to tensors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from headrace.errors import InvalidInput, MalformedRequest
+from headrace.values import Array, DType
+
+_DEPTH_LIMIT = 64
+
+
+def parse(body: bytes | memoryview) -> dict[str, Any]:
+    """Parse a JSON object; NaN and Infinity are taken, as TensorFlow Serving takes them.
+
+    Raises:
+        MalformedRequest: it is no JSON, or no object.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        value = _parse_leniently(body, error)
+    if not isinstance(value, dict):
+        raise MalformedRequest(f"the body must be a JSON object, not {_kind(value)}")
+    return value
+
+
+def _parse_leniently(body: bytes | memoryview, error: orjson.JSONDecodeError) -> Any:
+    text = bytes(body)
+    if b"NaN" in text or b"Infinity" in text:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            pass  # the strict parser's message is the better one
+    raise MalformedRequest(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
+
+
+def to_tensor(name: str, value: Any, dtype: DType, shape: Sequence[int] | None = None) -> Array:
+    """Make a tensor of a JSON value: a scalar or nested lists of equal lengths.
+
+    With ``shape`` the value may also be flat, row-major (Open Inference Protocol).
+
+    Raises:
+        InvalidInput: ragged lists, elements of another kind, or another number of elements.
+    """
+    array = _bytes(name, value) if dtype is DType.BYTES else _numbers(name, value, dtype)
+    if shape is None or array.shape == tuple(shape):
+        return array
+    if array.size != math.prod(shape):
+        raise InvalidInput(
+            f"input {name!r}: shape {list(shape)} has {math.prod(shape)} elements, the data "
+            f"{array.size}"
+        )
+    return array.reshape(shape)
+
+
+def to_json(array: Array, *, base64_bytes: bool = False) -> Any:
+    """Make a JSON value of a tensor, for ``dumps``; strings are text unless ``base64_bytes``."""
+    if array.dtype.kind in "OSU":
+        return _strings(array, base64_bytes=base64_bytes).tolist()
+    if array.dtype.kind == "f" and array.dtype.itemsize >= 4:  # noqa: PLR2004 - half has no JSON
+        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    if array.dtype.kind in "iub":
+        return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array, np.float32)
+
+
+def dumps(value: Any, *, arrays: Sequence[Array] = ()) -> bytes:
+    """Write JSON with tensors in it; NaN and Infinity are written when one of ``arrays`` has them."""
+    if all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(value, default=np.ndarray.tolist).encode()
+
+
+def _numbers(name: str, value: Any, dtype: DType) -> Array:
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"input {name!r}: {_ragged(error)}") from error
+    want, kind = dtype.numpy, array.dtype.kind
+    if array.size == 0 and kind == "f":
+        return array.astype(want)
+    allowed = {"b": "b", "i": "iu", "u": "iu"}.get(want.kind, "fiu")
+    if kind not in allowed:
+        raise InvalidInput(f"input {name!r} is {dtype.value}, the JSON has {_element(array)}")
+    if want.kind in "iu":
+        limits = np.iinfo(want)
+        if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
+            raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}")
+    with np.errstate(over="ignore"):
+        return array.astype(want)
+
+
+def _bytes(name: str, value: Any) -> Array:
+    flat: list[bytes] = []
+    shape = _collect(name, value, flat, 0)
+    array = np.empty(len(flat), object)
+    array[:] = flat
+    return array.reshape(shape)
+
+
+def _collect(name: str, value: Any, flat: list[bytes], depth: int) -> tuple[int, ...]:
+    if isinstance(value, str):
+        flat.append(value.encode())
+        return ()
+    if isinstance(value, dict) and list(value) == ["b64"]:
+        flat.append(_unbase64(name, value["b64"]))
+        return ()
+    if not isinstance(value, list) or depth > _DEPTH_LIMIT:
+        raise InvalidInput(
+            f'input {name!r} is BYTES: give strings or {{"b64": ...}}, not {_kind(value)}'
+        )
+    shapes = {_collect(name, element, flat, depth + 1) for element in value}
+    if len(shapes) > 1:
+        raise InvalidInput(f"input {name!r}: its lists are ragged")
+    return (len(value), *(shapes.pop() if shapes else ()))
+
+
+def _unbase64(name: str, value: Any) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise InvalidInput(f"input {name!r}: broken base64: {error}") from error
+
+
+def _strings(array: Array, *, base64_bytes: bool) -> Array:
+    texts = np.empty(array.size, object)
+    for place, element in enumerate(array.ravel()):
+        data = element.encode() if isinstance(element, str) else element
+        if base64_bytes:
+            texts[place] = {"b64": base64.b64encode(data).decode()}
+        else:
+            texts[place] = data.decode("utf-8", "replace")
+    return texts.reshape(array.shape)
+
+
+def _ragged(error: Exception) -> str:
+    if "inhomogeneous" in str(error):
+        return "its lists are ragged: all rows of one level must have the same length"
+    return str(error)
+
+
+def _element(array: Array) -> str:
+    names = {"U": "strings", "b": "booleans", "f": "fractions", "i": "integers", "u": "integers"}
+    return names.get(array.dtype.kind, "elements of several kinds")
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    return "null" if value is None else names.get(type(value), "a number")

@@ -1,0 +1,43 @@
+"""The module Envoy loads: ``app`` is its ASGI callable."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from typing import Any
+
+from headrace.control import CONTROL_VARIABLE
+from headrace.receiver.asgi import Application
+from headrace.receiver.runtime import Runtime
+
+# The hot path makes no reference cycles: collect rarely, and never look at what start-up made.
+_GC_THRESHOLDS = (100_000, 50, 50)
+
+
+class Entrance:
+    """Starts the runtime with the lifespan, then hands every request to its application."""
+
+    def __init__(self) -> None:
+        self._application: Application | None = None
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """ASGI 3."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._application is not None:
+            await self._application(scope, receive, send)
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        await receive()
+        runtime = Runtime(asyncio.get_running_loop(), os.environ[CONTROL_VARIABLE])
+        self._application = await runtime.start()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await runtime.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+app = Entrance()

@@ -1,0 +1,81 @@
+"""What models and the server say of themselves, and the request parameters both OIP fronts share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import headrace
+from headrace.errors import InvalidInput, InvalidTimeout, MalformedRequest
+from headrace.receiver.catalog import Catalog, ServedModel
+from headrace.values import TensorSpec
+
+EXTENSIONS = ("binary_tensor_data", "classification", "parameters", "schedule_policy")
+_LAST_PRIORITY = 2**31
+# Triton: 1 is the highest priority, 0 asks for the default, which stands in the middle.
+_DEFAULT_PRIORITY = 1000
+
+
+def server() -> dict[str, Any]:
+    """The server's metadata, by the protocol's names."""
+    return {
+        "name": "headrace",
+        "version": headrace.__version__,
+        "extensions": list(EXTENSIONS),
+    }
+
+
+def model(catalog: Catalog, served: ServedModel) -> dict[str, Any]:
+    """A model's metadata, by the protocol's names."""
+    states = reversed(catalog.states(served.name))
+    return {
+        "name": served.name,
+        "versions": [str(state.version) for state in states if state.state == "serving"],
+        "platform": f"{served.profile.backend}_{served.profile.precision}",
+        "inputs": [_tensor(spec) for spec in served.signature.inputs],
+        "outputs": [_tensor(spec) for spec in served.signature.outputs],
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.dtype.value, "shape": list(spec.wire_shape)}
+
+
+def parameter_timeout_s(parameters: Mapping[str, Any]) -> float | None:
+    """Read ``timeout`` (microseconds; 0 says nothing) as seconds.
+
+    Raises:
+        InvalidTimeout: it is not a whole number ≥ 0.
+    """
+    timeout = parameters.get("timeout", 0)
+    if isinstance(timeout, str) and timeout.isascii() and timeout.isdigit():
+        timeout = int(timeout)
+    if not isinstance(timeout, int) or isinstance(timeout, bool) or timeout < 0:
+        raise InvalidTimeout(f"parameter timeout must be whole microseconds, not {timeout!r}")
+    return timeout / 1e6 if timeout else None
+
+
+def parameter_priority(parameters: Mapping[str, Any]) -> int:
+    """Read ``priority``: 1 goes first, 0 or none is normal; returned so that 0 is normal.
+
+    Raises:
+        MalformedRequest: it is not a whole number ≥ 0.
+    """
+    priority = parameters.get("priority", 0)
+    if not isinstance(priority, int) or isinstance(priority, bool) or priority < 0:
+        raise MalformedRequest(f"parameter priority must be a whole number, not {priority!r}")
+    return min(priority, _LAST_PRIORITY) - _DEFAULT_PRIORITY if priority else 0
+
+
+def parameter_classes(parameters: Mapping[str, Any]) -> int | None:
+    """Read ``classification``: how many classes to answer with.
+
+    Raises:
+        InvalidInput: it is not a whole number ≥ 1.
+    """
+    classes = parameters.get("classification")
+    if classes is None:
+        return None
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
+        raise InvalidInput(f"parameter classification must be a whole number, not {classes!r}")
+    return classes

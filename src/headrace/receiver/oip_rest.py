@@ -1,0 +1,213 @@
+"""Open Inference Protocol over REST, with Triton's binary tensor extension.
+
+Source: kserve/open-inference-protocol specification/protocol/inference_rest.md and Triton's
+docs/protocol/extension_binary_data.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from headrace.errors import InvalidInput, MalformedRequest
+from headrace.receiver import json_tensor, metadata
+from headrace.receiver.catalog import ServedModel
+from headrace.receiver.exchange import Core, Exchange, Reply, smaller
+from headrace.receiver.http import json_reply
+from headrace.receiver.tensors import from_raw, read_dtype, read_shape, to_raw
+from headrace.values import Array, DType, Request, RequestedOutput, Response
+
+LENGTH_HEADER = b"inference-header-content-length"
+_NO_JSON = (DType.FP16, DType.BF16)
+
+
+class OipRest:
+    """The ``/v2`` front."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def live(self, exchange: Exchange) -> Reply:  # noqa: ARG002
+        """``GET /v2/health/live``."""
+        return json_reply({"live": True})
+
+    async def ready(self, exchange: Exchange) -> Reply:  # noqa: ARG002
+        """``GET /v2/health/ready``: 503 until every model that did not fail serves."""
+        ready = self._core.catalog.ready()
+        return json_reply({"ready": ready}, 200 if ready else 503)
+
+    async def server(self, exchange: Exchange) -> Reply:  # noqa: ARG002
+        """``GET /v2``."""
+        return json_reply(metadata.server())
+
+    async def model(self, exchange: Exchange, name: str, version: int | None) -> Reply:
+        """``GET /v2/models/{name}``."""
+        served = self._core.find(exchange, name, version)
+        return json_reply(metadata.model(self._core.catalog, served))
+
+    async def model_ready(self, exchange: Exchange, name: str, version: int | None) -> Reply:  # noqa: ARG002
+        """``GET /v2/models/{name}/ready``."""
+        ready = self._core.catalog.ready(name, version)
+        if not ready:
+            self._core.catalog.states(name)  # an unknown model is 404, not 503
+        return json_reply({"name": name, "ready": ready}, 200 if ready else 503)
+
+    async def infer(self, exchange: Exchange, name: str, version: int | None) -> Reply:
+        """``POST /v2/models/{name}/infer``."""
+        served = self._core.find(exchange, name, version)
+        header, data = _split(exchange)
+        request, wanted = _request(name, header, data, exchange)
+        response = await self._core.run(exchange, served, request)
+        return _encode(served, response, wanted)
+
+
+class Wanted:
+    """Which outputs go binary: those named, or all where the request says so."""
+
+    __slots__ = ("binary", "default")
+
+    def __init__(self, *, default: bool, binary: dict[str, bool]) -> None:
+        self.default = default
+        self.binary = binary
+
+    def __call__(self, name: str) -> bool:
+        """Whether this output goes binary."""
+        return self.binary.get(name, self.default)
+
+
+def _split(exchange: Exchange) -> tuple[dict[str, Any], memoryview]:
+    """The JSON header, and the binary data after it."""
+    body = memoryview(exchange.body)
+    announced = exchange.headers.get(LENGTH_HEADER)
+    if announced is None:
+        return json_tensor.parse(body), body[:0]
+    if not announced.isdigit() or not 0 < int(announced) <= len(body):
+        raise MalformedRequest(
+            f"Inference-Header-Content-Length {announced.decode('latin-1')!r} does not fit a body of "
+            f"{len(body)} bytes"
+        )
+    size = int(announced)
+    return json_tensor.parse(body[:size]), body[size:]
+
+
+def _request(
+    name: str, header: dict[str, Any], data: memoryview, exchange: Exchange
+) -> tuple[Request, Wanted]:
+    parameters = _object(header, "parameters")
+    identity = header.get("id", "")
+    if not isinstance(identity, str):
+        raise MalformedRequest("id must be a string")
+    outputs, wanted = _outputs(header, default=parameters.get("binary_data_output") is True)
+    request = Request(
+        model=name,
+        version=None,
+        inputs=_inputs(header, data),
+        arrival_s=exchange.arrival_s,
+        id=identity,
+        outputs=outputs,
+        timeout_s=smaller(exchange.timeout_s, metadata.parameter_timeout_s(parameters)),
+        priority=metadata.parameter_priority(parameters),
+    )
+    return request, wanted
+
+
+def _inputs(header: dict[str, Any], data: memoryview) -> dict[str, Array]:
+    tensors = header.get("inputs")
+    if not isinstance(tensors, list) or not tensors:
+        raise MalformedRequest('the request needs "inputs": a list of tensors')
+    inputs: dict[str, Array] = {}
+    at = 0
+    for tensor in tensors:
+        if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+            raise MalformedRequest('every input is an object with a "name"')
+        name = tensor["name"]
+        if name in inputs:
+            raise InvalidInput(f"input {name!r} is given twice")
+        inputs[name], at = _input(name, tensor, data, at)
+    if at != len(data):
+        raise InvalidInput(f"{len(data) - at} bytes of binary data belong to no input")
+    return inputs
+
+
+def _input(name: str, tensor: dict[str, Any], data: memoryview, at: int) -> tuple[Array, int]:
+    dtype = read_dtype(name, tensor.get("datatype", ""))
+    shape = tensor.get("shape")
+    if not isinstance(shape, list):
+        raise InvalidInput(f'input {name!r} needs a "shape": a list of whole numbers')
+    shape = read_shape(name, shape)
+    size = _object(tensor, "parameters").get("binary_data_size")
+    if size is None:
+        if "data" not in tensor:
+            raise InvalidInput(f'input {name!r} has neither "data" nor binary_data_size')
+        if dtype in _NO_JSON:
+            raise InvalidInput(
+                f"input {name!r}: {dtype.value} cannot be sent as JSON, send it as binary data"
+            )
+        return json_tensor.to_tensor(name, tensor["data"], dtype, shape), at
+    if "data" in tensor:
+        raise InvalidInput(f'input {name!r} has both "data" and binary_data_size')
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0 or at + size > len(data):
+        raise InvalidInput(
+            f"input {name!r}: binary_data_size {size!r} does not fit the {len(data) - at} bytes left"
+        )
+    return from_raw(name, dtype, shape, data[at : at + size]), at + size
+
+
+def _outputs(
+    header: dict[str, Any], *, default: bool
+) -> tuple[tuple[RequestedOutput, ...], Wanted]:
+    asked = header.get("outputs", [])
+    if not isinstance(asked, list):
+        raise MalformedRequest('"outputs" must be a list')
+    outputs, binary = [], {}
+    for output in asked:
+        if not isinstance(output, dict) or not isinstance(output.get("name"), str):
+            raise MalformedRequest('every requested output is an object with a "name"')
+        parameters = _object(output, "parameters")
+        outputs.append(RequestedOutput(output["name"], metadata.parameter_classes(parameters)))
+        if "binary_data" in parameters:
+            binary[output["name"]] = parameters["binary_data"] is True
+    return tuple(outputs), Wanted(default=default, binary=binary)
+
+
+def _object(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = parent.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise MalformedRequest(f'"{key}" must be an object')
+    return value
+
+
+def _encode(served: ServedModel, response: Response, wanted: Wanted) -> Reply:
+    tensors: list[dict[str, Any]] = []
+    binary: list[bytes] = []
+    for name, array in response.outputs.items():
+        tensor: dict[str, Any] = {
+            "name": name,
+            "datatype": DType.of(array.dtype).value,
+            "shape": array.shape,
+        }
+        if wanted(name):
+            data = to_raw(array)
+            tensor["parameters"] = {"binary_data_size": len(data)}
+            binary.append(data)
+        else:
+            tensor["data"] = json_tensor.to_json(np.ascontiguousarray(array).reshape(-1))
+        tensors.append(tensor)
+    answer: dict[str, Any] = {"model_name": served.name, "model_version": str(served.version)}
+    if response.id:
+        answer["id"] = response.id
+    answer["outputs"] = tensors
+    if not binary:
+        arrays = [t["data"] for t in tensors if isinstance(t["data"], np.ndarray)]
+        return Reply(200, json_tensor.dumps(answer, arrays=arrays))
+    head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    headers = (
+        (b"content-type", b"application/octet-stream"),
+        (LENGTH_HEADER, str(len(head)).encode()),
+    )
+    return Reply(200, b"".join((head, *binary)), headers)

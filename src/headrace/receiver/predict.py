@@ -1,0 +1,55 @@
+"""Plain JSON: ``POST /predict/<model>``, or ``POST /predict`` for the only or the default model.
+
+The body is ``{"input": tensor}``, ``{"inputs": {name: tensor}}`` or ``{"instances": [...]}``; the
+answer is ``{"output": tensor}``, or ``{"output": {name: tensor}}`` for several outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from headrace.errors import InvalidInput
+from headrace.receiver import json_tensor, tfserving_rest
+from headrace.receiver.exchange import Core, Exchange, Reply
+from headrace.values import Array, Request, Signature
+
+
+class Predict:
+    """The plain front."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def predict_default(self, exchange: Exchange) -> Reply:
+        """``POST /predict``."""
+        return await self.predict(exchange, self._core.catalog.default(), None)
+
+    async def predict(self, exchange: Exchange, name: str, version: int | None) -> Reply:
+        """``POST /predict/{name}``."""
+        served = self._core.find(exchange, name, version)
+        body = json_tensor.parse(exchange.body)
+        request = Request(
+            model=name,
+            version=None,
+            inputs=_decode(body, served.profile.signature.unwrap()),
+            arrival_s=exchange.arrival_s,
+            timeout_s=exchange.timeout_s,
+        )
+        response = await self._core.run(exchange, served, request)
+        values = {key: json_tensor.to_json(array) for key, array in response.outputs.items()}
+        arrays = [value for value in values.values() if isinstance(value, np.ndarray)]
+        only = next(iter(values.values())) if len(values) == 1 else values
+        return Reply(200, json_tensor.dumps({"output": only}, arrays=arrays))
+
+
+def _decode(body: Mapping[str, Any], signature: Signature) -> dict[str, Array]:
+    if "input" in body:
+        if len(body) > 1 and ("inputs" in body or "instances" in body):
+            raise InvalidInput('give one of "input", "inputs" and "instances"')
+        return tfserving_rest.decode({"inputs": body["input"]}, signature)[0]
+    if "inputs" not in body and "instances" not in body:
+        raise InvalidInput('the body needs "input": a tensor, or an object of named tensors')
+    return tfserving_rest.decode(body, signature)[0]

@@ -1,0 +1,175 @@
+"""The receiver process from start to end: what the supervisor says becomes models that serve.
+
+The control connection is read by one task, owned by the ASGI lifespan. Losing it means that the
+supervisor is gone; then the process ends, so that no receiver outlives its server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
+
+from headrace.control import (
+    Configure,
+    Drain,
+    ModelServing,
+    ModelState,
+    ReceiverReady,
+    line,
+    to_receiver,
+)
+from headrace.errors import HeadraceError, ModelFailed, NotReady
+from headrace.observe.metrics import Collector, ModelMetrics
+from headrace.receiver.asgi import Application
+from headrace.receiver.catalog import Catalog, ServedModel
+from headrace.receiver.contract import Receive
+from headrace.receiver.departures import Departures
+from headrace.receiver.dispatch import Dispatcher
+from headrace.results import build
+from headrace.scheduler import LatencyModel, Policy, Scheduler
+from headrace.values import Request, Response
+
+# Batches one instance may hold: the one it runs and the one that is ready when that ends.
+_DEPTH = 2
+# A ModelServing line carries a whole profile.
+_LINE_LIMIT_BYTES = 64 * 2**20
+
+
+class Runtime:
+    """The receiver's objects and the task that keeps them true."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, control_path: str) -> None:
+        self._loop = loop
+        self._control_path = control_path
+        self._catalog = Catalog()
+        self._departures = Departures(loop)
+        self._dispatchers: dict[tuple[str, int], Dispatcher] = {}
+        self._refused: Counter[str] = Counter()
+        self._registry = CollectorRegistry()
+        self._task: asyncio.Task[None] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._log = structlog.get_logger("headrace.receiver")
+
+    async def start(self) -> Application:
+        """Connect to the supervisor, take its settings, and return the application that serves."""
+        reader, writer = await asyncio.open_unix_connection(
+            self._control_path, limit=_LINE_LIMIT_BYTES
+        )
+        self._writer = writer
+        first = to_receiver.validate_json(await reader.readline())
+        if not isinstance(first, Configure):
+            raise TypeError(f"the supervisor must send Configure first, not {first.kind}")
+        self._catalog.default_model = first.server.default_model
+        for state in first.models:
+            self._catalog.set_state(state)
+        self._catalog.configured = True
+        self._registry.register(
+            Collector(lambda: [m.metrics for m in self._catalog.served()], self._refused)
+        )
+        self._task = self._loop.create_task(self._listen(reader))
+        return Application(
+            self._catalog,
+            self.infer,
+            first.server,
+            lambda: generate_latest(self._registry),
+            self._refused,
+        )
+
+    async def stop(self) -> None:
+        """End the control task and fail what is left."""
+        if self._task is not None:
+            self._task.cancel()
+        for dispatcher in self._dispatchers.values():
+            dispatcher.close(NotReady("the server has stopped"))
+
+    async def infer(self, request: Request, served: ServedModel, receive: Receive) -> Response:
+        """Run one request on the version its front has found."""
+        dispatcher = self._dispatchers.get((served.name, served.version))
+        if dispatcher is None:
+            raise NotReady(f"model {served.name!r} is not ready", retry_after_s=1.0)
+        return await dispatcher.infer(request, receive)
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        while text := await reader.readline():
+            message = to_receiver.validate_json(text)
+            try:
+                await self._obey(message)
+            except (HeadraceError, OSError) as error:
+                # The engine may have died between its ready line and our connect: the supervisor
+                # sees that too and announces its successor.
+                self._log.warning("could_not_obey", message=message.kind, error=str(error))
+        self._log.error("supervisor_gone")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def _obey(self, message: Configure | ModelServing | ModelState | Drain) -> None:
+        match message:
+            case ModelServing():
+                await self._serve(message)
+            case ModelState():
+                self._note(message)
+            case Drain():
+                self._catalog.draining = True
+            case Configure():
+                raise TypeError("Configure comes once")
+
+    async def _serve(self, message: ModelServing) -> None:
+        key = (message.name, message.version)
+        dispatcher = self._dispatchers.get(key) or self._dispatcher(message)
+        await dispatcher.connect(message.socket_path, _DEPTH * message.profile.instances + 1)
+        self._dispatchers[key] = dispatcher
+        self._catalog.set_state(
+            ModelState(name=message.name, version=message.version, state="serving")
+        )
+        self._catalog.add(dispatcher.served)
+        if self._writer is not None:
+            ready = ReceiverReady(
+                name=message.name, version=message.version, socket_path=message.socket_path
+            )
+            self._writer.write(line(ready))
+
+    def _note(self, state: ModelState) -> None:
+        self._catalog.set_state(state)
+        if state.state in {"failed", "draining", "unloaded"}:
+            self._catalog.remove(state.name, state.version)
+        if state.state in {"failed", "unloaded"}:
+            dispatcher = self._dispatchers.pop((state.name, state.version), None)
+            if dispatcher is not None:
+                dispatcher.close(ModelFailed(f"model {state.name!r} {state.state}: {state.reason}"))
+
+    def _dispatcher(self, message: ModelServing) -> Dispatcher:
+        """Compose what serves one version: settings and profile → scheduler, processor, metrics."""
+        settings, profile = message.settings, message.profile
+        processor = build(profile.signature.unwrap(), settings.results, message.labels)
+        slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
+        metrics = ModelMetrics(message.name, message.version)
+        latency = LatencyModel(
+            [(m.elements, m.rows, m.median_s, m.p95_s) for m in profile.measurements],
+            sizes=profile.batch_sizes,
+            pads=profile.pads,
+        )
+        policy = Policy(
+            slo_s=slo_s,
+            lanes=profile.instances,
+            max_queue=settings.max_queue,
+            max_batch=max(profile.batch_sizes, default=1),
+            depth=_DEPTH,
+        )
+        scheduler = Scheduler(policy, latency)
+        scheduler.pause()
+        metrics.gauges["queue_length"] = lambda: scheduler.statistics().waiting
+        metrics.gauges["running_batches"] = lambda: scheduler.statistics().running_batches
+        served = ServedModel(
+            name=message.name,
+            version=message.version,
+            signature=processor.signature,
+            settings=settings,
+            labels=message.labels,
+            profile=profile,
+            metrics=metrics,
+        )
+        return Dispatcher(self._loop, served, scheduler, processor, self._departures)

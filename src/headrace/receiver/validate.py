@@ -1,0 +1,66 @@
+"""Inputs against a model's signature: the same messages whichever way they came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headrace.errors import InvalidInput
+from headrace.values import Array, DType, Signature, TensorSpec
+
+
+def validate(signature: Signature, inputs: Mapping[str, Array]) -> int:
+    """Check the inputs of one request and return its rows (1 for a model that does not batch).
+
+    Raises:
+        InvalidInput: a name, dtype, shape or number of rows does not fit; the message says which.
+    """
+    specs = signature.inputs
+    if len(inputs) != len(specs):
+        _names(signature, inputs)
+    rows = -1
+    for spec in specs:
+        array = inputs.get(spec.name)
+        if array is None:
+            _names(signature, inputs)
+            raise InvalidInput(f"input {spec.name!r} is missing")
+        if array.dtype is not spec.dtype.numpy and array.dtype != spec.dtype.numpy:
+            raise InvalidInput(
+                f"input {spec.name!r} is {spec.dtype.value}, not {_dtype_name(array)}"
+            )
+        shape = array.shape
+        if len(shape) != len(spec.shape):
+            raise _wrong_shape(spec, shape)
+        for dim, expected in zip(shape, spec.shape, strict=True):
+            if dim != expected and isinstance(expected, int):
+                raise _wrong_shape(spec, shape)
+        if signature.batched:
+            if rows < 0:
+                rows = shape[0]
+            elif shape[0] != rows:
+                raise InvalidInput(
+                    f"input {spec.name!r} has {shape[0]} rows, the inputs before it have {rows}"
+                )
+    if rows == 0:
+        raise InvalidInput("the request has no rows: axis 0 of its inputs is 0")
+    return rows if signature.batched else 1
+
+
+def _names(signature: Signature, inputs: Mapping[str, Array]) -> None:
+    expected = [spec.name for spec in signature.inputs]
+    for name in inputs:
+        if name not in expected:
+            raise InvalidInput(f"unknown input {name!r}; the model has {', '.join(expected)}")
+    for name in expected:
+        if name not in inputs:
+            raise InvalidInput(f"input {name!r} is missing; the model has {', '.join(expected)}")
+
+
+def _wrong_shape(spec: TensorSpec, shape: tuple[int, ...]) -> InvalidInput:
+    return InvalidInput(f"input {spec.name!r} has shape {list(spec.wire_shape)}, got {list(shape)}")
+
+
+def _dtype_name(array: Array) -> str:
+    try:
+        return DType.of(array.dtype).value
+    except KeyError:
+        return str(array.dtype)

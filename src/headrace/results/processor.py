@@ -1,0 +1,181 @@
+"""The result processor of one model: steps from its card, then what the request asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from headrace.errors import InvalidInput, ModelLoadError
+from headrace.results import steps
+from headrace.results.steps import Step
+from headrace.settings import ResultStep
+from headrace.values import Array, DType, RequestedOutput, Signature, TensorSpec
+
+_FLOATS = frozenset({DType.FP16, DType.BF16, DType.FP32, DType.FP64})
+_NOT_NUMBERS = frozenset({DType.BOOL, DType.BYTES})
+
+
+class Processor:
+    """Turns a run's outputs into a response's, for one request at a time.
+
+    ``signature`` is what clients see: the model's, with its outputs as the steps leave them.
+    """
+
+    __slots__ = ("_axes", "_labels", "_steps", "signature")
+
+    def __init__(
+        self,
+        signature: Signature,
+        chains: Mapping[str, tuple[Step, ...]],
+        labels: tuple[bytes, ...],
+    ) -> None:
+        self.signature = signature
+        self._steps = dict(chains)
+        self._labels = labels
+        self._axes = 1 if signature.batched else 0
+
+    def run(
+        self, outputs: Mapping[str, Array], requested: Sequence[RequestedOutput]
+    ) -> Mapping[str, Array]:
+        """Return the outputs asked for, in that order; all of them when none is named.
+
+        ``outputs`` are the model's, rows on axis 0 where it is batched. Without steps and without a
+        choice they are returned as they are.
+
+        Raises:
+            InvalidInput: an output is unknown, or is not made of numbers and was to be classified.
+        """
+        if not requested:
+            if not self._steps:
+                return outputs
+            return {name: self._apply(name, tensor) for name, tensor in outputs.items()}
+        return {want.name: self._pick(want, outputs) for want in requested}
+
+    def check(self, requested: Sequence[RequestedOutput]) -> None:
+        """Refuse what ``run`` would refuse, before the model has run for nothing.
+
+        Raises:
+            InvalidInput: as ``run``.
+        """
+        for want in requested:
+            self._spec(want)
+
+    def _apply(self, name: str, tensor: Array) -> Array:
+        for step in self._steps.get(name, ()):
+            tensor = step(tensor)
+        return tensor
+
+    def _pick(self, want: RequestedOutput, outputs: Mapping[str, Array]) -> Array:
+        self._spec(want)
+        tensor = self._apply(want.name, outputs[want.name])
+        if want.classification is None:
+            return tensor
+        classes = tensor.reshape(*tensor.shape[: self._axes], -1) if tensor.size else tensor
+        return steps.top_k(classes, want.classification, self._labels)
+
+    def _spec(self, want: RequestedOutput) -> TensorSpec:
+        spec = self.signature.output(want.name)
+        if spec is None:
+            names = ", ".join(output.name for output in self.signature.outputs)
+            raise InvalidInput(f"unknown output {want.name!r}; outputs: {names}")
+        if want.classification is not None:
+            if spec.dtype in _NOT_NUMBERS:
+                raise InvalidInput(
+                    f"output {want.name!r} is {spec.dtype.value}: only numbers can be classified"
+                )
+            if want.classification < 1:
+                raise InvalidInput(
+                    f"output {want.name!r}: classification should be at least 1, not "
+                    f"{want.classification}"
+                )
+        return spec
+
+
+class _Rule(NamedTuple):
+    """What a step needs of an output and what it makes of it."""
+
+    step: Callable[[ResultStep, tuple[bytes, ...]], Step]
+    becomes: Callable[[TensorSpec, ResultStep], TensorSpec]
+    floats_only: bool
+    classes: bool  # whether the last axis must be one of classes, apart from the batch axis
+
+
+def _same(spec: TensorSpec, _: ResultStep) -> TensorSpec:
+    return spec
+
+
+def _without_last_axis(spec: TensorSpec, _: ResultStep) -> TensorSpec:
+    return replace(spec, dtype=DType.INT64, shape=spec.shape[:-1])
+
+
+def _best_of_last_axis(spec: TensorSpec, step: ResultStep) -> TensorSpec:
+    last = spec.shape[-1]
+    size = min(step.k, last) if isinstance(last, int) else None
+    return replace(spec, dtype=DType.BYTES, shape=(*spec.shape[:-1], size))
+
+
+_RULES: dict[str, _Rule] = {
+    "softmax": _Rule(lambda _, __: steps.softmax, _same, floats_only=True, classes=True),
+    "sigmoid": _Rule(lambda _, __: steps.sigmoid, _same, floats_only=True, classes=False),
+    "argmax": _Rule(
+        lambda _, __: steps.argmax, _without_last_axis, floats_only=False, classes=True
+    ),
+    "top_k": _Rule(
+        lambda step, labels: partial(steps.top_k, k=step.k, labels=labels),
+        _best_of_last_axis,
+        floats_only=False,
+        classes=True,
+    ),
+}
+
+
+def build(
+    signature: Signature, wanted: Sequence[ResultStep], labels: Sequence[str] = ()
+) -> Processor:
+    """Make the processor of a model: its signature, its card's steps in order, its class names.
+
+    Raises:
+        ModelLoadError: a step names no output or does not fit it; the message names the fix.
+    """
+    names = tuple(label.encode() for label in labels)
+    specs = {spec.name: spec for spec in signature.outputs}
+    made: dict[str, tuple[Step, ...]] = {}
+    for want in wanted:
+        spec = specs.get(want.output)
+        if spec is None:
+            raise ModelLoadError(
+                f"results: there is no output {want.output!r}; outputs: {', '.join(specs)}"
+            )
+        rule = _RULES[want.apply]
+        _check(rule, want, spec, signature.batched)
+        if want.apply == "top_k":
+            _check_labels(spec, names)
+        specs[want.output] = rule.becomes(spec, want)
+        made[want.output] = (*made.get(want.output, ()), rule.step(want, names))
+    return Processor(replace(signature, outputs=tuple(specs.values())), made, names)
+
+
+def _check(rule: _Rule, want: ResultStep, spec: TensorSpec, batched: bool) -> None:
+    here = f"results: {want.apply} of output {want.output!r}"
+    if spec.dtype in _NOT_NUMBERS or (rule.floats_only and spec.dtype not in _FLOATS):
+        kind = "floating-point numbers" if rule.floats_only else "numbers"
+        raise ModelLoadError(
+            f"{here}: needs {kind}, the output is {spec.dtype.value} here; "
+            "remove the step, or put it before the one that changes the output"
+        )
+    if rule.classes and len(spec.shape) < (2 if batched else 1):
+        raise ModelLoadError(
+            f"{here}: needs an axis of classes, the output has shape {list(spec.wire_shape)} here; "
+            "remove the step or name another output"
+        )
+
+
+def _check_labels(spec: TensorSpec, labels: tuple[bytes, ...]) -> None:
+    classes = spec.shape[-1]
+    if labels and isinstance(classes, int) and classes != len(labels):
+        raise ModelLoadError(
+            f"results: output {spec.name!r} has {classes} classes and `labels` names "
+            f"{len(labels)}; give one label a class, in order"
+        )

@@ -1,0 +1,20 @@
+"""The scheduler: which request runs when, in which batch, and which is refused. Pure.
+
+``queue`` who waits, earliest deadline first · ``latency`` how long a batch will take · ``policy`` the
+rule: admit, cut, shed · ``simulate`` the same rule against made-up traffic.
+"""
+
+from headrace.scheduler.latency import LatencyModel
+from headrace.scheduler.policy import Batch, Policy, Scheduler, Statistics
+from headrace.scheduler.queue import Drop, DropReason, Entry
+
+__all__ = [
+    "Batch",
+    "Drop",
+    "DropReason",
+    "Entry",
+    "LatencyModel",
+    "Policy",
+    "Scheduler",
+    "Statistics",
+]

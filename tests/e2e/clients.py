@@ -1,0 +1,113 @@
+"""Small clients for the tests: one question through each front, and Prometheus' page as a dict."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc
+import tritonclient.http
+
+Array = np.ndarray[Any, Any]
+_SAMPLE = re.compile(r"^(\w+)(\{.*\})? (\S+)$", re.MULTILINE)
+
+
+def http(
+    url: str, body: object = None, headers: dict[str, str] | None = None, timeout_s: float = 30
+) -> tuple[int, Any, dict[str, str]]:
+    """GET (no body) or POST JSON; return status, JSON or text, and lower-case headers."""
+    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, headers or {})  # noqa: S310 - our own server
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+            status, text, head = answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        status, text, head = error.code, error.read(), error.headers
+        error.close()
+    lower = {name.lower(): value for name, value in head.items()}
+    try:
+        return status, json.loads(text), lower
+    except ValueError:
+        return status, text.decode(), lower
+
+
+def metrics(url: str) -> dict[str, float]:
+    """Read the Prometheus page: sample with labels → value."""
+    _, page, _ = http(f"{url}/metrics")
+    return {name + (labels or ""): float(value) for name, labels, value in _SAMPLE.findall(page)}
+
+
+def outcomes(url: str, model: str) -> dict[str, float]:
+    """Requests of one model by outcome."""
+    pattern = re.compile(rf'headrace_requests_total\{{model="{model}",outcome="(\w+)"')
+    found: dict[str, float] = {}
+    for name, value in metrics(url).items():
+        if match := pattern.match(name):
+            found[match.group(1)] = found.get(match.group(1), 0) + value
+    return found
+
+
+def triton_grpc(address: str, model: str, x: Array, **options: Any) -> Array:
+    """OIP over gRPC, raw contents."""
+    with tritonclient.grpc.InferenceServerClient(address) as client:
+        tensor = tritonclient.grpc.InferInput("x", x.shape, "FP32")
+        tensor.set_data_from_numpy(x)
+        answer = client.infer(model, [tensor], **options).as_numpy("y")
+    return np.asarray(answer)
+
+
+def _triton_http(address: str, model: str, x: Array, *, binary: bool) -> Array:
+    with tritonclient.http.InferenceServerClient(address) as client:
+        tensor = tritonclient.http.InferInput("x", x.shape, "FP32")
+        tensor.set_data_from_numpy(x, binary_data=binary)
+        output = tritonclient.http.InferRequestedOutput("y", binary_data=binary)
+        return np.asarray(client.infer(model, [tensor], outputs=[output]).as_numpy("y"))
+
+
+def triton_http_binary(address: str, model: str, x: Array) -> Array:
+    """OIP over REST, binary tensors."""
+    return _triton_http(address, model, x, binary=True)
+
+
+def triton_http_json(address: str, model: str, x: Array) -> Array:
+    """OIP over REST, JSON."""
+    return _triton_http(address, model, x, binary=False)
+
+
+def _answer(address: str, path: str, body: object, key: str) -> Array:
+    status, answer, _ = http(f"http://{address}{path}", body)
+    if status != 200:
+        raise AssertionError(f"{path}: {status} {answer}")
+    return np.asarray(answer[key], np.float32)
+
+
+def tfserving_rows(address: str, model: str, x: Array) -> Array:
+    """TensorFlow Serving REST, row format."""
+    path = f"/v1/models/{model}:predict"
+    return _answer(address, path, {"instances": x.tolist()}, "predictions")
+
+
+def tfserving_columns(address: str, model: str, x: Array) -> Array:
+    """TensorFlow Serving REST, columnar format."""
+    path = f"/v1/models/{model}:predict"
+    return _answer(address, path, {"inputs": {"x": x.tolist()}}, "outputs")
+
+
+def plain(address: str, model: str, x: Array) -> Array:
+    """Plain JSON."""
+    return _answer(address, f"/predict/{model}", {"input": x.tolist()}, "output")
+
+
+FRONTS: dict[str, Callable[[str, str, Array], Array]] = {
+    "oip-grpc": triton_grpc,
+    "oip-rest-binary": triton_http_binary,
+    "oip-rest-json": triton_http_json,
+    "tfserving-rest-rows": tfserving_rows,
+    "tfserving-rest-columns": tfserving_columns,
+    "predict": plain,
+}

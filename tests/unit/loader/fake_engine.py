@@ -1,0 +1,89 @@
+"""An engine in miniature: obeys the protocol of the supervisor in the way its arguments say.
+
+Standard library only, so that it starts fast: ``fake_engine.py BEHAVIOUR``.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+PROFILE = {
+    "signature": {"inputs": [], "outputs": [], "batched": True},
+    "backend": "fake",
+    "precision": "f32",
+    "instances": 1,
+    "threads": 1,
+    "batch_sizes": [1],
+    "pads": False,
+    "measurements": [],
+    "load_s": 0.0,
+    "warm_s": 0.0,
+    "memory_bytes": 0,
+}
+
+
+def say(kind: str, **fields: Any) -> None:
+    sys.stdout.write(json.dumps({"kind": kind, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+def ready() -> None:
+    say("engine_loading", step="reading")
+    say("engine_loading", step="warming 1 of 1")
+    say("engine_ready", profile=PROFILE)
+
+
+def serve() -> None:
+    ready()
+    sys.stdin.read()  # until the supervisor hangs up
+
+
+def refuse() -> None:
+    say("engine_failed", code="model_load", message="no such operator: Frob")
+
+
+def crash() -> None:
+    sys.exit(3)
+
+
+def abort() -> None:
+    signal.raise_signal(signal.SIGKILL)
+
+
+def die_serving() -> None:
+    ready()
+    sys.exit(4)
+
+
+def hang() -> None:
+    say("engine_loading", step="reading")
+    time.sleep(60)
+
+
+def deaf() -> None:
+    ready()
+    time.sleep(60)
+
+
+def chatter() -> None:
+    sys.stdout.write("a library says hello\n")
+    serve()
+
+
+def echo() -> None:
+    import headrace  # noqa: PLC0415 - the one behaviour that needs it
+
+    say("engine_failed", code="model_load", message=json.dumps([SPEC, headrace.__version__]))
+
+
+SPEC = json.loads(sys.stdin.readline())
+BEHAVIOURS: dict[str, Callable[[], None]] = {
+    one.__name__: one
+    for one in (serve, refuse, crash, abort, die_serving, hang, deaf, chatter, echo)
+}
+BEHAVIOURS[sys.argv[1]]()

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import headrace
+from headrace.control import ModelServing, ModelState
+from headrace.errors import StartError
+from headrace.loader.keeper import EngineKeeper, socket_path
+from headrace.loader.store import FoundVersion
+from headrace.settings import ModelSettings, ServerSettings
+
+ENGINE = Path(__file__).with_name("fake_engine.py")
+FOUND = FoundVersion(
+    "digits", 3, Path("/models/digits.fake"), Path("/models"), ModelSettings(instances=2), ("a",)
+)
+
+
+class Seen:
+    """What a keeper called back, and a way to wait for a state without sleeping."""
+
+    def __init__(self) -> None:
+        self.states: list[ModelState] = []
+        self.serving: list[ModelServing] = []
+        self.steps: list[tuple[str, int, str]] = []
+        self._news = asyncio.Event()
+
+    def note(self, state: ModelState) -> None:
+        self.states.append(state)
+        self._news.set()
+
+    def names(self) -> list[str]:
+        return [state.state for state in self.states]
+
+    async def until(self, state: str, times: int = 1) -> None:
+        while self.names().count(state) < times:
+            self._news.clear()
+            await self._news.wait()
+
+
+def _keeper(folder: Path, seen: Seen, *command: str, **server: Any) -> EngineKeeper:
+    return EngineKeeper(
+        FOUND,
+        ServerSettings(**server),
+        folder,
+        on_serving=seen.serving.append,
+        on_state=seen.note,
+        on_progress=lambda *step: seen.steps.append(step),
+        command=command,
+    )
+
+
+@asynccontextmanager
+async def _kept(
+    folder: Path, behaviour: str, **server: Any
+) -> AsyncIterator[tuple[EngineKeeper, Seen]]:
+    seen = Seen()
+    keeper = _keeper(folder, seen, sys.executable, str(ENGINE), behaviour, **server)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(keeper.run())
+        yield keeper, seen
+        await keeper.stop(5.0)
+
+
+async def _failure(folder: Path, behaviour: str, **server: Any) -> tuple[Seen, str]:
+    async with _kept(folder, behaviour, **server) as (_, seen):
+        await seen.until("failed")
+    return seen, seen.states[-1].reason
+
+
+async def test_an_engine_loads_warms_serves_and_is_stopped(tmp_path: Path) -> None:
+    async with _kept(tmp_path, "serve") as (keeper, seen):
+        await seen.until("serving")
+        assert keeper.pid is not None
+    assert seen.names() == ["loading", "warming", "serving", "draining", "unloaded"]
+    assert seen.steps == [("digits", 3, "reading"), ("digits", 3, "warming 1 of 1")]
+    (serving,) = seen.serving
+    assert (serving.name, serving.version, serving.labels) == ("digits", 3, ("a",))
+    assert serving.settings == FOUND.settings
+    assert serving.socket_path == str(tmp_path / "digits-3-1.sock")
+    assert keeper.pid is None
+
+
+async def test_a_killed_engine_is_replaced_at_another_socket(tmp_path: Path) -> None:
+    async with _kept(tmp_path, "serve") as (keeper, seen):
+        await seen.until("serving")
+        first = keeper.pid
+        assert first is not None
+        socket = Path(seen.serving[0].socket_path)
+        socket.touch()  # noqa: ASYNC240 - a test may wait for its disk
+        os.kill(first, signal.SIGKILL)
+        await seen.until("serving", times=2)
+        assert keeper.pid not in {None, first}
+        assert not socket.exists()  # noqa: ASYNC240 - the same
+    assert seen.names()[2:] == ["serving", "recovering", "serving", "draining", "unloaded"]
+    assert seen.states[3].reason == "the engine was killed by SIGKILL (out of memory?)"
+    assert [one.socket_path for one in seen.serving] == [
+        str(tmp_path / "digits-3-1.sock"),
+        str(tmp_path / "digits-3-2.sock"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("refuse", "no such operator: Frob"),
+        ("crash", "the engine exited with status 3 while it loaded the model; see its words above"),
+        (
+            "abort",
+            (
+                "the engine was killed by SIGKILL (out of memory?) while it loaded the "
+                "model; see its "
+                "words above"
+            ),
+        ),
+    ],
+)
+async def test_a_model_that_cannot_load_fails_at_once(
+    tmp_path: Path, behaviour: str, reason: str
+) -> None:
+    seen, said = await _failure(tmp_path, behaviour)
+    assert seen.names() == ["loading", "failed"]
+    assert said == reason
+
+
+async def test_a_model_that_takes_too_long_fails_and_its_engine_is_ended(tmp_path: Path) -> None:
+    async with _kept(tmp_path, "hang", load_timeout_s=0.1) as (keeper, seen):
+        await seen.until("failed")
+        assert keeper.pid is None
+    assert seen.states[-1].reason == "did not load and warm up within 0.1 s (server.load_timeout_s)"
+
+
+async def test_an_engine_that_dies_too_often_fails(tmp_path: Path) -> None:
+    seen, reason = await _failure(tmp_path, "die_serving", engine_restart_limit=2)
+    assert seen.names() == ["loading", "warming", "serving", "recovering", "serving", "failed"]
+    assert reason == (
+        "its engine died 2 times within 60 s; the last time the engine exited with status 4"
+    )
+
+
+async def test_a_program_that_cannot_be_started_fails(tmp_path: Path) -> None:
+    seen = Seen()
+    await _keeper(tmp_path, seen, str(tmp_path / "no-such-program")).run()
+    assert seen.names() == ["loading", "failed"]
+    assert "No such file" in seen.states[-1].reason
+
+
+async def test_the_engine_hears_its_specification_and_can_import_headrace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    _, said = await _failure(tmp_path, "echo")
+    spec, version = json.loads(said)
+    assert version == headrace.__version__
+    assert spec["kind"] == "engine_spec"
+    assert (spec["name"], spec["version"], spec["path"]) == ("digits", 3, "/models/digits.fake")
+    assert spec["socket_path"] == str(tmp_path / "digits-3-1.sock")
+    assert ModelSettings.model_validate(spec["settings"]) == FOUND.settings
+
+
+async def test_words_of_a_library_on_standard_output_do_no_harm(tmp_path: Path) -> None:
+    async with _kept(tmp_path, "chatter") as (_, seen):
+        await seen.until("serving")
+    assert seen.names()[-1] == "unloaded"
+
+
+async def test_an_engine_that_does_not_listen_is_ended(tmp_path: Path) -> None:
+    async with _kept(tmp_path, "deaf") as (keeper, seen):
+        await seen.until("serving")
+        await keeper.stop(0.05)
+        assert keeper.pid is None
+    assert seen.names()[-2:] == ["draining", "unloaded"]
+
+
+async def test_stop_while_it_loads(tmp_path: Path) -> None:
+    async with _kept(tmp_path, "hang") as (keeper, seen):
+        await seen.until("loading")
+        await keeper.stop(0.05)
+    assert seen.names() == ["loading", "draining", "unloaded"]
+
+
+async def test_stop_before_it_ran_and_twice(tmp_path: Path) -> None:
+    seen = Seen()
+    keeper = _keeper(tmp_path, seen, sys.executable, str(ENGINE), "serve")
+    await keeper.stop(1.0)
+    await keeper.run()
+    await keeper.stop(1.0)
+    assert seen.names() == ["unloaded"]
+
+
+async def test_cancelling_run_ends_the_engine(tmp_path: Path) -> None:
+    seen = Seen()
+    keeper = _keeper(tmp_path, seen, sys.executable, str(ENGINE), "serve")
+    task = asyncio.create_task(keeper.run())
+    await seen.until("serving")
+    pid = keeper.pid
+    assert pid is not None
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_socket_paths_fit_the_kernel() -> None:
+    folder = Path("/tmp/headrace-x")  # noqa: S108 - a name, nothing is written
+    assert socket_path(folder, "resnet", 2, 1) == "/tmp/headrace-x/resnet-2-1.sock"  # noqa: S108
+    long = socket_path(folder, "n" * 200, 2, 1)
+    assert len(long) < 108
+    assert long != socket_path(folder, "n" * 199, 2, 1)
+    with pytest.raises(StartError, match="TMPDIR"):
+        socket_path(Path("/" + "d" * 100), "resnet", 1, 1)

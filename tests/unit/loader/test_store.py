@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.errors import ModelLoadError, OperatorError, SettingsError
+from headrace.loader.cores import usable_cores
+from headrace.loader.store import FoundVersion, find
+from headrace.settings import ModelSettings, ServerSettings, Settings
+
+
+def _make(root: Path, *files: str) -> Path:
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def _find(*entries: Path | ModelSettings, **others: Any) -> tuple[FoundVersion, ...]:
+    models = tuple(
+        entry if isinstance(entry, ModelSettings) else ModelSettings(path=entry)
+        for entry in entries
+    )
+    return find(Settings(models=models, **others), cores=4)
+
+
+def _shape(found: tuple[FoundVersion, ...]) -> list[tuple[str, int, str]]:
+    return [(one.name, one.version, one.path.name) for one in found]
+
+
+def _error(*entries: Path | ModelSettings, kind: type[OperatorError] = ModelLoadError) -> str:
+    with pytest.raises(kind) as caught:
+        _find(*entries)
+    return caught.value.message
+
+
+# -- what is found -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".fake"])
+def test_a_file_is_version_1_under_its_own_name(tmp_path: Path, suffix: str) -> None:
+    _make(tmp_path, f"digits{suffix}")
+    (found,) = _find(tmp_path / f"digits{suffix}")
+    assert (found.name, found.version, found.folder) == ("digits", 1, tmp_path)
+    assert found.settings.name == "digits"
+    assert found.settings.instances == 4
+
+
+def test_a_versioned_folder_serves_every_number_ascending(tmp_path: Path) -> None:
+    _make(
+        tmp_path / "resnet",
+        "10/model.onnx",
+        "2/net.xml",
+        "2/net.bin",
+        "latest/model.onnx",
+        ".git/model.onnx",
+        "README.md",
+    )
+    found = _find(tmp_path / "resnet")
+    assert _shape(found) == [("resnet", 2, "net.xml"), ("resnet", 10, "model.onnx")]
+    assert {one.folder for one in found} == {tmp_path / "resnet"}
+
+
+def test_a_folder_of_models(tmp_path: Path) -> None:
+    _make(tmp_path, "b/1/model.onnx", "a.fake", "docs/notes.txt", "labels.txt")
+    assert _shape(_find(tmp_path)) == [("a", 1, "a.fake"), ("b", 1, "model.onnx")]
+
+
+def test_a_name_of_its_own(tmp_path: Path) -> None:
+    _make(tmp_path, "a/1/model.onnx", "a/2/model.onnx", "one/b.onnx")
+    named = ModelSettings(path=tmp_path / "a", name="x")
+    assert [one.name for one in _find(named)] == ["x", "x"]
+    assert _shape(_find(ModelSettings(path=tmp_path / "one", name="y"))) == [("y", 1, "b.onnx")]
+
+
+def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _make(tmp_path, "a.onnx", "m/1/model.onnx")
+    monkeypatch.chdir(tmp_path / "m")
+    assert _find(Path("../a.onnx"))[0].path.is_absolute()
+    assert _shape(_find(Path()))[0] == ("m", 1, "model.onnx")
+
+
+# -- the card ------------------------------------------------------------------------------------
+
+
+def test_the_card_lies_under_the_entry_and_over_the_defaults(tmp_path: Path) -> None:
+    _make(tmp_path, "a/1/model.onnx")
+    (tmp_path / "a" / "card.yaml").write_text("slo_ms: 20\nmax_batch: 8\nlabels: names.txt\n")
+    (tmp_path / "a" / "names.txt").write_text("cat\n\ndog\r\n\n")
+    (found,) = _find(
+        ModelSettings(path=tmp_path / "a", max_batch=4),
+        defaults=ModelSettings(slo_ms=50, threads=2),
+    )
+    settings = found.settings
+    assert (settings.slo_ms, settings.max_batch, settings.threads) == (20, 4, 2)
+    assert settings.instances == 2
+    assert found.labels == ("cat", "", "dog")
+
+
+def test_a_version_may_have_a_card_of_its_own(tmp_path: Path) -> None:
+    _make(tmp_path, "a/1/model.onnx", "a/2/model.onnx")
+    (tmp_path / "a" / "card.yaml").write_text("slo_ms: 1")
+    (tmp_path / "a" / "2" / "card.yaml").write_text("slo_ms: 2")
+    assert [one.settings.slo_ms for one in _find(tmp_path / "a")] == [1, 2]
+
+
+def test_a_bad_card_names_file_line_and_key(tmp_path: Path) -> None:
+    _make(tmp_path, "a.onnx")
+    card = tmp_path / "card.yaml"
+    card.write_text("slo_ms: 1\nmax_bach: 2\nbackend: openvino\n")
+    message = _error(tmp_path / "a.onnx", kind=SettingsError)
+    assert message.splitlines()[0] == f"{card}:2: max_bach: unknown key; did you mean `max_batch`?"
+    assert message.splitlines()[1].startswith(f"{card}:3: backend: unknown key; known here: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "cannot be read"), (b" \n", "is empty"), (b"\xff", "is not UTF-8")],
+)
+def test_a_bad_labels_file(tmp_path: Path, content: bytes | None, words: str) -> None:
+    _make(tmp_path, "a.onnx")
+    labels = tmp_path / "names.txt"
+    if content is not None:
+        labels.write_bytes(content)
+    message = _error(ModelSettings(path=tmp_path / "a.onnx", labels=labels))
+    assert message.startswith(f"labels file {labels}: {words}")
+
+
+# -- what is refused -----------------------------------------------------------------------------
+
+
+def test_nothing_named() -> None:
+    assert "nothing to serve" in _error(kind=SettingsError)
+    assert "`path` must be given" in _error(ModelSettings(name="a"), kind=SettingsError)
+
+
+def test_every_bad_model_is_named(tmp_path: Path) -> None:
+    _make(tmp_path, "notes.txt")
+    assert _error(tmp_path / "no.onnx", tmp_path / "notes.txt").splitlines() == [
+        f"{tmp_path}/no.onnx: no such file or folder",
+        f"{tmp_path}/notes.txt: not a model file; known are .onnx, .xml, .fake",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (
+            (),
+            "nothing to serve here; looked for a model file (.onnx, .xml, .fake), version folders",
+        ),
+        (("x/notes.txt", "b.pt"), "; found b.pt, x/"),
+        (
+            tuple(f"{n}.txt" for n in "abcdefghij"),
+            "; found a.txt, b.txt, c.txt, d.txt, e.txt, f.txt",
+        ),
+        (("1/model.pt",), "/1: no model file (.onnx, .xml, .fake) here; found model.pt"),
+        (("1/a.onnx", "1/b.onnx"), "/1: has 2 model files (a.onnx, b.onnx); keep one a version"),
+        (("1/a.onnx", "b.onnx"), "has version folders and model files (b.onnx); keep one kind"),
+        (("1/a.onnx", "01/a.onnx"), "version 1 is there twice: 01/ and 1/"),
+        (("m/1/notes.txt",), "/m/1: no model file"),
+        (("a b.onnx",), "'a b' cannot be a model's name"),
+        (("a.onnx", "a.fake"), "two models are called 'a'"),
+    ],
+)
+def test_folders_that_cannot_be_served(tmp_path: Path, files: tuple[str, ...], words: str) -> None:
+    assert words in _error(_make(tmp_path, *files))
+
+
+def test_one_name_for_several_models_of_a_folder(tmp_path: Path) -> None:
+    _make(tmp_path, "a.onnx", "b.onnx")
+    message = _error(ModelSettings(path=tmp_path, name="x"))
+    assert "cannot all be called 'x'" in message
+
+
+def test_two_models_of_one_name(tmp_path: Path) -> None:
+    _make(tmp_path, "x/a/1/m.onnx", "x/a/2/m.onnx", "y/a/3/m.onnx", "y/a/4/m.onnx")
+    message = _error(tmp_path / "x" / "a", tmp_path / "y" / "a")
+    assert message.count("two models are called 'a'") == 1
+    assert f"{tmp_path}/x/a/1/m.onnx and {tmp_path}/y/a/" in message
+    assert "two models" in _error(tmp_path / "x" / "a", tmp_path / "x" / "a")
+
+
+def test_a_broken_link_and_a_folder_called_like_a_model(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "model.onnx").symlink_to(tmp_path / "gone")
+    message = _error(tmp_path)
+    assert message == f"{tmp_path}/1/model.onnx: cannot be read: No such file or directory"
+    (tmp_path / "odd.onnx").mkdir()
+    assert "nothing to serve here" in _error(tmp_path / "odd.onnx")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_and_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
+    _make(tmp_path, "a.onnx", "m/1/a.onnx")
+    (tmp_path / "a.onnx").chmod(0)
+    (tmp_path / "m").chmod(0)
+    assert "Permission denied" in _error(tmp_path / "a.onnx")
+    assert "Permission denied" in _error(tmp_path / "m")
+    (tmp_path / "m").chmod(0o700)
+
+
+def test_the_default_model_must_be_there(tmp_path: Path) -> None:
+    _make(tmp_path, "a.onnx")
+    with pytest.raises(SettingsError, match="there is no model 'b'; models: a"):
+        _find(tmp_path / "a.onnx", server=ServerSettings(default_model="b"))
+    assert _find(tmp_path / "a.onnx", server=ServerSettings(default_model="a"))
+
+
+# -- cores ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("50000 100000", 1), ("100000 100000", 1)])
+def test_a_quota_bounds_the_cores(tmp_path: Path, quota: str, expected: int) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    assert usable_cores(tmp_path / "cpu.max") == expected
+
+
+@pytest.mark.parametrize("quota", ["max 100000\n", "", None])
+def test_without_a_quota_the_affinity_counts(tmp_path: Path, quota: str | None) -> None:
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota)
+    assert usable_cores(tmp_path / "cpu.max") == len(os.sched_getaffinity(0))

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from headrace.observe.logs import configure
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def test_json_lines_elsewhere_with_level_time_and_fields() -> None:
+    out = io.StringIO()
+    configure("info", "auto", out)
+    log = structlog.get_logger("headrace")
+    log.debug("unheard")
+    log.warning("engine_died", model="digits", path=io, number={1: 2})
+    (line,) = out.getvalue().splitlines()
+    event = json.loads(line)
+    assert event.pop("timestamp").endswith("Z")
+    assert event["path"].startswith("<module")
+    assert (event["event"], event["level"], event["model"]) == ("engine_died", "warning", "digits")
+    assert event["number"] == {"1": 2}
+
+
+def test_text_on_a_terminal() -> None:
+    out = Terminal()
+    configure("info", "auto", out)
+    structlog.get_logger().info("ready", port=8000)
+    assert "ready" in out.getvalue()
+    assert "8000" in out.getvalue()
+    assert not out.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize(("form", "out"), [("json", Terminal()), ("text", io.StringIO())])
+def test_a_format_said_aloud_wins(form: str, out: io.StringIO) -> None:
+    configure("debug", "json" if form == "json" else "text", out)
+    structlog.get_logger().debug("here", n=1)
+    assert out.getvalue().startswith("{") == (form == "json")
+    if form == "text":
+        assert "\x1b" not in out.getvalue()
+
+
+def test_an_exception_is_one_json_line() -> None:
+    out = io.StringIO()
+    configure("info", "json", out)
+    try:
+        raise ValueError("broken")  # noqa: TRY301 - it is what the test is about
+    except ValueError:
+        structlog.get_logger().exception("oops")
+    event = json.loads(out.getvalue())
+    assert event["exception"][0]["exc_value"] == "broken"

@@ -1,0 +1,48 @@
+"""Histograms and what Prometheus reads of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from headrace.observe.histogram import SECONDS, Histogram
+from headrace.observe.metrics import Collector, ModelMetrics
+
+
+@given(st.lists(st.floats(0, 100)))
+def test_every_observation_is_in_exactly_one_bucket(values: list[float]) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram.observe(value)
+    assert sum(histogram.counts) == len(values)
+    assert histogram.cumulative()[-1] == ("+Inf", float(len(values)))
+    assert abs(histogram.total - sum(values)) < 1e-6
+
+
+@given(st.floats(SECONDS[0], SECONDS[-1]))
+def test_a_bucket_ends_at_or_after_its_value(value: float) -> None:
+    histogram = Histogram()
+    histogram.observe(value)
+    first = next(bound for bound, count in histogram.cumulative() if count)
+    assert value <= float(first)
+
+
+def test_the_page_has_phases_outcomes_and_gauges() -> None:
+    metrics = ModelMetrics("ocr", 3)
+    metrics.infer.observe(0.02)
+    metrics.rows.observe(7)
+    metrics.outcomes["ok"] += 2
+    metrics.outcomes["shed"] += 1
+    metrics.gauges["queue_length"] = lambda: 5.0
+    registry = CollectorRegistry()
+    registry.register(Collector(lambda: [metrics], Counter(model_not_found=4)))
+    page = generate_latest(registry).decode()
+    assert 'headrace_phase_seconds_count{model="ocr",phase="infer",version="3"} 1.0' in page
+    assert 'headrace_batch_rows_bucket{le="8.0",model="ocr",version="3"} 1.0' in page
+    assert 'headrace_batch_rows_bucket{le="4.0",model="ocr",version="3"} 0.0' in page
+    assert 'headrace_requests_total{model="ocr",outcome="shed",version="3"} 1.0' in page
+    assert 'headrace_queue_length{model="ocr",version="3"} 5.0' in page
+    assert 'headrace_refused_total{outcome="model_not_found"} 4.0' in page

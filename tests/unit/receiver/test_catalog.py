@@ -1,0 +1,97 @@
+"""What the receiver knows of its models, and how it refuses the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.control import ModelState, Profile, SignatureMessage
+from headrace.errors import ModelFailed, ModelNotFound, NotReady, VersionNotFound
+from headrace.observe.metrics import ModelMetrics
+from headrace.receiver.catalog import Catalog, ServedModel
+from headrace.settings import ModelSettings
+from headrace.values import Signature
+
+
+def state(version: int, name: str = "m", is_in: str = "loading", reason: str = "") -> ModelState:
+    return ModelState(name=name, version=version, state=is_in, reason=reason)
+
+
+def served(version: int, name: str = "m") -> ServedModel:
+    empty = Signature((), (), batched=True)
+    profile = Profile(
+        signature=SignatureMessage.of(empty),
+        backend="fake",
+        precision="f32",
+        instances=1,
+        threads=1,
+        batch_sizes=(1,),
+        pads=False,
+        measurements=(),
+        load_s=0,
+        warm_s=0,
+        memory_bytes=0,
+    )
+    return ServedModel(
+        name, version, empty, ModelSettings(), (), profile, ModelMetrics(name, version)
+    )
+
+
+def serving(catalog: Catalog, version: int, name: str = "m") -> None:
+    catalog.set_state(state(version, name, "serving"))
+    catalog.add(served(version, name))
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return Catalog(configured=True)
+
+
+def test_no_version_asked_for_means_the_newest_that_serves(catalog: Catalog) -> None:
+    serving(catalog, 2)
+    serving(catalog, 10)
+    catalog.set_state(state(11))
+    assert catalog.find("m").version == 10
+    assert catalog.find("m", 2).version == 2
+    catalog.remove("m", 10)
+    assert catalog.find("m").version == 2
+
+
+def test_refusals_name_what_there_is(catalog: Catalog) -> None:
+    serving(catalog, 2)
+    catalog.set_state(state(3))
+    catalog.set_state(state(1, "broken", "failed", "no such operator"))
+    with pytest.raises(ModelNotFound, match="models: m, broken"):
+        catalog.find("n")
+    with pytest.raises(VersionNotFound, match="versions: 2, 3"):
+        catalog.find("m", 9)
+    with pytest.raises(NotReady):
+        catalog.find("m", 3)
+    with pytest.raises(ModelFailed, match="no such operator"):
+        catalog.find("broken")
+
+
+def test_ready_waits_for_all_but_the_failed(catalog: Catalog) -> None:
+    serving(catalog, 1)
+    catalog.set_state(state(1, "slow"))
+    assert not catalog.ready()
+    assert catalog.ready("m")
+    assert not catalog.ready("slow")
+    catalog.set_state(state(1, "slow", "failed"))
+    assert catalog.ready()
+    catalog.draining = True
+    assert not catalog.ready()
+    assert not catalog.ready("m")
+
+
+def test_a_receiver_that_was_told_nothing_is_not_ready() -> None:
+    assert not Catalog().ready()
+
+
+def test_the_default_model_is_the_only_one_or_the_named_one(catalog: Catalog) -> None:
+    serving(catalog, 1)
+    assert catalog.default() == "m"
+    serving(catalog, 1, "n")
+    with pytest.raises(ModelNotFound, match=r"/predict/<model>"):
+        catalog.default()
+    catalog.default_model = "n"
+    assert catalog.default() == "n"

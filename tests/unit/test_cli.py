@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import headrace
+from headrace import cli
+from headrace.errors import ModelLoadError, StartError
+from headrace.settings import BackendName, ModelSettings, Precision, Settings
+
+SOURCE = Path(headrace.__file__).resolve().parents[1]
+Serve = Callable[..., int]
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variables of ours, and a working directory without a settings file."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("HEADRACE_"):
+            monkeypatch.delenv(name)
+
+
+def _served(monkeypatch: pytest.MonkeyPatch, serve: Serve | None = None) -> list[Settings]:
+    """Put a recorder where the server is composed, and return what it is called with."""
+    seen: list[Settings] = []
+
+    def record(settings: Settings, console: object) -> int:
+        seen.append(settings)
+        return 0
+
+    app = ModuleType("headrace.app")
+    vars(app)["serve"] = serve or record
+    monkeypatch.setitem(sys.modules, "headrace.app", app)
+    return seen
+
+
+# -- serve ---------------------------------------------------------------------------------------
+
+
+def test_serve_hands_the_flags_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = _served(monkeypatch)
+    words = (
+        "serve --listen 0.0.0.0:8500 a.onnx --listen 0.0.0.0:8501 --port 0 --host ::1 "
+        "--name digits --slo-ms 20 --backend onnxruntime --precision bf16 --instances 2 "
+        "--threads 3 --max-batch 8 --default-model digits --log-level debug"
+    )
+    assert cli.main(words.split()) == 0
+    (settings,) = seen
+    assert settings.server.port == 0
+    assert settings.server.host == "::1"
+    assert settings.server.listen == ("0.0.0.0:8500", "0.0.0.0:8501")
+    assert (settings.server.default_model, settings.server.log_level) == ("digits", "debug")
+    assert settings.models == (
+        ModelSettings(
+            path=Path("a.onnx"),
+            name="digits",
+            slo_ms=20,
+            backend=BackendName.ONNXRUNTIME,
+            precision=Precision.BF16,
+            instances=2,
+            threads=3,
+            max_batch=8,
+        ),
+    )
+
+
+def test_every_flag_of_the_tables_is_one_of_serve() -> None:
+    names = {*cli.SERVER_FLAGS, *cli.MODEL_FLAGS}
+    given = vars(cli.parser().parse_args(["serve"]))
+    assert names < set(given)
+    assert all(given[name] is None for name in names)
+
+
+def test_a_settings_file_as_path_as_option_and_by_its_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = _served(monkeypatch)
+    (tmp_path / "headrace.yaml").write_text("models: [{path: a.onnx}]")
+    for words in ("serve headrace.yaml", "serve --config headrace.yaml", "serve"):
+        assert cli.main(words.split()) == 0
+    assert cli.main(["serve", "b.onnx", "--config", "headrace.yaml"]) == 0
+    assert [settings.models[0].path for settings in seen] == [*[Path("a.onnx")] * 3, Path("b.onnx")]
+
+
+def test_variables_lie_under_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = _served(monkeypatch)
+    monkeypatch.setenv("HEADRACE_SERVER__PORT", "1")
+    cli.main(["serve", "a.onnx"])
+    cli.main(["serve", "a.onnx", "--port", "2"])
+    assert [settings.server.port for settings in seen] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("serve a.onnx --port x", "flag --port: server.port: 'x' should be a whole number from 0"),
+        ("serve a.onnx b.onnx --name x", "--name is for one model: give exactly one PATH with it"),
+        ("serve a.yaml b.yml", "one settings file at a time, not a.yaml, b.yml"),
+        ("serve no.yaml", "no.yaml: cannot be read: No such file or directory"),
+        ("check no.onnx", "no.onnx: no such file or folder"),
+        ("check", "nothing to serve: give a PATH"),
+    ],
+)
+def test_a_mistake_of_the_operator_is_a_line_and_status_2(
+    words: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _served(monkeypatch)
+    assert cli.main(words.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("headrace: ")
+    assert said in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_errors_out_of_task_groups_and_interrupts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(error: BaseException) -> Serve:
+        def serve(settings: Settings, console: object) -> int:
+            raise error
+
+        return serve
+
+    group = ExceptionGroup("", [ExceptionGroup("", [StartError("one")]), ModelLoadError("two")])
+    _served(monkeypatch, fail(group))
+    assert cli.main(["serve", "a.onnx"]) == 2
+    assert capsys.readouterr().err.splitlines() == ["headrace: one", "headrace: two"]
+    _served(monkeypatch, fail(KeyboardInterrupt()))
+    assert cli.main(["serve", "a.onnx"]) == 130
+    _served(monkeypatch, fail(ExceptionGroup("", [StartError("one"), ValueError("bug")])))
+    with pytest.raises(ExceptionGroup):
+        cli.main(["serve", "a.onnx"])
+
+
+# -- check and version ---------------------------------------------------------------------------
+
+
+def test_check_lists_the_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.onnx").touch()
+    file = tmp_path / "h.yaml"
+    file.write_text("models: [{path: a.onnx, slo_ms: 5, instances: 2, name: digits}]")
+    assert cli.main(["check", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "digits" in out
+    assert out.endswith("ok\n")
+    assert cli.main(["check", str(file), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == {
+        "ok": True,
+        "problems": [],
+        "models": [
+            {
+                "model": "digits",
+                "version": 1,
+                "file": str(tmp_path / "a.onnx"),
+                "backend": "auto",
+                "precision": "f32",
+                "slo_ms": 5.0,
+                "instances": 2,
+                "threads": 1,
+            }
+        ],
+    }
+
+
+def test_check_names_each_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "h.yaml"
+    file.write_text("server:\n  prot: 1\nmodels:\n  - path: a.onnx\n    threads: 0\n")
+    problems = [
+        f"{file}:2: server.prot: unknown key; did you mean `port`?",
+        f"{file}:5: models[0].threads: 0 should be a whole number from 1 to 256",
+    ]
+    assert cli.main(["check", str(file)]) == 2
+    assert capsys.readouterr().err.splitlines() == [f"headrace: {one}" for one in problems]
+    assert cli.main(["check", "--json", str(file)]) == 2
+    assert json.loads(capsys.readouterr().out) == {"ok": False, "problems": problems, "models": []}
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["version"]) == 0
+    assert capsys.readouterr().out == f"headrace {headrace.__version__}\n"
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    assert f'version = "{headrace.__version__}"' in project.read_text().splitlines()
+
+
+def test_help_imports_no_numerical_library() -> None:
+    code = (
+        "import sys; from headrace.cli import parser; parser().format_help(); "
+        "print(sorted({'numpy', 'openvino', 'onnxruntime', 'rich', 'asyncio'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=SOURCE,
+    )
+    assert done.stdout == "[]\n"

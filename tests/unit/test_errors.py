@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from headrace import errors
+from headrace.errors import Blame, HeadraceError
+
+
+def _kinds(root: type[HeadraceError] = HeadraceError) -> Iterator[type[HeadraceError]]:
+    yield root
+    for kind in root.__subclasses__():
+        if kind.__module__ == errors.__name__:
+            yield from _kinds(kind)
+
+
+KINDS = list(_kinds())
+LEAVES = [kind for kind in KINDS if not kind.__subclasses__()]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_status_in_both_protocols(kind: type[HeadraceError]) -> None:
+    error = kind("why")
+    assert 400 <= error.http_status < 600
+    assert error.grpc_status is not errors.GrpcStatus.OK
+    assert str(error) == error.message == "why"
+
+
+def test_codes_of_leaves_are_unique_and_the_table_has_no_others() -> None:
+    codes = [kind.code for kind in LEAVES]
+    assert len(codes) == len(set(codes))
+    assert set(errors.STATUSES) == {kind.code for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_the_client_is_blamed_exactly_for_4xx_that_are_not_overload(
+    kind: type[HeadraceError],
+) -> None:
+    status = kind("").http_status
+    overloaded = issubclass(kind, errors.OverloadError)
+    assert (kind.blame is Blame.CLIENT) == (400 <= status < 500 and not overloaded)
+
+
+def test_the_tree_drawn_at_the_top_is_the_tree() -> None:
+    drawn = re.findall(r"(?:├──|└──) (\w+)|^    (\w+)$", errors.__doc__ or "", re.MULTILINE)
+    assert [first or second for first, second in drawn] == [kind.__name__ for kind in KINDS]
+
+
+def test_retry_after_is_carried() -> None:
+    assert errors.QueueFull("full", retry_after_s=0.5).retry_after_s == 0.5

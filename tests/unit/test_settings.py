@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.documents import Document, parse
+from headrace.errors import SettingsError
+from headrace.settings import (
+    BackendName,
+    Card,
+    ModelSettings,
+    Settings,
+    listing,
+    load,
+    resolve,
+)
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "headrace.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _problems(file: Path | None, environment: dict[str, str], flags: dict[str, Any]) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(file, environment, flags)
+    return caught.value.message.splitlines()
+
+
+# -- the order -----------------------------------------------------------------------------------
+
+
+def test_nothing_said_gives_the_defaults() -> None:
+    assert load(None, {}, {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("file", "variable", "flag", "expected"),
+    [
+        (None, None, None, 8000),
+        (1, None, None, 1),
+        (1, "2", None, 2),
+        (1, "2", "3", 3),
+        (None, "2", None, 2),
+        (1, None, "3", 3),
+        (1, "", None, 1),
+    ],
+)
+def test_flag_over_environment_over_file_over_default(
+    tmp_path: Path, file: int | None, variable: str | None, flag: str | None, expected: int
+) -> None:
+    path = None if file is None else _file(tmp_path, f"server: {{port: {file}}}")
+    environment = {} if variable is None else {"HEADRACE_SERVER__PORT": variable}
+    assert load(path, environment, {"server.port": flag}).server.port == expected
+
+
+def test_layers_merge_within_a_section(tmp_path: Path) -> None:
+    path = _file(tmp_path, "server: {port: 1, host: a}\ndefaults: {threads: 2}")
+    settings = load(path, {"HEADRACE_DEFAULTS__SLO_MS": "20"}, {"server.host": "b"})
+    assert (settings.server.port, settings.server.host) == (1, "b")
+    assert (settings.defaults.threads, settings.defaults.slo_ms) == (2, 20.0)
+
+
+def test_a_model_flag_holds_for_every_model_and_leaves_the_callers_entries(tmp_path: Path) -> None:
+    path = _file(tmp_path, "models: [{path: a.onnx, slo_ms: 5}, {path: b.onnx}]")
+    models = load(path, {}, {"models.*.slo_ms": 7}).models
+    assert [model.slo_ms for model in models] == [7, 7]
+    entries = [{"path": "c.onnx"}]
+    assert load(path, {}, {"models": entries, "models.*.threads": "2"}).models[0].threads == 2
+    assert entries == [{"path": "c.onnx"}]
+
+
+def test_paths_in_a_file_are_relative_to_it_and_others_are_left(tmp_path: Path) -> None:
+    path = _file(
+        tmp_path,
+        "defaults: {labels: names.txt}\nmodels: [{path: a.onnx, labels: [x]}, {path: /b.onnx}]",
+    )
+    settings = load(path, {}, {})
+    assert settings.defaults.labels == tmp_path / "names.txt"
+    assert settings.models[0].path == tmp_path / "a.onnx"
+    assert settings.models[0].labels == ("x",)
+    assert settings.models[1].path == Path("/b.onnx")
+    assert load(None, {}, {"models": [{"path": "a.onnx"}]}).models[0].path == Path("a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "key", "expected"),
+    [
+        (
+            "HEADRACE_SERVER__LISTEN",
+            "[::1]:8500, 0.0.0.0:8501",
+            "listen",
+            ("[::1]:8500", "0.0.0.0:8501"),
+        ),
+        ("HEADRACE_SERVER__LISTEN", '["a:1"]', "listen", ("a:1",)),
+        ("HEADRACE_SERVER__HOST", "[::1]", "host", "[::1]"),
+        ("HEADRACE_SERVER__DEFAULT_MODEL", "12", "default_model", "12"),
+        ("HEADRACE_SERVER__DEFAULT_MODEL", "null", "default_model", None),
+        ("HEADRACE_SERVER__DRAIN_TIMEOUT_S", "1.5", "drain_timeout_s", 1.5),
+    ],
+)
+def test_variables_are_read_by_the_type_of_their_setting(
+    variable: str, text: str, key: str, expected: object
+) -> None:
+    assert getattr(load(None, {variable: text}, {}).server, key) == expected
+
+
+def test_variables_take_mappings_lists_and_whole_models() -> None:
+    settings = load(
+        None,
+        {
+            "HEADRACE_DEFAULTS__BUCKETS": "{ids: {1: [16, 32]}}",
+            "HEADRACE_DEFAULTS__LABELS": '["cat", "dog"]',
+            "HEADRACE_MODELS": json.dumps([{"path": "a.onnx"}]),
+            "PATH": "/bin",
+        },
+        {},
+    )
+    assert settings.defaults.buckets == {"ids": {1: (16, 32)}}
+    assert settings.defaults.labels == ("cat", "dog")
+    assert settings.models[0].path == Path("a.onnx")
+
+
+def test_every_setting_can_be_set_by_its_variable_alone() -> None:
+    for setting in listing():
+        default = setting.field.get_default(call_default_factory=True)
+        text = json.dumps(default, default=lambda value: value.value)
+        load(None, {setting.variable: text.strip('"')}, {})
+
+
+def test_yaml_anchors_and_empty_files_and_sections(tmp_path: Path) -> None:
+    text = "models:\n- &a {path: a.onnx, threads: 2}\n- {<<: *a, path: b.onnx}\nserver:\n"
+    models = load(_file(tmp_path, text), {}, {}).models
+    assert [(model.path, model.threads) for model in models] == [
+        (tmp_path / "a.onnx", 2),
+        (tmp_path / "b.onnx", 2),
+    ]
+    assert load(_file(tmp_path, "# nothing\n"), {}, {}) == Settings()
+
+
+# -- problems ------------------------------------------------------------------------------------
+
+BAD = """\
+server:
+  prot: 1
+  port: 70000
+  listen: [somewhere]
+slo_ms: 5
+defaults:
+  name: all
+models:
+  - path: a.onnx
+    backend: openvin
+    name: 12
+    labels: 5
+    pad_values: {x: .inf}
+    buckets: {x: {a: [1]}}
+    results:
+      - output: y
+        apply: sofmax
+      - apply: argmax
+  - 7
+"""
+
+
+def test_every_problem_is_named_with_file_line_key_value_and_what_is_allowed(
+    tmp_path: Path,
+) -> None:
+    file = _file(tmp_path, BAD)
+    assert _problems(file, {}, {}) == [
+        f"{file}:2: server.prot: unknown key; did you mean `port`?",
+        f"{file}:3: server.port: 70000 should be a whole number from 0 to 65535",
+        (
+            f"{file}:4: server.listen: ['somewhere'] should be ADDR:PORT, as in 127.0.0.1:8500 or "
+            "[::1]:8500"
+        ),
+        f"{file}:5: slo_ms: unknown key here; it belongs under `defaults`",
+        f"{file}:6: defaults: {{'name': 'all'}} name belongs to one model, under `models`",
+        (
+            f"{file}:10: models[0].backend: 'openvin' should be one of auto, "
+            f"openvino, onnxruntime, "
+            "fake"
+        ),
+        f"{file}:11: models[0].name: 12 should be text or null; put it in quotes",
+        f"{file}:12: models[0].labels: 5 should be a list, each text or a path or null",
+        f"{file}:13: models[0].pad_values.x: inf should be a number",
+        (
+            f"{file}:14: models[0].buckets.x.a: the key 'a' should be a valid "
+            f"integer, unable to parse "
+            "string as an integer"
+        ),
+        (
+            f"{file}:17: models[0].results[0].apply: 'sofmax' should be one of softmax, sigmoid, "
+            "argmax, top_k"
+        ),
+        f"{file}:19: models[1]: 7 should be keys and values",
+        f"{file}:18: models[0].results[1].output: must be given",
+    ]
+
+
+def test_a_problem_is_laid_to_the_layer_that_won(tmp_path: Path) -> None:
+    file = _file(tmp_path, "server:\n  port: 1\n  host: 5\nmodels: [{path: a, threads: 1}]")
+    problems = _problems(
+        file,
+        {"HEADRACE_SERVER__PROT": "1", "HEADRACE_SERVER__PORT": "x", "HEADRACE_QUITE": "1"},
+        {"server.log_level": "loud", "models.*.threads": "0"},
+    )
+    assert problems == [
+        (
+            "environment HEADRACE_SERVER__PROT: unknown variable; "
+            "did you mean `HEADRACE_SERVER__PORT`?"
+        ),
+        "environment HEADRACE_QUITE: unknown variable; docs/settings.md lists them all",
+        f"{file}:3: server.host: 5 should be text; put it in quotes",
+        (
+            "environment HEADRACE_SERVER__PORT: server.port: 'x' should be a whole "
+            "number from 0 to "
+            "65535"
+        ),
+        "flag --log-level: server.log_level: 'loud' should be one of debug, info, warning, error",
+        "flag --threads: models[0].threads: '0' should be a whole number from 1 to 256",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("server: {port: 1\n", "{file}:2: is not valid YAML: expected ',' or '}}', but got"),
+        ("- a\n", "{file}:1: should be keys and values, as in `port: 8000`"),
+        (
+            "server:\n  port: 1\n  port: 2\n",
+            "{file}:3: server.port: given twice, first at {file}:2",
+        ),
+        ("models: [{}]", "{file}:1: models[0]: `path` must be given"),
+        ("server: !!python/name:os.system x", "{file}:1: is not valid YAML: could not determine"),
+        ("? [a]\n: 1", "{file}:1: is not valid YAML: a key must be text"),
+        ("a: &a [*a]", "{file}: nested too deeply, or an alias refers to itself"),
+        ("\x00", "{file}: is not valid YAML"),
+        ("a: 2020-13-45\n", "{file}:1: a: unknown key"),
+    ],
+)
+def test_files_that_cannot_be_read_as_settings(tmp_path: Path, text: str, expected: str) -> None:
+    file = _file(tmp_path, text)
+    assert _problems(file, {}, {})[0].startswith(expected.format(file=file))
+
+
+def test_a_file_that_is_missing_or_not_text(tmp_path: Path) -> None:
+    file = tmp_path / "no.yaml"
+    assert _problems(file, {}, {}) == [f"{file}: cannot be read: No such file or directory"]
+    file.write_bytes(b"a: \xff")
+    assert _problems(file, {}, {}) == [f"{file}: is not UTF-8 text (byte 3)"]
+
+
+def test_a_variable_that_is_not_yaml() -> None:
+    assert _problems(None, {"HEADRACE_MODELS": "[{]"}, {}) == [
+        "environment HEADRACE_MODELS: '[{]' is not valid YAML or JSON"
+    ]
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_settings_or_a_settings_error(text: str) -> None:
+    problem = ""
+    document = Document({}, {})
+    try:
+        document = parse(text, "file")
+    except SettingsError as error:
+        problem = error.message
+    assert problem.startswith("file:") or not problem
+    assert set(document.data) <= {key[0] for key in document.origins}
+
+
+# -- resolving -----------------------------------------------------------------------------------
+
+
+def test_entry_over_card_over_defaults_over_built_in() -> None:
+    defaults = ModelSettings(slo_ms=1, max_batch=1, threads=2, max_queue=9)
+    card = Card(slo_ms=2, max_batch=2)
+    entry = ModelSettings(path=Path("a.onnx"), slo_ms=3)
+    settled = resolve(entry, card, defaults, cores=8)
+    assert (settled.slo_ms, settled.max_batch, settled.max_queue) == (3, 2, 9)
+    assert (settled.path, settled.slot_mib) == (Path("a.onnx"), 64)
+    assert (settled.threads, settled.instances) == (2, 4)
+    assert settled.backend is BackendName.AUTO
+
+
+def test_null_said_aloud_wins_over_what_lies_below() -> None:
+    settled = resolve(ModelSettings(slo_ms=None), Card(slo_ms=2), ModelSettings(), cores=1)
+    assert settled.slo_ms is None
+
+
+@given(
+    cores=st.integers(1, 300),
+    threads=st.integers(1, 256),
+    said=st.none() | st.integers(1, 256),
+)
+def test_instances_are_what_was_said_or_fill_the_cores(
+    cores: int, threads: int, said: int | None
+) -> None:
+    entry = ModelSettings(threads=threads, instances=said)
+    settled = resolve(entry, Card(), ModelSettings(), cores=cores)
+    assert settled.instances is not None
+    if said is not None:
+        assert settled.instances == said
+    else:
+        assert settled.instances == 1 or settled.instances * threads <= cores
+        assert (settled.instances + 1) * threads > cores
+
+
+def test_settings_travel_as_json() -> None:
+    settings = ModelSettings(path=Path("/a"), labels=Path("/b"), buckets={"x": {1: (2, 3)}})
+    assert ModelSettings.model_validate_json(settings.model_dump_json()) == settings
