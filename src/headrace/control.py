@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from headrace.settings import ModelSettings, ServerSettings
 from headrace.values import DType, Signature, TensorSpec
 
-
 CONTROL_VARIABLE = "HEADRACE_CONTROL"
 """The receiver process finds the supervisor's socket under this environment variable."""
 

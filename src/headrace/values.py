@@ -37,15 +37,15 @@ class DType(Enum):
     FP64 = "FP64"
     BYTES = "BYTES"
 
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        """The numpy dtype that holds this element type (``object`` for BYTES)."""
-        return _NUMPY[self]
+    # Plain attributes of the members, set below: they are read several times a request, and an
+    # Enum member as a dictionary key is hashed in Python.
+    numpy: np.dtype[Any]
+    """The numpy dtype that holds this element type (``object`` for BYTES)."""
 
     @property
     def size_bytes(self) -> int | None:
         """Bytes of one element; None for BYTES, whose elements vary."""
-        return None if self is DType.BYTES else _NUMPY[self].itemsize
+        return None if self is DType.BYTES else self.numpy.itemsize
 
     @classmethod
     def of(cls, dtype: np.dtype[Any]) -> DType:
@@ -75,6 +75,8 @@ _NUMPY: dict[DType, np.dtype[Any]] = {
     DType.FP64: np.dtype(np.float64),
     DType.BYTES: np.dtype(object),
 }
+for _member, _dtype in _NUMPY.items():
+    _member.numpy = _dtype
 _FROM_NUMPY = {dtype: name for name, dtype in _NUMPY.items()}
 
 Dim = int | str | None
@@ -131,7 +133,8 @@ class Request(NamedTuple):
 
     ``arrival_s`` is on the receiver's monotonic clock; ``timeout_s`` is what the client allows
     (None: it said nothing); ``outputs`` empty means all. ``version`` None means the newest that
-    serves.
+    serves. Requests with the same ``form`` (compared by identity) agree in everything but the
+    elements of their tensors, so what does not depend on those is checked once.
     """
 
     model: str
@@ -142,6 +145,7 @@ class Request(NamedTuple):
     outputs: tuple[RequestedOutput, ...] = ()
     timeout_s: float | None = None
     priority: int = 0
+    form: object | None = None
 
 
 class Response(NamedTuple):

@@ -128,5 +128,5 @@ def test_check_names_the_bad_key_and_line(tmp_path: Path) -> None:
     broken.start()
     assert broken.running.wait(20) == 2
     broken.wait_for("instancs")
-    assert "line 5" in broken.output
+    assert "headrace.yaml:5:" in broken.output
     assert "instances" in broken.output

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import mmap
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +26,18 @@ from headrace.values import Array, DType
 
 # What one batch of outputs may need at most before it travels in a memory file of its own; virtual.
 _OUTPUT_BYTES = 16 * 2**20
+
+
+# Views of slots are made once for each place and shape; bounded against a hostile variety of
+# shapes.
+_VIEWS_KEPT = 4096
+
+
+class Padding(NamedTuple):
+    """The shapes one row of each input is padded to, and with what (0 when not named)."""
+
+    item_shapes: Mapping[str, tuple[int, ...]]
+    values: Mapping[str, float]
 
 
 class EngineClient:
@@ -52,7 +66,7 @@ class EngineClient:
         self._on_failed = on_failed
         self._on_lost = on_lost
         self._free = list(range(slot_count))
-        self._views: dict[tuple[int, tuple[tuple[int, ...], ...]], list[Array]] = {}
+        self._views: dict[tuple[int, int, int, tuple[int, ...]], Array] = {}
         self._slots: Slots | None = None
         self._socket: socket.socket | None = None
 
@@ -68,7 +82,7 @@ class EngineClient:
             OSError: nobody listens there any more.
         """
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        channel.setblocking(False)
+        channel.setblocking(False)  # noqa: FBT003 - positional only
         try:
             await self._loop.sock_connect(channel, socket_path)
             attach = Attach(self._slot_count, self._input_bytes, _OUTPUT_BYTES)
@@ -86,23 +100,21 @@ class EngineClient:
         batch_id: int,
         rows: int,
         parts: Sequence[Mapping[str, Array]],
-        item_shapes: Mapping[str, tuple[int, ...]] | None,
-        pad_values: Mapping[str, float],
+        padding: Padding | None = None,
     ) -> None:
         """Assemble the parts, one after the other along axis 0, in a free slot and start the run.
 
-        ``item_shapes`` are the shapes one row is padded to, filled with ``pad_values``; None says
-        that every row has the shape of the first.
+        Without ``padding`` every row has the shape of the first.
 
         Raises:
             BodyTooLarge: the batch does not fit a slot.
         """
-        slots, channel = self._slots, self._socket
-        if slots is None or channel is None:
+        channel = self._socket
+        if channel is None:
             raise RuntimeError("not connected")
         slot = self._free.pop()
         try:
-            placed = self._assemble(slots, slot, rows, parts, item_shapes, pad_values)
+            placed = self._assemble(slot, rows, parts, padding)
         except BaseException:
             self._free.append(slot)
             raise
@@ -120,56 +132,69 @@ class EngineClient:
 
     def _assemble(
         self,
-        slots: Slots,
         slot: int,
         rows: int,
         parts: Sequence[Mapping[str, Array]],
-        item_shapes: Mapping[str, tuple[int, ...]] | None,
-        pad_values: Mapping[str, float],
+        padding: Padding | None,
     ) -> list[Placed]:
         first, placed, offset = parts[0], [], 0
-        area = None
         for spec in self._inputs:
             name = spec.name
+            arrays = [part[name] for part in parts]
             if spec.dtype is DType.BYTES:
-                shape = ((rows,) if self._batched else ()) + first[name].shape[self._batched :]
-                data = b"".join([pack_bytes(part[name]) for part in parts])
-                area = slots.inputs(slot) if area is None else area
-                self._check(offset + len(data), slots)
-                area[offset : offset + len(data)] = data
-                size = len(data)
+                size, shape = self._place_bytes(slot, offset, rows, arrays)
             else:
-                item = (
-                    first[name].shape[self._batched :] if item_shapes is None else item_shapes[name]
-                )
+                own = first[name].shape
+                item = padding.item_shapes[name] if padding else own[1:] if self._batched else own
                 shape = (rows, *item) if self._batched else item
-                padded = (self._padded(rows), *item) if self._batched else item
-                size = int(np.prod(padded, dtype=np.int64)) * spec.dtype.numpy.itemsize
-                self._check(offset + size, slots)
-                view = self._view(slots, slot, offset, spec.dtype, padded)
-                if item_shapes is not None:
-                    _fill_padded(view, [part[name] for part in parts], pad_values.get(name, 0))
+                view = self._view(slot, offset, spec.dtype, item, rows)
+                size = view.nbytes
+                if padding is not None:
+                    _fill_padded(view, arrays, padding.values.get(name, 0))
                 elif self._batched:
-                    _fill(view, [part[name] for part in parts])
+                    np.concatenate(arrays, out=view[:rows])
                 else:
-                    view[...] = first[name]
+                    view[...] = arrays[0]
             placed.append(Placed(offset, size, shape))
             offset = align(offset + size)
         return placed
 
-    def _padded(self, rows: int) -> int:
-        return next((size for size in self._batch_sizes if size >= rows), rows)
-
-    def _check(self, end: int, slots: Slots) -> None:
-        if end > slots.input_bytes:
-            raise BodyTooLarge(
-                f"a batch of {end} bytes does not fit a slot of {slots.input_bytes}: raise slot_mib"
-            )
+    def _place_bytes(
+        self, slot: int, offset: int, rows: int, arrays: Sequence[Array]
+    ) -> tuple[int, tuple[int, ...]]:
+        data = b"".join([pack_bytes(array) for array in arrays])
+        area = self._area(slot)
+        self._check(offset + len(data), len(area))
+        area[offset : offset + len(data)] = data
+        own = arrays[0].shape
+        return len(data), (rows, *own[1:]) if self._batched else own
 
     def _view(
-        self, slots: Slots, slot: int, offset: int, dtype: DType, shape: tuple[int, ...]
+        self, slot: int, offset: int, dtype: DType, item: tuple[int, ...], rows: int
     ) -> Array:
-        return tensor(slots.inputs(slot), offset, dtype, shape)
+        """The place of a tensor in a slot, with room for the rows it is padded to."""
+        run_rows = next((size for size in self._batch_sizes if size >= rows), rows)
+        key = (slot, offset, run_rows, item)
+        view = self._views.get(key)
+        if view is None:
+            shape = (run_rows, *item) if self._batched else item
+            area = self._area(slot)
+            self._check(offset + math.prod(shape) * dtype.numpy.itemsize, len(area))
+            view = tensor(area, offset, dtype, shape)
+            if len(self._views) < _VIEWS_KEPT:
+                self._views[key] = view
+        return view
+
+    def _area(self, slot: int) -> memoryview:
+        if self._slots is None:
+            raise RuntimeError("not connected")
+        return self._slots.inputs(slot)
+
+    def _check(self, end: int, size_bytes: int) -> None:
+        if end > size_bytes:
+            raise BodyTooLarge(
+                f"a batch of {end} bytes does not fit a slot of {size_bytes}: raise slot_mib"
+            )
 
     def _hear(self) -> None:
         channel = self._socket
@@ -208,14 +233,6 @@ class EngineClient:
                 outputs[spec.name] = tensor(area, offset, spec.dtype, shape).copy()
         self._free.append(frame.slot)
         self._on_done(frame.batch_id, frame.infer_ns / 1e9, outputs)
-
-
-def _fill(view: Array, parts: Sequence[Array]) -> None:
-    row = 0
-    for part in parts:
-        end = row + len(part)
-        view[row:end] = part
-        row = end
 
 
 def _fill_padded(view: Array, parts: Sequence[Array], pad_value: float) -> None:

@@ -5,6 +5,7 @@ The kernel hands each message to one of them, so there is no queue between them 
 
 from __future__ import annotations
 
+import mmap
 import os
 import socket
 import threading
@@ -65,7 +66,7 @@ class Connection:
                 self._run(instance, slots, frame)
             except OSError:
                 return  # the receiver has gone
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 # The border of a batch: whatever a backend or a tensor does, only this batch fails.
                 expected = isinstance(error, HeadraceError)
                 if not expected:
@@ -103,32 +104,36 @@ class Connection:
         rows: int | None,
     ) -> None:
         area = slots.outputs(frame.slot)
-        arrays: list[Array | bytes] = []
-        shapes = []
+        arrays: list[Array] = []
+        placed: list[Placed] = []
+        end = 0
         for spec in self._signature.outputs:
             array = outputs[spec.name]
             if rows is not None:
                 array = array[:rows]
-            shapes.append(array.shape)
-            arrays.append(pack_bytes(array) if spec.dtype is DType.BYTES else array)
-        placed, end = [], 0
-        for array, shape in zip(arrays, shapes, strict=True):
-            size = len(array) if isinstance(array, bytes) else array.nbytes
-            placed.append(Placed(end, size, shape))
-            end = align(end + size)
+            shape = array.shape
+            if spec.dtype is DType.BYTES:
+                array = np.frombuffer(pack_bytes(array), np.uint8)
+            arrays.append(array)
+            placed.append(Placed(end, array.nbytes, shape))
+            end = align(end + array.nbytes)
         reply = messages.pack(Frame(DONE, frame.batch_id, frame.slot, frame.rows, infer_ns, placed))
         if end <= len(area):
             _write(area, arrays, placed)
             with self._sending:
                 self._channel.send(reply)
-            return
+        else:
+            self._answer_apart(reply, arrays, placed, end)
+
+    def _answer_apart(
+        self, reply: bytes, arrays: Sequence[Array], placed: Sequence[Placed], size_bytes: int
+    ) -> None:
+        """Answer with outputs that outgrow the slot, in a memory file of their own."""
         descriptor = os.memfd_create("headrace-outputs")
         try:
-            os.ftruncate(descriptor, end)
-            with os.fdopen(os.dup(descriptor), "r+b") as file:
-                for array, place in zip(arrays, placed, strict=True):
-                    file.seek(place.offset)
-                    file.write(array if isinstance(array, bytes) else np.ascontiguousarray(array))
+            os.ftruncate(descriptor, size_bytes)
+            with mmap.mmap(descriptor, size_bytes) as memory, memoryview(memory) as area:
+                _write(area, arrays, placed)
             with self._sending:
                 socket.send_fds(self._channel, [reply], [descriptor])
         finally:
@@ -140,9 +145,7 @@ class Connection:
             self._channel.send(messages.pack(reply))
 
 
-def _write(area: memoryview, arrays: Sequence[Array | bytes], placed: Sequence[Placed]) -> None:
-    for array, (offset, size, shape) in zip(arrays, placed, strict=True):
-        if isinstance(array, bytes):
-            area[offset : offset + size] = array
-        else:
-            np.copyto(np.frombuffer(area, array.dtype, array.size, offset).reshape(shape), array)
+def _write(area: memoryview, arrays: Sequence[Array], placed: Sequence[Placed]) -> None:
+    for array, (offset, _, _) in zip(arrays, placed, strict=True):
+        place = np.frombuffer(area, array.dtype, array.size, offset).reshape(array.shape)
+        np.copyto(place, array)

@@ -38,8 +38,8 @@ class Placed(NamedTuple):
 class Frame(NamedTuple):
     """Run (receiver → engine), Done or Failed (engine → receiver), by ``kind``.
 
-    Tensors stand in the signature's order. Offsets of Run count from the slot's input area, those of
-    Done from its output area, or from the start of the memory file that comes with the frame.
+    Tensors stand in the signature's order. Offsets of Run count from the slot's input area, those
+    of Done from its output area, or from the start of the memory file that comes with the frame.
     ``note`` is Failed's message.
     """
 

@@ -1,11 +1,12 @@
 """The slots: shared memory in which batches are assembled, run and answered in place.
 
-One memory file for one connection, ``count`` slots of an input and an output area each. It is sparse:
-a page costs memory only once it has been written to.
+One memory file for one connection, ``count`` slots of an input and an output area each. It is
+sparse: a page costs memory only once it has been written to.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import struct
@@ -58,13 +59,12 @@ class Slots:
 
 def tensor(area: memoryview, offset: int, dtype: DType, shape: Sequence[int]) -> Array:
     """View a fixed-size tensor in an area."""
-    count = int(np.prod(shape, dtype=np.int64))
-    return np.frombuffer(area, dtype.numpy, count, offset).reshape(shape)
+    return np.frombuffer(area, dtype.numpy, math.prod(shape), offset).reshape(shape)
 
 
 def pack_bytes(array: Array) -> bytes:
     """Serialise BYTES elements, row-major: a little-endian length before each (OIP)."""
-    parts = []
+    parts: list[bytes] = []
     for element in array.ravel():
         data = element.encode() if isinstance(element, str) else bytes(element)
         parts += (_LENGTH.pack(len(data)), data)
@@ -77,7 +77,7 @@ def unpack_bytes(data: bytes | memoryview, shape: Sequence[int]) -> Array:
     Raises:
         MalformedRequest: the lengths do not add up to the data.
     """
-    count = int(np.prod(shape, dtype=np.int64))
+    count = math.prod(shape)
     elements = np.empty(count, object)
     at, end = 0, len(data)
     for place in range(count):

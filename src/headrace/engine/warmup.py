@@ -1,11 +1,12 @@
-"""Warm-up: run every batch size × shape × instance before anybody waits for it, and time it.
+"""Warm-up: run every batch size x shape x instance before anybody waits for it, and time it.
 
-It finds out what a file does not say: whether rows of different requests may share a run, which free
-axes of outputs follow which of inputs, up to which batch size a larger batch pays.
+It finds out what a file does not say: whether rows of different requests may share a run, which
+free axes of outputs follow which of inputs, up to which batch size a larger batch pays.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,9 +87,11 @@ def warm_up(
     shapes = _shapes(signature, instances[0], settings)
     if not shapes:
         progress("no shape found that it runs at: name some under warm_shapes; it starts cold")
-        sizes = tuple(s for s in SIZES if s <= settings.max_batch) if signature.batched else (1,)
-        return Warm(signature, sizes, (), 0)
-    sizes, points, output_bytes = (1,), [], 0
+        untimed = tuple(s for s in SIZES if s <= settings.max_batch) if signature.batched else (1,)
+        return Warm(signature, untimed, (), 0)
+    sizes: tuple[int, ...] = (1,)
+    points: list[Measurement] = []
+    output_bytes = 0
     largest = settings.max_batch if signature.batched else 1
     for number, item in enumerate(shapes):
         found, size_bytes = _time(signature, instances[0], item, largest, settings, points)
@@ -109,9 +112,10 @@ def _time(
     points: list[Measurement],
 ) -> tuple[tuple[int, ...], int]:
     """Time batch sizes until a larger one does not pay; return those kept and the most output."""
-    elements = sum(int(np.prod(shape, dtype=np.int64)) for shape in item.values())
+    elements = sum(math.prod(shape) for shape in item.values())
     slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
-    best, worse, kept, output_bytes = float("inf"), 0, [], 0
+    best, worse, output_bytes = math.inf, 0, 0
+    kept: list[int] = []
     for size in (s for s in SIZES if s <= largest):
         inputs = make(signature, item, size)
         outputs = instance.run(inputs)
@@ -283,7 +287,7 @@ def _tied(signature: Signature, instance: Instance, shapes: Sequence[Shapes]) ->
     if len(shapes) < 2 or not signature.batched:  # noqa: PLR2004
         return signature
     seen = [instance.run(make(signature, item, 1)) for item in (shapes[0], shapes[-1])]
-    names = {}
+    names: dict[tuple[int, int], str] = {}
     for spec in signature.inputs:
         for axis, dim in enumerate(spec.shape[1:], 1):
             sizes = (shapes[0][spec.name][axis - 1], shapes[-1][spec.name][axis - 1])

@@ -112,7 +112,7 @@ class Engine:
 
 
 def main() -> int:
-    """Run the process; the exit status is 0 when told to stop, 1 when the model cannot be served."""
+    """Run the process; the status is 0 when told to stop, 1 when the model cannot be served."""
     faulthandler.enable()
     # Ctrl-C reaches the whole foreground group; when to stop is the supervisor's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

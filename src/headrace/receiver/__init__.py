@@ -1,14 +1,14 @@
 """The request receiver: the way in and out.
 
-In Envoy: ``main`` what Envoy loads · ``runtime`` composes what the supervisor says into what serves ·
-``asgi`` one request: body, front, answer, count · ``routes`` paths to fronts · ``exchange`` what a front
-works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``oip_rest``, ``tfserving_grpc``,
-``tfserving_rest``, ``predict`` the fronts · ``metadata``, ``tfserving_status`` what they tell of models ·
-``tensors``, ``json_tensor``, ``protobuf`` their codecs.
+In Envoy: ``main`` what Envoy loads · ``runtime`` composes what the supervisor says into what serves
+· ``asgi`` one request: body, front, answer, count · ``routes`` paths to fronts · ``exchange`` what
+a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``oip_rest``,
+``tfserving_grpc``, ``tfserving_rest``, ``predict`` the fronts · ``metadata``, ``tfserving_status``
+what they tell of models · ``tensors``, ``json_tensor``, ``protobuf`` their codecs.
 
 Where all fronts meet: ``contract`` the one function · ``validate`` inputs against a signature ·
-``shapes`` who may share a batch · ``dispatch`` queue, batches, engine, outcomes · ``departures`` clients
-that left · ``catalog`` the models there are.
+``shapes`` who may share a batch · ``dispatch`` queue, batches, engine, outcomes · ``departures``
+clients that left · ``catalog`` the models there are.
 
 In the supervisor: ``envoy`` its configuration · ``process`` its life.
 """

@@ -5,10 +5,9 @@ Whatever goes wrong on the way becomes a typed error here and nowhere else.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -16,8 +15,13 @@ import structlog
 from headrace.errors import HeadraceError, InternalError, QueueFull, RouteNotFound
 from headrace.receiver import grpc, http
 from headrace.receiver.catalog import Catalog
-from headrace.receiver.contract import Infer, Receive
-from headrace.receiver.exchange import Core, Exchange, Headers, Reply, smaller
+from headrace.receiver.exchange import (
+    Core,
+    Exchange,
+    Headers,
+    Infer,
+    Receive,
+)
 from headrace.receiver.oip_grpc import OipGrpc
 from headrace.receiver.routes import Routes
 from headrace.receiver.tfserving_grpc import TfServingGrpc
@@ -46,60 +50,81 @@ class Application:
         self._inflight = 0
         self._log = structlog.get_logger("headrace.receiver")
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """ASGI 3, one request."""
-        arrival_s = time.monotonic()
+    def __call__(
+        self, scope: dict[str, Any], receive: Receive, send: Send
+    ) -> Coroutine[None, None, None]:
+        """ASGI 3, one request; gRPC is told from plain HTTP by its content type."""
         headers: Headers = dict(scope["headers"])
-        exchange = Exchange(headers, receive, arrival_s, None)
-        is_grpc = headers.get(b"content-type", b"").startswith(grpc.CONTENT_TYPE)
+        exchange = Exchange(headers, receive, time.monotonic())
+        if headers.get(b"content-type", b"").startswith(grpc.CONTENT_TYPE):
+            return self._grpc(exchange, scope["path"], send)
+        return self._http(exchange, scope["method"], scope["path"], send)
+
+    async def _grpc(self, exchange: Exchange, path: str, send: Send) -> None:
         self._inflight += 1
         try:
-            if self._inflight > self._max_inflight:
-                raise QueueFull(f"{self._inflight - 1} requests are in the server already")
-            if is_grpc:
-                message = await self._grpc(exchange, scope["path"])
-                self._count(exchange, "ok")
-                await send(grpc.START)
-                await send({"type": "http.response.body", "body": grpc.frame(message)})
-                await send(grpc.OK_TRAILERS)
-            else:
-                reply = await self._http(exchange, scope["method"], scope["path"])
-                self._count(exchange, "ok")
-                await _respond(send, reply)
-        except HeadraceError as error:
-            await self._refuse(exchange, error, scope, send)
-        except asyncio.CancelledError:
-            self._count(exchange, "cancelled")
-            raise
+            self._refuse_excess()
+            headers = exchange.headers
+            timeout = headers.get(b"grpc-timeout")
+            if timeout is not None:
+                exchange.timeout_s = grpc.read_timeout(timeout)
+            handler = self._methods.get(path)
+            if handler is None:
+                raise RouteNotFound(f"unknown gRPC method {path}")  # noqa: TRY301
+            body = await http.read_body(exchange.receive, headers, self._limit_bytes + 5)
+            encoding = headers.get(b"grpc-encoding", b"identity")
+            exchange.body = grpc.unframe(body, encoding, self._limit_bytes)
+            message = await handler(exchange)
+            self._count(exchange, "ok")
+            await send(grpc.START)
+            await send({"type": "http.response.body", "body": grpc.frame(message)})
+            await send(grpc.OK_TRAILERS)
         except Exception as error:  # noqa: BLE001 - the border of a request
-            self._log.exception("request_failed", path=scope["path"])
-            wrapped = InternalError(f"a bug of the server: {type(error).__name__}: {error}")
-            await self._refuse(exchange, wrapped, scope, send)
+            typed = self._translate(error, exchange)
+            await send(grpc.refusal(typed))
+            await send({"type": "http.response.body", "body": b""})
         finally:
             self._inflight -= 1
 
-    async def _grpc(self, exchange: Exchange, path: str) -> bytes:
-        headers = exchange.headers
-        timeout = headers.get(b"grpc-timeout")
-        if timeout is not None:
-            exchange.timeout_s = grpc.read_timeout(timeout)
-        handler = self._methods.get(path)
-        if handler is None:
-            raise RouteNotFound(f"unknown gRPC method {path}")
-        body = await http.read_body(exchange.receive, headers, self._limit_bytes + 5)
-        encoding = headers.get(b"grpc-encoding", b"identity")
-        exchange.body = grpc.unframe(body, encoding, self._limit_bytes)
-        message: bytes = await handler(exchange)
-        return message
+    async def _http(self, exchange: Exchange, method: str, path: str, send: Send) -> None:
+        self._inflight += 1
+        try:
+            self._refuse_excess()
+            headers = exchange.headers
+            handler = self._routes.find(method, path)
+            exchange.timeout_s = http.read_timeout(headers)
+            if method != "GET":
+                body = await http.read_body(exchange.receive, headers, self._limit_bytes)
+                exchange.body = http.decode(body, headers, self._limit_bytes)
+            reply = await handler(exchange)
+            self._count(exchange, "ok")
+        except Exception as error:  # noqa: BLE001 - the border of a request
+            typed = self._translate(error, exchange)
+            reply = http.refusal(typed, pretty=path.startswith("/v1/"))
+        finally:
+            self._inflight -= 1
+        await send(
+            {
+                "type": "http.response.start",
+                "status": reply.status,
+                "headers": [*reply.headers, (b"content-length", str(len(reply.body)).encode())],
+            }
+        )
+        await send({"type": "http.response.body", "body": reply.body})
 
-    async def _http(self, exchange: Exchange, method: str, path: str) -> Reply:
-        headers = exchange.headers
-        handler = self._routes.find(method, path)
-        exchange.timeout_s = smaller(exchange.timeout_s, http.read_timeout(headers))
-        if method != "GET":
-            body = await http.read_body(exchange.receive, headers, self._limit_bytes)
-            exchange.body = http.decode(body, headers, self._limit_bytes)
-        return await handler(exchange)
+    def _refuse_excess(self) -> None:
+        if self._inflight > self._max_inflight:
+            raise QueueFull(
+                f"{self._max_inflight} requests are in the server already", retry_after_s=1.0
+            )
+
+    def _translate(self, error: Exception, exchange: Exchange) -> HeadraceError:
+        """Make a typed error of whatever came, and count it."""
+        if not isinstance(error, HeadraceError):
+            self._log.error("request_failed", exc_info=error)
+            error = InternalError(f"a bug of the server: {type(error).__name__}: {error}")
+        self._count(exchange, error.code)
+        return error
 
     def _count(self, exchange: Exchange, outcome: str) -> None:
         served = exchange.served
@@ -113,19 +138,3 @@ class Application:
             now_s = time.monotonic()
             metrics.encode.observe(now_s - exchange.answered_s)
             metrics.total.observe(now_s - exchange.arrival_s)
-
-    async def _refuse(
-        self, exchange: Exchange, error: HeadraceError, scope: dict[str, Any], send: Send
-    ) -> None:
-        self._count(exchange, error.code)
-        if exchange.headers.get(b"content-type", b"").startswith(grpc.CONTENT_TYPE):
-            await send(grpc.refusal(error))
-            await send({"type": "http.response.body", "body": b""})
-        else:
-            await _respond(send, http.refusal(error, pretty=scope["path"].startswith("/v1/")))
-
-
-async def _respond(send: Send, reply: Reply) -> None:
-    headers = [*reply.headers, (b"content-length", str(len(reply.body)).encode())]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})

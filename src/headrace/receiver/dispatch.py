@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.engine.client import EngineClient
+from headrace.engine.client import EngineClient, Padding
 from headrace.errors import (
     Cancelled,
     EngineLost,
@@ -24,13 +24,16 @@ from headrace.errors import (
     Shed,
 )
 from headrace.receiver.catalog import ServedModel
-from headrace.receiver.contract import Receive
 from headrace.receiver.departures import Departures
+from headrace.receiver.exchange import Exchange, Receive
 from headrace.receiver.shapes import Fit, Shaper, crop
 from headrace.receiver.validate import validate
 from headrace.results import Processor
 from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
 from headrace.values import Array, Request, Response
+
+# Forms of requests whose checks are remembered; fronts keep fewer.
+_FORMS_KEPT = 1024
 
 Outputs = Mapping[str, Array]
 
@@ -75,49 +78,61 @@ class Dispatcher:
         self._max_rows = max(served.profile.batch_sizes, default=1)
         self._engine: EngineClient | None = None
         self._running: dict[int, Batch] = {}
+        self._known: dict[object, tuple[int, Fit]] = {}
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
     # -- a request ---------------------------------------------------------------------------------
 
-    async def infer(self, request: Request, receive: Receive) -> Response:
+    async def infer(self, request: Request, exchange: Exchange) -> Response:
         """Run one request.
 
         Raises:
             HeadraceError: whatever kept it from being answered; see ``errors``.
         """
         served = self.served
-        self._processor.check(request.outputs)
-        rows = validate(self._model_signature, request.inputs)
+        rows, fit = self._known.get(request.form) or self._check(request)
         deadline_s = request.arrival_s + (
             self._slo_s if request.timeout_s is None else min(self._slo_s, request.timeout_s)
         )
         if rows <= self._max_rows:
-            outputs = await self._submit(request, request.inputs, rows, deadline_s, receive)
+            outputs = await self._submit(request, request.inputs, rows, fit, deadline_s, exchange)
         else:
-            outputs = await self._split(request, rows, deadline_s, receive)
+            outputs = await self._split(request, rows, fit, deadline_s, exchange)
         started_s = time.monotonic()
         if request.timeout_s is not None and started_s > request.arrival_s + request.timeout_s:
             raise Expired(f"the answer came after the client's timeout of {request.timeout_s:g} s")
         outputs = self._processor.run(outputs, request.outputs)
-        served.metrics.results.observe(time.monotonic() - started_s)
+        exchange.answered_s = ended_s = time.monotonic()
+        served.metrics.results.observe(ended_s - started_s)
         return Response(served.name, served.version, request.id, outputs)
+
+    def _check(self, request: Request) -> tuple[int, Fit]:
+        """Check a request against the signature; return its rows and how its shapes are run."""
+        self._processor.check(request.outputs)
+        rows = validate(self._model_signature, request.inputs)
+        known = rows, self._shaper.fit(request.inputs)
+        if request.form is not None:
+            if len(self._known) >= _FORMS_KEPT:
+                self._known.clear()
+            self._known[request.form] = known
+        return known
 
     def _submit(
         self,
         request: Request,
         inputs: Mapping[str, Array],
         rows: int,
+        fit: Fit,
         deadline_s: float,
-        receive: Receive,
+        exchange: Exchange,
     ) -> asyncio.Future[Outputs]:
         """Queue one entry; the future has its outputs or its error.
 
         Raises:
             OverloadError: it was refused at arrival.
         """
-        fit = self._shaper.fit(inputs)
         future: asyncio.Future[Outputs] = self._loop.create_future()
         entry = Entry(
             deadline_s=deadline_s,
@@ -126,7 +141,7 @@ class Dispatcher:
             elements=fit.elements,
             arrival_s=request.arrival_s,
             priority=request.priority,
-            payload=Work(inputs, fit, future, receive),
+            payload=Work(inputs, fit, future, exchange.receive),
         )
         self._scheduler.admit(entry, time.monotonic())
         self._departures.watch(self, entry)
@@ -136,7 +151,7 @@ class Dispatcher:
         return future
 
     async def _split(
-        self, request: Request, rows: int, deadline_s: float, receive: Receive
+        self, request: Request, rows: int, fit: Fit, deadline_s: float, exchange: Exchange
     ) -> Outputs:
         """Run a request of more rows than a batch may have as several entries."""
         futures: list[asyncio.Future[Outputs]] = []
@@ -144,7 +159,7 @@ class Dispatcher:
             for start in range(0, rows, self._max_rows):
                 part = {k: v[start : start + self._max_rows] for k, v in request.inputs.items()}
                 size = min(self._max_rows, rows - start)
-                futures.append(self._submit(request, part, size, deadline_s, receive))
+                futures.append(self._submit(request, part, size, fit, deadline_s, exchange))
             parts = await asyncio.gather(*futures)
         except HeadraceError:
             for future in futures:
@@ -182,11 +197,12 @@ class Dispatcher:
             parts.append(entry.payload.inputs)
         self._running[batch.id] = batch
         fit: Fit = batch.entries[0].payload.fit
+        padding = None
+        if fit.item_shapes:
+            padding = Padding(fit.item_shapes, self.served.settings.pad_values)
         started_s = time.monotonic()
         try:
-            engine.run(
-                batch.id, batch.rows, parts, fit.item_shapes, self.served.settings.pad_values
-            )
+            engine.run(batch.id, batch.rows, parts, padding)
         except HeadraceError as error:
             self._failed(batch.id, error)
             return

@@ -1,13 +1,17 @@
-"""One request on its way through a front: what came in, and what is noted for the metrics."""
+"""One request on its way through a front, and the one function in which all fronts meet."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 from headrace.receiver.catalog import Catalog, ServedModel
-from headrace.receiver.contract import Infer, Receive
 from headrace.values import Request, Response
+
+Receive = Callable[[], "asyncio.Future[dict[str, Any]]"]
+"""ASGI's receive: after the body it tells, at once, whether the client is still there."""
 
 Headers = dict[bytes, bytes]
 """Lower-case names; of a repeated header the last one counts."""
@@ -22,20 +26,25 @@ class Reply(NamedTuple):
 
 
 class Exchange:
-    """What a front needs of one request; ``timeout_s`` is what its headers allow."""
+    """What came in with one request, and what is noted for the metrics.
+
+    ``timeout_s`` is what its headers allow; ``answered_s`` when its outputs were there.
+    """
 
     __slots__ = ("answered_s", "arrival_s", "body", "headers", "receive", "served", "timeout_s")
 
-    def __init__(
-        self, headers: Headers, receive: Receive, arrival_s: float, timeout_s: float | None
-    ) -> None:
+    def __init__(self, headers: Headers, receive: Receive, arrival_s: float) -> None:
         self.headers = headers
         self.receive = receive
         self.arrival_s = arrival_s
-        self.timeout_s = timeout_s
+        self.timeout_s: float | None = None
         self.body: bytes | memoryview = b""
         self.served: ServedModel | None = None
         self.answered_s = 0.0
+
+
+Infer = Callable[[Request, ServedModel, Exchange], Awaitable[Response]]
+"""Validate, queue, run, process: one request in, its outputs back, or a ``HeadraceError``."""
 
 
 class Core(NamedTuple):
@@ -53,16 +62,14 @@ class Core(NamedTuple):
         served = exchange.served = self.catalog.find(name, version)
         return served
 
-    async def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Response:
-        """Run a decoded request; decoding ends, and encoding begins, here.
+    def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
+        """Run a decoded request: decoding ends here.
 
         Raises:
             HeadraceError: whatever kept it from being answered.
         """
         served.metrics.decode.observe(time.monotonic() - exchange.arrival_s)
-        response = await self.infer(request, served, exchange.receive)
-        exchange.answered_s = time.monotonic()
-        return response
+        return self.infer(request, served, exchange)
 
 
 def smaller(first: float | None, second: float | None) -> float | None:

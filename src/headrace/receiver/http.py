@@ -13,8 +13,7 @@ from headrace.errors import (
     InvalidTimeout,
     UnsupportedEncoding,
 )
-from headrace.receiver.contract import Receive
-from headrace.receiver.exchange import Headers, Reply
+from headrace.receiver.exchange import Headers, Receive, Reply
 from headrace.receiver.grpc import inflate
 
 TIMEOUT_HEADER = b"headrace-timeout-ms"

@@ -74,7 +74,7 @@ def to_json(array: Array, *, base64_bytes: bool = False) -> Any:
 
 
 def dumps(value: Any, *, arrays: Sequence[Array] = ()) -> bytes:
-    """Write JSON with tensors in it; NaN and Infinity are written when one of ``arrays`` has them."""
+    """Write JSON with tensors in it; with NaN and Infinity when one of ``arrays`` has them."""
     if all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
         return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     return json.dumps(value, default=np.ndarray.tolist).encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections.abc import Coroutine
 from typing import Any
 
 from headrace.control import CONTROL_VARIABLE
@@ -18,15 +19,19 @@ _GC_THRESHOLDS = (100_000, 50, 50)
 class Entrance:
     """Starts the runtime with the lifespan, then hands every request to its application."""
 
+    # asgiref's hint that this is ASGI 3 although ``__call__`` is no coroutine function.
+    _asgi_single_callable = True
+
     def __init__(self) -> None:
         self._application: Application | None = None
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """ASGI 3."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif self._application is not None:
-            await self._application(scope, receive, send)
+    def __call__(
+        self, scope: dict[str, Any], receive: Any, send: Any
+    ) -> Coroutine[None, None, None]:
+        """ASGI 3; a plain function, so that a request runs in one coroutine less."""
+        if self._application is None:
+            return self._live(receive, send)
+        return self._application(scope, receive, send)
 
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()

@@ -1,4 +1,4 @@
-"""What models and the server say of themselves, and the request parameters both OIP fronts share."""
+"""What models and the server say of themselves, and the parameters both OIP fronts share."""
 
 from __future__ import annotations
 

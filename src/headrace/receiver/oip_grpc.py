@@ -6,15 +6,17 @@ extensions for ``classification``, ``priority`` and ``timeout``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from headrace.errors import InvalidInput, MalformedRequest, VersionNotFound
-from headrace.receiver import metadata
+from headrace.receiver import metadata, wire
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Core, Exchange, smaller
+from headrace.receiver.oip_template import Template, make_template
 from headrace.receiver.protobuf import message
 from headrace.receiver.tensors import from_raw, read_dtype, read_shape, to_raw
 from headrace.values import Array, DType, Request, RequestedOutput, Response
@@ -24,10 +26,10 @@ InferResponse = message("inference.ModelInferResponse")
 
 # Larger messages are scanned for their raw tensors instead of being copied by the parser.
 _SCAN_BYTES = 64 * 1024
-_RAW_INPUT_TAG = 0x3A  # field 7, length-delimited
 _RAW_OUTPUT_TAG = b"\x32"  # field 6, length-delimited
 _ID_TAG = b"\x1a"  # field 3, length-delimited
 _HEADERS_KEPT = 4096
+_TEMPLATES_KEPT = 256
 
 _CONTENTS: dict[DType, str] = {
     DType.BOOL: "bool_contents",
@@ -52,6 +54,7 @@ class OipGrpc:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._heads: dict[Any, bytes] = {}
+        self._templates: dict[int, Template] = {}
 
     def methods(self) -> dict[str, Any]:
         """Method path → handler."""
@@ -67,11 +70,30 @@ class OipGrpc:
 
     async def infer(self, exchange: Exchange) -> bytes:
         """ModelInfer."""
-        proto, raw = parse(exchange.body)
-        served = self._core.find(exchange, proto.model_name, read_version(proto.model_version))
-        request = _request(proto, raw, exchange)
+        body = exchange.body
+        template = self._templates.get(len(body))
+        if template is not None and template.fits(body):
+            served = self._core.find(exchange, template.model, template.version)
+            request = template.request(body, exchange)
+        else:
+            proto, raw = parse(body)
+            version = read_version(proto.model_version)
+            served = self._core.find(exchange, proto.model_name, version)
+            request = _request(proto, raw, exchange)
+            self._remember(body, version, request, exchange)
         response = await self._core.run(exchange, served, request)
         return self._encode(served, response)
+
+    def _remember(
+        self, body: bytes | memoryview, version: int | None, request: Request, exchange: Exchange
+    ) -> None:
+        """Keep a template of this request, unless its id or its deadline makes it one of a kind."""
+        if request.id or request.timeout_s != exchange.timeout_s:
+            return
+        if len(self._templates) < _TEMPLATES_KEPT or len(body) in self._templates:
+            template = make_template(bytes(body), version, request)
+            if template is not None:
+                self._templates[len(body)] = template
 
     async def server_live(self, exchange: Exchange) -> bytes:  # noqa: ARG002
         """ServerLive."""
@@ -109,10 +131,10 @@ class OipGrpc:
         parts = [head]
         if response.id:
             identity = response.id.encode()
-            parts += (_ID_TAG, _varint(len(identity)), identity)
+            parts += (_ID_TAG, wire.varint(len(identity)), identity)
         for array in outputs.values():
             data = to_raw(array)
-            parts += (_RAW_OUTPUT_TAG, _varint(len(data)), data)
+            parts += (_RAW_OUTPUT_TAG, wire.varint(len(data)), data)
         return b"".join(parts)
 
 
@@ -128,57 +150,12 @@ def parse(body: bytes | memoryview) -> tuple[Any, list[bytes | memoryview]]:
     view = memoryview(body)
     raw: list[bytes | memoryview] = []
     rest: list[memoryview] = []
-    for tag, start, data, end in _fields(view):
-        if tag == _RAW_INPUT_TAG:
+    for tag, start, data, end in wire.fields(view):
+        if tag == wire.RAW_INPUT_TAG:
             raw.append(view[data:end])
         else:
             rest.append(view[start:end])
     return _parse(InferRequest, b"".join(rest)), raw
-
-
-def _fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:
-    """Walk the top-level fields: tag, start, start of the data, end."""
-    at, size = 0, len(view)
-    while at < size:
-        start = at
-        tag, at = _read_varint(view, at)
-        kind = tag & 7
-        if kind == 0:
-            _, end = _read_varint(view, at)
-        elif kind == 2:  # noqa: PLR2004 - length-delimited
-            length, at = _read_varint(view, at)
-            end = at + length
-        elif kind in {1, 5}:
-            end = at + (8 if kind == 1 else 4)
-        else:
-            raise MalformedRequest("the message is no ModelInferRequest: unknown wire type")
-        if end > size:
-            raise MalformedRequest("the message is cut off")
-        yield tag, start, at, end
-        at = end
-
-
-def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(view) and shift < 70:  # noqa: PLR2004 - ten bytes of seven bits
-        byte = view[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004
-            return value, at
-        shift += 7
-    raise MalformedRequest("the message is cut off in a number")
-
-
-def _varint(value: int) -> bytes:
-    if value < 0x80:  # noqa: PLR2004
-        return bytes((value,))
-    parts = bytearray()
-    while value >= 0x80:  # noqa: PLR2004
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
 
 
 def _parse(kind: Any, body: bytes | memoryview) -> Any:
@@ -219,8 +196,8 @@ def _request(proto: Any, raw: list[bytes | memoryview], exchange: Exchange) -> R
 def _inputs(proto: Any, raw: list[bytes | memoryview]) -> dict[str, Array]:
     if raw and len(raw) != len(proto.inputs):
         raise InvalidInput(
-            f"raw_input_contents has {len(raw)} tensors for {len(proto.inputs)} inputs: send all of "
-            "them raw, or none"
+            f"raw_input_contents has {len(raw)} tensors for {len(proto.inputs)} inputs: send all "
+            "of them raw, or none"
         )
     inputs: dict[str, Array] = {}
     for index, tensor in enumerate(proto.inputs):
@@ -254,7 +231,7 @@ def _typed(name: str, dtype: DType, shape: tuple[int, ...], contents: Any) -> Ar
         array = wide.astype(dtype.numpy)
         if dtype.numpy.kind in "iu" and not np.array_equal(array, wide):
             raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}")
-    if array.size != np.prod(shape, dtype=np.int64):
+    if array.size != math.prod(shape):
         raise InvalidInput(
             f"input {name!r}: shape {list(shape)} and {array.size} elements in {field} do not agree"
         )
@@ -285,5 +262,5 @@ def _head(served: ServedModel, outputs: Mapping[str, Array]) -> bytes:
     return bytes(response.SerializeToString())
 
 
-def _reply(name: str, **fields: Any) -> bytes:
-    return bytes(message(f"inference.{name}")(**fields).SerializeToString())
+def _reply(kind: str, /, **fields: Any) -> bytes:
+    return bytes(message(f"inference.{kind}")(**fields).SerializeToString())

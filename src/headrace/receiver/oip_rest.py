@@ -86,8 +86,8 @@ def _split(exchange: Exchange) -> tuple[dict[str, Any], memoryview]:
         return json_tensor.parse(body), body[:0]
     if not announced.isdigit() or not 0 < int(announced) <= len(body):
         raise MalformedRequest(
-            f"Inference-Header-Content-Length {announced.decode('latin-1')!r} does not fit a body of "
-            f"{len(body)} bytes"
+            f"Inference-Header-Content-Length {announced.decode('latin-1')!r} does not fit a body "
+            f"of {len(body)} bytes"
         )
     size = int(announced)
     return json_tensor.parse(body[:size]), body[size:]
@@ -151,7 +151,8 @@ def _input(name: str, tensor: dict[str, Any], data: memoryview, at: int) -> tupl
         raise InvalidInput(f'input {name!r} has both "data" and binary_data_size')
     if not isinstance(size, int) or isinstance(size, bool) or size < 0 or at + size > len(data):
         raise InvalidInput(
-            f"input {name!r}: binary_data_size {size!r} does not fit the {len(data) - at} bytes left"
+            f"input {name!r}: binary_data_size {size!r} does not fit the {len(data) - at} bytes "
+            "left"
         )
     return from_raw(name, dtype, shape, data[at : at + size]), at + size
 

@@ -1,7 +1,7 @@
 """Which front answers which path.
 
-Paths with a model in them are matched once and remembered, so that a stream of equal paths costs one
-look-up.
+Paths with a model in them are matched once and remembered, so that a stream of equal paths costs
+one look-up.
 """
 
 from __future__ import annotations

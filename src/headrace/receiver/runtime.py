@@ -7,9 +7,11 @@ supervisor is gone; then the process ends, so that no receiver outlives its serv
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 from collections import Counter
+from collections.abc import Awaitable
 
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
@@ -19,6 +21,7 @@ from headrace.control import (
     Drain,
     ModelServing,
     ModelState,
+    Profile,
     ReceiverReady,
     line,
     to_receiver,
@@ -27,15 +30,19 @@ from headrace.errors import HeadraceError, ModelFailed, NotReady
 from headrace.observe.metrics import Collector, ModelMetrics
 from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
-from headrace.receiver.contract import Receive
 from headrace.receiver.departures import Departures
 from headrace.receiver.dispatch import Dispatcher
+from headrace.receiver.exchange import Exchange
 from headrace.results import build
 from headrace.scheduler import LatencyModel, Policy, Scheduler
 from headrace.values import Request, Response
 
 # Batches one instance may hold: the one it runs and the one that is ready when that ends.
 _DEPTH = 2
+# What handing a batch over costs the receiver. Where runs are shorter than that, more lanes only
+# make batches smaller: one lane, with its next batch ready, keeps such a model as busy as it can
+# be.
+_HANDOVER_S = 0.0005
 # A ModelServing line carries a whole profile.
 _LINE_LIMIT_BYTES = 64 * 2**20
 
@@ -87,12 +94,18 @@ class Runtime:
         for dispatcher in self._dispatchers.values():
             dispatcher.close(NotReady("the server has stopped"))
 
-    async def infer(self, request: Request, served: ServedModel, receive: Receive) -> Response:
-        """Run one request on the version its front has found."""
+    def infer(
+        self, request: Request, served: ServedModel, exchange: Exchange
+    ) -> Awaitable[Response]:
+        """Run one request on the version its front has found.
+
+        Raises:
+            NotReady: it has just been taken away.
+        """
         dispatcher = self._dispatchers.get((served.name, served.version))
         if dispatcher is None:
             raise NotReady(f"model {served.name!r} is not ready", retry_after_s=1.0)
-        return await dispatcher.infer(request, receive)
+        return dispatcher.infer(request, exchange)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while text := await reader.readline():
@@ -154,7 +167,7 @@ class Runtime:
         )
         policy = Policy(
             slo_s=slo_s,
-            lanes=profile.instances,
+            lanes=_lanes(profile),
             max_queue=settings.max_queue,
             max_batch=max(profile.batch_sizes, default=1),
             depth=_DEPTH,
@@ -173,3 +186,9 @@ class Runtime:
             metrics=metrics,
         )
         return Dispatcher(self._loop, served, scheduler, processor, self._departures)
+
+
+def _lanes(profile: Profile) -> int:
+    """How many batches may run at once."""
+    shortest_s = min((m.median_s for m in profile.measurements), default=math.inf)
+    return 1 if shortest_s < _HANDOVER_S else profile.instances

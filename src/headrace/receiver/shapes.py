@@ -5,11 +5,10 @@ Pure. Padded outputs are cropped where the signature ties an output's axis to an
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from typing import NamedTuple
-
-import numpy as np
 
 from headrace.settings import ModelSettings
 from headrace.values import Array, Signature
@@ -61,7 +60,7 @@ class Shaper:
         padded = tuple(
             self._pad(name, shape) for name, shape in zip(self._names, shapes, strict=True)
         )
-        elements = sum(int(np.prod(shape, dtype=np.int64)) for shape in padded)
+        elements = sum(math.prod(shape) for shape in padded)
         if padded == shapes:
             return Fit(padded, None, elements, ())
         sizes = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -15,20 +16,22 @@ _MOST_ELEMENTS = 2**40  # far over any body; keeps products of hostile dimension
 _MOST_RANK = 32  # numpy's on old versions; nobody has more
 
 
-def read_shape(name: str, shape: Sequence[object]) -> tuple[int, ...]:
+_DTYPES: dict[str, DType] = {dtype.value: dtype for dtype in DType}
+
+
+def read_shape(name: str, shape: Iterable[Any]) -> tuple[int, ...]:
     """Check a shape a client sent.
 
     Raises:
         InvalidInput: a dimension is not a whole number ≥ 0, or there are far too many elements.
     """
-    dims: list[int] = []
-    for dim in shape:
-        if not isinstance(dim, int) or isinstance(dim, bool) or dim < 0:
-            raise InvalidInput(f"input {name!r}: shape {list(shape)} has a dimension {dim!r}")
-        dims.append(dim)
+    dims = tuple(shape)
+    for dim in dims:
+        if type(dim) is not int or dim < 0:
+            raise InvalidInput(f"input {name!r}: shape {list(dims)} has a dimension {dim!r}")
     if len(dims) > _MOST_RANK or math.prod(dims) > _MOST_ELEMENTS:
-        raise InvalidInput(f"input {name!r}: shape {dims} is too large")
-    return tuple(dims)
+        raise InvalidInput(f"input {name!r}: shape {list(dims)} is too large")
+    return dims
 
 
 def read_dtype(name: str, datatype: str) -> DType:
@@ -38,8 +41,8 @@ def read_dtype(name: str, datatype: str) -> DType:
         InvalidInput: there is no such datatype.
     """
     try:
-        return DType(datatype)
-    except ValueError:
+        return _DTYPES[datatype]
+    except (KeyError, TypeError):
         known = ", ".join(dtype.value for dtype in DType)
         raise InvalidInput(
             f"input {name!r}: unknown datatype {datatype!r}; one of {known}"
@@ -64,12 +67,12 @@ def from_raw(name: str, dtype: DType, shape: tuple[int, ...], data: bytes | memo
     expected = math.prod(shape) * dtype.numpy.itemsize
     if expected != len(data):
         raise InvalidInput(
-            f"input {name!r}: shape {list(shape)} of {dtype.value} is {expected} bytes, got {len(data)}"
+            f"input {name!r}: shape {list(shape)} of {dtype.value} is {expected} bytes, got "
+            f"{len(data)}"
         )
-    array = np.frombuffer(data, np.uint8 if dtype is DType.BOOL else dtype.numpy)
-    if dtype is DType.BOOL:
-        array = array.astype(np.bool_)  # other than 0 and 1 must not reach a backend
-    return array.reshape(shape)
+    if dtype is DType.BOOL:  # other than 0 and 1 must not reach a backend
+        return np.frombuffer(data, np.uint8).astype(np.bool_).reshape(shape)
+    return np.frombuffer(data, dtype.numpy).reshape(shape)
 
 
 def to_raw(array: Array) -> bytes:

@@ -17,32 +17,37 @@ def validate(signature: Signature, inputs: Mapping[str, Array]) -> int:
     specs = signature.inputs
     if len(inputs) != len(specs):
         _names(signature, inputs)
-    rows = -1
     for spec in specs:
         array = inputs.get(spec.name)
         if array is None:
             _names(signature, inputs)
             raise InvalidInput(f"input {spec.name!r} is missing")
-        if array.dtype is not spec.dtype.numpy and array.dtype != spec.dtype.numpy:
-            raise InvalidInput(
-                f"input {spec.name!r} is {spec.dtype.value}, not {_dtype_name(array)}"
-            )
-        shape = array.shape
-        if len(shape) != len(spec.shape):
+        _fits(spec, array)
+    return _rows(specs, inputs) if signature.batched else 1
+
+
+def _fits(spec: TensorSpec, array: Array) -> None:
+    if array.dtype is not spec.dtype.numpy and array.dtype != spec.dtype.numpy:
+        raise InvalidInput(f"input {spec.name!r} is {spec.dtype.value}, not {_dtype_name(array)}")
+    shape = array.shape
+    if len(shape) != len(spec.shape):
+        raise _wrong_shape(spec, shape)
+    for dim, expected in zip(shape, spec.shape, strict=True):
+        if dim != expected and isinstance(expected, int):
             raise _wrong_shape(spec, shape)
-        for dim, expected in zip(shape, spec.shape, strict=True):
-            if dim != expected and isinstance(expected, int):
-                raise _wrong_shape(spec, shape)
-        if signature.batched:
-            if rows < 0:
-                rows = shape[0]
-            elif shape[0] != rows:
-                raise InvalidInput(
-                    f"input {spec.name!r} has {shape[0]} rows, the inputs before it have {rows}"
-                )
+
+
+def _rows(specs: tuple[TensorSpec, ...], inputs: Mapping[str, Array]) -> int:
+    rows = len(inputs[specs[0].name])
     if rows == 0:
         raise InvalidInput("the request has no rows: axis 0 of its inputs is 0")
-    return rows if signature.batched else 1
+    for spec in specs:
+        if len(inputs[spec.name]) != rows:
+            raise InvalidInput(
+                f"input {spec.name!r} has {len(inputs[spec.name])} rows, the inputs before it have "
+                f"{rows}"
+            )
+    return rows
 
 
 def _names(signature: Signature, inputs: Mapping[str, Array]) -> None:
@@ -61,6 +66,6 @@ def _wrong_shape(spec: TensorSpec, shape: tuple[int, ...]) -> InvalidInput:
 
 def _dtype_name(array: Array) -> str:
     try:
-        return DType.of(array.dtype).value
+        return str(DType.of(array.dtype).value)
     except KeyError:
         return str(array.dtype)

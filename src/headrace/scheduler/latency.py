@@ -1,9 +1,9 @@
-"""How long a batch will take: a table by batch size that starts from warm-up and follows what happens.
+"""How long a batch will take: a table by size that starts from warm-up and follows what happens.
 
-Pure. For every bucket a base curve ℓ₀(b), made from warm-up (isotonic, holes filled linearly), and on
-top of it two corrections learnt online: one for every size, and one common to all sizes, so that a
-machine which has become slower is seen at once at sizes that have not run since. The tail is a ratio
-``r95`` of actual to expected, tracked by a stochastic quantile step.
+Pure. For every bucket a base curve ℓ₀(b), made from warm-up (isotonic, holes filled linearly), and
+on top of it two corrections learnt online: one for every size, and one common to all sizes, so that
+a machine which has become slower is seen at once at sizes that have not run since. The tail is a
+ratio ``r95`` of actual to expected, tracked by a stochastic quantile step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Measurement = tuple[int, int, float, float]
 
 
 class _Curve:
-    """ℓ of one bucket: base and corrections by rows."""
+    """The expected seconds of one bucket: base and corrections by rows."""
 
     __slots__ = ("base", "corrections", "knees", "observed")
 
@@ -66,7 +66,7 @@ class LatencyModel:
         self.tail = min(max(tail, 1.1), 2.0)
 
     def expect(self, elements: int, rows: int) -> float:
-        """ℓ: the seconds a run of this many rows takes, half of the time. 0 when nothing is known."""
+        """The seconds a run of this many rows takes, half of the time; 0 when nothing is known."""
         curve = self._curves.get(elements) or self._derive(elements)
         if curve is None:
             return 0.0
@@ -76,7 +76,7 @@ class LatencyModel:
         return curve.base[rows] * curve.corrections[rows] * self._scale
 
     def bound(self, elements: int, rows: int) -> float:
-        """u: the seconds it takes at most, 95 times in 100."""
+        """The seconds it takes at most, 95 times in 100."""
         return self.expect(elements, rows) * self.tail
 
     def observe(self, elements: int, rows: int, seconds: float) -> None:

@@ -1,9 +1,9 @@
-"""The rule: earliest deadline first, work-conserving, predicted-fit batches, sliding-window shedding.
+"""The rule: earliest deadline first, work-conserving, predicted fit, sliding-window shedding.
 
-Pure: time is an argument. Why this rule and not another: ``docs/design.md``. In short, on an arrival
-refuse what would miss; whenever a lane can take a batch, take the largest that lets its first entry
-meet its deadline, and when only a batch too small to keep up with the arrivals would, drop that first
-entry instead and look at the next (Nexus, SOSP'19).
+Pure: time is an argument. Why this rule and not another: ``docs/design.md``. In short, on an
+arrival refuse what would miss; whenever a lane can take a batch, take the largest that lets its
+first entry meet its deadline, and when only a batch too small to keep up with the arrivals would,
+drop that first entry instead and look at the next (Nexus, SOSP'19).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Policy:
     """The fixed numbers of one model's scheduler.
 
     ``slo_s``: the objective or None · ``lanes``: concurrent batches · ``depth``: batches a lane may
-    hold, the running one included · ``lead_s``: how long before a lane frees its next batch is cut ·
-    ``results_s``: what answering takes after the run.
+    hold, the running one included · ``lead_s``: how long before a lane frees its next batch is cut
+    · ``results_s``: what answering takes after the run.
     """
 
     slo_s: float | None

@@ -113,7 +113,7 @@ class Queue:
         return None if best is None else best[3]
 
     def take(self, bucket: Hashable, rows: int) -> list[Entry]:
-        """Take the first entries of a bucket, up to this many rows; at least one if there is one."""
+        """Take the first entries of a bucket, up to this many rows but at least one entry."""
         heap = self._heaps.get(bucket, [])
         taken: list[Entry] = []
         room = rows

@@ -1,7 +1,7 @@
 """The libraries that can run a model: one module each, imported on use.
 
-``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install ·
-``fake`` is a double with settable delays and faults, for tests and benchmarks.
+``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install
+· ``fake`` is a double with settable delays and faults, for tests and benchmarks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A double with settable delays and faults: a ``.fake`` file (YAML) in the place of a model.
 
-It echoes: output *i* is input *i*, times ``scale``. Shipped for tests, benchmarks of the scheduler and
-demonstrations of failures; nobody serves one by accident.
+It echoes: output *i* is input *i*, times ``scale``. Shipped for tests, benchmarks of the scheduler
+and demonstrations of failures; nobody serves one by accident.
 
 ::
 

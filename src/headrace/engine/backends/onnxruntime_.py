@@ -37,8 +37,8 @@ def load(path: Path, settings: ModelSettings) -> OrtModel:
     """Load an ONNX file; see ``contract.Load``."""
     if settings.precision is not Precision.F32:
         raise ModelLoadError(
-            f"ONNX Runtime computes what the model says on x86, precision {settings.precision.value}"
-            " is not to be had: use backend openvino"
+            "ONNX Runtime computes what the model says on x86, precision "
+            f"{settings.precision.value} is not to be had: use backend openvino"
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads

@@ -34,6 +34,8 @@ _DTYPES: dict[str, DType] = {
     "string": DType.BYTES,
 }
 
+_PRECISIONS = {ov.Type.f32: "f32", ov.Type.bf16: "bf16", ov.Type.f16: "f16"}
+
 
 def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
     """Load an ONNX or IR file; see ``contract.Load``."""
@@ -63,13 +65,10 @@ class OpenVinoModel:
     def __init__(self, compiled: ov.CompiledModel, signature: Signature) -> None:
         self._compiled = compiled
         self.signature = signature
-        # The first run at a new shape builds kernels for it: some milliseconds that no request pays.
+        # The first run at a new shape builds kernels for it: some milliseconds that no request
+        # pays.
         self.fixed_sizes = signature.batched
-        precision = compiled.get_property("INFERENCE_PRECISION_HINT")
-        self.precision = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}.get(
-            precision.to_string() if hasattr(precision, "to_string") else str(precision),
-            str(precision),
-        )
+        self.precision = _PRECISIONS[compiled.get_property("INFERENCE_PRECISION_HINT")]
 
     def instance(self) -> OpenVinoInstance:
         """Make one more lane."""
