@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from headrace.observe.logs import Format, Level
 from headrace.settings import ModelSettings, ServerSettings
 from headrace.values import DType, Signature, TensorSpec
 
@@ -27,7 +28,7 @@ class Message(BaseModel):
 class EngineSpec(Message):
     """Supervisor → engine: what to load and where to listen.
 
-    ``settings`` is resolved: backend is never ``auto``, instances never None.
+    ``settings`` is resolved: instances is never None. How to log is as in ``ServerSettings``.
     """
 
     kind: Literal["engine_spec"] = "engine_spec"
@@ -36,6 +37,8 @@ class EngineSpec(Message):
     path: str
     socket_path: str
     settings: ModelSettings
+    log_level: Level = "info"
+    log_format: Format = "auto"
 
 
 class Measurement(Message):
@@ -91,11 +94,12 @@ class Profile(Message):
 
     ``batch_sizes`` are the sizes a run may have, ascending, every one warm on every instance; with
     ``pads`` the backend runs only those, so a batch is padded up to the next of them.
-    ``metadata`` is the model file's own key-value metadata (e.g. a CTC alphabet), for the curious.
+    ``reason`` says why it is that backend.
     """
 
     signature: SignatureMessage
     backend: str
+    reason: str = ""
     precision: str
     instances: int
     threads: int

@@ -1,6 +1,7 @@
 """The inference engine: a process for one version of one model, and the receiver's way to it.
 
 ``client`` the receiver's side: batches assembled in slots, answers heard · ``slots`` the shared
-memory · ``messages`` what crosses the socket · ``worker`` the process · ``warmup`` runs and times
-everything first · ``instances`` the lanes · ``backends`` the libraries that run models.
+memory · ``messages`` what crosses the socket · ``worker`` the process · ``choice`` picks the
+backend · ``warmup`` runs and times everything first · ``instances`` the lanes · ``backends`` the
+libraries that run models.
 """

@@ -84,7 +84,7 @@ def warm_up(
             though its card says so.
     """
     signature = _batched(model, instances[0], settings, progress)
-    shapes = _shapes(signature, instances[0], settings)
+    shapes = item_shapes(signature, instances[0], settings)
     if not shapes:
         progress("no shape found that it runs at: name some under warm_shapes; it starts cold")
         untimed = tuple(s for s in SIZES if s <= settings.max_batch) if signature.batched else (1,)
@@ -190,7 +190,7 @@ def _batched(
         return signature
     if settings.batched is False:
         return replace(signature, batched=False)
-    shapes = _shapes(signature, instance, settings)
+    shapes = item_shapes(signature, instance, settings)
     reason = _cannot_share(signature, instance, shapes[0]) if shapes else None
     if reason is None:
         return signature
@@ -222,7 +222,7 @@ def _cannot_share(signature: Signature, instance: Instance, item: Shapes) -> str
     return None
 
 
-def _shapes(signature: Signature, instance: Instance, settings: ModelSettings) -> list[Shapes]:
+def item_shapes(signature: Signature, instance: Instance, settings: ModelSettings) -> list[Shapes]:
     """The item shapes to warm up at: the card's, its buckets, or the first guess that runs."""
     start = 1 if signature.batched else 0
     free = {

@@ -26,14 +26,17 @@ from headrace.control import (
     SignatureMessage,
     line,
 )
-from headrace.engine import backends
 from headrace.engine.backends.contract import Instance
+from headrace.engine.choice import choose
 from headrace.engine.instances import Connection
 from headrace.engine.warmup import Warm, warm_up
 from headrace.errors import HeadraceError
+from headrace.observe.logs import configure
 
 # Two receivers may overlap for a moment while one is replaced.
 _BACKLOG = 8
+# What a batch may still take once told to stop. The supervisor is stricter, but may be gone.
+_FAREWELL_S = 30.0
 
 
 class Engine:
@@ -56,13 +59,16 @@ class Engine:
         settings = self._spec.settings
         started_s = time.monotonic()
         self._progress("loading")
-        name, model = backends.load(Path(self._spec.path), settings)
+        choice = choose(Path(self._spec.path), settings, self._progress)
+        model = choice.model
         instances = [model.instance() for _ in range(settings.instances or 1)]
         loaded_s = time.monotonic()
+        self._progress("warming up")
         warm = warm_up(model, instances, settings, self._progress)
         profile = Profile(
             signature=SignatureMessage.of(warm.signature),
-            backend=name,
+            backend=choice.backend,
+            reason=choice.reason,
             precision=model.precision,
             instances=len(instances),
             threads=settings.threads,
@@ -99,6 +105,8 @@ class Engine:
             except OSError:
                 return
             self._current = channel
+            if self._stopping.is_set():
+                return  # told so between the two lines above
             with channel:
                 Connection(channel, warm.signature, sizes).serve(instances)
             self._current = None
@@ -116,14 +124,19 @@ def main() -> int:
     faulthandler.enable()
     # Ctrl-C reaches the whole foreground group; when to stop is the supervisor's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _silence_telemetry()
     reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     orders = sys.stdin.buffer
-    engine = Engine(EngineSpec.model_validate_json(orders.readline()), reports)
+    spec = EngineSpec.model_validate_json(orders.readline())
+    configure(spec.log_level, spec.log_format)
+    engine = Engine(spec, reports)
 
     def wait_for_the_end() -> None:
         orders.read()
         engine.stop()
+        time.sleep(_FAREWELL_S)
+        os._exit(1)
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     try:
@@ -133,6 +146,15 @@ def main() -> int:
         reports.flush()
         return 1
     return 0
+
+
+def _silence_telemetry() -> None:
+    """Keep OpenVINO from telling Google Analytics that it was imported.
+
+    Nobody who serves models asked for that; and it does so from a fork of the engine, which may
+    hang on a lock of a thread it no longer has, and then outlives the server.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # how to forbid an import
 
 
 def _resident_bytes() -> int:

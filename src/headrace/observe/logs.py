@@ -36,7 +36,9 @@ def configure(level: Level, form: Format, stream: TextIO | None = None) -> None:
 def _text(*, colors: bool) -> list[Any]:
     return [
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        structlog.dev.ConsoleRenderer(colors=colors),
+        structlog.dev.ConsoleRenderer(
+            colors=colors, exception_formatter=structlog.dev.plain_traceback
+        ),
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from headrace.errors import HeadraceError, InternalError, QueueFull, RouteNotFound
+from headrace.errors import Cancelled, HeadraceError, InternalError, QueueFull, RouteNotFound
 from headrace.receiver import grpc, http
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.exchange import (
@@ -62,6 +62,7 @@ class Application:
 
     async def _grpc(self, exchange: Exchange, path: str, send: Send) -> None:
         self._inflight += 1
+        outcome = "ok"
         try:
             self._refuse_excess()
             headers = exchange.headers
@@ -74,20 +75,25 @@ class Application:
             body = await http.read_body(exchange.receive, headers, self._limit_bytes + 5)
             encoding = headers.get(b"grpc-encoding", b"identity")
             exchange.body = grpc.unframe(body, encoding, self._limit_bytes)
-            message = await handler(exchange)
-            self._count(exchange, "ok")
-            await send(grpc.START)
-            await send({"type": "http.response.body", "body": grpc.frame(message)})
-            await send(grpc.OK_TRAILERS)
+            start, body = grpc.START, grpc.frame(await handler(exchange))
         except Exception as error:  # noqa: BLE001 - the border of a request
-            typed = self._translate(error, exchange)
-            await send(grpc.refusal(typed))
-            await send({"type": "http.response.body", "body": b""})
+            typed = self._translate(error)
+            outcome = typed.code
+            start, body = grpc.refusal(typed), b""
         finally:
             self._inflight -= 1
+        try:
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+            if outcome == "ok":
+                await send(grpc.OK_TRAILERS)
+        except OSError:  # what ASGI raises when the client has left before its answer
+            outcome = Cancelled.code
+        self._count(exchange, outcome)
 
     async def _http(self, exchange: Exchange, method: str, path: str, send: Send) -> None:
         self._inflight += 1
+        outcome = "ok"
         try:
             self._refuse_excess()
             headers = exchange.headers
@@ -97,20 +103,25 @@ class Application:
                 body = await http.read_body(exchange.receive, headers, self._limit_bytes)
                 exchange.body = http.decode(body, headers, self._limit_bytes)
             reply = await handler(exchange)
-            self._count(exchange, "ok")
         except Exception as error:  # noqa: BLE001 - the border of a request
-            typed = self._translate(error, exchange)
+            typed = self._translate(error)
+            outcome = typed.code
             reply = http.refusal(typed, pretty=path.startswith("/v1/"))
         finally:
             self._inflight -= 1
-        await send(
-            {
-                "type": "http.response.start",
-                "status": reply.status,
-                "headers": [*reply.headers, (b"content-length", str(len(reply.body)).encode())],
-            }
-        )
-        await send({"type": "http.response.body", "body": reply.body})
+        length = (b"content-length", b"%d" % len(reply.body))
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": reply.status,
+                    "headers": [*reply.headers, length],
+                }
+            )
+            await send({"type": "http.response.body", "body": reply.body})
+        except OSError:  # as above
+            outcome = Cancelled.code
+        self._count(exchange, outcome)
 
     def _refuse_excess(self) -> None:
         if self._inflight > self._max_inflight:
@@ -118,13 +129,12 @@ class Application:
                 f"{self._max_inflight} requests are in the server already", retry_after_s=1.0
             )
 
-    def _translate(self, error: Exception, exchange: Exchange) -> HeadraceError:
-        """Make a typed error of whatever came, and count it."""
-        if not isinstance(error, HeadraceError):
-            self._log.error("request_failed", exc_info=error)
-            error = InternalError(f"a bug of the server: {type(error).__name__}: {error}")
-        self._count(exchange, error.code)
-        return error
+    def _translate(self, error: Exception) -> HeadraceError:
+        """Make a typed error of whatever came."""
+        if isinstance(error, HeadraceError):
+            return error
+        self._log.error("request_failed", exc_info=error)
+        return InternalError(f"a bug of the server: {type(error).__name__}: {error}")
 
     def _count(self, exchange: Exchange, outcome: str) -> None:
         served = exchange.served

@@ -16,6 +16,7 @@ from headrace.errors import InvalidInput, MalformedRequest, VersionNotFound
 from headrace.receiver import metadata, wire
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Core, Exchange, smaller
+from headrace.receiver.forms import FORMS_KEPT
 from headrace.receiver.oip_template import Template, make_template
 from headrace.receiver.protobuf import message
 from headrace.receiver.tensors import from_raw, read_dtype, read_shape, to_raw
@@ -29,7 +30,6 @@ _SCAN_BYTES = 64 * 1024
 _RAW_OUTPUT_TAG = b"\x32"  # field 6, length-delimited
 _ID_TAG = b"\x1a"  # field 3, length-delimited
 _HEADERS_KEPT = 4096
-_TEMPLATES_KEPT = 256
 
 _CONTENTS: dict[DType, str] = {
     DType.BOOL: "bool_contents",
@@ -73,8 +73,9 @@ class OipGrpc:
         body = exchange.body
         template = self._templates.get(len(body))
         if template is not None and template.fits(body):
-            served = self._core.find(exchange, template.model, template.version)
-            request = template.request(body, exchange)
+            form = template.form
+            served = self._core.find(exchange, form.model, form.version)
+            request = form.request(body, exchange)
         else:
             proto, raw = parse(body)
             version = read_version(proto.model_version)
@@ -87,11 +88,9 @@ class OipGrpc:
     def _remember(
         self, body: bytes | memoryview, version: int | None, request: Request, exchange: Exchange
     ) -> None:
-        """Keep a template of this request, unless its id or its deadline makes it one of a kind."""
-        if request.id or request.timeout_s != exchange.timeout_s:
-            return
-        if len(self._templates) < _TEMPLATES_KEPT or len(body) in self._templates:
-            template = make_template(bytes(body), version, request)
+        """Keep a template of this request, unless it is one of a kind."""
+        if len(self._templates) < FORMS_KEPT or len(body) in self._templates:
+            template = make_template(bytes(body), version, request, exchange)
             if template is not None:
                 self._templates[len(body)] = template
 

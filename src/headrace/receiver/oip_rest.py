@@ -7,7 +7,7 @@ docs/protocol/extension_binary_data.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -16,6 +16,7 @@ from headrace.errors import InvalidInput, MalformedRequest
 from headrace.receiver import json_tensor, metadata
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Core, Exchange, Reply, smaller
+from headrace.receiver.forms import FORMS_KEPT, Form, make_form
 from headrace.receiver.http import json_reply
 from headrace.receiver.tensors import from_raw, read_dtype, read_shape, to_raw
 from headrace.values import Array, DType, Request, RequestedOutput, Response
@@ -24,11 +25,18 @@ LENGTH_HEADER = b"inference-header-content-length"
 _NO_JSON = (DType.FP16, DType.BF16)
 
 
+# Longer headers carry tensors as JSON, or are not worth keeping.
+_FORM_HEADER_BYTES = 4096
+_HEADS_KEPT = 4096
+
+
 class OipRest:
     """The ``/v2`` front."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._forms: dict[tuple[str, int | None, bytes], Known] = {}
+        self._heads: dict[Any, Head] = {}
 
     async def live(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         """``GET /v2/health/live``."""
@@ -58,10 +66,56 @@ class OipRest:
     async def infer(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /v2/models/{name}/infer``."""
         served = self._core.find(exchange, name, version)
-        header, data = _split(exchange)
-        request, wanted = _request(name, header, data, exchange)
+        size = _header_bytes(exchange)
+        body = exchange.body
+        key = (name, version, bytes(body[:size]) if size <= _FORM_HEADER_BYTES else b"")
+        known = self._forms.get(key)
+        if known is not None and known.body_bytes == len(body):
+            request, wanted = known.form.request(body, exchange), known.wanted
+        else:
+            view = memoryview(body)
+            header = json_tensor.parse(view[:size])
+            request, wanted = _request(name, header, view[size:], exchange)
+            self._remember(key, request, wanted, exchange)
         response = await self._core.run(exchange, served, request)
-        return _encode(served, response, wanted)
+        return self._encode(served, response, wanted)
+
+    def _remember(
+        self,
+        key: tuple[str, int | None, bytes],
+        request: Request,
+        wanted: Wanted,
+        exchange: Exchange,
+    ) -> None:
+        """Keep the form of this request, unless it is one of a kind or not all binary."""
+        header, size = key[2], sum(array.nbytes for array in request.inputs.values())
+        if not header or len(header) + size != len(exchange.body):
+            return
+        starts, at = {}, len(header)
+        for name, array in request.inputs.items():
+            starts[name] = at
+            at += array.nbytes
+        form = make_form(request, key[1], starts, exchange)
+        if form is not None and len(self._forms) < FORMS_KEPT:
+            self._forms[key] = Known(form, wanted, len(exchange.body))
+
+    def _encode(self, served: ServedModel, response: Response, wanted: Wanted) -> Reply:
+        """Write the answer; the head of an all-binary one is the same from request to request."""
+        outputs = response.outputs
+        if response.id or not all(wanted(name) for name in outputs):
+            return _encode(served, response, wanted)
+        tensors = [(name, array.dtype, array.shape) for name, array in outputs.items()]
+        key = (served.name, served.version, *tensors)
+        head = self._heads.get(key)
+        if head is None:
+            reply = _encode(served, response, wanted)
+            if not any(array.dtype.hasobject for array in outputs.values()):
+                size = len(reply.body) - sum(array.nbytes for array in outputs.values())
+                if len(self._heads) < _HEADS_KEPT:
+                    self._heads[key] = Head(reply.body[:size], reply.headers)
+            return reply
+        parts = [head.text, *[to_raw(array) for array in outputs.values()]]
+        return Reply(200, b"".join(parts), head.headers)
 
 
 class Wanted:
@@ -78,19 +132,33 @@ class Wanted:
         return self.binary.get(name, self.default)
 
 
-def _split(exchange: Exchange) -> tuple[dict[str, Any], memoryview]:
-    """The JSON header, and the binary data after it."""
-    body = memoryview(exchange.body)
+class Known(NamedTuple):
+    """A form, known by its JSON header, and the length of its bodies."""
+
+    form: Form
+    wanted: Wanted
+    body_bytes: int
+
+
+class Head(NamedTuple):
+    """The JSON before the binary tensors of an answer, and the headers that go with it."""
+
+    text: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+def _header_bytes(exchange: Exchange) -> int:
+    """How long the JSON header is; all of the body where nothing is said."""
     announced = exchange.headers.get(LENGTH_HEADER)
+    size = len(exchange.body)
     if announced is None:
-        return json_tensor.parse(body), body[:0]
-    if not announced.isdigit() or not 0 < int(announced) <= len(body):
+        return size
+    if not announced.isdigit() or not 0 < int(announced) <= size:
         raise MalformedRequest(
             f"Inference-Header-Content-Length {announced.decode('latin-1')!r} does not fit a body "
-            f"of {len(body)} bytes"
+            f"of {size} bytes"
         )
-    size = int(announced)
-    return json_tensor.parse(body[:size]), body[size:]
+    return int(announced)
 
 
 def _request(
