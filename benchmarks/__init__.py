@@ -15,6 +15,6 @@ and writes ``benchmarks/results/NAME.json``. The load comes from a process of it
     figures      one measured number, what it should be, and the table of them
     h2load       the load generator for closed loops
     bare         the bare backend loop, in a process of its own
-    requests     encoded requests for each model
+    models       the models measured, and real inputs for them
     machine      what this was measured on
 """

@@ -1,12 +1,16 @@
-"""Writes the pages that are generated from the code: ``python docs/build.py [--check]``.
+"""Writes what is generated from the code: ``python docs/build.py [--check]``.
 
 ``settings.md`` comes from the settings tree and the command line, ``errors.md`` from the error
-tree. With ``--check`` nothing is written; the exit status says whether they are current.
+tree. Other pages have generated blocks, between ``<!-- generated: NAME -->`` and ``<!-- end -->``:
+the moves of a version, the figures of benchmarks. With ``--check`` nothing is written; the exit
+status says whether all of it is current.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +18,11 @@ from typing import Any
 
 from headrace import errors
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
+from headrace.loader.lifecycle import TRANSITIONS
 from headrace.settings import Card, ModelSettings, ResultStep, Setting, listing
 
 FOLDER = Path(__file__).parent
+RESULTS = FOLDER.parent / "benchmarks" / "results"
 _NOTE = "<!-- Written by docs/build.py: change the code, then run `python docs/build.py`. -->\n"
 
 _SETTINGS = """# Settings
@@ -99,8 +105,65 @@ def errors_page() -> str:
     return _NOTE + _ERRORS + "".join(_error_row(kind) for kind in _tree(errors.HeadraceError))
 
 
+def lifecycle_block() -> str:
+    """Return the table of a version's moves."""
+    rows = ["| state | what may happen, and what it becomes |\n|---|---|\n"]
+    for state, moves in TRANSITIONS.items():
+        words = [f"{event.value} → `{after.value}`" for event, after in moves.items()]
+        rows.append(f"| `{state.value}` | {', '.join(words) or 'nothing more'} |\n")
+    return "".join(rows)
+
+
+def figures_block() -> str:
+    """Return a table for each benchmark whose results are kept."""
+    documents = [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    return "\n".join(_figures(document) for document in documents)
+
+
+def _figures(document: dict[str, Any]) -> str:
+    machine = document["machine"]
+    libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
+    where = (
+        f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, load "
+        f"{machine['load_before']} before and {machine['load_after']} after; Python "
+        f"{machine['python']}, {libraries}."
+    )
+    parts = [
+        f"### {document['benchmark']}\n\n{where}\n\n",
+        "| what | measured | wanted | | note |\n|---|---|---|---|---|\n",
+    ]
+    for figure in document["figures"]:
+        wanted = ""
+        if figure["wanted"] is not None:
+            wanted = f"at {'most' if figure['at_most'] else 'least'} {_number(figure['wanted'])}"
+        verdict = {None: "", True: "yes", False: "no"}[figure["meets"]]
+        measured = f"{_number(figure['value'])} {figure['unit']}".strip()
+        cells = (figure["name"], measured, wanted, verdict, figure["note"])
+        parts.append(f"| {' | '.join(cells)} |\n")
+    return "".join(parts)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"  # noqa: PLR2004
+
+
 PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "errors.md": errors_page}
 """File name → what makes it."""
+
+BLOCKS: dict[str, Callable[[], str]] = {"lifecycle": lifecycle_block, "figures": figures_block}
+"""Name of a block → what makes it."""
+
+_BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def written() -> dict[Path, str]:
+    """Return every page that is generated, or has a generated block, as it should be."""
+    pages = {FOLDER / name: make() for name, make in PAGES.items()}
+    for path in sorted(FOLDER.glob("*.md")):
+        if path.name not in PAGES:
+            text = path.read_text(encoding="utf-8")
+            pages[path] = _BLOCK.sub(lambda found: found[1] + BLOCKS[found[2]]() + found[3], text)
+    return pages
 
 
 def _table(settings: list[Setting], *, variables: bool) -> str:
@@ -166,11 +229,10 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 when stale")
     check = parser.parse_args().check
     stale = []
-    for name, make in PAGES.items():
-        path, text = FOLDER / name, make()
+    for path, text in written().items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
-        stale.append(name)
+        stale.append(path.name)
         if not check:
             path.write_text(text, encoding="utf-8")
     verb = "stale" if check else "written"

@@ -24,10 +24,15 @@ def _build() -> ModuleType:
 build = _build()
 
 
-@pytest.mark.parametrize("name", sorted(build.PAGES))
-def test_page_is_current(name: str) -> None:
-    page = ROOT / "docs" / name
-    assert page.read_text(encoding="utf-8") == build.PAGES[name](), "run: python docs/build.py"
+@pytest.mark.parametrize("path", sorted(build.written()), ids=lambda path: path.name)
+def test_page_is_current(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == build.written()[path], "run: python docs/build.py"
+
+
+def test_every_generated_block_is_on_a_page() -> None:
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+    for name in build.BLOCKS:
+        assert f"<!-- generated: {name} -->" in pages
 
 
 def test_every_setting_is_on_the_settings_page_with_its_variable() -> None:

@@ -21,6 +21,13 @@ PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "total")
 """The phases of a request, in order; ``total`` is from its arrival to its encoded answer."""
 
 
+GAUGES: dict[str, str] = {
+    "queue_length": "Requests that wait for a batch now.",
+    "running_batches": "Batches handed to the engine and not ended.",
+}
+"""Gauges by name, and what they say."""
+
+
 class ModelMetrics:
     """The numbers of one version of one model.
 
@@ -95,7 +102,10 @@ class Collector:
                 outcomes.add_metric((*labels, outcome), count)
             for name, read in one.gauges.items():
                 family = gauges.setdefault(
-                    name, GaugeMetricFamily(f"headrace_{name}", name, labels=("model", "version"))
+                    name,
+                    GaugeMetricFamily(
+                        f"headrace_{name}", GAUGES[name], labels=("model", "version")
+                    ),
                 )
                 family.add_metric(labels, read())
         refused = CounterMetricFamily(

@@ -29,6 +29,8 @@ from headrace.settings import ServerSettings
 
 Send = Callable[[dict[str, Any]], Any]
 
+_BODILESS = frozenset({"GET", "HEAD"})
+
 
 class Application:
     """Answers every request of every protocol; for ASGI scopes of type ``http``."""
@@ -97,9 +99,9 @@ class Application:
         try:
             self._refuse_excess()
             headers = exchange.headers
-            handler = self._routes.find(method, path)
+            handler = self._routes.find("GET" if method == "HEAD" else method, path)
             exchange.timeout_s = http.read_timeout(headers)
-            if method != "GET":
+            if method not in _BODILESS:
                 body = await http.read_body(exchange.receive, headers, self._limit_bytes)
                 exchange.body = http.decode(body, headers, self._limit_bytes)
             reply = await handler(exchange)
@@ -118,7 +120,8 @@ class Application:
                     "headers": [*reply.headers, length],
                 }
             )
-            await send({"type": "http.response.body", "body": reply.body})
+            body = b"" if method == "HEAD" else reply.body
+            await send({"type": "http.response.body", "body": body})
         except OSError:  # as above
             outcome = Cancelled.code
         self._count(exchange, outcome)

@@ -12,6 +12,10 @@ from headrace.settings import ModelSettings
 from headrace.values import Signature
 
 
+# A version in one of these states does not keep the server from being ready.
+_SETTLED = frozenset({"serving", "recovering", "failed", "unloaded"})
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """One version that serves.
@@ -91,15 +95,19 @@ class Catalog:
         )
 
     def ready(self, name: str | None = None, version: int | None = None) -> bool:
-        """Whether the server (no name given), a model or a version answers requests now."""
+        """Whether the server (no name given), a model or a version answers requests now.
+
+        A server that has been ready stays so while it replaces a dead engine: its other models
+        answer, and requests for that one wait for the new engine within their deadlines.
+        """
         if self.draining or not self.configured:
             return False
         if name is not None:
-            if version is not None:
-                return version in self._served.get(name, {})
-            return name in self._newest
+            versions = self._states.get(name, {})
+            asked = versions.values() if version is None else [versions.get(version)]
+            return any(state is not None and state.state == "serving" for state in asked)
         states = [state for versions in self._states.values() for state in versions.values()]
-        return all(state.state == "serving" for state in states if state.state != "failed")
+        return all(state.state in _SETTLED for state in states)
 
     def served(self) -> Iterable[ServedModel]:
         """Every version that serves."""

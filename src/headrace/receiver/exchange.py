@@ -54,7 +54,7 @@ class Core(NamedTuple):
     infer: Infer
 
     def find(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
-        """Find the model and note it for the metrics.
+        """Find the model of an inference and note it for the metrics.
 
         Raises:
             HeadraceError: it is unknown, not ready or failed.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.errors import InvalidInput, MalformedRequest, VersionNotFound
+from headrace.errors import InvalidInput, MalformedRequest
 from headrace.receiver import metadata, wire
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Core, Exchange, smaller
@@ -78,7 +78,7 @@ class OipGrpc:
             request = form.request(body, exchange)
         else:
             proto, raw = parse(body)
-            version = read_version(proto.model_version)
+            version = metadata.read_version(proto.model_version)
             served = self._core.find(exchange, proto.model_name, version)
             request = _request(proto, raw, exchange)
             self._remember(body, version, request, exchange)
@@ -105,7 +105,7 @@ class OipGrpc:
     async def model_ready(self, exchange: Exchange) -> bytes:
         """ModelReady."""
         asked = _parse(message("inference.ModelReadyRequest"), exchange.body)
-        ready = self._core.catalog.ready(asked.name, read_version(asked.version))
+        ready = self._core.catalog.ready(asked.name, metadata.read_version(asked.version))
         return _reply("ModelReadyResponse", ready=ready)
 
     async def server_metadata(self, exchange: Exchange) -> bytes:  # noqa: ARG002
@@ -115,7 +115,8 @@ class OipGrpc:
     async def model_metadata(self, exchange: Exchange) -> bytes:
         """ModelMetadata."""
         asked = _parse(message("inference.ModelMetadataRequest"), exchange.body)
-        served = self._core.find(exchange, asked.name, read_version(asked.version))
+        version = metadata.read_version(asked.version)
+        served = self._core.catalog.find(asked.name, version)
         return _reply("ModelMetadataResponse", **metadata.model(self._core.catalog, served))
 
     def _encode(self, served: ServedModel, response: Response) -> bytes:
@@ -162,19 +163,6 @@ def _parse(kind: Any, body: bytes | memoryview) -> Any:
         return kind.FromString(bytes(body))
     except Exception as error:  # upb raises DecodeError, or ValueError for bad UTF-8
         raise MalformedRequest(f"the message is no {kind.DESCRIPTOR.name}: {error}") from error
-
-
-def read_version(text: str) -> int | None:
-    """Read a model version; empty means the newest.
-
-    Raises:
-        VersionNotFound: versions are numbers.
-    """
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit()):
-        raise VersionNotFound(f"versions are numbers, not {text!r}")
-    return int(text)
 
 
 def _request(proto: Any, raw: list[bytes | memoryview], exchange: Exchange) -> Request:

@@ -51,9 +51,9 @@ class OipRest:
         """``GET /v2``."""
         return json_reply(metadata.server())
 
-    async def model(self, exchange: Exchange, name: str, version: int | None) -> Reply:
+    async def model(self, exchange: Exchange, name: str, version: int | None) -> Reply:  # noqa: ARG002
         """``GET /v2/models/{name}``."""
-        served = self._core.find(exchange, name, version)
+        served = self._core.catalog.find(name, version)
         return json_reply(metadata.model(self._core.catalog, served))
 
     async def model_ready(self, exchange: Exchange, name: str, version: int | None) -> Reply:  # noqa: ARG002

@@ -1,0 +1,336 @@
+"""Connections to one server: a request goes to the next one that has room for it.
+
+One thread, non-blocking sockets and no event loop: asyncio's wakes up on whole milliseconds, which
+is the very delay a sender must not have, and spends more on an answer than reading it takes.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from headrace.errors import StartError
+from headrace.load.codec import BadAnswer, Codec, Ended, Piece
+from headrace.load.result import (
+    CONNECTION_LOST,
+    CONNECTION_REFUSED,
+    PROTOCOL_ERROR,
+    TIMEOUT,
+    Outcome,
+)
+
+# Small enough that the allocator has it at hand.
+_READ_BYTES = 64 * 1024
+_PIECES = 256  # written at once; the kernel takes at most 1024
+# A server that is away is asked again after this long, and meanwhile requests fail at once.
+_RETRY_S = 0.05
+
+
+class Link:
+    """One connection; when it is lost it is made anew."""
+
+    __slots__ = (
+        "codec", "connected", "dirty", "inflight", "listed", "replaced", "served", "socket",
+        "writing",
+    )  # fmt: skip
+
+    def __init__(self, codec: Codec, connection: socket.socket) -> None:
+        self.codec = codec
+        self.socket = connection
+        self.connected = False
+        self.served = False  # it has answered something
+        self.replaced = False  # another is made in its place
+        self.inflight = 0
+        self.dirty = False  # it has something to write
+        self.writing = True  # epoll says when it may
+        self.listed = False  # among the links with room
+
+
+class Pool:
+    """All connections of a run; ``outstanding`` requests have been submitted and not ended."""
+
+    def __init__(
+        self,
+        endpoint: tuple[str, int],
+        make_codec: Callable[[], Codec],
+        connections: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.outstanding = 0
+        self._endpoint = endpoint
+        self._make_codec = make_codec
+        self._connections = connections
+        self._clock = clock
+        self._epoll = select.epoll()
+        self._links: dict[int, Link] = {}  # by descriptor
+        self._missing = 0  # links to make anew
+        self._away = False  # the last attempt to connect failed
+        self._why = TIMEOUT  # how the last connection was lost
+        self._retry_s = 0.0
+        self._roomy: deque[Link] = deque()
+        self._dirty: list[Link] = []
+        self._flights: dict[int, tuple[Link, int]] = {}  # request → where, and the token there
+        self._waiting: deque[int] = deque()
+        self._written: list[int] = []
+        self._ended: list[tuple[float, list[Ended]]] = []
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def open(self, timeout_s: float) -> None:
+        """Connect, and wait until the server is ready to be asked on every connection.
+
+        Raises:
+            StartError: it is not, within the time.
+        """
+        self._endpoint = _resolve(self._endpoint)
+        for _ in range(self._connections):
+            self._connect()
+        end_s = self._clock() + timeout_s
+        while not self._is_open():
+            left_s = end_s - self._clock()
+            if left_s <= 0 or self._missing:
+                host, port = self._endpoint[:2]
+                raise StartError(f"no server answers at {host}:{port}: {self._why}")
+            self.wait(left_s)
+            self.flush()
+
+    def _is_open(self) -> bool:
+        links = self._links.values()
+        return not self._missing and all(link.connected and link.codec.ready for link in links)
+
+    def close(self) -> None:
+        """Hang up."""
+        for link in self._links.values():
+            link.socket.close()
+        self._links.clear()
+        self._epoll.close()
+
+    def _connect(self) -> None:
+        family = socket.AF_INET6 if ":" in self._endpoint[0] else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        connection.settimeout(0.0)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        failed = connection.connect_ex(self._endpoint) not in {0, errno.EINPROGRESS}
+        link = Link(self._make_codec(), connection)
+        self._links[connection.fileno()] = link
+        self._epoll.register(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        if failed:
+            self._lose(link, CONNECTION_REFUSED)
+        else:
+            self._touch(link)
+
+    def _reconnect(self) -> None:
+        """Make one lost link anew, unless the server was away a moment ago."""
+        if self._clock() >= self._retry_s:
+            self._missing -= 1
+            self._connect()
+
+    def _lose(self, link: Link, why: Outcome) -> None:
+        del self._links[link.socket.fileno()]
+        link.socket.close()
+        self._replace(link)
+        self._away = why is CONNECTION_REFUSED
+        self._why = why
+        if not link.served:
+            self._retry_s = self._clock() + _RETRY_S
+        unseen, link.codec.unseen = link.codec.unseen, []
+        self._take(link, link.codec.end(why), self._clock())
+        for index in unseen:
+            self._send_again(link, index)
+        if self._nobody():
+            self._refuse(self._waiting)
+            self._waiting.clear()
+
+    def _replace(self, link: Link) -> None:
+        if not link.replaced:
+            link.replaced = True
+            self._missing += 1
+
+    def _nobody(self) -> bool:
+        """Whether there is no server to wait for."""
+        return self._away and not self._links
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def submit(self, index: int) -> None:
+        """Send a request with the next ``flush``, or as soon as a connection has room for it."""
+        self.outstanding += 1
+        if self._waiting or not self._place(index):
+            self._delay(index)
+
+    def cancel(self, index: int) -> bool:
+        """Give up a request; false when it has ended, which the next ``wait`` will say."""
+        flight = self._flights.pop(index, None)
+        if flight is not None:
+            link, token = flight
+            link.inflight -= 1
+            link.codec.cancel(token)
+            self._touch(link)
+        elif index in self._waiting:
+            self._waiting.remove(index)
+        else:
+            return False
+        self.outstanding -= 1
+        return True
+
+    def _place(self, index: int) -> bool:
+        """Put a request on the next link with room; they take turns."""
+        while self._roomy:
+            link = self._roomy.popleft()
+            link.listed = False
+            codec = link.codec
+            if codec.room > 0:
+                self._flights[index] = link, codec.send(index)
+                link.inflight += 1
+                self._written.append(index)
+                self._touch(link)
+                return True
+        return False
+
+    def _delay(self, index: int) -> None:
+        if self._nobody():
+            self._refuse([index])
+        else:
+            self._waiting.append(index)
+
+    def _send_again(self, link: Link, index: int) -> None:
+        """Take a request from a link that has not looked at it, and put it on another."""
+        del self._flights[index]
+        link.inflight -= 1
+        self._delay(index)
+
+    def _touch(self, link: Link) -> None:
+        """Remember what a link can take and has to say; hang up when it is of no more use."""
+        codec = link.codec
+        if codec.out and not link.dirty:
+            link.dirty = True
+            self._dirty.append(link)
+        if codec.room > 0:
+            if not link.listed:
+                link.listed = True
+                self._roomy.append(link)
+        elif codec.leaving and link.socket.fileno() in self._links:
+            self._replace(link)
+            if not link.inflight:
+                self._lose(link, CONNECTION_LOST)
+
+    def _take(self, link: Link, ended: list[Ended], moment_s: float) -> None:
+        """Take what ended on a link."""
+        link.inflight -= len(ended)
+        for index, _ in ended:
+            del self._flights[index]
+        self._end(ended, moment_s)
+
+    def _refuse(self, indices: Iterable[int]) -> None:
+        self._end([(index, CONNECTION_REFUSED) for index in indices], self._clock())
+
+    def _end(self, ended: list[Ended], moment_s: float) -> None:
+        if ended:
+            self.outstanding -= len(ended)
+            self._ended.append((moment_s, ended))
+
+    # --- reading and writing ----------------------------------------------------------------------
+
+    def flush(self) -> list[int]:
+        """Write what there is to write; return the requests that went."""
+        dirty, self._dirty = self._dirty, []
+        for link in dirty:
+            link.dirty = False
+            if not link.writing and link.socket.fileno() in self._links:
+                self._write(link)
+        written, self._written = self._written, []
+        return written
+
+    def wait(self, timeout_s: float) -> list[tuple[float, list[Ended]]]:
+        """Wait for the server to say something; return what ended, and when.
+
+        The time-out of select is exact to some 60 µs; epoll's own counts in milliseconds.
+        """
+        pause_s = 0.0 if self._ended else max(timeout_s, 0.0)
+        if select.select((self._epoll,), (), (), pause_s)[0]:
+            for descriptor, events in self._epoll.poll(0):
+                self._serve(self._links[descriptor], events)
+        if self._missing:
+            self._reconnect()
+        while self._waiting and self._place(self._waiting[0]):
+            self._waiting.popleft()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _serve(self, link: Link, events: int) -> None:
+        if not link.connected:
+            if link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self._lose(link, CONNECTION_REFUSED)
+                return
+            link.connected = True
+            self._away = False
+        if events & select.EPOLLOUT:
+            self._write(link)
+        if events & ~select.EPOLLOUT:
+            self._read(link)
+
+    def _write(self, link: Link) -> None:
+        out = link.codec.out
+        try:
+            while out:
+                _drop(out, link.socket.sendmsg(out[:_PIECES]))
+            blocked = False
+        except BlockingIOError:
+            blocked = True
+        except OSError:  # the server hung up: what it still had to say is read first
+            out.clear()
+            blocked = False
+        if blocked is not link.writing:
+            link.writing = blocked
+            events = select.EPOLLIN | (select.EPOLLOUT if blocked else 0)
+            self._epoll.modify(link.socket.fileno(), events)
+
+    def _read(self, link: Link) -> None:
+        try:
+            data = link.socket.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lose(link, CONNECTION_LOST)
+            return
+        codec, moment_s = link.codec, self._clock()
+        try:
+            ended = codec.feed(data)
+        except BadAnswer:
+            self._lose(link, PROTOCOL_ERROR)
+            return
+        if ended:
+            link.served = True
+            self._take(link, ended, moment_s)
+        for index in codec.unseen:
+            self._send_again(link, index)
+        codec.unseen = []
+        self._touch(link)
+
+
+def _resolve(endpoint: tuple[str, int]) -> tuple[str, int]:
+    """Look a name up once, before the run."""
+    try:
+        found = socket.getaddrinfo(*endpoint, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise StartError(f"cannot find {endpoint[0]}: {error}") from error
+    address = found[0][4]
+    return str(address[0]), int(address[1])
+
+
+def _drop(pieces: list[Piece], sent: int) -> None:
+    """Take what was written off the front of the list."""
+    whole = 0
+    for piece in pieces:
+        if sent < len(piece):
+            break
+        sent -= len(piece)
+        whole += 1
+    del pieces[:whole]
+    if sent:
+        pieces[0] = memoryview(pieces[0])[sent:]

@@ -1,0 +1,209 @@
+"""What a run says of the server, in numbers, and whether the run can be believed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from rich.table import Table
+
+from headrace.load.arrivals import Times
+from headrace.load.result import Kind, Result
+
+# A sender this late measures itself: what it adds must be small beside what it measures.
+_LAG_LIMIT_S = 1e-3
+_LAG_SHARE = 0.05
+_MS = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Order statistics: the smallest value that so many were not above."""
+
+    p50_s: float
+    p90_s: float
+    p99_s: float
+    p999_s: float
+
+    @classmethod
+    def of(cls, values: Times) -> Quantiles | None:
+        """Return those of some values, None of none."""
+        if not values.size:
+            return None
+        wanted = np.quantile(values, (0.5, 0.9, 0.99, 0.999), method="inverted_cdf")
+        return cls(*wanted.tolist())
+
+    def in_ms(self) -> dict[str, float]:
+        """As JSON."""
+        names = ("p50", "p90", "p99", "p99.9")
+        values = (self.p50_s, self.p90_s, self.p99_s, self.p999_s)
+        return {name: round(value * _MS, 3) for name, value in zip(names, values, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A run in numbers, its warm-up cut off.
+
+    Attributes:
+        window_s: the time measured: from the end of the warm-up to the end of the plan.
+        concurrency: callers of a closed loop; None: an open loop.
+        planned: requests intended in the window; everything below is about these.
+        sent: those that went.
+        ok: those answered.
+        offered_per_s: planned requests per second.
+        per_s: answers that came in the window, per second.
+        goodput_per_s: answered within the objective of the intended time, per second.
+        latency: of the answers, from the intended time.
+        refusal_latency: of the refusals.
+        refused: told to come back later. late: given up for time, here or there. failed: the rest.
+        not_sent: the bound on outstanding requests was reached.
+        outcomes: how many ended in which other way than ok, the most frequent first.
+        lag_p99_s: how late requests were sent.
+        sender_cpu: cores the sender used.
+        spoiled: why the numbers are not to be believed; None: they are.
+    """
+
+    window_s: float
+    concurrency: int | None
+    slo_s: float | None
+    planned: int
+    sent: int
+    ok: int
+    offered_per_s: float
+    per_s: float
+    goodput_per_s: float | None
+    latency: Quantiles | None
+    refusal_latency: Quantiles | None
+    refused: int
+    late: int
+    failed: int
+    not_sent: int
+    outcomes: tuple[tuple[str, int], ...]
+    lag_p99_s: float | None
+    sender_cpu: float
+    spoiled: str | None
+
+    def to_json(self) -> bytes:
+        """Write it as one JSON object, in milliseconds."""
+        return orjson.dumps(_document(self), option=orjson.OPT_INDENT_2)
+
+
+def make_report(result: Result, *, slo_s: float | None = None, warm_s: float = 0.0) -> Report:
+    """Sum up a run: ``warm_s`` is cut off its beginning, ``slo_s`` is the objective."""
+    window_s = result.duration_s - warm_s
+    if window_s <= 0:
+        raise ValueError(f"a warm-up of {warm_s:g} s leaves nothing of {result.duration_s:g} s")
+    inside = result.intended_s >= warm_s
+    ok = result.is_kind(Kind.OK)
+    waited_s = result.done_s - result.intended_s
+    came = ok & (result.done_s >= warm_s) & (result.done_s < result.duration_s)
+    good = ok & inside & (waited_s <= (np.inf if slo_s is None else slo_s))
+    lag_s = (result.sent_s - result.intended_s)[inside]
+    lag = Quantiles.of(lag_s[~np.isnan(lag_s)])
+    counts = {kind: int(np.count_nonzero(result.is_kind(kind) & inside)) for kind in Kind}
+    refused = result.is_kind(Kind.REFUSED) & inside
+    return Report(
+        window_s=window_s,
+        concurrency=result.concurrency,
+        slo_s=slo_s,
+        planned=int(np.count_nonzero(inside)),
+        sent=int(np.count_nonzero(~np.isnan(lag_s))),
+        ok=counts[Kind.OK],
+        offered_per_s=float(np.count_nonzero(inside) / window_s),
+        per_s=float(np.count_nonzero(came) / window_s),
+        goodput_per_s=None if slo_s is None else float(np.count_nonzero(good) / window_s),
+        latency=Quantiles.of(waited_s[ok & inside]),
+        refusal_latency=Quantiles.of(waited_s[refused]),
+        refused=counts[Kind.REFUSED],
+        late=counts[Kind.LATE],
+        failed=counts[Kind.FAILED],
+        not_sent=counts[Kind.NOT_SENT],
+        outcomes=_outcomes(result, inside),
+        lag_p99_s=None if lag is None else lag.p99_s,
+        sender_cpu=result.cpu_s / max(result.duration_s, float(result.done_s.max(initial=0.0))),
+        spoiled=None if lag is None else _spoiled(result, lag.p99_s, slo_s),
+    )
+
+
+def _outcomes(result: Result, inside: NDArray[np.bool_]) -> tuple[tuple[str, int], ...]:
+    counts = np.bincount(result.outcome[inside], minlength=len(result.outcomes)).tolist()
+    named: Counter[str] = Counter()
+    for outcome, count in zip(result.outcomes[1:], counts[1:], strict=True):
+        if count:
+            named[str(outcome)] += count
+    return tuple(named.most_common())
+
+
+def _spoiled(result: Result, lag_p99_s: float, slo_s: float | None) -> str | None:
+    """Judge the sender; callers in a closed loop have no time at which they meant to send."""
+    if result.concurrency is not None:
+        return None
+    limits_s = [_LAG_LIMIT_S] if slo_s is None else [_LAG_LIMIT_S, _LAG_SHARE * slo_s]
+    if lag_p99_s <= min(limits_s):
+        return None
+    return (
+        f"the sender was {lag_p99_s * _MS:.2f} ms late at p99, over {min(limits_s) * _MS:g} ms: it "
+        "needs a core of its own, a lower rate, or more connections"
+    )
+
+
+def _document(report: Report) -> dict[str, Any]:
+    def in_ms(value_s: float | None) -> float | None:
+        return None if value_s is None else round(value_s * _MS, 3)
+
+    return {
+        "window_s": report.window_s,
+        "concurrency": report.concurrency,
+        "slo_ms": in_ms(report.slo_s),
+        "planned": report.planned,
+        "sent": report.sent,
+        "ok": report.ok,
+        "refused": report.refused,
+        "late": report.late,
+        "failed": report.failed,
+        "not_sent": report.not_sent,
+        "outcomes": dict(report.outcomes),
+        "offered_per_s": round(report.offered_per_s, 1),
+        "per_s": round(report.per_s, 1),
+        "goodput_per_s": report.goodput_per_s and round(report.goodput_per_s, 1),
+        "latency_ms": report.latency and report.latency.in_ms(),
+        "refusal_latency_ms": report.refusal_latency and report.refusal_latency.in_ms(),
+        "lag_p99_ms": in_ms(report.lag_p99_s),
+        "sender_cpu": round(report.sender_cpu, 3),
+        "spoiled": report.spoiled,
+    }
+
+
+def to_table(reports: Mapping[str, Report]) -> Table:
+    """Put reports side by side, a row each, for a terminal."""
+    table = Table()
+    table.add_column("load")
+    columns = (
+        "requests/s", "goodput/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms",
+        "refused", "late", "failed", "not sent", "p99 of refusals ms", "send lag p99 ms",
+    )  # fmt: skip
+    for heading in columns:
+        table.add_column(heading, justify="right")
+    for name, report in reports.items():
+        table.add_row(name, *_cells(report), style="red" if report.spoiled else None)
+    notes = [f"{name}: {report.spoiled}" for name, report in reports.items() if report.spoiled]
+    table.caption = "\n".join(notes) or None
+    return table
+
+
+def _cells(report: Report) -> list[str]:
+    latency, refusals = report.latency, report.refusal_latency
+    spread = list(latency.in_ms().values()) if latency else [None] * 4
+    return [
+        f"{report.per_s:,.0f}",
+        "" if report.goodput_per_s is None else f"{report.goodput_per_s:,.0f}",
+        *("" if value is None else f"{value:.2f}" for value in spread),
+        *(str(n) for n in (report.refused, report.late, report.failed, report.not_sent)),
+        "" if refusals is None else f"{refusals.p99_s * _MS:.2f}",
+        "" if report.lag_p99_s is None else f"{report.lag_p99_s * _MS:.2f}",
+    ]

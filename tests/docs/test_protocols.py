@@ -1,0 +1,104 @@
+"""The tables of ``protocols.md`` and ``operating.md`` are what the server answers to, and says."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from headrace.errors import MethodNotAllowed
+from headrace.receiver.catalog import Catalog
+from headrace.receiver.exchange import Core
+from headrace.receiver.metadata import EXTENSIONS
+from headrace.receiver.oip_grpc import OipGrpc
+from headrace.receiver.routes import Routes
+from headrace.receiver.tfserving_grpc import TfServingGrpc
+from headrace.values import DType
+from tests.docs.markdown import ROOT, read
+from tests.e2e.clients import http
+from tests.e2e.server import Server
+
+PROTOCOLS = read(ROOT / "docs" / "protocols.md")
+OPERATING = read(ROOT / "docs" / "operating.md")
+_METRIC = re.compile(r"headrace_[a-z_]+")
+_EXAMPLES = {"{model}": "digits", "{version}": "3", "{label}": "stable"}
+
+
+def _rows(kind: str) -> list[str]:
+    return [r[1].strip("`") for r in PROTOCOLS.rows() if r[0] == kind and r[1].startswith("`/")]
+
+
+def _paths(documented: str) -> list[str]:
+    """The path with and without what is in brackets, filled in."""
+    for name, example in _EXAMPLES.items():
+        documented = documented.replace(name, example)
+    return list({re.sub(r"\[.*?\]", "", documented), re.sub(r"[\[\]]", "", documented)})
+
+
+def _routes() -> Routes:
+    return Routes(_core(), bytes)
+
+
+def _core() -> Core:
+    def infer(*_: object) -> None:
+        raise NotImplementedError
+
+    return Core(Catalog(), infer)  # type: ignore[arg-type] # never called
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_every_path_of_the_page_is_answered(method: str) -> None:
+    documented = _rows(method)
+    assert len(documented) >= 5
+    for path in (path for one in documented for path in _paths(one)):
+        _routes().find(method, path)
+
+
+def test_every_path_that_is_answered_is_on_the_page() -> None:
+    documented = {(m, p) for m in ("GET", "POST") for one in _rows(m) for p in _paths(one)}
+    routes = _routes()
+    assert routes._exact.keys() <= documented
+    for pattern in routes._patterns:
+        assert any(m == pattern.method and pattern.path.fullmatch(p) for m, p in documented), (
+            pattern.path
+        )
+
+
+def test_head_is_refused_as_the_page_says() -> None:
+    with pytest.raises(MethodNotAllowed):
+        _routes().find("HEAD", "/readyz")
+
+
+def test_every_grpc_method_is_on_the_page_and_no_other() -> None:
+    known = {*OipGrpc(_core()).methods(), *TfServingGrpc(_core()).methods()}
+    assert set(_rows("gRPC")) == known
+
+
+def test_every_extension_and_datatype_is_on_the_page() -> None:
+    for name in (*EXTENSIONS, *(dtype.value for dtype in DType)):
+        assert f"`{name}`" in PROTOCOLS.text, name
+
+
+def test_metrics_are_those_of_the_page(server: Server) -> None:
+    status, _, _ = http(f"{server.url}/predict", {"input": [[1, 2, 3, 4]]})
+    assert status == 200
+    assert http(f"{server.url}/predict/nobody", {"input": [[1]]})[0] == 404
+    _, page, _ = http(f"{server.url}/metrics")
+    served = dict(re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE))
+    documented = {
+        row[0].strip("`"): row[1] for row in OPERATING.rows() if _METRIC.match(row[0][1:])
+    }
+    assert documented == served
+
+
+def test_phases_are_those_of_the_page(server: Server) -> None:
+    _, page, _ = http(f"{server.url}/metrics")
+    row = next(row for row in OPERATING.rows() if row[0] == "`headrace_phase_seconds`")
+    assert set(re.findall(r'phase="(\w+)"', page)) == set(re.findall(r"`(\w+)`", row[3]))
+
+
+def test_metrics_named_elsewhere_are_on_the_page() -> None:
+    documented = {row[0].strip("`") for row in OPERATING.rows()}
+    for path in (ROOT / "docs").glob("*.md"):
+        named = {span for span in read(path).spans() if _METRIC.fullmatch(span)}
+        assert named <= documented, path.name
