@@ -109,8 +109,8 @@ class ModelSettings(Card):
     name: str | None = Field(default=None, description="The name it is served under.")
     backend: BackendName = Field(
         default=BackendName.AUTO,
-        description="auto: OpenVINO on x86, ONNX Runtime elsewhere; of a model whose run is shorter "
-        "than 0.5 ms, the faster of both.",
+        description="auto: OpenVINO on x86, ONNX Runtime elsewhere; of a model whose run is "
+        "shorter than 0.5 ms, the faster of both.",
     )
     precision: Precision = Field(
         default=Precision.F32, description="Arithmetic inside the backend."

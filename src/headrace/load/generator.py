@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +17,16 @@ from headrace.load import frames, http1, http2
 from headrace.load.codec import Codec, Ended, Kept
 from headrace.load.plan import ClosedLoop, OpenLoop, Plan, Protocol, Target, connections
 from headrace.load.pool import Pool
-from headrace.load.result import CONNECTION_REFUSED, NOT_SENT, OK, TIMEOUT, Outcome, Result
+from headrace.load.result import (
+    CONNECTION_REFUSED,
+    NOT_SENT,
+    OK,
+    TIMEOUT,
+    Kind,
+    Outcome,
+    Result,
+    kind,
+)
 
 _CONNECT_S = 10.0
 # The first request is due this long after the start, when all is set up.
@@ -25,7 +35,8 @@ _LEAD_S = 0.02
 _LOOK_S = 0.02
 # More requests than one sender can send: memory that is never touched costs nothing.
 _CLOSED_RATE = 200_000
-# A caller who was refused a connection waits before the next attempt, as any client does.
+# A caller who was refused waits before the next attempt, as any client does: refusals that are
+# asked for again at once would be all that is measured.
 _PAUSE_S = 0.05
 
 
@@ -95,21 +106,25 @@ class Load:
     def with_callers(self, plan: ClosedLoop) -> None:
         """Keep the callers busy for the time of the plan, then wait for the last answers."""
         log, pool = self._log, self._pool
-        free, rested_s = plan.concurrency, 0.0
+        free = plan.concurrency
+        resting: deque[tuple[float, int]] = deque()
         while True:
             now_s = log.now()
+            while resting and resting[0][0] <= now_s:
+                free += resting.popleft()[1]
             if now_s >= plan.duration_s or self.count + free > len(log.outcome):
                 if not pool.outstanding:
                     return
-            elif now_s >= rested_s:
+            elif free and now_s >= 0.0:
                 self._call(free, now_s)
                 free = 0
             log.sent(pool.flush())
             for moment_s, ended in pool.wait(_LOOK_S):
                 log.ended(moment_s, ended)
-                free += len(ended)
-                if ended[0][1] is CONNECTION_REFUSED:
-                    rested_s = now_s + _PAUSE_S
+                refused = sum(outcome is not OK and _is_refusal(outcome) for _, outcome in ended)
+                free += len(ended) - refused
+                if refused:
+                    resting.append((now_s + _PAUSE_S, refused))
             free += self._expire()
 
     def _call(self, callers: int, now_s: float) -> None:
@@ -131,6 +146,10 @@ class Load:
                     expired += 1
             self._oldest += 1
         return expired
+
+
+def _is_refusal(outcome: Outcome) -> bool:
+    return outcome is CONNECTION_REFUSED or kind(outcome) is Kind.REFUSED
 
 
 def generate(

@@ -7,9 +7,9 @@ a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``
 what they tell of models · ``tensors``, ``json_tensor``, ``protobuf``, ``wire`` their codecs ·
 ``forms``, ``oip_template`` what equal requests need not be asked twice.
 
-Where all fronts meet: ``exchange`` names the one function · ``validate`` inputs against a signature ·
-``shapes`` who may share a batch · ``dispatch`` queue, batches, engine, outcomes · ``departures``
-clients that left · ``catalog`` the models there are.
+Where all fronts meet: ``exchange`` names the one function · ``validate`` inputs against a
+signature · ``shapes`` who may share a batch · ``dispatch`` queue, batches, engine, outcomes ·
+``departures`` clients that left · ``catalog`` the models there are.
 
 In the supervisor: ``envoy`` its configuration · ``process`` its life.
 """

@@ -11,7 +11,6 @@ from headrace.observe.metrics import ModelMetrics
 from headrace.settings import ModelSettings
 from headrace.values import Signature
 
-
 # A version in one of these states does not keep the server from being ready.
 _SETTLED = frozenset({"serving", "recovering", "failed", "unloaded"})
 

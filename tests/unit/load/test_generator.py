@@ -115,6 +115,15 @@ def test_a_refusal_is_told_from_a_failure_by_status_and_code(protocol: Protocol)
     assert result.answers[1].headers["headrace-error"] == "queue_full"
 
 
+@PROTOCOLS
+def test_a_caller_who_is_refused_rests_before_asking_again(protocol: Protocol) -> None:
+    with _server(protocol) as (address, stage):
+        result = generate(ClosedLoop(2, 0.2), _target(protocol, address, b"full"))
+    assert set(result.is_kind(Kind.REFUSED).tolist()) == {True}
+    # Two at the start, and two after every rest of 50 ms: not as many as there is time for.
+    assert 2 < len(result) == stage.came <= 8
+
+
 @pytest.mark.slow
 @PROTOCOLS
 def test_a_request_without_an_answer_times_out_and_the_others_do_not_wait_for_it(
