@@ -25,12 +25,12 @@ from rich.text import Text
 from tritonclient.utils import InferenceServerException
 
 from examples import speech, text_lines
-from examples.serving import NotServing, command, serving
 from headrace.errors import StartError
 from headrace.load.payload import make_target
 from headrace.load.plan import ClosedLoop
 from headrace.load.report import Report, make_report
 from headrace.load.run import run
+from headrace.testing import Server, ServerEnded
 from zoo.__main__ import shown
 from zoo.download import home
 from zoo.errors import ZooError
@@ -65,7 +65,7 @@ class WrongAnswer(Exception):
 
 
 # What ends the demo with a message; anything else is a bug, and shows its traceback.
-_TOLD = (ZooError, NotServing, WrongAnswer, StartError, InferenceServerException, RequestException)
+_TOLD = (ZooError, ServerEnded, WrongAnswer, StartError, InferenceServerException, RequestException)
 
 
 def main() -> int:
@@ -87,12 +87,13 @@ def _run(console: Console) -> None:
         recording = shelf.take(SPEECH)
     arguments = [str(_short(model)) for model in models]
     arguments += ["--slo-ms", str(OBJECTIVE_MS), "--log-level", "warning"]
-    console.print(Text(f"$ {' '.join(command(arguments))}", "bold"), soft_wrap=True)
+    command = " ".join(["headrace", "serve", *arguments, "--port", "0"])
+    console.print(Text(f"$ {command}", "bold"), soft_wrap=True)
 
     def said(line: str) -> None:
         console.print(Padding(Text(line, "dim"), (0, 0, 0, 2)))
 
-    with serving(arguments, said) as server:
+    with Server(*arguments, said=said) as server:
         read_lines(console, server.address, text_lines.alphabet(models[0]))
         hear_speech(console, server.address, recording)
         serve_a_crowd(console, server.address, recording)

@@ -14,7 +14,8 @@ import pytest
 import tritonclient.grpc
 
 from examples import demo, speech, text_lines
-from examples.serving import NotServing, serving
+from headrace.testing import Server as HeadraceServer
+from headrace.testing import ServerEnded
 from tests.e2e.server import Server
 from tests.unit.zoo.shelf import model, sample
 from tests.unit.zoo.test_facts import GUITAR, INSTRUMENT, STOCKS
@@ -139,8 +140,8 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     said: list[str] = []
     nothing = str(tmp_path / "nothing.onnx")
     with (
-        pytest.raises(NotServing, match="no such file or folder"),
-        serving([nothing], said.append),
+        pytest.raises(ServerEnded, match="no such file or folder"),
+        HeadraceServer(nothing, said=said.append),
     ):
         raise AssertionError("there is nothing to serve")
     assert any("nothing.onnx" in line for line in said)
