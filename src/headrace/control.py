@@ -101,6 +101,7 @@ class Profile(Message):
     backend: str
     reason: str = ""
     precision: str
+    integer_bits: int = 64
     instances: int
     threads: int
     batch_sizes: tuple[int, ...]

@@ -144,9 +144,13 @@ class RouteNotFound(ClientError):
 
 
 class MethodNotAllowed(ClientError):
-    """The path exists, the verb does not fit it."""
+    """The path exists, the verb does not fit it; ``allowed`` do."""
 
     code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class ModelNotFound(ClientError):

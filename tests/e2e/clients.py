@@ -9,9 +9,11 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import grpc
 import numpy as np
 import tritonclient.grpc
 import tritonclient.http
+from tritonclient.grpc import service_pb2
 
 Array = np.ndarray[Any, Any]
 _SAMPLE = re.compile(r"^(\w+)(\{.*\})? (\S+)$", re.MULTILINE)
@@ -111,3 +113,21 @@ FRONTS: dict[str, Callable[[str, str, Array], Array]] = {
     "tfserving-rest-columns": tfserving_columns,
     "predict": plain,
 }
+
+
+def grpc_request(model: str, x: Array, **parameters: int) -> Any:
+    """A ModelInferRequest with raw contents; parameters are whole numbers."""
+    request = service_pb2.ModelInferRequest(model_name=model, raw_input_contents=[x.tobytes()])
+    request.inputs.add(name="x", datatype="FP32", shape=x.shape)
+    for name, value in parameters.items():
+        request.parameters[name].int64_param = value
+    return request
+
+
+def grpc_infer(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
+    """ModelInfer on a channel: its ``future`` can be cancelled, unlike ``tritonclient``'s."""
+    return channel.unary_unary(
+        "/inference.GRPCInferenceService/ModelInfer",
+        service_pb2.ModelInferRequest.SerializeToString,
+        service_pb2.ModelInferResponse.FromString,
+    )

@@ -70,6 +70,7 @@ class Engine:
             backend=choice.backend,
             reason=choice.reason,
             precision=model.precision,
+            integer_bits=model.integer_bits,
             instances=len(instances),
             threads=settings.threads,
             batch_sizes=warm.batch_sizes,
@@ -128,7 +129,10 @@ def main() -> int:
     reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     orders = sys.stdin.buffer
-    spec = EngineSpec.model_validate_json(orders.readline())
+    order = orders.readline()
+    if not order:
+        return 0  # the supervisor died before it could say anything
+    spec = EngineSpec.model_validate_json(order)
     configure(spec.log_level, spec.log_format)
     engine = Engine(spec, reports)
 

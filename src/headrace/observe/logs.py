@@ -8,6 +8,7 @@ from typing import Any, Literal, TextIO
 
 import orjson
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "text", "json"]
@@ -45,7 +46,8 @@ def _text(*, colors: bool) -> list[Any]:
 def _json() -> list[Any]:
     return [
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks,
+        # Without the values of locals: they are slow to write, and may be what a client sent.
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
         structlog.processors.JSONRenderer(serializer=_dump),
     ]
 

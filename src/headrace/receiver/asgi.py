@@ -58,7 +58,7 @@ class Application:
         """ASGI 3, one request; gRPC is told from plain HTTP by its content type."""
         headers: Headers = dict(scope["headers"])
         exchange = Exchange(headers, receive, time.monotonic())
-        if headers.get(b"content-type", b"").startswith(grpc.CONTENT_TYPE):
+        if grpc.is_grpc(headers.get(b"content-type", b"")):
             return self._grpc(exchange, scope["path"], send)
         return self._http(exchange, scope["method"], scope["path"], send)
 

@@ -27,7 +27,7 @@ from headrace.receiver.catalog import ServedModel
 from headrace.receiver.departures import Departures
 from headrace.receiver.exchange import Exchange, Receive
 from headrace.receiver.shapes import Fit, Shaper, crop
-from headrace.receiver.validate import validate
+from headrace.receiver.validate import refuse_wide, validate, wide_inputs
 from headrace.results import Processor
 from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
 from headrace.values import Array, Request, Response
@@ -74,6 +74,7 @@ class Dispatcher:
         self._departures = departures
         self._shaper = Shaper(served.profile.signature.unwrap(), served.settings)
         self._model_signature = served.profile.signature.unwrap()
+        self._wide = wide_inputs(self._model_signature, served.profile.integer_bits)
         self._slo_s = math.inf if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
         self._max_rows = max(served.profile.batch_sizes, default=1)
         self._engine: EngineClient | None = None
@@ -93,6 +94,8 @@ class Dispatcher:
         """
         served = self.served
         rows, fit = self._known.get(request.form) or self._check(request)
+        if self._wide:
+            refuse_wide(self._wide, request.inputs)
         deadline_s = request.arrival_s + (
             self._slo_s if request.timeout_s is None else min(self._slo_s, request.timeout_s)
         )

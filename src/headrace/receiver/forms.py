@@ -67,15 +67,13 @@ class Form:
         )
 
 
-def make_form(
-    request: Request, version: int | None, starts: Mapping[str, int], exchange: Exchange
-) -> Form | None:
+def make_form(request: Request, version: int | None, starts: Mapping[str, int]) -> Form | None:
     """Make the form of a decoded request whose tensors start there, raw, in its body.
 
-    None when it is one of a kind: it has an id or a deadline of its own, or tensors that are more
-    than their bytes.
+    None when it is one of a kind: it has an id, or tensors that are more than their bytes. One with
+    a deadline in its body must not come here.
     """
-    if request.id or request.timeout_s != exchange.timeout_s:
+    if request.id:
         return None
     if any(array.dtype in _MIXED for array in request.inputs.values()):
         return None

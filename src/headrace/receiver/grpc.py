@@ -26,7 +26,8 @@ _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 # Printable ASCII but the percent sign stands for itself in grpc-message.
 _SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
-_MESSAGE_LIMIT = 1024  # TF Serving's; longer header fields are refused by some clients
+MESSAGE_LIMIT = 1024
+"""The longest message of an error: TF Serving's; clients refuse longer header fields."""
 
 START: dict[str, Any] = {
     "type": "http.response.start",
@@ -39,6 +40,13 @@ OK_TRAILERS: dict[str, Any] = {
     "headers": [(b"grpc-status", b"0")],
     "more_trailers": False,
 }
+
+
+def is_grpc(content_type: bytes) -> bool:
+    """Whether this is gRPC itself: gRPC-Web, whose name begins alike, is framed otherwise."""
+    return content_type == CONTENT_TYPE or content_type.startswith(
+        (b"application/grpc+", b"application/grpc;")
+    )
 
 
 def read_timeout(value: bytes) -> float:
@@ -76,6 +84,10 @@ def unframe(body: bytes, encoding: bytes, limit_bytes: int) -> bytes | memoryvie
     message = memoryview(body)[_PREFIX.size :]
     if not compressed:
         return message
+    if encoding == b"identity":
+        raise MalformedRequest(
+            "the gRPC frame says it is compressed, grpc-encoding does not say how"
+        )
     if encoding not in {b"gzip", b"deflate"}:
         raise UnsupportedEncoding(
             f"grpc-encoding {encoding.decode('latin-1') or '(none)'} is not spoken: use identity, "
@@ -100,6 +112,8 @@ def inflate(data: bytes | memoryview, encoding: bytes, limit_bytes: int) -> byte
         raise BodyTooLarge(f"the body inflates to more than the limit of {limit_bytes} bytes")
     if not inflater.eof:
         raise MalformedRequest(f"the {encoding.decode()} data is cut off")
+    if inflater.unused_data:
+        raise MalformedRequest(f"bytes follow the end of the {encoding.decode()} data")
     return plain
 
 
@@ -113,7 +127,7 @@ def refusal(error: HeadraceError) -> dict[str, Any]:
     headers = [
         (b"content-type", CONTENT_TYPE),
         (b"grpc-status", str(int(error.grpc_status)).encode()),
-        (b"grpc-message", quote(error.message[:_MESSAGE_LIMIT], safe=_SAFE).encode()),
+        (b"grpc-message", quote(error.message[:MESSAGE_LIMIT], _SAFE, errors="replace").encode()),
         (b"headrace-error", error.code.encode()),
     ]
     if error.grpc_status is GrpcStatus.UNIMPLEMENTED:

@@ -11,13 +11,14 @@ from headrace.errors import (
     Cancelled,
     HeadraceError,
     InvalidTimeout,
+    MethodNotAllowed,
     UnsupportedEncoding,
 )
 from headrace.receiver.exchange import Headers, Receive, Reply
-from headrace.receiver.grpc import inflate
+from headrace.receiver.grpc import MESSAGE_LIMIT, inflate
 
 TIMEOUT_HEADER = b"headrace-timeout-ms"
-"""How long the client waits, in milliseconds; the answer or an error comes within it."""
+"""How long the client waits, in milliseconds: what is not answered by then is refused."""
 
 
 def read_timeout(headers: Headers) -> float | None:
@@ -80,8 +81,8 @@ def decode(body: bytes, headers: Headers, limit_bytes: int) -> bytes:
         MalformedRequest: the data is broken.
         BodyTooLarge: it is larger than the limit once inflated.
     """
-    encoding = headers.get(b"content-encoding")
-    if encoding is None or encoding == b"identity":
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    if encoding == b"identity":
         return body
     if encoding not in {b"gzip", b"deflate"}:
         raise UnsupportedEncoding(
@@ -93,10 +94,13 @@ def decode(body: bytes, headers: Headers, limit_bytes: int) -> bytes:
 
 def refusal(error: HeadraceError, *, pretty: bool) -> Reply:
     """Answer with an error: ``{"error": message}``, indented for TensorFlow Serving's clients."""
-    body = orjson.dumps({"error": error.message})
+    message = error.message[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
+    body = orjson.dumps({"error": message})
     if pretty:
         body = b'{\n    "error": ' + body[len(b'{"error":') : -1] + b"\n}\n"
     headers = [(b"content-type", b"application/json"), (b"headrace-error", error.code.encode())]
+    if isinstance(error, MethodNotAllowed) and error.allowed:
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     return Reply(error.http_status, body, tuple(headers))

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from headrace.errors import InvalidInput, MalformedRequest
 from headrace.values import Array, DType
 
 _DEPTH_LIMIT = 64
+_HALVES = (DType.FP16.numpy, DType.BF16.numpy)  # JSON has no such numbers, and orjson neither
 
 
 def parse(body: bytes | memoryview) -> dict[str, Any]:
@@ -37,7 +38,10 @@ def _parse_leniently(body: bytes | memoryview, error: orjson.JSONDecodeError) ->
     text = bytes(body)
     if b"NaN" in text or b"Infinity" in text:
         try:
-            return json.loads(text)
+            value = json.loads(text)
+            if b"\\u" in text:
+                json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+            return value
         except (ValueError, RecursionError):
             pass  # the strict parser's message is the better one
     raise MalformedRequest(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
@@ -66,23 +70,24 @@ def to_json(array: Array, *, base64_bytes: bool = False) -> Any:
     """Make a JSON value of a tensor, for ``dumps``; strings are text unless ``base64_bytes``."""
     if array.dtype.kind in "OSU":
         return _strings(array, base64_bytes=base64_bytes).tolist()
-    if array.dtype.kind == "f" and array.dtype.itemsize >= 4:  # noqa: PLR2004 - half has no JSON
-        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
-    if array.dtype.kind in "iub":
-        return np.ascontiguousarray(array)
-    return np.ascontiguousarray(array, np.float32)
+    if array.dtype in _HALVES:
+        with np.errstate(invalid="ignore"):  # a NaN that signals
+            array = array.astype(np.float32)
+    return np.asarray(array, order="C") if array.ndim else array.item()
 
 
-def dumps(value: Any, *, arrays: Sequence[Array] = ()) -> bytes:
+def dumps(value: Any, *, arrays: Iterable[Array] = ()) -> bytes:
     """Write JSON with tensors in it; with NaN and Infinity when one of ``arrays`` has them."""
-    if all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
+    if all(np.isfinite(array).all() for array in arrays if array.dtype.kind in "fV"):
         return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    return json.dumps(value, default=np.ndarray.tolist).encode()
+    return json.dumps(value, default=lambda numbers: numbers.tolist()).encode()
 
 
 def _numbers(name: str, value: Any, dtype: DType) -> Array:
     try:
         array = np.asarray(value)
+        if dtype is DType.UINT64 and array.dtype.kind == "f":
+            array = _whole(value, array)
     except (ValueError, OverflowError) as error:
         raise InvalidInput(f"input {name!r}: {_ragged(error)}") from error
     want, kind = dtype.numpy, array.dtype.kind
@@ -95,8 +100,19 @@ def _numbers(name: str, value: Any, dtype: DType) -> Array:
         limits = np.iinfo(want)
         if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
             raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}")
-    with np.errstate(over="ignore"):
-        return array.astype(want)
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(want)
+    except FloatingPointError as error:
+        raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}") from error
+
+
+def _whole(value: Any, rounded: Array) -> Array:
+    """Read whole numbers on both sides of 2**63, of which numpy makes floats, without rounding."""
+    exact = np.asarray(value, object)
+    if all(type(element) is int for element in exact.flat):
+        return exact.astype(np.uint64)
+    return rounded
 
 
 def _bytes(name: str, value: Any) -> Array:
@@ -143,14 +159,17 @@ def _strings(array: Array, *, base64_bytes: bool) -> Array:
 
 
 def _ragged(error: Exception) -> str:
+    if isinstance(error, OverflowError):
+        return "a number does not fit UINT64"
     if "inhomogeneous" in str(error):
         return "its lists are ragged: all rows of one level must have the same length"
     return str(error)
 
 
 def _element(array: Array) -> str:
-    names = {"U": "strings", "b": "booleans", "f": "fractions", "i": "integers", "u": "integers"}
-    return names.get(array.dtype.kind, "elements of several kinds")
+    names = {"U": "strings", "b": "booleans", "i": "integers", "u": "integers"}
+    names["f"] = "fractions, or integers of more than 64 bits"
+    return names.get(array.dtype.kind, "null, objects or elements of several kinds")
 
 
 def _kind(value: Any) -> str:

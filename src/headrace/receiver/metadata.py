@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 import headrace
-from headrace.errors import InvalidInput, InvalidTimeout, MalformedRequest
+from headrace.errors import InvalidInput, InvalidTimeout, MalformedRequest, VersionNotFound
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.values import TensorSpec
 
@@ -14,6 +15,8 @@ EXTENSIONS = ("binary_tensor_data", "classification", "parameters", "schedule_po
 _LAST_PRIORITY = 2**31
 # Triton: 1 is the highest priority, 0 asks for the default, which stands in the middle.
 _DEFAULT_PRIORITY = 1000
+# Of a number that came as text: any version has fewer, and Python refuses to read thousands.
+_MOST_DIGITS = 18
 
 
 def server() -> dict[str, Any]:
@@ -41,6 +44,23 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.dtype.value, "shape": list(spec.wire_shape)}
 
 
+def read_version(text: str) -> int | None:
+    """Read a model version; empty means the newest.
+
+    Raises:
+        VersionNotFound: versions are numbers.
+    """
+    if not text:
+        return None
+    if not _is_number(text):
+        raise VersionNotFound(f"versions are numbers, not {reprlib.repr(text)}")
+    return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+
+
 def parameter_timeout_s(parameters: Mapping[str, Any]) -> float | None:
     """Read ``timeout`` (microseconds; 0 says nothing) as seconds.
 
@@ -48,10 +68,12 @@ def parameter_timeout_s(parameters: Mapping[str, Any]) -> float | None:
         InvalidTimeout: it is not a whole number ≥ 0.
     """
     timeout = parameters.get("timeout", 0)
-    if isinstance(timeout, str) and timeout.isascii() and timeout.isdigit():
+    if isinstance(timeout, str) and _is_number(timeout):
         timeout = int(timeout)
-    if not isinstance(timeout, int) or isinstance(timeout, bool) or timeout < 0:
-        raise InvalidTimeout(f"parameter timeout must be whole microseconds, not {timeout!r}")
+    if not isinstance(timeout, int) or isinstance(timeout, bool) or not 0 <= timeout < 2**64:
+        raise InvalidTimeout(
+            f"parameter timeout must be whole microseconds, not {reprlib.repr(timeout)}"
+        )
     return timeout / 1e6 if timeout else None
 
 
@@ -63,7 +85,9 @@ def parameter_priority(parameters: Mapping[str, Any]) -> int:
     """
     priority = parameters.get("priority", 0)
     if not isinstance(priority, int) or isinstance(priority, bool) or priority < 0:
-        raise MalformedRequest(f"parameter priority must be a whole number, not {priority!r}")
+        raise MalformedRequest(
+            f"parameter priority must be a whole number, not {reprlib.repr(priority)}"
+        )
     return min(priority, _LAST_PRIORITY) - _DEFAULT_PRIORITY if priority else 0
 
 
@@ -77,5 +101,7 @@ def parameter_classes(parameters: Mapping[str, Any]) -> int | None:
     if classes is None:
         return None
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
-        raise InvalidInput(f"parameter classification must be a whole number, not {classes!r}")
+        raise InvalidInput(
+            f"parameter classification must be a whole number, not {reprlib.repr(classes)}"
+        )
     return classes

@@ -81,16 +81,15 @@ class OipGrpc:
             version = metadata.read_version(proto.model_version)
             served = self._core.find(exchange, proto.model_name, version)
             request = _request(proto, raw, exchange)
-            self._remember(body, version, request, exchange)
+            if "timeout" not in proto.parameters:
+                self._remember(body, version, request)
         response = await self._core.run(exchange, served, request)
         return self._encode(served, response)
 
-    def _remember(
-        self, body: bytes | memoryview, version: int | None, request: Request, exchange: Exchange
-    ) -> None:
+    def _remember(self, body: bytes | memoryview, version: int | None, request: Request) -> None:
         """Keep a template of this request, unless it is one of a kind."""
         if len(self._templates) < FORMS_KEPT or len(body) in self._templates:
-            template = make_template(bytes(body), version, request, exchange)
+            template = make_template(bytes(body), version, request)
             if template is not None:
                 self._templates[len(body)] = template
 
@@ -214,7 +213,8 @@ def _typed(name: str, dtype: DType, shape: tuple[int, ...], contents: Any) -> Ar
         array = np.empty(len(values), object)
         array[:] = list(values)
     else:
-        wide = np.asarray(values)
+        # Numbers on both sides of 2**63 would become fractions.
+        wide = np.asarray(values, np.uint64 if dtype is DType.UINT64 else None)
         array = wide.astype(dtype.numpy)
         if dtype.numpy.kind in "iu" and not np.array_equal(array, wide):
             raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}")

@@ -6,6 +6,7 @@ docs/protocol/extension_binary_data.md.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ _NO_JSON = (DType.FP16, DType.BF16)
 # Longer headers carry tensors as JSON, or are not worth keeping.
 _FORM_HEADER_BYTES = 4096
 _HEADS_KEPT = 4096
+_MOST_DIGITS = 18
 
 
 class OipRest:
@@ -76,7 +78,8 @@ class OipRest:
             view = memoryview(body)
             header = json_tensor.parse(view[:size])
             request, wanted = _request(name, header, view[size:], exchange)
-            self._remember(key, request, wanted, exchange)
+            if "timeout" not in _object(header, "parameters"):
+                self._remember(key, request, wanted, len(body))
         response = await self._core.run(exchange, served, request)
         return self._encode(served, response, wanted)
 
@@ -85,19 +88,19 @@ class OipRest:
         key: tuple[str, int | None, bytes],
         request: Request,
         wanted: Wanted,
-        exchange: Exchange,
+        body_bytes: int,
     ) -> None:
         """Keep the form of this request, unless it is one of a kind or not all binary."""
         header, size = key[2], sum(array.nbytes for array in request.inputs.values())
-        if not header or len(header) + size != len(exchange.body):
+        if not header or len(header) + size != body_bytes:
             return
         starts, at = {}, len(header)
         for name, array in request.inputs.items():
             starts[name] = at
             at += array.nbytes
-        form = make_form(request, key[1], starts, exchange)
+        form = make_form(request, key[1], starts)
         if form is not None and len(self._forms) < FORMS_KEPT:
-            self._forms[key] = Known(form, wanted, len(exchange.body))
+            self._forms[key] = Known(form, wanted, body_bytes)
 
     def _encode(self, served: ServedModel, response: Response, wanted: Wanted) -> Reply:
         """Write the answer; the head of an all-binary one is the same from request to request."""
@@ -153,10 +156,10 @@ def _header_bytes(exchange: Exchange) -> int:
     size = len(exchange.body)
     if announced is None:
         return size
-    if not announced.isdigit() or not 0 < int(announced) <= size:
+    if len(announced) > _MOST_DIGITS or not announced.isdigit() or not 0 < int(announced) <= size:
         raise MalformedRequest(
-            f"Inference-Header-Content-Length {announced.decode('latin-1')!r} does not fit a body "
-            f"of {size} bytes"
+            f"Inference-Header-Content-Length {reprlib.repr(announced.decode('latin-1'))} does not "
+            f"fit a body of {size} bytes"
         )
     return int(announced)
 
@@ -219,8 +222,8 @@ def _input(name: str, tensor: dict[str, Any], data: memoryview, at: int) -> tupl
         raise InvalidInput(f'input {name!r} has both "data" and binary_data_size')
     if not isinstance(size, int) or isinstance(size, bool) or size < 0 or at + size > len(data):
         raise InvalidInput(
-            f"input {name!r}: binary_data_size {size!r} does not fit the {len(data) - at} bytes "
-            "left"
+            f"input {name!r}: binary_data_size {reprlib.repr(size)} does not fit the "
+            f"{len(data) - at} bytes left"
         )
     return from_raw(name, dtype, shape, data[at : at + size]), at + size
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from headrace.receiver import wire
-from headrace.receiver.exchange import Exchange
 from headrace.receiver.forms import Form, make_form
 from headrace.values import Request
 
@@ -28,15 +27,13 @@ class Template(NamedTuple):
         return True
 
 
-def make_template(
-    body: bytes, version: int | None, request: Request, exchange: Exchange
-) -> Template | None:
+def make_template(body: bytes, version: int | None, request: Request) -> Template | None:
     """Make the template of a decoded request, or None when its form does not allow one."""
     fields = [field for field in wire.fields(memoryview(body)) if field[0] == wire.RAW_INPUT_TAG]
     if len(fields) != len(request.inputs):
         return None  # typed contents: not worth a template
     starts = {name: data for name, (_, _, data, _) in zip(request.inputs, fields, strict=True)}
-    form = make_form(request, version, starts, exchange)
+    form = make_form(request, version, starts)
     if form is None:
         return None
     fixed: list[tuple[slice, bytes]] = []

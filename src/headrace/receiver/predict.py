@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from headrace.errors import InvalidInput
 from headrace.receiver import json_tensor, tfserving_rest
 from headrace.receiver.exchange import Core, Exchange, Reply
@@ -40,9 +38,8 @@ class Predict:
         )
         response = await self._core.run(exchange, served, request)
         values = {key: json_tensor.to_json(array) for key, array in response.outputs.items()}
-        arrays = [value for value in values.values() if isinstance(value, np.ndarray)]
         only = next(iter(values.values())) if len(values) == 1 else values
-        return Reply(200, json_tensor.dumps({"output": only}, arrays=arrays))
+        return Reply(200, json_tensor.dumps({"output": only}, arrays=response.outputs.values()))
 
 
 def _decode(body: Mapping[str, Any], signature: Signature) -> dict[str, Array]:

@@ -10,12 +10,12 @@ import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 import headrace
 from headrace.errors import HeadraceError, MalformedRequest, MethodNotAllowed, RouteNotFound
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.http import json_reply
+from headrace.receiver.metadata import read_version
 from headrace.receiver.oip_rest import OipRest
 from headrace.receiver.predict import Predict
 from headrace.receiver.tfserving_rest import TfServingRest
@@ -23,7 +23,7 @@ from headrace.receiver.tfserving_rest import TfServingRest
 Handler = Callable[[Exchange], Awaitable[Reply]]
 
 _REMEMBERED = 4096
-_NAME, _VERSION = r"([^/:]+)", r"(?:/versions/(\d+))?"
+_NAME, _VERSION = r"([^/:]+)", r"(?:/versions/([0-9]+))?"
 
 
 class Pattern(NamedTuple):
@@ -68,12 +68,13 @@ class Routes:
         self._seen: dict[tuple[str, str], Handler] = {}
 
     def find(self, method: str, path: str) -> Handler:
-        """Return what answers this request.
+        """Return what answers this request; ``path`` is percent-decoded.
 
         Raises:
             RouteNotFound: nothing answers this path.
             MethodNotAllowed: something does, with another method.
             MalformedRequest: a ``/v1`` path that TensorFlow Serving would not know either.
+            VersionNotFound: a version of more digits than a number has.
         """
         key = (method, path)
         handler = self._exact.get(key) or self._seen.get(key)
@@ -111,8 +112,8 @@ class Routes:
 
 
 def _bind(pattern: Pattern, name: str, more: str | None) -> Handler:
-    second = unquote(more) if pattern.label and more else None if more is None else int(more)
-    return partial(_call, pattern.handler, unquote(name), second)
+    second = more if pattern.label else read_version(more or "")
+    return partial(_call, pattern.handler, name, second)
 
 
 async def _call(
@@ -126,7 +127,10 @@ async def _call(
 
 def _refuse(method: str, path: str, allowed: set[str]) -> HeadraceError:
     if allowed:
-        return MethodNotAllowed(f"{path} takes {' or '.join(sorted(allowed))}, not {method}")
+        verbs = tuple(sorted(allowed))
+        return MethodNotAllowed(f"{path} takes {' or '.join(verbs)}, not {method}", allowed=verbs)
+    if path.rstrip("/") == "/v1/models" and method == "GET":
+        return MalformedRequest("Missing model name in request.")
     if path.startswith("/v1/"):
         return MalformedRequest(f"Malformed request: {method} {path}")
     return RouteNotFound(f"nothing answers {method} {path}; GET / lists what there is")

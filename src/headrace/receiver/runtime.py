@@ -27,6 +27,7 @@ from headrace.control import (
     to_receiver,
 )
 from headrace.errors import HeadraceError, ModelFailed, NotReady
+from headrace.observe.logs import configure
 from headrace.observe.metrics import Collector, ModelMetrics
 from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
@@ -71,6 +72,7 @@ class Runtime:
         first = to_receiver.validate_json(await reader.readline())
         if not isinstance(first, Configure):
             raise TypeError(f"the supervisor must send Configure first, not {first.kind}")
+        configure(first.server.log_level, first.server.log_format)
         self._catalog.default_model = first.server.default_model
         for state in first.models:
             self._catalog.set_state(state)

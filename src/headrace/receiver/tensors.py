@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,13 +26,16 @@ def read_shape(name: str, shape: Iterable[Any]) -> tuple[int, ...]:
     Raises:
         InvalidInput: a dimension is not a whole number ≥ 0, or there are far too many elements.
     """
-    dims = tuple(shape)
+    dims = list(shape)
     for dim in dims:
         if type(dim) is not int or dim < 0:
-            raise InvalidInput(f"input {name!r}: shape {list(dims)} has a dimension {dim!r}")
-    if len(dims) > _MOST_RANK or math.prod(dims) > _MOST_ELEMENTS:
-        raise InvalidInput(f"input {name!r}: shape {list(dims)} is too large")
-    return dims
+            raise InvalidInput(
+                f"input {name!r}: shape {reprlib.repr(dims)} has a dimension {reprlib.repr(dim)}"
+            )
+    # Without the zeros: numpy, too, refuses a shape of nothing when the rest of it is too large.
+    if len(dims) > _MOST_RANK or math.prod(filter(None, dims)) > _MOST_ELEMENTS:
+        raise InvalidInput(f"input {name!r}: shape {reprlib.repr(dims)} is too large")
+    return tuple(dims)
 
 
 def read_dtype(name: str, datatype: str) -> DType:
@@ -45,7 +49,7 @@ def read_dtype(name: str, datatype: str) -> DType:
     except (KeyError, TypeError):
         known = ", ".join(dtype.value for dtype in DType)
         raise InvalidInput(
-            f"input {name!r}: unknown datatype {datatype!r}; one of {known}"
+            f"input {name!r}: unknown datatype {reprlib.repr(datatype)}; one of {known}"
         ) from None
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from headrace.errors import InvalidInput, MalformedRequest, SignatureNotFound, VersionNotFound
+from headrace.errors import InvalidInput, MalformedRequest, SignatureNotFound
 from headrace.receiver import tfserving_status
 from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.protobuf import message
 from headrace.receiver.tensors import from_raw, read_shape
-from headrace.values import Array, DType, Request, RequestedOutput
+from headrace.values import Array, DType, Request, RequestedOutput, Signature
 
 PredictRequest = message("tensorflow.serving.PredictRequest")
 PredictResponse = message("tensorflow.serving.PredictResponse")
@@ -62,12 +62,15 @@ class TfServingGrpc:
         """Predict."""
         proto = _parse(PredictRequest, exchange.body)
         name, version = read_model(proto.model_spec)
-        check_signature(proto.model_spec.signature_name)
-        served = self._core.find(exchange, name, version)
+        served = tfserving_status.find_served(self._core, exchange, name, version)
+        if proto.model_spec.signature_name not in tfserving_status.SIGNATURES:
+            raise SignatureNotFound(
+                f'Serving signature key "{proto.model_spec.signature_name}" not found.'
+            )
         request = Request(
             model=name,
             version=None,
-            inputs={key: to_array(key, tensor) for key, tensor in proto.inputs.items()},
+            inputs=_inputs(proto, served.signature),
             arrival_s=exchange.arrival_s,
             outputs=tuple(RequestedOutput(output) for output in proto.output_filter),
             timeout_s=exchange.timeout_s,
@@ -98,25 +101,22 @@ def read_model(spec: Any) -> tuple[str, int | None]:
 
     Raises:
         MalformedRequest: it names no model.
-        VersionNotFound: it asks for a label; labels are not assigned here.
+        ClientError: it asks for a label; labels are not assigned here.
     """
     if not spec.name:
         raise MalformedRequest("Missing ModelSpec: model_spec.name is empty")
     if spec.HasField("version_label"):
-        raise VersionNotFound(f"Unrecognized servable version label: {spec.version_label}")
+        raise tfserving_status.unknown_label(spec.version_label)
     return spec.name, spec.version.value if spec.HasField("version") else None
 
 
-def check_signature(name: str) -> None:
-    """Refuse any signature but the default one.
-
-    Raises:
-        SignatureNotFound: the model has one signature, ``serving_default``.
-    """
-    if name not in {"", "serving_default"}:
-        raise SignatureNotFound(
-            f'Serving signature name: "{name}" not found in signature def; there is serving_default'
-        )
+def _inputs(proto: Any, signature: Signature) -> dict[str, Array]:
+    """Read the inputs; no more than the model has, each of which may grow far beyond its bytes."""
+    for name in proto.inputs:
+        if signature.input(name) is None:
+            names = ", ".join(spec.name for spec in signature.inputs)
+            raise InvalidInput(f"unknown input {name!r}; the model has {names}")
+    return {name: to_array(name, tensor) for name, tensor in proto.inputs.items()}
 
 
 def to_array(name: str, tensor: Any) -> Array:
@@ -144,8 +144,10 @@ def to_array(name: str, tensor: Any) -> Array:
     # One value stands for all, but a few bytes must not become gigabytes.
     if count > max(len(values), 1) * 2**20:
         raise InvalidInput(f"input {name!r}: {len(values)} values for {count} elements")
-    values += values[-1:] * (count - len(values))
-    return _typed(name, dtype, values).reshape(shape)
+    array = _typed(name, dtype, values)
+    if len(values) < count:
+        array = np.concatenate([array, np.repeat(array[-1:], count - len(values))])
+    return array.reshape(shape)
 
 
 def _typed(name: str, dtype: DType, values: list[Any]) -> Array:

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import orjson
 
-from headrace.errors import InvalidInput, MalformedRequest, VersionNotFound
+from headrace.errors import InvalidInput, MalformedRequest, SignatureNotFound
 from headrace.receiver import json_tensor, tfserving_status
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Core, Exchange, Reply
-from headrace.receiver.tfserving_grpc import check_signature
 from headrace.values import Array, Request, Signature
 
 
@@ -40,16 +38,19 @@ class TfServingRest:
     async def label(self, exchange: Exchange, name: str, label: str) -> Reply:  # noqa: ARG002
         """Labels are not assigned yet: say so as TensorFlow Serving says it of an unknown one."""
         self._core.catalog.states(name)
-        raise VersionNotFound(f"Unrecognized servable version label: {label}")
+        raise tfserving_status.unknown_label(label)
 
     async def predict(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /v1/models/{name}[/versions/{version}]:predict``."""
-        served = self._core.find(exchange, name, version)
+        served = tfserving_status.find_served(self._core, exchange, name, version)
         body = json_tensor.parse(exchange.body)
         signature_name = body.get("signature_name", "")
         if not isinstance(signature_name, str):
             raise MalformedRequest("signature_name must be a string")
-        check_signature(signature_name)
+        if signature_name not in tfserving_status.SIGNATURES:
+            raise SignatureNotFound(
+                f'Serving signature name: "{signature_name}" not found in signature def'
+            )
         inputs, rows = decode(body, served.profile.signature.unwrap())
         request = Request(
             model=name,
@@ -131,10 +132,9 @@ def encode(served: ServedModel, outputs: Mapping[str, Array], *, rows: bool) -> 
         name: json_tensor.to_json(array, base64_bytes=name.endswith("_bytes"))
         for name, array in outputs.items()
     }
-    arrays = [value for value in values.values() if isinstance(value, np.ndarray)]
     if not rows:
         only = next(iter(values.values())) if len(values) == 1 else values
-        return Reply(200, json_tensor.dumps({"outputs": only}, arrays=arrays))
+        return Reply(200, json_tensor.dumps({"outputs": only}, arrays=outputs.values()))
     lengths = {array.shape[:1] for array in outputs.values()}
     if len(lengths) != 1 or lengths == {()}:
         raise InvalidInput(
@@ -145,4 +145,4 @@ def encode(served: ServedModel, outputs: Mapping[str, Array], *, rows: bool) -> 
     else:
         count = lengths.pop()[0]
         predictions = [{name: value[row] for name, value in values.items()} for row in range(count)]
-    return Reply(200, json_tensor.dumps({"predictions": predictions}, arrays=arrays))
+    return Reply(200, json_tensor.dumps({"predictions": predictions}, arrays=outputs.values()))

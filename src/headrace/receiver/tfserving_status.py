@@ -1,4 +1,4 @@
-"""A version's state in TensorFlow Serving's words, for both of its fronts.
+"""Versions and signatures in TensorFlow Serving's words, for both of its fronts.
 
 Source: tensorflow_serving/apis/get_model_status.proto.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from headrace.control import ModelState
-from headrace.errors import ModelNotFound, VersionNotFound
-from headrace.receiver.catalog import Catalog
+from headrace.errors import ClientError, ModelNotFound, VersionNotFound
+from headrace.receiver.catalog import Catalog, ServedModel
+from headrace.receiver.exchange import Core, Exchange
 
 _STATES: dict[str, tuple[str, int]] = {
     "found": ("START", 10),
@@ -22,6 +23,9 @@ _STATES: dict[str, tuple[str, int]] = {
     "unloaded": ("END", 50),
 }
 _OK, _UNKNOWN = 0, 2
+
+SIGNATURES = frozenset({"", "serving_default"})
+"""The one signature a model has here; naming none means it."""
 
 
 class VersionStatus(NamedTuple):
@@ -57,3 +61,21 @@ def _status(state: ModelState) -> VersionStatus:
     if state.state == "failed":
         return VersionStatus(state.version, word, number, "UNKNOWN", _UNKNOWN, state.reason)
     return VersionStatus(state.version, word, number, "OK", _OK, "")
+
+
+def find_served(core: Core, exchange: Exchange, name: str, version: int | None) -> ServedModel:
+    """Find the model that serves a request.
+
+    Raises:
+        HeadraceError: as ``Core.find``; what is unknown, in TensorFlow Serving's words.
+    """
+    try:
+        return core.find(exchange, name, version)
+    except (ModelNotFound, VersionNotFound) as error:
+        asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        raise type(error)(f"Servable not found for request: {asked}; {error.message}") from error
+
+
+def unknown_label(label: str) -> ClientError:
+    """Refuse a version label: labels are not assigned here."""
+    return ClientError(f"Unrecognized servable version label: {label}")

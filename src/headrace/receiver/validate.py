@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from headrace.errors import InvalidInput
 from headrace.values import Array, DType, Signature, TensorSpec
 
+_HALF_BITS = 32
+_LEAST, _MOST = -(2**31), 2**31 - 1
+
 
 def validate(signature: Signature, inputs: Mapping[str, Array]) -> int:
     """Check the inputs of one request and return its rows (1 for a model that does not batch).
@@ -26,6 +29,29 @@ def validate(signature: Signature, inputs: Mapping[str, Array]) -> int:
     return _rows(specs, inputs) if signature.batched else 1
 
 
+def wide_inputs(signature: Signature, integer_bits: int) -> tuple[str, ...]:
+    """Name the inputs whose numbers may need more bits than a backend computes integers in."""
+    kinds = {DType.INT64, DType.UINT64, DType.UINT32}
+    return tuple(
+        spec.name for spec in signature.inputs if spec.dtype in kinds and integer_bits <= _HALF_BITS
+    )
+
+
+def refuse_wide(names: tuple[str, ...], inputs: Mapping[str, Array]) -> None:
+    """Check that the numbers of these inputs fit 32 bits.
+
+    Raises:
+        InvalidInput: one does not; the backend would make another number of it.
+    """
+    for name in names:
+        array = inputs[name]
+        if array.size and not (int(array.min()) >= _LEAST and int(array.max()) <= _MOST):
+            raise InvalidInput(
+                f"input {name!r} has a number that does not fit 32 bits, in which OpenVINO "
+                "computes integers: serve this model with backend onnxruntime"
+            )
+
+
 def _fits(spec: TensorSpec, array: Array) -> None:
     if array.dtype is not spec.dtype.numpy and array.dtype != spec.dtype.numpy:
         raise InvalidInput(f"input {spec.name!r} is {spec.dtype.value}, not {_dtype_name(array)}")
@@ -38,9 +64,13 @@ def _fits(spec: TensorSpec, array: Array) -> None:
 
 
 def _rows(specs: tuple[TensorSpec, ...], inputs: Mapping[str, Array]) -> int:
-    rows = len(inputs[specs[0].name])
+    first = inputs[specs[0].name]
+    rows = len(first)
     if rows == 0:
         raise InvalidInput("the request has no rows: axis 0 of its inputs is 0")
+    if first.size == 0 and not any(array.size for array in inputs.values()):
+        # Rows of nothing cost the client nothing: a few bytes could ask for billions.
+        raise InvalidInput(f"the request has {rows} rows and not one element")
     for spec in specs:
         if len(inputs[spec.name]) != rows:
             raise InvalidInput(

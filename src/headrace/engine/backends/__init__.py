@@ -11,9 +11,10 @@ import platform
 from pathlib import Path
 
 from headrace.engine.backends.contract import Model
-from headrace.errors import BackendMissing, ModelLoadError
+from headrace.errors import BackendMissing, ModelLoadError, OperatorError
 from headrace.settings import BackendName, ModelSettings
 
+# The module, and what pip installs to make it importable.
 _MODULES: dict[BackendName, tuple[str, str]] = {
     BackendName.OPENVINO: ("headrace.engine.backends.openvino_", "openvino"),
     BackendName.ONNXRUNTIME: ("headrace.engine.backends.onnxruntime_", "onnxruntime"),
@@ -41,22 +42,24 @@ def load(path: Path, settings: ModelSettings) -> tuple[str, Model]:
         ModelLoadError: no backend can read or compile it.
         BackendMissing: the library is not installed.
     """
-    problems: list[str] = []
+    problems: list[OperatorError] = []
     for name in candidates(path, settings.backend):
-        module, distribution = _MODULES[name]
+        module, requirement = _MODULES[name]
         try:
-            loaded: Model = _import(module, distribution).load(path, settings)
-        except ModelLoadError as error:
-            problems.append(f"{name.value}: {error.message}")
+            loaded: Model = _import(module, requirement).load(path, settings)
+        except OperatorError as error:
+            problems.append(type(error)(f"{name.value}: {error.message}"))
         else:
             return name.value, loaded
-    raise ModelLoadError("; ".join(problems))
+    if len(problems) == 1:
+        raise problems[0]
+    raise ModelLoadError("; ".join(problem.message for problem in problems))
 
 
-def _import(module: str, distribution: str):  # type: ignore[no-untyped-def] # noqa: ANN202
+def _import(module: str, requirement: str):  # type: ignore[no-untyped-def] # noqa: ANN202
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise BackendMissing(
-            f"this model needs {distribution}: pip install 'headrace[{distribution}]' ({error})"
+            f"{requirement} is not installed, or broken: pip install '{requirement}' ({error})"
         ) from error

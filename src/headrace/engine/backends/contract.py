@@ -43,6 +43,10 @@ class Model(Protocol):
     def precision(self) -> str:
         """The arithmetic it really uses."""
 
+    @property
+    def integer_bits(self) -> int:
+        """How many bits integers are computed in, whatever their dtype; larger ones would wrap."""
+
     def instance(self) -> Instance:
         """Make one more lane over the same weights."""
 

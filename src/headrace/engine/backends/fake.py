@@ -63,6 +63,7 @@ class FakeModel:
     """A double."""
 
     fixed_sizes = False
+    integer_bits = 64
     precision = "f32"
 
     def __init__(self, card: FakeCard) -> None:
@@ -97,6 +98,9 @@ class FakeInstance:
         outputs = {}
         for index, spec in enumerate(self._signature.outputs):
             source = arrays[min(index, len(arrays) - 1)]
-            plain = spec.dtype is DType.BYTES
-            outputs[spec.name] = source if plain else (source * card.scale).astype(spec.dtype.numpy)
+            if spec.dtype is not DType.BYTES:
+                # Not by 1: a double of 64-bit integers that makes floats of them is none.
+                scaled = source if card.scale == 1 else source * card.scale
+                source = scaled.astype(spec.dtype.numpy)
+            outputs[spec.name] = source
         return outputs

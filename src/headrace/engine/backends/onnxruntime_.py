@@ -1,8 +1,12 @@
-"""ONNX Runtime on the CPU: one session, shared by all instances (``run`` releases the GIL)."""
+"""ONNX Runtime on the CPU: one session, shared by all instances (``run`` releases the GIL).
+
+Its strings are UTF-8 text: other bytes cannot be given to a model that takes strings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ctypes
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +33,7 @@ _DTYPES: dict[str, DType] = {
     "tensor(double)": DType.FP64,
     "tensor(string)": DType.BYTES,
 }
-# onnx.TensorProto.BFLOAT16: numpy has no such type, so ORT must be told.
+# onnx.TensorProto.BFLOAT16
 _BFLOAT16 = 16
 
 
@@ -37,8 +41,8 @@ def load(path: Path, settings: ModelSettings) -> OrtModel:
     """Load an ONNX file; see ``contract.Load``."""
     if settings.precision is not Precision.F32:
         raise ModelLoadError(
-            "ONNX Runtime computes what the model says on x86, precision "
-            f"{settings.precision.value} is not to be had: use backend openvino"
+            f"cannot load {path}: ONNX Runtime computes in the model's own precision, "
+            f"{settings.precision.value} is not to be had: use backend openvino or precision f32"
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
@@ -52,19 +56,25 @@ def load(path: Path, settings: ModelSettings) -> OrtModel:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         return OrtModel(session)
     except Exception as error:  # ORT raises classes of its own module, one per status
-        raise ModelLoadError(f"cannot load {path}: {str(error)[:500]}") from error
+        raise ModelLoadError(
+            f"cannot load {path}: {str(error)[:500]}; it must be a whole ONNX file of operators "
+            "that ONNX Runtime has"
+        ) from error
 
 
 class OrtModel:
     """A loaded session."""
 
     fixed_sizes = False
+    integer_bits = 64
     precision = "f32"
 
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
         inputs = tuple(_spec(node) for node in session.get_inputs())
         outputs = tuple(_spec(node) for node in session.get_outputs())
+        if {DType.BF16, DType.BYTES} <= {spec.dtype for spec in (*inputs, *outputs)}:
+            raise ModelLoadError("strings and bfloat16 in one signature cannot be served")
         free = all(s.shape and not isinstance(s.shape[0], int) for s in (*inputs, *outputs))
         self.signature = Signature(inputs, outputs, batched=free)
 
@@ -79,27 +89,52 @@ class OrtInstance:
     def __init__(self, session: ort.InferenceSession, signature: Signature) -> None:
         self._session = session
         self._outputs = [spec.name for spec in signature.outputs]
-        kinds = {spec.dtype for spec in (*signature.inputs, *signature.outputs)}
-        self._plain = not kinds & {DType.BYTES, DType.BF16}
         self._signature = signature
+        kinds = {spec.dtype for spec in (*signature.inputs, *signature.outputs)}
+        self._call: Callable[[Mapping[str, Array]], list[Array]] = self._run_plain
+        if DType.BF16 in kinds:
+            self._call = self._run_values
+        elif DType.BYTES in kinds:
+            self._call = self._run_strings
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
         try:
-            if self._plain:
-                values = self._session.run(self._outputs, dict(inputs))
-            else:
-                values = self._run_values(inputs)
+            values = self._call(inputs)
         except Exception as error:  # ORT raises classes of its own module, one per status
             raise InferenceFailed(str(error)[:500]) from error
         return dict(zip(self._outputs, values, strict=True))
 
+    def _run_plain(self, inputs: Mapping[str, Array]) -> list[Array]:
+        found: list[Array] = self._session.run(self._outputs, dict(inputs))
+        return found
+
+    def _run_strings(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """Of bytes ORT would make their Python notation, so it gets text and gives text."""
+        feeds = {name: _text(array) for name, array in inputs.items()}
+        return [_bytes(array) for array in self._session.run(self._outputs, feeds)]
+
     def _run_values(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """ORT must be told of bfloat16, which numpy does not know."""
         feeds = {spec.name: _value(spec, inputs[spec.name]) for spec in self._signature.inputs}
         found = self._session.run_with_ort_values(self._outputs, feeds)
         return [
             _array(spec, value) for spec, value in zip(self._signature.outputs, found, strict=True)
         ]
+
+
+def _text(array: Array) -> Array:
+    return _each(array, bytes.decode) if array.dtype == object else array
+
+
+def _bytes(array: Array) -> Array:
+    return _each(array, str.encode) if array.dtype == object else array
+
+
+def _each(array: Array, change: Callable[[Any], Any]) -> Array:
+    changed = np.empty(array.size, object)
+    changed[:] = [change(element) for element in array.flat]
+    return changed.reshape(array.shape)
 
 
 def _value(spec: TensorSpec, array: Array) -> ort.OrtValue:
@@ -109,15 +144,11 @@ def _value(spec: TensorSpec, array: Array) -> ort.OrtValue:
 
 
 def _array(spec: TensorSpec, value: ort.OrtValue) -> Array:
-    array: Array = value.numpy()
-    if spec.dtype is DType.BF16:
-        return array.view(DType.BF16.numpy)
-    if spec.dtype is DType.BYTES:
-        encoded = [s.encode() if isinstance(s, str) else s for s in array.ravel()]
-        flat = np.empty(len(encoded), object)
-        flat[:] = encoded
-        return flat.reshape(array.shape)
-    return array
+    if spec.dtype is not DType.BF16:
+        plain: Array = value.numpy()
+        return plain
+    data = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+    return np.frombuffer(data, DType.BF16.numpy).reshape(value.shape())
 
 
 def _spec(node: Any) -> TensorSpec:

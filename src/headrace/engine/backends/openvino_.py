@@ -14,25 +14,25 @@ import numpy as np
 import openvino as ov
 
 from headrace.errors import InferenceFailed, ModelLoadError
-from headrace.settings import ModelSettings
+from headrace.settings import ModelSettings, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
 
-_DTYPES: dict[str, DType] = {
-    "boolean": DType.BOOL,
-    "u8": DType.UINT8,
-    "u16": DType.UINT16,
-    "u32": DType.UINT32,
-    "u64": DType.UINT64,
-    "i8": DType.INT8,
-    "i16": DType.INT16,
-    "i32": DType.INT32,
-    "i64": DType.INT64,
-    "f16": DType.FP16,
-    "bf16": DType.BF16,
-    "f32": DType.FP32,
-    "f64": DType.FP64,
-    "string": DType.BYTES,
+_DTYPES: dict[ov.Type, DType] = {
+    ov.Type.boolean: DType.BOOL,
+    ov.Type.u8: DType.UINT8,
+    ov.Type.u16: DType.UINT16,
+    ov.Type.u32: DType.UINT32,
+    ov.Type.u64: DType.UINT64,
+    ov.Type.i8: DType.INT8,
+    ov.Type.i16: DType.INT16,
+    ov.Type.i32: DType.INT32,
+    # The CPU plugin computes in 32 bits: a number that does not fit them wraps around.
+    ov.Type.i64: DType.INT64,
+    ov.Type.f16: DType.FP16,
+    ov.Type.bf16: DType.BF16,
+    ov.Type.f32: DType.FP32,
 }
+_TYPES = {dtype: kind for kind, dtype in _DTYPES.items()}
 
 _PRECISIONS = {ov.Type.f32: "f32", ov.Type.bf16: "bf16", ov.Type.f16: "f16"}
 
@@ -40,27 +40,42 @@ _PRECISIONS = {ov.Type.f32: "f32", ov.Type.bf16: "bf16", ov.Type.f16: "f16"}
 def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
     """Load an ONNX or IR file; see ``contract.Load``."""
     instances = settings.instances or 1
-    options = {
+    threads = instances * settings.threads
+    options: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": settings.precision.value,
-        "NUM_STREAMS": instances,
-        "INFERENCE_NUM_THREADS": instances * settings.threads,
+        # One stream of one thread loses what the run raised (OpenVINO 2026.4): it seems to succeed,
+        # with the outputs of the run before. 0 streams run in the thread that asks, and raise.
+        "NUM_STREAMS": 0 if threads == 1 else instances,
+        "INFERENCE_NUM_THREADS": threads,
         # The cores are shared with the receiver and with other engines.
         "ENABLE_CPU_PINNING": False,
     }
+    if settings.precision is Precision.F32:
+        # Without this it rounds what it multiplies 8-bit weights with to 8 bits, too.
+        options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
     try:
         core = ov.Core()
         model = core.read_model(path)
-        signature = _signature(model)
-        if any(s.dtype is DType.BYTES for s in (*signature.inputs, *signature.outputs)):
-            raise ModelLoadError("OpenVINO runs no string tensors here: use backend onnxruntime")
-        return OpenVinoModel(core.compile_model(model, "CPU", options), signature)
+        signature = _signature(model, path)
+        loaded = OpenVinoModel(core.compile_model(model, "CPU", options), signature)
     except RuntimeError as error:
-        raise ModelLoadError(f"cannot load {path}: {str(error)[:500]}") from error
+        raise ModelLoadError(
+            f"cannot load {path}: {str(error)[:500]}; it must be a whole ONNX or OpenVINO IR file "
+            "of operators that OpenVINO has"
+        ) from error
+    if loaded.precision != settings.precision.value:
+        raise ModelLoadError(
+            f"cannot load {path}: precision {settings.precision.value} is not to be had on this "
+            f"processor, which would compute in {loaded.precision}: ask for that, or for f32"
+        )
+    return loaded
 
 
 class OpenVinoModel:
     """A compiled model."""
+
+    integer_bits = 32
 
     def __init__(self, compiled: ov.CompiledModel, signature: Signature) -> None:
         self._compiled = compiled
@@ -82,49 +97,52 @@ class OpenVinoInstance:
         self._request = request
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = [spec.name for spec in signature.outputs]
-        self._bf16 = {
-            spec.name
-            for spec in (*signature.inputs, *signature.outputs)
-            if spec.dtype is DType.BF16
-        }
+        self._types = [_TYPES[spec.dtype] for spec in signature.inputs]
+        self._bf16 = [spec.dtype is DType.BF16 for spec in signature.outputs]
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
         request = self._request
         try:
-            for index, name in enumerate(self._inputs):
-                request.set_input_tensor(index, self._tensor(name, inputs[name]))
+            for index, (name, kind) in enumerate(zip(self._inputs, self._types, strict=True)):
+                request.set_input_tensor(index, _tensor(inputs[name], kind))
             request.infer()
             return {
-                name: self._array(name, request.get_output_tensor(index))
-                for index, name in enumerate(self._outputs)
+                name: self._output(index, bf16=bf16)
+                for index, (name, bf16) in enumerate(zip(self._outputs, self._bf16, strict=True))
             }
-        except RuntimeError as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             raise InferenceFailed(str(error)[:500]) from error
 
-    def _tensor(self, name: str, array: Array) -> ov.Tensor:
-        if name in self._bf16:
-            return ov.Tensor(array.view(np.uint16), array.shape, ov.Type.bf16)
-        return ov.Tensor(array, shared_memory=True)
-
-    def _array(self, name: str, tensor: Any) -> Array:
-        data: Array = tensor.data
-        return data.view(DType.BF16.numpy) if name in self._bf16 else data
+    def _output(self, index: int, *, bf16: bool) -> Array:
+        data: Array = self._request.get_output_tensor(index).data
+        return data.view(DType.BF16.numpy) if bf16 else data
 
 
-def _signature(model: ov.Model) -> Signature:
-    inputs = tuple(_spec(port, index, "input") for index, port in enumerate(model.inputs))
-    outputs = tuple(_spec(port, index, "output") for index, port in enumerate(model.outputs))
+def _tensor(array: Array, kind: ov.Type) -> ov.Tensor:
+    if kind == ov.Type.bf16:
+        array = array.view(np.uint16)  # pybind knows no bfloat16
+    # With a type given it shares the memory of arrays that may not be written to, too.
+    return ov.Tensor(array, array.shape, kind)
+
+
+def _signature(model: ov.Model, path: Path) -> Signature:
+    inputs = tuple(_spec(port, f"input_{index}", path) for index, port in enumerate(model.inputs))
+    outputs = tuple(
+        _spec(port, f"output_{index}", path) for index, port in enumerate(model.outputs)
+    )
     free = all(s.shape and not isinstance(s.shape[0], int) for s in (*inputs, *outputs))
     return Signature(inputs, outputs, batched=free)
 
 
-def _spec(port: Any, index: int, kind: str) -> TensorSpec:
-    element = port.element_type.to_string()
-    if element not in _DTYPES:
-        raise ModelLoadError(f"{kind} {index}: {element} cannot be served")
-    name = port.any_name if port.names else f"{kind}_{index}"
-    return TensorSpec(name, _DTYPES[element], tuple(map(_dim, port.partial_shape)))
+def _spec(port: Any, default_name: str, path: Path) -> TensorSpec:
+    name = port.any_name if port.names else default_name
+    if port.element_type not in _DTYPES:  # f64 would be computed in 32 bits, strings not at all
+        raise ModelLoadError(
+            f"cannot load {path}: {name!r} is {port.element_type.to_string()}, which OpenVINO does "
+            "not compute: use backend onnxruntime"
+        )
+    return TensorSpec(name, _DTYPES[port.element_type], tuple(map(_dim, port.partial_shape)))
 
 
 def _dim(dim: Any) -> Dim:

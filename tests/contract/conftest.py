@@ -1,0 +1,37 @@
+"""A server for the fronts' contract: one real model, and doubles for what a real one rarely is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.contract import models
+from tests.contract.denormals import keep_denormals
+from tests.e2e.server import Server
+
+__all__ = ["keep_denormals", "served"]
+
+WEIGHTS = (np.arange(12, dtype=np.float32).reshape(4, 3) - 5) / 2
+
+PAIR = """
+inputs: {left: [FP32, [null, 2]], right: [INT64, [null]]}
+outputs: {l: [FP32, [null, 2]], r: [INT64, [null]]}
+"""
+SLOW_MS = 150
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of `linear` (real, versions 1 and 3), `pair`, `slow` and `broken`."""
+    root = tmp_path_factory.mktemp("fronts")
+    models.product(root / "linear/1/model.onnx", WEIGHTS)
+    models.product(root / "linear/3/model.onnx", WEIGHTS * 10)
+    models.double(root / "pair/1/model.fake", PAIR)
+    models.double(root / "slow/1/model.fake", f"base_ms: {SLOW_MS}\n")
+    (root / "slow/card.yaml").write_text("max_batch: 1\n")  # larger ones would be warmed up, slowly
+    models.double(root / "broken/1/model.fake", "inputs: nothing that makes sense\n")
+    with Server(Path(root)) as running:
+        yield running

@@ -1,0 +1,199 @@
+"""TensorFlow Serving over gRPC, in the words its clients look for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headrace.errors import GrpcStatus
+from headrace.receiver.protobuf import message
+from tests.contract.calls import Call, frame, framed
+from tests.contract.malformed.case import NOT_FOUND, ROW, UNIMPLEMENTED, Case, refused
+
+PredictRequest = message("tensorflow.serving.PredictRequest")
+StatusRequest = message("tensorflow.serving.GetModelStatusRequest")
+TF_PREDICT = "/tensorflow.serving.PredictionService/Predict"
+
+
+def predict(
+    inputs: Mapping[str, Mapping[str, Any]],
+    *,
+    model: str = "linear",
+    version: int | None = None,
+    label: str | None = None,
+    signature: str = "",
+    outputs: Sequence[str] = (),
+) -> Call:
+    """PredictionService/Predict; an input is the fields of its TensorProto, ``shape`` apart."""
+    request = PredictRequest(output_filter=outputs)
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    if version is not None:
+        request.model_spec.version.value = version
+    if label is not None:
+        request.model_spec.version_label = label
+    for name, fields in inputs.items():
+        proto = request.inputs[name]
+        for size in fields.get("shape", ()):
+            proto.tensor_shape.dim.add(size=size)
+        for field, value in fields.items():
+            if isinstance(value, list):
+                getattr(proto, field).extend(value)
+            elif field == "unknown_rank":
+                proto.tensor_shape.unknown_rank = value
+            elif field != "shape":
+                setattr(proto, field, value)
+    return framed(TF_PREDICT, frame(bytes(request.SerializeToString())))
+
+
+def model_status(model: str, version: int | None = None) -> Call:
+    request = StatusRequest()
+    request.model_spec.name = model
+    if version is not None:
+        request.model_spec.version.value = version
+    path = "/tensorflow.serving.ModelService/GetModelStatus"
+    return framed(path, frame(bytes(request.SerializeToString())))
+
+
+FLOAT, HALF, STRING, INT8, BOOL, INT64 = 1, 19, 7, 6, 10, 9
+TX = {"dtype": FLOAT, "shape": (1, 4), "tensor_content": ROW}
+
+
+def tf_grpc(
+    name: str, call: Call, message: str, error: str = "invalid_input", status: int | None = None
+) -> Case:
+    return refused(f"tfserving-grpc: {name}", call, message, error, status)
+
+
+CASES = [
+    tf_grpc(
+        "unknown model",
+        predict({"x": TX}, model="nope"),
+        r"Servable not found for request: Latest\(nope\)",
+        "model_not_found",
+        NOT_FOUND,
+    ),
+    tf_grpc(
+        "unknown version",
+        predict({"x": TX}, version=2),
+        r"Servable not found for request: Specific\(linear, 2\)",
+        "version_not_found",
+        NOT_FOUND,
+    ),
+    tf_grpc(
+        "negative version",
+        predict({"x": TX}, version=-1),
+        r"Specific\(linear, -1\)",
+        "version_not_found",
+        NOT_FOUND,
+    ),
+    tf_grpc(
+        "unknown label",
+        predict({"x": TX}, label="canary"),
+        "Unrecognized servable version label: canary",
+        "invalid_argument",
+    ),
+    tf_grpc("no model", predict({"x": TX}, model=""), "Missing ModelSpec", "malformed_request"),
+    tf_grpc(
+        "empty message", framed(TF_PREDICT, frame(b"")), "Missing ModelSpec", "malformed_request"
+    ),
+    tf_grpc(
+        "unknown signature",
+        predict({"x": TX}, signature="other"),
+        'Serving signature key "other" not found.',
+        "signature_not_found",
+        int(GrpcStatus.FAILED_PRECONDITION),
+    ),
+    tf_grpc(
+        "no message",
+        framed(TF_PREDICT, frame(b"\xff" * 9)),
+        "is no PredictRequest",
+        "malformed_request",
+    ),
+    tf_grpc("unknown input", predict({"z": TX}), "unknown input 'z'"),
+    tf_grpc("missing input", predict({}), "'x' is missing"),
+    tf_grpc("extra input", predict({"x": TX, "z": TX}), "unknown input 'z'"),
+    tf_grpc("wrong dtype", predict({"x": {**TX, "dtype": 3}}), "'x' is FP32, not INT32"),
+    tf_grpc("no dtype", predict({"x": {**TX, "dtype": 0}}), "dtype 0 cannot be served"),
+    tf_grpc("dtype of complex numbers", predict({"x": {**TX, "dtype": 8}}), "dtype 8 cannot be"),
+    tf_grpc("no shape", predict({"x": {**TX, "unknown_rank": True}}), "'x' has no shape"),
+    tf_grpc("negative dimension", predict({"x": {**TX, "shape": (-1, 4)}}), "has a dimension -1"),
+    tf_grpc("huge dimension", predict({"x": {**TX, "shape": (2**62, 4)}}), "is too large"),
+    tf_grpc("wrong rank", predict({"x": {**TX, "shape": (4,)}}), r"got \[4\]"),
+    tf_grpc("content cut off", predict({"x": {**TX, "tensor_content": ROW[:-1]}}), "bytes, got 15"),
+    tf_grpc(
+        "strings in the content",
+        predict({"text": {"dtype": STRING, "shape": (1,), "tensor_content": b"a"}}, model="words"),
+        "strings go into string_val",
+    ),
+    tf_grpc(
+        "no values",
+        predict({"x": {"dtype": FLOAT, "shape": (1, 4)}}),
+        "has 4 elements, float_val 0",
+    ),
+    tf_grpc(
+        "too many values",
+        predict({"x": {"dtype": FLOAT, "shape": (1, 4), "float_val": [1.0] * 5}}),
+        "has 4 elements, float_val 5",
+    ),
+    tf_grpc(
+        "values in the wrong field",
+        predict({"x": {"dtype": FLOAT, "shape": (1, 4), "double_val": [1.0] * 4}}),
+        "has 4 elements, float_val 0",
+    ),
+    tf_grpc(
+        "one value for billions",
+        predict({"x": {"dtype": FLOAT, "shape": (2**30, 4), "float_val": [1.0]}}),
+        "1 values for 4294967296 elements",
+    ),
+    tf_grpc(
+        "number too large",
+        predict(
+            {
+                "x": {"dtype": INT8, "shape": (1,), "int_val": [300]},
+                "flag": {"dtype": BOOL, "shape": (1,), "bool_val": [True]},
+            },
+            model="small",
+        ),
+        "does not fit INT8",
+    ),
+    tf_grpc(
+        "rows that differ",
+        predict(
+            {
+                "left": {"dtype": FLOAT, "shape": (1, 2), "float_val": [1.0]},
+                "right": {"dtype": INT64, "shape": (2, 2), "int64_val": [1]},
+            },
+            model="pair",
+        ),
+        "'right' has 2 rows",
+    ),
+    tf_grpc(
+        "rows of nothing",
+        predict({"x": {"dtype": HALF, "shape": (10**9, 0)}}, model="free"),
+        "not one element",
+    ),
+    tf_grpc("unknown output", predict({"x": TX}, outputs=["w"]), "unknown output 'w'"),
+    tf_grpc(
+        "unknown method",
+        framed("/tensorflow.serving.PredictionService/Classify", frame(b"")),
+        "unknown gRPC method",
+        "route_not_found",
+        UNIMPLEMENTED,
+    ),
+    tf_grpc(
+        "status of an unknown model",
+        model_status("nope"),
+        "Could not find any versions of model nope",
+        "model_not_found",
+        NOT_FOUND,
+    ),
+    tf_grpc(
+        "status of an unknown version",
+        model_status("linear", 2),
+        "Could not find version 2 of model linear",
+        "version_not_found",
+        NOT_FOUND,
+    ),
+    tf_grpc("status of nothing", model_status(""), "Missing ModelSpec", "malformed_request"),
+]

@@ -1,0 +1,130 @@
+"""TensorFlow Serving over REST, in the words its clients look for."""
+
+from __future__ import annotations
+
+from tests.contract.calls import Call
+from tests.contract.malformed.case import Case, http, invalid, malformed
+
+
+def tf(
+    body: object, model: str = "linear", *, method: str = "POST", call: str = ":predict"
+) -> Call:
+    return http(f"/v1/models/{model}{call}", body, method=method)
+
+
+def servable(name: str, call: Call, error: str, message: str) -> Case:
+    return Case(name, call, 404, error, message)
+
+
+GOOD_ROWS = {"instances": [[1, 2, 3, 4]]}
+
+CASES = [
+    servable(
+        "tfserving-rest: unknown model",
+        tf(GOOD_ROWS, "nope"),
+        "model_not_found",
+        r"Servable not found for request: Latest\(nope\)",
+    ),
+    servable(
+        "tfserving-rest: unknown version",
+        tf(GOOD_ROWS, "linear/versions/2"),
+        "version_not_found",
+        r"Servable not found for request: Specific\(linear, 2\)",
+    ),
+    Case(
+        "tfserving-rest: unknown label",
+        tf(GOOD_ROWS, "linear/labels/canary"),
+        400,
+        "invalid_argument",
+        "Unrecognized servable version label: canary",
+    ),
+    Case(
+        "tfserving-rest: unknown signature",
+        tf({"signature_name": "other", **GOOD_ROWS}),
+        400,
+        "signature_not_found",
+        'Serving signature name: "other" not found in signature def',
+    ),
+    malformed(
+        "tfserving-rest: signature that is no string",
+        tf({"signature_name": 1, **GOOD_ROWS}),
+        "signature_name must be a string",
+    ),
+    malformed("tfserving-rest: no JSON", tf(b"instances"), "JSON Parse error: .* at offset: "),
+    malformed("tfserving-rest: neither key", tf({}), "Missing 'inputs' or 'instances' key"),
+    malformed("tfserving-rest: both keys", tf({**GOOD_ROWS, "inputs": []}), "not both"),
+    invalid("tfserving-rest: no instances", tf({"instances": []}), "at least one element"),
+    invalid("tfserving-rest: instances in an object", tf({"instances": {}}), "must be a list"),
+    invalid("tfserving-rest: rows of other lengths", tf({"instances": [[1], [1, 2]]}), "ragged"),
+    invalid("tfserving-rest: row too short", tf({"instances": [[1, 2]]}), r"got \[1, 2\]"),
+    invalid("tfserving-rest: row of strings", tf({"instances": [["a"] * 4]}), "JSON has strings"),
+    invalid(
+        "tfserving-rest: bare row for two inputs",
+        tf({"instances": [[1, 2]]}, "pair"),
+        "must be an object of left, right",
+    ),
+    invalid(
+        "tfserving-rest: rows of other names",
+        tf({"instances": [{"left": [1, 2], "right": [1, 2]}, {"left": [1, 2]}]}, "pair"),
+        "instance 1 has other inputs",
+    ),
+    invalid(
+        "tfserving-rest: unknown input in a row", tf({"instances": [{"z": 1}]}), "unknown input 'z'"
+    ),
+    invalid("tfserving-rest: empty row", tf({"instances": [{}]}), "'x' is missing"),
+    invalid(
+        "tfserving-rest: missing input in a row",
+        tf({"instances": [{"left": [1, 2]}]}, "pair"),
+        "'right' is missing",
+    ),
+    invalid(
+        "tfserving-rest: bare column for two inputs",
+        tf({"inputs": [1, 2]}, "pair"),
+        "must be an object of left, right",
+    ),
+    invalid("tfserving-rest: unknown column", tf({"inputs": {"z": [1]}}), "unknown input 'z'"),
+    invalid(
+        "tfserving-rest: columns of other rows",
+        tf({"inputs": {"left": [[1, 2]], "right": [[1, 2], [3, 4]]}}, "pair"),
+        "'right' has 2 rows",
+    ),
+    invalid(
+        "tfserving-rest: broken base64",
+        tf({"instances": [{"b64": "§"}]}, "words"),
+        "broken base64",
+    ),
+    malformed(
+        "tfserving-rest: unknown verb of a model",
+        tf(GOOD_ROWS, call=":regress"),
+        "Malformed request: POST /v1/models/linear:regress",
+    ),
+    malformed(
+        "tfserving-rest: unknown path",
+        http("/v1/nothing", method="GET"),
+        "Malformed request: GET /v1/nothing",
+    ),
+    malformed(
+        "tfserving-rest: no model",
+        http("/v1/models", method="GET"),
+        "Missing model name in request",
+    ),
+    Case(
+        "tfserving-rest: wrong verb",
+        http("/v1/models/linear:predict", method="GET"),
+        405,
+        "method_not_allowed",
+        "takes POST, not GET",
+    ),
+    servable(
+        "tfserving-rest: status of an unknown model",
+        http("/v1/models/nope", method="GET"),
+        "model_not_found",
+        "Could not find any versions of model nope",
+    ),
+    servable(
+        "tfserving-rest: status of an unknown version",
+        http("/v1/models/linear/versions/2", method="GET"),
+        "version_not_found",
+        "Could not find version 2 of model linear",
+    ),
+]

@@ -1,0 +1,82 @@
+"""Tiny ONNX models and doubles of models, made by the tests that serve or load them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from headrace.values import Array, DType
+
+Dims = Sequence[int | str]
+Ports = Mapping[str, tuple[DType, Dims]]
+
+ONNX_TYPES: dict[DType, int] = {
+    DType.BOOL: TensorProto.BOOL,
+    DType.UINT8: TensorProto.UINT8,
+    DType.UINT16: TensorProto.UINT16,
+    DType.UINT32: TensorProto.UINT32,
+    DType.UINT64: TensorProto.UINT64,
+    DType.INT8: TensorProto.INT8,
+    DType.INT16: TensorProto.INT16,
+    DType.INT32: TensorProto.INT32,
+    DType.INT64: TensorProto.INT64,
+    DType.FP16: TensorProto.FLOAT16,
+    DType.BF16: TensorProto.BFLOAT16,
+    DType.FP32: TensorProto.FLOAT,
+    DType.FP64: TensorProto.DOUBLE,
+    DType.BYTES: TensorProto.STRING,
+}
+
+node = helper.make_node
+
+
+def write(
+    path: Path,
+    nodes: Sequence[NodeProto],
+    inputs: Ports,
+    outputs: Ports,
+    constants: Mapping[str, Array] | None = None,
+) -> Path:
+    """Write an ONNX model."""
+    weights = [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()]
+    graph = helper.make_graph(nodes, "tiny", _infos(inputs), _infos(outputs), weights)
+    opset = [helper.make_opsetid("", 17)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), str(path))
+    return path
+
+
+def _infos(ports: Ports) -> list[Any]:
+    return [
+        helper.make_tensor_value_info(name, ONNX_TYPES[dtype], list(dims))
+        for name, (dtype, dims) in ports.items()
+    ]
+
+
+def identity(path: Path, dtype: DType, dims: Dims = ("N", 3)) -> Path:
+    """Input x, output y: the same."""
+    ports = {"x": (dtype, dims)}
+    return write(path, [node("Identity", ["x"], ["y"])], ports, {"y": (dtype, dims)})
+
+
+def product(path: Path, weights: Array, dims: Dims = ("N", 4)) -> Path:
+    """Input x, output y: the matrix product of x and the weights."""
+    return write(
+        path,
+        [node("MatMul", ["x", "w"], ["y"])],
+        {"x": (DType.FP32, dims)},
+        {"y": (DType.FP32, (*dims[:-1], weights.shape[-1]))},
+        {"w": weights.astype(np.float32)},
+    )
+
+
+def double(path: Path, text: str) -> Path:
+    """A ``.fake`` file: a double of a model, which answers with its inputs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path

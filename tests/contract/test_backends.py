@@ -1,0 +1,458 @@
+"""One suite over every backend: what ``engine.backends.contract`` promises."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import openvino
+import pytest
+
+from headrace.engine import backends
+from headrace.engine.backends.contract import Instance, Model
+from headrace.errors import BackendMissing, InferenceFailed, ModelLoadError
+from headrace.settings import BackendName, ModelSettings, Precision
+from headrace.values import Array, DType
+from tests.contract import models
+from tests.contract.models import node
+
+REAL = [BackendName.OPENVINO, BackendName.ONNXRUNTIME]
+ALL = [*REAL, BackendName.FAKE]
+WEIGHTS = (np.arange(12, dtype=np.float32).reshape(4, 3) - 5) / 2
+X = np.array([[1, 2, 3, 4], [0.5, -1, 0, 2], [-3, 0, 0, 1]], np.float32)
+
+
+class Linear(NamedTuple):
+    """A model of four numbers a row, and what it should answer."""
+
+    path: Path
+    expected: Callable[[Array], Array]
+
+
+def linear(backend: BackendName, folder: Path) -> Linear:
+    if backend is BackendName.FAKE:
+        text = "inputs: {x: [FP32, [null, 4]]}\noutputs: {y: [FP32, [null, 4]]}\nscale: 2\n"
+        return Linear(models.double(folder / "model.fake", text), lambda x: x * 2)
+    return Linear(models.product(folder / "model.onnx", WEIGHTS), lambda x: x @ WEIGHTS)
+
+
+def load(path: Path, backend: BackendName, instances: int = 1) -> Model:
+    name, model = backends.load(path, ModelSettings(backend=backend, instances=instances))
+    assert name == backend.value
+    return model
+
+
+@pytest.fixture(params=ALL)
+def backend(request: pytest.FixtureRequest) -> BackendName:
+    name: BackendName = request.param
+    return name
+
+
+# -- signatures ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", REAL)
+def test_the_signature_has_the_models_names_in_the_models_order(
+    backend: BackendName, tmp_path: Path
+) -> None:
+    path = models.write(
+        tmp_path / "model.onnx",
+        [node("Add", ["zebra", "apple"], ["sum"]), node("Cast", ["pear"], ["copy"], to=1)],
+        {
+            "zebra": (DType.FP32, ("N", 2)),
+            "pear": (DType.INT64, ("N", "length")),
+            "apple": (DType.FP32, ("N", 2)),
+        },
+        {"sum": (DType.FP32, ("N", 2)), "copy": (DType.FP32, ("N", "length"))},
+    )
+    model = load(path, backend)
+    signature = model.signature
+    assert [spec.name for spec in signature.inputs] == ["zebra", "pear", "apple"]
+    assert [spec.dtype for spec in signature.inputs] == [DType.FP32, DType.INT64, DType.FP32]
+    assert [spec.name for spec in signature.outputs] == ["sum", "copy"]
+    assert [spec.wire_shape for spec in signature.inputs] == [(-1, 2), (-1, -1), (-1, 2)]
+    assert signature.batched
+    assert model.precision == "f32"
+    inputs: dict[str, Array] = {
+        "apple": np.full((2, 2), 1, np.float32),
+        "pear": np.full((2, 5), 7, np.int64),
+        "zebra": np.full((2, 2), 2, np.float32),
+    }
+    outputs = model.instance().run(inputs)
+    assert list(outputs) == ["sum", "copy"]
+    assert outputs["sum"].tolist() == [[3, 3], [3, 3]]
+    assert outputs["copy"].tolist() == [[7] * 5] * 2
+
+
+def test_the_doubles_signature_is_what_its_file_says(tmp_path: Path) -> None:
+    text = "inputs: {b: [BYTES, [null]], a: [INT8, [null, 2]]}\noutputs: {y: [BYTES, [null]]}\n"
+    signature = load(models.double(tmp_path / "m.fake", text), BackendName.FAKE).signature
+    assert [(spec.name, spec.dtype) for spec in signature.inputs] == [
+        ("b", DType.BYTES),
+        ("a", DType.INT8),
+    ]
+    assert signature.batched
+
+
+@pytest.mark.parametrize("backend", REAL)
+@pytest.mark.parametrize("dims", [(1, 4), ()])
+def test_a_model_without_a_free_first_axis_is_not_batched(
+    backend: BackendName, dims: tuple[int, ...], tmp_path: Path
+) -> None:
+    model = load(models.identity(tmp_path / "m.onnx", DType.FP32, dims), backend)
+    assert not model.signature.batched
+    x = np.full(dims, 1.5, np.float32)
+    y = model.instance().run({"x": x})["y"]
+    assert y.shape == dims
+    assert y.tolist() == x.tolist()
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def test_a_row_gives_the_same_alone_and_among_others(backend: BackendName, tmp_path: Path) -> None:
+    path, expected = linear(backend, tmp_path)
+    instance = load(path, backend).instance()
+    together = np.array(instance.run({"x": X})["y"])
+    np.testing.assert_allclose(together, expected(X), rtol=1e-6)
+    for row in range(len(X)):
+        alone = instance.run({"x": X[row : row + 1].copy()})["y"]
+        np.testing.assert_allclose(alone, together[row : row + 1], rtol=1e-6)
+
+
+SPOKEN: dict[BackendName, list[DType]] = {
+    BackendName.OPENVINO: [d for d in DType if d not in {DType.FP64, DType.BYTES}],
+    BackendName.ONNXRUNTIME: list(DType),
+    BackendName.FAKE: list(DType),
+}
+
+
+def extremes(dtype: DType, *, bits: int = 64) -> Array:
+    """Two rows of a dtype's most awkward values."""
+    if dtype is DType.BYTES:
+        rows = np.empty((2, 3), object)
+        rows[:] = [[b"", "日本".encode(), b"a\0b"], [b"x" * 3000, b"'", b"b'c'"]]
+        return rows
+    if dtype is DType.BOOL:
+        return np.array([[True, False, True], [False, False, True]])
+    if dtype.numpy.kind in "iu":
+        limits = np.iinfo(dtype.numpy)
+        low, high = max(limits.min, -(2 ** (bits - 1))), min(limits.max, 2 ** (bits - 1) - 1)
+        return np.array([[low, high, 1], [high - 1, 0, 3]], dtype.numpy)
+    awkward = [[1.5, np.nan, np.inf], [-np.inf, -0.0, 0.1]]
+    return np.array(awkward, np.float64).astype(dtype.numpy)
+
+
+def same(left: Array, right: Array) -> bool:
+    """Whether two tensors are equal to the bit."""
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    return (
+        left.tolist() == right.tolist()
+        if left.dtype == object
+        else left.tobytes() == right.tobytes()
+    )
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype"),
+    [(backend, dtype) for backend in ALL for dtype in SPOKEN[backend]],
+    ids=lambda value: value.value,
+)
+def test_every_dtype_comes_out_as_it_went_in(
+    backend: BackendName, dtype: DType, tmp_path: Path
+) -> None:
+    if backend is BackendName.FAKE:
+        port = f"[{dtype.value}, [null, 3]]"
+        path = models.double(tmp_path / "m.fake", f"inputs: {{x: {port}}}\noutputs: {{y: {port}}}")
+    else:
+        path = models.identity(tmp_path / "m.onnx", dtype)
+    model = load(path, backend)
+    assert model.signature.inputs[0].dtype is model.signature.outputs[0].dtype is dtype
+    # OpenVINO's CPU plugin computes INT64 in 32 bits.
+    x = extremes(dtype, bits=32 if backend is BackendName.OPENVINO else 64)
+    before = x.copy()
+    y = model.instance().run({"x": x})["y"]
+    assert same(y, before)
+    assert same(x, before)
+
+
+@pytest.mark.parametrize("backend", REAL)
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        DType.UINT8,
+        DType.UINT16,
+        DType.UINT32,
+        DType.INT8,
+        DType.INT16,
+        DType.INT32,
+        DType.INT64,
+        DType.FP16,
+        DType.FP32,
+    ],
+    ids=lambda dtype: dtype.value,
+)
+def test_numbers_are_added_in_their_own_dtype(
+    backend: BackendName, dtype: DType, tmp_path: Path
+) -> None:
+    ports = {"x": (dtype, ("N", 3))}
+    nodes = [node("Add", ["x", "x"], ["y"])]
+    path = models.write(tmp_path / "m.onnx", nodes, ports, {"y": (dtype, ("N", 3))})
+    x = np.array([[1, 50, 3], [0, 63, 2]], dtype.numpy)
+    y = load(path, backend).instance().run({"x": x})["y"]
+    assert same(np.array(y), x + x)
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_free_axes_take_any_size_also_none(backend: BackendName, tmp_path: Path) -> None:
+    if backend is BackendName.FAKE:
+        port = "[FP32, [null, null]]"
+        path = models.double(tmp_path / "m.fake", f"inputs: {{x: {port}}}\noutputs: {{y: {port}}}")
+    else:
+        dims = ("N", "length")
+        nodes = [node("Add", ["x", "x"], ["d"]), node("Sub", ["d", "x"], ["y"])]
+        ports = {"x": (DType.FP32, dims)}
+        path = models.write(tmp_path / "m.onnx", nodes, ports, {"y": (DType.FP32, dims)})
+    instance = load(path, backend).instance()
+    for shape in [(1, 1), (3, 7), (2, 128), (1, 0), (2, 7)]:
+        x = np.random.default_rng(0).random(shape, np.float32)
+        y = instance.run({"x": x})["y"]
+        assert y.shape == shape
+        np.testing.assert_allclose(y, x, rtol=1e-6)
+
+
+# -- memory and threads ----------------------------------------------------------------------------
+
+
+def test_inputs_may_be_read_only_views_of_shared_memory(
+    backend: BackendName, tmp_path: Path
+) -> None:
+    path, expected = linear(backend, tmp_path)
+    instance = load(path, backend).instance()
+    with mmap.mmap(-1, 4096) as memory:
+        memory[64 : 64 + X.nbytes] = X.tobytes()
+        x = np.frombuffer(memory, np.float32, X.size, 64).reshape(X.shape)
+        x.flags.writeable = False
+        y = instance.run({"x": x})["y"]
+        np.testing.assert_allclose(y, expected(X), rtol=1e-6)
+        assert memory[64 : 64 + X.nbytes] == X.tobytes()
+        # The instance may hold its last input: give it another, so that the memory can go.
+        instance.run({"x": X})
+        del x, y
+
+
+def test_outputs_stay_until_the_next_run_of_their_own_instance(
+    backend: BackendName, tmp_path: Path
+) -> None:
+    path, expected = linear(backend, tmp_path)
+    model = load(path, backend, instances=2)
+    first, second = model.instance(), model.instance()
+    kept = first.run({"x": X})["y"]
+    for scale in (2, 3, 4):
+        second.run({"x": X * scale})
+    np.testing.assert_allclose(kept, expected(X), rtol=1e-6)
+
+
+def test_two_instances_run_in_two_threads_at_once(backend: BackendName, tmp_path: Path) -> None:
+    path, expected = linear(backend, tmp_path)
+    model = load(path, backend, instances=2)
+    start = threading.Barrier(2)
+    wrong: list[str] = []
+
+    def work(instance: Instance, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        start.wait(10)
+        for _ in range(100):
+            x = random.random((int(random.integers(1, 5)), 4), np.float32)
+            y = instance.run({"x": x})["y"]
+            if not np.allclose(y, expected(x), rtol=1e-5):
+                wrong.append(f"{seed}: {x} → {y}")
+
+    threads = [threading.Thread(target=work, args=(model.instance(), seed)) for seed in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not wrong
+    assert not any(thread.is_alive() for thread in threads)
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+def failing(backend: BackendName, folder: Path) -> tuple[Path, Array]:
+    """A model that adds 1 2 3 4 to every row, and an input it cannot run."""
+    if backend is BackendName.FAKE:
+        path = models.double(folder / "m.fake", "fail_at: 13\n")
+        return path, np.full((1, 4), 13, np.float32)
+    path = models.write(
+        folder / "m.onnx",
+        [node("Add", ["x", "steps"], ["y"])],
+        {"x": (DType.FP32, ("N", "length"))},
+        {"y": (DType.FP32, ("N", "width"))},
+        {"steps": np.array([1, 2, 3, 4], np.float32)},
+    )
+    return path, np.zeros((1, 3), np.float32)
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+def test_a_batch_that_fails_leaves_the_instance_alive(
+    backend: BackendName, instances: int, tmp_path: Path
+) -> None:
+    path, bad = failing(backend, tmp_path)
+    instance = load(path, backend, instances).instance()
+    answer = np.array(instance.run({"x": X})["y"])
+    for _ in range(2):
+        with pytest.raises(InferenceFailed) as caught:
+            instance.run({"x": bad})
+        assert caught.value.message
+        np.testing.assert_array_equal(instance.run({"x": X})["y"], answer)
+
+
+def test_strings_that_are_no_text_fail_with_their_reason(tmp_path: Path) -> None:
+    path = models.identity(tmp_path / "m.onnx", DType.BYTES)
+    instance = load(path, BackendName.ONNXRUNTIME).instance()
+    x = np.full((1, 3), b"\xff\xfe", object)
+    with pytest.raises(InferenceFailed, match="utf-8"):
+        instance.run({"x": x})
+
+
+SUFFIX = {
+    BackendName.OPENVINO: ".onnx",
+    BackendName.ONNXRUNTIME: ".onnx",
+    BackendName.FAKE: ".fake",
+}
+
+
+def truncated(path: Path) -> None:
+    whole = models.product(path.with_suffix(".whole"), np.ones((64, 64)), ("N", 64)).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: path,
+    "empty": lambda path: path.write_bytes(b"\xff" if path.suffix == ".fake" else b""),
+    "garbage": lambda path: path.write_bytes(bytes(range(256)) * 16),
+    "truncated": truncated,
+    "a folder": lambda path: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_file_that_cannot_be_read_is_named(
+    backend: BackendName, how: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"model{SUFFIX[backend]}"
+    BROKEN[how](path)
+    with pytest.raises(ModelLoadError) as caught:
+        load(path, backend)
+    assert str(path) in caught.value.message
+    assert backend.value in caught.value.message
+
+
+@pytest.mark.parametrize("backend", REAL)
+def test_an_operator_the_library_has_not_is_a_load_error(
+    backend: BackendName, tmp_path: Path
+) -> None:
+    ports = {"x": (DType.FP32, ("N", 4))}
+    nodes = [node("Frobnicate", ["x"], ["y"])]
+    path = models.write(tmp_path / "m.onnx", nodes, ports, {"y": (DType.FP32, ("N", 4))})
+    with pytest.raises(ModelLoadError, match="Frobnicate") as caught:
+        load(path, backend)
+    assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize("dtype", [DType.FP64, DType.BYTES], ids=lambda dtype: dtype.value)
+def test_openvino_refuses_what_it_would_round_and_auto_finds_another(
+    dtype: DType, tmp_path: Path
+) -> None:
+    path = models.identity(tmp_path / "m.onnx", dtype)
+    with pytest.raises(ModelLoadError, match="use backend onnxruntime") as caught:
+        load(path, BackendName.OPENVINO)
+    assert str(path) in caught.value.message
+    name, model = backends.load(path, ModelSettings())
+    assert name == "onnxruntime"
+    x = extremes(dtype)
+    assert same(model.instance().run({"x": x})["y"], x)
+
+
+def test_strings_beside_bfloat16_are_refused(tmp_path: Path) -> None:
+    nodes = [node("Identity", ["x"], ["y"]), node("Identity", ["s"], ["t"])]
+    path = models.write(
+        tmp_path / "m.onnx",
+        nodes,
+        {"x": (DType.BF16, ("N",)), "s": (DType.BYTES, ("N",))},
+        {"y": (DType.BF16, ("N",)), "t": (DType.BYTES, ("N",))},
+    )
+    with pytest.raises(ModelLoadError, match="bfloat16"):
+        load(path, BackendName.ONNXRUNTIME)
+
+
+@pytest.mark.parametrize("library", ["openvino", "onnxruntime"])
+def test_a_library_that_is_not_installed_is_named_with_how_to_get_it(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What Python itself does for a package that is not there; undone after the test.
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"headrace.engine.backends.{library}_", raising=False)
+    path = models.identity(tmp_path / "m.onnx", DType.FP32)
+    with pytest.raises(BackendMissing, match=rf"pip install '{library}'"):
+        load(path, BackendName(library))
+    other = "onnxruntime" if library == "openvino" else "openvino"
+    assert backends.load(path, ModelSettings())[0] == other
+
+
+# -- precision -------------------------------------------------------------------------------------
+
+
+def error_of(precision: Precision, folder: Path) -> tuple[float, str]:
+    """The largest relative error of a matrix product in that precision, and its name."""
+    random = np.random.default_rng(7)
+    weights = random.standard_normal((256, 64)).astype(np.float32)
+    path = models.product(folder / "m.onnx", weights, ("N", 256))
+    settings = ModelSettings(backend=BackendName.OPENVINO, precision=precision)
+    model = backends.load(path, settings)[1]
+    x = random.standard_normal((8, 256)).astype(np.float32)
+    exact = x.astype(np.float64) @ weights.astype(np.float64)
+    y = model.instance().run({"x": x})["y"]
+    return float(np.abs(y - exact).max() / np.abs(exact).max()), model.precision
+
+
+def test_f32_is_f32_unless_asked_otherwise(tmp_path: Path) -> None:
+    assert ModelSettings().precision is Precision.F32
+    assert error_of(Precision.F32, tmp_path)[0] < 1e-6
+    weights = np.random.default_rng(7).standard_normal((256, 64)).astype(np.float32)
+    path = models.product(tmp_path / "o.onnx", weights, ("N", 256))
+    x = np.random.default_rng(8).standard_normal((8, 256)).astype(np.float32)
+    y = load(path, BackendName.ONNXRUNTIME).instance().run({"x": x})["y"]
+    np.testing.assert_allclose(y, x.astype(np.float64) @ weights, rtol=1e-3, atol=1e-4)
+
+
+def test_bf16_is_what_is_used_where_asked_or_refused(tmp_path: Path) -> None:
+    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if "BF16" in able:
+        error, name = error_of(Precision.BF16, tmp_path)
+        assert name == "bf16"
+        assert 1e-4 < error < 3e-2
+    else:
+        with pytest.raises(ModelLoadError, match="bf16 is not to be had"):
+            error_of(Precision.BF16, tmp_path)
+
+
+def test_a_precision_that_is_not_to_be_had_is_refused_with_the_fix(tmp_path: Path) -> None:
+    path = models.identity(tmp_path / "m.onnx", DType.FP32)
+    for precision in (Precision.BF16, Precision.F16):
+        settings = ModelSettings(backend=BackendName.ONNXRUNTIME, precision=precision)
+        with pytest.raises(ModelLoadError, match="use backend openvino or precision f32") as caught:
+            backends.load(path, settings)
+        assert str(path) in caught.value.message
+    if "FP16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        settings = ModelSettings(backend=BackendName.OPENVINO, precision=Precision.F16)
+        with pytest.raises(ModelLoadError, match="f16 is not to be had on this processor"):
+            backends.load(path, settings)

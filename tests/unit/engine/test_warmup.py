@@ -1,0 +1,264 @@
+"""What warm-up finds out: batching, sizes, shapes, ties."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrace.engine import backends
+from headrace.engine.backends.contract import Instance, Model
+from headrace.engine.warmup import SIZES, Warm, make, warm_up
+from headrace.errors import InferenceFailed, ModelLoadError
+from headrace.settings import ModelSettings
+from headrace.values import Array, DType, Signature, TensorSpec
+
+ROWS = "inputs: {x: [FP32, [null, 4]]}\noutputs: {y: [FP32, [null, 4]]}\n"
+TOKENS = "inputs: {ids: [INT64, [null, null]]}\noutputs: {hidden: [FP32, [null, null]]}\n"
+
+
+def double(folder: Path, text: str) -> Model:
+    path = folder / "model.fake"
+    path.write_text(text)
+    return backends.load(path, ModelSettings())[1]
+
+
+def warm(model: Model, instances: int = 1, **settings: object) -> tuple[Warm, list[str]]:
+    """Warm a model up; return what was found out and what was told of it."""
+    told: list[str] = []
+    lanes = [model.instance() for _ in range(instances)]
+    chosen = ModelSettings.model_validate({"max_batch": 4, **settings})
+    return warm_up(model, lanes, chosen, told.append), told
+
+
+class Counted:
+    """A model that notes the shapes it ran at, and does with its input what it is told."""
+
+    fixed_sizes = True
+    precision = "f32"
+
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+        self.lanes: list[list[tuple[int, ...]]] = []
+
+    def instance(self) -> Instance:
+        shapes: list[tuple[int, ...]] = []
+        self.lanes.append(shapes)
+        return Lane(self, shapes)
+
+    def answer(self, x: Array) -> Array:
+        return x
+
+
+class Lane:
+    """One lane of a ``Counted``."""
+
+    def __init__(self, model: Counted, shapes: list[tuple[int, ...]]) -> None:
+        self._model = model
+        self._shapes = shapes
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        x = inputs["x"]
+        y = self._model.answer(x)
+        self._shapes.append(x.shape)
+        return {"y": y}
+
+
+def signature(shape: Sequence[int | None], *, batched: bool = True) -> Signature:
+    spec = TensorSpec("x", DType.FP32, tuple(shape))
+    return Signature((spec,), (TensorSpec("y", DType.FP32, tuple(shape)),), batched)
+
+
+# -- sizes -----------------------------------------------------------------------------------------
+
+
+def test_sizes_grow_by_at_most_a_half() -> None:
+    assert SIZES[:2] == (1, 2)
+    assert SIZES[-1] == 4096  # the largest max_batch there may be
+    assert all(before < after <= 1.5 * before for before, after in pairwise(SIZES[1:]))
+
+
+def test_sizes_up_to_the_largest_batch_are_run_and_timed(tmp_path: Path) -> None:
+    found, told = warm(double(tmp_path, ROWS + "base_ms: 2\n"), max_batch=6)
+    assert found.batch_sizes == (1, 2, 3, 4, 6)
+    assert [(point.rows, point.elements) for point in found.measurements] == [
+        (size, 4) for size in found.batch_sizes
+    ]
+    assert all(0.002 <= point.median_s <= point.p95_s for point in found.measurements)
+    assert found.output_bytes == 6 * 4 * 4
+    assert "batches up to 6" in told[-1]
+
+
+def test_larger_batches_that_do_not_pay_end_the_search() -> None:
+    class Slower(Counted):
+        def answer(self, x: Array) -> Array:
+            time.sleep(0.002 * len(x) ** 2)
+            return x
+
+    found, _ = warm(Slower(signature((None, 4))), max_batch=64)
+    assert found.batch_sizes == (1, 2, 3)
+
+
+def test_a_batch_that_takes_half_the_objective_is_too_large(tmp_path: Path) -> None:
+    model = double(tmp_path, ROWS + "per_row_ms: 20\n")
+    assert warm(model, slo_ms=60)[0].batch_sizes == (1,)
+    # The first size stays, however slow.
+    assert warm(model, slo_ms=1)[0].batch_sizes == (1,)
+
+
+def test_a_model_that_does_not_batch_is_timed_as_it_is(tmp_path: Path) -> None:
+    text = "inputs: {x: [FP32, [2, 3]]}\noutputs: {y: [FP32, [2, 3]]}\n"
+    found, _ = warm(double(tmp_path, text), max_batch=64)
+    assert not found.signature.batched
+    assert found.batch_sizes == (1,)
+    assert [(point.rows, point.elements) for point in found.measurements] == [(1, 6)]
+
+
+def test_every_instance_runs_every_size_at_every_shape() -> None:
+    model = Counted(signature((None, None)))
+    found, _ = warm(model, instances=3, buckets={"x": {1: (4, 8)}})
+    wanted = {(size, length) for size in found.batch_sizes for length in (4, 8)}
+    assert len(model.lanes) == 3
+    for shapes in model.lanes:
+        assert wanted <= set(shapes)
+
+
+# -- batching --------------------------------------------------------------------------------------
+
+
+def test_rows_that_do_not_touch_share_runs(tmp_path: Path) -> None:
+    assert warm(double(tmp_path, ROWS))[0].signature.batched
+    assert warm(double(tmp_path, ROWS), batched=True)[0].signature.batched
+
+
+class Neighbourly(Counted):
+    """A row's output depends on the rows beside it."""
+
+    def answer(self, x: Array) -> Array:
+        return np.asarray(x + x.sum(axis=0, keepdims=True))
+
+
+class Halving(Counted):
+    """Two rows go in, one comes out."""
+
+    def answer(self, x: Array) -> Array:
+        return x[: (len(x) + 1) // 2]
+
+
+class Alone(Counted):
+    """It runs one row only."""
+
+    def answer(self, x: Array) -> Array:
+        if len(x) > 1:
+            raise InferenceFailed("one row only")
+        return x
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Neighbourly, "output 'y' of a row depends on its neighbour"),
+        (Halving, r"output 'y' has shape \(1, 4\) for two rows"),
+        (Alone, "two rows together fail: one row only"),
+    ],
+)
+def test_rows_that_may_not_share_a_run_are_run_alone(kind: type[Counted], reason: str) -> None:
+    found, told = warm(kind(signature((None, 4))))
+    assert not found.signature.batched
+    assert found.batch_sizes == (1,)
+    assert any(line.startswith("requests do not share runs: ") for line in told)
+    with pytest.raises(ModelLoadError, match=f"the card says batched: true, but {reason}"):
+        warm(kind(signature((None, 4))), batched=True)
+
+
+def test_the_card_may_forbid_batching(tmp_path: Path) -> None:
+    found, _ = warm(double(tmp_path, ROWS), batched=False)
+    assert not found.signature.batched
+    assert found.batch_sizes == (1,)
+
+
+def test_the_card_cannot_make_a_fixed_axis_a_batch_axis(tmp_path: Path) -> None:
+    text = "inputs: {x: [FP32, [1, 4]]}\noutputs: {y: [FP32, [1, 4]]}\n"
+    with pytest.raises(ModelLoadError, match="axis 0 of some input or output is fixed"):
+        warm(double(tmp_path, text), batched=True)
+
+
+# -- shapes and ties -------------------------------------------------------------------------------
+
+
+def test_free_axes_are_warmed_up_at_every_bucket_and_tied(tmp_path: Path) -> None:
+    found, told = warm(double(tmp_path, TOKENS + "base_ms: 1\n"), buckets={"ids": {1: (16, 4)}})
+    assert {point.elements for point in found.measurements} == {4, 16}
+    assert found.signature.inputs[0].shape == (None, "ids.1")
+    assert found.signature.outputs[0].shape == (None, "ids.1")
+    assert found.batch_sizes[0] == 1
+    assert [line for line in told if "of 2" in line] == told[-2:]
+
+
+def test_an_output_that_does_not_follow_an_input_is_not_tied(tmp_path: Path) -> None:
+    text = "inputs: {ids: [INT64, [null, null]], n: [INT64, [null, null]]}\n"
+    text += "outputs: {a: [INT64, [null, null]], b: [INT64, [null, null]]}\n"
+    buckets = {"ids": {1: (4, 8)}, "n": {1: (3,)}}
+    found, _ = warm(double(tmp_path, text), buckets=buckets)
+    assert [spec.shape for spec in found.signature.outputs] == [(None, "ids.1"), (None, None)]
+
+
+def test_shapes_named_by_the_card_are_used_in_step() -> None:
+    model = Counted(signature((None, None)))
+    found, _ = warm(model, warm_shapes={"x": [[5], [7]]})
+    assert {point.elements for point in found.measurements} == {5, 7}
+    assert {shape[1] for shape in model.lanes[0]} == {5, 7}
+
+
+def test_a_free_axis_nobody_described_is_guessed() -> None:
+    class Picky(Counted):
+        def answer(self, x: Array) -> Array:
+            if x.shape[1] != 224:
+                raise InferenceFailed("only 224")
+            return x
+
+    found, _ = warm(Picky(signature((None, None))))
+    assert {point.elements for point in found.measurements} == {224}
+    assert found.signature.batched
+
+
+def test_a_model_that_runs_at_no_guess_starts_cold() -> None:
+    class Never(Counted):
+        def answer(self, x: Array) -> Array:
+            raise InferenceFailed("never")
+
+    found, told = warm(Never(signature((None, None))), max_batch=8)
+    assert found.batch_sizes == (1, 2, 3, 4, 6, 8)
+    assert (found.measurements, found.output_bytes) == ((), 0)
+    assert "name some under warm_shapes" in told[-1]
+
+
+# -- inputs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", list(DType), ids=lambda dtype: dtype.value)
+def test_inputs_are_made_that_any_model_takes(dtype: DType) -> None:
+    spec = TensorSpec("x", dtype, (None, 3))
+    (made,) = make(Signature((spec,), (), batched=True), {"x": (3,)}, 5).values()
+    assert made.shape == (5, 3)
+    assert made.dtype == dtype.numpy
+    assert made.flags.c_contiguous
+    if dtype is DType.BYTES:
+        assert set(made.flat) == {b"warm"}
+    elif dtype.numpy.kind in "iub":
+        assert made.all()
+        assert made.astype(int).max() == 1
+    else:
+        wide = made.astype(np.float64)
+        assert ((wide >= 0) & (wide <= 1)).all()
+        assert wide.std() > 0
+
+
+def test_inputs_of_a_model_that_does_not_batch_have_its_own_shape() -> None:
+    spec = TensorSpec("x", DType.FP32, (2, None))
+    unbatched = Signature((spec,), (), batched=False)
+    assert make(unbatched, {"x": (2, 7)}, 1)["x"].shape == (2, 7)
