@@ -29,12 +29,13 @@ from headrace.control import (
     ModelState,
     line,
 )
-from headrace.loader.keeper import EngineKeeper
+from headrace.errors import StartError
+from headrace.loader.keeper import EngineKeeper, check_socket_path, socket_path
 from headrace.loader.lifecycle import Backoff
 from headrace.loader.store import FoundVersion, find
 from headrace.observe.logs import configure
 from headrace.receiver.envoy import Address
-from headrace.receiver.process import ReceiverProcess, refuse_taken
+from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
 from headrace.settings import Settings
 
 Key = tuple[str, int]
@@ -42,6 +43,8 @@ Key = tuple[str, int]
 # What the receiver says is short; a line longer than this is not from it.
 _LINE_LIMIT_BYTES = 2**20
 _ENGINE_STOP_TIMEOUT_S = 5.0
+# More engines than this one version will hardly see; their number is in their sockets' paths.
+_INCARNATIONS = 9999
 
 
 def serve(settings: Settings, console: Console) -> int:
@@ -58,9 +61,13 @@ def serve(settings: Settings, console: Console) -> int:
         Address(settings.server.host, settings.server.port),
         *map(Address.parse, settings.server.listen),
     ]
+    addresses = [address.resolve() for address in addresses]
     refuse_taken(addresses)
     runtime_dir = Path(tempfile.mkdtemp(prefix="headrace-"))
     try:
+        check_socket_path(runtime_dir / CONTROL_NAME)
+        for one in found:
+            socket_path(runtime_dir, one.name, one.version, _INCARNATIONS)
         return asyncio.run(Supervisor(settings, found, addresses, runtime_dir, console).run())
     finally:
         shutil.rmtree(runtime_dir, ignore_errors=True)
@@ -88,7 +95,8 @@ class Supervisor:
         self._confirmed: dict[Key, str] = {}
         self._announced = False
         self._stopping = asyncio.Event()
-        self._receiver: ReceiverProcess | None = None
+        self._hurrying = asyncio.Event()
+        self._receiver: ReceiverProcess | None = None  # while it listens
         self._writer: asyncio.StreamWriter | None = None
         self._started_s = time.monotonic()
 
@@ -96,52 +104,76 @@ class Supervisor:
         """Start, serve, drain: the three phases, and the exit status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self._stop)
         for version in self._found:
             self._states[version.name, version.version] = ModelState(
                 name=version.name, version=version.version, state="found"
             )
         keepers = [self._keeper(version) for version in self._found]
         async with self._control(), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(keeper.run()) for keeper in keepers]
-            tasks.append(group.create_task(self._keep_receiver()))
+            for keeper in keepers:
+                group.create_task(keeper.run())
+            receiving = group.create_task(self._keep_receiver())
             await self._stopping.wait()
             clean = await self._drain()
-            await asyncio.gather(*(keeper.stop(_ENGINE_STOP_TIMEOUT_S) for keeper in keepers))
-            for task in tasks:
-                task.cancel()
+            receiving.cancel()
+            await asyncio.wait([receiving])
+            # Nobody waits any more for what an engine still runs after an unclean end.
+            patience_s = _ENGINE_STOP_TIMEOUT_S if clean else 0.0
+            await asyncio.gather(*(keeper.stop(patience_s) for keeper in keepers))
         return 0 if clean and not self._all_failed() else 1
+
+    def _stop(self) -> None:
+        """Take SIGTERM or Ctrl-C: drain; the second time: at once."""
+        if self._stopping.is_set():
+            self._hurrying.set()
+        self._stopping.set()
 
     # -- the receiver ------------------------------------------------------------------------------
 
     async def _keep_receiver(self) -> None:
-        """Run the receiver, and another when it dies; the ports stay those of the first."""
+        """Run the receiver, and another when it dies; the ports stay those of the first.
+
+        Raises:
+            StartError: the first did not come up.
+        """
         backoff = Backoff()
+        reason = await self._receive()
         while not self._stopping.is_set():
-            self._receiver = ReceiverProcess(
-                self._settings.server, self._addresses, self._runtime_dir
-            )
-            self._addresses = await self._receiver.start()
-            self._announce()
-            status = await self._receiver.wait()
-            if self._stopping.is_set():
-                return
-            self._confirmed.clear()
             delay_s = backoff.after_death(time.monotonic())
-            self._log.error("receiver_died", status=status, restart_in_s=delay_s)
+            self._log.error("receiver_died", reason=reason, restart_in_s=delay_s)
             await asyncio.sleep(delay_s)
+            try:
+                reason = await self._receive()
+            except StartError as error:
+                reason = error.message
+
+    async def _receive(self) -> str:
+        """Run one receiver from start to end; return why it ended.
+
+        Raises:
+            StartError: it did not come up.
+        """
+        receiver = ReceiverProcess(self._settings.server, self._addresses, self._runtime_dir)
+        try:
+            self._addresses = await receiver.start()
+            self._receiver = receiver
+            self._announce()
+            return f"the receiver ended with status {await receiver.wait()}"
+        finally:
+            self._receiver = self._writer = None
+            self._confirmed.clear()
+            await receiver.stop()
 
     @contextlib.asynccontextmanager
     async def _control(self) -> AsyncIterator[None]:
         server = await asyncio.start_unix_server(
-            self._converse, self._runtime_dir / "control.sock", limit=_LINE_LIMIT_BYTES
+            self._converse, self._runtime_dir / CONTROL_NAME, limit=_LINE_LIMIT_BYTES
         )
         try:
             yield
         finally:
             server.close()
-            if self._writer is not None:
-                self._writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Tell a new receiver all there is, then hear what it serves."""
@@ -150,10 +182,15 @@ class Supervisor:
         self._tell(Configure(server=self._settings.server, models=states))
         for serving in self._serving.values():
             self._tell(serving)
-        while text := await reader.readline():
-            ready = FromReceiver.model_validate_json(text)
-            self._confirmed[ready.name, ready.version] = ready.socket_path
-            self._announce()
+        if self._stopping.is_set():
+            self._tell(Drain())
+        with contextlib.suppress(ConnectionError):  # it died: who waits for it will hear
+            while text := await reader.readline():
+                ready = FromReceiver.model_validate_json(text)
+                if writer is self._writer:
+                    self._confirmed[ready.name, ready.version] = ready.socket_path
+                    self._announce()
+        writer.close()
 
     def _tell(self, message: Message) -> None:
         if self._writer is not None and not self._writer.is_closing():
@@ -174,12 +211,15 @@ class Supervisor:
     def _serve_version(self, serving: ModelServing) -> None:
         self._serving[serving.name, serving.version] = serving
         profile = serving.profile
+        batches = f"batches up to {max(profile.batch_sizes, default=1)}"
         self._console.print(
             f"[bold]{serving.name}[/] version {serving.version}: {profile.backend} "
             f"{profile.precision}, {profile.instances} instance(s) of {profile.threads} thread(s), "
-            f"batches up to {max(profile.batch_sizes, default=1)}, "
-            f"loaded in {profile.load_s:.2f} s, warm in {profile.warm_s:.2f} s, "
-            f"{profile.memory_bytes / 2**20:.0f} MiB"
+            f"{batches if profile.signature.batched else 'every request alone'}, "
+            f"loaded in {profile.load_s:.2f} s, "
+            f"{f'warm in {profile.warm_s:.2f} s' if profile.measurements else 'cold'}, "
+            f"{profile.memory_bytes / 2**20:.0f} MiB",
+            soft_wrap=True,
         )
         self._tell(serving)
 
@@ -193,11 +233,12 @@ class Supervisor:
             )
         self._tell(state)
         self._announce()
-        if self._all_failed():
+        if self._all_failed() and not self._stopping.is_set():
+            self._console.print("no model is left to serve; the log says why")
             self._stopping.set()
 
     def _progress(self, name: str, version: int, step: str) -> None:
-        self._log.info("model_loading", model=name, version=version, step=step)
+        self._log.debug("model_loading", model=name, version=version, step=step)
 
     def _all_failed(self) -> bool:
         return all(state.state == "failed" for state in self._states.values())
@@ -206,6 +247,8 @@ class Supervisor:
 
     def _announce(self) -> None:
         """Say once that everything which can serve does, and where."""
+        if self._announced or self._receiver is None or self._all_failed():
+            return
         waiting = [
             key
             for key, state in self._states.items()
@@ -215,12 +258,14 @@ class Supervisor:
                 or self._confirmed.get(key) != self._serving[key].socket_path
             )
         ]
-        if self._announced or waiting or self._all_failed() or not self._addresses[0].port:
+        if waiting:
             return
         self._announced = True
         for address in self._addresses:
             self._console.print(
-                f"endpoint: {address.url}  (HTTP/1.1, HTTP/2, gRPC)", highlight=False
+                f"endpoint: {address.url}  (HTTP/1.1, HTTP/2, gRPC)",
+                highlight=False,
+                soft_wrap=True,
             )
         seconds = time.monotonic() - self._started_s
         self._console.print(
@@ -233,12 +278,11 @@ class Supervisor:
         """Not ready, listeners drain, in-flight requests end; True when none was cut off."""
         self._tell(Drain())
         receiver = self._receiver
-        if receiver is None or receiver.pid is None:
-            return True
+        if receiver is None:
+            return True  # nobody could ask it anything, or those who did were cut off by its death
         limit_s = self._settings.server.drain_timeout_s
         self._log.info("draining", limit_s=limit_s, pid=os.getpid())
-        clean = await receiver.drain(limit_s)
+        clean = await receiver.drain(limit_s, self._hurrying)
         if not clean:
-            self._log.error("drain_timeout", limit_s=limit_s)
-        await receiver.stop()
+            self._log.error("requests_cut_off", limit_s=limit_s)
         return clean

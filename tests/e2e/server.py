@@ -1,129 +1,78 @@
-"""A real `headrace serve` for tests: its own process, a free port, and what it printed."""
+"""A real ``headrace serve`` for tests: ``headrace.testing``'s, with a hand on its processes."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Sequence
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TypeVar
 
 import psutil
 
-_READY = re.compile(r"Headrace is ready .*?(http://\S+)")
-_ENDPOINT = re.compile(r"endpoint: (http://\S+)")
+from headrace import testing
+
+Found = TypeVar("Found")
 
 
-class Server:
+class Server(testing.Server):
     """Starts with the context, is ready inside it, and is stopped with SIGTERM after it."""
-
-    def __init__(self, *arguments: str | Path, environment: dict[str, str] | None = None) -> None:
-        self._arguments = [str(argument) for argument in arguments]
-        self._environment = environment or {}
-        self._lines: list[str] = []
-        self._came = threading.Condition()
-        self._ended = False
-        self.process: subprocess.Popen[str] | None = None
-        self.url = ""
-
-    def __enter__(self) -> Self:
-        self.start()
-        self.wait_for(_READY)
-        self.url = self.find(_READY)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if self.running.poll() is None:
-                self.stop()
-        finally:
-            for child in self.children():
-                child.kill()
-            self.running.kill()
-
-    @property
-    def running(self) -> subprocess.Popen[str]:
-        """The supervisor process."""
-        if self.process is None:
-            raise RuntimeError("not started")
-        return self.process
-
-    @property
-    def address(self) -> str:
-        """``127.0.0.1:PORT``, as gRPC clients want it."""
-        return self.url.removeprefix("http://")
-
-    @property
-    def endpoints(self) -> list[str]:
-        """Every endpoint printed."""
-        return _ENDPOINT.findall(self.output)
-
-    @property
-    def output(self) -> str:
-        """Everything printed so far."""
-        with self._came:
-            return "".join(self._lines)
-
-    def start(self) -> None:
-        """Start without waiting."""
-        port: Sequence[str] = () if "--port" in self._arguments else ("--port", "0")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "headrace", "serve", *self._arguments, *port],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "COLUMNS": "200", **self._environment},
-        )
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
-
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        if process.stdout is None:
-            raise RuntimeError("no pipe")
-        for line in process.stdout:
-            with self._came:
-                self._lines.append(line)
-                self._came.notify_all()
-        process.stdout.close()
-        with self._came:
-            self._ended = True
-            self._came.notify_all()
-
-    def wait_for(self, pattern: re.Pattern[str] | str, timeout_s: float = 60) -> None:
-        """Wait until a line was printed that matches; fail with the output if none comes."""
-        with self._came:
-            found = self._came.wait_for(
-                lambda: bool(re.search(pattern, "".join(self._lines))) or self._ended, timeout_s
-            )
-            text = "".join(self._lines)
-        if not found or not re.search(pattern, text):
-            raise AssertionError(f"the server never printed {pattern!r}:\n{text}")
-
-    def find(self, pattern: re.Pattern[str]) -> str:
-        """The first group of the first match in the output."""
-        match = pattern.search(self.output)
-        if match is None:
-            raise AssertionError(f"{pattern!r} not in:\n{self.output}")
-        return match.group(1)
-
-    def stop(self, timeout_s: float = 40) -> int:
-        """SIGTERM, and the exit status."""
-        self.running.send_signal(signal.SIGTERM)
-        return self.running.wait(timeout_s)
 
     def children(self, name: str = "") -> list[psutil.Process]:
         """Child processes whose command line has ``name`` in it."""
         try:
-            children = psutil.Process(self.running.pid).children(recursive=True)
+            children = psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
-        return [child for child in children if name in " ".join(child.cmdline())]
+        return [child for child in children if name in _command(child)]
+
+    def engine(self, model: str) -> psutil.Process:
+        """The engine of a model; waits while it is being replaced."""
+        return until(lambda: self.children(f"headrace.engine.worker {model}/"))[0]
+
+    def receiver(self) -> psutil.Process:
+        """The receiver; waits while it is being replaced."""
+        return until(lambda: self.children("envoy --config-yaml"))[0]
+
+
+def until(condition: Callable[[], Found], timeout_s: float = 20) -> Found:
+    """Ask until the answer is true, and return it; fail when it never is."""
+    end_s = time.monotonic() + timeout_s
+    while not (found := condition()):
+        if time.monotonic() > end_s:
+            raise AssertionError(f"not within {timeout_s} s: {condition}")
+        time.sleep(0.01)
+    return found
+
+
+@contextlib.contextmanager
+def frozen(process: psutil.Process) -> Iterator[None]:
+    """Let a process do nothing inside the context: the slowest model there is."""
+    process.suspend()
+    try:
+        until(lambda: _states(process) <= {"T"})
+        yield
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a test may end it while it is frozen
+            process.resume()
+
+
+def _states(process: psutil.Process) -> set[str]:
+    """The states of its threads, which a busy machine takes its time to stop."""
+    stats = Path(f"/proc/{process.pid}/task").glob("*/stat")
+    return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats}
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it has ended; who inherits an orphan may be slow to bury it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it ends while we look
+        return ""

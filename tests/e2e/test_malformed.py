@@ -70,27 +70,6 @@ def witness(picky: Server) -> Iterator[Witness]:
     thread.join(30)
 
 
-# Found by the table and not yet mended.
-BROKEN = {
-    "http: path that is not UTF-8": "never answered: the path cannot be decoded",
-}
-
-
-def cases() -> list[Any]:
-    return [
-        pytest.param(
-            case,
-            id=case.name,
-            marks=[broken(BROKEN[case.name])] if case.name in BROKEN else [],
-        )
-        for case in CASES
-    ]
-
-
-def broken(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(reason=reason, run=not reason.startswith("stalls"))
-
-
 def test_the_table_has_every_front_and_no_name_twice() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
     assert {case.front for case in CASES} == {
@@ -103,10 +82,9 @@ def test_the_table_has_every_front_and_no_name_twice() -> None:
         "tfserving-grpc",
         "tfserving-rest",
     }
-    assert BROKEN.keys() <= {case.name for case in CASES}
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_is_refused_with_its_own_status(picky: Server, witness: Witness, case: Case) -> None:
     started = time.monotonic()
     answer = send(picky.address, case.call)
@@ -167,7 +145,7 @@ def test_nobody_else_was_disturbed(picky: Server, witness: Witness) -> None:
     asked = witness.asked
     counted = {name: outcomes(picky.url, name) for name in REPOSITORY}
     assert counted["linear"]["ok"] >= asked
-    assert sum(found.get("internal", 0) for found in counted.values()) <= len(BROKEN)
+    assert not any(found.get("internal", 0) for found in counted.values())
 
 
 def asked_on(witness: Witness) -> None:

@@ -126,7 +126,7 @@ def test_check_names_the_bad_key_and_line(tmp_path: Path) -> None:
     config.write_text("server:\n  port: 8000\nmodels:\n  - path: model.onnx\n    instancs: 2\n")
     broken = Server("--config", config)
     broken.start()
-    assert broken.running.wait(20) == 2
+    assert broken.wait(20) == 2
     broken.wait_for("instancs")
     assert "headrace.yaml:5:" in broken.output
     assert "instances" in broken.output

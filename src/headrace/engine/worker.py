@@ -125,7 +125,6 @@ def main() -> int:
     faulthandler.enable()
     # Ctrl-C reaches the whole foreground group; when to stop is the supervisor's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _silence_telemetry()
     reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     orders = sys.stdin.buffer
@@ -150,15 +149,6 @@ def main() -> int:
         reports.flush()
         return 1
     return 0
-
-
-def _silence_telemetry() -> None:
-    """Keep OpenVINO from telling Google Analytics that it was imported.
-
-    Nobody who serves models asked for that; and it does so from a fork of the engine, which may
-    hang on a lock of a thread it no longer has, and then outlives the server.
-    """
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # how to forbid an import
 
 
 def _resident_bytes() -> int:

@@ -13,9 +13,10 @@ import hashlib
 import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import structlog
 from pydantic import ValidationError
@@ -46,6 +47,8 @@ _WARMING = "warming"
 _LINE_LIMIT_BYTES = 64 * 2**20
 # The kernel's limit for the path of a Unix socket, with the closing zero (unix(7)).
 _SOCKET_PATH_BYTES = 108
+# What an engine said last is read within this time of its end.
+_LAST_WORDS_S = 0.2
 # Between asking an engine to end (SIGTERM) and ending it (SIGKILL).
 _TERMINATE_TIMEOUT_S = 2.0
 
@@ -124,7 +127,8 @@ class EngineKeeper:
             async with asyncio.timeout(timeout_s):
                 await self._ended.wait()
         except TimeoutError:
-            self._log.warning("engine_ignores_stop", timeout_s=timeout_s)
+            if timeout_s > 0:
+                self._log.warning("engine_ignores_stop", timeout_s=timeout_s)
             if self._process is not None:
                 await _end(self._process)
             await self._ended.wait()
@@ -140,8 +144,6 @@ class EngineKeeper:
                 if isinstance(profile, str):
                     return profile
                 self._serve(profile, socket_path)
-                async for _ in _reports(process):
-                    pass
                 return f"the engine {_end_of(await process.wait())}"
         except _NotStarted as error:
             return f"the engine cannot be started: {error.__cause__}"
@@ -151,15 +153,10 @@ class EngineKeeper:
     @contextlib.asynccontextmanager
     async def _engine(self, socket_path: str) -> AsyncIterator[Process]:
         """A started engine that has heard its specification; it has ended when this is left."""
-        # A session of its own: Ctrl-C goes to the supervisor alone, which drains first.
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await _start(
                 *self._command,
-                stdin=PIPE,
-                stdout=PIPE,
-                limit=_LINE_LIMIT_BYTES,
-                env=_environment(),
-                start_new_session=True,
+                f"{self._found.name}/{self._found.version}",  # for those who look at `ps`
             )
         except OSError as error:
             raise _NotStarted from error
@@ -171,6 +168,8 @@ class EngineKeeper:
                 path=str(self._found.path),
                 socket_path=socket_path,
                 settings=self._found.settings,
+                log_level=self._server.log_level,
+                log_format=self._server.log_format,
             )
             _write(process, line(spec))
             if self._stopping.is_set():
@@ -281,13 +280,66 @@ def socket_path(runtime_dir: Path, name: str, version: int, incarnation: int) ->
     Raises:
         StartError: the folder alone is too long.
     """
-    for stem in (name, hashlib.sha256(name.encode()).hexdigest()[:16]):
-        path = str(runtime_dir / f"{stem}-{version}-{incarnation}.sock")
-        if len(os.fsencode(path)) < _SOCKET_PATH_BYTES:
-            return path
-    raise StartError(
-        f"{runtime_dir} is too long for a socket's path; set TMPDIR to a shorter folder"
+    end = f"-{version}-{incarnation}.sock"
+    path = runtime_dir / (name + end)
+    if _fits(path):
+        return str(path)
+    path = runtime_dir / (hashlib.sha256(name.encode()).hexdigest()[:16] + end)
+    check_socket_path(path)
+    return str(path)
+
+
+def check_socket_path(path: Path) -> None:
+    """Check that the kernel takes it for a socket.
+
+    Raises:
+        StartError: it is too long.
+    """
+    if not _fits(path):
+        raise StartError(
+            f"{path.parent} is too long for a socket's path; set TMPDIR to a shorter folder"
+        )
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) < _SOCKET_PATH_BYTES
+
+
+class _Pipes(SubprocessStreamProtocol):
+    """Lets go of the pipes of a process soon after it has ended, in case a child of it does not.
+
+    asyncio takes a process for ended when its pipes are, and user code in an engine may fork.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._process_transport = cast("asyncio.SubprocessTransport", transport)
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._let_go)
+
+    def _let_go(self) -> None:
+        for descriptor in (0, 1):
+            pipe = self._process_transport.get_pipe_transport(descriptor)
+            if pipe is not None:
+                pipe.close()
+
+
+async def _start(*command: str) -> Process:
+    """Start a program that is told on standard input and heard on standard output."""
+    loop = asyncio.get_running_loop()
+    # A session of its own: Ctrl-C goes to the supervisor alone, which drains first.
+    transport, protocol = await loop.subprocess_exec(
+        lambda: _Pipes(_LINE_LIMIT_BYTES, loop),
+        *command,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=None,
+        env=_environment(),
+        start_new_session=True,
     )
+    return Process(transport, protocol, loop)
 
 
 def _remove(path: str) -> None:

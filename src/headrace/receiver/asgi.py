@@ -27,6 +27,9 @@ from headrace.receiver.routes import Routes
 from headrace.receiver.tfserving_grpc import TfServingGrpc
 from headrace.settings import ServerSettings
 
+# gRPC methods that say how we are and run no model.
+_QUESTIONS = ("Live", "Ready", "Metadata", "Status")
+
 Send = Callable[[dict[str, Any]], Any]
 
 _BODILESS = frozenset({"GET", "HEAD"})
@@ -66,7 +69,8 @@ class Application:
         self._inflight += 1
         outcome = "ok"
         try:
-            self._refuse_excess()
+            if not path.endswith(_QUESTIONS):
+                self._refuse_excess()
             headers = exchange.headers
             timeout = headers.get(b"grpc-timeout")
             if timeout is not None:
@@ -97,7 +101,8 @@ class Application:
         self._inflight += 1
         outcome = "ok"
         try:
-            self._refuse_excess()
+            if method not in _BODILESS:  # who asks how we are is told, even when all is full
+                self._refuse_excess()
             headers = exchange.headers
             handler = self._routes.find("GET" if method == "HEAD" else method, path)
             exchange.timeout_s = http.read_timeout(headers)

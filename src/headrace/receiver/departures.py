@@ -1,7 +1,8 @@
 """Notices clients that left while their request waited.
 
 pyvoy's ``receive()`` does not wait for a disconnect after the end of the body, it answers at once:
-so whoever has waited for longer than ``PATIENCE_S`` is asked, and asked again every ``PATIENCE_S``.
+so whoever has waited for longer than ``PATIENCE_S`` is asked, and asked again every ``PATIENCE_S``,
+or less often when more wait than ``QUESTIONS`` allows to ask each time.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import asyncio
 import time
 from collections.abc import Mapping
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol
 
 from headrace.scheduler import Entry
 
 PATIENCE_S = 0.025
 """Shorter waits are not worth a question; a request dropped this late has cost nothing yet."""
+
+QUESTIONS = 128
+"""Asked at most each time, so that a long queue does not become work of its own."""
 
 
 class Leaver(Protocol):
@@ -48,7 +53,7 @@ class Departures:
         self._timer = None
         now_s = time.monotonic()
         due = []
-        for entry, (holder, at_s) in self._waiting.items():
+        for entry, (holder, at_s) in islice(self._waiting.items(), QUESTIONS):
             if at_s > now_s:
                 break
             due.append((entry, holder))

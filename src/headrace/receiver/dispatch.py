@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import structlog
 
 from headrace.engine.client import EngineClient, Padding
 from headrace.errors import (
@@ -21,6 +22,7 @@ from headrace.errors import (
     EngineLost,
     Expired,
     HeadraceError,
+    InternalError,
     Shed,
 )
 from headrace.receiver.catalog import ServedModel
@@ -83,6 +85,7 @@ class Dispatcher:
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
+        self._log = structlog.get_logger("headrace.receiver")
 
     # -- a request ---------------------------------------------------------------------------------
 
@@ -100,7 +103,8 @@ class Dispatcher:
             self._slo_s if request.timeout_s is None else min(self._slo_s, request.timeout_s)
         )
         if rows <= self._max_rows:
-            outputs = await self._submit(request, request.inputs, rows, fit, deadline_s, exchange)
+            entry = self._submit(request, request.inputs, rows, fit, deadline_s, exchange)
+            outputs = await entry.payload.future
         else:
             outputs = await self._split(request, rows, fit, deadline_s, exchange)
         started_s = time.monotonic()
@@ -130,8 +134,8 @@ class Dispatcher:
         fit: Fit,
         deadline_s: float,
         exchange: Exchange,
-    ) -> asyncio.Future[Outputs]:
-        """Queue one entry; the future has its outputs or its error.
+    ) -> Entry:
+        """Queue one entry; its future has its outputs or its error.
 
         Raises:
             OverloadError: it was refused at arrival.
@@ -148,23 +152,29 @@ class Dispatcher:
         )
         self._scheduler.admit(entry, time.monotonic())
         self._departures.watch(self, entry)
+        if request.timeout_s is not None:  # the client may not look at its own clock
+            left_s = request.arrival_s + request.timeout_s - time.monotonic()
+            timer = self._loop.call_later(left_s, self._overdue, entry, request.timeout_s)
+            future.add_done_callback(lambda _: timer.cancel())
         self._schedule()
-        return future
+        return entry
 
     async def _split(
         self, request: Request, rows: int, fit: Fit, deadline_s: float, exchange: Exchange
     ) -> Outputs:
         """Run a request of more rows than a batch may have as several entries."""
-        futures: list[asyncio.Future[Outputs]] = []
+        entries: list[Entry] = []
         try:
             for start in range(0, rows, self._max_rows):
                 part = {k: v[start : start + self._max_rows] for k, v in request.inputs.items()}
                 size = min(self._max_rows, rows - start)
-                futures.append(self._submit(request, part, size, fit, deadline_s, exchange))
-            parts = await asyncio.gather(*futures)
+                entries.append(self._submit(request, part, size, fit, deadline_s, exchange))
+            parts = await asyncio.gather(*[entry.payload.future for entry in entries])
         except HeadraceError:
-            for future in futures:
-                future.cancel()  # the rest of a request that cannot be whole is not worth running
+            for entry in entries:  # the rest of what cannot be whole is not worth running
+                self._scheduler.cancel(entry)
+                self._departures.forget(entry)
+                entry.payload.future.cancel()
             raise
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -172,6 +182,11 @@ class Dispatcher:
         """The client of this entry has gone: drop it if it still waits."""
         self._scheduler.cancel(entry)
         self._fail(entry, Cancelled("the client closed the connection"))
+
+    def _overdue(self, entry: Entry, timeout_s: float) -> None:
+        """The client's own time has run out, whether the entry waits or runs."""
+        self._scheduler.cancel(entry)
+        self._fail(entry, Expired(f"the client's deadline of {timeout_s:g} s has passed"))
 
     # -- batches -----------------------------------------------------------------------------------
 
@@ -193,19 +208,23 @@ class Dispatcher:
             raise RuntimeError("a batch was cut while no engine is connected")
         metrics = self.served.metrics
         parts = []
+        padding = None
         for entry in batch.entries:
             metrics.queue.observe(now_s - entry.arrival_s)
-            parts.append(entry.payload.inputs)
+            work: Work = entry.payload
+            parts.append(work.inputs)
+            if padding is None and work.fit.item_shapes:  # another may fill its bucket as it is
+                padding = Padding(work.fit.item_shapes, self.served.settings.pad_values)
         self._running[batch.id] = batch
-        fit: Fit = batch.entries[0].payload.fit
-        padding = None
-        if fit.item_shapes:
-            padding = Padding(fit.item_shapes, self.served.settings.pad_values)
         started_s = time.monotonic()
         try:
             engine.run(batch.id, batch.rows, parts, padding)
         except HeadraceError as error:
             self._failed(batch.id, error)
+            return
+        except Exception as error:  # noqa: BLE001 - the border of a batch: nobody waits forever
+            self._log.error("batch_not_assembled", exc_info=error)
+            self._failed(batch.id, InternalError(f"a bug of the server: {error}"))
             return
         metrics.assemble.observe(time.monotonic() - started_s)
         metrics.rows.observe(batch.rows)
@@ -239,6 +258,8 @@ class Dispatcher:
         self._schedule()
 
     def _alone(self, entry: Entry) -> None:
+        if entry.payload.future.done():
+            return  # nobody waits for it any more
         entry.bucket = (entry.bucket, id(entry))
         self._scheduler.restore(entry)
 
@@ -272,6 +293,9 @@ class Dispatcher:
             on_lost=self._lost,
         )
         await engine.connect(socket_path)
+        if self._engine is not None:  # it died, though its end has not been heard yet
+            self._engine.close()
+            self._lost()
         self._engine = engine
         self._scheduler.resume()
         self._schedule()

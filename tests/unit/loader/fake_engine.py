@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -60,6 +61,13 @@ def die_serving() -> None:
     sys.exit(4)
 
 
+def die_as_parent() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    say("engine_loading", step=f"child {child.pid}")
+    ready()
+    sys.exit(5)
+
+
 def hang() -> None:
     say("engine_loading", step="reading")
     time.sleep(60)
@@ -78,12 +86,24 @@ def chatter() -> None:
 def echo() -> None:
     import headrace  # noqa: PLC0415 - the one behaviour that needs it
 
-    say("engine_failed", code="model_load", message=json.dumps([SPEC, headrace.__version__]))
+    heard = [SPEC, headrace.__version__, sys.argv[2:]]
+    say("engine_failed", code="model_load", message=json.dumps(heard))
 
 
 SPEC = json.loads(sys.stdin.readline())
 BEHAVIOURS: dict[str, Callable[[], None]] = {
     one.__name__: one
-    for one in (serve, refuse, crash, abort, die_serving, hang, deaf, chatter, echo)
+    for one in (
+        serve,
+        refuse,
+        crash,
+        abort,
+        die_serving,
+        die_as_parent,
+        hang,
+        deaf,
+        chatter,
+        echo,
+    )
 }
 BEHAVIOURS[sys.argv[1]]()

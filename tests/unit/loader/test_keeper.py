@@ -15,7 +15,7 @@ import pytest
 import headrace
 from headrace.control import ModelServing, ModelState
 from headrace.errors import StartError
-from headrace.loader.keeper import EngineKeeper, socket_path
+from headrace.loader.keeper import EngineKeeper, check_socket_path, socket_path
 from headrace.loader.store import FoundVersion
 from headrace.settings import ModelSettings, ServerSettings
 
@@ -147,6 +147,12 @@ async def test_an_engine_that_dies_too_often_fails(tmp_path: Path) -> None:
     )
 
 
+async def test_an_engine_whose_child_lives_on_is_known_to_be_dead(tmp_path: Path) -> None:
+    seen, reason = await _failure(tmp_path, "die_as_parent", engine_restart_limit=1)
+    os.kill(int(seen.steps[0][2].removeprefix("child ")), signal.SIGKILL)
+    assert reason.endswith("the engine exited with status 5")
+
+
 async def test_a_program_that_cannot_be_started_fails(tmp_path: Path) -> None:
     seen = Seen()
     await _keeper(tmp_path, seen, str(tmp_path / "no-such-program")).run()
@@ -159,13 +165,15 @@ async def test_the_engine_hears_its_specification_and_can_import_headrace(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    _, said = await _failure(tmp_path, "echo")
-    spec, version = json.loads(said)
+    _, said = await _failure(tmp_path, "echo", log_level="error", log_format="json")
+    spec, version, arguments = json.loads(said)
+    assert arguments == ["digits/3"]  # so that `ps` tells whose engine it is
     assert version == headrace.__version__
     assert spec["kind"] == "engine_spec"
     assert (spec["name"], spec["version"], spec["path"]) == ("digits", 3, "/models/digits.fake")
     assert spec["socket_path"] == str(tmp_path / "digits-3-1.sock")
     assert ModelSettings.model_validate(spec["settings"]) == FOUND.settings
+    assert (spec["log_level"], spec["log_format"]) == ("error", "json")
 
 
 async def test_words_of_a_library_on_standard_output_do_no_harm(tmp_path: Path) -> None:
@@ -187,6 +195,13 @@ async def test_stop_while_it_loads(tmp_path: Path) -> None:
         await seen.until("loading")
         await keeper.stop(0.05)
     assert seen.names() == ["loading", "draining", "unloaded"]
+
+
+async def test_stop_without_patience_ends_the_engine_at_once(tmp_path: Path) -> None:
+    async with _kept(tmp_path, "deaf") as (keeper, seen):
+        await seen.until("serving")
+        await keeper.stop(0)
+        assert keeper.pid is None
 
 
 async def test_stop_before_it_ran_and_twice(tmp_path: Path) -> None:
@@ -220,3 +235,6 @@ def test_socket_paths_fit_the_kernel() -> None:
     assert long != socket_path(folder, "n" * 199, 2, 1)
     with pytest.raises(StartError, match="TMPDIR"):
         socket_path(Path("/" + "d" * 100), "resnet", 1, 1)
+    check_socket_path(Path("/" + "d" * 106))
+    with pytest.raises(StartError, match="TMPDIR"):
+        check_socket_path(Path("/" + "d" * 107))

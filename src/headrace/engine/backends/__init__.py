@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import importlib
 import platform
+import sys
 from pathlib import Path
 
 from headrace.engine.backends.contract import Model
 from headrace.errors import BackendMissing, ModelLoadError, OperatorError
 from headrace.settings import BackendName, ModelSettings
+
+# OpenVINO tells Google Analytics that it was imported. Nobody who serves models asked for that; and
+# it does so from a fork of the engine, which may hang on a lock of a thread that it no longer has,
+# and then outlives the server. None is how to forbid an import.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 # The module, and what pip installs to make it importable.
 _MODULES: dict[BackendName, tuple[str, str]] = {

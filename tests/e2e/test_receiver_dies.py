@@ -1,0 +1,111 @@
+"""A dead receiver comes back on the same ports; a dead supervisor leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.e2e.clients import http, triton_grpc
+from tests.e2e.crowd import BROKEN, Client, Load, statuses
+from tests.e2e.models import write_fake, write_sleeper
+from tests.e2e.server import Server, frozen, has_ended, until
+
+pytestmark = pytest.mark.slow
+
+X = np.ones((1, 4), np.float32)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Two models on two ports."""
+    write_fake(tmp_path / "one.fake", scale=2)
+    write_sleeper(tmp_path)
+    with Server(tmp_path, "--listen", "127.0.0.1:0") as running:
+        yield running
+
+
+def test_a_killed_receiver_comes_back_on_the_same_ports_with_the_same_engines(
+    server: Server,
+) -> None:
+    engines = {child.pid for child in server.children("headrace.engine.worker")}
+    with Load(server.address, "one", clients=4) as load:
+        for deaths in (1, 2):
+            until(lambda: len(load.answers) > 20)
+            server.receiver().kill()
+            server.wait_for(rf"(?s)(receiver_died.*){{{deaths}}}")
+            until(lambda: all(_ready(url) for url in server.endpoints))
+            load.answers.clear()
+            until(lambda: len(load.answers) > 20)
+    for url in server.endpoints:
+        address = url.removeprefix("http://")
+        np.testing.assert_allclose(triton_grpc(address, "one", X), 2 * X)
+        np.testing.assert_allclose(triton_grpc(address, "sleeper", X), X)
+    assert {child.pid for child in server.children("headrace.engine.worker")} == engines
+    assert statuses(load.answers).keys() <= {200, BROKEN}
+    assert load.answers[-1].output == [[2.0] * 4]
+
+
+def test_a_receiver_that_dies_while_an_engine_restarts_finds_the_new_engine(
+    server: Server,
+) -> None:
+    engine, receiver = server.engine("one"), server.receiver()
+    with frozen(receiver):
+        engine.kill()
+        until(lambda: server.engine("one").pid != engine.pid)
+        receiver.kill()
+    server.wait_for("receiver_died")
+    until(lambda: _ready(server.url))
+    np.testing.assert_allclose(triton_grpc(server.address, "one", X), 2 * X)
+
+
+def test_a_receiver_that_hears_late_of_a_new_engine_serves_it(server: Server) -> None:
+    engine = server.engine("one")
+    with frozen(server.receiver()):
+        engine.kill()
+        server.wait_for(r"(?s)(one version 1: .*){2}")
+    np.testing.assert_allclose(triton_grpc(server.address, "one", X), 2 * X)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_killed_supervisor_leaves_no_engine_and_no_receiver(server: Server, busy: bool) -> None:
+    children = server.children()
+    assert len(children) == 3
+    client = Client(server.address)
+    if busy:
+        client.send("sleeper", rows=50)
+    server.process.kill()
+    until(lambda: all(map(has_ended, children)))
+    client.close()
+
+
+def test_a_supervisor_killed_while_it_loads_leaves_nothing(tmp_path: Path) -> None:
+    model = write_fake(tmp_path / "slow.fake", load_ms=60_000)
+    server = Server(model, environment={"HEADRACE_SERVER__LOG_LEVEL": "debug"})
+    server.start()
+    try:
+        server.wait_for(re.compile('"step":"loading"'))
+        until(lambda: len(server.children()) == 2)
+        children = server.children()
+        server.process.kill()
+        until(lambda: all(map(has_ended, children)))
+    finally:
+        server.kill()
+
+
+def test_what_the_receiver_logs_has_the_form_that_was_asked_for(server: Server) -> None:
+    server.process.kill()
+    server.wait()
+    last = json.loads(server.output.splitlines()[-1])
+    assert (last["event"], last["level"]) == ("supervisor_gone", "error")
+
+
+def _ready(url: str) -> bool:
+    try:
+        return http(f"{url}/v2/health/ready")[0] == 200
+    except OSError:
+        return False
