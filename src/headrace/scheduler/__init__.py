@@ -1,7 +1,8 @@
 """The scheduler: which request runs when, in which batch, and which is refused. Pure.
 
-``queue`` who waits, earliest deadline first · ``latency`` how long a batch will take · ``policy``
-the rule: admit, cut, shed · ``simulate`` the same rule against made-up traffic.
+``queue`` who waits, earliest deadline first · ``latency`` how long a batch will take · ``lanes``
+what runs, and when a lane is free · ``rate`` how fast rows arrive · ``policy`` the rule: admit,
+cut, shed · ``simulate`` the same rule against made-up traffic.
 """
 
 from headrace.scheduler.latency import LatencyModel

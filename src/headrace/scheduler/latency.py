@@ -1,44 +1,82 @@
 """How long a batch will take: a table by size that starts from warm-up and follows what happens.
 
-Pure. For every bucket a base curve ℓ₀(b), made from warm-up (isotonic, holes filled linearly), and
-on top of it two corrections learnt online: one for every size, and one common to all sizes, so that
-a machine which has become slower is seen at once at sizes that have not run since. The tail is a
-ratio ``r95`` of actual to expected, tracked by a stochastic quantile step.
+Pure. Every bucket has a curve: seconds at the sizes that may run, straight lines between them,
+never falling. What runs moves the sizes it ran at and a scale common to all, so that a machine
+which has become slower is seen at once at sizes that have not run since. A size that does not run
+any more drifts back to what warm-up said, times that scale. The tail is a ratio of actual to
+expected, tracked by a stochastic quantile step.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
-# Each observation moves a size's correction and the common one by this share of its error.
+# Each observation moves its sizes, and the common scale, by this share of its error.
 _SIZE_STEP = 0.1
 _COMMON_STEP = 0.1
 # One observation counts as at most this far off, so that a hiccup does not rewrite the table.
 _ERROR_LIMIT = 0.5
+# A guessed curve is moved as a whole by its first runs, by their running mean.
+_YOUNG_RUNS = 8
 # Stochastic quantile tracking: up by 0.95 of it on a miss, down by 0.05 on a hit.
 _TAIL_STEP = 0.02
 _TAIL_QUANTILE = 0.95
 _TAIL_LEAST, _TAIL_MOST = 1.02, 3.0
-# The knee: the smallest batch whose cost a row is within this of the best.
-_KNEE = 1.05
-# How often the knee is looked at again.
-_KNEE_EVERY = 256
+# The knee: the smallest batch whose cost a row is within this of the best. It only binds when more
+# wait than fit, and then every per cent it gives away is goodput.
+_KNEE = 1.02
+# After so many runs of a bucket its knee is looked for again, and its curve drifts back to warm-up
+# by this share: a size that has not run for 1000 runs has forgotten two thirds of what it learnt.
+_REVIEW_RUNS = 16
+_DRIFT = 1 / 64
+# Guessed curves are kept for this many buckets: clients may send any shape.
+_GUESSES_KEPT = 256
+# Of a single run known, this share is guessed not to depend on the rows.
+_FIXED = 0.5
+# No run is shorter: the least a curve may say.
+_LEAST_S = 1e-7
 
 Measurement = tuple[int, int, float, float]
 """Elements a row, rows, median seconds, 95th percentile seconds."""
 
 
 class _Curve:
-    """The expected seconds of one bucket: base and corrections by rows."""
+    """One bucket: what warm-up said and what is expected now, in seconds by index of size."""
 
-    __slots__ = ("base", "corrections", "knees", "observed")
+    __slots__ = ("base", "knee", "runs", "seconds")
 
-    def __init__(self, base: list[float]) -> None:
+    def __init__(self, base: list[float], runs: int) -> None:
         self.base = base
-        self.corrections = [1.0] * len(base)
-        self.observed = 0
-        self.knees: dict[float | None, int] = {}
+        self.seconds = base.copy()
+        self.runs = runs
+        self.knee: int | None = None
+
+    def stretch(self, factor: float) -> None:
+        """Move every size."""
+        self.base = [second * factor for second in self.base]
+        self.seconds = [second * factor for second in self.seconds]
+
+    def move(self, place: int, factor: float) -> None:
+        """Move one size, and its neighbours where the curve would fall."""
+        seconds = self.seconds
+        moved = seconds[place] = max(seconds[place] * factor, _LEAST_S)
+        below = place - 1
+        while below >= 0 and seconds[below] > moved:
+            seconds[below] = moved
+            below -= 1
+        above = place + 1
+        while above < len(seconds) and seconds[above] < moved:
+            seconds[above] = moved
+            above += 1
+
+    def drift(self) -> None:
+        """Forget a little."""
+        self.seconds = [
+            second + _DRIFT * (base - second)
+            for second, base in zip(self.seconds, self.base, strict=True)
+        ]
 
 
 class LatencyModel:
@@ -55,114 +93,154 @@ class LatencyModel:
         self._pads = pads
         self._scale = 1.0
         self._curves: dict[int, _Curve] = {}
+        self._known: list[int] = []
+        self._guessed: deque[int] = deque()
+        self._places = [self._place(rows) for rows in range(self._sizes[-1] + 1)]
         points: dict[int, list[tuple[int, float]]] = {}
         tails = []
         for elements, rows, median_s, p95_s in measurements:
             points.setdefault(elements, []).append((rows, median_s))
             tails.append(p95_s / median_s if median_s > 0 else 1.0)
         for elements, found in points.items():
-            self._curves[elements] = _Curve(self._base(sorted(found)))
+            self._curves[elements] = _Curve(self._base(sorted(found)), _YOUNG_RUNS)
+            self._known.append(elements)
         tail = sorted(tails)[len(tails) // 2] if tails else 1.2
         self.tail = min(max(tail, 1.1), 2.0)
 
     def expect(self, elements: int, rows: int) -> float:
         """The seconds a run of this many rows takes, half of the time; 0 when nothing is known."""
-        curve = self._curves.get(elements) or self._derive(elements)
+        curve = self._curves.get(elements) or self._guess(elements)
         if curve is None:
             return 0.0
-        if rows >= len(curve.base):
-            top = len(curve.base) - 1
-            return curve.base[top] * rows / top * curve.corrections[top] * self._scale
-        return curve.base[rows] * curve.corrections[rows] * self._scale
+        if rows >= len(self._places):
+            return curve.seconds[-1] * self._scale * rows / self._sizes[-1]
+        place, share = self._places[rows]
+        seconds = curve.seconds[place]
+        if share:
+            seconds += (curve.seconds[place + 1] - seconds) * share
+        return seconds * self._scale
 
     def bound(self, elements: int, rows: int) -> float:
         """The seconds it takes at most, 95 times in 100."""
         return self.expect(elements, rows) * self.tail
 
+    def fitting(self, elements: int, seconds: float) -> int:
+        """The most rows whose ``bound`` is within so many seconds; 0: not even the smallest run."""
+        curve = self._curves.get(elements) or self._guess(elements)
+        if curve is None:
+            return self._sizes[-1]
+        return self._within(curve, seconds / self.tail / self._scale)
+
     def observe(self, elements: int, rows: int, seconds: float) -> None:
         """Learn from a run."""
-        curve = self._curves.get(elements) or self._derive(elements)
+        seconds = max(seconds, _LEAST_S)
+        curve = self._curves.get(elements) or self._guess(elements)
         if curve is None:
-            self._curves[elements] = _Curve(self._base([(rows, seconds)]))
+            self._start_cold(elements, rows, seconds)
             return
-        rows = min(rows, len(curve.base) - 1)
-        ratio = seconds / max(curve.base[rows] * curve.corrections[rows] * self._scale, 1e-9)
+        ratio = seconds / self.expect(elements, rows)
+        curve.runs += 1
+        if curve.runs % _REVIEW_RUNS == 0:
+            curve.knee = None
+            curve.drift()
+        if curve.runs <= _YOUNG_RUNS:
+            curve.knee = None
+            curve.stretch(1.0 + (ratio - 1.0) / curve.runs)
+            return
         hit = ratio <= self.tail
         tail = self.tail - _TAIL_STEP * (1 - _TAIL_QUANTILE if hit else -_TAIL_QUANTILE)
         self.tail = min(max(tail, _TAIL_LEAST), _TAIL_MOST)
         error = min(max(ratio - 1.0, -_ERROR_LIMIT), _ERROR_LIMIT)
         self._scale *= 1.0 + _COMMON_STEP * error
-        self._correct(curve, rows, 1.0 + _SIZE_STEP * error)
+        place, share = self._places[min(rows, self._sizes[-1])]
+        curve.move(place, 1.0 + _SIZE_STEP * error * (1.0 - share))
+        if share:
+            curve.move(place + 1, 1.0 + _SIZE_STEP * error * share)
 
-    def knee(self, elements: int, slo_s: float | None) -> int:
-        """The batch size past which a larger one does not pay, or would fill half the objective."""
-        curve = self._curves.get(elements) or self._derive(elements)
+    def knee(self, elements: int, limit_s: float | None) -> int:
+        """The batch size past which a larger one does not pay, or would take over ``limit_s``.
+
+        It is looked for again only after a number of runs, whatever the limit is until then.
+        """
+        curve = self._curves.get(elements) or self._guess(elements)
         if curve is None:
             return self._sizes[-1]
-        knee = curve.knees.get(slo_s)
-        if knee is None or curve.observed >= _KNEE_EVERY:
-            curve.observed = 0
-            knee = curve.knees[slo_s] = self._find_knee(elements, slo_s)
-        return knee
+        if curve.knee is None:
+            curve.knee = self._find_knee(curve, limit_s)
+        return curve.knee
 
-    def padded(self, rows: int) -> int:
-        """The rows that really run."""
-        if not self._pads:
-            return rows
-        return next((size for size in self._sizes if size >= rows), rows)
-
-    def _find_knee(self, elements: int, slo_s: float | None) -> int:
-        costs = [(self.expect(elements, size) / size, size) for size in self._sizes]
-        best = min(cost for cost, _ in costs)
-        knee = next(size for cost, size in costs if cost <= best * _KNEE)
-        if slo_s is None:
+    def _find_knee(self, curve: _Curve, limit_s: float | None) -> int:
+        sizes, seconds = self._sizes, curve.seconds
+        costs = [second / size for second, size in zip(seconds, sizes, strict=True)]
+        most = min(costs) * _KNEE
+        knee = next(size for cost, size in zip(costs, sizes, strict=True) if cost <= most)
+        if limit_s is None:
             return knee
-        fitting = [s for s in self._sizes if s <= knee and 2 * self.expect(elements, s) <= slo_s]
-        return max(fitting, default=self._sizes[0])
+        return max(min(knee, self._within(curve, limit_s / self._scale)), sizes[0])
 
-    def _correct(self, curve: _Curve, rows: int, factor: float) -> None:
-        """Correct every row count that costs the same run, and keep the curve rising."""
-        curve.observed += 1
-        first = last = rows
-        if self._pads:
-            last = self.padded(rows)
-            first = max((size for size in self._sizes if size < last), default=0) + 1
-        corrected = curve.corrections[last] * factor
-        for row in range(first, min(last, len(curve.base) - 1) + 1):
-            curve.corrections[row] = corrected
-        below = curve.base[first - 1] * curve.corrections[first - 1] if first > 1 else 0.0
-        if (
-            curve.base[last] * corrected < below
-        ):  # a larger batch is not faster: the smaller is wrong
-            for row in range(1, first):
-                if curve.base[row] * curve.corrections[row] > curve.base[last] * corrected:
-                    curve.corrections[row] = curve.base[last] * corrected / curve.base[row]
+    def _within(self, curve: _Curve, seconds: float) -> int:
+        """The most rows that take so long or less on an unscaled curve; 0: none."""
+        sizes = self._sizes
+        place = bisect_right(curve.seconds, seconds) - 1
+        if place < 0:
+            return 0
+        rows = sizes[place]
+        if not self._pads and place + 1 < len(sizes):
+            low, high = curve.seconds[place], curve.seconds[place + 1]
+            rows += int((sizes[place + 1] - rows) * (seconds - low) / (high - low))
+        return rows
+
+    def _start_cold(self, elements: int, rows: int, seconds: float) -> None:
+        """Guess a curve from a single run."""
+        base = [seconds * (_FIXED + (1.0 - _FIXED) * size / rows) for size in self._sizes]
+        self._curves[elements] = _Curve(base, 1)
+        self._known.append(elements)
+
+    def _place(self, rows: int) -> tuple[int, float]:
+        """The index of the size at or below this many rows, and the share of the way to the next.
+
+        With padding, that of the size that runs.
+        """
+        sizes = self._sizes
+        above = bisect_left(sizes, rows)
+        if self._pads or above == 0 or sizes[above] == rows:
+            return above, 0.0
+        below = above - 1
+        return below, (rows - sizes[below]) / (sizes[above] - sizes[below])
 
     def _base(self, points: Sequence[tuple[int, float]]) -> list[float]:
-        """Seconds by row count, 0 to the largest size: isotonic points, straight lines between."""
+        """Seconds at each size from points measured: never falling, straight lines in holes.
+
+        Beyond the largest measured, the line goes on that joins the first and the last.
+        """
         risen: list[tuple[int, float]] = []
         for rows, seconds in points:
-            risen.append((rows, max(seconds, risen[-1][1] if risen else 0.0, 1e-7)))
-        if risen[0][0] > 1:
-            risen.insert(0, (1, risen[0][1] / risen[0][0]))
-        top = max(self._sizes[-1], risen[-1][0])
-        if risen[-1][0] < top:
-            risen.append((top, risen[-1][1] * top / risen[-1][0]))
-        base = [0.0] * (top + 1)
-        base[risen[0][0]] = risen[0][1]
-        for (a, at_a), (b, at_b) in pairwise(risen):
-            for rows in range(a + 1, b + 1):
-                base[rows] = at_a + (at_b - at_a) * (rows - a) / (b - a)
-        if self._pads:
-            base = [0.0, *(base[min(self.padded(rows), top)] for rows in range(1, top + 1))]
+            risen.append((rows, max(seconds, risen[-1][1] if risen else _LEAST_S)))
+        first, last = risen[0], risen[-1]
+        if first[0] == last[0]:
+            first = (0, last[1] * _FIXED)
+        slope = (last[1] - first[1]) / (last[0] - first[0])
+        measured = [rows for rows, _ in risen]
+        base = []
+        for size in self._sizes:
+            above = bisect_left(measured, size)
+            if above == len(risen):
+                base.append(last[1] + slope * (size - last[0]))
+            else:
+                a, b = risen[max(above - 1, 0)], risen[above]
+                share = (size - a[0]) / (b[0] - a[0]) if size > a[0] else 1.0
+                base.append(a[1] + (b[1] - a[1]) * share)
         return base
 
-    def _derive(self, elements: int) -> _Curve | None:
-        """Guess a bucket never seen from the nearest one, in proportion to its elements."""
-        if not self._curves:
+    def _guess(self, elements: int) -> _Curve | None:
+        """Guess a bucket never seen from the nearest known, in proportion to its elements."""
+        if not self._known:
             return None
-        near = min(self._curves, key=lambda known: abs(known - elements))
+        near = min(self._known, key=lambda known: abs(known - elements))
         ratio = elements / near if near else 1.0
-        curve = _Curve([seconds * ratio for seconds in self._curves[near].base])
+        if len(self._guessed) >= _GUESSES_KEPT:
+            del self._curves[self._guessed.popleft()]
+        self._guessed.append(elements)
+        curve = _Curve([max(s * ratio, _LEAST_S) for s in self._curves[near].seconds], 0)
         self._curves[elements] = curve
         return curve

@@ -13,12 +13,24 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from headrace.errors import Expired, PredictedMiss, QueueFull
+from headrace.scheduler.lanes import Lanes
 from headrace.scheduler.latency import LatencyModel
 from headrace.scheduler.queue import Drop, DropReason, Entry, Queue
+from headrace.scheduler.rate import Rate
 
-# The window of the arrival rate: long enough for a steady figure, short enough for a burst.
-_RATE_WINDOW_S = 0.5
+# The window of the arrival rate. An overload as long as an objective must be seen, for by then the
+# queue is full of misses; a window of 0.5 s costs 5 % of goodput in the first seconds of each.
+_LONGEST_WINDOW_S = 0.1
+# What a batch takes beyond its run is followed by this step; one as late as this was a hiccup.
 _OVERHEAD_STEP = 0.05
+_OVERHEAD_LIMIT_S = 0.05
+# The end of the run before is as uncertain as that of the run itself. Such errors add up as squares
+# do, so the margin of whatever waits for a lane is larger by this share of it: √2 - 1.
+_WAITING_MARGIN = 0.4
+# So many buckets ahead of a newcomer are looked at; the others take as long on average.
+_HEADS_LOOKED_AT = 16
+# Predictions kept between two completions; clients may send any shape.
+_FULLS_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +38,9 @@ class Policy:
     """The fixed numbers of one model's scheduler.
 
     ``slo_s``: the objective or None · ``lanes``: concurrent batches · ``depth``: batches a lane may
-    hold, the running one included · ``lead_s``: how long before a lane frees its next batch is cut
-    · ``results_s``: what answering takes after the run.
+    hold, the running one included · ``lead_s``: how long before a lane frees its next batch is cut,
+    beyond what its way to the engine was seen to take; ``full_lead_s`` when it is full and nobody
+    can join it any more · ``results_s``: what answering takes after the run.
     """
 
     slo_s: float | None
@@ -36,6 +49,7 @@ class Policy:
     max_batch: int
     depth: int = 2
     lead_s: float = 0.0005
+    full_lead_s: float = 0.002
     results_s: float = 0.0005
 
 
@@ -52,7 +66,7 @@ class Batch(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What the scheduler holds now."""
+    """What the scheduler holds now; the rate is as of the last time it was needed."""
 
     waiting: int
     waiting_rows: int
@@ -62,6 +76,18 @@ class Statistics(NamedTuple):
     overhead_s: float
 
 
+class _Full(NamedTuple):
+    """The largest batch worth running: its rows, how long it takes, and the margin in that."""
+
+    rows: int
+    expected_s: float
+    bound_s: float
+
+    @property
+    def waiting_margin_s(self) -> float:
+        return _WAITING_MARGIN * (self.bound_s - self.expected_s)
+
+
 class Scheduler:
     """Admits, cuts and sheds for one served version; for one thread."""
 
@@ -69,12 +95,13 @@ class Scheduler:
         self._policy = policy
         self._latency = latency
         self._queue = Queue()
+        self._lanes = Lanes(policy.lanes, policy.depth)
         self._running: dict[int, Batch] = {}
+        self._rate = Rate(min(policy.slo_s or _LONGEST_WINDOW_S, _LONGEST_WINDOW_S))
+        self._fulls: dict[int, _Full] = {}
         self._paused = False
+        self._suspect_runs = False
         self._batches = 0
-        self._latest_deadline_s = -math.inf
-        self._rate_rps = 0.0
-        self._rate_at_s = 0.0
         self._overhead_s = 0.0
 
     # -- entries come ------------------------------------------------------------------------------
@@ -87,30 +114,33 @@ class Scheduler:
             QueueFull: the queue is at its bound.
             PredictedMiss: it would finish after its deadline.
         """
-        self._count(entry.rows, now)
-        queue, deadline = self._queue, entry.deadline_s
-        if deadline <= now:
+        self._rate.counted += entry.rows
+        queue, deadline_s = self._queue, entry.deadline_s
+        if deadline_s <= now:
             raise Expired("the deadline had passed when the request arrived")
         if queue.entries >= self._policy.max_queue:
             raise QueueFull(
-                f"{queue.entries} requests wait already", retry_after_s=self._full_batch_s(entry)
+                f"{queue.entries} requests wait already",
+                retry_after_s=self._full(entry.elements).expected_s,
             )
-        if deadline != math.inf:
-            if not self._paused and (queue.entries or self._running):
-                self._refuse_a_miss(entry, now)
-            self._latest_deadline_s = max(deadline, self._latest_deadline_s)
+        if not (self._running or queue.entries):
+            # An idle machine refuses nobody: should the table be wrong, that is how it learns.
+            self._rate.rps(now)
+        elif deadline_s != math.inf and not self._paused:
+            self._refuse_a_miss(entry, now)
         queue.put(entry)
 
     def restore(self, entry: Entry) -> None:
-        """Put back an entry whose engine died; it keeps its place and is not tested again."""
+        """Put back an entry whose batch came to nothing; it keeps its place, and is not tested.
+
+        One with ``attempts`` may be what its engine died of. In a bucket of its own, it will run
+        while nothing else does, so that it takes nobody with it a second time.
+        """
         self._queue.put(entry)
 
     def cancel(self, entry: Entry) -> bool:
         """Forget an entry; False when it no longer waits."""
-        if not entry.waiting:
-            return False
-        self._queue.forget(entry)
-        return True
+        return self._queue.forget(entry)
 
     def drain(self) -> list[Entry]:
         """Take every waiting entry out."""
@@ -126,36 +156,34 @@ class Scheduler:
 
         The drops are entries that left the queue on the way.
         """
-        drops: list[Drop] = []
-        while (head := self._queue.first()) is not None:
-            if head.deadline_s <= now:
-                self._drop(head, DropReason.EXPIRED, drops)
+        queue, lanes = self._queue, self._lanes
+        drops = [Drop(entry, DropReason.EXPIRED) for entry in queue.expired(now)]
+        while (head := queue.first()) is not None and not self._held(head):
+            start_s = lanes.next_start(now)
+            rows = self._most_rows(head)
+            if not lanes.idle:
+                # A batch cut ahead is one that hurts nobody; else the lane's end is awaited.
+                if now < self._ahead_s(head, start_s) or not self._fits_ahead(head, rows, start_s):
+                    break
+            elif not (rows := self._fit(head, rows, now)):
+                queue.forget(head)
+                drops.append(Drop(head, DropReason.SHED))
                 continue
-            if self._paused:
-                break
-            start = self._start(now)
-            if start is None:
-                break
-            cap = self._cap(head.elements)
-            waiting = self._queue.rows_of(head.bucket)
-            if start > now + self._policy.lead_s and waiting < cap:
-                break  # a lane is busy for some time yet: more may join until then
-            rows = self._fit(head, min(max(waiting, head.rows), max(cap, head.rows)), start)
-            if rows == 0:
-                self._drop(head, DropReason.SHED, drops)
-                continue
-            return self._make(head, rows, now, start), drops
+            return self._make(head, rows, now, start_s), drops
         return None, drops
 
     def finish(self, batch_id: int, now: float, infer_s: float | None) -> None:
         """A batch has ended; ``infer_s`` is its run time, None when it failed or was lost."""
         batch = self._running.pop(batch_id)
+        waited = self._lanes.remove(batch_id, now)
+        self._suspect_runs = self._suspect_runs and bool(self._running)
         if infer_s is None:
             return
         self._latency.observe(batch.elements, batch.rows, infer_s)
-        if batch.start_s <= batch.cut_s:
-            extra = min(max(now - batch.cut_s - infer_s, 0.0), 0.05)
-            self._overhead_s += _OVERHEAD_STEP * (extra - self._overhead_s)
+        if not waited:
+            extra_s = min(max(now - batch.cut_s - infer_s, 0.0), _OVERHEAD_LIMIT_S)
+            self._overhead_s += _OVERHEAD_STEP * (extra_s - self._overhead_s)
+        self._fulls.clear()
 
     def pause(self) -> None:
         """Cut nothing more; entries may come, and expire."""
@@ -170,13 +198,12 @@ class Scheduler:
         head = self._queue.first()
         if head is None:
             return None
-        at = head.deadline_s
-        policy = self._policy
-        if not self._paused and policy.lanes <= len(self._running) < policy.lanes * policy.depth:
-            start = self._start(now)
-            if start is not None:
-                at = min(at, start - policy.lead_s)
-        return None if at == math.inf else max(at, now)
+        at_s = self._queue.expires_s
+        if not self._held(head) and not self._lanes.idle:
+            ahead_s = self._ahead_s(head, self._lanes.next_start(now))
+            if ahead_s > now:  # else it was time already, and ``cut`` chose to wait
+                at_s = min(at_s, ahead_s)
+        return None if at_s == math.inf else max(at_s, now)
 
     def statistics(self) -> Statistics:
         """What it holds now."""
@@ -184,91 +211,156 @@ class Scheduler:
             self._queue.entries,
             self._queue.rows,
             len(self._running),
-            self._rate_rps,
+            self._rate.latest_rps,
             self._latency.tail,
             self._overhead_s,
         )
 
-    # -- predictions -------------------------------------------------------------------------------
+    # -- which batch -------------------------------------------------------------------------------
 
-    def _refuse_a_miss(self, entry: Entry, now: float) -> None:
-        ahead = self._queue.rows
-        if entry.deadline_s < self._latest_deadline_s:
-            ahead = sum(e.rows for e in self._queue if e.deadline_s <= entry.deadline_s)
-        latency, elements = self._latency, entry.elements
-        cap = self._cap(elements)
-        whole, rest = divmod(ahead + entry.rows, cap)
-        if rest == 0:
-            whole, rest = whole - 1, cap
-        finish = self._next_start(now) + latency.bound(elements, rest)
-        if whole:
-            finish += whole * latency.bound(elements, cap) / self._policy.lanes
-        if finish + self._allowance_s() > entry.deadline_s:
-            raise PredictedMiss(
-                f"the answer would come {(finish - entry.deadline_s) * 1e3:.0f} ms too late",
-                retry_after_s=self._full_batch_s(entry),
-            )
+    def _held(self, head: Entry) -> bool:
+        """Whether it is not the time to run anything."""
+        return self._paused or self._suspect_runs or bool(head.attempts and self._running)
 
-    def _fit(self, head: Entry, rows: int, start: float) -> int:
-        """How many rows to run with this head; 0: drop the head."""
+    def _most_rows(self, head: Entry) -> int:
+        """What runs with this head if time does not matter.
+
+        All that its bucket has, up to the cap, though that overtakes the heads of other buckets:
+        to stop at the first of those makes batches of one or two, and a sixth of the goodput.
+        """
+        cap = max(self._full(head.elements).rows, head.rows)
+        return min(self._queue.rows_of(head.bucket), cap)
+
+    def _ahead_s(self, head: Entry, start_s: float) -> float:
+        """When to cut the batch that starts then, for it to be ready when its lane is."""
+        if self._lanes.full:
+            return math.inf
+        full = self._queue.rows_of(head.bucket) >= self._full(head.elements).rows
+        lead_s = self._policy.full_lead_s if full else self._policy.lead_s
+        return start_s - lead_s - self._overhead_s
+
+    def _fits_ahead(self, head: Entry, rows: int, start_s: float) -> bool:
+        """Whether so many rows would be in time for this head when they have waited for a lane."""
+        bound_s = self._latency.bound(head.elements, rows)
+        bound_s += _WAITING_MARGIN * (bound_s - self._latency.expect(head.elements, rows))
+        return start_s + bound_s + self._allowance_s() <= head.deadline_s
+
+    def _fit(self, head: Entry, rows: int, now: float) -> int:
+        """How many rows to run at once with this head; 0: drop the head."""
         if head.deadline_s == math.inf:
             return rows
-        latency, elements = self._latency, head.elements
-        room = head.deadline_s - start - self._allowance_s()
-        if latency.bound(elements, rows) <= room:
+        room_s = head.deadline_s - now - self._allowance_s()
+        if self._latency.bound(head.elements, rows) <= room_s:
             return rows
-        fitting = rows - 1
-        while fitting >= head.rows and latency.bound(elements, fitting) > room:
-            fitting -= 1
-        if fitting >= head.rows:
-            sustained = self._policy.lanes * fitting / max(latency.expect(elements, fitting), 1e-9)
-            if sustained >= self._rate_rps:
-                return fitting
+        fitting = min(self._latency.fitting(head.elements, room_s), rows)
+        if fitting >= head.rows and self._keeps_up(head.elements, fitting, now):
+            return fitting
         if not self._running and self._queue.entries == 1:
             return rows  # nobody else wants the machine: run it, and learn if the table is wrong
         return 0
 
-    def _make(self, head: Entry, rows: int, now: float, start: float) -> Batch:
+    def _make(self, head: Entry, rows: int, now: float, start_s: float) -> Batch:
         entries = tuple(self._queue.take(head.bucket, rows))
         rows = sum([entry.rows for entry in entries])
+        expected_s = self._latency.expect(head.elements, rows)
+        if self._lanes.idle:  # else its way to the engine is covered by the run before
+            expected_s += self._overhead_s
         self._batches += 1
-        finish = start + self._latency.expect(head.elements, rows) + self._overhead_s
-        batch = Batch(self._batches, entries, rows, head.elements, now, start, finish)
-        self._running[batch.id] = batch
+        number, elements = self._batches, head.elements
+        batch = Batch(number, entries, rows, elements, now, start_s, start_s + expected_s)
+        self._running[number] = batch
+        self._suspect_runs = head.attempts > 0
+        self._lanes.add(number, now, expected_s)
+        self._rate.rps(now)
         return batch
 
-    def _start(self, now: float) -> float | None:
-        """When a batch cut now would start; None when every lane holds all it may."""
-        running = len(self._running)
+    # -- predictions -------------------------------------------------------------------------------
+
+    def _refuse_a_miss(self, entry: Entry, now: float) -> None:
+        late_s = self._lateness_s(entry, now)
+        if late_s > 0:
+            raise PredictedMiss(
+                f"the answer would come {late_s * 1e3:.0f} ms too late",
+                retry_after_s=self._full(entry.elements).expected_s,
+            )
+
+    def _lateness_s(self, entry: Entry, now: float) -> float:
+        """How much too late a newcomer would be answered; 0 or less: in time.
+
+        The batches before its own are full. Its own has those that go before it, and whoever comes
+        until it starts; should it be too large then, ``cut`` makes it smaller, but only as long as
+        that keeps up with the arrivals.
+        """
+        latency, elements, full = self._latency, entry.elements, self._full(entry.elements)
+        rows, start_s = self._place(entry, full, now)
+        room_s = entry.deadline_s - start_s - self._allowance_s()
+        if start_s > now:
+            room_s -= full.waiting_margin_s
+        if rows <= full.rows and full.bound_s <= room_s:
+            return 0.0
+        joining = int(self._rate.rps(now) * self._share(entry) * (start_s - now))
+        late_s = latency.bound(elements, max(min(rows + joining, full.rows), rows)) - room_s
+        if late_s > 0:
+            fitting = latency.fitting(elements, room_s)
+            if fitting >= rows and self._keeps_up(elements, fitting, now):
+                return 0.0
+        return late_s
+
+    def _place(self, entry: Entry, full: _Full, now: float) -> tuple[int, float]:
+        """How many rows a newcomer's batch would have with it as the last, and when it starts."""
+        start_s = self._lanes.next_start(now)
+        line = self._queue.line(entry.bucket)
+        ahead = 0 if line is None else line.rows_before(entry.priority, entry.deadline_s)
+        if ahead and ahead + entry.rows > full.rows:
+            whole, ahead = divmod(ahead, full.rows)
+            if ahead and ahead + entry.rows > full.rows:
+                whole, ahead = whole + 1, 0
+            start_s = self._lanes.start_after(now, whole, full.bound_s)
+        if self._queue.buckets > (line is not None):
+            start_s = self._after_other_buckets(entry, start_s)
+        return ahead + entry.rows, start_s
+
+    def _after_other_buckets(self, entry: Entry, start_s: float) -> float:
+        """When a newcomer's bucket has its turn: after those whose heads go before its own."""
+        before, heads = self._queue.heads_before(entry, _HEADS_LOOKED_AT)
+        if not before:
+            return start_s
+        expected_s = [self._latency.expect(h.elements, self._most_rows(h)) for h in heads]
+        mean_s = sum(expected_s) / len(expected_s)
+        return start_s + before * mean_s / self._policy.lanes
+
+    def _share(self, entry: Entry) -> float:
+        """Which part of the arrivals is of a newcomer's bucket: as of what waits, if any of it."""
+        line = self._queue.line(entry.bucket)
+        return 1.0 if line is None else line.rows / self._queue.rows
+
+    def _keeps_up(self, elements: int, rows: int, now: float) -> bool:
+        """Whether batches of so many rows run as many rows as arrive."""
+        return self._policy.lanes * rows >= self._rate.rps(now) * self._latency.expect(
+            elements, rows
+        )
+
+    def _full(self, elements: int) -> _Full:
+        """The cap and what it takes, remembered until the next completion changes it."""
+        full = self._fulls.get(elements)
+        if full is None:
+            latency = self._latency
+            rows = min(latency.knee(elements, self._longest_s()), self._policy.max_batch)
+            full = _Full(rows, latency.expect(elements, rows), latency.bound(elements, rows))
+            if len(self._fulls) >= _FULLS_KEPT:
+                self._fulls.clear()
+            self._fulls[elements] = full
+        return full
+
+    def _longest_s(self) -> float | None:
+        """The longest run that leaves room in the objective for who has just missed a batch.
+
+        It waits for the next lane to be free, and the lanes are in turn; then it runs.
+        """
         policy = self._policy
-        if running < policy.lanes:
-            return now
-        if running >= policy.lanes * policy.depth:
+        if policy.slo_s is None:
             return None
-        return self._next_start(now)
-
-    def _next_start(self, now: float) -> float:
-        """When a lane is free for one more batch, by the predicted ends of those that run."""
-        busy = len(self._running) - self._policy.lanes
-        if busy < 0:
-            return now
-        ends = sorted([batch.expected_finish_s for batch in self._running.values()])
-        return max(ends[busy], now)
-
-    def _cap(self, elements: int) -> int:
-        return min(self._latency.knee(elements, self._policy.slo_s), self._policy.max_batch)
+        return (policy.slo_s - self._allowance_s()) / (self._latency.tail + 1 / policy.lanes)
 
     def _allowance_s(self) -> float:
         return self._policy.results_s + self._overhead_s
-
-    def _full_batch_s(self, entry: Entry) -> float:
-        return self._latency.expect(entry.elements, self._cap(entry.elements))
-
-    def _drop(self, entry: Entry, reason: DropReason, drops: list[Drop]) -> None:
-        self._queue.forget(entry)
-        drops.append(Drop(entry, reason))
-
-    def _count(self, rows: int, now: float) -> None:
-        gap = now - self._rate_at_s
-        self._rate_at_s = now
-        self._rate_rps = self._rate_rps * math.exp(-gap / _RATE_WINDOW_S) + rows / _RATE_WINDOW_S

@@ -1,15 +1,20 @@
-"""The waiting entries of one model: earliest deadline first, by bucket.
+"""The waiting entries of one model: by priority, then earliest deadline first, in lines by bucket.
 
-Pure. Entries of one bucket stand in one heap of (priority, deadline, sequence); the few buckets are
-compared by their heads. Cancelled entries stay where they are and are skipped.
+Pure. A line is a sorted list, for arrivals nearly always belong at its end and an entry that leaves
+is found by bisection: nothing cancelled stays behind. The heads of the lines stand in one more
+sorted list.
 """
 
 from __future__ import annotations
 
-import heapq
+import math
+from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterator
 from enum import Enum
 from typing import Any, NamedTuple
+
+# Entries of several rows are counted one by one up to here; beyond, by the mean of their line.
+_COUNTED = 64
 
 
 class DropReason(Enum):
@@ -20,7 +25,7 @@ class DropReason(Enum):
 
 
 class Entry:
-    """One queued piece of a request; compared by identity.
+    """One queued piece of a request; compared by identity. While it waits, nothing in it changes.
 
     ``priority``: 0 is normal, higher waits longer. ``elements``: input elements of one row.
     """
@@ -68,16 +73,57 @@ class Drop(NamedTuple):
 
 
 Key = tuple[int, float, int, Entry]
+"""Priority, deadline, sequence: no two entries have the same, so entries are never compared."""
+
+
+class Line:
+    """The entries of one bucket, in order, and how many rows they have."""
+
+    __slots__ = ("elements", "keys", "rows")
+
+    def __init__(self, elements: int) -> None:
+        self.elements = elements
+        self.keys: list[Key] = []
+        self.rows = 0
+
+    def rows_before(self, priority: int, deadline_s: float) -> int:
+        """Rows whose turn comes before that of a newcomer."""
+        keys = self.keys
+        last = keys[-1]
+        if (priority, deadline_s) >= (last[0], last[1]):
+            return self.rows
+        place = bisect_left(keys, (priority, deadline_s, math.inf))
+        behind = len(keys) - place
+        if self.rows == len(keys):
+            return place
+        if place <= _COUNTED:
+            return sum([key[3].rows for key in keys[:place]])
+        if behind <= _COUNTED:
+            return self.rows - sum([key[3].rows for key in keys[place:]])
+        return self.rows * place // len(keys)
+
+    def firsts(self) -> Iterator[int]:
+        """Where each priority begins: there stands its earliest deadline."""
+        keys, place = self.keys, 0
+        while place < len(keys):
+            yield place
+            priority = keys[place][0]
+            if priority == keys[-1][0]:
+                return
+            place = bisect_left(keys, (priority + 1,), place)
 
 
 class Queue:
-    """The heaps, and how many entries and rows wait in them."""
+    """The lines, and how many entries and rows wait in them."""
 
     def __init__(self) -> None:
-        self._heaps: dict[Hashable, list[Key]] = {}
+        self._lines: dict[Hashable, Line] = {}
+        self._heads: list[Key] = []
         self._sequence = 0
         self.entries = 0
         self.rows = 0
+        self.expires_s = math.inf
+        """No waiting entry has an earlier deadline; there may be none as early."""
 
     def put(self, entry: Entry) -> None:
         """Add an entry; one that was in before keeps its place among equals."""
@@ -85,59 +131,128 @@ class Queue:
             self._sequence += 1
             entry.sequence = self._sequence
         entry.waiting = True
+        if not self.entries or entry.deadline_s < self.expires_s:
+            self.expires_s = entry.deadline_s
         self.entries += 1
         self.rows += entry.rows
-        heap = self._heaps.get(entry.bucket)
-        if heap is None:
-            heap = self._heaps[entry.bucket] = []
-        heapq.heappush(heap, (entry.priority, entry.deadline_s, entry.sequence, entry))
+        key = (entry.priority, entry.deadline_s, entry.sequence, entry)
+        line = self._lines.get(entry.bucket)
+        if line is None:
+            line = self._lines[entry.bucket] = Line(entry.elements)
+            line.keys.append(key)
+            insort(self._heads, key)
+        elif key > line.keys[-1]:
+            line.keys.append(key)
+        else:
+            before = line.keys[0]
+            insort(line.keys, key)
+            self._rehead(before, line)
+        line.rows += entry.rows
 
-    def forget(self, entry: Entry) -> None:
-        """Take an entry out without touching its heap."""
-        if entry.waiting:
-            entry.waiting = False
-            self.entries -= 1
-            self.rows -= entry.rows
+    def forget(self, entry: Entry) -> bool:
+        """Take an entry out; False when it is not in."""
+        if not entry.waiting:
+            return False
+        line = self._lines[entry.bucket]
+        before = line.keys[0]
+        del line.keys[_place(line.keys, entry)]
+        self._leave(entry, line)
+        self._rehead(before, line)
+        return True
 
     def first(self) -> Entry | None:
         """The entry whose turn it is; it stays in."""
-        best: Key | None = None
-        for bucket in list(self._heaps) if len(self._heaps) > 1 else self._heaps.copy():
-            heap = self._heaps[bucket]
-            while heap and not heap[0][3].waiting:
-                heapq.heappop(heap)
-            if not heap:
-                del self._heaps[bucket]
-            elif best is None or heap[0] < best:
-                best = heap[0]
-        return None if best is None else best[3]
+        return self._heads[0][3] if self._heads else None
 
     def take(self, bucket: Hashable, rows: int) -> list[Entry]:
         """Take the first entries of a bucket, up to this many rows but at least one entry."""
-        heap = self._heaps.get(bucket, [])
+        line = self._lines.get(bucket)
+        if line is None:
+            return []
         taken: list[Entry] = []
-        room = rows
-        while heap:
-            entry = heap[0][3]
-            if entry.waiting:
-                if taken and entry.rows > room:
-                    break
-                room -= entry.rows
-                self.forget(entry)
-                taken.append(entry)
-            heapq.heappop(heap)
-            if room <= 0:
+        for key in line.keys:
+            entry = key[3]
+            if taken and entry.rows > rows:
                 break
-        if not heap:
-            self._heaps.pop(bucket, None)
+            rows -= entry.rows
+            taken.append(entry)
+        before = line.keys[0]
+        del line.keys[: len(taken)]
+        for entry in taken:
+            self._leave(entry, line)
+        self._rehead(before, line)
         return taken
+
+    def expired(self, now: float) -> list[Entry]:
+        """Take out every entry whose deadline has passed."""
+        if now < self.expires_s:
+            return []
+        late = [
+            key[3]
+            for line in self._lines.values()
+            for place in line.firsts()
+            for key in _until(line.keys, place, now)
+        ]
+        for entry in late:
+            self.forget(entry)
+        self.expires_s = min(
+            (line.keys[place][1] for line in self._lines.values() for place in line.firsts()),
+            default=math.inf,
+        )
+        return late
 
     def rows_of(self, bucket: Hashable) -> int:
         """Rows waiting in one bucket."""
-        if len(self._heaps) == 1 and bucket in self._heaps:
-            return self.rows
-        return sum(key[3].rows for key in self._heaps.get(bucket, ()) if key[3].waiting)
+        line = self._lines.get(bucket)
+        return 0 if line is None else line.rows
+
+    @property
+    def buckets(self) -> int:
+        """How many buckets have entries."""
+        return len(self._heads)
+
+    def line(self, bucket: Hashable) -> Line | None:
+        """The entries of one bucket; to read."""
+        return self._lines.get(bucket)
+
+    def heads_before(self, entry: Entry, most: int) -> tuple[int, list[Entry]]:
+        """How many buckets come before that of a newcomer, and the heads of at most so many."""
+        turn: tuple[float, ...] = (entry.priority, entry.deadline_s, math.inf)
+        mine = self._lines.get(entry.bucket)
+        if mine is not None:
+            turn = min(turn, mine.keys[0][:3])
+        before = bisect_left(self._heads, turn)
+        return before, [key[3] for key in self._heads[: min(before, most)]]
 
     def __iter__(self) -> Iterator[Entry]:
-        """Every waiting entry, in no order."""
-        return (key[3] for heap in self._heaps.values() for key in heap if key[3].waiting)
+        """Every waiting entry, bucket by bucket."""
+        return (key[3] for line in self._lines.values() for key in line.keys)
+
+    def _leave(self, entry: Entry, line: Line) -> None:
+        entry.waiting = False
+        self.entries -= 1
+        self.rows -= entry.rows
+        line.rows -= entry.rows
+
+    def _rehead(self, before: Key, line: Line) -> None:
+        """Keep the list of heads right after a change of this line, whose head was ``before``."""
+        if line.keys and line.keys[0] is before:
+            return
+        heads = self._heads
+        del heads[_place(heads, before[3])]
+        if line.keys:
+            insort(heads, line.keys[0])
+        else:
+            del self._lines[before[3].bucket]
+
+
+def _place(keys: list[Key], entry: Entry) -> int:
+    """Where an entry stands; a shorter tuple comes just before all it begins."""
+    return bisect_left(keys, (entry.priority, entry.deadline_s, entry.sequence))
+
+
+def _until(keys: list[Key], place: int, now: float) -> Iterator[Key]:
+    priority = keys[place][0]
+    while place < len(keys) and keys[place][0] == priority and keys[place][1] <= now:
+        yield keys[place]
+        place += 1

@@ -1,0 +1,94 @@
+"""What runs, in the order it was handed over, and when a lane is free for one batch more.
+
+Pure. The lanes of an engine take what is handed over one after the other, so the first ``count``
+batches run and the others wait their turn inside it. A lane whose batch has ended goes on at once
+with the next: predictions start anew from that moment, so that their errors do not add up.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from itertools import islice
+
+
+class _Run:
+    """A batch handed over: how long it should take, and since when it runs (None: not yet)."""
+
+    __slots__ = ("expected_s", "started_s", "waited")
+
+    def __init__(self, expected_s: float, started_s: float | None) -> None:
+        self.expected_s = expected_s
+        self.started_s = started_s
+        self.waited = started_s is None
+
+
+class Lanes:
+    """``count`` lanes, each of which may hold ``depth`` batches, the running one included."""
+
+    def __init__(self, count: int, depth: int) -> None:
+        self._count = count
+        self._most = count * depth
+        self._runs: dict[int, _Run] = {}
+        self._free_s: list[float] = []
+        self._valid_until_s = -math.inf
+
+    def __len__(self) -> int:
+        """How many batches they hold."""
+        return len(self._runs)
+
+    @property
+    def idle(self) -> bool:
+        """Whether a lane has nothing to do."""
+        return len(self._runs) < self._count
+
+    @property
+    def full(self) -> bool:
+        """Whether they may hold no more."""
+        return len(self._runs) >= self._most
+
+    def add(self, batch_id: int, now: float, expected_s: float) -> None:
+        """A batch is handed over."""
+        self._runs[batch_id] = _Run(expected_s, now if self.idle else None)
+        self._valid_until_s = -math.inf
+
+    def remove(self, batch_id: int, now: float) -> bool:
+        """A batch has ended, one way or another: its lane goes on with the next.
+
+        Returns whether it had to wait for its lane.
+        """
+        ended = self._runs.pop(batch_id)
+        for run in islice(self._runs.values(), self._count - 1, self._count):
+            if run.started_s is None:
+                run.started_s = now
+        self._valid_until_s = -math.inf
+        return ended.waited
+
+    def next_start(self, now: float) -> float:
+        """When the next batch handed over would start."""
+        if len(self._runs) < self._count:
+            return now
+        if now > self._valid_until_s:
+            self._predict(now)
+        return self._free_s[0]
+
+    def start_after(self, now: float, batches: int, each_s: float) -> float:
+        """When a batch would start that is handed over after so many that take so long each."""
+        if now > self._valid_until_s:
+            self._predict(now)
+        rounds, lane = divmod(batches, self._count)
+        return self._free_s[lane] + rounds * each_s
+
+    def _predict(self, now: float) -> None:
+        """Play the lanes forward. That stays right until a batch that runs is overdue."""
+        runs = self._runs.values()
+        ends = [
+            max(run.started_s + run.expected_s, now) for run in runs if run.started_s is not None
+        ]
+        ends += [now] * (self._count - len(ends))
+        heapq.heapify(ends)
+        self._valid_until_s = ends[0]
+        for run in runs:
+            if run.started_s is None:
+                heapq.heapreplace(ends, ends[0] + run.expected_s)
+        self._free_s = sorted(ends)

@@ -1,0 +1,283 @@
+"""How long a batch takes: what warm-up says, what is learnt, and what is made of holes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.scheduler import LatencyModel
+from headrace.scheduler.latency import Measurement
+
+SIZES = (1, 2, 4, 8, 16, 32)
+EXAMPLES = settings(derandomize=True, max_examples=150, deadline=None)
+
+
+def run_s(rows: int) -> float:
+    return 0.004 + 0.0005 * rows
+
+
+def measured(
+    elements: int = 1, sizes: Sequence[int] = SIZES, tail: float = 1.1
+) -> list[Measurement]:
+    return [(elements, rows, run_s(rows), tail * run_s(rows)) for rows in sizes]
+
+
+def model(*, pads: bool = False, sizes: Sequence[int] = SIZES) -> LatencyModel:
+    return LatencyModel(measured(sizes=sizes), sizes=sizes, pads=pads)
+
+
+# -- what warm-up said -----------------------------------------------------------------------------
+
+
+def test_expects_what_was_measured_and_straight_lines_between() -> None:
+    for rows in (1, 2, 3, 5, 8, 13, 24, 31, 32):
+        assert model().expect(1, rows) == pytest.approx(run_s(rows))
+
+
+def test_padded_batches_cost_what_they_are_padded_to() -> None:
+    padded = model(pads=True)
+    for rows, runs in ((1, 1), (3, 4), (5, 8), (8, 8), (9, 16), (17, 32)):
+        assert padded.expect(1, rows) == pytest.approx(run_s(runs))
+
+
+def test_a_hole_in_warm_up_is_filled_and_its_end_is_extrapolated() -> None:
+    holed = LatencyModel(measured(sizes=(2, 8)), sizes=SIZES, pads=False)
+    assert holed.expect(1, 4) == pytest.approx(run_s(4))
+    assert holed.expect(1, 32) == pytest.approx(run_s(32))
+    assert holed.expect(1, 1) == pytest.approx(run_s(2))  # nothing is known below: no less
+
+
+def test_one_measured_size_is_taken_to_be_half_fixed_cost() -> None:
+    single = LatencyModel([(1, 4, 0.008, 0.008)], sizes=SIZES, pads=False)
+    assert single.expect(1, 4) == pytest.approx(0.008)
+    assert single.expect(1, 8) == pytest.approx(0.012)
+
+
+def test_more_rows_than_the_largest_size_cost_in_proportion() -> None:
+    assert model().expect(1, 64) == pytest.approx(2 * run_s(32))
+
+
+def test_a_larger_batch_that_measured_faster_counts_as_equal() -> None:
+    noisy = LatencyModel([(1, 1, 0.005, 0.005), (1, 2, 0.004, 0.004)], sizes=(1, 2), pads=False)
+    assert noisy.expect(1, 2) == noisy.expect(1, 1) == 0.005
+
+
+def test_the_tail_starts_from_warm_up_within_reason() -> None:
+    def tail(ratio: float) -> float:
+        return LatencyModel(measured(tail=ratio), sizes=SIZES, pads=False).tail
+
+    assert tail(1.3) == pytest.approx(1.3)
+    assert tail(1.0) == 1.1
+    assert tail(9.0) == 2.0
+    assert model().bound(1, 4) == pytest.approx(1.1 * run_s(4))
+
+
+# -- what is learnt --------------------------------------------------------------------------------
+
+
+def test_a_machine_become_slower_is_seen_at_sizes_that_have_not_run() -> None:
+    learning = model()
+    for _ in range(60):
+        learning.observe(1, 16, 1.5 * run_s(16))
+    assert learning.expect(1, 16) == pytest.approx(1.5 * run_s(16), rel=0.02)
+    assert learning.expect(1, 2) == pytest.approx(1.25 * run_s(2), rel=0.1)
+
+
+def test_a_curve_of_another_form_is_learnt_size_by_size() -> None:
+    learning, random = model(), Random(1)
+    for _ in range(3000):
+        rows = random.choice(SIZES)
+        learning.observe(1, rows, 0.003 + 0.001 * rows)
+    for rows in SIZES:
+        assert learning.expect(1, rows) == pytest.approx(0.003 + 0.001 * rows, rel=0.08)
+
+
+def test_rows_between_two_sizes_teach_both() -> None:
+    learning = model()
+    for _ in range(60):
+        learning.observe(1, 12, 1.4 * run_s(12))
+    assert learning.expect(1, 12) == pytest.approx(1.4 * run_s(12), rel=0.02)
+    elsewhere = learning.expect(1, 2) / run_s(2)
+    assert learning.expect(1, 8) > 1.05 * elsewhere * run_s(8)
+    assert learning.expect(1, 16) > 1.05 * elsewhere * run_s(16)
+
+
+def test_one_hiccup_hardly_changes_anything() -> None:
+    learning = model()
+    learning.observe(1, 8, 100 * run_s(8))
+    assert learning.expect(1, 8) <= 1.11 * run_s(8)
+
+
+def test_a_size_that_does_not_run_any_more_forgets_its_bad_time() -> None:
+    learning = model()
+    for _ in range(200):
+        learning.observe(1, 32, 2 * run_s(32))
+    bad = learning.expect(1, 32) / learning.expect(1, 8)
+    for _ in range(3000):
+        learning.observe(1, 8, run_s(8))
+    assert learning.expect(1, 8) == pytest.approx(run_s(8), rel=0.02)
+    # What is left is off by less than a tenth, where it was by half.
+    assert bad > 1.3 * run_s(32) / run_s(8)
+    assert learning.expect(1, 32) == pytest.approx(run_s(32), rel=0.1)
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.2, 0.6])
+def test_the_tail_holds_95_of_100_runs(spread: float) -> None:
+    learning, random = model(), Random(2)
+    late, runs = 0, 4000
+    for number in range(2 * runs):
+        seconds = run_s(8) * (1 + spread * random.random())
+        if number >= runs:
+            late += seconds > learning.bound(1, 8)
+        learning.observe(1, 8, seconds)
+    assert 0.03 * runs <= late <= 0.07 * runs
+
+
+def test_the_tail_stays_within_its_bounds() -> None:
+    learning = model()
+    for _ in range(2000):
+        learning.observe(1, 8, run_s(8))
+    assert learning.tail == 1.02
+    for _ in range(40):
+        for factor in (1.0, 1.0, 9.0, 9.0):
+            learning.observe(1, 8, factor * learning.expect(1, 8))
+    assert 1.5 < learning.tail <= 3.0
+
+
+def test_what_a_large_batch_does_a_small_one_does_as_fast() -> None:
+    learning = model()
+    for _ in range(100):
+        learning.observe(1, 32, 0.004)
+    assert learning.expect(1, 32) == pytest.approx(0.004, rel=0.02)
+    assert learning.expect(1, 8) <= learning.expect(1, 16) <= learning.expect(1, 32)
+
+
+@EXAMPLES
+@given(
+    st.lists(st.tuples(st.integers(1, 32), st.floats(0.0, 0.2)), max_size=60),
+    st.booleans(),
+)
+def test_whatever_runs_more_rows_never_take_less(runs: list[tuple[int, float]], pads: bool) -> None:
+    learning = model(pads=pads)
+    for rows, seconds in runs:
+        learning.observe(1, rows, seconds)
+    expected = [learning.expect(1, rows) for rows in range(1, 40)]
+    assert expected == pytest.approx(sorted(expected))
+    assert expected[0] > 0
+
+
+# -- the inverse -----------------------------------------------------------------------------------
+
+
+@EXAMPLES
+@given(
+    st.lists(st.tuples(st.integers(1, 32), st.floats(0.001, 0.05)), max_size=30),
+    st.floats(-0.01, 0.05),
+    st.booleans(),
+)
+def test_fitting_is_the_most_rows_whose_bound_is_within(
+    runs: list[tuple[int, float]], room_s: float, pads: bool
+) -> None:
+    learning = model(pads=pads)
+    for rows, seconds in runs:
+        learning.observe(1, rows, seconds)
+    fitting = learning.fitting(1, room_s)
+    assert 0 <= fitting <= 32
+    if fitting:
+        assert learning.bound(1, fitting) <= room_s * (1 + 1e-9)
+    if fitting < 32:
+        assert learning.bound(1, fitting + 1) > room_s * (1 - 1e-9)
+
+
+# -- the knee --------------------------------------------------------------------------------------
+
+
+def test_where_larger_batches_do_not_pay_the_knee_is_one() -> None:
+    flat = LatencyModel([(1, b, 0.01 * b, 0.01 * b) for b in SIZES], sizes=SIZES, pads=False)
+    assert flat.knee(1, None) == 1
+
+
+def test_where_they_pay_it_is_the_first_that_costs_hardly_more_than_the_best() -> None:
+    # Per row: 4.5, 2.5, 1.5, 1.0, 0.75 and 0.625 ms.
+    assert model().knee(1, None) == 32
+    # Per row: 1.4, 1.2, 1.1, 1.05, 1.025 and 1.0125 ms.
+    gentle = [(1, b, 0.0004 + 0.001 * b, 0.0004 + 0.001 * b) for b in SIZES]
+    assert LatencyModel(gentle, sizes=SIZES, pads=False).knee(1, None) == 16
+
+
+def test_no_batch_at_the_knee_takes_longer_than_the_limit() -> None:
+    assert model().knee(1, 0.010) == 12
+    assert model(pads=True).knee(1, 0.010) == 8
+    assert model().knee(1, 0.001) == 1  # even one row takes longer, but something must run
+
+
+def test_the_knee_follows_what_is_learnt() -> None:
+    learning = model()
+    assert learning.knee(1, 0.010) == 12
+    for _ in range(100):
+        learning.observe(1, 12, 2 * run_s(12))
+    assert learning.knee(1, 0.010) <= 5
+    for _ in range(3000):
+        learning.observe(1, 2, run_s(2))
+    assert learning.knee(1, 0.010) >= 10
+
+
+# -- cold starts and guesses -----------------------------------------------------------------------
+
+
+def test_of_a_cold_model_nothing_is_known_and_everything_may_run() -> None:
+    cold = LatencyModel([], sizes=SIZES, pads=False)
+    assert cold.expect(1, 8) == 0.0
+    assert cold.knee(1, 0.05) == 32
+    assert cold.fitting(1, 0.001) == 32
+
+
+def test_its_first_runs_are_averaged_so_that_a_slow_first_one_is_soon_forgotten() -> None:
+    cold = LatencyModel([], sizes=SIZES, pads=False)
+    cold.observe(1, 4, 1.0)
+    assert cold.expect(1, 4) == pytest.approx(1.0)
+    for _ in range(60):
+        cold.observe(1, 4, 0.006)
+    assert cold.expect(1, 4) == pytest.approx(0.006, rel=0.1)
+
+
+def test_it_goes_on_to_batches_larger_than_one() -> None:
+    cold = LatencyModel([], sizes=SIZES, pads=False)
+    for _ in range(100):
+        rows = cold.knee(1, 0.03)
+        cold.observe(1, rows, run_s(rows))
+    assert cold.knee(1, 0.03) >= 24
+
+
+def test_a_bucket_never_seen_is_guessed_from_the_nearest_in_proportion() -> None:
+    both = LatencyModel([*measured(10), (40, 1, 0.1, 0.1)], sizes=SIZES, pads=False)
+    assert both.expect(20, 4) == pytest.approx(2 * run_s(4))
+    assert both.expect(80, 1) == pytest.approx(0.2)
+
+
+def test_a_wrong_guess_is_put_right_by_the_first_run_and_spoils_no_other_bucket() -> None:
+    guessing = LatencyModel(measured(10), sizes=SIZES, pads=False)
+    assert guessing.expect(100, 4) == pytest.approx(10 * run_s(4))
+    guessing.observe(100, 4, run_s(4))
+    assert guessing.expect(100, 4) == pytest.approx(run_s(4))
+    assert guessing.expect(10, 4) == pytest.approx(run_s(4))
+    assert guessing.tail == pytest.approx(1.1)
+
+
+def test_any_number_of_shapes_is_kept_in_bounded_memory() -> None:
+    guessing = LatencyModel(measured(10), sizes=SIZES, pads=False)
+    for elements in range(11, 3000):
+        guessing.observe(elements, 1, 0.01)
+    assert len(guessing._curves) <= 300
+    assert guessing.expect(10, 4) == pytest.approx(run_s(4), rel=0.05)
+
+
+def test_sizes_that_do_not_begin_with_one_cost_at_least_the_first() -> None:
+    large = LatencyModel(measured(sizes=(8, 16)), sizes=(8, 16), pads=True)
+    assert large.expect(1, 1) == large.expect(1, 8) == pytest.approx(run_s(8))
+    assert large.fitting(1, 1.0) == 16
+    assert large.fitting(1, 0.001) == 0
