@@ -40,10 +40,12 @@ from headrace.values import Request, Response
 
 # Batches one instance may hold: the one it runs and the one that is ready when that ends.
 _DEPTH = 2
-# What handing a batch over costs the receiver. Where runs are shorter than that, more lanes only
-# make batches smaller: one lane, with its next batch ready, keeps such a model as busy as it can
-# be.
-_HANDOVER_S = 0.0005
+# What a batch costs the receiver and the wake-up of a lane, whatever its size (measured with both
+# cores busy).
+_HANDOVER_S = 0.0003
+# Where runs are shorter than this, more lanes only make batches smaller: one lane, with its next
+# batch ready, keeps such a model as busy as it can be.
+_ONE_LANE_S = 0.0005
 # A ModelServing line carries a whole profile.
 _LINE_LIMIT_BYTES = 64 * 2**20
 
@@ -166,6 +168,7 @@ class Runtime:
             [(m.elements, m.rows, m.median_s, m.p95_s) for m in profile.measurements],
             sizes=profile.batch_sizes,
             pads=profile.pads,
+            handover_s=_HANDOVER_S,
         )
         policy = Policy(
             slo_s=slo_s,
@@ -193,4 +196,4 @@ class Runtime:
 def _lanes(profile: Profile) -> int:
     """How many batches may run at once."""
     shortest_s = min((m.median_s for m in profile.measurements), default=math.inf)
-    return 1 if shortest_s < _HANDOVER_S else profile.instances
+    return 1 if shortest_s < _ONE_LANE_S else profile.instances

@@ -83,12 +83,19 @@ class LatencyModel:
     """Predicts run times of one served version; for one thread.
 
     ``sizes`` are the batch sizes that may run, ascending; with ``pads`` every batch is padded up to
-    the next of them and costs what that costs.
+    the next of them and costs what that costs. ``handover_s`` is what every batch costs besides its
+    run, whatever its size: of a model whose runs are shorter than that, only large batches pay.
     """
 
     def __init__(
-        self, measurements: Iterable[Measurement], *, sizes: Sequence[int], pads: bool
+        self,
+        measurements: Iterable[Measurement],
+        *,
+        sizes: Sequence[int],
+        pads: bool,
+        handover_s: float = 0.0,
     ) -> None:
+        self._handover_s = handover_s
         self._sizes = tuple(sizes) or (1,)
         self._pads = pads
         self._scale = 1.0
@@ -171,7 +178,10 @@ class LatencyModel:
 
     def _find_knee(self, curve: _Curve, limit_s: float | None) -> int:
         sizes, seconds = self._sizes, curve.seconds
-        costs = [second / size for second, size in zip(seconds, sizes, strict=True)]
+        costs = [
+            (second * self._scale + self._handover_s) / size
+            for second, size in zip(seconds, sizes, strict=True)
+        ]
         most = min(costs) * _KNEE
         knee = next(size for cost, size in zip(costs, sizes, strict=True) if cost <= most)
         if limit_s is None:
