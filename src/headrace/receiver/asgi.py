@@ -86,6 +86,7 @@ class Application:
             typed = self._translate(error)
             outcome = typed.code
             start, body = grpc.refusal(typed), b""
+            del typed  # its traceback holds this frame: a cycle, with the body of the request in it
         finally:
             self._inflight -= 1
         try:
@@ -114,6 +115,7 @@ class Application:
             typed = self._translate(error)
             outcome = typed.code
             reply = http.refusal(typed, pretty=path.startswith("/v1/"))
+            del typed  # as above
         finally:
             self._inflight -= 1
         length = (b"content-length", b"%d" % len(reply.body))

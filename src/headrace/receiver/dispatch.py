@@ -103,8 +103,11 @@ class Dispatcher:
             self._slo_s if request.timeout_s is None else min(self._slo_s, request.timeout_s)
         )
         if rows <= self._max_rows:
-            entry = self._submit(request, request.inputs, rows, fit, deadline_s, exchange)
-            outputs = await entry.payload.future
+            # No name for the entry: its future holds the error that it raises here, whose traceback
+            # holds this frame, and that would be a cycle.
+            outputs = await self._submit(
+                request, request.inputs, rows, fit, deadline_s, exchange
+            ).payload.future
         else:
             outputs = await self._split(request, rows, fit, deadline_s, exchange)
         started_s = time.monotonic()
@@ -175,6 +178,7 @@ class Dispatcher:
                 self._scheduler.cancel(entry)
                 self._departures.forget(entry)
                 entry.payload.future.cancel()
+            entries.clear()  # as above
             raise
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -1,0 +1,121 @@
+"""The receiver and an engine in this process: real dispatch, real slots, real sockets, no Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from headrace.control import ModelServing, Profile, SignatureMessage
+from headrace.engine.backends import fake
+from headrace.engine.instances import Connection
+from headrace.engine.warmup import warm_up
+from headrace.receiver.asgi import Application
+from headrace.receiver.runtime import Runtime
+from headrace.settings import BackendName, ModelSettings, ServerSettings
+
+
+class Came(NamedTuple):
+    """What the application sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Inside:
+    """The application; ask it without a network."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def ask(
+        self, path: str, body: bytes = b"", *, method: str = "POST", headers: Any = ()
+    ) -> Came:
+        """Send one request; gRPC's status stands among the headers."""
+        scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
+        sent: list[dict[str, Any]] = []
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        loop = asyncio.get_running_loop()
+
+        def receive() -> asyncio.Future[dict[str, Any]]:
+            came: asyncio.Future[dict[str, Any]] = loop.create_future()
+            came.set_result({"type": "http.request", "body": body, "more_body": False})
+            return came
+
+        await self._application(scope, receive, send)
+        lines = [line for message in sent for line in message.get("headers", ())]
+        return Came(
+            sent[0]["status"],
+            {name.decode(): value.decode() for name, value in lines},
+            b"".join(message.get("body", b"") for message in sent),
+        )
+
+
+@contextlib.asynccontextmanager
+async def inside(card: str, folder: Path, **settings: Any) -> AsyncIterator[Inside]:
+    """Serve the fake model that ``card`` describes under the name ``m``."""
+    path = folder / "m.fake"
+    path.write_text(card)
+    settled = ModelSettings(name="m", backend=BackendName.FAKE, instances=1, **settings)
+    model = fake.load(path, settled)
+    warm = warm_up(model, [model.instance()], settled, lambda _: None)
+    profile = Profile(
+        signature=SignatureMessage.of(warm.signature),
+        backend="fake",
+        precision="f32",
+        instances=1,
+        threads=1,
+        batch_sizes=warm.batch_sizes,
+        pads=False,
+        measurements=warm.measurements,
+        load_s=0,
+        warm_s=0,
+        memory_bytes=0,
+    )
+    runtime = Runtime(asyncio.get_running_loop(), "")
+    with _engine(folder / "s", model, profile):
+        await runtime._serve(
+            ModelServing(
+                name="m",
+                version=1,
+                socket_path=str(folder / "s"),
+                settings=settled,
+                profile=profile,
+            )
+        )
+        runtime._catalog.configured = True
+        try:
+            yield Inside(
+                Application(runtime._catalog, runtime.infer, ServerSettings(), bytes, Counter())
+            )
+        finally:
+            await runtime.stop()
+
+
+@contextlib.contextmanager
+def _engine(path: Path, model: fake.FakeModel, profile: Profile) -> Iterator[None]:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        channel, _ = listener.accept()
+        with channel:
+            Connection(channel, profile.signature.unwrap(), None).serve([model.instance()])
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(10)
+        listener.close()

@@ -1,0 +1,102 @@
+"""A request leaves nothing for the garbage collector, however it ends.
+
+Whoever is in a reference cycle keeps the request's body until a collection, and the receiver
+collects rarely: refusals of large bodies would fill the memory, and the collection stop the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrace.load.payload import oip_grpc, oip_rest
+from tests.unit.receiver.inside import Came, Inside, inside
+
+SLOW = "base_ms: 20\n"
+FAILING = "fail_at: 13\n"
+ROW = np.ones((1, 4), np.float32)
+HTTP = {
+    "ok": b'{"input": [[1, 1, 1, 1]]}',
+    "invalid_input": b'{"input": [[1, 2]]}',
+    "malformed_request": b"{",
+    "inference_failed": b'{"input": [[13, 0, 0, 0]]}',
+}
+TIMES = 5
+
+
+@pytest.fixture(autouse=True)
+def collected_by_hand() -> Iterator[None]:
+    """Only what the test itself makes is looked at."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def expect(server: Inside, outcome: str, came: Came) -> None:
+    """The request ended as it should, and without a cycle."""
+    assert came.headers.get("headrace-error", "ok") == outcome
+    await asyncio.sleep(0)  # let the last callbacks of its futures run
+    found = gc.collect()
+    assert found == 0
+
+
+@pytest.mark.parametrize("outcome", HTTP)
+async def test_over_http(tmp_path: Path, outcome: str) -> None:
+    body = HTTP[outcome]
+    async with inside(FAILING, tmp_path) as server:
+        await server.ask("/predict/m", body)
+        gc.collect()
+        for _ in range(TIMES):
+            await expect(server, outcome, await server.ask("/predict/m", body))
+
+
+@pytest.mark.parametrize("outcome", ["ok", "inference_failed", "invalid_input"])
+async def test_over_grpc_and_binary_rest(tmp_path: Path, outcome: str) -> None:
+    array = {"ok": ROW, "inference_failed": ROW * 13, "invalid_input": ROW[:, :2]}[outcome]
+    message, binary = oip_grpc("m", {"x": array}), oip_rest("m", {"x": array})
+    frame = b"\0" + len(message.body).to_bytes(4, "big") + message.body
+    headers = [(name.encode(), value.encode()) for name, value in binary.headers]
+    async with inside(FAILING, tmp_path) as server:
+        for number in range(TIMES + 1):
+            grpc = await server.ask(
+                "/inference.GRPCInferenceService/ModelInfer",
+                frame,
+                headers=[(b"content-type", b"application/grpc")],
+            )
+            rest = await server.ask("/v2/models/m/infer", binary.body, headers=headers)
+            if number == 0:  # what is remembered of the first stays
+                gc.collect()
+                continue
+            await expect(server, outcome, grpc)
+            await expect(server, outcome, rest)
+
+
+async def test_when_refused_or_too_late(tmp_path: Path) -> None:
+    timed = [(b"headrace-timeout-ms", b"30")]
+    async with inside(SLOW, tmp_path, max_queue=4, max_batch=1) as server:
+        for number in range(TIMES):
+            asked = [server.ask("/predict/m", HTTP["ok"], headers=timed) for _ in range(12)]
+            came = await asyncio.gather(*asked)
+            assert any("headrace-error" in one.headers for one in came)
+            del asked, came
+            await asyncio.sleep(0)
+            found = gc.collect()
+            assert number == 0 or found == 0
+
+
+async def test_when_a_request_of_many_batches_is_refused(tmp_path: Path) -> None:
+    body = json.dumps({"input": np.ones((9, 4)).tolist()}).encode()
+    async with inside(SLOW, tmp_path, max_queue=3, max_batch=2) as server:
+        for number in range(TIMES):
+            came = await server.ask("/predict/m", body)
+            if number == 0:
+                gc.collect()
+                continue
+            await expect(server, "queue_full", came)
