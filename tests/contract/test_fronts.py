@@ -19,8 +19,8 @@ from tests.contract import codecs
 from tests.contract.calls import Answer, Call, frame, plain, post, send, unary
 from tests.contract.codecs import CODECS, MODEL_INFER, TF_PREDICT, Arrays, Codec
 from tests.contract.conftest import WEIGHTS
-from tests.e2e.clients import FRONTS
-from tests.e2e.server import Server
+from tests.e2e.clients import FRONTS, metrics
+from tests.e2e.server import Server, until
 
 X = np.array([[1, 2, 3, 4], [0.5, -1, 0, 2]], np.float32)
 ROW = np.array([[1, 2, 3, 4]], np.float32)
@@ -190,6 +190,13 @@ def test_every_front_inflates_what_it_can_and_refuses_the_rest(
 SHORT_MS, LONG_MS = 40, 20_000
 
 
+def ask_when_idle(server: Server, call: Call) -> Answer:
+    """Ask once nothing runs any more: not even what an earlier client did not wait for."""
+    running = 'headrace_running_batches{model="slow",version="1"}'
+    until(lambda: metrics(server.url)[running] == 0)
+    return send(server.address, call)
+
+
 def within(call: Call, timeout_ms: int) -> Call:
     """The call, with a header that says how long its client waits."""
     in_http = ("headrace-timeout-ms", str(timeout_ms))
@@ -201,8 +208,8 @@ def test_a_header_makes_every_front_answer_in_time_or_not_at_all(
 ) -> None:
     call = codec.encode("slow", {"x": ROW})
     late = within(call, SHORT_MS)
-    refused(send(served.address, late), late, "expired")
-    assert send(served.address, within(call, LONG_MS)).error is None
+    refused(ask_when_idle(served, late), late, "expired")
+    assert ask_when_idle(served, within(call, LONG_MS)).error is None
 
 
 def with_parameter(kind: str, timeout_ms: float) -> Call:
@@ -225,9 +232,9 @@ def with_parameter(kind: str, timeout_ms: float) -> Call:
 @pytest.mark.parametrize("kind", ["oip-grpc", "oip-rest", "oip-rest-binary"])
 def test_the_timeout_parameter_is_a_deadline_too(served: Server, kind: str) -> None:
     call = with_parameter(kind, SHORT_MS)
-    refused(send(served.address, call), call, "expired")
+    refused(ask_when_idle(served, call), call, "expired")
     for timeout_ms in (0, LONG_MS):  # 0 says nothing
-        assert send(served.address, with_parameter(kind, timeout_ms)).error is None
+        assert ask_when_idle(served, with_parameter(kind, timeout_ms)).error is None
 
 
 @pytest.mark.parametrize("kind", ["oip-grpc", "oip-rest", "oip-rest-binary"])
@@ -236,7 +243,7 @@ def test_the_shorter_of_two_timeouts_counts(served: Server, kind: str) -> None:
         within(with_parameter(kind, SHORT_MS), LONG_MS),
         within(with_parameter(kind, LONG_MS), SHORT_MS),
     ):
-        answer = send(served.address, call)
+        answer = ask_when_idle(served, call)
         refused(answer, call, "expired")
         assert "0.04 s" in answer.message
 
@@ -247,15 +254,15 @@ def test_a_timeout_parameter_is_not_forgotten_by_the_next_equal_request(
 ) -> None:
     call = with_parameter(kind, SHORT_MS + 1)
     first = within(call, SHORT_MS)
-    refused(send(served.address, first), first, "expired")
-    refused(send(served.address, call), call, "expired")
+    refused(ask_when_idle(served, first), first, "expired")
+    refused(ask_when_idle(served, call), call, "expired")
 
 
 def test_a_deadline_that_has_passed_on_arrival_is_expired(served: Server) -> None:
     for name in ("oip-grpc-raw", "tfserving-grpc-values"):
         call = SPOKEN[name].encode("linear", {"x": ROW})
         call = replace(call, headers=(*call.headers, ("grpc-timeout", "0m")))
-        refused(send(served.address, call), call, "expired")
+        refused(ask_when_idle(served, call), call, "expired")
 
 
 # -- what a request may ask for --------------------------------------------------------------------
@@ -287,18 +294,18 @@ OUTPUTS: dict[str, Callable[[bytes], list[str]]] = {
 @pytest.mark.parametrize("kind", OUTPUTS)
 def test_the_outputs_asked_for_are_answered_and_no_others(served: Server, kind: str) -> None:
     for outputs in (["l"], ["r"], ["l", "r"], []):
-        answer = send(served.address, asking(kind, *outputs))
+        answer = ask_when_idle(served, asking(kind, *outputs))
         assert OUTPUTS[kind](answer.body) == (outputs or ["l", "r"])
     if kind != "tfserving-grpc":
-        assert OUTPUTS[kind](send(served.address, asking(kind, "r", "l")).body) == ["r", "l"]
+        assert OUTPUTS[kind](ask_when_idle(served, asking(kind, "r", "l")).body) == ["r", "l"]
     call = asking(kind, "l", "nothing")
-    refused(send(served.address, call), call, "invalid_input")
+    refused(ask_when_idle(served, call), call, "invalid_input")
 
 
 def test_classes_are_the_same_in_grpc_json_and_binary(served: Server) -> None:
     request = codecs.infer_request("linear", {"x": X})
     request.outputs.add(name="y").parameters["classification"].int64_param = 2
-    answer = send(served.address, unary(MODEL_INFER, request.SerializeToString()))
+    answer = ask_when_idle(served, unary(MODEL_INFER, request.SerializeToString()))
     response = codecs.InferResponse.FromString(answer.body)
     (output,) = response.outputs
     assert (output.datatype, list(output.shape)) == ("BYTES", [2, 2])
@@ -306,13 +313,13 @@ def test_classes_are_the_same_in_grpc_json_and_binary(served: Server) -> None:
 
     parameters: dict[str, Any] = {"classification": 2}
     body = {**codecs.oip_body({"x": X}), "outputs": [{"name": "y", "parameters": parameters}]}
-    (output,) = json.loads(send(served.address, post("/v2/models/linear/infer", body)).body)[
+    (output,) = json.loads(ask_when_idle(served, post("/v2/models/linear/infer", body)).body)[
         "outputs"
     ]
     in_json = codecs.of_lists(output["data"], DType.BYTES, output["shape"])
 
     parameters["binary_data"] = True
-    answer = send(served.address, post("/v2/models/linear/infer", body))
+    answer = ask_when_idle(served, post("/v2/models/linear/infer", body))
     size = int(answer.headers[codecs.LENGTH])
     in_binary = codecs.of_raw(answer.body[size:], DType.BYTES, (2, 2))
 
@@ -363,7 +370,7 @@ def test_readiness_is_the_same_in_grpc_and_rest(served: Server) -> None:
     assert get(served.address, "/v2/health/live") == {"live": True}
     # A model that failed does not keep the others' server from being ready.
     assert oip_message(served.address, "ServerReady", "ServerReady").ready
-    assert send(served.address, plain("GET", "/v2/health/ready")).status == 200
+    assert ask_when_idle(served, plain("GET", "/v2/health/ready")).status == 200
     for model, version, ready in (
         ("linear", "", True),
         ("linear", "3", True),
@@ -372,7 +379,7 @@ def test_readiness_is_the_same_in_grpc_and_rest(served: Server) -> None:
     ):
         found = oip_message(served.address, "ModelReady", "ModelReady", name=model, version=version)
         path = f"/v2/models/{model}" + (f"/versions/{version}" if version else "")
-        answer = send(served.address, plain("GET", f"{path}/ready"))
+        answer = ask_when_idle(served, plain("GET", f"{path}/ready"))
         assert (found.ready, answer.status) == (ready, 200 if ready else 503)
         assert json.loads(answer.body)["ready"] == ready
 
@@ -382,7 +389,7 @@ def test_model_status_is_the_same_in_grpc_and_rest(served: Server) -> None:
         request = message("tensorflow.serving.GetModelStatusRequest")()
         request.model_spec.name = model
         path = "/tensorflow.serving.ModelService/GetModelStatus"
-        answer = send(served.address, unary(path, request.SerializeToString()))
+        answer = ask_when_idle(served, unary(path, request.SerializeToString()))
         found = message("tensorflow.serving.GetModelStatusResponse").FromString(answer.body)
         rows = get(served.address, f"/v1/models/{model}")["model_version_status"]
         states = {"AVAILABLE": 30, "END": 50}

@@ -58,8 +58,13 @@ _RUNS = 5
 _BUDGET_S = 0.15  # of timing one size
 _LONGEST_RUN_S = 2.0  # larger batches than the first to take this long are not tried
 _TOTAL_S = 12.0  # of timing; the rest of the sizes is given up
-# A batch of b that costs this many times more a row than the best, twice in a row, ends the search.
-_WORSE = 1.05
+# A size that costs this many times more a row than the best, twice in a row, ends the search; so
+# does a row of sizes none of which costs noticeably less than the best before.
+_WORSE, _MOST_WORSE = 1.05, 2
+_BETTER, _MOST_EVEN = 0.98, 4
+# How much longer than its median a batch may take that still has to be answered in time; the other
+# part of the objective is the wait for a lane. The scheduler reckons likewise.
+_TAIL = 1.1
 _SAME = 1e-2  # relative difference that arithmetic in another order may make
 
 
@@ -116,7 +121,8 @@ def _time(
     """Time batch sizes until a larger one does not pay; return those kept and the most output."""
     elements = sum(math.prod(shape) for shape in item.values())
     slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
-    best, worse, output_bytes = math.inf, 0, 0
+    waits = _TAIL + 1 / (settings.instances or 1)
+    best, worse, even, output_bytes = math.inf, 0, 0, 0
     kept: list[int] = []
     for size in (s for s in SIZES if s <= largest):
         inputs = make(signature, item, size)
@@ -124,15 +130,17 @@ def _time(
         output_bytes = max(output_bytes, sum(a.nbytes for a in outputs.values()))
         times = list(_timed(instance, inputs))
         median = statistics.median(times)
-        too_long = slo_s is not None and 2 * median > slo_s
+        too_long = slo_s is not None and waits * median > slo_s
         if kept and (too_long or median > _LONGEST_RUN_S):
             break
         kept.append(size)
         p95 = float(np.quantile(times, 0.95))
         points.append(Measurement(elements=elements, rows=size, median_s=median, p95_s=p95))
         worse = worse + 1 if median / size > best * _WORSE else 0
+        even = even + 1 if median / size > best * _BETTER else 0
         best = min(best, median / size)
-        if worse == 2 or sum(p.median_s for p in points) * _RUNS > _TOTAL_S:  # noqa: PLR2004
+        spent_s = sum(p.median_s for p in points) * _RUNS
+        if worse == _MOST_WORSE or even == _MOST_EVEN or spent_s > _TOTAL_S:
             break
     return tuple(kept), output_bytes
 
