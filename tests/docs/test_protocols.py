@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from headrace.errors import MethodNotAllowed
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.exchange import Core
 from headrace.receiver.metadata import EXTENSIONS
@@ -62,11 +61,6 @@ def test_every_path_that_is_answered_is_on_the_page() -> None:
         assert any(m == pattern.method and pattern.path.fullmatch(p) for m, p in documented), (
             pattern.path
         )
-
-
-def test_head_is_refused_as_the_page_says() -> None:
-    with pytest.raises(MethodNotAllowed):
-        _routes().find("HEAD", "/readyz")
 
 
 def test_every_grpc_method_is_on_the_page_and_no_other() -> None:

@@ -1,6 +1,6 @@
 """The rule: earliest deadline first, work-conserving, predicted fit, sliding-window shedding.
 
-Pure: time is an argument. Why this rule and not another: ``docs/design.md``. In short, on an
+Pure: time is an argument. Why this rule and not another: ``docs/scheduling.md``. In short, on an
 arrival refuse what would miss; whenever a lane can take a batch, take the largest that lets its
 first entry meet its deadline, and when only a batch too small to keep up with the arrivals would,
 drop that first entry instead and look at the next (Nexus, SOSP'19).

@@ -1,0 +1,37 @@
+"""The one application, without Envoy: what is common to all fronts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.receiver.inside import inside
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/v2", "/v2/models/m"])
+async def test_head_is_get_without_the_body(tmp_path: Path, path: str) -> None:
+    async with inside("", tmp_path) as server:
+        whole = await server.ask(path, method="GET")
+        head = await server.ask(path, method="HEAD")
+    assert whole.status == head.status == 200
+    assert head.body == b""
+    assert head.headers == whole.headers
+    assert int(head.headers["content-length"]) == len(whole.body) > 0
+
+
+async def test_a_verb_that_does_not_fit_is_told_which_do(tmp_path: Path) -> None:
+    async with inside("", tmp_path) as server:
+        came = await server.ask("/predict/m", method="DELETE")
+    assert (came.status, came.headers["allow"]) == (405, "POST")
+
+
+async def test_grpc_web_is_not_taken_for_grpc(tmp_path: Path) -> None:
+    path = "/inference.GRPCInferenceService/ServerLive"
+    async with inside("", tmp_path) as server:
+        web = await server.ask(path, headers=[(b"content-type", b"application/grpc-web+proto")])
+        grpc = await server.ask(
+            path, b"\0" * 5, headers=[(b"content-type", b"application/grpc+proto")]
+        )
+    assert (web.status, web.headers["headrace-error"]) == (404, "route_not_found")
+    assert (grpc.status, grpc.headers["grpc-status"]) == (200, "0")
