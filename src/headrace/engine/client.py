@@ -11,6 +11,7 @@ import math
 import mmap
 import os
 import socket
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,15 @@ import numpy as np
 
 from headrace.control import Profile
 from headrace.engine import messages
-from headrace.engine.messages import DONE, MAX_FRAME_BYTES, RUN, Attach, Frame, Placed
+from headrace.engine.messages import (
+    DONE,
+    HEAD_BYTES,
+    MAX_FRAME_BYTES,
+    RUN,
+    Attach,
+    Layout,
+    Placed,
+)
 from headrace.engine.slots import Slots, align, pack_bytes, tensor, unpack_bytes
 from headrace.errors import BodyTooLarge, HeadraceError, InferenceFailed
 from headrace.settings import ModelSettings
@@ -31,6 +40,7 @@ _OUTPUT_BYTES = 16 * 2**20
 # Views of slots are made once for each place and shape; bounded against a hostile variety of
 # shapes.
 _VIEWS_KEPT = 4096
+_ONE_DESCRIPTOR = socket.CMSG_SPACE(4)
 
 
 class Padding(NamedTuple):
@@ -38,6 +48,13 @@ class Padding(NamedTuple):
 
     item_shapes: Mapping[str, tuple[int, ...]]
     values: Mapping[str, float]
+
+
+class Answer(NamedTuple):
+    """Where the outputs of some layout lie: their slot, and a view for each by name."""
+
+    slot: int
+    views: tuple[tuple[str, Array], ...]
 
 
 class EngineClient:
@@ -67,6 +84,9 @@ class EngineClient:
         self._on_lost = on_lost
         self._free = list(range(slot_count))
         self._views: dict[tuple[int, int, int, tuple[int, ...]], Array] = {}
+        self._answers: dict[bytes, Answer] = {}
+        self._strings_out = any(spec.dtype is DType.BYTES for spec in signature.outputs)
+        self._buffer = memoryview(bytearray(MAX_FRAME_BYTES))
         self._slots: Slots | None = None
         self._socket: socket.socket | None = None
 
@@ -119,7 +139,8 @@ class EngineClient:
             self._free.append(slot)
             raise
         try:
-            channel.send(messages.pack(Frame(RUN, batch_id, slot, rows, 0, placed)))
+            layout = messages.pack_layout(Layout(slot, rows, placed))
+            channel.send(messages.pack_head(RUN, batch_id) + layout)
         except OSError:
             return  # the reader will hear of the end too, and the batch is lost with the others
 
@@ -197,42 +218,68 @@ class EngineClient:
             )
 
     def _hear(self) -> None:
+        """Take one answer; the loop calls again while there are more."""
         channel = self._socket
-        while channel is not None:
-            try:
-                data, descriptors, _, _ = socket.recv_fds(channel, MAX_FRAME_BYTES, 1)
-            except BlockingIOError:
-                return
-            except OSError:
-                data, descriptors = b"", []
-            if not data:
-                self.close()
-                self._on_lost()
-                return
-            self._take(messages.unpack(data), descriptors)
-            channel = self._socket
-
-    def _take(self, frame: Frame, descriptors: list[int]) -> None:
-        if frame.kind != DONE:
-            self._free.append(frame.slot)
-            self._on_failed(frame.batch_id, InferenceFailed(frame.note))
+        if channel is None:
             return
+        try:
+            size, ancillary, _, _ = channel.recvmsg_into([self._buffer], _ONE_DESCRIPTOR)
+        except BlockingIOError:
+            return
+        except OSError:
+            size = 0
+        if not size:
+            self.close()
+            self._on_lost()
+            return
+        kind, batch_id, infer_ns = messages.unpack_head(self._buffer)
+        data = bytes(self._buffer[HEAD_BYTES:size])
+        if kind != DONE:
+            layout, end = messages.unpack_layout(data)
+            self._free.append(layout.slot)
+            self._on_failed(batch_id, InferenceFailed(data[end:].decode()))
+        elif ancillary:
+            self._take_apart(batch_id, infer_ns, data, array("i", ancillary[0][2])[0])
+        else:
+            self._take(batch_id, infer_ns, data)
+
+    def _take(self, batch_id: int, infer_ns: int, data: bytes) -> None:
+        answer = self._answers.get(data)
+        if answer is None:
+            layout, _ = messages.unpack_layout(data)
+            answer = Answer(layout.slot, self._read(self._outputs_of(layout.slot), layout))
+            if not self._strings_out:  # those are not views but copies of what is there now
+                if len(self._answers) >= _VIEWS_KEPT:
+                    self._answers.clear()
+                self._answers[data] = answer
+        outputs = {name: view.copy() for name, view in answer.views}
+        self._free.append(answer.slot)
+        self._on_done(batch_id, infer_ns / 1e9, outputs)
+
+    def _take_apart(self, batch_id: int, infer_ns: int, data: bytes, descriptor: int) -> None:
+        """Take outputs that outgrew the slot, from a memory file of their own."""
+        layout, _ = messages.unpack_layout(data)
+        size = max((t.offset + t.size_bytes for t in layout.tensors), default=1)
+        area = memoryview(mmap.mmap(descriptor, max(size, 1), access=mmap.ACCESS_READ))
+        os.close(descriptor)
+        outputs = {name: view.copy() for name, view in self._read(area, layout)}
+        self._free.append(layout.slot)
+        self._on_done(batch_id, infer_ns / 1e9, outputs)
+
+    def _read(self, area: memoryview, layout: Layout) -> tuple[tuple[str, Array], ...]:
+        found = []
+        for spec, (offset, size, shape) in zip(self._outputs, layout.tensors, strict=True):
+            if spec.dtype is DType.BYTES:
+                view = unpack_bytes(area[offset : offset + size], shape)
+            else:
+                view = tensor(area, offset, spec.dtype, shape)
+            found.append((spec.name, view))
+        return tuple(found)
+
+    def _outputs_of(self, slot: int) -> memoryview:
         if self._slots is None:
             raise RuntimeError("not connected")
-        if descriptors:
-            size = max((t.offset + t.size_bytes for t in frame.tensors), default=1)
-            area = memoryview(mmap.mmap(descriptors[0], max(size, 1), access=mmap.ACCESS_READ))
-            os.close(descriptors[0])
-        else:
-            area = self._slots.outputs(frame.slot)
-        outputs = {}
-        for spec, (offset, size, shape) in zip(self._outputs, frame.tensors, strict=True):
-            if spec.dtype is DType.BYTES:
-                outputs[spec.name] = unpack_bytes(area[offset : offset + size], shape)
-            else:
-                outputs[spec.name] = tensor(area, offset, spec.dtype, shape).copy()
-        self._free.append(frame.slot)
-        self._on_done(frame.batch_id, frame.infer_ns / 1e9, outputs)
+        return self._slots.outputs(slot)
 
 
 def _fill_padded(view: Array, parts: Sequence[Array], pad_value: float) -> None:

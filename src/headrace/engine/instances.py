@@ -11,18 +11,41 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import structlog
 
 from headrace.engine import messages
 from headrace.engine.backends.contract import Instance
-from headrace.engine.messages import DONE, FAILED, MAX_FRAME_BYTES, Frame, Placed
+from headrace.engine.messages import DONE, FAILED, HEAD_BYTES, MAX_FRAME_BYTES, Layout, Placed
 from headrace.engine.slots import Slots, align, pack_bytes, tensor, unpack_bytes
 from headrace.errors import HeadraceError
 from headrace.values import Array, DType, Signature
 
 _log = structlog.get_logger("headrace.engine")
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+# Layouts seen, so that equal batches cost a look-up; bounded against a hostile variety of shapes.
+_LAYOUTS_KEPT = 4096
+_NOTE_LIMIT = 1000
+
+
+class Job(NamedTuple):
+    """What a layout asks for: the rows to run, and views of the inputs."""
+
+    layout: Layout
+    run_rows: int
+    inputs: Mapping[str, Array]
+
+
+class Room(NamedTuple):
+    """Where outputs of some shapes go: the layout that says so, and a view for each."""
+
+    layout: bytes
+    views: tuple[Array, ...]
 
 
 class Connection:
@@ -34,7 +57,6 @@ class Connection:
         self._channel = channel
         self._signature = signature
         self._sizes = sizes  # what to pad rows to; None: run them as they are
-        self._sending = threading.Lock()
 
     def serve(self, instances: Sequence[Instance]) -> None:
         """Take the slots, then run batches until the receiver closes."""
@@ -43,87 +65,119 @@ class Connection:
             return
         slots = Slots(descriptors[0], *messages.unpack_attach(data))
         os.close(descriptors[0])
+        lanes = [
+            Lane(self._channel, slots, self._signature, self._sizes, instance)
+            for instance in instances
+        ]
         threads = [
-            threading.Thread(target=self._lane, args=(instance, slots), name=f"lane-{number}")
-            for number, instance in enumerate(instances)
+            threading.Thread(target=lane.serve, name=f"lane-{number}")
+            for number, lane in enumerate(lanes)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    def _lane(self, instance: Instance, slots: Slots) -> None:
-        channel = self._channel
+
+class Lane:
+    """One instance and the thread that feeds it."""
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        slots: Slots,
+        signature: Signature,
+        sizes: Sequence[int] | None,
+        instance: Instance,
+    ) -> None:
+        self._channel = channel
+        self._slots = slots
+        self._signature = signature
+        self._sizes = sizes
+        self._instance = instance
+        self._strings_in = any(spec.dtype is DType.BYTES for spec in signature.inputs)
+        self._strings_out = any(spec.dtype is DType.BYTES for spec in signature.outputs)
+        self._jobs: dict[bytes, Job] = {}
+        self._rooms: dict[tuple[object, ...], Room] = {}
+
+    def serve(self) -> None:
+        """Run batches until the receiver closes."""
+        buffer = memoryview(bytearray(MAX_FRAME_BYTES))
         while True:
             try:
-                data = channel.recv(MAX_FRAME_BYTES)
-            except OSError:
-                return
-            if not data:
-                return
-            frame = messages.unpack(data)
-            try:
-                self._run(instance, slots, frame)
+                size = self._channel.recv_into(buffer)
+                if not size:
+                    return
+                self._take(buffer[:size])
             except OSError:
                 return  # the receiver has gone
-            except Exception as error:  # noqa: BLE001
-                # The border of a batch: whatever a backend or a tensor does, only this batch fails.
-                expected = isinstance(error, HeadraceError)
-                if not expected:
-                    _log.exception("batch_failed")
-                self._fail(frame, str(error) if expected else f"{type(error).__name__}: {error}")
 
-    def _run(self, instance: Instance, slots: Slots, frame: Frame) -> None:
-        area = slots.inputs(frame.slot)
-        rows = frame.rows
-        run_rows = rows
+    def _take(self, frame: memoryview) -> None:
+        _, batch_id, _ = messages.unpack_head(frame)
+        layout = bytes(frame[HEAD_BYTES:])
+        try:
+            job = self._jobs.get(layout) or self._prepare(layout)
+            started = time.perf_counter_ns()
+            outputs = self._instance.run(job.inputs)
+            infer_ns = time.perf_counter_ns() - started
+            self._answer(batch_id, job, infer_ns, outputs)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            # The border of a batch: whatever a backend or a tensor does, only this batch fails.
+            expected = isinstance(error, HeadraceError)
+            if not expected:
+                _log.exception("batch_failed")
+            note = str(error) if expected else f"{type(error).__name__}: {error}"
+            head = messages.pack_head(FAILED, batch_id)
+            self._channel.send(head + layout + note[:_NOTE_LIMIT].encode())
+
+    def _prepare(self, data: bytes) -> Job:
+        layout, _ = messages.unpack_layout(data)
+        area = self._slots.inputs(layout.slot)
+        rows = layout.rows
         if self._sizes is not None:
-            run_rows = next((size for size in self._sizes if size >= rows), rows)
+            rows = next((size for size in self._sizes if size >= rows), rows)
         inputs = {
-            spec.name: self._input(area, spec.dtype, placed, run_rows)
-            for spec, placed in zip(self._signature.inputs, frame.tensors, strict=True)
+            spec.name: self._input(area, spec.dtype, placed, rows)
+            for spec, placed in zip(self._signature.inputs, layout.tensors, strict=True)
         }
-        started = time.perf_counter_ns()
-        outputs = instance.run(inputs)
-        infer_ns = time.perf_counter_ns() - started
-        self._answer(slots, frame, infer_ns, outputs, None if run_rows == rows else rows)
+        job = Job(layout, rows, inputs)
+        if not self._strings_in:  # those are not views but copies of what is there now
+            _keep(self._jobs, data, job)
+        return job
 
-    def _input(self, area: memoryview, dtype: DType, placed: Placed, run_rows: int) -> Array:
+    def _input(self, area: memoryview, dtype: DType, placed: Placed, rows: int) -> Array:
         if dtype is DType.BYTES:
             data = area[placed.offset : placed.offset + placed.size_bytes]
             return unpack_bytes(data, placed.shape)
-        shape = (run_rows, *placed.shape[1:]) if self._signature.batched else placed.shape
+        shape = (rows, *placed.shape[1:]) if self._signature.batched else placed.shape
         return tensor(area, placed.offset, dtype, shape)
 
-    def _answer(
-        self,
-        slots: Slots,
-        frame: Frame,
-        infer_ns: int,
-        outputs: Mapping[str, Array],
-        rows: int | None,
-    ) -> None:
-        area = slots.outputs(frame.slot)
-        arrays: list[Array] = []
-        placed: list[Placed] = []
-        end = 0
-        for spec in self._signature.outputs:
-            array = outputs[spec.name]
-            if rows is not None:
-                array = array[:rows]
-            shape = array.shape
-            if spec.dtype is DType.BYTES:
-                array = np.frombuffer(pack_bytes(array), np.uint8)
-            arrays.append(array)
-            placed.append(Placed(end, array.nbytes, shape))
-            end = align(end + array.nbytes)
-        reply = messages.pack(Frame(DONE, frame.batch_id, frame.slot, frame.rows, infer_ns, placed))
-        if end <= len(area):
-            _write(area, arrays, placed)
-            with self._sending:
-                self._channel.send(reply)
-        else:
-            self._answer_apart(reply, arrays, placed, end)
+    def _answer(self, batch_id: int, job: Job, infer_ns: int, outputs: Mapping[str, Array]) -> None:
+        layout = job.layout
+        arrays = [outputs[spec.name] for spec in self._signature.outputs]
+        if job.run_rows != layout.rows:
+            arrays = [array[: layout.rows] for array in arrays]
+        shapes = [array.shape for array in arrays]
+        if self._strings_out:
+            arrays = [_flat(array) for array in arrays]
+        key = (layout.slot, layout.rows, *shapes)
+        room = self._rooms.get(key)
+        if room is None:
+            placed, end = _place(arrays, shapes)
+            area = self._slots.outputs(layout.slot)
+            packed = messages.pack_layout(Layout(layout.slot, layout.rows, placed))
+            if end > len(area):
+                head = messages.pack_head(DONE, batch_id, infer_ns)
+                self._answer_apart(head + packed, arrays, placed, end)
+                return
+            room = Room(packed, _views(area, arrays, placed))
+            if not self._strings_out:  # whose sizes do not follow from their shapes
+                _keep(self._rooms, key, room)
+        for view, array in zip(room.views, arrays, strict=True):
+            np.copyto(view, array)
+        self._channel.send(messages.pack_head(DONE, batch_id, infer_ns) + room.layout)
 
     def _answer_apart(
         self, reply: bytes, arrays: Sequence[Array], placed: Sequence[Placed], size_bytes: int
@@ -133,19 +187,38 @@ class Connection:
         try:
             os.ftruncate(descriptor, size_bytes)
             with mmap.mmap(descriptor, size_bytes) as memory, memoryview(memory) as area:
-                _write(area, arrays, placed)
-            with self._sending:
-                socket.send_fds(self._channel, [reply], [descriptor])
+                for view, array in zip(_views(area, arrays, placed), arrays, strict=True):
+                    np.copyto(view, array)
+                del view  # or the memory could not be unmapped
+            socket.send_fds(self._channel, [reply], [descriptor])
         finally:
             os.close(descriptor)
 
-    def _fail(self, frame: Frame, message: str) -> None:
-        reply = Frame(FAILED, frame.batch_id, frame.slot, frame.rows, note=message[:1000])
-        with self._sending:
-            self._channel.send(messages.pack(reply))
+
+def _flat(array: Array) -> Array:
+    """The bytes that stand for strings; other tensors as they are."""
+    return np.frombuffer(pack_bytes(array), np.uint8) if array.dtype.hasobject else array
 
 
-def _write(area: memoryview, arrays: Sequence[Array], placed: Sequence[Placed]) -> None:
-    for array, (offset, _, _) in zip(arrays, placed, strict=True):
-        place = np.frombuffer(area, array.dtype, array.size, offset).reshape(array.shape)
-        np.copyto(place, array)
+def _place(arrays: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> tuple[list[Placed], int]:
+    """Put tensors one after the other; return their places and where the last one ends."""
+    placed, end = [], 0
+    for array, shape in zip(arrays, shapes, strict=True):
+        placed.append(Placed(end, array.nbytes, shape))
+        end = align(end + array.nbytes)
+    return placed, end
+
+
+def _views(
+    area: memoryview, arrays: Sequence[Array], placed: Sequence[Placed]
+) -> tuple[Array, ...]:
+    return tuple(
+        np.frombuffer(area, array.dtype, array.size, place.offset).reshape(array.shape)
+        for array, place in zip(arrays, placed, strict=True)
+    )
+
+
+def _keep(kept: dict[Key, Value], key: Key, value: Value) -> None:
+    if len(kept) >= _LAYOUTS_KEPT:
+        kept.clear()
+    kept[key] = value

@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _ATTACH = struct.Struct("<BIQQ")  # kind, slots, input bytes, output bytes
-_HEAD = struct.Struct("<BQIIQH")  # kind, batch, slot, rows, infer ns, tensors
+_HEAD = struct.Struct("<BQQ")  # kind, batch, infer ns
+_LAYOUT = struct.Struct("<IIH")  # slot, rows, tensors
 _TENSOR = struct.Struct("<QQB")  # offset, bytes, rank
 
 ATTACH, RUN, DONE, FAILED = 1, 2, 3, 4
+HEAD_BYTES = _HEAD.size
+"""How long a frame's head is. The rest, its layout, is often the same from batch to batch."""
+
 MAX_FRAME_BYTES = 1 << 16
 """The longest frame; a model of a few hundred inputs fits."""
 
@@ -35,20 +39,28 @@ class Placed(NamedTuple):
     shape: tuple[int, ...]
 
 
+class Layout(NamedTuple):
+    """Where a batch lies: its slot, its rows, and its tensors in the signature's order.
+
+    Offsets of Run count from the slot's input area, those of Done from its output area, or from the
+    start of the memory file that comes with the frame.
+    """
+
+    slot: int
+    rows: int
+    tensors: Sequence[Placed] = ()
+
+
 class Frame(NamedTuple):
     """Run (receiver → engine), Done or Failed (engine → receiver), by ``kind``.
 
-    Tensors stand in the signature's order. Offsets of Run count from the slot's input area, those
-    of Done from its output area, or from the start of the memory file that comes with the frame.
     ``note`` is Failed's message.
     """
 
     kind: int
     batch_id: int
-    slot: int
-    rows: int
+    layout: Layout
     infer_ns: int = 0
-    tensors: Sequence[Placed] = ()
     note: str = ""
 
 
@@ -67,26 +79,47 @@ def unpack_attach(data: bytes) -> Attach:
 
 def pack(frame: Frame) -> bytes:
     """Encode a frame."""
-    kind, batch_id, slot, rows, infer_ns, tensors, note = frame
-    parts = [_HEAD.pack(kind, batch_id, slot, rows, infer_ns, len(tensors))]
+    kind, batch_id, layout, infer_ns, note = frame
+    return pack_head(kind, batch_id, infer_ns) + pack_layout(layout) + note.encode()
+
+
+def unpack(data: bytes | memoryview) -> Frame:
+    """Decode a frame."""
+    kind, batch_id, infer_ns = unpack_head(data)
+    layout, end = unpack_layout(data[HEAD_BYTES:])
+    return Frame(kind, batch_id, layout, infer_ns, bytes(data[HEAD_BYTES + end :]).decode())
+
+
+def pack_head(kind: int, batch_id: int, infer_ns: int = 0) -> bytes:
+    """Encode the head of a frame."""
+    return _HEAD.pack(kind, batch_id, infer_ns)
+
+
+def unpack_head(data: bytes | memoryview) -> tuple[int, int, int]:
+    """Decode the head of a frame: kind, batch, infer ns."""
+    return _HEAD.unpack_from(data)
+
+
+def pack_layout(layout: Layout) -> bytes:
+    """Encode a layout."""
+    slot, rows, tensors = layout
+    parts = [_LAYOUT.pack(slot, rows, len(tensors))]
     for offset, size_bytes, shape in tensors:
         rank = len(shape)
         parts.append(_TENSOR.pack(offset, size_bytes, rank))
         if rank:
             parts.append(struct.pack(f"<{rank}q", *shape))
-    if note:
-        parts.append(note.encode())
     return b"".join(parts)
 
 
-def unpack(data: bytes) -> Frame:
-    """Decode a frame."""
-    kind, batch_id, slot, rows, infer_ns, count = _HEAD.unpack_from(data)
-    at, tensors = _HEAD.size, []
+def unpack_layout(data: bytes | memoryview) -> tuple[Layout, int]:
+    """Decode a layout, and say where it ends."""
+    slot, rows, count = _LAYOUT.unpack_from(data)
+    at, tensors = _LAYOUT.size, []
     for _ in range(count):
         offset, size_bytes, rank = _TENSOR.unpack_from(data, at)
         at += _TENSOR.size
         shape = struct.unpack_from(f"<{rank}q", data, at)
         at += 8 * rank
         tensors.append(Placed(offset, size_bytes, shape))
-    return Frame(kind, batch_id, slot, rows, infer_ns, tensors, data[at:].decode())
+    return Layout(slot, rows, tensors), at

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import headrace
@@ -112,17 +111,13 @@ class Routes:
 
 
 def _bind(pattern: Pattern, name: str, more: str | None) -> Handler:
+    handler = pattern.handler
     second = more if pattern.label else read_version(more or "")
-    return partial(_call, pattern.handler, name, second)
 
+    def answer(exchange: Exchange) -> Awaitable[Reply]:
+        return handler(exchange, name, second)
 
-async def _call(
-    handler: Callable[[Exchange, str, Any], Awaitable[Reply]],
-    name: str,
-    second: Any,
-    exchange: Exchange,
-) -> Reply:
-    return await handler(exchange, name, second)
+    return answer
 
 
 def _refuse(method: str, path: str, allowed: set[str]) -> HeadraceError:

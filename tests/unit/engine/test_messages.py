@@ -16,6 +16,7 @@ from headrace.engine.messages import (
     RUN,
     Attach,
     Frame,
+    Layout,
     Placed,
     pack,
     pack_attach,
@@ -27,14 +28,13 @@ UINT32, UINT64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 placed = st.builds(
     Placed, UINT64, UINT64, st.lists(st.integers(0, 2**63 - 1), max_size=8).map(tuple)
 )
+layouts = st.builds(Layout, UINT32, UINT32, st.lists(placed, max_size=5))
 frames = st.builds(
     Frame,
     st.sampled_from([RUN, DONE, FAILED]),
     UINT64,
-    UINT32,
-    UINT32,
+    layouts,
     UINT64,
-    st.lists(placed, max_size=5),
     st.text(max_size=50),
 )
 
@@ -56,9 +56,10 @@ def test_the_first_frame_must_be_attach() -> None:
     with pytest.raises(ValueError, match="must be Attach, not kind 2"):
         unpack_attach(bytes(data))
     with pytest.raises(struct.error):
-        unpack_attach(pack(Frame(RUN, 1, 0, 1)))
+        unpack_attach(pack(Frame(RUN, 1, Layout(0, 1))))
 
 
 def test_hundreds_of_inputs_fit_the_longest_frame() -> None:
-    frame = Frame(RUN, 2**64 - 1, 1, 64, 0, [Placed(2**30, 2**20, (64, 3, 224, 224))] * 1000)
+    tensors = [Placed(2**30, 2**20, (64, 3, 224, 224))] * 1000
+    frame = Frame(RUN, 2**64 - 1, Layout(1, 64, tensors))
     assert len(pack(frame)) < MAX_FRAME_BYTES

@@ -39,6 +39,7 @@ class Counted:
     """A model that notes the shapes it ran at, and does with its input what it is told."""
 
     fixed_sizes = True
+    integer_bits = 64
     precision = "f32"
 
     def __init__(self, signature: Signature) -> None:
