@@ -121,6 +121,11 @@ class ModelSettings(Card):
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1, description="Threads of one instance."
     )
+    nice: Annotated[int, Field(ge=0, le=19)] = Field(
+        default=10,
+        description="How far its engine stands back from the receiver, and from other programs, "
+        "when both want a core: `nice` of the process.",
+    )
     max_queue: Annotated[int, Field(ge=1)] = Field(
         default=2048, description="Requests that may wait; one more is refused with queue_full."
     )

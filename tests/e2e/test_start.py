@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import time
@@ -285,3 +286,26 @@ def _status(url: str) -> int:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+# -- who goes first ------------------------------------------------------------------------------
+
+
+def test_engines_stand_back_from_the_receiver_within_one_session(tmp_path: Path) -> None:
+    write_fake(tmp_path / "meek.fake")
+    write_fake(tmp_path / "equal.fake")
+    models = [{"path": tmp_path / "meek.fake"}, {"path": tmp_path / "equal.fake", "nice": 0}]
+    with Server("--config", write_config(tmp_path / "headrace.yaml", *models)) as server:
+        meek, equal, receiver = (
+            server.engine("meek").pid,
+            server.engine("equal").pid,
+            server.receiver().pid,
+        )
+        nices = [os.getpriority(os.PRIO_PROCESS, pid) for pid in (meek, equal, receiver)]
+        ours = os.getpriority(os.PRIO_PROCESS, 0)
+        assert nices == [min(ours + 10, 19), ours, ours]
+        everybody = (meek, equal, receiver, server.process.pid)
+        # A session of its own would be weighed as one, whatever the priorities in it.
+        assert len({os.getsid(pid) for pid in everybody}) == 1
+        # Ctrl-C is the supervisor's alone to hear.
+        assert len({os.getpgid(pid) for pid in everybody}) == 4

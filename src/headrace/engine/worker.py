@@ -133,6 +133,7 @@ def main() -> int:
         return 0  # the supervisor died before it could say anything
     spec = EngineSpec.model_validate_json(order)
     configure(spec.log_level, spec.log_format)
+    os.nice(spec.settings.nice)  # before there are threads: each inherits it
     engine = Engine(spec, reports)
 
     def wait_for_the_end() -> None:

@@ -329,7 +329,7 @@ class _Pipes(SubprocessStreamProtocol):
 async def _start(*command: str) -> Process:
     """Start a program that is told on standard input and heard on standard output."""
     loop = asyncio.get_running_loop()
-    # A session of its own: Ctrl-C goes to the supervisor alone, which drains first.
+    # A group of its own: Ctrl-C goes to the supervisor alone, which drains first.
     transport, protocol = await loop.subprocess_exec(
         lambda: _Pipes(_LINE_LIMIT_BYTES, loop),
         *command,
@@ -337,7 +337,7 @@ async def _start(*command: str) -> Process:
         stdout=PIPE,
         stderr=None,
         env=_environment(),
-        start_new_session=True,
+        process_group=0,
     )
     return Process(transport, protocol, loop)
 

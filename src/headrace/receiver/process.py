@@ -85,9 +85,10 @@ class ReceiverProcess:
             admin_path=self._admin_path,
             environment=os.environ,
         )
-        # A session of its own: Ctrl-C goes to the supervisor alone, which drains first.
+        # A group of its own: Ctrl-C goes to the supervisor alone, which drains first. Not a session
+        # of its own, for the kernel shares out cores by session, and our priorities hold in one.
         self._process = await asyncio.create_subprocess_exec(
-            *how.arguments, env=dict(how.environment), start_new_session=True
+            *how.arguments, env=dict(how.environment), process_group=0
         )
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
