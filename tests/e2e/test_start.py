@@ -294,8 +294,10 @@ def _free_port() -> int:
 def test_engines_stand_back_from_the_receiver_within_one_session(tmp_path: Path) -> None:
     write_fake(tmp_path / "meek.fake")
     write_fake(tmp_path / "equal.fake")
-    models = [{"path": tmp_path / "meek.fake"}, {"path": tmp_path / "equal.fake", "nice": 0}]
-    with Server("--config", write_config(tmp_path / "headrace.yaml", *models)) as server:
+    meek_entry = {"path": tmp_path / "meek.fake"}
+    equal_entry = {"path": tmp_path / "equal.fake", "nice": 0}
+    config = write_config(tmp_path / "headrace.yaml", meek_entry, equal_entry)
+    with Server("--config", config) as server:
         meek, equal, receiver = (
             server.engine("meek").pid,
             server.engine("equal").pid,
