@@ -1,6 +1,7 @@
 """Real models against the bare backend loop with the same backend, precision and threads.
 
-Both in turn, several times over; the load generator's share of the cores is the server's loss.
+The loop's best batch size is looked for once. Then both run in turn, several times over; the load
+generator's share of the cores is the server's loss.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from headrace.load.report import Report, make_report
 from headrace.load.run import run
 from headrace.testing import Server
 
-_ROUNDS = 3
-_BARE_S = 3.0  # a batch size
-_SERVED_S, _WARM_S = 14.0, 2.0
+_ROUNDS = 7
+_SWEEP_S = 3.0  # a batch size
+_BARE_S = 6.0
+_SERVED_S, _WARM_S = 10.0, 2.0
 _LOADED = re.compile(r": (openvino|onnxruntime) (\w+).*?, (\d+) instance")
 
 
@@ -38,21 +40,26 @@ def _measure(model: models.Measured, progress: Callable[[str], None]) -> Figure:
         target = make_target(
             "oip-grpc", server.address, model.name, models.requests(model.name), timeout_s=60.0
         )
-        shares, served_rates, bare_rates = [], [], []
+        progress(f"{model.name}, the best batch size of the bare loop")
+        file = models.file(model.name)
+        sweep = bare.measure(file, backend, int(instances), _SWEEP_S)
+        best = max(sweep, key=lambda size: sweep[size])
+        shares: list[float] = []
+        served_rates: list[float] = []
+        bare_rates: list[float] = []
         for number in range(_ROUNDS):
             progress(f"{model.name}, round {number + 1} of {_ROUNDS}")
-            rates = bare.measure(models.file(model.name), backend, int(instances), _BARE_S)
-            report = _served(target, model.callers)
-            bare_rates.append(max(rates.values()))
-            served_rates.append(report.per_s)
-            shares.append(report.per_s / bare_rates[-1])
+            bare_rates += bare.measure(file, backend, int(instances), _BARE_S, [best]).values()
+            served_rates.append(_served(target, model.callers).per_s)
+            shares.append(served_rates[-1] / bare_rates[-1])
     return Figure(
         f"{model.name}, share of the bare loop",
         statistics.median(shares),
         "",
         model.wanted_share,
         note=f"{statistics.median(served_rates):.1f} of {statistics.median(bare_rates):.1f} rows/s;"
-        f" {backend} {precision}, {instances} threads, {model.callers} callers over gRPC",
+        f" {backend} {precision}, {instances} threads, {model.callers} callers over gRPC; "
+        f"the loop runs batches of {best}",
     )
 
 

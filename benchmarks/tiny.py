@@ -75,7 +75,7 @@ def measure(progress: Callable[[str], None]) -> Iterator[Figure]:
             "",
             note=f"which does {other_rps:,.0f} requests/s",
         )
-    bare_ms = 1e3 / bare.measure(model, backend, 1, _BARE_S)[1]
+    bare_ms = 1e3 / bare.measure(model, backend, 1, _BARE_S, [1])[1]
     added_ms = _median_p50(found[CASES[0]]) - bare_ms
     yield Figure(
         "added to the bare call at p50, 1 at a time over gRPC",
