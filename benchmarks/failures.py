@@ -21,6 +21,8 @@ from headrace.testing import Server
 
 _MODEL = "efficientnet-lite0"
 _RATE_RPS, _DURATION_S = 100.0, 14.0
+# More than the machine can do: hundreds are in flight when the server is told to stop.
+_DRAIN_RPS = 300.0
 _KILL_AFTER_S = 4.0
 _GRACE_S = 1.0
 _LOAD_TIME = re.compile(r"loaded in ([\d.]+) s, warm in ([\d.]+) s")
@@ -65,7 +67,7 @@ def _kill() -> Iterator[Figure]:
 
 def _terminate() -> Iterator[Figure]:
     with Server(models.folder(_MODEL)) as server:
-        plan = OpenLoop(constant(_RATE_RPS, _DURATION_S))
+        plan = OpenLoop(constant(_DRAIN_RPS, _DURATION_S))
         with Sending(plan, _target(server)) as sending:
             started_s = sending.wait_started()
             time.sleep(_KILL_AFTER_S)

@@ -7,16 +7,16 @@ is what this machine has for a request in Python; the server is measured beside 
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -44,52 +44,39 @@ _GRPC_OK = {
 }
 
 
-class Handwritten:
-    """Runs it with the context, on a free port: ``address``."""
+@contextmanager
+def handwritten(model: Path) -> Iterator[str]:
+    """Run it on a free port; the address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    program = Path(sys.executable).with_name("pyvoy")
+    paths = os.pathsep.join([str(_ROOT), str(_ROOT / "src")])
+    process = subprocess.Popen(
+        [program, "benchmarks.handwritten:app", "--port", str(port), "--no-lifespan"],
+        env={**os.environ, _MODEL: str(model), "PYTHONPATH": paths},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait(address)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
 
-    def __init__(self, model: Path) -> None:
-        self._model = model
-        self._process: subprocess.Popen[bytes] | None = None
-        self.address = ""
 
-    def __enter__(self) -> Self:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.address = f"127.0.0.1:{port}"
-        program = shutil.which("pyvoy", path=str(Path(sys.executable).parent))
-        if program is None:
-            raise FileNotFoundError("pyvoy is not installed beside this Python")
-        paths = os.pathsep.join([str(_ROOT), str(_ROOT / "src")])
-        self._process = subprocess.Popen(
-            [program, "benchmarks.handwritten:app", "--port", str(port), "--no-lifespan"],
-            env={**os.environ, _MODEL: str(self._model), "PYTHONPATH": paths},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._wait()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
-
-    def _wait(self) -> None:
-        end_s = time.monotonic() + _START_S
-        while time.monotonic() < end_s:
-            try:
-                urllib.request.urlopen(f"http://{self.address}/")
-            except urllib.error.HTTPError:
-                return  # it says 404, and so it is there
-            except OSError:
-                time.sleep(_POLL_S)
-        raise TimeoutError("the handwritten server did not start")
+def _wait(address: str) -> None:
+    end_s = time.monotonic() + _START_S
+    while time.monotonic() < end_s:
+        try:
+            urllib.request.urlopen(f"http://{address}/")
+        except urllib.error.HTTPError:
+            return  # it says 404, and so it is there
+        except OSError:
+            time.sleep(_POLL_S)
+    raise TimeoutError("the application written by hand did not start")
 
 
 class _App:

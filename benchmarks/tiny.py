@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from benchmarks import bare, h2load, models
 from benchmarks.figures import Figure
-from benchmarks.handwritten import Handwritten
+from benchmarks.handwritten import handwritten
 from headrace.load.payload import make_target
 from headrace.load.plan import Target
 from headrace.testing import Server
@@ -48,16 +48,16 @@ def measure(progress: Callable[[str], None]) -> Iterator[Figure]:
     found: dict[Case, list[h2load.Measured]] = {case: [] for case in CASES}
     by_hand: dict[Case, list[h2load.Measured]] = {case: [] for case in CASES}
     model = models.file(models.TINY)
-    with Server(models.folder(models.TINY)) as server, Handwritten(model) as handwritten:
+    with Server(models.folder(models.TINY)) as server, handwritten(model) as by_hand_at:
         backend = _backend(server)
         for case in CASES:
-            for address in (server.address, handwritten.address):
+            for address in (server.address, by_hand_at):
                 _run(case, address, case.requests // 4)
         for number in range(_ROUNDS):
             for case in CASES:
                 progress(f"round {number + 1} of {_ROUNDS}: {case.name}")
                 found[case].append(_run(case, server.address, case.requests))
-                by_hand[case].append(_run(case, handwritten.address, case.requests))
+                by_hand[case].append(_run(case, by_hand_at, case.requests))
     for case, rounds in found.items():
         rates = [one.rate_rps for one in rounds]
         yield Figure(
