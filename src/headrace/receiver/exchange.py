@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
+from headrace.control import Order
+from headrace.errors import NotAllowed
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.values import Request, Response
 
@@ -47,11 +49,28 @@ Infer = Callable[[Request, ServedModel, Exchange], Awaitable[Response]]
 """Validate, queue, run, process: one request in, its outputs back, or a ``HeadraceError``."""
 
 
+Command = Callable[[Order, Mapping[str, bytes]], Awaitable[None]]
+"""Have the supervisor load, unload or reload models: returns when that is done, or raises why not.
+
+With files (``1/model.onnx`` → content) a ``Load`` is of these, not of what lies where the model is.
+"""
+
+
+async def nobody(order: Order, files: Mapping[str, bytes]) -> None:  # noqa: ARG001
+    """Refuse an order where there is no supervisor.
+
+    Raises:
+        NotAllowed: always.
+    """
+    raise NotAllowed(f"nobody is here to carry out the order {order.kind!r}")
+
+
 class Core(NamedTuple):
     """What every front works with: the models there are, and the one function that runs them."""
 
     catalog: Catalog
     infer: Infer
+    command: Command = nobody
 
     def find(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
         """Find the model of an inference and note it for the metrics.
