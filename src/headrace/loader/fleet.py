@@ -16,7 +16,7 @@ from pathlib import Path
 
 from headrace.control import Labels, Message, ModelServing, ModelState
 from headrace.errors import ModelLoadError
-from headrace.loader.keeper import EngineKeeper
+from headrace.loader.keeper import ENGINE, EngineKeeper
 from headrace.loader.store import FoundVersion, Stamp, stamp
 from headrace.settings import ServerSettings
 
@@ -58,6 +58,7 @@ class Fleet:
         on_serving: Callable[[ModelServing], None],
         on_state: Callable[[ModelState], None],
         on_progress: Callable[[str, int, str], None],
+        command: Sequence[str] = ENGINE,
     ) -> None:
         self.states: dict[Key, ModelState] = {}
         self.serving: dict[Key, ModelServing] = {}
@@ -68,6 +69,7 @@ class Fleet:
         self._on_serving = on_serving
         self._on_state = on_state
         self._on_progress = on_progress
+        self._command = command
         self._posts: dict[Key, Post] = {}  # those that are, or will be, what the receiver serves
         self._keepers: set[EngineKeeper] = set()  # of these and of those that are on their way out
         self._incarnations: defaultdict[Key, Iterator[int]] = defaultdict(
@@ -184,6 +186,7 @@ class Fleet:
             on_state=lambda state: self._moved(post, state),
             on_progress=self._on_progress,
             incarnations=self._incarnations[found.name, found.version],
+            command=self._command,
         )
         post = Post(found, keeper, stamp(found))
         self._keepers.add(keeper)

@@ -1,0 +1,194 @@
+"""A fleet of engines in miniature, and a receiver that is only what the test says it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from headrace.control import Labels, Message, ModelServing, ModelState
+from headrace.errors import ModelLoadError
+from headrace.loader.fleet import Fleet
+from headrace.loader.store import FoundVersion
+from headrace.settings import ModelSettings, ServerSettings
+
+ENGINE = Path(__file__).with_name("fake_engine.py")
+
+
+class Receiver:
+    """Hears everything; confirms and empties at once unless told not to."""
+
+    def __init__(self) -> None:
+        self.heard: list[Message] = []
+        self.fleet: Fleet | None = None
+        self.confirms = True
+        self.empties = True
+        self._news = asyncio.Event()
+
+    def hear(self, message: Message) -> None:
+        self.heard.append(message)
+        loop = asyncio.get_running_loop()
+        if isinstance(message, ModelServing) and self.confirms and self.fleet is not None:
+            loop.call_soon(self.fleet.confirm, (message.name, message.version), message.socket_path)
+        if self.empties:
+            loop.call_soon(self.empty_all)
+        self._news.set()
+
+    def empty_all(self) -> None:
+        """Say of every engine but the newest of each version that nothing of it is left."""
+        served = [message for message in self.heard if isinstance(message, ModelServing)]
+        states = self.states()
+        for message in served:
+            newest = [m for m in served if (m.name, m.version) == (message.name, message.version)]
+            gone = states.get((message.name, message.version)) in {"draining", "unloaded"}
+            if self.fleet is not None and (message is not newest[-1] or gone):
+                self.fleet.emptied(message.socket_path)
+
+    def states(self) -> dict[tuple[str, int], str]:
+        """The last state of each version."""
+        states = [message for message in self.heard if isinstance(message, ModelState)]
+        return {(state.name, state.version): state.state for state in states}
+
+    async def until(self, kind: type[Message], times: int = 1) -> None:
+        while len([m for m in self.heard if isinstance(m, kind)]) < times:
+            self._news.clear()
+            await self._news.wait()
+
+    async def until_state(self, key: tuple[str, int], state: str) -> None:
+        while self.states().get(key) != state:
+            self._news.clear()
+            await self._news.wait()
+
+
+def _found(folder: Path, version: int = 1, name: str = "m") -> FoundVersion:
+    path = folder / f"{name}.{version}"
+    path.write_text("model")
+    return FoundVersion(name, version, path, folder, ModelSettings(instances=1))
+
+
+@contextlib.asynccontextmanager
+async def _fleet(
+    folder: Path, *found: FoundVersion, behaviour: str = "serve"
+) -> AsyncIterator[tuple[Fleet, Receiver]]:
+    receiver = Receiver()
+    fleet = Fleet(
+        ServerSettings(drain_timeout_s=5.0),
+        folder,
+        tell=receiver.hear,
+        on_serving=lambda _: None,
+        on_state=lambda _: None,
+        on_progress=lambda *_: None,
+        command=(sys.executable, str(ENGINE), behaviour),
+    )
+    receiver.fleet = fleet
+    async with asyncio.TaskGroup() as group:
+        fleet.start(group, found)
+        yield fleet, receiver
+        await fleet.stop(5.0)
+
+
+async def test_a_version_is_loaded_when_the_receiver_serves_it(tmp_path: Path) -> None:
+    async with _fleet(tmp_path) as (fleet, receiver):
+        receiver.confirms = False
+        loading = asyncio.create_task(fleet.load(_found(tmp_path)))
+        await receiver.until(ModelServing)
+        await asyncio.sleep(0)
+        assert not loading.done()
+        assert fleet.waiting() == [("m", 1)]
+        fleet.confirm(("m", 1), fleet.serving["m", 1].socket_path)
+        await loading
+        assert fleet.waiting() == []
+        assert receiver.states() == {("m", 1): "serving"}
+
+
+async def test_one_that_replaces_another_is_told_so_and_the_other_ends(tmp_path: Path) -> None:
+    async with _fleet(tmp_path) as (fleet, receiver):
+        await fleet.load(_found(tmp_path))
+        first = fleet.versions("m")[1]
+        receiver.empties = False
+        replacing = asyncio.create_task(fleet.load(_found(tmp_path)))
+        await receiver.until(ModelServing, 2)
+        second = fleet.serving["m", 1]
+        told = [message for message in receiver.heard if isinstance(message, ModelServing)]
+        assert [message.replaces for message in told] == [False, True]
+        assert not second.replaces  # for a receiver that comes later
+        assert second.socket_path != told[0].socket_path
+        await asyncio.sleep(0)
+        assert first.keeper.pid is not None  # something of it is still in the receiver
+        fleet.emptied(told[0].socket_path)
+        await replacing
+        assert first.keeper.pid is None
+        assert set(receiver.states().values()) == {"serving"}  # nobody saw it leave
+
+
+async def test_a_replacement_that_fails_leaves_what_serves(tmp_path: Path) -> None:
+    async with _fleet(tmp_path) as (fleet, receiver):
+        await fleet.load(_found(tmp_path))
+        first = fleet.versions("m")[1]
+        fleet._command = (sys.executable, str(ENGINE), "refuse")
+        with pytest.raises(ModelLoadError, match="version 1: no such operator: Frob"):
+            await fleet.load(_found(tmp_path))
+        assert fleet.versions("m") == {1: first}
+        assert receiver.states() == {("m", 1): "serving"}
+        assert first.keeper.pid is not None
+
+
+async def test_a_new_version_that_fails_has_failed(tmp_path: Path) -> None:
+    async with _fleet(tmp_path, behaviour="refuse") as (fleet, receiver):
+        with pytest.raises(ModelLoadError, match="Frob"):
+            await fleet.load(_found(tmp_path))
+        assert receiver.states() == {("m", 1): "failed"}
+        assert fleet.versions("m") == {}
+        assert fleet.names() == []
+
+
+async def test_an_unloaded_version_waits_for_the_receiver_and_can_come_back(
+    tmp_path: Path,
+) -> None:
+    async with _fleet(tmp_path) as (fleet, receiver):
+        await fleet.load(_found(tmp_path))
+        receiver.empties = False
+        path = fleet.serving["m", 1].socket_path
+        unloading = asyncio.create_task(fleet.unload(("m", 1)))
+        await receiver.until_state(("m", 1), "draining")
+        assert not unloading.done()
+        fleet.emptied(path)
+        await unloading
+        assert receiver.states() == {("m", 1): "unloaded"}
+        assert fleet.names() == []
+        await fleet.load(_found(tmp_path))
+        assert receiver.states() == {("m", 1): "serving"}
+
+
+async def test_a_receiver_that_dies_has_nothing_left(tmp_path: Path) -> None:
+    async with _fleet(tmp_path) as (fleet, receiver):
+        await fleet.load(_found(tmp_path))
+        receiver.empties = False
+        unloading = asyncio.create_task(fleet.unload(("m", 1)))
+        await asyncio.sleep(0)
+        fleet.alone()
+        await unloading
+        assert receiver.states() == {("m", 1): "unloaded"}
+
+
+async def test_versions_at_start_are_found_first_and_names_are_those_that_serve(
+    tmp_path: Path,
+) -> None:
+    found = (_found(tmp_path, 1), _found(tmp_path, 2), _found(tmp_path, 1, "other"))
+    async with _fleet(tmp_path, *found) as (fleet, receiver):
+        assert fleet.states["m", 2].state == "found"
+        await receiver.until(ModelServing, 3)
+        assert set(fleet.versions("m")) == {1, 2}
+        await fleet.unload(("other", 1))
+        assert fleet.names() == ["m"]
+
+
+async def test_labels_are_told_and_kept(tmp_path: Path) -> None:
+    async with _fleet(tmp_path) as (fleet, receiver):
+        fleet.label("m", {"stable": 1})
+        assert receiver.heard == [Labels(name="m", versions={"stable": 1})]
+        assert fleet.labels == {"m": {"stable": 1}}

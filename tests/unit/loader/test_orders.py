@@ -1,0 +1,171 @@
+"""Orders on a fleet of real engines that run doubles; the receiver agrees to everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from headrace.control import Load, Message, ModelServing, Reload, Unload, VersionPolicy, WantedModel
+from headrace.loader.fleet import Fleet
+from headrace.loader.orders import Orders
+from headrace.settings import ModelControl, ModelSettings, ServerSettings, Settings
+
+
+def _write(root: Path, name: str, *versions: int, text: str = "") -> None:
+    for version in versions:
+        path = root / name / str(version) / "model.fake"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+class Scene:
+    """Orders, their fleet, and what the receiver was told."""
+
+    def __init__(self, folder: Path, **server: Any) -> None:
+        self.told: list[Message] = []
+        settings = Settings(
+            server=ServerSettings(**{"model_control": ModelControl.EXPLICIT, **server}),
+            defaults=ModelSettings(instances=1, max_batch=1),
+            models=(ModelSettings(path=folder / "models"),),
+        )
+        run = folder / "run"
+        run.mkdir()
+        self.fleet = Fleet(
+            settings.server,
+            run,
+            tell=self._hear,
+            on_serving=lambda _: None,
+            on_state=lambda _: None,
+            on_progress=lambda *_: None,
+        )
+        self.orders = Orders(settings, self.fleet)
+
+    def _hear(self, message: Message) -> None:
+        self.told.append(message)
+        loop = asyncio.get_running_loop()
+        if isinstance(message, ModelServing):
+            loop.call_soon(self.fleet.confirm, (message.name, message.version), message.socket_path)
+        for one in self.told:
+            if isinstance(one, ModelServing):  # a receiver that never has anything left to do
+                loop.call_soon(self.fleet.emptied, one.socket_path)
+
+    def served(self) -> dict[str, set[int]]:
+        """Name → versions."""
+        return {name: set(self.fleet.versions(name)) for name in self.fleet.names()}
+
+    def loads(self) -> int:
+        """How many engines have been ready so far."""
+        return sum(isinstance(message, ModelServing) for message in self.told)
+
+
+@contextlib.asynccontextmanager
+async def _scene(folder: Path, **server: Any) -> AsyncIterator[Scene]:
+    scene = Scene(folder, **server)
+    async with asyncio.TaskGroup() as group:
+        scene.fleet.start(group, ())
+        yield scene
+        await scene.fleet.stop(5.0)
+
+
+async def test_without_model_control_every_order_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path, model_control=ModelControl.NONE) as scene:
+        for order in (Load(name="m"), Unload(name="m"), Reload(models=())):
+            done = await scene.orders.carry_out(order)
+            assert done.code == "not_allowed"
+        assert scene.served() == {}
+
+
+async def test_a_second_load_of_what_has_not_changed_does_nothing(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1, 2)
+    async with _scene(tmp_path) as scene:
+        done = await scene.orders.carry_out(Load(order=7, name="m"))
+        assert (done.order, done.code) == (7, None)
+        assert scene.served() == {"m": {1, 2}}
+        assert (await scene.orders.carry_out(Load(name="m"))).code is None
+        assert scene.loads() == 2
+        _write(tmp_path / "models", "m", 2, text="scale: 2\n")
+        assert (await scene.orders.carry_out(Load(name="m"))).code is None
+        assert scene.loads() == 3
+
+
+async def test_other_settings_are_a_change(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path) as scene:
+        for overrides in ({}, {"max_queue": 5}, {"max_queue": 5}):
+            order = Load(name="m", overrides=overrides)
+            assert (await scene.orders.carry_out(order)).code is None
+        assert scene.loads() == 2
+        assert scene.fleet.versions("m")[1].found.settings.max_queue == 5
+        bad = await scene.orders.carry_out(Load(name="m", overrides={"max_queue": 0}))
+        assert bad.code == "invalid_input"
+        assert "max_queue" in bad.message
+
+
+async def test_a_policy_chooses_what_serves_and_the_rest_goes(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1, 2, 3)
+    async with _scene(tmp_path) as scene:
+        await scene.orders.carry_out(Load(name="m"))
+        order = Load(name="m", policy=VersionPolicy(latest=1))
+        assert (await scene.orders.carry_out(order)).code is None
+        assert scene.served() == {"m": {3}}
+        none = Load(name="m", policy=VersionPolicy(specific=(9,)))
+        done = await scene.orders.carry_out(none)
+        assert done.code == "model_not_found"
+        assert "it has 1, 2, 3" in done.message
+
+
+async def test_unload_of_what_is_not_loaded_says_so(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path) as scene:
+        assert (await scene.orders.carry_out(Unload(name="m"))).code == "model_not_found"
+        await scene.orders.carry_out(Load(name="m"))
+        assert (await scene.orders.carry_out(Unload(name="m"))).code is None
+        assert scene.served() == {}
+
+
+async def test_reload_replaces_the_set_or_changes_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    _write(root, "a", 1)
+    _write(root, "b", 1, 2)
+
+    def wanted(name: str, **more: Any) -> WantedModel:
+        defaults = {"path": str(root / name), "policy": VersionPolicy(latest=1)}
+        return WantedModel(name=name, **{**defaults, **more})
+
+    async with _scene(tmp_path) as scene:
+        await scene.orders.carry_out(Load(name="a"))
+        twice = Reload(models=(wanted("b"), wanted("b")))
+        outside = Reload(models=(wanted("b"), wanted("c", path=str(tmp_path))))
+        labelled = Reload(models=(wanted("b", labels={"stable": 1}),))
+        for order, code in ((twice, "invalid_input"), (outside, "not_allowed")):
+            assert (await scene.orders.carry_out(order)).code == code
+        assert (await scene.orders.carry_out(labelled)).code == "invalid_input"
+        assert scene.served() == {"a": {1}}
+        good = Reload(models=(wanted("b", labels={"stable": 2}),))
+        assert (await scene.orders.carry_out(good)).code is None
+        assert scene.served() == {"b": {2}}
+        assert scene.fleet.labels == {"b": {"stable": 2}}
+
+
+async def test_a_link_out_of_the_roots_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    _write(tmp_path / "secret", "m", 1)
+    (tmp_path / "models/m").symlink_to(tmp_path / "secret/m")
+    order = Reload(
+        models=(WantedModel(name="m", path=str(tmp_path / "models/m"), policy=VersionPolicy()),)
+    )
+    async with _scene(tmp_path) as scene:
+        assert (await scene.orders.carry_out(order)).code == "not_allowed"
+
+
+async def test_orders_for_one_model_wait_for_each_other(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path) as scene:
+        orders = [Load(order=1, name="m"), Unload(order=2, name="m"), Load(order=3, name="m")]
+        done = await asyncio.gather(*map(scene.orders.carry_out, orders))
+        assert [one.code for one in done] == [None, None, None]
+        assert scene.served() == {"m": {1}}
