@@ -8,7 +8,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from headrace.control import Load, Message, ModelServing, Reload, Unload, VersionPolicy, WantedModel
+from headrace.control import (
+    Load,
+    Message,
+    ModelServing,
+    Order,
+    Reload,
+    Unload,
+    VersionPolicy,
+    WantedModel,
+)
 from headrace.loader.fleet import Fleet
 from headrace.loader.orders import Orders
 from headrace.settings import ModelControl, ModelSettings, ServerSettings, Settings
@@ -165,7 +174,11 @@ async def test_a_link_out_of_the_roots_leads_nowhere(tmp_path: Path) -> None:
 async def test_orders_for_one_model_wait_for_each_other(tmp_path: Path) -> None:
     _write(tmp_path / "models", "m", 1)
     async with _scene(tmp_path) as scene:
-        orders = [Load(order=1, name="m"), Unload(order=2, name="m"), Load(order=3, name="m")]
-        done = await asyncio.gather(*map(scene.orders.carry_out, orders))
+        orders: list[Order] = [
+            Load(order=1, name="m"),
+            Unload(order=2, name="m"),
+            Load(order=3, name="m"),
+        ]
+        done = await asyncio.gather(*(scene.orders.carry_out(order) for order in orders))
         assert [one.code for one in done] == [None, None, None]
         assert scene.served() == {"m": {1}}
