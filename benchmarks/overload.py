@@ -1,7 +1,8 @@
 """Poisson arrivals at 1.2 and 2 times of what the machine can do, with an objective of 50 ms.
 
 Capacity is what a closed loop reaches on the same server just before and just after. Goodput is
-answers within the objective, counted from the moment each request was meant to be sent.
+answers within the objective, counted from the moment each request was meant to be sent. Refusals
+are counted from there, and from when the request was really sent: the server's own part.
 """
 
 from __future__ import annotations
@@ -82,4 +83,14 @@ def _figures(name: str, shares: list[float], reports: list[Report]) -> Iterator[
         at_most=True,
         note=f"refused {sum(r.refused for r in reports)}, late {sum(r.late for r in reports)}, "
         f"failed {sum(r.failed for r in reports)} of {sum(r.planned for r in reports)}",
+    )
+    own_ms = [r.refusal_after_send.p99_s * _MS for r in reports if r.refusal_after_send]
+    lag_ms = [r.lag_p99_s * _MS for r in reports if r.lag_p99_s is not None]
+    yield Figure(
+        f"{name}: p99 of refusals at arrival, from the send",
+        statistics.median(own_ms or [0.0]),
+        "ms",
+        _REFUSAL_MS,
+        at_most=True,
+        note=f"the sender was {statistics.median(lag_ms or [0.0]):.1f} ms late at p99",
     )

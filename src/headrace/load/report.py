@@ -60,6 +60,7 @@ class Report:
         goodput_per_s: answered within the objective of the intended time, per second.
         latency: of the answers, from the intended time.
         refusal_latency: of the refusals.
+        refusal_after_send: the same from when each was really sent: what the server took for it.
         refused: told to come back later. late: given up for time, here or there. failed: the rest.
         not_sent: the bound on outstanding requests was reached.
         outcomes: how many ended in which other way than ok, the most frequent first.
@@ -79,6 +80,7 @@ class Report:
     goodput_per_s: float | None
     latency: Quantiles | None
     refusal_latency: Quantiles | None
+    refusal_after_send: Quantiles | None
     refused: int
     late: int
     failed: int
@@ -119,6 +121,7 @@ def make_report(result: Result, *, slo_s: float | None = None, warm_s: float = 0
         goodput_per_s=None if slo_s is None else float(np.count_nonzero(good) / window_s),
         latency=Quantiles.of(waited_s[ok & inside]),
         refusal_latency=Quantiles.of(waited_s[refused]),
+        refusal_after_send=Quantiles.of((result.done_s - result.sent_s)[refused]),
         refused=counts[Kind.REFUSED],
         late=counts[Kind.LATE],
         failed=counts[Kind.FAILED],
@@ -173,6 +176,7 @@ def _document(report: Report) -> dict[str, Any]:
         "goodput_per_s": report.goodput_per_s and round(report.goodput_per_s, 1),
         "latency_ms": report.latency and report.latency.in_ms(),
         "refusal_latency_ms": report.refusal_latency and report.refusal_latency.in_ms(),
+        "refusal_after_send_ms": report.refusal_after_send and report.refusal_after_send.in_ms(),
         "lag_p99_ms": in_ms(report.lag_p99_s),
         "sender_cpu": round(report.sender_cpu, 3),
         "spoiled": report.spoiled,

@@ -84,6 +84,7 @@ def test_every_number_of_a_report() -> None:
         goodput_per_s=8.0,
         latency=report.latency,
         refusal_latency=report.refusal_latency,
+        refusal_after_send=report.refusal_after_send,
         refused=2,
         late=2,
         failed=1,
@@ -106,6 +107,8 @@ def test_every_number_of_a_report() -> None:
     assert report.latency.p999_s == pytest.approx(0.300)
     assert report.refusal_latency.p50_s == pytest.approx(0.003)
     assert report.refusal_latency.p99_s == pytest.approx(0.004)
+    assert report.refusal_after_send is not None
+    assert report.refusal_after_send.p99_s == pytest.approx(0.0039)
     assert report.lag_p99_s == pytest.approx(0.0001)
 
 
