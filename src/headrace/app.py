@@ -34,6 +34,7 @@ from headrace.loader.keeper import EngineKeeper, check_socket_path, socket_path
 from headrace.loader.lifecycle import Backoff
 from headrace.loader.store import FoundVersion, find
 from headrace.observe.logs import configure
+from headrace.receiver.decoder_process import DecoderProcess
 from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
 from headrace.settings import Settings
@@ -96,6 +97,7 @@ class Supervisor:
         self._announced = False
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
+        self._first_serves = asyncio.Event()
         self._receiver: ReceiverProcess | None = None  # while it listens
         self._writer: asyncio.StreamWriter | None = None
         self._started_s = time.monotonic()
@@ -113,11 +115,14 @@ class Supervisor:
         async with self._control(), asyncio.TaskGroup() as group:
             for keeper in keepers:
                 group.create_task(keeper.run())
+            decoder = DecoderProcess(self._settings.server, self._runtime_dir)
+            decoding = group.create_task(decoder.run(self._first_serves))
             receiving = group.create_task(self._keep_receiver())
             await self._stopping.wait()
             clean = await self._drain()
             receiving.cancel()
             await asyncio.wait([receiving])
+            decoding.cancel()
             # Nobody waits any more for what an engine still runs after an unclean end.
             patience_s = _ENGINE_STOP_TIMEOUT_S if clean else 0.0
             await asyncio.gather(*(keeper.stop(patience_s) for keeper in keepers))
@@ -189,6 +194,7 @@ class Supervisor:
                 ready = FromReceiver.model_validate_json(text)
                 if writer is self._writer:
                     self._confirmed[ready.name, ready.version] = ready.socket_path
+                    self._first_serves.set()  # until then the cores are for loading
                     self._announce()
         writer.close()
 

@@ -15,6 +15,7 @@ import structlog
 from headrace.errors import Cancelled, HeadraceError, InternalError, QueueFull, RouteNotFound
 from headrace.receiver import grpc, http
 from headrace.receiver.catalog import Catalog
+from headrace.receiver.decoder_client import DecoderClient
 from headrace.receiver.exchange import (
     Core,
     Exchange,
@@ -45,8 +46,9 @@ class Application:
         settings: ServerSettings,
         metrics_page: Callable[[], bytes],
         refused: Counter[str],
+        decoder: DecoderClient | None = None,
     ) -> None:
-        core = Core(catalog, infer)
+        core = Core(catalog, infer, decoder)
         self._methods = {**OipGrpc(core).methods(), **TfServingGrpc(core).methods()}
         self._routes = Routes(core, metrics_page)
         self._limit_bytes = int(settings.max_body_mib * 2**20)

@@ -7,7 +7,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+from headrace.control import SignatureMessage
+from headrace.receiver import json_tensor
 from headrace.receiver.catalog import Catalog, ServedModel
+from headrace.receiver.decoder_client import LARGE_BYTES, DecoderClient
 from headrace.values import Request, Response
 
 Receive = Callable[[], "asyncio.Future[dict[str, Any]]"]
@@ -48,10 +51,14 @@ Infer = Callable[[Request, ServedModel, Exchange], Awaitable[Response]]
 
 
 class Core(NamedTuple):
-    """What every front works with: the models there are, and the one function that runs them."""
+    """What every front works with: the models there are, and the one function that runs them.
+
+    Without a ``decoder`` all JSON is decoded on the event loop.
+    """
 
     catalog: Catalog
     infer: Infer
+    decoder: DecoderClient | None = None
 
     def find(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
         """Find the model of an inference and note it for the metrics.
@@ -61,6 +68,24 @@ class Core(NamedTuple):
         """
         served = exchange.served = self.catalog.find(name, version)
         return served
+
+    async def parse(
+        self, exchange: Exchange, signature: SignatureMessage | None = None
+    ) -> dict[str, Any]:
+        """Parse a JSON body; of a large one the tensors come ``Decoded``, from the decoder.
+
+        Without a signature its tensors are those of the Open Inference Protocol.
+
+        Raises:
+            HeadraceError: it is no JSON object, or could not be decoded in time.
+        """
+        body = exchange.body
+        if self.decoder is None or len(body) <= LARGE_BYTES:
+            return json_tensor.parse(body)
+        left_s = exchange.timeout_s
+        if left_s is not None:
+            left_s += exchange.arrival_s - time.monotonic()
+        return await self.decoder.decode(body, signature, left_s)
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
         """Run a decoded request: decoding ends here.

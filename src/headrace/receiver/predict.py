@@ -28,7 +28,7 @@ class Predict:
     async def predict(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /predict/{name}``."""
         served = self._core.find(exchange, name, version)
-        body = json_tensor.parse(exchange.body)
+        body = await self._core.parse(exchange, served.profile.signature)
         request = Request(
             model=name,
             version=None,

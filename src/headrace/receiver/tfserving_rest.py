@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import orjson
 
 from headrace.errors import InvalidInput, MalformedRequest, SignatureNotFound
 from headrace.receiver import json_tensor, tfserving_status
 from headrace.receiver.catalog import ServedModel
+from headrace.receiver.decoded import Decoded
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.values import Array, Request, Signature
 
@@ -43,7 +45,7 @@ class TfServingRest:
     async def predict(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /v1/models/{name}[/versions/{version}]:predict``."""
         served = tfserving_status.find_served(self._core, exchange, name, version)
-        body = json_tensor.parse(exchange.body)
+        body = await self._core.parse(exchange, served.profile.signature)
         signature_name = body.get("signature_name", "")
         if not isinstance(signature_name, str):
             raise MalformedRequest("signature_name must be a string")
@@ -80,13 +82,15 @@ def decode(body: Mapping[str, Any], signature: Signature) -> tuple[dict[str, Arr
 
 
 def _rows(instances: Any, signature: Signature) -> dict[str, Array]:
-    if not isinstance(instances, list) or not instances:
+    if isinstance(instances, Decoded):
+        return instances.take()
+    if not isinstance(instances, list | np.ndarray) or len(instances) == 0:
         raise InvalidInput('"instances" must be a list with at least one element')
     names = [spec.name for spec in signature.inputs]
     if not _named(instances[0]):
         if len(names) != 1:
             raise InvalidInput(f"every instance must be an object of {', '.join(names)}")
-        columns = {names[0]: instances}
+        columns: dict[str, Any] = {names[0]: instances}
     else:
         columns = {name: [] for name in instances[0]}
         for number, instance in enumerate(instances):
@@ -98,6 +102,8 @@ def _rows(instances: Any, signature: Signature) -> dict[str, Array]:
 
 
 def _columns(inputs: Any, signature: Signature) -> dict[str, Array]:
+    if isinstance(inputs, Decoded):
+        return inputs.take()
     if _named(inputs):
         return _tensors(inputs, signature)
     if len(signature.inputs) != 1:
