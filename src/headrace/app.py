@@ -23,15 +23,21 @@ from rich.console import Console
 from headrace.control import (
     Configure,
     Drain,
-    FromReceiver,
+    Emptied,
+    Labels,
     Message,
     ModelServing,
     ModelState,
+    Order,
+    ReceiverReady,
+    from_receiver,
     line,
 )
 from headrace.errors import StartError
-from headrace.loader.keeper import EngineKeeper, check_socket_path, socket_path
+from headrace.loader.fleet import Fleet
+from headrace.loader.keeper import check_socket_path, socket_path
 from headrace.loader.lifecycle import Backoff
+from headrace.loader.orders import Orders
 from headrace.loader.store import FoundVersion, find
 from headrace.observe.logs import configure
 from headrace.receiver.decoder_process import DecoderProcess
@@ -39,10 +45,8 @@ from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
 from headrace.settings import Settings
 
-Key = tuple[str, int]
-
-# What the receiver says is short; a line longer than this is not from it.
-_LINE_LIMIT_BYTES = 2**20
+# What the receiver says is short, but for a model's settings and a long list of models.
+_LINE_LIMIT_BYTES = 64 * 2**20
 _ENGINE_STOP_TIMEOUT_S = 5.0
 # More engines than this one version will hardly see; their number is in their sockets' paths.
 _INCARNATIONS = 9999
@@ -91,15 +95,23 @@ class Supervisor:
         self._runtime_dir = runtime_dir
         self._console = console
         self._log = structlog.get_logger("headrace")
-        self._states: dict[Key, ModelState] = {}
-        self._serving: dict[Key, ModelServing] = {}
-        self._confirmed: dict[Key, str] = {}
+        self._fleet = Fleet(
+            settings.server,
+            runtime_dir,
+            tell=self._tell,
+            on_serving=self._show,
+            on_state=self._note,
+            on_progress=self._progress,
+        )
+        self._orders = Orders(settings, self._fleet)
+        self._ordered: set[asyncio.Task[None]] = set()
         self._announced = False
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._first_serves = asyncio.Event()
         self._receiver: ReceiverProcess | None = None  # while it listens
         self._writer: asyncio.StreamWriter | None = None
+        self._group: asyncio.TaskGroup | None = None
         self._started_s = time.monotonic()
 
     async def run(self) -> int:
@@ -107,25 +119,21 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        for version in self._found:
-            self._states[version.name, version.version] = ModelState(
-                name=version.name, version=version.version, state="found"
-            )
-        keepers = [self._keeper(version) for version in self._found]
         async with self._control(), asyncio.TaskGroup() as group:
-            for keeper in keepers:
-                group.create_task(keeper.run())
+            self._group = group
+            self._fleet.start(group, self._found)
             decoder = DecoderProcess(self._settings.server, self._runtime_dir)
             decoding = group.create_task(decoder.run(self._first_serves))
             receiving = group.create_task(self._keep_receiver())
             await self._stopping.wait()
+            for task in self._ordered:
+                task.cancel()
             clean = await self._drain()
             receiving.cancel()
             await asyncio.wait([receiving])
             decoding.cancel()
             # Nobody waits any more for what an engine still runs after an unclean end.
-            patience_s = _ENGINE_STOP_TIMEOUT_S if clean else 0.0
-            await asyncio.gather(*(keeper.stop(patience_s) for keeper in keepers))
+            await self._fleet.stop(_ENGINE_STOP_TIMEOUT_S if clean else 0.0)
         return 0 if clean and not self._all_failed() else 1
 
     def _stop(self) -> None:
@@ -167,7 +175,7 @@ class Supervisor:
             return f"the receiver ended with status {await receiver.wait()}"
         finally:
             self._receiver = self._writer = None
-            self._confirmed.clear()
+            self._fleet.alone()
             await receiver.stop()
 
     @contextlib.asynccontextmanager
@@ -183,20 +191,41 @@ class Supervisor:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Tell a new receiver all there is, then hear what it serves."""
         self._writer = writer
-        states = tuple(self._states.values())
+        states = tuple(self._fleet.states.values())
         self._tell(Configure(server=self._settings.server, models=states))
-        for serving in self._serving.values():
+        for serving in self._fleet.serving.values():
             self._tell(serving)
+        for name, versions in self._fleet.labels.items():
+            self._tell(Labels(name=name, versions=versions))
         if self._stopping.is_set():
             self._tell(Drain())
         with contextlib.suppress(ConnectionError):  # it died: who waits for it will hear
             while text := await reader.readline():
-                ready = FromReceiver.model_validate_json(text)
-                if writer is self._writer:
-                    self._confirmed[ready.name, ready.version] = ready.socket_path
-                    self._first_serves.set()  # until then the cores are for loading
-                    self._announce()
+                self._hear(from_receiver.validate_json(text), writer)
         writer.close()
+
+    def _hear(self, message: ReceiverReady | Emptied | Order, writer: asyncio.StreamWriter) -> None:
+        """Take what a receiver says; one that has been replaced has nothing to say any more."""
+        if writer is not self._writer:
+            return
+        match message:
+            case ReceiverReady():
+                self._fleet.confirm((message.name, message.version), message.socket_path)
+                self._first_serves.set()  # until then the cores are for loading
+                self._announce()
+            case Emptied():
+                self._fleet.emptied(message.socket_path)
+            case _ if self._group is not None and not self._stopping.is_set():
+                task = self._group.create_task(self._carry_out(message))
+                self._ordered.add(task)
+                task.add_done_callback(self._ordered.discard)
+
+    async def _carry_out(self, order: Order) -> None:
+        self._log.info("ordered", order=order.kind, what=order.model_dump(exclude={"kind"}))
+        done = await self._orders.carry_out(order)
+        if done.code is not None:
+            self._log.warning("order_refused", order=order.kind, reason=done.message)
+        self._tell(done)
 
     def _tell(self, message: Message) -> None:
         if self._writer is not None and not self._writer.is_closing():
@@ -204,18 +233,7 @@ class Supervisor:
 
     # -- the engines -------------------------------------------------------------------------------
 
-    def _keeper(self, version: FoundVersion) -> EngineKeeper:
-        return EngineKeeper(
-            version,
-            self._settings.server,
-            self._runtime_dir,
-            on_serving=self._serve_version,
-            on_state=self._note,
-            on_progress=self._progress,
-        )
-
-    def _serve_version(self, serving: ModelServing) -> None:
-        self._serving[serving.name, serving.version] = serving
+    def _show(self, serving: ModelServing) -> None:
         profile = serving.profile
         batches = f"batches up to {max(profile.batch_sizes, default=1)}"
         self._console.print(
@@ -227,17 +245,12 @@ class Supervisor:
             f"{profile.memory_bytes / 2**20:.0f} MiB",
             soft_wrap=True,
         )
-        self._tell(serving)
 
     def _note(self, state: ModelState) -> None:
-        self._states[state.name, state.version] = state
-        if state.state != "serving":
-            self._serving.pop((state.name, state.version), None)
         if state.state == "failed":
             self._log.error(
                 "model_failed", model=state.name, version=state.version, reason=state.reason
             )
-        self._tell(state)
         self._announce()
         if self._all_failed() and not self._stopping.is_set():
             self._console.print("no model is left to serve; the log says why")
@@ -247,7 +260,7 @@ class Supervisor:
         self._log.debug("model_loading", model=name, version=version, step=step)
 
     def _all_failed(self) -> bool:
-        return all(state.state == "failed" for state in self._states.values())
+        return all(state.state == "failed" for state in self._fleet.states.values())
 
     # -- ready, and the end ------------------------------------------------------------------------
 
@@ -255,16 +268,7 @@ class Supervisor:
         """Say once that everything which can serve does, and where."""
         if self._announced or self._receiver is None or self._all_failed():
             return
-        waiting = [
-            key
-            for key, state in self._states.items()
-            if state.state != "failed"
-            and (
-                key not in self._serving
-                or self._confirmed.get(key) != self._serving[key].socket_path
-            )
-        ]
-        if waiting:
+        if self._fleet.waiting():
             return
         self._announced = True
         for address in self._addresses:

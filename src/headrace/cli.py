@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from headrace.loader.store import FoundVersion
 
-SERVER_FLAGS = ("port", "host", "listen", "default_model", "log_level")
+SERVER_FLAGS = ("port", "host", "listen", "default_model", "model_control", "log_level")
 """The keys of ``server`` that have a flag."""
 
 MODEL_FLAGS = (

@@ -7,7 +7,8 @@ progress, on a pipe), supervisor ↔ receiver (a Unix stream socket). Batches tr
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -144,7 +145,9 @@ EngineReport = Annotated[EngineLoading | EngineReady | EngineFailed, Field(discr
 class ModelServing(Message):
     """Supervisor → receiver: this version's engine listens at ``socket_path``; connect and serve.
 
-    Sent again, with another path, when a dead engine has been replaced.
+    Sent again, with another path, when a dead engine has been replaced. With ``replaces`` it is
+    another model under the same name and version: what the one before it still runs or has waiting
+    ends there, and ``Emptied`` tells when.
     """
 
     kind: Literal["model_serving"] = "model_serving"
@@ -154,6 +157,7 @@ class ModelServing(Message):
     settings: ModelSettings
     labels: tuple[str, ...] = ()
     profile: Profile
+    replaces: bool = False
 
 
 class ModelState(Message):
@@ -180,7 +184,26 @@ class Drain(Message):
     kind: Literal["drain"] = "drain"
 
 
-ToReceiver = Annotated[Configure | ModelServing | ModelState | Drain, Field(discriminator="kind")]
+class Labels(Message):
+    """Supervisor → receiver: the version labels of a model, in place of those before."""
+
+    kind: Literal["labels"] = "labels"
+    name: str
+    versions: dict[str, int]
+
+
+class Done(Message):
+    """Supervisor → receiver: how an order ended; ``code`` is an error's, None when it is done."""
+
+    kind: Literal["done"] = "done"
+    order: int
+    code: str | None = None
+    message: str = ""
+
+
+ToReceiver = Annotated[
+    Configure | ModelServing | ModelState | Drain | Labels | Done, Field(discriminator="kind")
+]
 
 
 class ReceiverReady(Message):
@@ -192,10 +215,79 @@ class ReceiverReady(Message):
     socket_path: str
 
 
-FromReceiver = ReceiverReady
+class Emptied(Message):
+    """Receiver → supervisor: nothing waits for this engine or runs in it, and nothing will."""
+
+    kind: Literal["emptied"] = "emptied"
+    socket_path: str
+
+
+class VersionPolicy(Message):
+    """Which versions of a folder to serve: the ``latest`` so many, ``specific`` ones, or all."""
+
+    latest: int | None = None
+    specific: tuple[int, ...] | None = None
+
+    def choose(self, versions: Iterable[int]) -> frozenset[int]:
+        """Those of the versions that it wants."""
+        there = sorted(versions)
+        if self.specific is not None:
+            return frozenset(there).intersection(self.specific)
+        return frozenset(there if self.latest is None else there[-self.latest :])
+
+
+class Load(Message):
+    """Receiver → supervisor, an order: look again where a model lies, and serve what is there.
+
+    ``folder`` replaces that place: versioned files a client has sent. ``overrides`` are keys of
+    ``ModelSettings`` that win over the model's own.
+    """
+
+    kind: Literal["load"] = "load"
+    order: int = 0
+    name: str
+    folder: str | None = None
+    overrides: dict[str, Any] = {}
+    policy: VersionPolicy = VersionPolicy()
+
+
+class Unload(Message):
+    """Receiver → supervisor, an order: stop serving every version of a model."""
+
+    kind: Literal["unload"] = "unload"
+    order: int = 0
+    name: str
+
+
+class WantedModel(Message):
+    """One model of a ``Reload``: its folder, which versions of it, and their labels."""
+
+    name: str
+    path: str
+    policy: VersionPolicy
+    labels: dict[str, int] = {}
+
+
+class Reload(Message):
+    """Receiver → supervisor, an order: serve these models and no others."""
+
+    kind: Literal["reload"] = "reload"
+    order: int = 0
+    models: tuple[WantedModel, ...]
+
+
+Order = Load | Unload | Reload
+FromReceiver = Annotated[
+    ReceiverReady | Emptied | Load | Unload | Reload, Field(discriminator="kind")
+]
 
 engine_report: TypeAdapter[EngineLoading | EngineReady | EngineFailed] = TypeAdapter(EngineReport)
-to_receiver: TypeAdapter[Configure | ModelServing | ModelState | Drain] = TypeAdapter(ToReceiver)
+to_receiver: TypeAdapter[Configure | ModelServing | ModelState | Drain | Labels | Done] = (
+    TypeAdapter(ToReceiver)
+)
+from_receiver: TypeAdapter[ReceiverReady | Emptied | Load | Unload | Reload] = TypeAdapter(
+    FromReceiver
+)
 
 
 def line(message: Message) -> bytes:

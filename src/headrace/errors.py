@@ -14,6 +14,7 @@
     │   ├── ModelNotFound            no such model
     │   ├── VersionNotFound          no such version of the model
     │   ├── SignatureNotFound        no such serving signature
+    │   ├── NotAllowed               the settings do not let clients do this
     │   └── Cancelled                the client left before the answer
     ├── OverloadError                the request is fine, the machine is busy; retry later
     │   ├── QueueFull                the model's queue is at its bound
@@ -172,6 +173,12 @@ class SignatureNotFound(ClientError):
     code = "signature_not_found"
 
 
+class NotAllowed(ClientError):
+    """The settings do not let clients do this; the message names the setting."""
+
+    code = "not_allowed"
+
+
 class Cancelled(ClientError):
     """The client left before the answer."""
 
@@ -310,6 +317,7 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "model_not_found": (404, GrpcStatus.NOT_FOUND),
     "version_not_found": (404, GrpcStatus.NOT_FOUND),
     "signature_not_found": (400, GrpcStatus.FAILED_PRECONDITION),
+    "not_allowed": (403, GrpcStatus.PERMISSION_DENIED),
     "cancelled": (499, GrpcStatus.CANCELLED),
     "overloaded": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "queue_full": (429, GrpcStatus.RESOURCE_EXHAUSTED),
@@ -330,3 +338,17 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "backend_missing": (500, GrpcStatus.INTERNAL),
     "start": (500, GrpcStatus.INTERNAL),
 }
+
+
+def rebuild(code: str, message: str) -> HeadraceError:
+    """Make an error again of what another process wrote down of it: its code and message.
+
+    A code that is not known becomes an ``InternalError``.
+    """
+    waiting: list[type[HeadraceError]] = [HeadraceError]
+    while waiting:
+        kind = waiting.pop()
+        if kind.code == code and kind is not HeadraceError:
+            return kind(message)
+        waiting += kind.__subclasses__()
+    return InternalError(message)

@@ -54,6 +54,13 @@ class Precision(StrEnum):
     F16 = "f16"
 
 
+class ModelControl(StrEnum):
+    """Whether clients may load and unload models; the names are Triton's."""
+
+    NONE = "none"
+    EXPLICIT = "explicit"
+
+
 class ResultStep(Group):
     """One step of the result processor, applied to one output in the order given."""
 
@@ -156,6 +163,15 @@ class ServerSettings(Group):
     )
     drain_timeout_s: Annotated[float, Field(ge=0)] = Field(
         default=30.0, description="How long SIGTERM waits for requests in flight."
+    )
+    model_control: ModelControl = Field(
+        default=ModelControl.NONE,
+        description="explicit: whoever can reach the server may load, unload and reload models.",
+    )
+    model_roots: tuple[Path, ...] = Field(
+        default=(),
+        description="More folders that models may be reloaded from over the wire, besides those "
+        "of `models`.",
     )
     engine_restart_limit: Annotated[int, Field(ge=1)] = Field(
         default=5,
@@ -280,6 +296,9 @@ def _from_file(file: Path) -> Document:
     # A section whose every line is commented out reads as null.
     data = {section: value for section, value in document.data.items() if value is not None}
     models = data.get("models")
+    server = data.get("server")
+    if isinstance(server, dict) and isinstance(server.get("model_roots"), list):
+        server["model_roots"] = [str(file.parent / root) for root in server["model_roots"]]
     for entry in [*(models if isinstance(models, list) else ()), data.get("defaults")]:
         if isinstance(entry, dict):
             anchor_paths(entry, file.parent)

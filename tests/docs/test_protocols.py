@@ -6,12 +6,11 @@ import re
 
 import pytest
 
+from headrace.receiver.asgi import methods
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.exchange import Core
 from headrace.receiver.metadata import EXTENSIONS
-from headrace.receiver.oip_grpc import OipGrpc
 from headrace.receiver.routes import Routes
-from headrace.receiver.tfserving_grpc import TfServingGrpc
 from headrace.values import DType
 from tests.docs.markdown import ROOT, read
 from tests.e2e.clients import http
@@ -20,7 +19,7 @@ from tests.e2e.server import Server
 PROTOCOLS = read(ROOT / "docs" / "protocols.md")
 OPERATING = read(ROOT / "docs" / "operating.md")
 _METRIC = re.compile(r"headrace_[a-z_]+")
-_EXAMPLES = {"{model}": "digits", "{version}": "3", "{label}": "stable"}
+_EXAMPLES = {"{model}": "digits", "{version}": "3", "{label}": "stable", "{repository}": "mine"}
 
 
 def _rows(kind: str) -> list[str]:
@@ -64,8 +63,8 @@ def test_every_path_that_is_answered_is_on_the_page() -> None:
 
 
 def test_every_grpc_method_is_on_the_page_and_no_other() -> None:
-    known = {*OipGrpc(_core()).methods(), *TfServingGrpc(_core()).methods()}
-    assert set(_rows("gRPC")) == known
+    known = methods(_core())
+    assert set(_rows("gRPC")) == known.keys()
 
 
 def test_every_extension_and_datatype_is_on_the_page() -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -63,6 +64,7 @@ class EngineKeeper:
     ``run`` belongs in the caller's task group; it returns when the version has failed or ``stop``
     was called. Callbacks: ``on_serving`` whenever an engine is ready (before the state says so),
     ``on_state`` after every move, ``on_progress(name, version, step)`` while one loads.
+    ``incarnations`` number its engines; two keepers of one version at a time share them.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class EngineKeeper:
         on_serving: Callable[[ModelServing], None],
         on_state: Callable[[ModelState], None],
         on_progress: Callable[[str, int, str], None],
+        incarnations: Iterator[int] | None = None,
         command: Sequence[str] = ENGINE,
     ) -> None:
         self.state = State.FOUND
@@ -89,7 +92,7 @@ class EngineKeeper:
         )
         self._backoff = Backoff(quiet_s=server.engine_restart_window_s)
         self._deaths = Deaths(server.engine_restart_limit, server.engine_restart_window_s)
-        self._incarnation = 0
+        self._incarnations = itertools.count(1) if incarnations is None else incarnations
         self._process: Process | None = None
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -104,9 +107,9 @@ class EngineKeeper:
         try:
             if not self._stopping.is_set():
                 self._move(Event.START)
-            while not self._stopping.is_set():
+            while not self._leaving():
                 reason = await self._live()
-                if self._stopping.is_set() or not self._may_restart(reason):
+                if self._leaving() or not self._may_restart(reason):
                     break
                 await self._pause(reason)
             if can_move(self.state, Event.STOPPED):
@@ -114,12 +117,16 @@ class EngineKeeper:
         finally:
             self._ended.set()
 
+    def drain(self) -> None:
+        """Say that it takes no more requests; its engine goes on until ``stop``."""
+        if can_move(self.state, Event.DRAIN):
+            self._move(Event.DRAIN)
+
     async def stop(self, timeout_s: float) -> None:
         """Let the engine end what it runs within ``timeout_s``, then end it; waits for ``run``."""
         never_ran = self.state is State.FOUND
         self._stopping.set()
-        if can_move(self.state, Event.DRAIN):
-            self._move(Event.DRAIN)
+        self.drain()
         if never_ran:
             return
         self._hang_up()
@@ -213,7 +220,7 @@ class EngineKeeper:
                 return message
 
     def _serve(self, profile: Profile, socket_path: str) -> None:
-        if self._stopping.is_set():
+        if self._leaving():
             return
         serving = ModelServing(
             name=self._found.name,
@@ -227,6 +234,9 @@ class EngineKeeper:
         self._move(Event.READY)
 
     # -- between engines ---------------------------------------------------------------------------
+
+    def _leaving(self) -> bool:
+        return self._stopping.is_set() or self.state is State.DRAINING
 
     def _may_restart(self, reason: str) -> bool:
         """Take the death of an engine: False when the version has failed with it."""
@@ -268,9 +278,8 @@ class EngineKeeper:
             self._process.stdin.close()
 
     def _socket_path(self) -> str:
-        self._incarnation += 1
         return socket_path(
-            self._runtime_dir, self._found.name, self._found.version, self._incarnation
+            self._runtime_dir, self._found.name, self._found.version, next(self._incarnations)
         )
 
 

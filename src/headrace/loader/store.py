@@ -12,12 +12,20 @@ A path is one of three things::
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from headrace.errors import ModelLoadError, OperatorError, SettingsError
+from pydantic import ValidationError
+
+from headrace.errors import (
+    InvalidInput,
+    ModelLoadError,
+    ModelNotFound,
+    OperatorError,
+    SettingsError,
+)
 from headrace.loader.card import read_card, read_labels
 from headrace.loader.cores import usable_cores
 from headrace.settings import ModelSettings, Settings, resolve
@@ -49,6 +57,10 @@ class FoundVersion:
     folder: Path
     settings: ModelSettings
     labels: tuple[str, ...] = ()
+
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+"""Of each file: path, size in bytes, time of writing in nanoseconds, inode."""
 
 
 class _Place(NamedTuple):
@@ -83,6 +95,75 @@ def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion,
     _raise(errors)
     _check_default(settings.server.default_model, found)
     return tuple(found)
+
+
+def find_named(
+    settings: Settings,
+    name: str,
+    *,
+    folder: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    cores: int | None = None,
+) -> tuple[FoundVersion, ...]:
+    """Find the versions that one model has now, ascending.
+
+    ``folder`` is where it lies, in place of where the settings say; ``overrides`` are keys of
+    ``ModelSettings`` that win over the rest.
+
+    Raises:
+        ModelNotFound: the settings name no such model, or it is no longer there.
+        SettingsError: its card is bad.
+        InvalidInput: an override is.
+        ModelLoadError: it cannot be read.
+    """
+    usable = usable_cores() if cores is None else cores
+    places, entry = _named(settings, name)
+    if folder is not None:
+        entry = entry.model_copy(update={"path": folder, "name": name})
+        places = _locate(entry)
+    if not places:
+        raise ModelNotFound(f"there is no model {name!r} where the settings look for models")
+    entry = _override(entry, overrides or {})
+    return tuple(_settle(place, entry, settings.defaults, usable) for place in places)
+
+
+def _named(settings: Settings, name: str) -> tuple[list[_Place], ModelSettings]:
+    """Where a model lies now, and its entry; an entry that cannot be read now is passed over."""
+    for entry in settings.models:
+        try:
+            places = [place for place in _locate(entry) if place.name == name]
+        except ModelLoadError:
+            if entry.name == name:
+                raise
+            continue
+        if places:
+            return places, entry
+    return [], ModelSettings()
+
+
+def _override(entry: ModelSettings, overrides: Mapping[str, Any]) -> ModelSettings:
+    said = {key: getattr(entry, key) for key in entry.model_fields_set}
+    try:
+        return ModelSettings.model_validate({**said, **overrides})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidInput(f"setting {where} of the order: {first['msg']}") from error
+
+
+def stamp(found: FoundVersion) -> Stamp:
+    """What changes when the files of a version do: names, sizes and times of writing.
+
+    Of a versioned folder every file counts, of a single file it and those named like it.
+    """
+    inner = found.path.parent
+    own = inner != found.folder
+    files = [f for f in inner.rglob("*" if own else f"{found.path.stem}.*") if f.is_file()]
+    lines = []
+    for file in sorted(files):
+        status = file.stat()
+        lines.append((str(file), status.st_size, status.st_mtime_ns, status.st_ino))
+    return tuple(lines)
 
 
 def _settle(

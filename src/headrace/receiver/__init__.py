@@ -3,7 +3,9 @@
 In Envoy: ``main`` what Envoy loads · ``runtime`` composes what the supervisor says into what serves
 · ``asgi`` one request: body, front, answer, count · ``routes`` paths to fronts · ``exchange`` what
 a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``oip_rest``,
-``tfserving_grpc``, ``tfserving_rest``, ``predict`` the fronts · ``metadata``, ``tfserving_status``
+``tfserving_grpc``, ``tfserving_rest``, ``predict`` the fronts · ``oip_repository``,
+``tfserving_reload`` orders to load and unload, ``uploads`` the files that come with them ·
+``metadata``, ``tfserving_status``
 what they tell of models · ``tensors``, ``json_tensor``, ``protobuf``, ``wire`` their codecs ·
 ``forms``, ``oip_template`` what equal requests need not be asked twice.
 

@@ -17,6 +17,7 @@ from headrace.receiver import grpc, http
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.decoder_client import DecoderClient
 from headrace.receiver.exchange import (
+    Command,
     Core,
     Exchange,
     Headers,
@@ -24,8 +25,10 @@ from headrace.receiver.exchange import (
     Receive,
 )
 from headrace.receiver.oip_grpc import OipGrpc
+from headrace.receiver.oip_repository import OipRepository
 from headrace.receiver.routes import Routes
 from headrace.receiver.tfserving_grpc import TfServingGrpc
+from headrace.receiver.tfserving_reload import TfServingReload
 from headrace.settings import ServerSettings
 
 # gRPC methods that say how we are and run no model.
@@ -36,6 +39,12 @@ Send = Callable[[dict[str, Any]], Any]
 _BODILESS = frozenset({"GET", "HEAD"})
 
 
+def methods(core: Core) -> dict[str, Any]:
+    """Every gRPC method: path → handler."""
+    fronts = (OipGrpc, OipRepository, TfServingGrpc, TfServingReload)
+    return {path: handler for front in fronts for path, handler in front(core).methods().items()}
+
+
 class Application:
     """Answers every request of every protocol; for ASGI scopes of type ``http``."""
 
@@ -43,13 +52,14 @@ class Application:
         self,
         catalog: Catalog,
         infer: Infer,
+        command: Command,
         settings: ServerSettings,
         metrics_page: Callable[[], bytes],
         refused: Counter[str],
         decoder: DecoderClient | None = None,
     ) -> None:
-        core = Core(catalog, infer, decoder)
-        self._methods = {**OipGrpc(core).methods(), **TfServingGrpc(core).methods()}
+        core = Core(catalog, infer, command, decoder)
+        self._methods = methods(core)
         self._routes = Routes(core, metrics_page)
         self._limit_bytes = int(settings.max_body_mib * 2**20)
         self._max_inflight = settings.max_inflight

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from headrace.control import ModelState, Profile
@@ -45,6 +45,7 @@ class Catalog:
     _states: dict[str, dict[int, ModelState]] = field(default_factory=dict)
     _served: dict[str, dict[int, ServedModel]] = field(default_factory=dict)
     _newest: dict[str, ServedModel] = field(default_factory=dict)
+    _labels: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """Every model name known, in order of appearance."""
@@ -112,6 +113,10 @@ class Catalog:
         """Every version that serves."""
         return [model for versions in self._served.values() for model in versions.values()]
 
+    def set_labels(self, name: str, versions: Mapping[str, int]) -> None:
+        """Set the version labels of a model."""
+        self._labels[name] = dict(versions)
+
     def set_state(self, state: ModelState) -> None:
         """Note where a version is in its life."""
         self._states.setdefault(state.name, {})[state.version] = state
@@ -143,6 +148,8 @@ class Catalog:
                 f"{', '.join(str(number) for number in sorted(versions))}"
             )
         asked = [versions[version]] if version is not None else list(versions.values())
+        if all(state.state in {"draining", "unloaded"} for state in asked):
+            raise ModelNotFound(f"model {name!r} is not loaded: it has been unloaded")
         if all(state.state == "failed" for state in asked):
             raise ModelFailed(f"model {name!r} failed: {asked[-1].reason}")
 

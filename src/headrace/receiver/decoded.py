@@ -1,11 +1,20 @@
-"""What stands in a parsed body for tensors that another process has made of it."""
+"""What stands in a parsed body for tensors that another process has made of it; the dialects."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
 
 from headrace.errors import HeadraceError
 from headrace.values import Array
+
+
+class Dialect(IntEnum):
+    """How a JSON body says what its tensors are; a number, for it crosses a process border."""
+
+    TFSERVING = 1
+    PLAIN = 2
+    OIP = 3
 
 
 class Decoded:

@@ -52,7 +52,9 @@ def serve(channel: socket.socket) -> None:
 
 def _decode(parser: ListParser, job: Job, descriptor: int) -> dict[str, object] | HeadraceError:
     try:
-        return decode(parser, os.pread(descriptor, job.size_bytes, 0), _signature(job.signature))
+        return decode(
+            parser, os.pread(descriptor, job.size_bytes, 0), job.dialect, _signature(job.signature)
+        )
     except HeadraceError as error:
         return error
     except Exception as error:  # noqa: BLE001 - the border of a body: only this one fails

@@ -14,6 +14,7 @@ from typing import Any
 from headrace.control import SignatureMessage
 from headrace.errors import DecoderLost, Expired, QueueFull
 from headrace.receiver import handover
+from headrace.receiver.decoded import Dialect
 from headrace.receiver.handover import Answer, Job
 from headrace.receiver.parcel import Parcel
 
@@ -55,7 +56,8 @@ class DecoderClient:
     async def decode(
         self,
         body: bytes | memoryview,
-        signature: SignatureMessage | None,
+        dialect: Dialect,
+        signature: SignatureMessage | None = None,
         timeout_s: float | None = None,
     ) -> dict[str, Any]:
         """Decode a body: what ``json_tensor.parse`` makes of it, with ``Decoded`` for its tensors.
@@ -77,7 +79,7 @@ class DecoderClient:
         limit_s = _PATIENCE_S if timeout_s is None else min(timeout_s, _PATIENCE_S)
         try:
             async with asyncio.timeout(limit_s), self._places:
-                return await self._handed_over(body, handover.signature_text(signature))
+                return await self._handed_over(body, dialect, signature)
         except TimeoutError as error:
             if timeout_s is not None and timeout_s <= _PATIENCE_S:
                 raise Expired("the deadline passed while the body was decoded") from error
@@ -95,13 +97,15 @@ class DecoderClient:
         for one in pending.values():
             _fail(one, "the server has stopped")
 
-    async def _handed_over(self, body: bytes | memoryview, signature: bytes) -> dict[str, Any]:
+    async def _handed_over(
+        self, body: bytes | memoryview, dialect: Dialect, signature: SignatureMessage | None
+    ) -> dict[str, Any]:
         parcel = Parcel.of(body)
         if parcel is None:
             # Megabytes are copied; the system call lets the event loop run meanwhile.
             parcel = await self._loop.run_in_executor(None, Parcel.create, body)
         self._number += 1
-        job = Job(self._number, len(body), signature)
+        job = Job(self._number, len(body), dialect, handover.signature_text(signature))
         pending = Pending(job, parcel, self._loop.create_future())
         self._pending[job.number] = pending
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,7 @@ class Dispatcher:
         departures: Departures,
     ) -> None:
         self.served = served
+        self.socket_path = ""  # where its engine listens
         self._loop = loop
         self._scheduler = scheduler
         self._processor = processor
@@ -82,6 +83,7 @@ class Dispatcher:
         self._engine: EngineClient | None = None
         self._running: dict[int, Batch] = {}
         self._known: dict[object, tuple[int, Fit]] = {}
+        self._on_empty: Callable[[], None] | None = None  # set when it takes no more requests
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -205,6 +207,8 @@ class Dispatcher:
                 break
             self._start(batch, now_s)
         self._set_timer(now_s)
+        if self._on_empty is not None:
+            self._look_empty()
 
     def _start(self, batch: Batch, now_s: float) -> None:
         engine = self._engine
@@ -300,13 +304,28 @@ class Dispatcher:
         if self._engine is not None:  # it died, though its end has not been heard yet
             self._engine.close()
             self._lost()
-        self._engine = engine
+        self._engine, self.socket_path = engine, socket_path
         self._scheduler.resume()
         self._schedule()
+
+    def retire(self, on_empty: Callable[[], None]) -> None:
+        """Take no more requests; call ``on_empty`` once when those it has are answered."""
+        self._on_empty = on_empty
+        self._schedule()
+
+    def _look_empty(self) -> None:
+        on_empty = self._on_empty
+        if on_empty is not None and not self._running and not self._scheduler.statistics().waiting:
+            self._on_empty = None
+            on_empty()
 
     def _lost(self) -> None:
         """The engine died: what ran in it is tried once more, alone, if its deadline allows."""
         self._engine = None
+        if self._on_empty is not None:  # no other engine will come
+            self.close(EngineLost("the engine died while its model was being unloaded"))
+            self._look_empty()
+            return
         self._scheduler.pause()
         now_s = time.monotonic()
         batches, self._running = list(self._running.values()), {}

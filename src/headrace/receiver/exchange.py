@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from headrace.control import SignatureMessage
+from headrace.control import Order, SignatureMessage
+from headrace.errors import NotAllowed
 from headrace.receiver import json_tensor
 from headrace.receiver.catalog import Catalog, ServedModel
+from headrace.receiver.decoded import Dialect
 from headrace.receiver.decoder_client import LARGE_BYTES, DecoderClient
 from headrace.values import Request, Response
 
@@ -50,6 +52,22 @@ Infer = Callable[[Request, ServedModel, Exchange], Awaitable[Response]]
 """Validate, queue, run, process: one request in, its outputs back, or a ``HeadraceError``."""
 
 
+Command = Callable[[Order, Mapping[str, bytes]], Awaitable[None]]
+"""Have the supervisor load, unload or reload models: returns when that is done, or raises why not.
+
+With files (``1/model.onnx`` → content) a ``Load`` is of these, not of what lies where the model is.
+"""
+
+
+async def nobody(order: Order, files: Mapping[str, bytes]) -> None:  # noqa: ARG001
+    """Refuse an order where there is no supervisor.
+
+    Raises:
+        NotAllowed: always.
+    """
+    raise NotAllowed(f"nobody is here to carry out the order {order.kind!r}")
+
+
 class Core(NamedTuple):
     """What every front works with: the models there are, and the one function that runs them.
 
@@ -58,6 +76,7 @@ class Core(NamedTuple):
 
     catalog: Catalog
     infer: Infer
+    command: Command = nobody
     decoder: DecoderClient | None = None
 
     def find(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
@@ -70,11 +89,11 @@ class Core(NamedTuple):
         return served
 
     async def parse(
-        self, exchange: Exchange, signature: SignatureMessage | None = None
+        self, exchange: Exchange, dialect: Dialect, signature: SignatureMessage | None = None
     ) -> dict[str, Any]:
         """Parse a JSON body; of a large one the tensors come ``Decoded``, from the decoder.
 
-        Without a signature its tensors are those of the Open Inference Protocol.
+        The Open Inference Protocol needs no signature: its bodies say what they are.
 
         Raises:
             HeadraceError: it is no JSON object, or could not be decoded in time.
@@ -85,7 +104,7 @@ class Core(NamedTuple):
         left_s = exchange.timeout_s
         if left_s is not None:
             left_s += exchange.arrival_s - time.monotonic()
-        return await self.decoder.decode(body, signature, left_s)
+        return await self.decoder.decode(body, dialect, signature, left_s)
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
         """Run a decoded request: decoding ends here.

@@ -18,7 +18,7 @@ from headrace.control import Message, SignatureMessage
 from headrace.engine.slots import align, pack_bytes, tensor, unpack_bytes
 from headrace.errors import HeadraceError, InternalError
 from headrace.receiver import json_tensor
-from headrace.receiver.decoded import Decoded
+from headrace.receiver.decoded import Decoded, Dialect
 from headrace.values import Array, DType
 
 Place = tuple[str | int, ...]
@@ -27,7 +27,7 @@ Place = tuple[str | int, ...]
 MAX_FRAME_BYTES = 2**17
 """The longest frame; a signature of some hundred inputs fits."""
 
-_JOB = struct.Struct("<QQ")  # job, bytes of the body
+_JOB = struct.Struct("<QQB")  # job, bytes of the body, dialect
 _ANSWER = struct.Struct("<QQQ")  # job, where the answer stands, its bytes
 
 
@@ -36,18 +36,19 @@ class Job(NamedTuple):
 
     number: int
     size_bytes: int
-    signature: bytes = b""
+    dialect: Dialect
+    signature: bytes
     """A ``SignatureMessage``; empty where the body itself says what its tensors are."""
 
     def pack(self) -> bytes:
         """Encode the frame."""
-        return _JOB.pack(self.number, self.size_bytes) + self.signature
+        return _JOB.pack(self.number, self.size_bytes, self.dialect) + self.signature
 
     @classmethod
     def unpack(cls, frame: bytes) -> Job:
         """Decode the frame."""
-        number, size_bytes = _JOB.unpack_from(frame)
-        return cls(number, size_bytes, frame[_JOB.size :])
+        number, size_bytes, dialect = _JOB.unpack_from(frame)
+        return cls(number, size_bytes, Dialect(dialect), frame[_JOB.size :])
 
 
 class Answer(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 
 from headrace.errors import HeadraceError
 from headrace.receiver import json_tensor, tfserving_rest
-from headrace.receiver.decoded import Decoded
+from headrace.receiver.decoded import Decoded, Dialect
 from headrace.receiver.json_lists import ListParser
 from headrace.receiver.tensors import read_dtype
 from headrace.values import Array, DType, Signature
@@ -21,17 +21,16 @@ _COLUMNS = {"instances": "instances", "inputs": "inputs", "input": "inputs"}
 _NO_JSON = (DType.FP16, DType.BF16)
 
 
-def decode(parser: ListParser, body: bytes, signature: Signature | None) -> dict[str, Any]:
+def decode(
+    parser: ListParser, body: bytes, dialect: Dialect, signature: Signature | None
+) -> dict[str, Any]:
     """Parse a body and decode its tensors.
-
-    With a signature they stand where TensorFlow Serving has them; without, each says what it is, as
-    in the Open Inference Protocol.
 
     Raises:
         MalformedRequest: it is no JSON, or no object.
     """
     value = parser.parse(body)
-    if signature is None:
+    if dialect is Dialect.OIP or signature is None:
         _tensors(value.get("inputs"))
         return value
     for key in _COLUMNS.keys() & value.keys():

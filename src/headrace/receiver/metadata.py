@@ -11,7 +11,14 @@ from headrace.errors import InvalidInput, InvalidTimeout, MalformedRequest, Vers
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.values import TensorSpec
 
-EXTENSIONS = ("binary_tensor_data", "classification", "parameters", "schedule_policy")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "parameters",
+    "schedule_policy",
+)
 _LAST_PRIORITY = 2**31
 # Triton: 1 is the highest priority, 0 asks for the default, which stands in the middle.
 _DEFAULT_PRIORITY = 1000

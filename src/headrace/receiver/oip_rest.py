@@ -16,6 +16,7 @@ import orjson
 from headrace.errors import InvalidInput, MalformedRequest
 from headrace.receiver import json_tensor, metadata
 from headrace.receiver.catalog import ServedModel
+from headrace.receiver.decoded import Dialect
 from headrace.receiver.decoder_client import LARGE_BYTES
 from headrace.receiver.exchange import Core, Exchange, Reply, smaller
 from headrace.receiver.forms import FORMS_KEPT, Form, make_form
@@ -77,7 +78,7 @@ class OipRest:
         else:
             view = memoryview(body)
             if size == len(body) > LARGE_BYTES:
-                header = await self._core.parse(exchange)
+                header = await self._core.parse(exchange, Dialect.OIP)
             else:
                 header = json_tensor.parse(view[:size])
             request, wanted = _request(name, header, view[size:], exchange)

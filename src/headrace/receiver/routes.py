@@ -15,6 +15,7 @@ from headrace.errors import HeadraceError, MalformedRequest, MethodNotAllowed, R
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.http import json_reply
 from headrace.receiver.metadata import read_version
+from headrace.receiver.oip_repository import OipRepository
 from headrace.receiver.oip_rest import OipRest
 from headrace.receiver.predict import Predict
 from headrace.receiver.tfserving_rest import TfServingRest
@@ -23,6 +24,8 @@ Handler = Callable[[Exchange], Awaitable[Reply]]
 
 _REMEMBERED = 4096
 _NAME, _VERSION = r"([^/:]+)", r"(?:/versions/([0-9]+))?"
+# A repository may be named, and stands before the model then; named groups, for the model is first.
+_REPOSITORY = r"/v2/repository(?:/(?P<more>[^/:]+))?/models/(?P<name>[^/:]+)"
 
 
 class Pattern(NamedTuple):
@@ -39,6 +42,7 @@ class Routes:
 
     def __init__(self, core: Core, metrics_page: Callable[[], bytes]) -> None:
         oip, tfserving, predict = OipRest(core), TfServingRest(core), Predict(core)
+        repository = OipRepository(core)
         self._metrics_page = metrics_page
         self._exact: dict[tuple[str, str], Handler] = {
             ("GET", "/"): self._front_page,
@@ -49,6 +53,7 @@ class Routes:
             ("GET", "/v2/"): oip.server,
             ("GET", "/v2/health/live"): oip.live,
             ("GET", "/v2/health/ready"): oip.ready,
+            ("POST", "/v2/repository/index"): repository.index,
             ("POST", "/predict"): predict.predict_default,
         }
         v1 = rf"(?i:/v1/models/{_NAME}"
@@ -56,6 +61,14 @@ class Routes:
             Pattern("POST", re.compile(rf"/v2/models/{_NAME}{_VERSION}/infer"), oip.infer),
             Pattern("GET", re.compile(rf"/v2/models/{_NAME}{_VERSION}/ready"), oip.model_ready),
             Pattern("GET", re.compile(rf"/v2/models/{_NAME}{_VERSION}"), oip.model),
+            Pattern(
+                "POST",
+                re.compile(rf"/v2/repository/{_NAME}/index"),
+                repository.index,
+                label=True,
+            ),
+            Pattern("POST", re.compile(rf"{_REPOSITORY}/load"), repository.load, label=True),
+            Pattern("POST", re.compile(rf"{_REPOSITORY}/unload"), repository.unload, label=True),
             Pattern("POST", re.compile(rf"{v1}{_VERSION}:predict)"), tfserving.predict),
             Pattern("GET", re.compile(rf"{v1}{_VERSION})"), tfserving.status),
             Pattern(
@@ -88,7 +101,11 @@ class Routes:
         for pattern in self._patterns:
             if found := pattern.path.fullmatch(path):
                 if pattern.method == method:
-                    return _bind(pattern, found[1], found[2])
+                    named = found.groupdict()
+                    name, more = named.get("name"), named.get("more")
+                    if not named:
+                        name, more = (*found.groups(), None)[:2]
+                    return _bind(pattern, str(name), more)
                 allowed.add(pattern.method)
         raise _refuse(method, path, allowed)
 

@@ -7,11 +7,12 @@ supervisor is gone; then the process ends, so that no receiver outlives its serv
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import os
 import signal
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 import structlog
@@ -20,15 +21,20 @@ from prometheus_client import CollectorRegistry, generate_latest
 from headrace.control import (
     DECODER_NAME,
     Configure,
+    Done,
     Drain,
+    Emptied,
+    Labels,
+    Message,
     ModelServing,
     ModelState,
+    Order,
     Profile,
     ReceiverReady,
     line,
     to_receiver,
 )
-from headrace.errors import HeadraceError, ModelFailed, NotReady
+from headrace.errors import HeadraceError, ModelFailed, NotReady, rebuild
 from headrace.observe.logs import configure
 from headrace.observe.metrics import Collector, ModelMetrics
 from headrace.receiver.asgi import Application
@@ -37,8 +43,10 @@ from headrace.receiver.decoder_client import DecoderClient
 from headrace.receiver.departures import Departures
 from headrace.receiver.dispatch import Dispatcher
 from headrace.receiver.exchange import Exchange
+from headrace.receiver.uploads import Uploads
 from headrace.results import build
 from headrace.scheduler import LatencyModel, Policy, Scheduler
+from headrace.settings import ModelControl
 from headrace.values import Request, Response
 
 # Batches one instance may hold: the one it runs and the one that is ready when that ends.
@@ -59,11 +67,16 @@ class Runtime:
     def __init__(self, loop: asyncio.AbstractEventLoop, control_path: str) -> None:
         self._loop = loop
         self._control_path = control_path
+        self._uploads = Uploads(Path(control_path).parent / "uploads")
         self._catalog = Catalog()
         self._departures = Departures(loop)
         decoder_path = Path(control_path).with_name(DECODER_NAME) if control_path else Path()
         self._decoder = DecoderClient(loop, str(decoder_path))
         self._dispatchers: dict[tuple[str, int], Dispatcher] = {}
+        self._retired: set[Dispatcher] = set()  # that still have something to answer
+        self._orders: dict[int, asyncio.Future[None]] = {}
+        self._numbers = itertools.count(1)
+        self._may_upload = False
         self._refused: Counter[str] = Counter()
         self._registry = CollectorRegistry()
         self._task: asyncio.Task[None] | None = None
@@ -80,6 +93,7 @@ class Runtime:
         if not isinstance(first, Configure):
             raise TypeError(f"the supervisor must send Configure first, not {first.kind}")
         configure(first.server.log_level, first.server.log_format)
+        self._may_upload = first.server.model_control is ModelControl.EXPLICIT
         self._catalog.default_model = first.server.default_model
         for state in first.models:
             self._catalog.set_state(state)
@@ -91,6 +105,7 @@ class Runtime:
         return Application(
             self._catalog,
             self.infer,
+            self.command,
             first.server,
             lambda: generate_latest(self._registry),
             self._refused,
@@ -102,7 +117,7 @@ class Runtime:
         if self._task is not None:
             self._task.cancel()
         self._decoder.close()
-        for dispatcher in self._dispatchers.values():
+        for dispatcher in (*self._dispatchers.values(), *self._retired):
             dispatcher.close(NotReady("the server has stopped"))
 
     def infer(
@@ -118,6 +133,26 @@ class Runtime:
             raise NotReady(f"model {served.name!r} is not ready", retry_after_s=1.0)
         return dispatcher.infer(request, exchange)
 
+    async def command(self, order: Order, files: Mapping[str, bytes]) -> None:
+        """Have the supervisor carry out an order; returns when it is done.
+
+        Raises:
+            HeadraceError: why it could not be.
+        """
+        number = next(self._numbers)
+        changes: dict[str, object] = {"order": number}
+        if not self._may_upload:
+            files = {}  # the supervisor will refuse the order
+        async with self._uploads.held(number, order, files) as folder:
+            if folder is not None:
+                changes["folder"] = str(folder)
+            done = self._orders[number] = self._loop.create_future()
+            try:
+                self._tell(order.model_copy(update=changes))
+                await done
+            finally:
+                del self._orders[number]
+
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while text := await reader.readline():
             message = to_receiver.validate_json(text)
@@ -130,12 +165,18 @@ class Runtime:
         self._log.error("supervisor_gone")
         os.kill(os.getpid(), signal.SIGTERM)
 
-    async def _obey(self, message: Configure | ModelServing | ModelState | Drain) -> None:
+    async def _obey(
+        self, message: Configure | ModelServing | ModelState | Drain | Labels | Done
+    ) -> None:
         match message:
             case ModelServing():
                 await self._serve(message)
             case ModelState():
                 self._note(message)
+            case Labels():
+                self._catalog.set_labels(message.name, message.versions)
+            case Done():
+                self._end(message)
             case Drain():
                 self._catalog.draining = True
             case Configure():
@@ -143,27 +184,59 @@ class Runtime:
 
     async def _serve(self, message: ModelServing) -> None:
         key = (message.name, message.version)
-        dispatcher = self._dispatchers.get(key) or self._dispatcher(message)
+        old = self._dispatchers.get(key)
+        dispatcher = self._dispatcher(message) if old is None or message.replaces else old
         await dispatcher.connect(message.socket_path, _DEPTH * message.profile.instances + 1)
         self._dispatchers[key] = dispatcher
         self._catalog.set_state(
             ModelState(name=message.name, version=message.version, state="serving")
         )
         self._catalog.add(dispatcher.served)
-        if self._writer is not None:
-            ready = ReceiverReady(
+        self._tell(
+            ReceiverReady(
                 name=message.name, version=message.version, socket_path=message.socket_path
             )
-            self._writer.write(line(ready))
+        )
+        if old is not None and old is not dispatcher:
+            self._retire(old)
 
     def _note(self, state: ModelState) -> None:
         self._catalog.set_state(state)
+        key = (state.name, state.version)
         if state.state in {"failed", "draining", "unloaded"}:
-            self._catalog.remove(state.name, state.version)
-        if state.state in {"failed", "unloaded"}:
-            dispatcher = self._dispatchers.pop((state.name, state.version), None)
-            if dispatcher is not None:
+            self._catalog.remove(*key)
+            dispatcher = self._dispatchers.pop(key, None)
+            if dispatcher is None:
+                return
+            if state.state == "draining":
+                self._retire(dispatcher)
+            else:
                 dispatcher.close(ModelFailed(f"model {state.name!r} {state.state}: {state.reason}"))
+
+    def _retire(self, dispatcher: Dispatcher) -> None:
+        """Let a version answer what it has, then tell that nothing of it is left here."""
+        self._retired.add(dispatcher)
+
+        def empty() -> None:
+            self._retired.discard(dispatcher)
+            self._tell(Emptied(socket_path=dispatcher.socket_path))
+            dispatcher.close(NotReady("the model has been unloaded"))
+
+        dispatcher.retire(empty)
+
+    def _end(self, done: Done) -> None:
+        """An order has been carried out, or not."""
+        future = self._orders.get(done.order)
+        if future is None or future.done():
+            return
+        if done.code is None:
+            future.set_result(None)
+        else:
+            future.set_exception(rebuild(done.code, done.message))
+
+    def _tell(self, message: Message) -> None:
+        if self._writer is not None:
+            self._writer.write(line(message))
 
     def _dispatcher(self, message: ModelServing) -> Dispatcher:
         """Compose what serves one version: settings and profile → scheduler, processor, metrics."""

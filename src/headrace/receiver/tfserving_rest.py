@@ -14,7 +14,7 @@ import orjson
 from headrace.errors import InvalidInput, MalformedRequest, SignatureNotFound
 from headrace.receiver import json_tensor, tfserving_status
 from headrace.receiver.catalog import ServedModel
-from headrace.receiver.decoded import Decoded
+from headrace.receiver.decoded import Decoded, Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.values import Array, Request, Signature
 
@@ -45,7 +45,7 @@ class TfServingRest:
     async def predict(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /v1/models/{name}[/versions/{version}]:predict``."""
         served = tfserving_status.find_served(self._core, exchange, name, version)
-        body = await self._core.parse(exchange, served.profile.signature)
+        body = await self._core.parse(exchange, Dialect.TFSERVING, served.profile.signature)
         signature_name = body.get("signature_name", "")
         if not isinstance(signature_name, str):
             raise MalformedRequest("signature_name must be a string")

@@ -95,7 +95,14 @@ async def inside(card: str, folder: Path, **settings: Any) -> AsyncIterator[Insi
         runtime._catalog.configured = True
         try:
             yield Inside(
-                Application(runtime._catalog, runtime.infer, ServerSettings(), bytes, Counter())
+                Application(
+                    runtime._catalog,
+                    runtime.infer,
+                    runtime.command,
+                    ServerSettings(),
+                    bytes,
+                    Counter(),
+                )
             )
         finally:
             await runtime.stop()

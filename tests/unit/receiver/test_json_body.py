@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.errors import HeadraceError, InvalidInput, MalformedRequest
 from headrace.receiver import handover, json_lists, json_tensor, oip_rest, tfserving_rest
+from headrace.receiver.decoded import Dialect
 from headrace.receiver.json_body import decode
 from headrace.receiver.json_lists import ListParser, regular_shape
 from headrace.values import Array, DType, Signature, TensorSpec
@@ -46,7 +47,9 @@ def beside_it(body: bytes, signed: Signature | None) -> Found:
     try:
         os.write(descriptor, body)
         try:
-            decoded: dict[str, Any] | HeadraceError = decode(ListParser(), body, signed)
+            decoded: dict[str, Any] | HeadraceError = decode(
+                ListParser(), body, Dialect.PLAIN if signed else Dialect.OIP, signed
+            )
         except HeadraceError as error:
             decoded = error
         answer = handover.write(descriptor, len(body), decoded)
@@ -233,7 +236,9 @@ def test_both_of_instances_and_inputs_are_refused_by_the_front() -> None:
 
 
 def test_nan_beside_the_tensors_stays_nan() -> None:
-    decoded = decode(ListParser(), b'{"id": NaN, "input": [1]}', signature(x=DType.FP32))
+    decoded = decode(
+        ListParser(), b'{"id": NaN, "input": [1]}', Dialect.PLAIN, signature(x=DType.FP32)
+    )
     descriptor = os.memfd_create("test")
     try:
         answer = handover.write(descriptor, 0, decoded)

@@ -1,0 +1,257 @@
+"""The engines of all versions: one is started, replaced by another of its version, or retired.
+
+Nothing here decides which versions to serve; ``orders`` and the settings do. The receiver is told
+of every change, and what it tells back (``confirm``, ``emptied``) ends each step: a version is
+loaded when the receiver serves it, and an engine is stopped when nothing of it is left there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from headrace.control import Labels, Message, ModelServing, ModelState
+from headrace.errors import ModelLoadError
+from headrace.loader.keeper import EngineKeeper
+from headrace.loader.store import FoundVersion, Stamp, stamp
+from headrace.settings import ServerSettings
+
+Key = tuple[str, int]
+
+_ENGINE_STOP_TIMEOUT_S = 5.0
+
+
+class Post:
+    """One engine's place: what it runs, who keeps it alive, and what has been said of it."""
+
+    __slots__ = ("found", "keeper", "reason", "serving", "stamp")
+
+    def __init__(self, found: FoundVersion, keeper: EngineKeeper, files: Stamp) -> None:
+        self.found = found
+        self.keeper = keeper
+        self.stamp = files
+        self.serving: ModelServing | None = None
+        self.reason = ""
+
+    @property
+    def key(self) -> Key:
+        """Name and version."""
+        return self.found.name, self.found.version
+
+
+class Fleet:
+    """Starts, replaces and retires engines; for the supervisor's event loop.
+
+    ``tell`` sends to the receiver, ``on_serving`` and ``on_state`` hear what it is told of engines.
+    """
+
+    def __init__(
+        self,
+        server: ServerSettings,
+        runtime_dir: Path,
+        *,
+        tell: Callable[[Message], None],
+        on_serving: Callable[[ModelServing], None],
+        on_state: Callable[[ModelState], None],
+        on_progress: Callable[[str, int, str], None],
+    ) -> None:
+        self.states: dict[Key, ModelState] = {}
+        self.serving: dict[Key, ModelServing] = {}
+        self.labels: dict[str, dict[str, int]] = {}
+        self._server = server
+        self._runtime_dir = runtime_dir
+        self._tell = tell
+        self._on_serving = on_serving
+        self._on_state = on_state
+        self._on_progress = on_progress
+        self._posts: dict[Key, Post] = {}  # those that are, or will be, what the receiver serves
+        self._keepers: set[EngineKeeper] = set()  # of these and of those that are on their way out
+        self._incarnations: defaultdict[Key, Iterator[int]] = defaultdict(
+            lambda: itertools.count(1)
+        )
+        self._confirmed: dict[Key, str] = {}
+        self._full: set[str] = set()  # sockets of retired engines that have something left to do
+        self._news = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+
+    def start(self, group: asyncio.TaskGroup, found: Sequence[FoundVersion]) -> None:
+        """Start an engine for each of these; the group owns their tasks."""
+        self._group = group
+        for one in found:
+            key = one.name, one.version
+            self.states[key] = ModelState(name=one.name, version=one.version, state="found")
+            self._posts[key] = self._post(one)
+        for post in list(self._posts.values()):
+            group.create_task(self._run(post))
+
+    async def stop(self, timeout_s: float) -> None:
+        """End every engine: each within ``timeout_s``, or for certain."""
+        await asyncio.gather(*(keeper.stop(timeout_s) for keeper in list(self._keepers)))
+
+    def versions(self, name: str) -> dict[int, Post]:
+        """The versions of a model that serve or are on their way to."""
+        return {
+            version: post
+            for (model, version), post in self._posts.items()
+            if model == name and self.states[model, version].state not in {"failed", "unloaded"}
+        }
+
+    def names(self) -> list[str]:
+        """The models of which a version serves or is on its way to."""
+        return list(dict.fromkeys(name for name, _ in self._posts if self.versions(name)))
+
+    # -- one step each -----------------------------------------------------------------------------
+
+    async def load(self, found: FoundVersion) -> None:
+        """Serve a version; when it serves already, this is what takes its place, unnoticed.
+
+        Raises:
+            ModelLoadError: it cannot be loaded; what served goes on.
+        """
+        key = found.name, found.version
+        old = self.versions(found.name).get(found.version)
+        post = self._post(found)
+        if old is None:
+            self._posts[key] = post
+            self._note(post, ModelState(name=found.name, version=found.version, state="found"))
+        self._go(post)
+        await self._until(lambda: post.serving is not None or bool(post.reason))
+        if post.serving is None:
+            raise ModelLoadError(f"model {found.name!r} version {found.version}: {post.reason}")
+        if old is not None:
+            self._expect(old)
+            self._posts[key] = post
+            self._announce(post.serving.model_copy(update={"replaces": True}))
+            self._note(post, ModelState(name=found.name, version=found.version, state="serving"))
+        await self._until(lambda: self._settled(post))
+        if old is not None:
+            await self._retire(old)
+
+    async def unload(self, key: Key) -> None:
+        """Stop serving a version, when what it has taken is answered."""
+        post = self._posts.get(key)
+        if post is not None:
+            self._expect(post)
+            post.keeper.drain()
+            await self._retire(post)
+
+    def label(self, name: str, versions: dict[str, int]) -> None:
+        """Set the version labels of a model."""
+        self.labels[name] = dict(versions)
+        self._tell(Labels(name=name, versions=versions))
+
+    # -- what the receiver says --------------------------------------------------------------------
+
+    def confirm(self, key: Key, socket_path: str) -> None:
+        """The receiver serves this version with the engine that listens there."""
+        self._confirmed[key] = socket_path
+        self._wake()
+
+    def emptied(self, socket_path: str) -> None:
+        """The receiver has nothing left for the engine that listens there."""
+        self._full.discard(socket_path)
+        self._wake()
+
+    def alone(self) -> None:
+        """The receiver has gone: it confirms nothing any more, and has nothing for any engine."""
+        self._confirmed.clear()
+        self._full.clear()
+        self._wake()
+
+    def waiting(self) -> list[Key]:
+        """The versions that have not failed and that the receiver does not serve yet."""
+        return [
+            key
+            for key, state in self.states.items()
+            if state.state not in {"failed", "unloaded"}
+            and (
+                key not in self.serving or self._confirmed.get(key) != self.serving[key].socket_path
+            )
+        ]
+
+    # -- posts -------------------------------------------------------------------------------------
+
+    def _post(self, found: FoundVersion) -> Post:
+        keeper = EngineKeeper(
+            found,
+            self._server,
+            self._runtime_dir,
+            on_serving=lambda serving: self._serves(post, serving),
+            on_state=lambda state: self._moved(post, state),
+            on_progress=self._on_progress,
+            incarnations=self._incarnations[found.name, found.version],
+        )
+        post = Post(found, keeper, stamp(found))
+        self._keepers.add(keeper)
+        return post
+
+    def _go(self, post: Post) -> None:
+        if self._group is None:
+            raise RuntimeError("the fleet has not been started")
+        self._group.create_task(self._run(post))
+
+    async def _run(self, post: Post) -> None:
+        try:
+            await post.keeper.run()
+        finally:
+            self._keepers.discard(post.keeper)
+
+    def _serves(self, post: Post, serving: ModelServing) -> None:
+        post.serving = serving
+        if self._posts.get(post.key) is post:
+            self._announce(serving)
+        self._wake()
+
+    def _announce(self, serving: ModelServing) -> None:
+        """Tell of an engine; a receiver that comes later replaces nothing."""
+        key = serving.name, serving.version
+        self.serving[key] = serving.model_copy(update={"replaces": False})
+        self._on_serving(serving)
+        self._tell(serving)
+
+    def _moved(self, post: Post, state: ModelState) -> None:
+        if state.state in {"failed", "unloaded"}:
+            post.reason = state.reason or "it was stopped"
+        if self._posts.get(post.key) is post:
+            self._note(post, state)
+        self._wake()
+
+    def _note(self, post: Post, state: ModelState) -> None:
+        self.states[post.key] = state
+        if state.state != "serving":
+            self.serving.pop(post.key, None)
+        self._tell(state)
+        self._on_state(state)
+
+    def _expect(self, post: Post) -> None:
+        """Await word from the receiver that it has nothing left for an engine."""
+        if post.serving is not None and self._confirmed.get(post.key) == post.serving.socket_path:
+            self._full.add(post.serving.socket_path)
+
+    async def _retire(self, post: Post) -> None:
+        """Let the receiver finish with an engine, then end it."""
+        path = "" if post.serving is None else post.serving.socket_path
+        if path in self._full:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._server.drain_timeout_s):
+                    await self._until(lambda: path not in self._full)
+            self._full.discard(path)
+        await post.keeper.stop(_ENGINE_STOP_TIMEOUT_S)
+
+    def _settled(self, post: Post) -> bool:
+        if post.reason:
+            return True
+        serving = post.serving
+        return serving is not None and self._confirmed.get(post.key) == serving.socket_path
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self._news.wait()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()

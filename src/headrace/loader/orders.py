@@ -1,0 +1,173 @@
+"""What clients order over the wire: load, unload and reload models.
+
+An order is carried out whole or says why not: what it asks for is found and checked before anything
+changes, new engines serve before old ones go, and what cannot be loaded leaves what serves alone.
+Orders for one model wait for each other; others do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from headrace.control import Done, Load, Order, Reload, Unload, VersionPolicy, WantedModel
+from headrace.errors import (
+    HeadraceError,
+    InvalidInput,
+    ModelLoadError,
+    ModelNotFound,
+    NotAllowed,
+)
+from headrace.loader.fleet import Fleet, Post
+from headrace.loader.store import FoundVersion, find_named, stamp
+from headrace.settings import ModelControl, Settings
+
+
+class Orders:
+    """Carries out orders on a fleet; for the supervisor's event loop."""
+
+    def __init__(self, settings: Settings, fleet: Fleet) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def carry_out(self, order: Order) -> Done:
+        """Do what is ordered; how it ended is in the answer, never raised."""
+        try:
+            if self._settings.server.model_control is not ModelControl.EXPLICIT:
+                raise NotAllowed(
+                    "models may not be loaded and unloaded over the wire: set server.model_control "
+                    "to explicit (--model-control explicit) to allow it to whoever can reach the "
+                    "server"
+                )
+            match order:
+                case Load():
+                    await self._load(order)
+                case Unload():
+                    await self._unload(order.name)
+                case Reload():
+                    await self._reload(order.models)
+        except HeadraceError as error:
+            return Done(order=order.order, code=error.code, message=error.message)
+        except OSError as error:
+            text = f"{error.filename}: {error.strerror}"
+            return Done(order=order.order, code=ModelLoadError.code, message=text)
+        return Done(order=order.order)
+
+    async def _load(self, order: Load) -> None:
+        folder = None if order.folder is None else Path(order.folder)
+        async with self._alone(order.name):
+            found = await asyncio.to_thread(
+                find_named, self._settings, order.name, folder=folder, overrides=order.overrides
+            )
+            await self._serve(order.name, _chosen(order.name, found, order.policy))
+
+    async def _unload(self, name: str) -> None:
+        async with self._alone(name):
+            versions = self._fleet.versions(name)
+            if not versions:
+                raise ModelNotFound(f"model {name!r} is not loaded")
+            await asyncio.gather(*(self._fleet.unload(post.key) for post in versions.values()))
+
+    async def _reload(self, models: Sequence[WantedModel]) -> None:
+        """Serve these models and no others; nothing changes when one of them is not to be had."""
+        names = [model.name for model in models]
+        async with self._alone(*names, *self._fleet.names()):
+            _check_names(names)
+            wanted = {model.name: await self._find(model) for model in models}
+            for model in models:
+                _check_labels(model, wanted[model.name])
+            await _all(self._serve(name, found) for name, found in wanted.items())
+            for model in models:
+                self._fleet.label(model.name, model.labels)
+            gone = [name for name in self._fleet.names() if name not in wanted]
+            await asyncio.gather(
+                *(self._fleet.unload(p.key) for n in gone for p in self._fleet.versions(n).values())
+            )
+
+    async def _find(self, model: WantedModel) -> tuple[FoundVersion, ...]:
+        path = await asyncio.to_thread(self._allowed, model.path)
+        found = await asyncio.to_thread(find_named, self._settings, model.name, folder=path)
+        return _chosen(model.name, found, model.policy)
+
+    def _allowed(self, text: str) -> Path:
+        """Let models come from where the operator said models are, and from nowhere else.
+
+        Raises:
+            NotAllowed: the path, its links followed, leads elsewhere.
+        """
+        server = self._settings.server
+        roots = [
+            *server.model_roots,
+            *(m.path for m in self._settings.models if m.path is not None),
+        ]
+        path = Path(text).expanduser()
+        real = path.resolve()
+        if not any(real.is_relative_to(root.expanduser().resolve()) for root in roots):
+            raise NotAllowed(
+                f"{path} is in none of the folders that models may be loaded from: add its folder "
+                "to server.model_roots"
+            )
+        return path
+
+    async def _serve(self, name: str, found: Sequence[FoundVersion]) -> None:
+        """Serve these versions of a model and no others; what has not changed is left alone."""
+        there = self._fleet.versions(name)
+        fresh = [one for one in found if _changed(one, there.get(one.version))]
+        await _all(self._fleet.load(one) for one in fresh)
+        kept = {one.version for one in found}
+        gone = [post for version, post in there.items() if version not in kept]
+        await asyncio.gather(*(self._fleet.unload(post.key) for post in gone))
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, *names: str) -> AsyncIterator[None]:
+        """Hold these models; always in the same order, so that two orders never wait in a ring."""
+        async with contextlib.AsyncExitStack() as stack:
+            for name in sorted(set(names)):
+                await stack.enter_async_context(self._locks[name])
+            yield
+
+
+def _changed(found: FoundVersion, post: Post | None) -> bool:
+    return post is None or post.found != found or post.stamp != stamp(found)
+
+
+def _chosen(
+    name: str, found: Sequence[FoundVersion], policy: VersionPolicy
+) -> tuple[FoundVersion, ...]:
+    wanted = policy.choose(one.version for one in found)
+    if not wanted:
+        there = ", ".join(str(one.version) for one in found)
+        raise ModelNotFound(f"model {name!r} has none of the versions asked for; it has {there}")
+    return tuple(one for one in found if one.version in wanted)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise InvalidInput(f"model {twice[0]!r} is in the list twice")
+
+
+def _check_labels(model: WantedModel, found: Sequence[FoundVersion]) -> None:
+    versions = {one.version for one in found}
+    for label, version in model.labels.items():
+        if version not in versions:
+            raise InvalidInput(
+                f"label {label!r} of model {model.name!r} names version {version}, which would not "
+                f"be served; versions: {', '.join(map(str, sorted(versions)))}"
+            )
+
+
+async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run every step to its end, then raise what went wrong, told together."""
+    ended = await asyncio.gather(*steps, return_exceptions=True)
+    errors = [error for error in ended if isinstance(error, BaseException)]
+    for error in errors:
+        if not isinstance(error, ModelLoadError):
+            raise error
+    if errors:
+        raise ModelLoadError("; ".join(str(error) for error in errors))

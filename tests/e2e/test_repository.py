@@ -1,0 +1,209 @@
+"""Models come, change and go while the server runs: Triton's repository API over real clients."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+from tritonclient.utils import InferenceServerException
+
+from headrace.values import Array
+from tests.e2e.clients import http
+from tests.e2e.conftest import write_linear
+from tests.e2e.server import Server, until
+
+pytestmark = pytest.mark.slow
+
+X = np.ones((1, 4), np.float32)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_linear(tmp_path / "linear/1/model.onnx", 1.0)
+    write_linear(tmp_path / "other/1/model.onnx", 1.0)
+    return tmp_path
+
+
+@pytest.fixture
+def server(root: Path) -> Iterator[Server]:
+    with Server(root, "--model-control", "explicit") as running:
+        yield running
+
+
+@pytest.fixture(params=["grpc", "http"])
+def client(request: pytest.FixtureRequest, server: Server) -> Iterator[Any]:
+    kind = triton_grpc if request.param == "grpc" else triton_http
+    with kind.InferenceServerClient(server.address) as made:
+        yield made
+
+
+def _ask(client: Any, name: str = "linear", version: str = "") -> Array:
+    kind = triton_grpc if isinstance(client, triton_grpc.InferenceServerClient) else triton_http
+    tensor = kind.InferInput("x", [1, 4], "FP32")
+    tensor.set_data_from_numpy(X)
+    answer: Array = client.infer(name, [tensor], model_version=version).as_numpy("y")
+    return answer
+
+
+def _index(client: Any) -> dict[tuple[str, str], str]:
+    index = client.get_model_repository_index()
+    rows = (
+        index
+        if isinstance(index, list)
+        else [{"name": m.name, "version": m.version, "state": m.state} for m in index.models]
+    )
+    return {(row["name"], row["version"]): row["state"] for row in rows}
+
+
+def test_a_model_is_unloaded_and_loaded_again(client: Any) -> None:
+    before = _ask(client)
+    assert _index(client) == {("linear", "1"): "READY", ("other", "1"): "READY"}
+    client.unload_model("linear")
+    assert _index(client) == {("linear", "1"): "UNAVAILABLE", ("other", "1"): "READY"}
+    assert not client.is_model_ready("linear")
+    assert client.is_server_ready()
+    with pytest.raises(InferenceServerException, match="unloaded"):
+        _ask(client)
+    client.load_model("linear")
+    assert client.is_model_ready("linear")
+    np.testing.assert_array_equal(_ask(client), before)
+
+
+def test_new_versions_and_changed_files_are_taken_up(client: Any, root: Path) -> None:
+    before = _ask(client)
+    write_linear(root / "linear/2/model.onnx", 2.0)
+    write_linear(root / "linear/1/model.onnx", 3.0)
+    client.load_model("linear")
+    np.testing.assert_array_equal(_ask(client), before * 2)
+    np.testing.assert_array_equal(_ask(client, version="1"), before * 3)
+    (root / "linear/2/model.onnx").unlink()
+    (root / "linear/2").rmdir()
+    client.load_model("linear")
+    np.testing.assert_array_equal(_ask(client), before * 3)
+    assert _index(client)["linear", "2"] == "UNAVAILABLE"
+
+
+def test_a_new_model_of_the_folder_is_loaded_by_its_name(client: Any, root: Path) -> None:
+    write_linear(root / "fresh/7/model.onnx", 1.0)
+    client.load_model("fresh")
+    np.testing.assert_array_equal(_ask(client, "fresh"), _ask(client))
+
+
+def test_files_and_a_configuration_are_sent_along(client: Any, root: Path, tmp_path: Path) -> None:
+    content = write_linear(tmp_path / "elsewhere.bin", 5.0).read_bytes()
+    before = _ask(client)
+    config = {"max_batch_size": 8, "instance_group": [{"count": 1}], "parameters": {}}
+    client.load_model("linear", config=json.dumps(config), files={"file:4/model.onnx": content})
+    np.testing.assert_array_equal(_ask(client), before * 5)
+    assert set(_index(client).items()) >= {
+        (("linear", "4"), "READY"),
+        (("linear", "1"), "UNAVAILABLE"),
+    }
+    client.load_model("linear")  # back to what lies in its place
+    np.testing.assert_array_equal(_ask(client), before)
+
+
+def test_what_cannot_be_loaded_leaves_what_serves_alone(client: Any, root: Path) -> None:
+    before = _ask(client)
+    (root / "linear/1/model.onnx").write_bytes(b"no model at all")
+    with pytest.raises(InferenceServerException, match="version 1"):
+        client.load_model("linear")
+    np.testing.assert_array_equal(_ask(client), before)
+    assert _index(client)["linear", "1"] == "READY"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"model_name": "nobody"}, "there is no model 'nobody'"),
+        ({"model_name": "linear", "config": "[]"}, "must be a JSON object"),
+        ({"model_name": "linear", "config": '{"name": "x"}'}, "its name is 'x'"),
+        ({"model_name": "linear", "config": '{"max_batch_size": 99999}'}, "max_batch"),
+        ({"model_name": "linear", "config": '{"version_policy": {"latest": 3}}'}, "version_policy"),
+        (
+            {"model_name": "linear", "config": '{"version_policy":{"specific":{"versions":[9]}}}'},
+            "none of the versions",
+        ),
+        (
+            {"model_name": "linear", "config": "{}", "files": {"file:../1/m.onnx": b"x"}},
+            "VERSION/NAME",
+        ),
+    ],
+)
+def test_bad_orders_say_what_is_wrong(client: Any, arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InferenceServerException, match=reason):
+        client.load_model(**arguments)
+    _ask(client)
+
+
+def test_under_load_no_request_fails_while_a_model_is_replaced(server: Server, root: Path) -> None:
+    failures: list[str] = []
+    answers: list[float] = []
+    done = threading.Event()
+
+    def load() -> None:
+        with triton_grpc.InferenceServerClient(server.address) as client:
+            while not done.is_set():
+                try:
+                    answers.append(float(_ask(client)[0, 0]))
+                except InferenceServerException as error:
+                    failures.append(str(error))
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    with triton_http.InferenceServerClient(server.address) as control:
+        until(lambda: len(answers) > 20)
+        for scale in (2.0, 3.0, 4.0):
+            write_linear(root / "linear/1/model.onnx", scale)
+            control.load_model("linear")
+            enough = len(answers) + 20
+            until(partial(_more, answers, enough))
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(set(answers)) == 4  # each of the models answered, and nothing else
+    assert len(server.engines()) == 2
+
+
+def _more(answers: list[float], enough: int) -> bool:
+    return len(answers) > enough
+
+
+def test_without_model_control_nothing_is_loaded_or_unloaded(root: Path) -> None:
+    with Server(root) as server:
+        for path in ("load", "unload"):
+            status, text, headers = http(f"{server.url}/v2/repository/models/linear/{path}", {})
+            assert status == 403
+            assert "server.model_control" in text["error"]
+            assert headers["headrace-error"] == "not_allowed"
+        status, text, _ = http(f"{server.url}/v2/repository/index", {"ready": True})
+        assert status == 200
+        assert {row["name"] for row in text} == {"linear", "other"}
+
+
+def test_a_receiver_that_dies_comes_back_with_what_was_loaded(server: Server) -> None:
+    with triton_http.InferenceServerClient(server.address) as client:
+        client.unload_model("other")
+    receiver = server.receiver()
+    receiver.kill()
+    until(lambda: server.receiver().pid != receiver.pid)
+
+    def index() -> dict[tuple[str, str], str]:
+        try:
+            with triton_http.InferenceServerClient(server.address) as client:
+                return _index(client)
+        except (OSError, InferenceServerException):
+            return {}
+
+    until(lambda: index().get(("linear", "1")) == "READY")
+    assert index() == {("linear", "1"): "READY", ("other", "1"): "UNAVAILABLE"}
