@@ -63,7 +63,7 @@ def read_timeout(value: bytes) -> float:
     return int(match[1]) * _UNITS_S[match[2]]
 
 
-def unframe(body: bytes, encoding: bytes, limit_bytes: int) -> bytes | memoryview:
+def unframe(body: bytes | memoryview, encoding: bytes, limit_bytes: int) -> bytes | memoryview:
     """Take the one message out of a unary request's body.
 
     Raises:

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from headrace.errors import InvalidInput, MalformedRequest
+from headrace.receiver.decoded import Decoded
 from headrace.values import Array, DType
 
 _DEPTH_LIMIT = 64
@@ -67,7 +68,10 @@ def to_tensor(name: str, value: Any, dtype: DType, shape: Sequence[int] | None =
     Raises:
         InvalidInput: ragged lists, elements of another kind, or another number of elements.
     """
-    array = _bytes(name, value) if dtype is DType.BYTES else _numbers(name, value, dtype)
+    if isinstance(value, Decoded):
+        array = value.only()
+    else:
+        array = _bytes(name, value) if dtype is DType.BYTES else _numbers(name, value, dtype)
     if shape is None or array.shape == tuple(shape):
         return array
     if array.size != math.prod(shape):

@@ -9,11 +9,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from headrace.errors import ClientError, InvalidInput, MalformedRequest, SignatureNotFound
 from headrace.observe import tfserving
 from headrace.receiver import json_tensor, tfserving_examples, tfserving_json, tfserving_results
 from headrace.receiver import tfserving_status as status
 from headrace.receiver.catalog import ServedModel
+from headrace.receiver.decoded import Decoded, Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.tfserving_signature import as_json
 from headrace.values import Array, Request, Signature
@@ -56,7 +59,7 @@ class TfServingRest:
         """``POST ...:predict``."""
         with status.Counted(self._core, exchange, "predict", "REST") as counted:
             served = status.find_served(self._core, exchange, name, which)
-            body = json_tensor.parse(exchange.body, first_only=True)
+            body = await self._core.parse(exchange, Dialect.TFSERVING, served.profile.signature)
             _check_signature(
                 body,
                 SignatureNotFound,
@@ -137,9 +140,11 @@ def decode(
 
 
 def _rows(instances: Any, signature: Signature) -> dict[str, Array]:
-    if not isinstance(instances, list):
+    if isinstance(instances, Decoded):
+        return instances.take()
+    if not isinstance(instances, list | np.ndarray):
         raise InvalidInput("Expecting 'instances' to be an list/array")
-    if not instances:
+    if len(instances) == 0:
         raise InvalidInput("No values in 'instances' array")
     names = [spec.name for spec in signature.inputs]
     if not _named(instances[0]):
@@ -164,6 +169,8 @@ def _rows(instances: Any, signature: Signature) -> dict[str, Array]:
 
 
 def _columns(inputs: Any, signature: Signature, *, extra: bool) -> dict[str, Array]:
+    if isinstance(inputs, Decoded):
+        return inputs.take()
     names = [spec.name for spec in signature.inputs]
     if not _named(inputs):
         if len(names) != 1:
