@@ -163,11 +163,15 @@ class ModelState(Message):
 
 
 class Configure(Message):
-    """Supervisor → receiver, first of all: the server's settings and every version known."""
+    """Supervisor → receiver, first of all: the server's settings and every version known.
+
+    ``version_labels`` are those of each model: what a label stands for.
+    """
 
     kind: Literal["configure"] = "configure"
     server: ServerSettings
     models: tuple[ModelState, ...]
+    version_labels: dict[str, dict[str, int]] = {}
 
 
 class Drain(Message):

@@ -49,7 +49,7 @@ def tfserving_grpc(address: str, model: str, x: Array) -> Array:
         response = ask(codecs.predict_request(model, {"x": x}), timeout=30)
     found = response.outputs["y"]
     shape = [dim.size for dim in found.tensor_shape.dim]
-    return np.frombuffer(found.tensor_content, np.float32).reshape(shape)
+    return np.array(found.float_val, np.float32).reshape(shape)
 
 
 CLIENTS: dict[str, Callable[[str, str, Array], Array]] = {

@@ -114,7 +114,7 @@ class Application:
         except Exception as error:  # noqa: BLE001 - the border of a request
             typed = self._translate(error)
             outcome = typed.code
-            reply = http.refusal(typed, pretty=path.startswith("/v1/"))
+            reply = http.refusal(typed, pretty=path[:4].lower() == "/v1/")
             del typed  # as above
         finally:
             self._inflight -= 1

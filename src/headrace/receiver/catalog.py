@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from headrace.control import ModelState, Profile
-from headrace.errors import ModelFailed, ModelNotFound, NotReady, VersionNotFound
+from headrace.errors import ClientError, ModelFailed, ModelNotFound, NotReady, VersionNotFound
 from headrace.observe.metrics import ModelMetrics
 from headrace.settings import ModelSettings
 from headrace.values import Signature
@@ -45,6 +45,7 @@ class Catalog:
     _states: dict[str, dict[int, ModelState]] = field(default_factory=dict)
     _served: dict[str, dict[int, ServedModel]] = field(default_factory=dict)
     _newest: dict[str, ServedModel] = field(default_factory=dict)
+    _labels: dict[str, Mapping[str, int]] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """Every model name known, in order of appearance."""
@@ -77,6 +78,20 @@ class Catalog:
             self._refuse(name, version)
             raise NotReady(f"model {name!r} is not ready", retry_after_s=1.0)
         return served
+
+    def version_of(self, name: str, label: str) -> int:
+        """Return the version that a label of a model stands for.
+
+        Raises:
+            ModelNotFound: no model of that name.
+            ClientError: the model has no such label.
+        """
+        version = self._labels.get(name, {}).get(label)
+        if version is None:
+            if name not in self._states:
+                raise ModelNotFound(self._unknown(name))
+            raise ClientError(f"Unrecognized servable version label: {label}")
+        return version
 
     def default(self) -> str:
         """Return the model that ``POST /predict`` means.
@@ -115,6 +130,10 @@ class Catalog:
     def set_state(self, state: ModelState) -> None:
         """Note where a version is in its life."""
         self._states.setdefault(state.name, {})[state.version] = state
+
+    def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
+        """Let these labels, and no others, stand for versions of a model."""
+        self._labels[name] = dict(labels)
 
     def add(self, model: ServedModel) -> None:
         """Let a version serve."""

@@ -97,7 +97,7 @@ def refusal(error: HeadraceError, *, pretty: bool) -> Reply:
     message = error.message[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
     body = orjson.dumps({"error": message})
     if pretty:
-        body = b'{\n    "error": ' + body[len(b'{"error":') : -1] + b"\n}\n"
+        body = b'{\n    "error": ' + body[len(b'{"error":') : -1] + b"\n}"
     headers = [(b"content-type", b"application/json"), (b"headrace-error", error.code.encode())]
     if isinstance(error, MethodNotAllowed) and error.allowed:
         headers.append((b"allow", ", ".join(error.allowed).encode()))

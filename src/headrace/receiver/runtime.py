@@ -78,6 +78,8 @@ class Runtime:
         self._catalog.default_model = first.server.default_model
         for state in first.models:
             self._catalog.set_state(state)
+        for name, labels in first.version_labels.items():
+            self._catalog.set_labels(name, labels)
         self._catalog.configured = True
         self._registry.register(
             Collector(lambda: [m.metrics for m in self._catalog.served()], self._refused)

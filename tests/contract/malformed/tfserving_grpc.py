@@ -110,9 +110,20 @@ CASES = [
         "is no PredictRequest",
         "malformed_request",
     ),
-    tf_grpc("unknown input", predict({"z": TX}), "unknown input 'z'"),
-    tf_grpc("missing input", predict({}), "'x' is missing"),
-    tf_grpc("extra input", predict({"x": TX, "z": TX}), "unknown input 'z'"),
+    tf_grpc(
+        "unknown input",
+        predict({"z": TX}),
+        r"input tensor alias not found in signature: z\. Inputs expected to be in the set \{x\}",
+    ),
+    tf_grpc(
+        "missing input", predict({}), r"0!=1 len\(\{\}\) != .*Missing but required: \{x\}"
+    ),
+    tf_grpc(
+        "extra input",
+        predict({"x": TX, "z": TX}),
+        r"input size does not match signature: 2!=1 len\(\{x,z\}\) != len\(\{x\}\)\. "
+        r"Sent extra: \{z\}\. Missing but required: \{\}\.",
+    ),
     tf_grpc("wrong dtype", predict({"x": {**TX, "dtype": 3}}), "'x' is FP32, not INT32"),
     tf_grpc("no dtype", predict({"x": {**TX, "dtype": 0}}), "dtype 0 cannot be served"),
     tf_grpc("dtype of complex numbers", predict({"x": {**TX, "dtype": 8}}), "dtype 8 cannot be"),
@@ -173,10 +184,19 @@ CASES = [
         predict({"x": {"dtype": HALF, "shape": (10**9, 0)}}, model="free"),
         "not one element",
     ),
-    tf_grpc("unknown output", predict({"x": TX}, outputs=["w"]), "unknown output 'w'"),
+    tf_grpc(
+        "unknown output",
+        predict({"x": TX}, outputs=["w"]),
+        r"output tensor alias not found in signature: w Outputs expected to be in the set \{y\}",
+    ),
+    tf_grpc(
+        "output twice",
+        predict({"x": TX}, outputs=["y", "y"]),
+        "duplicate output tensor alias: y",
+    ),
     tf_grpc(
         "unknown method",
-        framed("/tensorflow.serving.PredictionService/Classify", frame(b"")),
+        framed("/tensorflow.serving.PredictionService/Explain", frame(b"")),
         "unknown gRPC method",
         "route_not_found",
         UNIMPLEMENTED,

@@ -150,5 +150,8 @@ def test_any_message_comes_through_a_header(message: str) -> None:
 
 
 def test_long_messages_and_broken_text_are_cut_down_to_what_a_header_takes() -> None:
-    assert len(headers_of(QueueFull("x" * 10**6))[b"grpc-message"]) == MESSAGE_LIMIT
+    cut = headers_of(QueueFull("x" * 10**6))[b"grpc-message"]
+    assert cut == b"x" * MESSAGE_LIMIT + b"...TRUNCATED"
+    whole = headers_of(QueueFull("x" * MESSAGE_LIMIT))[b"grpc-message"]
+    assert whole == b"x" * MESSAGE_LIMIT
     assert headers_of(QueueFull("a\ud800b"))[b"grpc-message"] == b"a?b"
