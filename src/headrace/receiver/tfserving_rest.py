@@ -5,7 +5,6 @@ Source: tensorflow_serving/g3doc/api_rest.md and util/json_tensor.cc.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,12 +12,17 @@ import numpy as np
 
 from headrace.errors import ClientError, InvalidInput, MalformedRequest, SignatureNotFound
 from headrace.observe import tfserving
-from headrace.receiver import json_tensor, tfserving_examples, tfserving_json, tfserving_results
+from headrace.receiver import (
+    json_tensor,
+    tfserving_examples,
+    tfserving_json,
+    tfserving_results,
+    tfserving_signature,
+)
 from headrace.receiver import tfserving_status as status
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.decoded import Decoded, Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply
-from headrace.receiver.tfserving_signature import as_json
 from headrace.values import Array, Request, Signature
 
 
@@ -38,11 +42,12 @@ class TfServingRest:
             }
             for one in status.find(self._core.catalog, name, which)
         ]
-        return _protobuf_json({"model_version_status": rows})
+        return Reply(200, tfserving_signature.printed({"model_version_status": rows}).encode())
 
     async def metadata(self, exchange: Exchange, name: str, which: status.Which) -> Reply:  # noqa: ARG002
         """``GET .../metadata``: the signature."""
-        return _protobuf_json(as_json(status.look_up(self._core.catalog, name, which)))
+        served = status.look_up(self._core.catalog, name, which)
+        return Reply(200, tfserving_signature.as_json(served).encode())
 
     async def metrics(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         """``GET /monitoring/prometheus/metrics``."""
@@ -109,11 +114,6 @@ def _check_signature(body: Mapping[str, Any], error: type[ClientError], words: s
         raise MalformedRequest("'signature_name' key must be a string value.")
     if name not in status.SIGNATURES:
         raise error(words.format(name))
-
-
-def _protobuf_json(value: object) -> Reply:
-    """Answer as protobuf prints a message."""
-    return Reply(200, json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 def decode(

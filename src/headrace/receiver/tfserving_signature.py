@@ -6,7 +6,8 @@ and what protobuf's JSON printer makes of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headrace.errors import ClientError, MalformedRequest
@@ -59,7 +60,7 @@ def as_message(served: ServedModel) -> Any:
     return answer
 
 
-def as_json(served: ServedModel) -> dict[str, Any]:
+def as_json(served: ServedModel) -> str:
     """The same as protobuf prints it: names as they are, 64-bit numbers as text, defaults too."""
     signature = {
         "inputs": {spec.name: _info(spec) for spec in served.signature.inputs},
@@ -68,7 +69,15 @@ def as_json(served: ServedModel) -> dict[str, Any]:
         "defaults": {},
     }
     spec = {"name": served.name, "signature_name": "", "version": str(served.version)}
-    return {"model_spec": spec, "metadata": {FIELD: {FIELD: {SIGNATURE: signature}}}}
+    return (
+        f'{{\n"model_spec":{printed(spec)},\n"metadata": {{"{FIELD}": '
+        f"{printed({FIELD: {SIGNATURE: signature}})}}}\n}}\n"
+    )
+
+
+def printed(message: Mapping[str, Any]) -> str:
+    """What protobuf's JSON printer makes of a message of these fields."""
+    return json.dumps(message, indent=1, ensure_ascii=False) + "\n"
 
 
 def _fill(info: Any, spec: TensorSpec) -> None:
@@ -86,8 +95,8 @@ def _info(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _tensor_name(spec: TensorSpec) -> str:
-    """The name as a graph of TensorFlow's would have it: an operation and the number of its output."""
-    return f"{spec.name}:0"
+    """The name as TensorFlow's graphs have it, with the number of an output; some come so."""
+    return spec.name if ":" in spec.name else f"{spec.name}:0"
 
 
 def _dims(spec: TensorSpec) -> list[tuple[int, str]]:

@@ -123,6 +123,70 @@ CASES = [
         http("/v1/models/linear:predict", method="GET"),
         "Malformed request: GET /v1/models/linear:predict",
     ),
+    *(
+        malformed(f"tfserving-rest: {name}", tf(body, call=":classify"), message)
+        for name, body, message in (
+            ("no JSON to classify", b"[", "JSON Parse error"),
+            ("no examples", {}, "key 'examples' is expected and was not found"),
+            ("examples in an object", {"examples": {}}, "Expecting 'examples' value to be"),
+            ("empty examples", {"examples": []}, "'examples' value is an empty array"),
+            ("example that is no object", {"examples": [1]}, "Example must be JSON object"),
+            ("context that is no object", {"examples": [{}], "context": 1}, "must be JSON object"),
+        )
+    ),
+    *(
+        invalid(f"tfserving-rest: {name}", tf({"examples": [features]}, call=":classify"), message)
+        for name, features, message in (
+            ("missing feature", {"z": 1}, "Feature: x .* is required but could not be found"),
+            ("feature of lists", {"x": [[1], [2]]}, "Feature: x has element with unexpected JSON"),
+            ("null feature", {"x": None}, "Feature: x has element with unexpected JSON type: null"),
+            ("feature of strings", {"x": ["a"] * 4}, "the JSON has strings"),
+            ("feature too long", {"x": [1] * 5}, r"Values size: 5 but output shape: \[4\]"),
+        )
+    ),
+    Case(
+        "tfserving-rest: unknown signature to classify",
+        tf({"signature_name": "other", "examples": [{}]}, call=":classify"),
+        400,
+        "invalid_argument",
+        "No signature was found with the name: other",
+    ),
+    invalid(
+        "tfserving-rest: no classifier",
+        tf({"examples": [{}]}, "small", call=":classify"),
+        'at least one of "classes" or "scores"',
+    ),
+    invalid(
+        "tfserving-rest: no regressor",
+        tf({"examples": [{}]}, call=":regress"),
+        r"either \[batch_size\] or \[batch_size, 1\] but got \[\?,4\]",
+    ),
+    Case(
+        "tfserving-rest: metadata of an unknown model",
+        http("/v1/models/nope/metadata", method="GET"),
+        404,
+        "model_not_found",
+        r"Servable not found for request: Latest\(nope\)",
+    ),
+    malformed(
+        "tfserving-rest: version of too many digits",
+        http(f"/v1/models/linear/versions/{'9' * 30}", method="GET"),
+        "Failed to convert version: 9+ to numeric.",
+    ),
+    Case(
+        "tfserving-rest: status of an unknown label",
+        http("/v1/models/linear/labels/canary", method="GET"),
+        400,
+        "invalid_argument",
+        "Unrecognized servable version label: canary",
+    ),
+    Case(
+        "tfserving-rest: preflight without an origin",
+        http("/v1/models/linear:predict", method="OPTIONS"),
+        400,
+        "invalid_argument",
+        "Origin header is missing in CORS preflight",
+    ),
     servable(
         "tfserving-rest: status of an unknown model",
         http("/v1/models/nope", method="GET"),
