@@ -180,9 +180,7 @@ class Supervisor:
         self._writer = writer
         states = tuple(self._states.values())
         labels = {one.name: one.settings.version_labels for one in self._found}
-        self._tell(
-            Configure(server=self._settings.server, models=states, version_labels=labels)
-        )
+        self._tell(Configure(server=self._settings.server, models=states, version_labels=labels))
         for serving in self._serving.values():
             self._tell(serving)
         if self._stopping.is_set():

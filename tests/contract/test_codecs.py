@@ -219,7 +219,9 @@ def test_a_few_bytes_do_not_become_gigabytes() -> None:
     rows.size = 2**20
     for number in range(1000):
         request.inputs[f"more{number}"].CopyFrom(request.inputs["x"])
-    with pytest.raises(InvalidInput, match=r"input size does not match signature: 1001!=1 len\(\{more0"):
+    with pytest.raises(
+        InvalidInput, match=r"input size does not match signature: 1001!=1 len\(\{more0"
+    ):
         ECHO.ask(predict_call(request))
 
 

@@ -14,7 +14,8 @@ MICROSECONDS = tuple(10 * 1.8**power for power in range(33))
 """TensorFlow Serving's bucket bounds for latencies."""
 
 _COUNT, _REQUEST, _RUNTIME = (
-    f":tensorflow:serving:{name}" for name in ("request_count", "request_latency", "runtime_latency")
+    f":tensorflow:serving:{name}"
+    for name in ("request_count", "request_latency", "runtime_latency")
 )
 # What TensorFlow Serving says of models that are run by a session; dashboards may filter by it.
 _ENGINE = "TF1"

@@ -3,8 +3,10 @@
 In Envoy: ``main`` what Envoy loads · ``runtime`` composes what the supervisor says into what serves
 · ``asgi`` one request: body, front, answer, count · ``routes`` paths to fronts · ``exchange`` what
 a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``oip_rest``,
-``tfserving_grpc``, ``tfserving_rest``, ``predict`` the fronts · ``metadata``, ``tfserving_status``
-what they tell of models · ``tensors``, ``json_tensor``, ``protobuf``, ``wire`` their codecs ·
+``tfserving_grpc``, ``tfserving_rest``, ``predict`` the fronts · ``metadata``, ``tfserving_status``,
+``tfserving_signature`` what they tell of models · ``tensors``, ``json_tensor``, ``protobuf``,
+``wire``, ``tfserving_tensors``, ``tfserving_json`` their codecs · ``tfserving_examples``,
+``tfserving_results`` how Classify and Regress ask a model ·
 ``forms``, ``oip_template`` what equal requests need not be asked twice.
 
 Where all fronts meet: ``exchange`` names the one function · ``validate`` inputs against a

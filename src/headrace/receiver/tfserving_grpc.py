@@ -95,9 +95,7 @@ class TfServingGrpc:
             request = tfserving_examples.to_request(served, exchange, examples, found.names)
             response = await counted.run(served, request)
             answer = _Message["ClassificationResponse"]()
-            rows = tfserving_results.classifications(
-                served, found, response.outputs, len(examples)
-            )
+            rows = tfserving_results.classifications(served, found, response.outputs, len(examples))
             _fill_classes(answer.result, rows)
             _fill_spec(answer.model_spec, served)
             return bytes(answer.SerializeToString())

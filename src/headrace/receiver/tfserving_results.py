@@ -67,7 +67,7 @@ def class_outputs(signature: Signature) -> ClassOutputs:
             raise InvalidInput(
                 f"Expected {word} Tensor of {NAMES[dtype]}. Got: {NAMES[spec.dtype]}"
             )
-    return ClassOutputs(classes and classes.name, scores and scores.name)
+    return ClassOutputs(*(None if spec is None else spec.name for spec in (classes, scores)))
 
 
 def classifications(
@@ -88,8 +88,7 @@ def classifications(
     widths = [array.shape[1] for array in (classes, scores) if array is not None]
     if len(set(widths)) > 1:
         raise InvalidInput(
-            "Tensors class and score should match in dim_size(1). Got "
-            f"{widths[0]} vs. {widths[1]}"
+            f"Tensors class and score should match in dim_size(1). Got {widths[0]} vs. {widths[1]}"
         )
     width = widths[0]
     numbers = [[0.0] * width] * examples if scores is None else scores.tolist()

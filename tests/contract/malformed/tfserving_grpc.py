@@ -161,9 +161,7 @@ CASES = [
         predict({"z": TX}),
         r"input tensor alias not found in signature: z\. Inputs expected to be in the set \{x\}",
     ),
-    tf_grpc(
-        "missing input", predict({}), r"0!=1 len\(\{\}\) != .*Missing but required: \{x\}"
-    ),
+    tf_grpc("missing input", predict({}), r"0!=1 len\(\{\}\) != .*Missing but required: \{x\}"),
     tf_grpc(
         "extra input",
         predict({"x": TX, "z": TX}),

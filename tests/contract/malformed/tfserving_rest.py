@@ -52,9 +52,17 @@ CASES = [
     ),
     malformed("tfserving-rest: no JSON", tf(b"instances"), "JSON Parse error: .* at offset: "),
     malformed("tfserving-rest: neither key", tf({}), "Missing 'inputs' or 'instances' key"),
-    malformed("tfserving-rest: both keys", tf({**GOOD_ROWS, "inputs": []}), "expecting only one of"),
-    invalid("tfserving-rest: no instances", tf({"instances": []}), "No values in 'instances' array"),
-    invalid("tfserving-rest: instances in an object", tf({"instances": {}}), "Expecting 'instances' to be an list"),
+    malformed(
+        "tfserving-rest: both keys", tf({**GOOD_ROWS, "inputs": []}), "expecting only one of"
+    ),
+    invalid(
+        "tfserving-rest: no instances", tf({"instances": []}), "No values in 'instances' array"
+    ),
+    invalid(
+        "tfserving-rest: instances in an object",
+        tf({"instances": {}}),
+        "Expecting 'instances' to be an list",
+    ),
     invalid("tfserving-rest: rows of other lengths", tf({"instances": [[1], [1, 2]]}), "ragged"),
     invalid("tfserving-rest: row too short", tf({"instances": [[1, 2]]}), r"got \[1, 2\]"),
     invalid("tfserving-rest: row of strings", tf({"instances": [["a"] * 4]}), "JSON has strings"),

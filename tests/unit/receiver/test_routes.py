@@ -82,7 +82,12 @@ def test_health_and_metadata_have_theirs() -> None:
         ("GET", "/v2/models/nope", ModelNotFound, "unknown model 'nope'"),
         # Envoy has decoded the path; what is still encoded was meant so.
         ("GET", "/v2/models/FP32%2D1", ModelNotFound, "unknown model 'FP32%2D1'"),
-        ("GET", "/v1/models/nope/labels/stable", ModelNotFound, "not find any versions of model nope"),
+        (
+            "GET",
+            "/v1/models/nope/labels/stable",
+            ModelNotFound,
+            "not find any versions of model nope",
+        ),
     ],
 )
 def test_other_paths_are_told_why(
