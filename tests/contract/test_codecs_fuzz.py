@@ -325,17 +325,21 @@ def example_requests(draw: st.DrawFn) -> Call:
     request.model_spec.name = draw(models)
     request.model_spec.signature_name = draw(st.sampled_from(["", "serving_default", "z"]))
     source = request.input.example_list
-    examples = [source.examples.add() for _ in range(draw(st.integers(0, 2)))]
+    rows = [source.examples.add() for _ in range(draw(st.integers(0, 2)))]
     if draw(st.booleans()):
         source = request.input.example_list_with_context
-        examples = [source.context, source.examples.add()]
-    for example in examples:
+        rows = [source.context, source.examples.add()]
+    for row in rows:
         for name in draw(st.lists(st.sampled_from(["x", "left", "right", "text"]), max_size=4)):
-            feature = example.features.feature[name]
+            feature = row.features.feature[name]
             field = draw(st.sampled_from(["bytes_list", "float_list", "int64_list", ""]))
             if field:
-                values = {"bytes_list": [b"a", b"\xff"], "float_list": [1.5, np.inf]}
-                found = values.get(field, [-1, 2**62])[: draw(st.integers(0, 2))]
+                values: dict[str, list[Any]] = {
+                    "bytes_list": [b"a", b"\xff"],
+                    "float_list": [1.5, np.inf],
+                    "int64_list": [-1, 2**62],
+                }
+                found = values[field][: draw(st.integers(0, 2))]
                 getattr(feature, field).SetInParent()
                 getattr(feature, field).value.extend(found)
     return unary(f"{SERVICE}/{method}", request.SerializeToString())

@@ -111,7 +111,12 @@ MISTAKES = {
     "unknown version": Mistake("version_not_found", "linear/versions/2", one(ROW)),
     "model that failed": Mistake("model_failed", "broken", one(ROW)),
     "unknown input": Mistake("invalid_input", "pair", {"left": LEFT, "rigth": RIGHT}),
-    "extra input": Mistake("invalid_input", "linear", {"x": ROW, "z": ROW}),
+    "extra input": Mistake(
+        "invalid_input",
+        "linear",
+        {"x": ROW, "z": ROW},
+        ("tfserving-rest-columns",),  # which does not look at it, as in TensorFlow Serving
+    ),
     "missing input": Mistake("invalid_input", "pair", {"left": LEFT}),
     "wrong dtype": Mistake(
         "invalid_input", "pair", {"left": LEFT, "right": np.array([1.5], np.float32)}

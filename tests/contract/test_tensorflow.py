@@ -231,7 +231,7 @@ assert input_pb2.Input.FromString(ours.SerializeToString()) == source
 @pytest.mark.parametrize("order", [(_OURS, _THEIRS), (_THEIRS, _OURS)], ids=["first", "second"])
 def test_our_messages_live_beside_tensorflows(order: tuple[str, str]) -> None:
     program = "\n".join((*order, textwrap.dedent(_ROUND_TRIP)))
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr

@@ -104,7 +104,7 @@ def _kind(spec: TensorSpec) -> tuple[str, str]:
 
 
 def read(signature: Signature, source: Any) -> list[Features]:
-    """Read a ``tensorflow.serving.Input``; only features that the model has inputs for are looked at.
+    """Read a ``tensorflow.serving.Input``; features that are no inputs are not looked at.
 
     Raises:
         InvalidInput: it is empty, or a feature is of another kind than its input.

@@ -14,6 +14,7 @@ import base64
 import math
 import struct
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import orjson
@@ -22,7 +23,7 @@ from headrace.receiver import json_tensor
 from headrace.values import Array
 
 PRETTY_ELEMENTS = 2**14
-"""The largest answer that is written to the letter: it takes about 4 ms of the receiver's thread."""
+"""The largest answer that is written to the letter; that takes 4 ms of the receiver's thread."""
 
 _INDENT = "    "
 _ROOT = 1
@@ -135,7 +136,8 @@ def _is_short(exact: Array, sizes: Array) -> Array:
     if exact.itemsize != _FLOAT.size:  # here, tens must be exact to tell
         unsure = np.abs(shifts) > _EXACT_TEN
         short[unsure] = [float(f"%.{_SHORT_DIGITS}g" % size) == size for size in sizes[unsure]]
-    return short | (sizes == 0)
+    told: Array = short | (sizes == 0)
+    return told
 
 
 def _is_small(outputs: Mapping[str, Array]) -> bool:
@@ -211,11 +213,11 @@ def _text(text: str) -> str:
 # -- compact ---------------------------------------------------------------------------------------
 
 
-def _value(name: str, array: Array) -> object:
+def _value(name: str, array: Array) -> Any:
     return json_tensor.to_json(array, base64_bytes=name.endswith("_bytes"))
 
 
-def _rows(outputs: Mapping[str, Array]) -> object:
+def _rows(outputs: Mapping[str, Array]) -> Any:
     found = {name: _value(name, array) for name, array in outputs.items()}
     if len(found) == 1:
         return next(iter(found.values()))

@@ -23,6 +23,7 @@ from headrace.receiver import tfserving_status as status
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.decoded import Decoded, Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply
+from headrace.receiver.tfserving_status import Which
 from headrace.values import Array, Request, Signature
 
 
@@ -32,7 +33,7 @@ class TfServingRest:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def status(self, exchange: Exchange, name: str, which: status.Which) -> Reply:  # noqa: ARG002
+    async def status(self, exchange: Exchange, name: str, which: Which) -> Reply:  # noqa: ARG002
         """``GET /v1/models/{name}[/versions/{version}|/labels/{label}]``."""
         rows = [
             {
@@ -44,7 +45,7 @@ class TfServingRest:
         ]
         return Reply(200, tfserving_signature.printed({"model_version_status": rows}).encode())
 
-    async def metadata(self, exchange: Exchange, name: str, which: status.Which) -> Reply:  # noqa: ARG002
+    async def metadata(self, exchange: Exchange, name: str, which: Which) -> Reply:  # noqa: ARG002
         """``GET .../metadata``: the signature."""
         served = status.look_up(self._core.catalog, name, which)
         return Reply(200, tfserving_signature.as_json(served).encode())
@@ -60,7 +61,7 @@ class TfServingRest:
             raise ClientError("Origin header is missing in CORS preflight")
         return Reply(200, b"")
 
-    async def predict(self, exchange: Exchange, name: str, which: status.Which) -> Reply:
+    async def predict(self, exchange: Exchange, name: str, which: Which) -> Reply:
         """``POST ...:predict``."""
         with status.Counted(self._core, exchange, "predict", "REST") as counted:
             served = status.find_served(self._core, exchange, name, which)
@@ -81,7 +82,7 @@ class TfServingRest:
             response = await counted.run(served, request)
             return encode(served, response.outputs, rows=rows)
 
-    async def classify(self, exchange: Exchange, name: str, which: status.Which) -> Reply:
+    async def classify(self, exchange: Exchange, name: str, which: Which) -> Reply:
         """``POST ...:classify``."""
         with status.Counted(self._core, exchange, "classify", "REST") as counted:
             served = status.find_served(self._core, exchange, name, which)
@@ -94,7 +95,7 @@ class TfServingRest:
             rows = tfserving_results.classifications(served, found, response.outputs, len(examples))
             return Reply(200, tfserving_json.results(rows))
 
-    async def regress(self, exchange: Exchange, name: str, which: status.Which) -> Reply:
+    async def regress(self, exchange: Exchange, name: str, which: Which) -> Reply:
         """``POST ...:regress``."""
         with status.Counted(self._core, exchange, "regress", "REST") as counted:
             served = status.find_served(self._core, exchange, name, which)

@@ -67,7 +67,7 @@ def class_outputs(signature: Signature) -> ClassOutputs:
             raise InvalidInput(
                 f"Expected {word} Tensor of {NAMES[dtype]}. Got: {NAMES[spec.dtype]}"
             )
-    return ClassOutputs(classes and classes.name, scores and scores.name)
+    return ClassOutputs(*(None if spec is None else spec.name for spec in (classes, scores)))
 
 
 def classifications(

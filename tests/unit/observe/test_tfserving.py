@@ -17,11 +17,16 @@ def counted(*request_s: float, refused: int = 0) -> ApiMetrics:
 
 
 def samples(text: str, pattern: str) -> dict[str, float]:
-    return {k: float(v) for k, v in re.findall(rf"^:tensorflow:serving:({pattern}) (\S+)$", text, re.M)}
+    return {
+        k: float(v)
+        for k, v in re.findall(rf"^:tensorflow:serving:({pattern}) (\S+)$", text, re.MULTILINE)
+    }
 
 
 def test_versions_of_one_model_are_one() -> None:
-    text = page([("m", counted(20e-6, 1)), ("m", counted(30e-6, refused=2)), ("n", counted())]).decode()
+    text = page(
+        [("m", counted(20e-6, 1)), ("m", counted(30e-6, refused=2)), ("n", counted())]
+    ).decode()
     assert samples(text, r"request_count\S*") == {
         'request_count{model_name="m",status="OK"}': 3,
         'request_count{model_name="m",status="NOT_FOUND"}': 2,
@@ -37,7 +42,7 @@ def test_versions_of_one_model_are_one() -> None:
 
 def test_names_and_bounds_are_tensorflow_servings() -> None:
     text = page([("m", counted(1.0))]).decode()
-    assert re.findall(r"^# TYPE (\S+) (\w+)$", text, re.M) == [
+    assert re.findall(r"^# TYPE (\S+) (\w+)$", text, re.MULTILINE) == [
         (":tensorflow:serving:request_count", "counter"),
         (":tensorflow:serving:request_latency", "histogram"),
         (":tensorflow:serving:runtime_latency", "histogram"),

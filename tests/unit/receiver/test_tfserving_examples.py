@@ -80,9 +80,7 @@ def test_the_context_is_part_of_every_example_which_wins() -> None:
     found = of_protos(example(x=[1.0, 2.0]), example(x=[3.0, 4.0], n=[8]), context=context)
     assert found["n"].tolist() == [7, 8]
     assert found["words"].tolist() == [[b"a"], [b"a"]]
-    in_json = of_json(
-        {"x": [1, 2]}, {"x": [3, 4], "n": 8}, context={"n": 7, "words": "a"}
-    )
+    in_json = of_json({"x": [1, 2]}, {"x": [3, 4], "n": 8}, context={"n": 7, "words": "a"})
     assert lists(in_json) == lists(found)
 
 

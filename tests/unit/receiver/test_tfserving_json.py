@@ -30,8 +30,9 @@ def as_c_prints_it(value: float, dtype: type[np.floating[Any]]) -> str:
 def floats(dtype: type[np.floating[Any]]) -> st.SearchStrategy[Array]:
     width = np.dtype(dtype).itemsize * 8
     plain = st.floats(width=64 if width == 64 else 32)
-    short = st.builds(lambda m, e: float(dtype(f"{m}e{e}")), st.integers(-(10**7), 10**7),
-                      st.integers(-30, 30))
+    short = st.builds(
+        lambda m, e: float(dtype(f"{m}e{e}")), st.integers(-(10**7), 10**7), st.integers(-30, 30)
+    )
     whole = st.integers(-(2**40), 2**40).map(lambda n: float(dtype(n)))
     return hnp.arrays(dtype, st.integers(0, 40), elements=st.one_of(plain, short, whole))
 
@@ -47,9 +48,10 @@ def test_numbers_are_those_of_printf(dtype: type[np.floating[Any]]) -> None:
         many = np.concatenate([array, np.ones(tfserving_json._FEW, dtype)])
         expected = [as_c_prints_it(value, dtype) for value in many.tolist()]
         assert tfserving_json.numbers(many) == expected
-        assert tfserving_json.numbers(array[: tfserving_json._FEW]) == expected[
-            : min(len(array), tfserving_json._FEW)
-        ]
+        assert (
+            tfserving_json.numbers(array[: tfserving_json._FEW])
+            == expected[: min(len(array), tfserving_json._FEW)]
+        )
 
     check()
 
@@ -78,9 +80,7 @@ WORDS = np.array([b"a", b'"\xff'], object)
 def test_rows_are_a_line_each() -> None:
     assert rows(y=MATRIX) == '{\n    "predictions": [[1, 2], [3, 4]\n    ]\n}'
     assert rows(y=np.array([True, False])) == '{\n    "predictions": [true, false\n    ]\n}'
-    assert rows(y=MATRIX.reshape(1, 2, 2)) == (
-        '{\n    "predictions": [[[1, 2], [3, 4]]\n    ]\n}'
-    )
+    assert rows(y=MATRIX.reshape(1, 2, 2)) == ('{\n    "predictions": [[[1, 2], [3, 4]]\n    ]\n}')
     assert rows(y=np.array([0.5, np.nan], np.float32)) == (
         '{\n    "predictions": [0.5, NaN\n    ]\n}'
     )
@@ -125,9 +125,7 @@ def test_nothing_is_written_as_nothing() -> None:
 
 def test_results_are_a_line_each() -> None:
     found = tfserving_json.results([[("a", 0.25), ('"', 1.0)], [("b", 0.1)]]).decode()
-    assert found == (
-        '{\n    "results": [[["a", 0.25], ["\\"", 1.0]], [["b", 0.1]]\n    ]\n}'
-    )
+    assert found == ('{\n    "results": [[["a", 0.25], ["\\"", 1.0]], [["b", 0.1]]\n    ]\n}')
     assert tfserving_json.values([1.0, 0.1]).decode() == '{\n    "results": [1.0, 0.1]\n}'
 
 
