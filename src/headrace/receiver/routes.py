@@ -130,7 +130,9 @@ class Routes:
         )
 
 
-def _bind(pattern: Pattern, name: str, version: str | None, label: str | None = None) -> Handler:
+def _bind(
+    pattern: Pattern, name: str, version: str | None = None, label: str | None = None
+) -> Handler:
     handler = pattern.handler
     which = _version(pattern, version or "") if label is None else label
 
