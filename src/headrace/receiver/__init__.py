@@ -9,7 +9,8 @@ what they tell of models · ``tensors``, ``json_tensor``, ``protobuf``, ``wire``
 
 Where all fronts meet: ``exchange`` names the one function · ``validate`` inputs against a
 signature · ``shapes`` who may share a batch · ``dispatch`` queue, batches, engine, outcomes ·
-``departures`` clients that left · ``catalog`` the models there are.
+``sequences`` models with a memory, ``sequence_table`` what they remember · ``departures`` clients
+that left · ``catalog`` the models there are.
 
 In the supervisor: ``envoy`` its configuration · ``process`` its life.
 """

@@ -31,8 +31,8 @@ class Predict:
         body = json_tensor.parse(exchange.body)
         request = Request(
             model=name,
-            version=None,
-            inputs=_decode(body, served.profile.signature.unwrap()),
+            version=version,
+            inputs=_decode(body, served.signature),
             arrival_s=exchange.arrival_s,
             timeout_s=exchange.timeout_s,
         )

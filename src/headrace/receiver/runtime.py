@@ -34,6 +34,7 @@ from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.departures import Departures
 from headrace.receiver.dispatch import Dispatcher
 from headrace.receiver.exchange import Exchange
+from headrace.receiver.sequences import Owners, Sequences, visible
 from headrace.results import build
 from headrace.scheduler import LatencyModel, Policy, Scheduler
 from headrace.values import Request, Response
@@ -58,7 +59,8 @@ class Runtime:
         self._control_path = control_path
         self._catalog = Catalog()
         self._departures = Departures(loop)
-        self._dispatchers: dict[tuple[str, int], Dispatcher] = {}
+        self._dispatchers: dict[tuple[str, int], Dispatcher | Sequences] = {}
+        self._owners = Owners()
         self._refused: Counter[str] = Counter()
         self._registry = CollectorRegistry()
         self._task: asyncio.Task[None] | None = None
@@ -153,12 +155,13 @@ class Runtime:
         self._catalog.set_state(state)
         if state.state in {"failed", "draining", "unloaded"}:
             self._catalog.remove(state.name, state.version)
+            self._owners.forget(state.name, state.version)
         if state.state in {"failed", "unloaded"}:
             dispatcher = self._dispatchers.pop((state.name, state.version), None)
             if dispatcher is not None:
                 dispatcher.close(ModelFailed(f"model {state.name!r} {state.state}: {state.reason}"))
 
-    def _dispatcher(self, message: ModelServing) -> Dispatcher:
+    def _dispatcher(self, message: ModelServing) -> Dispatcher | Sequences:
         """Compose what serves one version: settings and profile → scheduler, processor, metrics."""
         settings, profile = message.settings, message.profile
         processor = build(profile.signature.unwrap(), settings.results, message.labels)
@@ -181,16 +184,22 @@ class Runtime:
         scheduler.pause()
         metrics.gauges["queue_length"] = lambda: scheduler.statistics().waiting
         metrics.gauges["running_batches"] = lambda: scheduler.statistics().running_batches
+        card, seen = settings.sequence, processor.signature
+        if card is not None:
+            seen = visible(seen, card)
         served = ServedModel(
             name=message.name,
             version=message.version,
-            signature=processor.signature,
+            signature=seen,
             settings=settings,
             labels=message.labels,
             profile=profile,
             metrics=metrics,
         )
-        return Dispatcher(self._loop, served, scheduler, processor, self._departures)
+        dispatcher = Dispatcher(self._loop, served, scheduler, processor, self._departures)
+        if card is None:
+            return dispatcher
+        return Sequences(self._loop, dispatcher, card, self._owners)
 
 
 def _lanes(profile: Profile) -> int:

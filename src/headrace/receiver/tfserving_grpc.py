@@ -69,7 +69,7 @@ class TfServingGrpc:
             )
         request = Request(
             model=name,
-            version=None,
+            version=version,
             inputs=_inputs(proto, served.signature),
             arrival_s=exchange.arrival_s,
             outputs=tuple(RequestedOutput(output) for output in proto.output_filter),
@@ -80,7 +80,7 @@ class TfServingGrpc:
         for key, array in response.outputs.items():
             fill(answer.outputs[key], array)
         answer.model_spec.name = served.name
-        answer.model_spec.version.value = served.version
+        answer.model_spec.version.value = response.version
         answer.model_spec.signature_name = "serving_default"
         return bytes(answer.SerializeToString())
 

@@ -51,10 +51,10 @@ class TfServingRest:
             raise SignatureNotFound(
                 f'Serving signature name: "{signature_name}" not found in signature def'
             )
-        inputs, rows = decode(body, served.profile.signature.unwrap())
+        inputs, rows = decode(body, served.signature)
         request = Request(
             model=name,
-            version=None,
+            version=version,
             inputs=inputs,
             arrival_s=exchange.arrival_s,
             timeout_s=exchange.timeout_s,
