@@ -109,7 +109,8 @@ def plan(signature: Signature, sequence: Sequence, *, allowed: bool = True) -> P
     )
     if not batched:
         axes_in, axes_out = dict.fromkeys(axes_in, 0), dict.fromkeys(axes_out, 0)
-    constants, repeated = {}, {}
+    constants: dict[str, Array] = {}
+    repeated: dict[str, Array] = {}
     for name, array, each_row in _constants(signature, sequence, batched=batched):
         (repeated if each_row else constants)[name] = array
     made = _moved(signature, sequence, inputs, batched=batched)
