@@ -179,11 +179,17 @@ def hear_speech(console: Console, address: str, recording: Path) -> None:
     samples = speech.load(recording)
     with tritonclient.grpc.InferenceServerClient(address) as client:
 
-        def hear(piece: speech.Samples, memory: speech.Samples) -> tuple[float, speech.Samples]:
-            answer = client.infer(LISTENER, _tensors(input=piece, state=memory))
-            return float(answer.as_numpy("output")[0, 0]), answer.as_numpy("stateN")
+        def ask(piece: speech.Samples, first: bool, last: bool) -> float:
+            answer = client.infer(
+                LISTENER,
+                _tensors(input=piece),
+                sequence_id=recording.name,
+                sequence_start=first,
+                sequence_end=last,
+            )
+            return float(answer.as_numpy("output")[0, 0])
 
-        probabilities = speech.listen(samples, hear)
+        probabilities = speech.attend(samples, ask)
     phrases = speech.segments(probabilities)
     seconds = len(samples) / speech.RATE_HZ
     console.print(f"\n[italic]{seconds:.0f} s of speech, heard 32 ms at a time over gRPC[/]")
@@ -222,12 +228,9 @@ def serve_a_crowd(console: Console, address: str, recording: Path) -> None:
     Raises:
         WrongAnswer: a request was neither answered nor refused.
     """
-    memory = np.zeros((2, 1, 128), np.float32)
     crowds: dict[str, list[dict[str, NDArray[Any]]]] = {
         RECOGNISER: [{"x": text_lines.draw(word)} for word in WORDS],
-        LISTENER: [
-            {"input": piece, "state": memory} for piece in speech.pieces(speech.load(recording))
-        ],
+        LISTENER: [{"input": piece} for piece in speech.pieces(speech.load(recording))],
     }
     table = Table(title=f"{CLIENTS} clients at once, the objective being {OBJECTIVE_MS} ms")
     for column in ("model", "requests/s", "p50", "p99", "goodput/s", "refused", "late"):

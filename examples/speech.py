@@ -21,6 +21,9 @@ Samples = NDArray[np.float32]
 Hear = Callable[[Samples, Samples], tuple[float, Samples]]
 """Asks the model: a piece and what it remembers → probability, and what it remembers now."""
 
+Ask = Callable[[Samples, bool, bool], float]
+"""Asks a server that remembers: a piece, whether it is the first, and the last → probability."""
+
 
 def load(path: Path) -> Samples:
     """Read a 16 kHz wave file as numbers from -1 to 1."""
@@ -45,6 +48,13 @@ def listen(samples: Samples, hear: Hear) -> list[float]:
         probability, memory = hear(piece, memory)
         probabilities.append(probability)
     return probabilities
+
+
+def attend(samples: Samples, ask: Ask) -> list[float]:
+    """Return the probability of speech in each piece; the server remembers."""
+    cut = list(pieces(samples))
+    last = len(cut) - 1
+    return [ask(piece, number == 0, number == last) for number, piece in enumerate(cut)]
 
 
 def segments(probabilities: Sequence[float]) -> list[tuple[float, float]]:

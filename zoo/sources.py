@@ -53,14 +53,14 @@ TEXT_RECOGNISER = Source(
     licence="Apache-2.0",
 )
 
-# Of the six files in this release, the one that OpenVINO and ONNX Runtime both run.
+# Of the files in this release, the one that OpenVINO and ONNX Runtime both run, and in batches.
 VOICE_ACTIVITY = Source(
     package="silero-vad",
     version="6.2.3",
     wheel_bytes=11_317_527,
     wheel_sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
-    member="silero_vad/data/silero_vad_openvino_16k.onnx",
-    member_sha256="7776b81ad1b0350c15d7f1555943b9232eb53e9ca5d989c6d0cea9ebc8664d87",
+    member="silero_vad/data/silero_vad_op18_ifless.onnx",
+    member_sha256="7671cd04b004e9076da0d4a7b1a5aec36adf161c39230c1cb94a4fd5db6bbd28",
     licence="MIT",
 )
 

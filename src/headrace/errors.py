@@ -15,9 +15,11 @@
     │   ├── VersionNotFound          no such version of the model
     │   ├── SignatureNotFound        no such serving signature
     │   ├── NotAllowed               the settings do not let clients do this
+    │   ├── SequenceNotStarted       a sequence that is not known must begin with its START flag
     │   └── Cancelled                the client left before the answer
     ├── OverloadError                the request is fine, the machine is busy; retry later
     │   ├── QueueFull                the model's queue is at its bound
+    │   ├── TooManySequences         the model keeps as many sequences as it may
     │   ├── PredictedMiss            refused at arrival: the deadline would be missed
     │   ├── Shed                     dropped from the queue: the deadline would be missed
     │   └── Expired                  the deadline passed in the queue
@@ -179,6 +181,12 @@ class NotAllowed(ClientError):
     code = "not_allowed"
 
 
+class SequenceNotStarted(ClientError):
+    """The sequence is not known, and the request does not begin it."""
+
+    code = "sequence_not_started"
+
+
 class Cancelled(ClientError):
     """The client left before the answer."""
 
@@ -196,6 +204,12 @@ class QueueFull(OverloadError):
     """The model's queue is at its bound."""
 
     code = "queue_full"
+
+
+class TooManySequences(OverloadError):
+    """The model keeps as many sequences as it may."""
+
+    code = "too_many_sequences"
 
 
 class PredictedMiss(OverloadError):
@@ -318,9 +332,11 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "version_not_found": (404, GrpcStatus.NOT_FOUND),
     "signature_not_found": (400, GrpcStatus.FAILED_PRECONDITION),
     "not_allowed": (403, GrpcStatus.PERMISSION_DENIED),
+    "sequence_not_started": (400, GrpcStatus.INVALID_ARGUMENT),
     "cancelled": (499, GrpcStatus.CANCELLED),
     "overloaded": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "queue_full": (429, GrpcStatus.RESOURCE_EXHAUSTED),
+    "too_many_sequences": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "predicted_miss": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "shed": (504, GrpcStatus.DEADLINE_EXCEEDED),
     "expired": (504, GrpcStatus.DEADLINE_EXCEEDED),

@@ -75,6 +75,48 @@ class ResultStep(Group):
     k: Annotated[int, Field(ge=1)] = Field(default=5, description="How many, for top_k.")
 
 
+class StateTensor(Group):
+    """One tensor that goes from each request of a sequence to the next."""
+
+    input: str = Field(description="The model input that takes what is remembered.")
+    output: str = Field(description="The model output that gives what to remember next.")
+    batch_axis: Annotated[int, Field(ge=0, le=31)] = Field(
+        default=0, description="Which axis of both has the rows."
+    )
+    initial: float = Field(default=0.0, description="Every element of it in a new sequence.")
+
+
+Number = bool | int | float
+
+
+class Sequence(Group):
+    """A model with a memory: what of its inputs and outputs is state, and how long it is kept."""
+
+    state: Annotated[tuple[StateTensor, ...], Field(min_length=1)] = Field(
+        description="What is remembered. Clients see neither these inputs nor these outputs."
+    )
+    constants: dict[str, Number | tuple[Number, ...]] = Field(
+        default_factory=dict,
+        description="Inputs that every request would repeat: `{sr: 16000}`. Clients do not see "
+        "them.",
+    )
+    idle_s: Annotated[float, Field(gt=0)] = Field(
+        default=60.0, description="A sequence without a request for this long is forgotten."
+    )
+    max_streams: Annotated[int, Field(ge=1)] = Field(
+        default=4096, description="Sequences at once; one more is refused."
+    )
+
+    @field_validator("state")
+    @classmethod
+    def _once(cls, state: tuple[StateTensor, ...]) -> tuple[StateTensor, ...]:
+        for names in ([one.input for one in state], [one.output for one in state]):
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise ValueError(f"names {min(twice)!r} twice: each tensor is state once")
+        return state
+
+
 class Card(Group):
     """What a model says of itself: `card.yaml` beside the model, or under `models` in the file."""
 
@@ -106,6 +148,10 @@ class Card(Group):
         default_factory=dict,
         description="Item shapes (without the batch axis) to warm up inputs with free axes at, in "
         "step across inputs. None given: the buckets, else 1s of a small size.",
+    )
+    sequence: Sequence | None = Field(
+        default=None,
+        description="The state that the server keeps between the requests of a sequence.",
     )
 
 

@@ -128,6 +128,17 @@ class RequestedOutput(NamedTuple):
     classification: int | None = None
 
 
+class SequenceCall(NamedTuple):
+    """Which sequence a request belongs to, and whether it begins or ends it.
+
+    ``id`` is text: a number and its digits are the same sequence.
+    """
+
+    id: str
+    start: bool = False
+    end: bool = False
+
+
 class Request(NamedTuple):
     """What every front decodes to: one inference request of a client.
 
@@ -146,6 +157,7 @@ class Request(NamedTuple):
     timeout_s: float | None = None
     priority: int = 0
     form: object | None = None
+    sequence: SequenceCall | None = None
 
 
 class Response(NamedTuple):

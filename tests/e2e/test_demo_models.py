@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import tritonclient.grpc
 from examples import demo, speech, text_lines
 from headrace.testing import Server as HeadraceServer
 from headrace.testing import ServerEnded
+from tests.e2e.clients import metrics
 from tests.e2e.server import Server
 from tests.unit.zoo.shelf import model, sample
 from tests.unit.zoo.test_facts import GUITAR, INSTRUMENT, STOCKS
@@ -80,14 +82,46 @@ def test_lines_of_many_widths_at_once_are_read_as_they_are_alone(
 # -- speech ----------------------------------------------------------------------------------------
 
 
-def test_a_recording_heard_piece_by_piece_has_six_phrases(real: Server) -> None:
-    def hear(piece: speech.Samples, memory: speech.Samples) -> tuple[float, speech.Samples]:
-        answer = _infer(real.address, demo.LISTENER, input=piece, state=memory)
-        return float(answer.as_numpy("output")[0, 0]), answer.as_numpy("stateN")
+STREAMS = 32
 
-    phrases = speech.segments(speech.listen(speech.load(sample(SPEECH)), hear))
+
+def _hear(address: str, sequence: int) -> list[float]:
+    """Send the recording as one sequence."""
+    with tritonclient.grpc.InferenceServerClient(address) as client:
+
+        def ask(piece: speech.Samples, first: bool, last: bool) -> float:
+            tensor = tritonclient.grpc.InferInput("input", piece.shape, "FP32")
+            tensor.set_data_from_numpy(piece)
+            flags = {"sequence_start": first, "sequence_end": last}
+            answer = client.infer(demo.LISTENER, [tensor], sequence_id=sequence, **flags)
+            return float(answer.as_numpy("output")[0, 0])
+
+        return speech.attend(speech.load(sample(SPEECH)), ask)
+
+
+def test_a_recording_heard_piece_by_piece_has_six_phrases(real: Server) -> None:
+    phrases = speech.segments(_hear(real.address, 1))
     assert len(phrases) == 6
     assert phrases[0] == pytest.approx((0.35, 1.18), abs=0.05)
+
+
+def test_many_recordings_at_once_share_batches_and_are_heard_as_alone(real: Server) -> None:
+    alone = _hear(real.address, 1)
+    name = f'{{model="{demo.LISTENER}",version="1"}}'
+    before = metrics(f"http://{real.address}")
+    with ThreadPoolExecutor(STREAMS) as pool:
+        together = list(pool.map(partial(_hear, real.address), range(2, STREAMS + 2)))
+    after = metrics(f"http://{real.address}")
+    for heard in together:
+        np.testing.assert_allclose(heard, alone, atol=1e-5)
+        assert len(speech.segments(heard)) == 6
+    rows, runs = (
+        after[f"headrace_batch_rows_{part}{name}"] - before[f"headrace_batch_rows_{part}{name}"]
+        for part in ("sum", "count")
+    )
+    assert rows == STREAMS * len(alone)
+    assert rows / runs > 2
+    assert after[f"headrace_sequences{name}"] == 0
 
 
 # -- sentences -------------------------------------------------------------------------------------

@@ -2,6 +2,6 @@
 
 ``client`` the receiver's side: batches assembled in slots, answers heard · ``slots`` the shared
 memory · ``messages`` what crosses the socket · ``worker`` the process · ``choice`` picks the
-backend · ``warmup`` runs and times everything first · ``instances`` the lanes · ``backends`` the
-libraries that run models.
+backend · ``stateful`` puts rows first in models with a memory · ``warmup`` runs and times
+everything first · ``instances`` the lanes · ``backends`` the libraries that run models.
 """

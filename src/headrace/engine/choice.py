@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from headrace.engine import backends
+from headrace.engine import backends, stateful
 from headrace.engine.backends.contract import Model
 from headrace.engine.warmup import item_shapes, make
 from headrace.errors import InferenceFailed, OperatorError
@@ -37,7 +37,7 @@ def choose(path: Path, settings: ModelSettings, progress: Callable[[str], None])
         ModelLoadError: no backend can read or compile it.
         BackendMissing: the library is not installed.
     """
-    name, model = backends.load(path, settings)
+    name, model = _load(path, settings)
     if settings.backend is not BackendName.AUTO:
         return Choice(name, model, "asked for")
     others = [other for other in backends.candidates(path, settings.backend) if other.value != name]
@@ -47,7 +47,7 @@ def choose(path: Path, settings: ModelSettings, progress: Callable[[str], None])
     for other in others:
         progress(f"a run takes {seconds * 1e6:.0f} us with {name}: trying {other.value}")
         try:
-            _, rival = backends.load(path, settings.model_copy(update={"backend": other}))
+            _, rival = _load(path, settings.model_copy(update={"backend": other}))
         except OperatorError:
             continue
         rival_s = _one_row_s(rival, settings)
@@ -55,6 +55,12 @@ def choose(path: Path, settings: ModelSettings, progress: Callable[[str], None])
             reason = f"{rival_s * 1e6:.0f} us a run, {name} {seconds * 1e6:.0f} us"
             return Choice(other.value, rival, reason)
     return Choice(name, model, f"{seconds * 1e6:.0f} us a run")
+
+
+def _load(path: Path, settings: ModelSettings) -> tuple[str, Model]:
+    """Load a model; one with state as the rest of the engine sees it."""
+    name, model = backends.load(path, settings)
+    return name, stateful.adapt(model, settings)
 
 
 def _one_row_s(model: Model, settings: ModelSettings) -> float | None:

@@ -25,6 +25,7 @@ PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "total")
 GAUGES: dict[str, str] = {
     "queue_length": "Requests that wait for a batch now.",
     "running_batches": "Batches handed to the engine and not ended.",
+    "sequences": "Sequences whose state is kept now; 0 of a model without state.",
 }
 """Gauges by name, and what they say."""
 
@@ -48,6 +49,7 @@ class ModelMetrics:
         "queue",
         "results",
         "rows",
+        "sequences_expired",
         "tfserving",
         "total",
         "version",
@@ -65,7 +67,8 @@ class ModelMetrics:
         self.total = Histogram()
         self.rows = Histogram(ROWS)
         self.outcomes: Counter[str] = Counter()
-        self.gauges: dict[str, Callable[[], float]] = {}
+        self.gauges: dict[str, Callable[[], float]] = {"sequences": lambda: 0}
+        self.sequences_expired: Callable[[], float] = lambda: 0
         self.tfserving = ApiMetrics()
 
 
@@ -94,6 +97,11 @@ class Collector:
             "Requests by outcome: ok, or the code of the error that answered them.",
             labels=("model", "version", "outcome"),
         )
+        expired = CounterMetricFamily(
+            "headrace_sequences_expired",
+            "Sequences forgotten because they had no request for too long.",
+            labels=("model", "version"),
+        )
         gauges: dict[str, GaugeMetricFamily] = {}
         for one in self._versions():
             labels = (one.model, str(one.version))
@@ -101,6 +109,7 @@ class Collector:
                 histogram: Histogram = getattr(one, phase)
                 phases.add_metric((*labels, phase), histogram.cumulative(), histogram.total)
             rows.add_metric(labels, one.rows.cumulative(), one.rows.total)
+            expired.add_metric(labels, one.sequences_expired())
             for outcome, count in one.outcomes.items():
                 outcomes.add_metric((*labels, outcome), count)
             for name, read in one.gauges.items():
@@ -118,4 +127,4 @@ class Collector:
         )
         for outcome, count in self._refused.items():
             refused.add_metric((outcome,), count)
-        yield from (phases, rows, outcomes, refused, *gauges.values())
+        yield from (phases, rows, outcomes, refused, expired, *gauges.values())

@@ -16,7 +16,8 @@ between the two · ``decoded`` what a front finds instead.
 
 Where all fronts meet: ``exchange`` names the one function · ``validate`` inputs against a
 signature · ``shapes`` who may share a batch · ``dispatch`` queue, batches, engine, outcomes ·
-``departures`` clients that left · ``catalog`` the models there are.
+``sequences`` models with a memory, ``sequence_table`` what they remember · ``departures`` clients
+that left · ``catalog`` the models there are.
 
 In the supervisor: ``envoy`` its configuration · ``process`` its life · ``decoder_process`` the
 decoder's life.

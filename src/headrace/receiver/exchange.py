@@ -13,7 +13,7 @@ from headrace.receiver import json_tensor
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.decoded import Dialect
 from headrace.receiver.decoder_client import LARGE_BYTES, DecoderClient
-from headrace.values import Request, Response
+from headrace.values import Request, Response, Signature
 
 Receive = Callable[[], "asyncio.Future[dict[str, Any]]"]
 """ASGI's receive: after the body it tells, at once, whether the client is still there."""
@@ -89,7 +89,7 @@ class Core(NamedTuple):
         return served
 
     async def parse(
-        self, exchange: Exchange, dialect: Dialect, signature: SignatureMessage | None = None
+        self, exchange: Exchange, dialect: Dialect, signature: Signature | None = None
     ) -> dict[str, Any]:
         """Parse a JSON body; of a large one the tensors come ``Decoded``, from the decoder.
 
@@ -104,7 +104,8 @@ class Core(NamedTuple):
         left_s = exchange.timeout_s
         if left_s is not None:
             left_s += exchange.arrival_s - time.monotonic()
-        return await self.decoder.decode(body, dialect, signature, left_s)
+        wrapped = None if signature is None else SignatureMessage.of(signature)
+        return await self.decoder.decode(body, dialect, wrapped, left_s)
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
         """Run a decoded request: decoding ends here.

@@ -70,10 +70,10 @@ class Form:
 def make_form(request: Request, version: int | None, starts: Mapping[str, int]) -> Form | None:
     """Make the form of a decoded request whose tensors start there, raw, in its body.
 
-    None when it is one of a kind: it has an id, or tensors that are more than their bytes. One with
-    a deadline in its body must not come here.
+    None when it is one of a kind: it has an id, belongs to a sequence, or has tensors that are more
+    than their bytes. One with a deadline in its body must not come here.
     """
-    if request.id:
+    if request.id or request.sequence is not None:
         return None
     if any(array.dtype in _MIXED for array in request.inputs.values()):
         return None

@@ -80,7 +80,7 @@ class OipGrpc:
             proto, raw = parse(body)
             version = metadata.read_version(proto.model_version)
             served = self._core.find(exchange, proto.model_name, version)
-            request = _request(proto, raw, exchange)
+            request = _request(proto, version, raw, exchange)
             if "timeout" not in proto.parameters:
                 self._remember(body, version, request)
         response = await self._core.run(exchange, served, request)
@@ -121,10 +121,10 @@ class OipGrpc:
     def _encode(self, served: ServedModel, response: Response) -> bytes:
         """Write a ModelInferResponse; all but id and data is the same from request to request."""
         outputs = response.outputs
-        key = (served.name, served.version, *[(n, a.dtype, a.shape) for n, a in outputs.items()])
+        key = (served.name, response.version, *[(n, a.dtype, a.shape) for n, a in outputs.items()])
         head = self._heads.get(key)
         if head is None:
-            head = _head(served, outputs)
+            head = _head(response)
             if len(self._heads) < _HEADERS_KEPT:
                 self._heads[key] = head
         parts = [head]
@@ -164,18 +164,21 @@ def _parse(kind: Any, body: bytes | memoryview) -> Any:
         raise MalformedRequest(f"the message is no {kind.DESCRIPTOR.name}: {error}") from error
 
 
-def _request(proto: Any, raw: list[bytes | memoryview], exchange: Exchange) -> Request:
+def _request(
+    proto: Any, version: int | None, raw: list[bytes | memoryview], exchange: Exchange
+) -> Request:
     parameters = read_parameters(proto.parameters) if proto.parameters else {}
     timeout_s = metadata.parameter_timeout_s(parameters)
     return Request(
         model=proto.model_name,
-        version=None,
+        version=version,
         inputs=_inputs(proto, raw),
         arrival_s=exchange.arrival_s,
         id=proto.id,
         outputs=_outputs(proto) if proto.outputs else (),
         timeout_s=smaller(exchange.timeout_s, timeout_s),
         priority=metadata.parameter_priority(parameters),
+        sequence=metadata.parameter_sequence(parameters) if parameters else None,
     )
 
 
@@ -242,11 +245,11 @@ def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _head(served: ServedModel, outputs: Mapping[str, Array]) -> bytes:
-    response = InferResponse(model_name=served.name, model_version=str(served.version))
-    for name, array in outputs.items():
-        response.outputs.add(name=name, datatype=DType.of(array.dtype).value, shape=array.shape)
-    return bytes(response.SerializeToString())
+def _head(response: Response) -> bytes:
+    head = InferResponse(model_name=response.model, model_version=str(response.version))
+    for name, array in response.outputs.items():
+        head.outputs.add(name=name, datatype=DType.of(array.dtype).value, shape=array.shape)
+    return bytes(head.SerializeToString())
 
 
 def _reply(kind: str, /, **fields: Any) -> bytes:

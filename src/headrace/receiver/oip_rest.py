@@ -81,7 +81,7 @@ class OipRest:
                 header = await self._core.parse(exchange, Dialect.OIP)
             else:
                 header = json_tensor.parse(view[:size])
-            request, wanted = _request(name, header, view[size:], exchange)
+            request, wanted = _request(name, version, header, view[size:], exchange)
             if "timeout" not in _object(header, "parameters"):
                 self._remember(key, request, wanted, len(body))
         response = await self._core.run(exchange, served, request)
@@ -112,7 +112,7 @@ class OipRest:
         if response.id or not all(wanted(name) for name in outputs):
             return _encode(served, response, wanted)
         tensors = [(name, array.dtype, array.shape) for name, array in outputs.items()]
-        key = (served.name, served.version, *tensors)
+        key = (served.name, response.version, *tensors)
         head = self._heads.get(key)
         if head is None:
             reply = _encode(served, response, wanted)
@@ -169,7 +169,7 @@ def _header_bytes(exchange: Exchange) -> int:
 
 
 def _request(
-    name: str, header: dict[str, Any], data: memoryview, exchange: Exchange
+    name: str, version: int | None, header: dict[str, Any], data: memoryview, exchange: Exchange
 ) -> tuple[Request, Wanted]:
     parameters = _object(header, "parameters")
     identity = header.get("id", "")
@@ -178,13 +178,14 @@ def _request(
     outputs, wanted = _outputs(header, default=parameters.get("binary_data_output") is True)
     request = Request(
         model=name,
-        version=None,
+        version=version,
         inputs=_inputs(header, data),
         arrival_s=exchange.arrival_s,
         id=identity,
         outputs=outputs,
         timeout_s=smaller(exchange.timeout_s, metadata.parameter_timeout_s(parameters)),
         priority=metadata.parameter_priority(parameters),
+        sequence=metadata.parameter_sequence(parameters) if parameters else None,
     )
     return request, wanted
 
@@ -274,7 +275,7 @@ def _encode(served: ServedModel, response: Response, wanted: Wanted) -> Reply:
         else:
             tensor["data"] = json_tensor.to_json(np.ascontiguousarray(array).reshape(-1))
         tensors.append(tensor)
-    answer: dict[str, Any] = {"model_name": served.name, "model_version": str(served.version)}
+    answer: dict[str, Any] = {"model_name": served.name, "model_version": str(response.version)}
     if response.id:
         answer["id"] = response.id
     answer["outputs"] = tensors

@@ -29,11 +29,11 @@ class Predict:
     async def predict(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /predict/{name}``."""
         served = self._core.find(exchange, name, version)
-        body = await self._core.parse(exchange, Dialect.PLAIN, served.profile.signature)
+        body = await self._core.parse(exchange, Dialect.PLAIN, served.signature)
         request = Request(
             model=name,
-            version=None,
-            inputs=_decode(body, served.profile.signature.unwrap()),
+            version=version,
+            inputs=_decode(body, served.signature),
             arrival_s=exchange.arrival_s,
             timeout_s=exchange.timeout_s,
         )

@@ -43,6 +43,7 @@ from headrace.receiver.decoder_client import DecoderClient
 from headrace.receiver.departures import Departures
 from headrace.receiver.dispatch import Dispatcher
 from headrace.receiver.exchange import Exchange
+from headrace.receiver.sequences import Owners, Sequences, visible
 from headrace.receiver.uploads import Uploads
 from headrace.results import build
 from headrace.scheduler import LatencyModel, Policy, Scheduler
@@ -72,11 +73,12 @@ class Runtime:
         self._departures = Departures(loop)
         decoder_path = Path(control_path).with_name(DECODER_NAME) if control_path else Path()
         self._decoder = DecoderClient(loop, str(decoder_path))
-        self._dispatchers: dict[tuple[str, int], Dispatcher] = {}
-        self._retired: set[Dispatcher] = set()  # that still have something to answer
+        self._dispatchers: dict[tuple[str, int], Dispatcher | Sequences] = {}
+        self._retired: set[Dispatcher | Sequences] = set()  # that still have something to answer
         self._orders: dict[int, asyncio.Future[None]] = {}
         self._numbers = itertools.count(1)
         self._may_upload = False
+        self._owners = Owners()
         self._refused: Counter[str] = Counter()
         self._registry = CollectorRegistry()
         self._task: asyncio.Task[None] | None = None
@@ -213,7 +215,7 @@ class Runtime:
             else:
                 dispatcher.close(ModelFailed(f"model {state.name!r} {state.state}: {state.reason}"))
 
-    def _retire(self, dispatcher: Dispatcher) -> None:
+    def _retire(self, dispatcher: Dispatcher | Sequences) -> None:
         """Let a version answer what it has, then tell that nothing of it is left here."""
         self._retired.add(dispatcher)
 
@@ -238,7 +240,7 @@ class Runtime:
         if self._writer is not None:
             self._writer.write(line(message))
 
-    def _dispatcher(self, message: ModelServing) -> Dispatcher:
+    def _dispatcher(self, message: ModelServing) -> Dispatcher | Sequences:
         """Compose what serves one version: settings and profile → scheduler, processor, metrics."""
         settings, profile = message.settings, message.profile
         processor = build(profile.signature.unwrap(), settings.results, message.labels)
@@ -261,16 +263,22 @@ class Runtime:
         scheduler.pause()
         metrics.gauges["queue_length"] = lambda: scheduler.statistics().waiting
         metrics.gauges["running_batches"] = lambda: scheduler.statistics().running_batches
+        card, seen = settings.sequence, processor.signature
+        if card is not None:
+            seen = visible(seen, card)
         served = ServedModel(
             name=message.name,
             version=message.version,
-            signature=processor.signature,
+            signature=seen,
             settings=settings,
             labels=message.labels,
             profile=profile,
             metrics=metrics,
         )
-        return Dispatcher(self._loop, served, scheduler, processor, self._departures)
+        dispatcher = Dispatcher(self._loop, served, scheduler, processor, self._departures)
+        if card is None:
+            return dispatcher
+        return Sequences(self._loop, dispatcher, card, self._owners)
 
 
 def _lanes(profile: Profile) -> int:

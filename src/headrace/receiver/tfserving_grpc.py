@@ -69,9 +69,10 @@ class TfServingGrpc:
                 raise SignatureNotFound(
                     f'Serving signature key "{proto.model_spec.signature_name}" not found.'
                 )
+            named = proto.model_spec.WhichOneof("version_choice")
             request = Request(
                 model=served.name,
-                version=None,
+                version=served.version if named else None,
                 inputs=_inputs(proto.inputs, served.signature),
                 arrival_s=exchange.arrival_s,
                 outputs=_filter(proto.output_filter, served.signature),
@@ -82,6 +83,7 @@ class TfServingGrpc:
             for key, array in response.outputs.items():
                 fill(answer.outputs[key], array)
             _fill_spec(answer.model_spec, served)
+            answer.model_spec.version.value = response.version
             return bytes(answer.SerializeToString())
 
     async def classify(self, exchange: Exchange) -> bytes:

@@ -65,7 +65,7 @@ class TfServingRest:
         """``POST ...:predict``."""
         with status.Counted(self._core, exchange, "predict", "REST") as counted:
             served = status.find_served(self._core, exchange, name, which)
-            body = await self._core.parse(exchange, Dialect.TFSERVING, served.profile.signature)
+            body = await self._core.parse(exchange, Dialect.TFSERVING, served.signature)
             _check_signature(
                 body,
                 SignatureNotFound,
@@ -74,7 +74,7 @@ class TfServingRest:
             inputs, rows = decode(body, served.signature, extra_columns=True)
             request = Request(
                 model=name,
-                version=None,
+                version=None if which is None else served.version,
                 inputs=inputs,
                 arrival_s=exchange.arrival_s,
                 timeout_s=exchange.timeout_s,

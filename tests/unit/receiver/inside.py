@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from headrace.control import ModelServing, Profile, SignatureMessage
+from headrace.engine import stateful
 from headrace.engine.backends import fake
+from headrace.engine.backends.contract import Model
 from headrace.engine.instances import Connection
 from headrace.engine.warmup import warm_up
 from headrace.receiver.asgi import Application
@@ -66,7 +68,7 @@ async def inside(card: str, folder: Path, **settings: Any) -> AsyncIterator[Insi
     path = folder / "m.fake"
     path.write_text(card)
     settled = ModelSettings(name="m", backend=BackendName.FAKE, instances=1, **settings)
-    model = fake.load(path, settled)
+    model = stateful.adapt(fake.load(path, settled), settled)
     warm = warm_up(model, [model.instance()], settled, lambda _: None)
     profile = Profile(
         signature=SignatureMessage.of(warm.signature),
@@ -109,7 +111,7 @@ async def inside(card: str, folder: Path, **settings: Any) -> AsyncIterator[Insi
 
 
 @contextlib.contextmanager
-def _engine(path: Path, model: fake.FakeModel, profile: Profile) -> Iterator[None]:
+def _engine(path: Path, model: Model, profile: Profile) -> Iterator[None]:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(str(path))
     listener.listen()

@@ -67,6 +67,17 @@ def test_what_the_model_remembers_goes_with_the_next_piece() -> None:
     assert heard == [0, 1, 2]
 
 
+def test_a_recording_says_which_piece_is_the_first_and_which_the_last() -> None:
+    said: list[tuple[bool, bool]] = []
+
+    def ask(_: speech.Samples, first: bool, last: bool) -> float:
+        said.append((first, last))
+        return len(said) / 10
+
+    assert speech.attend(np.zeros(3 * speech.PIECE, np.float32), ask) == [0.1, 0.2, 0.3]
+    assert said == [(True, False), (False, False), (False, True)]
+
+
 @pytest.mark.parametrize(
     ("probabilities", "spans"),
     [

@@ -78,7 +78,7 @@ def _listen(samples: speech.Samples) -> list[float]:
     session = _session(model("silero-vad"))
 
     def hear(piece: speech.Samples, memory: speech.Samples) -> tuple[float, speech.Samples]:
-        output, after = session.run(None, {"input": piece, "state": memory})
+        output, after = session.run(None, {"input": piece, "state": memory, "sr": np.array(16_000)})
         return float(output[0, 0]), after
 
     return speech.listen(samples, hear)

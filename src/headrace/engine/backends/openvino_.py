@@ -76,13 +76,12 @@ class OpenVinoModel:
     """A compiled model."""
 
     integer_bits = 32
+    # The first run at a new shape builds kernels for it: some milliseconds that no request pays.
+    fixed_sizes = True
 
     def __init__(self, compiled: ov.CompiledModel, signature: Signature) -> None:
         self._compiled = compiled
         self.signature = signature
-        # The first run at a new shape builds kernels for it: some milliseconds that no request
-        # pays.
-        self.fixed_sizes = signature.batched
         self.precision = _PRECISIONS[compiled.get_property("INFERENCE_PRECISION_HINT")]
 
     def instance(self) -> OpenVinoInstance:
