@@ -188,8 +188,12 @@ def test_what_curl_sends_is_answered_to_the_byte(
 
 def test_a_label_stands_for_its_version_everywhere(tf_served: Server) -> None:
     body = {"instances": X.tolist()}
-    for which, scale in (("/labels/stable", 1), ("/labels/canary", 10), ("/versions/1", 1)):
-        answer = ask(tf_served, post(f"/v1/models/scores{which}:predict", body))
+    for which, scale in (
+        ("/labels/stable", 1),
+        ("/Labels/%63anary", 10),
+        ("/versions/1", 1),
+    ):
+        answer = ask(tf_served, post(f"/v1/models/%73cores{which}:predict", body))
         np.testing.assert_allclose(json.loads(answer.body)["predictions"], SCORES * scale, 1e-5)
         path = f"/v1/models/scores{which}"
         (row,) = json.loads(get(tf_served, path).body)["model_version_status"]
