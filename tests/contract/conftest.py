@@ -48,14 +48,16 @@ def tf_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of what TensorFlow Serving's clients ask for, and that browsers may ask.
 
     `scores` (versions 1 and 3, labels for both, classes with names) is a classifier, `value` a
-    regressor, `both` either, `words` has strings.
+    regressor, `both` either, `words` has strings, `half_plus_three` is everybody's first model.
     """
     root = tmp_path_factory.mktemp("tfserving")
     models.product(root / "scores/1/model.onnx", WEIGHTS)
     models.product(root / "scores/3/model.onnx", WEIGHTS * 10)
     models.product(root / "value/1/model.onnx", WEIGHTS[:, :1])
+    models.half_plus(root / "half_plus_three/1/model.onnx", 3)
     models.double(root / "both/1/model.fake", BOTH)
     models.double(root / "words/1/model.fake", WORDS)
+    others = ("value", "both", "words", "half_plus_three")
     (root / "settings.json").write_text(
         json.dumps(
             {
@@ -66,7 +68,7 @@ def tf_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                         "version_labels": {"stable": 1, "canary": 3},
                         "labels": ["cat", "dog", "fish"],
                     },
-                    *({"path": str(root / name)} for name in ("value", "both", "words")),
+                    *({"path": str(root / name)} for name in others),
                 ],
             }
         )

@@ -64,6 +64,13 @@ def identity(path: Path, dtype: DType, dims: Dims = ("N", 3)) -> Path:
     return write(path, [node("Identity", ["x"], ["y"])], ports, {"y": (dtype, dims)})
 
 
+def half_plus(path: Path, what: float) -> Path:
+    """An ONNX model of one number a row: y = x / 2 + what."""
+    constants = {"half": np.array([0.5], np.float32), "what": np.array([what], np.float32)}
+    nodes = [node("Mul", ["x", "half"], ["h"]), node("Add", ["h", "what"], ["y"])]
+    return write(path, nodes, {"x": (DType.FP32, ["N"])}, {"y": (DType.FP32, ["N"])}, constants)
+
+
 def product(path: Path, weights: Array, dims: Dims = ("N", 4)) -> Path:
     """Input x, output y: the matrix product of x and the weights."""
     return write(

@@ -145,13 +145,55 @@ def test_several_readings_that_make_no_sense(tf_served: Server) -> None:
         assert re.search(words, answer.message)
 
 
+# -- as its documentation asks ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "answer"),
+    [
+        (
+            "predict",
+            b'{"instances": [1.0,2.0,5.0]}',
+            '{\n    "predictions": [3.5, 4.0, 5.5\n    ]\n}',
+        ),
+        (
+            "predict",
+            b'{"signature_name": "serving_default", "instances": [{"x": 1}, {"x": 0.1}]}',
+            '{\n    "predictions": [3.5, 3.05\n    ]\n}',
+        ),
+        (
+            "predict",
+            b'{"inputs": {"x": [1.0, 2.0]}}',
+            '{\n    "outputs": [\n        3.5,\n        4.0\n    ]\n}',
+        ),
+        (
+            "regress",
+            b'{"examples": [{"x": 1.0}, {"x": 2.0}]}',
+            '{\n    "results": [3.5, 4.0]\n}',
+        ),
+    ],
+)
+def test_what_curl_sends_is_answered_to_the_byte(
+    tf_served: Server, call: str, body: bytes, answer: str
+) -> None:
+    path = f"/v1/models/half_plus_three:{call}"
+    kind = "application/x-www-form-urlencoded"  # of `curl -d`
+    found = ask(tf_served, post(path, body, content_type=kind, user_agent="curl/8.5.0"))
+    assert found.body.decode() == answer
+    assert found.headers["content-type"] == "application/json"
+
+
 # -- versions and their labels ---------------------------------------------------------------------
 
 
 def test_a_label_stands_for_its_version_everywhere(tf_served: Server) -> None:
     body = {"instances": X.tolist()}
-    for which, scale in (("/labels/stable", 1), ("/labels/canary", 10), ("/versions/1", 1)):
-        answer = ask(tf_served, post(f"/v1/models/scores{which}:predict", body))
+    for which, scale in (
+        ("/labels/stable", 1),
+        ("/Labels/%63anary", 10),
+        ("/versions/1", 1),
+    ):
+        answer = ask(tf_served, post(f"/v1/models/%73cores{which}:predict", body))
         np.testing.assert_allclose(json.loads(answer.body)["predictions"], SCORES * scale, 1e-5)
         path = f"/v1/models/scores{which}"
         (row,) = json.loads(get(tf_served, path).body)["model_version_status"]

@@ -23,7 +23,7 @@ from headrace.receiver import json_tensor
 from headrace.values import Array
 
 PRETTY_ELEMENTS = 2**14
-"""The largest answer that is written to the letter; that takes 4 ms of the receiver's thread."""
+"""The largest answer written to the letter: 1 ms of the receiver's thread, 5 of tiny numbers."""
 
 _INDENT = "    "
 _ROOT = 1
@@ -31,9 +31,10 @@ _ROOT = 1
 _TENS = np.array([float(f"1e{power}") for power in range(309)])
 _EXACT_TEN = 22
 _FLOAT = struct.Struct("f")
-# Up to here one after the other is faster than all at once, which takes 22 µs even for one.
+# Up to here one after the other is faster than all at once, which takes 25 µs even for one.
 _FEW = 20
 _SHORT_DIGITS = 6
+_LEAST_EXPONENT = -4  # smaller ones are written, and so are those of more than six digits
 _LONG_DIGITS = {4: 9, 8: 17}  # by bytes: what it takes to say any float, any double
 _WHOLE, _SHORT, _LONG, _NAN, _INF, _MINUS_INF = range(6)
 
@@ -83,10 +84,57 @@ def values(found: list[float]) -> bytes:
 
 
 def numbers(array: Array) -> list[str]:
-    """Write each float of a tensor, row-major; many of them in one formatting."""
+    """Write each float of a tensor, row-major."""
     exact = array.ravel()
     if exact.size <= _FEW:
         return [_number(value, exact.itemsize) for value in exact.tolist()]
+    if exact.itemsize != _FLOAT.size:
+        return _printed(exact)
+    finite, sizes = _sizes(exact)
+    known = finite & (sizes < 10.0**_SHORT_DIGITS)
+    shown, exponents = _shown(np.where(known & (sizes > 0), sizes, 1))
+    shown = np.where(sizes == 0, 0, shown) * np.where(np.signbit(exact), -1, 1)
+    texts = orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
+    places = np.flatnonzero(exponents)
+    for place, exponent in zip(places.tolist(), exponents[places].tolist(), strict=True):
+        texts[place] = f"{texts[place].removesuffix('.0')}e-{exponent:02}"
+    places = np.flatnonzero(~known)
+    for place, text in zip(places.tolist(), _printed(exact[places]), strict=True):
+        texts[place] = text
+    return texts
+
+
+def _shown(sizes: Array) -> tuple[Array, Array]:
+    """Round floats to the digits they are written with, and take the exponents of small ones out.
+
+    The shortest digits of what is rounded are those, so that any writer writes them, and orjson is
+    ten times as fast as C's printf. For numbers that need no exponent no step but the last rounds:
+    24 bits times a power of ten of less than 29 are less than a double has.
+
+    Returns:
+        Numbers of at most six digits before the point, and for each the exponent to write after
+        it, without its sign; 0 for none.
+    """
+    exponents = np.floor(np.log10(sizes)).astype(np.int64)
+    tens = _TENS[_SHORT_DIGITS - 1 - exponents]
+    more = 10.0 ** (_LONG_DIGITS[_FLOAT.size] - _SHORT_DIGITS)
+    short = np.rint(sizes * tens)
+    is_short = (short / tens).astype(np.float32) == sizes
+    factors = np.where(is_short, 1, more)
+    digits = np.where(is_short, short, np.rint(sizes * tens * more))
+    ones = factors * 10.0 ** (_SHORT_DIGITS - 1)
+    carried = digits >= 10 * ones
+    exponents += carried
+    small = exponents < _LEAST_EXPONENT
+    # What was carried is a power of ten, and its digit a 1.
+    shown = np.where(small & carried, 1, digits / np.where(small, ones, tens * factors))
+    return shown, np.where(small, -exponents, 0)
+
+
+def _printed(exact: Array) -> list[str]:
+    """Write floats by C's printf, in one formatting: one after the other takes 30 % longer."""
+    if not exact.size:
+        return []
     kinds = _kinds(exact)
     formats = (
         "%.1f",
@@ -113,8 +161,7 @@ def _number(value: float, size_bytes: int) -> str:
 
 def _kinds(exact: Array) -> Array:
     """Which format says each float: as short as it may be, and a point in every whole number."""
-    finite = np.isfinite(exact)
-    sizes = np.abs(np.where(finite, exact, 0)).astype(np.float64)
+    finite, sizes = _sizes(exact)
     short = _is_short(exact, sizes)
     limits = np.where(short, 10.0**_SHORT_DIGITS, 10.0 ** _LONG_DIGITS[exact.itemsize])
     whole = (np.trunc(sizes) == sizes) & (sizes < limits)
@@ -123,6 +170,12 @@ def _kinds(exact: Array) -> Array:
         endless = np.where(exact > 0, _INF, _MINUS_INF)
         kinds = np.where(finite, kinds, np.where(np.isnan(exact), _NAN, endless))
     return kinds
+
+
+def _sizes(exact: Array) -> tuple[Array, Array]:
+    """Which are finite, and how large those are; a NaN that signals must not be computed with."""
+    finite = np.isfinite(exact)
+    return finite, np.abs(np.where(finite, exact, 0)).astype(np.float64)
 
 
 def _is_short(exact: Array, sizes: Array) -> Array:

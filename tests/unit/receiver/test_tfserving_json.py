@@ -56,6 +56,18 @@ def test_numbers_are_those_of_printf(dtype: type[np.floating[Any]]) -> None:
     check()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_of_every_size_are_those_of_printf(dtype: type[np.floating[Any]]) -> None:
+    rng = np.random.default_rng(7)
+    size = np.dtype(dtype).itemsize
+    bits = rng.integers(0, 2 ** (8 * size - 1), 5000, np.uint64).astype(f"u{size}").view(dtype)
+    powers = np.array([f"{m}e{e}" for m in (1, -9.999995, 123456) for e in range(-37, 33)], dtype)
+    likely = rng.dirichlet(np.full(1000, 0.1)).astype(dtype)
+    for array in (bits, powers, likely):
+        expected = [as_c_prints_it(value, dtype) for value in array.tolist()]
+        assert tfserving_json.numbers(array) == expected
+
+
 def test_numbers_of_the_documentation() -> None:
     found = tfserving_json.numbers(
         np.array([9000000, 999999, 0.5, 0.0003, 0.00003, 555557.5, 0.2, 1 / 3], np.float32)
