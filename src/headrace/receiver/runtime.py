@@ -16,6 +16,7 @@ from collections.abc import Awaitable
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
+from headrace import media
 from headrace.control import (
     Configure,
     Drain,
@@ -189,6 +190,7 @@ class Runtime:
             labels=message.labels,
             profile=profile,
             metrics=metrics,
+            media=media.build(profile.signature.unwrap(), settings.accepts),
         )
         return Dispatcher(self._loop, served, scheduler, processor, self._departures)
 
