@@ -109,6 +109,10 @@ def anchor_paths(entry: dict[str, Any], folder: Path) -> None:
     for name in ("path", "labels"):
         if isinstance(entry.get(name), str):
             entry[name] = str(folder / Path(entry[name]).expanduser())
+    accepts = entry.get("accepts")
+    for accepted in accepts if isinstance(accepts, list) else ():
+        if isinstance(accepted, dict) and isinstance(accepted.get("tokenizer"), str):
+            accepted["tokenizer"] = str(folder / Path(accepted["tokenizer"]).expanduser())
 
 
 def _syntax(source: str, error: yaml.YAMLError) -> str:

@@ -120,9 +120,9 @@ def _has(value: Any, part: str | int) -> bool:
 def _words(detail: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
     kind = detail["type"]
     if kind == "extra_forbidden":
-        return _unknown(str(key[-1]), _group(model, key[:-1]))
-    if kind == "missing":
-        return "must be given"
+        return _unknown(str(key[-1]), _group(model, key[:-1], detail["loc"]))
+    if kind in {"missing", "union_tag_invalid", "union_tag_not_found"}:
+        return _missing(detail, key, model)
     if detail["loc"][-1] == "[key]":
         return f"the key {shown(detail['input'])} {_plain(detail)}"
     if kind == "value_error":
@@ -134,6 +134,18 @@ def _words(detail: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
     if kind == "string_type" and isinstance(detail["input"], (int, float)):
         hint = "; put it in quotes"
     return f"{shown(detail['input'])} should be {found.allowed}{hint}"
+
+
+def _missing(detail: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
+    """Something must be given: the key itself, or what tells of which kind its group is."""
+    found = _find(model, key)
+    if detail["type"] == "missing" or found is None:
+        return "must be given"
+    kinds = [
+        str(get_args(option.model_fields["kind"].annotation)[0])
+        for option, _ in _options(found.annotation)
+    ]
+    return f"`kind` should be one of {', '.join(kinds)}"
 
 
 def _plain(detail: ErrorDetails) -> str:
@@ -156,15 +168,26 @@ def _unknown(name: str, group: type[BaseModel] | None) -> str:
     return f"unknown key{did_you_mean(name, group.model_fields)}"
 
 
-def _group(model: type[BaseModel], key: Key) -> type[BaseModel] | None:
+def _group(
+    model: type[BaseModel], key: Key, tags: Iterable[str | int] = ()
+) -> type[BaseModel] | None:
     found = _find(model, key)
-    return None if found is None else _model(found.annotation)
+    return None if found is None else _model(found.annotation, tags)
 
 
-def _model(annotation: Any) -> type[BaseModel] | None:
-    """The group inside an annotation: itself, or what a tuple of groups holds."""
-    for option, _ in _options(annotation):
-        if isclass(option) and issubclass(option, BaseModel):
+def _model(annotation: Any, tags: Iterable[str | int] = ()) -> type[BaseModel] | None:
+    """The group inside an annotation: itself, or what a tuple of groups holds.
+
+    Of several, the one whose ``kind`` is among ``tags``, else the first.
+    """
+    options = [option for option, _ in _options(annotation)]
+    groups = [one for one in options if isclass(one) and issubclass(one, BaseModel)]
+    for group in groups:
+        kind = group.model_fields.get("kind")
+        if kind is not None and set(get_args(kind.annotation)) & set(tags):
+            return group
+    for option in groups or options:
+        if option in groups:
             return option
         if get_origin(option) is tuple:
             return _model(get_args(option)[0])

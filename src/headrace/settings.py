@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
+from headrace.accepts import AcceptedInput
 from headrace.documents import Document, anchor_paths, merge, read
 from headrace.errors import SettingsError
 from headrace.problems import explain, located, place
@@ -129,6 +130,9 @@ class Card(Group):
         description="Class names, or a text file with one a line (relative to the file saying so).",
     )
     results: tuple[ResultStep, ...] = Field(default=(), description="Result-processor steps.")
+    accepts: tuple[AcceptedInput, ...] = Field(
+        default=(), description="Inputs that may come as files to `/predict`: see docs/media.md."
+    )
     batched: bool | None = Field(
         default=None,
         description="Whether axis 0 is a batch axis. None: found from the signature and checked.",

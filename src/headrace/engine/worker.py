@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from headrace import media
 from headrace.control import (
     EngineFailed,
     EngineLoading,
@@ -65,6 +66,9 @@ class Engine:
         loaded_s = time.monotonic()
         self._progress("warming up")
         warm = warm_up(model, instances, settings, self._progress)
+        # The receiver makes the same once more; what is wrong with them is told now, as a failure
+        # to load. (An engine that waits for requests has no use for their libraries.)
+        media.build(warm.signature, settings.accepts)
         profile = Profile(
             signature=SignatureMessage.of(warm.signature),
             backend=choice.backend,

@@ -4,11 +4,13 @@ In Envoy: ``main`` what Envoy loads · ``runtime`` composes what the supervisor 
 · ``asgi`` one request: body, front, answer, count · ``routes`` paths to fronts · ``exchange`` what
 a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``oip_rest``,
 ``tfserving_grpc``, ``tfserving_rest``, ``predict`` the fronts · ``oip_repository``,
-``tfserving_reload`` orders to load and unload, ``uploads`` the files that come with them ·
+``tfserving_reload`` orders to load and unload, ``model_files`` what comes with them ·
 ``metadata``, ``tfserving_status``, ``tfserving_signature`` what they tell of models · ``tensors``,
 ``json_tensor``, ``protobuf``, ``wire``, ``tfserving_tensors``, ``tfserving_json`` their codecs ·
 ``tfserving_examples``, ``tfserving_results`` how Classify and Regress ask a model ·
-``forms``, ``oip_template`` what equal requests need not be asked twice.
+``forms``, ``oip_template`` what equal requests need not be asked twice · ``uploads`` files instead
+of tensors, from a ``multipart`` form too · ``decoding`` the threads that read them · ``openapi``
+and ``openapi_schemas`` the document of all paths · ``docs_page`` the same for people.
 
 Large JSON: ``parcel`` a body in shared memory · ``decoder_client`` hands it over · ``decoder`` the
 process that makes tensors of it · ``json_body``, ``json_lists`` how · ``handover`` what crosses

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from headrace.control import ModelState, Profile
 from headrace.errors import ClientError, ModelFailed, ModelNotFound, NotReady, VersionNotFound
+from headrace.media import Medium
 from headrace.observe.metrics import ModelMetrics
 from headrace.settings import ModelSettings
 from headrace.values import Signature
@@ -20,7 +21,7 @@ class ServedModel:
     """One version that serves.
 
     ``signature`` is what clients see, after the result processor; that in ``profile`` is the
-    model's own.
+    model's own. ``media`` are the files it takes besides tensors.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ServedModel:
     labels: tuple[str, ...]
     profile: Profile
     metrics: ModelMetrics
+    media: tuple[Medium, ...] = ()
 
 
 @dataclass(slots=True)

@@ -105,6 +105,20 @@ def dumps(value: Any, *, arrays: Iterable[Array] = ()) -> bytes:
     return json.dumps(value, default=lambda numbers: numbers.tolist()).encode()
 
 
+def to_bytes(name: str, value: Any) -> bytes:
+    """Make bytes of a JSON string, or of ``{"b64": ...}``.
+
+    Raises:
+        InvalidInput: it is neither, or the base64 is broken.
+    """
+    flat: list[bytes] = []
+    if not isinstance(value, list):
+        _collect(name, value, flat, 0)
+    if len(flat) != 1:
+        raise InvalidInput(f'input {name!r}: give a string or {{"b64": ...}}')
+    return flat[0]
+
+
 def _numbers(name: str, value: Any, dtype: DType) -> Array:
     try:
         array = np.asarray(value)

@@ -1,18 +1,23 @@
-"""Plain JSON: ``POST /predict/<model>``, or ``POST /predict`` for the only or the default model.
+"""Plain HTTP: ``POST /predict/<model>``, or ``POST /predict`` for the only or the default model.
 
-The body is ``{"input": tensor}``, ``{"inputs": {name: tensor}}`` or ``{"instances": [...]}``; the
-answer is ``{"output": tensor}``, or ``{"output": {name: tensor}}`` for several outputs.
+The body is ``{"input": tensor}``, ``{"inputs": {name: tensor}}`` or ``{"instances": [...]}``; where
+the model's card accepts files, also one of those, or a form of them (``uploads``). The answer is
+``{"output": tensor}``, or ``{"output": {name: tensor}}`` for several outputs.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from headrace.errors import InvalidInput
-from headrace.receiver import json_tensor, tfserving_rest
+from headrace.receiver import json_tensor, tfserving_rest, uploads
+from headrace.receiver.catalog import ServedModel
 from headrace.receiver.decoded import Dialect
-from headrace.receiver.exchange import Core, Exchange, Reply
+from headrace.receiver.decoding import Decoding, Job
+from headrace.receiver.exchange import Core, Exchange, Reply, smaller
+from headrace.receiver.uploads import Upload
 from headrace.values import Array, Request, Signature
 
 
@@ -21,6 +26,7 @@ class Predict:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._decoding = Decoding()
 
     async def predict_default(self, exchange: Exchange) -> Reply:
         """``POST /predict``."""
@@ -29,11 +35,16 @@ class Predict:
     async def predict(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /predict/{name}``."""
         served = self._core.find(exchange, name, version)
-        body = await self._core.parse(exchange, Dialect.PLAIN, served.signature)
+        upload = uploads.read(exchange.headers, exchange.body, served)
+        if upload is None:
+            body = await self._core.parse(exchange, Dialect.PLAIN, served.signature)
+            inputs = _decode(body, served.signature)
+        else:
+            inputs = await self._tensors(upload, served, exchange)
         request = Request(
             model=name,
             version=version,
-            inputs=_decode(body, served.signature),
+            inputs=inputs,
             arrival_s=exchange.arrival_s,
             timeout_s=exchange.timeout_s,
         )
@@ -41,6 +52,30 @@ class Predict:
         values = {key: json_tensor.to_json(array) for key, array in response.outputs.items()}
         only = next(iter(values.values())) if len(values) == 1 else values
         return Reply(200, json_tensor.dumps({"output": only}, arrays=response.outputs.values()))
+
+    async def _tensors(
+        self, upload: Upload, served: ServedModel, exchange: Exchange
+    ) -> dict[str, Array]:
+        """Decode the files of a request, in threads."""
+        media = [medium for medium in served.media if medium.name in upload.files]
+        jobs = [Job(one.read, data) for one in media for data in upload.files[one.name]]
+        found = iter(await self._decoding.run(jobs, _deadline_s(served, exchange)))
+        inputs = dict(upload.tensors)
+        for medium in media:
+            rows = list(itertools.islice(found, len(upload.files[medium.name])))
+            for name, tensor in medium.gather(rows).items():
+                if name in inputs:
+                    raise InvalidInput(
+                        f"input {name!r} is given as a tensor and by {medium.name!r}: give one"
+                    )
+                inputs[name] = tensor
+        return inputs
+
+
+def _deadline_s(served: ServedModel, exchange: Exchange) -> float | None:
+    slo_s = None if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
+    allowed_s = smaller(slo_s, exchange.timeout_s)
+    return None if allowed_s is None else exchange.arrival_s + allowed_s
 
 
 def _decode(body: Mapping[str, Any], signature: Signature) -> dict[str, Array]:

@@ -18,6 +18,7 @@ from headrace.errors import (
     RouteNotFound,
     VersionNotFound,
 )
+from headrace.receiver.docs_page import DocsPage
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.http import json_reply
 from headrace.receiver.metadata import read_version
@@ -29,21 +30,54 @@ from headrace.receiver.tfserving_rest import TfServingRest
 Handler = Callable[[Exchange], Awaitable[Reply]]
 
 _REMEMBERED = 4096
-_NAME, _VERSION = r"([^/:]+)", r"(?:/versions/([0-9]+))?"
-_REPOSITORY = "/v2/repository/"
-_NAMED_REPOSITORY = re.compile(rf"{_REPOSITORY}{_NAME}/(?:index|models/[^/:]+/(?:load|unload))")
+# What may stand in a template. Of what is in brackets, one of the choices may be there.
+_GROUPS = {
+    "{model}": "([^/:]+)",
+    "{repository}": "([^/:]+)",
+    "{label}": "([^/:]+)",
+    "{version}": "([0-9]+)",
+}
+_CHOICE = re.compile(r"\[(.*?)\]")
+_VERSION = "[/versions/{version}]"
+_EITHER = "[/versions/{version}|/labels/{label}]"
 
 
 class Pattern(NamedTuple):
     """A path with a model in it: ``handler(exchange, name, version)``.
 
-    With ``label`` it may have a version's label instead, a text, and a version must be a number.
+    With ``label`` it is one of TensorFlow Serving's: it may have a version's label instead, a text,
+    a version must be a number, and the case of its letters does not matter.
     """
 
     method: str
-    path: re.Pattern[str]
+    template: str
     handler: Callable[[Exchange, str, Any], Awaitable[Reply]]
+    path: re.Pattern[str]
     label: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        template: str,
+        handler: Callable[[Exchange, str, Any], Awaitable[Reply]],
+        *,
+        label: bool = False,
+    ) -> Pattern:
+        """Compile a template: ``/predict/{model}[/versions/{version}]``."""
+        text = _CHOICE.sub(r"(?:\1)?", template)
+        for name, group in _GROUPS.items():
+            text = text.replace(name, group)
+        return cls(
+            method, template, handler, re.compile(text, re.IGNORECASE if label else 0), label
+        )
+
+    def paths(self) -> list[str]:
+        """Its paths, without what may be left out and with each choice of that."""
+        found = _CHOICE.search(self.template)
+        if found is None:
+            return [self.template]
+        return [_CHOICE.sub(choice, self.template) for choice in ("", *found[1].split("|"))]
 
 
 class Routes:
@@ -66,23 +100,32 @@ class Routes:
             ("GET", "/monitoring/prometheus/metrics"): tfserving.metrics,
             ("POST", "/predict"): predict.predict_default,
         }
-        v1 = rf"(?i:/v1/models/{_NAME}(?:/versions/([0-9]+)|/labels/{_NAME})?"
+        v1, v2 = f"/v1/models/{{model}}{_EITHER}", f"/v2/models/{{model}}{_VERSION}"
+        stored = "/v2/repository/models/{model}"
         self._patterns = (
-            Pattern("POST", re.compile(rf"/v2/models/{_NAME}{_VERSION}/infer"), oip.infer),
-            Pattern("GET", re.compile(rf"/v2/models/{_NAME}{_VERSION}/ready"), oip.model_ready),
-            Pattern("GET", re.compile(rf"/v2/models/{_NAME}{_VERSION}"), oip.model),
-            Pattern("POST", re.compile(rf"{_REPOSITORY}models/{_NAME}/load"), repository.load),
-            Pattern("POST", re.compile(rf"{_REPOSITORY}models/{_NAME}/unload"), repository.unload),
-            Pattern("POST", _NAMED_REPOSITORY, repository.named),
-            Pattern("POST", re.compile(rf"{v1}:predict)"), tfserving.predict, label=True),
-            Pattern("POST", re.compile(rf"{v1}:classify)"), tfserving.classify, label=True),
-            Pattern("POST", re.compile(rf"{v1}:regress)"), tfserving.regress, label=True),
-            Pattern("GET", re.compile(rf"{v1})"), tfserving.status, label=True),
-            Pattern("GET", re.compile(rf"{v1}/metadata)"), tfserving.metadata, label=True),
-            Pattern("POST", re.compile(rf"/predict/{_NAME}{_VERSION}"), predict.predict),
+            Pattern.of("POST", f"{v2}/infer", oip.infer),
+            Pattern.of("GET", f"{v2}/ready", oip.model_ready),
+            Pattern.of("GET", v2, oip.model),
+            Pattern.of("POST", f"{stored}/load", repository.load),
+            Pattern.of("POST", f"{stored}/unload", repository.unload),
+            Pattern.of("POST", "/v2/repository/{repository}/index", repository.named),
+            Pattern.of("POST", f"{v1}:predict", tfserving.predict, label=True),
+            Pattern.of("POST", f"{v1}:classify", tfserving.classify, label=True),
+            Pattern.of("POST", f"{v1}:regress", tfserving.regress, label=True),
+            Pattern.of("GET", v1, tfserving.status, label=True),
+            Pattern.of("GET", f"{v1}/metadata", tfserving.metadata, label=True),
+            Pattern.of("POST", f"/predict/{{model}}{_VERSION}", predict.predict),
         )
         self._options = tfserving.options
+        documented = [*self.listing(), ("GET", "/docs"), ("GET", "/openapi.json")]
+        docs = DocsPage(core.catalog, documented)
+        self._exact |= {("GET", "/docs"): docs.page, ("GET", "/openapi.json"): docs.openapi}
         self._seen: dict[tuple[str, str], Handler] = {}
+
+    def listing(self) -> list[tuple[str, str]]:
+        """Every method and path, with ``{model}``, ``{version}`` and ``{label}`` in it."""
+        patterns = [(one.method, path) for one in self._patterns for path in one.paths()]
+        return [*self._exact, *patterns]
 
     def find(self, method: str, path: str) -> Handler:
         """Return what answers this request; ``path`` is percent-decoded.
@@ -124,6 +167,8 @@ class Routes:
                 "open_inference_protocol": "/v2",
                 "tensorflow_serving": "/v1/models/<model>:predict",
                 "plain": "/predict/<model>",
+                "docs": "/docs",
+                "openapi": "/openapi.json",
                 "ready": "/readyz",
                 "metrics": "/metrics",
             }

@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
+from headrace import media
 from headrace.control import (
     DECODER_NAME,
     Configure,
@@ -43,8 +44,8 @@ from headrace.receiver.decoder_client import DecoderClient
 from headrace.receiver.departures import Departures
 from headrace.receiver.dispatch import Dispatcher
 from headrace.receiver.exchange import Exchange
+from headrace.receiver.model_files import ModelFiles
 from headrace.receiver.sequences import Owners, Sequences, visible
-from headrace.receiver.uploads import Uploads
 from headrace.results import build
 from headrace.scheduler import LatencyModel, Policy, Scheduler
 from headrace.settings import ModelControl
@@ -68,7 +69,7 @@ class Runtime:
     def __init__(self, loop: asyncio.AbstractEventLoop, control_path: str) -> None:
         self._loop = loop
         self._control_path = control_path
-        self._uploads = Uploads(Path(control_path).parent / "uploads")
+        self._files = ModelFiles(Path(control_path).parent / "uploads")
         self._catalog = Catalog()
         self._departures = Departures(loop)
         decoder_path = Path(control_path).with_name(DECODER_NAME) if control_path else Path()
@@ -145,7 +146,7 @@ class Runtime:
         changes: dict[str, object] = {"order": number}
         if not self._may_upload:
             files = {}  # the supervisor will refuse the order
-        async with self._uploads.held(number, order, files) as folder:
+        async with self._files.held(number, order, files) as folder:
             if folder is not None:
                 changes["folder"] = str(folder)
             done = self._orders[number] = self._loop.create_future()
@@ -274,6 +275,7 @@ class Runtime:
             labels=message.labels,
             profile=profile,
             metrics=metrics,
+            media=media.build(seen, settings.accepts),
         )
         dispatcher = Dispatcher(self._loop, served, scheduler, processor, self._departures)
         if card is None:

@@ -1,0 +1,18 @@
+"""Files become tensors: images, audio and text, as a model's card describes.
+
+Plain functions from bytes to numpy arrays, for threads. Their libraries are optional and imported
+when a card needs them.
+
+::
+
+    medium      what a card accepts, checked against the signature: one reader an entry
+    image       an image file to numbers                    headrace[image]
+    audio       a sound file to samples                     headrace[audio]
+    resample    samples at another rate
+    text        text to tokens, or to BYTES                 headrace[text]
+    libraries   the optional ones, and what to install for each
+"""
+
+from headrace.media.medium import Medium, build
+
+__all__ = ["Medium", "build"]

@@ -1,0 +1,166 @@
+"""A sound file to samples: decode, mix, resample, cut to length."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headrace.accepts import AcceptedAudio
+from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
+from headrace.media import libraries
+from headrace.media.resample import resample
+from headrace.values import Array, DType, TensorSpec
+
+# The first bytes of WAV, FLAC, Ogg and AIFF. libsndfile knows more, which nobody sends, and MP3,
+# whose decoder writes to the log whatever it dislikes in a file: anybody could fill it.
+_BEGINNINGS = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM")
+_FLOATS = frozenset({DType.FP16, DType.BF16, DType.FP32, DType.FP64})
+_MOST_CHANNELS = 16
+# Resampling from an odd rate has a filter for each fraction: bounded with the rate.
+_MOST_HZ = 384_000
+_LEAST_HZ = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done to every file of one input; ``axes`` are those of an item."""
+
+    accepted: AcceptedAudio
+    name: str
+    dtype: DType
+    channels: int | None
+    samples: int | None
+    axes: int
+
+
+def reader(spec: TensorSpec, accepted: AcceptedAudio, *, batched: bool) -> Callable[[bytes], Array]:
+    """Return what makes an item (no batch axis) of a file.
+
+    Raises:
+        ModelLoadError: the entry does not fit the input; the message names the key.
+        BackendMissing: soundfile is not installed.
+    """
+    library = libraries.load("audio")
+    made = plan(spec, accepted, batched=batched)
+    return lambda data: read(library, data, made)
+
+
+def plan(spec: TensorSpec, accepted: AcceptedAudio, *, batched: bool) -> Plan:
+    """Settle an entry against the input it feeds.
+
+    Raises:
+        ModelLoadError: it does not fit; the message names the key.
+    """
+    here = f"accepts: audio of input {spec.name!r}"
+    if spec.dtype not in _FLOATS and spec.dtype is not DType.INT16:
+        raise ModelLoadError(
+            f"{here}: the input is {spec.dtype.value}; samples are floating-point numbers or INT16"
+        )
+    item = spec.shape[1:] if batched or len(spec.shape) == 3 else spec.shape  # noqa: PLR2004
+    if len(item) not in {1, 2}:
+        raise ModelLoadError(
+            f"{here}: the input has shape {list(spec.wire_shape)}; it needs samples, or channels "
+            "of samples, behind a batch axis or alone"
+        )
+    samples, said = item[-1], accepted.samples
+    if isinstance(samples, int) and said not in {None, samples}:
+        raise ModelLoadError(f"{here}: `samples` says {said} where the signature has {samples}")
+    channels = item[0] if len(item) == 2 else 1  # noqa: PLR2004
+    if accepted.mono and isinstance(channels, int) and channels != 1:
+        raise ModelLoadError(f"{here}: the input has {channels} channels; set `mono: false`")
+    fixed = samples if isinstance(samples, int) else said
+    number = channels if isinstance(channels, int) else None
+    return Plan(accepted, spec.name, spec.dtype, number, fixed, len(item))
+
+
+def read(library: Any, data: bytes, made: Plan) -> Array:
+    """Decode a file and make an item of it.
+
+    Raises:
+        InvalidInput: it is broken, of a format that is not read, or of a length that is refused.
+        BodyTooLarge: it is too long.
+    """
+    if not data.startswith(_BEGINNINGS):
+        raise InvalidInput(
+            f"input {made.name!r}: this is no sound that can be read; send WAV, FLAC, Ogg or AIFF"
+        )
+    try:
+        with library.SoundFile(_Bytes(data)) as file:
+            rate_hz = int(file.samplerate)
+            limit = int(made.accepted.max_s * rate_hz)
+            _check(made, rate_hz, int(file.channels))
+            samples = file.read(limit + 1, dtype="float32", always_2d=True).T
+    except HeadraceError:
+        raise
+    except Exception as error:
+        raise InvalidInput(f"input {made.name!r}: the sound is broken: {error}") from error
+    if samples.shape[1] > limit:
+        raise BodyTooLarge(
+            f"input {made.name!r}: the sound is longer than {made.accepted.max_s:g} s; send less "
+            "at once, or raise `max_s` of `accepts` in the model's card"
+        )
+    return numbers(mix(samples, made), rate_hz, made)
+
+
+class _Bytes(io.BytesIO):
+    """Goes where a broken file sends its reader only as far as there is something.
+
+    An exception here would pass through C, and end in the log instead of an answer.
+    """
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Seek, from the start to the end."""
+        size = self.getbuffer().nbytes
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell()}.get(whence, size)
+        return super().seek(min(max(0, start + offset), size))
+
+
+def _check(made: Plan, rate_hz: int, channels: int) -> None:
+    if not _LEAST_HZ <= rate_hz <= _MOST_HZ:
+        raise InvalidInput(f"input {made.name!r}: a sample rate of {rate_hz} Hz is not read")
+    if channels > _MOST_CHANNELS:
+        raise InvalidInput(f"input {made.name!r}: {channels} channels are too many")
+    if not made.accepted.mono and made.channels not in {None, channels}:
+        raise InvalidInput(
+            f"input {made.name!r} takes {made.channels} channels, the sound has {channels}"
+        )
+
+
+def mix(samples: Array, made: Plan) -> Array:
+    """Average the channels where one is wanted."""
+    if made.accepted.mono and len(samples) > 1:
+        return samples.mean(axis=0, keepdims=True, dtype=np.float32)
+    return samples
+
+
+def numbers(samples: Array, rate_hz: int, made: Plan) -> Array:
+    """Make of channels of samples what the model takes.
+
+    Raises:
+        InvalidInput: there is nothing in it, or its length is refused.
+    """
+    if not samples.shape[1]:
+        raise InvalidInput(f"input {made.name!r}: the sound has no samples")
+    samples = resample(samples, rate_hz, made.accepted.rate_hz)
+    if made.samples is not None:
+        samples = _of_length(samples, made.samples, made)
+    if made.dtype is DType.INT16:
+        samples = np.rint(samples * 32768).clip(-32768, 32767)
+    values = samples.astype(made.dtype.numpy)
+    return np.ascontiguousarray(values if made.axes > 1 else values[0])
+
+
+def _of_length(samples: Array, wanted: int, made: Plan) -> Array:
+    count = samples.shape[1]
+    if count == wanted:
+        return samples
+    if made.accepted.length == "refuse":
+        raise InvalidInput(
+            f"input {made.name!r}: the sound has {count} samples at {made.accepted.rate_hz} Hz, "
+            f"the model takes {wanted}; send that many, or set `length: pad_or_cut` in its card"
+        )
+    return np.pad(samples[:, :wanted], ((0, 0), (0, max(0, wanted - count))))

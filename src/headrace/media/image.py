@@ -1,0 +1,283 @@
+"""An image file to numbers: decode, turn, flatten, resize, scale.
+
+Everything a file may do to its reader is bounded before it is unpacked: the formats, the pixels,
+and the size in between when it is resized.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from headrace.accepts import AcceptedImage
+from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
+from headrace.values import Array, DType, TensorSpec
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is read; Pillow knows more, of which some run other programs."""
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_AXES = 3
+_WHITE = (255, 255, 255, 255)
+_FLOATS = frozenset({DType.FP16, DType.BF16, DType.FP32, DType.FP64})
+_NOT_NUMBERS = frozenset({DType.BOOL, DType.BYTES})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done to every image of one input.
+
+    ``height`` and ``width`` are None where the image decides; a value becomes
+    ``value * factor + offset``.
+    """
+
+    accepted: AcceptedImage
+    name: str
+    dtype: DType
+    height: int | None
+    width: int | None
+    channels_first: bool
+    factor: Array
+    offset: Array
+
+    @property
+    def plain(self) -> bool:
+        """Whether values stay as they are in the file; one of 255 does not fit INT8."""
+        as_they_are = self.dtype is not DType.INT8
+        return as_they_are and bool((self.factor == 1).all() and (self.offset == 0).all())
+
+
+def reader(spec: TensorSpec, accepted: AcceptedImage) -> Callable[[bytes], Array]:
+    """Return what makes an item (no batch axis) of a file.
+
+    Raises:
+        ModelLoadError: the entry does not fit the input; the message names the key.
+    """
+    Image.init()  # every format is registered before there are threads
+    made = plan(spec, accepted)
+    return lambda data: read(data, made)
+
+
+def plan(spec: TensorSpec, accepted: AcceptedImage) -> Plan:
+    """Settle an entry against the input it feeds.
+
+    Raises:
+        ModelLoadError: it does not fit; the message names the key.
+    """
+    here = f"accepts: image of input {spec.name!r}"
+    if spec.dtype in _NOT_NUMBERS:
+        raise ModelLoadError(f"{here}: the input is {spec.dtype.value}, an image needs numbers")
+    item = spec.shape[-_AXES:]
+    if len(spec.shape) not in {_AXES, _AXES + 1}:
+        raise ModelLoadError(
+            f"{here}: the input has shape {list(spec.wire_shape)}; an image needs height, width "
+            "and channels, behind a batch axis or alone"
+        )
+    channels = 1 if accepted.color == "gray" else 3
+    first = _channels_first(here, item, channels, accepted)
+    if (item[0] if first else item[2]) not in {channels, None} and isinstance(
+        item[0] if first else item[2], int
+    ):
+        raise ModelLoadError(
+            f"{here}: shape {list(spec.wire_shape)} has no axis of {channels} channels there; "
+            "change `color` or `layout`"
+        )
+    fixed = item[1:] if first else item[:2]
+    height, width = (
+        _side(here, wanted, dim)
+        for wanted, dim in zip(accepted.size or (None, None), fixed, strict=True)
+    )
+    _check_short_side(here, accepted, height, width)
+    factor, offset = _linear(here, accepted, channels)
+    return Plan(accepted, spec.name, spec.dtype, height, width, first, factor, offset)
+
+
+def _channels_first(
+    here: str, item: tuple[Any, ...], channels: int, accepted: AcceptedImage
+) -> bool:
+    if accepted.layout is not None:
+        return accepted.layout == "nchw"
+    first, last = item[0] == channels, item[2] == channels
+    if first == last:
+        raise ModelLoadError(
+            f"{here}: the signature does not tell where the {channels} channels are; set `layout`"
+        )
+    return first
+
+
+def _side(here: str, wanted: int | None, dim: Any) -> int | None:
+    if not isinstance(dim, int):
+        return wanted
+    if wanted not in {None, dim}:
+        raise ModelLoadError(f"{here}: `size` says {wanted} where the signature has {dim}")
+    return dim
+
+
+def _check_short_side(
+    here: str, accepted: AcceptedImage, height: int | None, width: int | None
+) -> None:
+    if accepted.short_side is None:
+        return
+    if accepted.resize != "crop" or height is None or width is None:
+        raise ModelLoadError(f"{here}: `short_side` is for `resize: crop` to a given `size`")
+    if accepted.short_side < max(height, width):
+        raise ModelLoadError(
+            f"{here}: `short_side` {accepted.short_side} is less than the size, {height} x {width}"
+        )
+
+
+def _linear(here: str, accepted: AcceptedImage, channels: int) -> tuple[Array, Array]:
+    mean, std = np.array(accepted.mean), np.array(accepted.std)
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in {1, channels}:
+            raise ModelLoadError(
+                f"{here}: `{name}` has {len(values)} numbers; give one, or {channels}"
+            )
+    factor = np.broadcast_to(accepted.scale / std, channels)
+    offset = np.broadcast_to(-mean / std, channels)
+    return factor.astype(np.float32), offset.astype(np.float32)
+
+
+def read(data: bytes, made: Plan) -> Array:
+    """Decode a file and make an item of it.
+
+    Raises:
+        InvalidInput: it is broken, of a format that is not read, or cannot be given the size.
+        BodyTooLarge: it has too many pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            _check_pixels(made, *opened.size)
+            image = flatten(ImageOps.exif_transpose(opened), gray=made.accepted.color == "gray")
+        image = resize(image, made)
+    except HeadraceError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many(made) from error
+    except Image.UnidentifiedImageError as error:
+        raise InvalidInput(
+            f"input {made.name!r}: this is no image that can be read; send "
+            f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        ) from error
+    except Exception as error:
+        raise InvalidInput(
+            f"input {made.name!r}: the image is broken: {str(error) or type(error).__name__}"
+        ) from error
+    return numbers(np.asarray(image), made)
+
+
+def flatten(image: Image.Image, *, gray: bool) -> Image.Image:
+    """Make 8-bit RGB, or grey, of an image of any mode; what is transparent becomes white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
+    if gray and image.mode in {"P", "CMYK", "YCbCr", "LAB", "HSV"}:
+        image = image.convert("RGB")  # not every mode has a way to grey
+    return image.convert("L" if gray else "RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits keeps its eight upper ones; other wide values are cut to 0 to 255."""
+    values = np.asarray(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and values.max(initial=0) > 255):  # noqa: PLR2004
+        values = np.clip(values.astype(np.int64), 0, 65535) >> 8
+    return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
+
+
+def resize(image: Image.Image, made: Plan) -> Image.Image:
+    """Give an image the size of the plan.
+
+    Raises:
+        BodyTooLarge: it is so long and thin that it would become huge in between.
+    """
+    how, (width, height) = _FILTERS[made.accepted.filter], image.size
+    if made.height is None and made.width is None:
+        return image
+    if made.height is None or made.width is None:
+        scale = made.height / height if made.height else (made.width or 0) / width
+        return image.resize(_scaled(made, image, scale, made.width, made.height), how)
+    target = (made.width, made.height)
+    match made.accepted.resize:
+        case "exact":
+            return image if image.size == target else image.resize(target, how)
+        case "fit":
+            scale = min(made.width / width, made.height / height)
+            inner = image.resize(_scaled(made, image, scale), how)
+            canvas = Image.new(image.mode, target, _tone(image.mode, made.accepted.pad))
+            canvas.paste(inner, ((target[0] - inner.width) // 2, (target[1] - inner.height) // 2))
+            return canvas
+        case "crop":
+            scale = (
+                max(made.width / width, made.height / height)
+                if made.accepted.short_side is None
+                else made.accepted.short_side / min(width, height)
+            )
+            inner = image.resize(_scaled(made, image, scale), how)
+            left, top = max(0, inner.width - target[0]) // 2, max(0, inner.height - target[1]) // 2
+            return inner.crop((left, top, left + target[0], top + target[1]))
+
+
+def _tone(mode: str, value: int) -> int | tuple[int, int, int]:
+    return value if mode == "L" else (value, value, value)
+
+
+def _scaled(
+    made: Plan,
+    image: Image.Image,
+    scale: float,
+    width: int | None = None,
+    height: int | None = None,
+) -> tuple[int, int]:
+    size = (
+        width or max(1, round(image.width * scale)),
+        height or max(1, round(image.height * scale)),
+    )
+    _check_pixels(made, *size)
+    return size
+
+
+def numbers(pixels: Array, made: Plan) -> Array:
+    """Make of pixels (H,W,3) or (H,W) what the model takes."""
+    if pixels.ndim < _AXES:
+        pixels = pixels[..., None]
+    if made.accepted.color == "bgr":
+        pixels = pixels[..., ::-1]
+    if made.channels_first:
+        pixels = pixels.transpose(2, 0, 1)
+        factor, offset = made.factor[:, None, None], made.offset[:, None, None]
+    else:
+        factor, offset = made.factor, made.offset
+    if made.plain:
+        return np.ascontiguousarray(pixels.astype(made.dtype.numpy))
+    values = pixels.astype(np.float32) * factor + offset
+    if made.dtype not in _FLOATS:
+        limits = np.iinfo(made.dtype.numpy)
+        values = np.rint(values.astype(np.float64)).clip(limits.min, limits.max)
+    return np.ascontiguousarray(values.astype(made.dtype.numpy))
+
+
+def _check_pixels(made: Plan, width: int, height: int) -> None:
+    if width * height > made.accepted.max_mpixels * 1e6:
+        raise _too_many(made)
+    if not width or not height:
+        raise InvalidInput(f"input {made.name!r}: the image has no pixels")
+
+
+def _too_many(made: Plan) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"input {made.name!r}: the image has, or would become, more than "
+        f"{made.accepted.max_mpixels:g} million pixels; make it smaller, or raise `max_mpixels` of "
+        "`accepts` in the model's card"
+    )

@@ -1,0 +1,188 @@
+"""Text to tokens, or to an input of BYTES."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from headrace.accepts import AcceptedText
+from headrace.errors import BodyTooLarge, InvalidInput, ModelLoadError
+from headrace.media import libraries
+from headrace.values import Array, DType, Signature, TensorSpec
+
+# Longer text would keep a thread busy for seconds, and is cut to a few hundred tokens anyway.
+_LIMIT_BYTES = 2**20
+_TOKEN_DTYPES = frozenset({DType.INT32, DType.INT64})
+_AXES = 2
+_USUAL = {"ids": "input_ids", "mask": "attention_mask", "types": "token_type_ids"}
+
+
+class Encoded(NamedTuple):
+    """The tokens of one text."""
+
+    ids: Sequence[int]
+    mask: Sequence[int]
+    types: Sequence[int]
+
+
+def read_bytes(data: bytes) -> bytes:
+    """Check a text that goes to the model as it is.
+
+    Raises:
+        InvalidInput: it is not UTF-8.
+    """
+    _decode(data)
+    return data
+
+
+def check_bytes(spec: TensorSpec, *, batched: bool) -> None:
+    """Check that an input takes text as it is.
+
+    Raises:
+        ModelLoadError: it takes something else; the message names the key.
+    """
+    here = f"accepts: text of input {spec.name!r}"
+    if spec.dtype is not DType.BYTES:
+        raise ModelLoadError(f"{here}: the input is {spec.dtype.value}, not BYTES; set `tokenizer`")
+    if any(dim not in {1, None} and isinstance(dim, int) for dim in spec.shape[batched:]):
+        raise ModelLoadError(
+            f"{here}: the input has shape {list(spec.wire_shape)}; it takes several texts a row, "
+            "which only JSON can give it"
+        )
+
+
+def strings(spec: TensorSpec, items: Sequence[bytes], *, batched: bool) -> Array:
+    """Make one tensor of the texts of one request.
+
+    Raises:
+        InvalidInput: there are several, and the model takes one a request.
+    """
+    axes = len(spec.shape)
+    if len(items) > 1 and not (batched or axes):
+        raise InvalidInput(f"input {spec.name!r} takes one text a request, not {len(items)}")
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array.reshape((-1, *(1,) * (axes - 1)) if axes else ())
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A tokenizer and the inputs it feeds; ``length`` is the model's, where it is fixed."""
+
+    name: str
+    tokenizer: Any
+    inputs: tuple[str, ...]
+    parts: tuple[str, ...]
+    dtypes: tuple[DType, ...]
+    pad: int
+    length: int | None
+    row_axis: bool
+
+    def read(self, data: bytes) -> Encoded:
+        """Tokenize one text; Python's lock is free meanwhile.
+
+        Raises:
+            InvalidInput: it is not UTF-8, or nothing is left of it.
+            BodyTooLarge: it is longer than a megabyte.
+        """
+        found = self.tokenizer.encode(_decode(data, self.name))
+        if not found.ids:
+            raise InvalidInput(f"{self.name!r}: the text has no tokens")
+        return Encoded(found.ids, found.attention_mask, found.type_ids)
+
+    def gather(self, items: Sequence[Encoded]) -> Mapping[str, Array]:
+        """Make one tensor an input of the texts of one request, padded to the longest.
+
+        Raises:
+            InvalidInput: there are several, and the model takes one a request.
+        """
+        if len(items) > 1 and not self.row_axis:
+            raise InvalidInput(f"{self.name!r} takes one text a request, not {len(items)}")
+        length = self.length or max(len(item.ids) for item in items)
+        tensors = {}
+        for name, part, dtype in zip(self.inputs, self.parts, self.dtypes, strict=True):
+            rows = np.full((len(items), length), self.pad if part == "ids" else 0, dtype.numpy)
+            for row, item in zip(rows, items, strict=True):
+                values = getattr(item, part)
+                row[: len(values)] = values
+            tensors[name] = rows if self.row_axis else rows[0]
+        return tensors
+
+
+def tokens(signature: Signature, accepted: AcceptedText) -> Tokens:
+    """Read the tokenizer of an entry and settle which inputs it feeds.
+
+    Raises:
+        ModelLoadError: it cannot be read, or the entry does not fit the signature.
+        BackendMissing: tokenizers is not installed.
+    """
+    library = libraries.load("text")
+    specs = _inputs(signature, accepted)
+    tokenizer = _load(library, accepted)
+    lengths = {spec.shape[-1] for spec in specs.values() if isinstance(spec.shape[-1], int)}
+    length = min((int(one) for one in lengths if isinstance(one, int)), default=None)
+    padding = tokenizer.padding or {}
+    limits = (accepted.max_tokens, length, (tokenizer.truncation or {}).get("max_length"))
+    tokenizer.no_padding()
+    most = accepted.max_tokens or length or limits[2]
+    if most is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(most if length is None else min(most, length))
+    return Tokens(
+        name=accepted.input,
+        tokenizer=tokenizer,
+        inputs=tuple(spec.name for spec in specs.values()),
+        parts=tuple(specs),
+        dtypes=tuple(spec.dtype for spec in specs.values()),
+        pad=int(padding.get("pad_id", tokenizer.token_to_id("[PAD]") or 0)),
+        length=length,
+        row_axis=len(next(iter(specs.values())).shape) == _AXES,
+    )
+
+
+def _inputs(signature: Signature, accepted: AcceptedText) -> dict[str, TensorSpec]:
+    """The inputs that are there; those of the usual names may be missing."""
+    named = {"ids": accepted.ids, "mask": accepted.mask, "types": accepted.types}
+    found = {}
+    for part, name in named.items():
+        spec = signature.input(name or _USUAL[part])
+        here = f"accepts: text {accepted.input!r}: `{part}`"
+        if spec is None and name is None:
+            continue
+        if spec is None:
+            names = ", ".join(one.name for one in signature.inputs)
+            raise ModelLoadError(f"{here}: there is no input {name!r}; inputs: {names}")
+        if spec.dtype not in _TOKEN_DTYPES or len(spec.shape) not in {1, _AXES}:
+            raise ModelLoadError(
+                f"{here}: input {spec.name!r} is {spec.dtype.value} {list(spec.wire_shape)}; "
+                "tokens are INT64 or INT32 of rows and tokens"
+            )
+        found[part] = spec
+    if len({len(spec.shape) for spec in found.values()}) > 1:
+        raise ModelLoadError(f"accepts: text {accepted.input!r}: its inputs differ in their axes")
+    return found
+
+
+def _load(library: Any, accepted: AcceptedText) -> Any:
+    try:
+        return library.Tokenizer.from_file(str(accepted.tokenizer))
+    except Exception as error:
+        raise ModelLoadError(
+            f"accepts: tokenizer {accepted.tokenizer}: cannot be read: {error}; it should be a "
+            "tokenizer.json of Hugging Face's tokenizers"
+        ) from error
+
+
+def _decode(data: bytes, name: str = "text") -> str:
+    if len(data) > _LIMIT_BYTES:
+        raise BodyTooLarge(f"{name!r}: the text is longer than {_LIMIT_BYTES} bytes: send less")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{name!r}: the text is not UTF-8 (byte {error.start}): encode it so"
+        ) from error

@@ -1,0 +1,70 @@
+"""Files are decoded in threads, so that nobody else waits for a large photo; within a bound.
+
+The libraries let go of Python's lock while they work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from headrace.errors import Expired, QueueFull
+
+# More threads than this only take the engines' cores.
+_MOST_THREADS = 8
+MOST_WAITING = 256
+"""Files that may be decoded or wait for it; a few seconds' work of photos."""
+
+
+class Job(NamedTuple):
+    """One file and what reads it."""
+
+    read: Callable[[bytes], Any]
+    data: bytes
+
+
+class Decoding:
+    """The threads, started with the first file."""
+
+    def __init__(self, most_waiting: int = MOST_WAITING) -> None:
+        threads = min(os.cpu_count() or 1, _MOST_THREADS)
+        self._threads = ThreadPoolExecutor(threads, "headrace-media")
+        self._most_waiting = most_waiting
+        self._waiting = 0
+
+    async def run(self, jobs: Sequence[Job], deadline_s: float | None) -> list[Any]:
+        """Return what was read of each file, in order.
+
+        Raises:
+            QueueFull: too many files wait already.
+            Expired: the deadline passed before it was a file's turn.
+            HeadraceError: a file cannot be read; the first to fail tells.
+        """
+        if self._waiting + len(jobs) > self._most_waiting:
+            raise QueueFull(f"{self._waiting} files wait to be decoded already", retry_after_s=1.0)
+        loop = asyncio.get_running_loop()
+        found = []
+        for job in jobs:
+            future = self._threads.submit(_run, job, deadline_s)
+            self._waiting += 1
+            # Counted until a thread is done with it, whether or not somebody still waits.
+            future.add_done_callback(lambda done: self._note(loop, done))
+            found.append(asyncio.wrap_future(future))
+        return await asyncio.gather(*found)
+
+    def _note(self, loop: asyncio.AbstractEventLoop, _: Future[Any]) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._forget_one)
+
+    def _forget_one(self) -> None:
+        self._waiting -= 1
+
+
+def _run(job: Job, deadline_s: float | None) -> Any:
+    if deadline_s is not None and time.monotonic() > deadline_s:
+        raise Expired("the deadline passed while the file waited to be decoded")
+    return job.read(job.data)

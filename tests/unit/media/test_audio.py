@@ -1,0 +1,158 @@
+"""A sound file becomes what its card says, or a message that names the fix."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.accepts import AcceptedAudio
+from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
+from headrace.media import audio
+from headrace.media.resample import resample
+from headrace.values import Array, DType, TensorSpec
+from tests.unit.media.files import sound, tone
+
+
+def make(shape: tuple[Any, ...], dtype: DType = DType.FP32, **keys: Any) -> audio.Plan:
+    accepted = AcceptedAudio(kind="audio", input="x", **{"rate_hz": 16000, **keys})
+    return audio.plan(TensorSpec("x", dtype, shape), accepted, batched=shape[0] is None)
+
+
+def read(
+    data: bytes, shape: tuple[Any, ...] = (None, None), dtype: DType = DType.FP32, **keys: Any
+) -> Array:
+    return audio.read(soundfile, data, make(shape, dtype, **keys))
+
+
+@pytest.mark.parametrize(
+    ("kind", "near"),
+    [("WAV", 1e-4), ("FLAC", 1e-4), ("AIFF", 1e-4), ("RF64", 1e-4), ("OGG", 0.1)],
+)
+def test_every_format_gives_the_samples(kind: str, near: float) -> None:
+    samples = read(sound(tone(), kind=kind))
+    wave = tone()[:, 0]
+    assert samples.dtype == np.float32
+    assert samples.shape == wave.shape
+    assert np.sqrt(np.mean((samples - wave) ** 2)) < near
+
+
+def test_channels_are_averaged() -> None:
+    stereo = tone(channels=2)
+    stereo[:, 1] = 0
+    np.testing.assert_allclose(read(sound(stereo)), tone()[:, 0] / 2, atol=1e-4)
+
+
+def test_channels_are_kept_where_the_model_has_them() -> None:
+    stereo = sound(tone(channels=2))
+    assert read(stereo, (None, 2, None), mono=False).shape == (2, 8000)
+    with pytest.raises(InvalidInput, match="takes 2 channels, the sound has 1"):
+        read(sound(tone()), (None, 2, None), mono=False)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 22050, 44100, 48000, 44101])
+def test_other_rates_are_resampled(rate_hz: int) -> None:
+    samples = read(sound(tone(rate_hz), rate_hz, subtype="FLOAT"))
+    wave = tone()[:, 0]
+    assert abs(len(samples) - len(wave)) <= 1
+    both = min(len(samples), len(wave))
+    np.testing.assert_allclose(samples[200 : both - 200], wave[200 : both - 200], atol=1e-3)
+
+
+def test_what_is_too_high_for_the_lower_rate_is_left_out() -> None:
+    high = tone(48000, hz=11_000).T
+    assert np.abs(resample(high, 48000, 16000)[:, 200:-200]).max() < 1e-3
+
+
+def test_integers_of_16_bits_are_those_of_the_file() -> None:
+    samples = read(sound(tone(), subtype="PCM_16"), dtype=DType.INT16)
+    assert np.abs(samples - np.rint(tone()[:, 0] * 32767)).max() <= 1
+    loud = read(sound(np.ones((100, 1), np.float32), subtype="FLOAT"), dtype=DType.INT16)
+    assert (loud == 32767).all()
+
+
+def test_the_length_is_refused_or_made() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"has 8000 samples at 16000 Hz, the model takes 4000.*pad_or_cut"
+    ):
+        read(sound(tone()), (None, 4000))
+    cut = read(sound(tone()), (None, 4000), length="pad_or_cut")
+    padded = read(sound(tone()), (None, 1, None), samples=9000, length="pad_or_cut")
+    np.testing.assert_allclose(cut, tone()[:4000, 0], atol=1e-4)
+    assert padded.shape == (1, 9000)
+    assert not padded[0, 8000:].any()
+
+
+@pytest.mark.parametrize("shape", [(576,), (1, 576), (1, 1, 576)])
+def test_models_without_a_batch_axis(shape: tuple[int, ...]) -> None:
+    item = read(sound(tone()), shape, length="pad_or_cut")
+    assert item.shape == shape[-2:]
+
+
+def test_a_long_file_is_refused() -> None:
+    with pytest.raises(BodyTooLarge, match=r"longer than 0.2 s; send less.*raise `max_s`"):
+        read(sound(tone()), max_s=0.2)
+
+
+def test_a_file_that_lies_about_its_length_is_read_as_far_as_it_goes() -> None:
+    lying = bytearray(sound(tone(seconds=0.01), subtype="PCM_16"))
+    at = lying.index(b"data") + 4
+    lying[at : at + 4] = struct.pack("<I", 2**31)
+    assert read(bytes(lying)).size == 160
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "this is no sound that can be read; send WAV, FLAC, Ogg or AIFF"),
+        (b"hello", "this is no sound"),
+        (sound(tone(), kind="MP3"), "this is no sound"),
+        (b"RIFF", "the sound is broken"),
+        (sound(tone())[:20], "the sound is broken"),
+        (b"fLaC" + b"\0" * 100, "the sound is broken"),
+        (sound(np.zeros((0, 1), np.float32)), "the sound has no samples"),
+        (sound(tone(100), 100), "a sample rate of 100 Hz is not read"),
+        (sound(np.zeros((9, 17), np.float32)), "17 channels are too many"),
+    ],
+)
+def test_what_cannot_be_read_says_so(data: bytes, says: str) -> None:
+    with pytest.raises(InvalidInput, match=f"input 'x': {says}"):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "keys", "says"),
+    [
+        ((None, 4), DType.INT64, {}, "samples are floating-point numbers or INT16"),
+        ((None,), DType.FP32, {}, "it needs samples, or channels of samples"),
+        ((None, 8), DType.FP32, {"samples": 9}, "`samples` says 9 where the signature has 8"),
+        ((None, 2, 8), DType.FP32, {}, "the input has 2 channels; set `mono: false`"),
+    ],
+)
+def test_an_entry_that_does_not_fit_names_its_key(
+    shape: tuple[Any, ...], dtype: DType, keys: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ModelLoadError, match=f"^accepts: audio of input 'x': .*{says}"):
+        make(shape, dtype, **keys)
+
+
+_PLAN = make((None, None))
+_FILES = [sound(tone(seconds=0.02), kind=kind) for kind in ("WAV", "FLAC", "OGG", "AIFF")]
+
+
+@settings(deadline=None)
+@given(st.sampled_from(_FILES), st.data())
+def test_a_damaged_file_gives_samples_or_a_typed_error(file: bytes, data: st.DataObject) -> None:
+    damaged = bytearray(file)
+    for _ in range(data.draw(st.integers(1, 8))):
+        damaged[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
+    kept = bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
+    try:
+        assert audio.read(soundfile, kept, _PLAN).ndim == 1
+    except HeadraceError as error:
+        assert error.http_status in {400, 413}  # noqa: PT017

@@ -1,0 +1,243 @@
+"""An image file becomes what its card says, or a message that names the fix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from headrace.accepts import AcceptedImage
+from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
+from headrace.media import image
+from headrace.values import Array, DType, TensorSpec
+from tests.unit.media.files import FLAG, bomb, encode, flag
+
+
+def make(shape: tuple[Any, ...], dtype: DType = DType.UINT8, **keys: Any) -> image.Plan:
+    return image.plan(TensorSpec("x", dtype, shape), AcceptedImage(kind="image", input="x", **keys))
+
+
+def read(
+    data: bytes,
+    shape: tuple[Any, ...] = (None, None, None, 3),
+    dtype: DType = DType.UINT8,
+    **keys: Any,
+) -> Array:
+    return image.read(data, make(shape, dtype, **keys))
+
+
+# -- what is decoded -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_every_format_without_loss_gives_the_same_pixels(kind: str) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert np.array_equal(read(flag(kind, **options)), FLAG)
+
+
+def test_a_jpeg_gives_nearly_the_same_pixels() -> None:
+    pixels = read(flag("JPEG", quality=95, subsampling=0)).astype(int)
+    assert np.abs(pixels - FLAG).max() < 40
+
+
+def test_the_camera_s_orientation_is_applied() -> None:
+    turned = Image.fromarray(FLAG)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise is needed
+    pixels = read(encode(turned, "PNG", exif=exif))
+    assert np.array_equal(pixels, np.rot90(FLAG, -1))
+
+
+def test_of_an_animation_the_first_frame_counts() -> None:
+    frames = [Image.fromarray(FLAG), Image.fromarray(255 - FLAG)]
+    data = encode(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    assert np.array_equal(read(data), FLAG)
+
+
+def test_what_is_transparent_becomes_white() -> None:
+    clear = np.dstack([FLAG, np.zeros(FLAG.shape[:2], np.uint8)])
+    assert (read(encode(Image.fromarray(clear))) == 255).all()
+    half = Image.new("LA", (2, 2), (0, 0))
+    assert (read(encode(half)) == 255).all()
+    palette = Image.new("P", (2, 2), 0)
+    assert (read(encode(palette, "PNG", transparency=0)) == 255).all()
+
+
+def test_16_bits_keep_their_upper_eight() -> None:
+    grey = Image.fromarray(np.full((2, 3), 0x8040, np.uint16))
+    assert (read(encode(grey)) == 0x80).all()
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L", "1", "P", "LAB", "YCbCr"])
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+def test_every_mode_becomes_colour_or_grey(mode: str, color: str) -> None:
+    white = Image.new("RGB", (3, 2), "white")
+    if mode == "LAB":
+        white = Image.merge("LAB", [Image.new("L", (3, 2), v) for v in (255, 128, 128)])
+    else:
+        white = white.convert(mode)
+    channels = 1 if color == "gray" else 3
+    kind = "JPEG" if mode == "YCbCr" else "TIFF"
+    pixels = read(encode(white, kind), (None, None, None, channels), color=color)
+    assert pixels.shape == (2, 3, channels)
+    assert (pixels >= 253).all()
+
+
+def test_floats_and_wide_integers_are_cut_to_a_byte() -> None:
+    floats = Image.fromarray(np.array([[-5, 100.4, 300, np.nan]], np.float32))
+    assert read(encode(floats, "TIFF"))[0, :, 0].tolist() == [0, 100, 255, 0]
+    wide = Image.fromarray(np.array([[0x4000, 0x10, 70000]], np.int32))
+    assert read(encode(wide, "TIFF"))[0, :, 0].tolist() == [0x40, 0, 255]
+    narrow = Image.fromarray(np.array([[7, 9]], np.int32))
+    assert read(encode(narrow, "TIFF"))[0, :, 0].tolist() == [7, 9]
+
+
+# -- what is made of it ----------------------------------------------------------------------------
+
+
+def test_colours_layout_scale_mean_and_std() -> None:
+    values = read(
+        flag(),
+        (None, 3, 4, 8),
+        DType.FP32,
+        color="bgr",
+        scale=1 / 255,
+        mean=(0.5, 0.25, 0),
+        std=(0.5, 1, 2),
+    )
+    bgr = FLAG[..., ::-1].astype(np.float32) / 255
+    wanted = ((bgr - np.array([0.5, 0.25, 0])) / np.array([0.5, 1, 2])).transpose(2, 0, 1)
+    assert values.dtype == np.float32
+    assert values.flags.c_contiguous
+    np.testing.assert_allclose(values, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [DType.FP16, DType.BF16, DType.FP64, DType.INT8, DType.INT32])
+def test_numbers_have_the_dtype_of_the_signature(dtype: DType) -> None:
+    values = read(flag(), dtype=dtype, mean=(128,))
+    assert values.dtype == dtype.numpy
+    assert (values[0, 0, 0], values[0, 0, 1]) == (127, -128)
+
+
+def test_whole_numbers_are_rounded_and_kept_within_their_range() -> None:
+    assert read(flag(), dtype=DType.UINT8, scale=2.0).max() == 255
+    assert read(flag(), dtype=DType.INT8)[0, 0, 0] == 127  # 255 does not fit
+
+
+def test_fit_keeps_all_of_it_and_pads() -> None:
+    pixels = read(flag(), (None, 8, 8, 3), resize="fit", pad=7, filter="nearest")
+    assert np.array_equal(pixels[2:6], FLAG)
+    assert (pixels[:2] == 7).all()
+    assert (pixels[6:] == 7).all()
+
+
+def test_crop_keeps_the_middle() -> None:
+    pixels = read(flag(), (None, 2, 2, 3), resize="crop", filter="nearest")
+    assert np.array_equal(pixels, FLAG[:2, 3:5])
+    larger = read(flag(), (None, 2, 2, 3), resize="crop", short_side=4, filter="nearest")
+    assert np.array_equal(larger, FLAG[1:3, 3:5])
+
+
+def test_exact_stretches_and_leaves_alone_what_fits() -> None:
+    assert read(flag(), (None, 6, 6, 3)).shape == (6, 6, 3)
+    assert np.array_equal(read(flag(), (None, 4, 8, 3)), FLAG)
+
+
+def test_one_free_side_follows_from_the_other() -> None:
+    assert read(flag(), (None, 8, None, 3)).shape == (8, 16, 3)
+    assert read(flag(), (None, None, None, 3), size=(None, 4)).shape == (2, 4, 3)
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [8000, 10_000, 60_000])  # ours, Pillow's warning, Pillow's error
+def test_a_bomb_is_refused_before_it_is_unpacked(side: int) -> None:
+    with pytest.raises(
+        BodyTooLarge, match="million pixels; make it smaller, or raise `max_mpixels`"
+    ):
+        read(bomb(side))
+
+
+def test_long_and_thin_is_refused_when_it_would_become_huge() -> None:
+    data = encode(Image.new("RGB", (20_000, 1)))
+    for keys in ({"size": (224, None)}, {"size": (224, 224), "resize": "crop"}):
+        with pytest.raises(BodyTooLarge, match="would become"):
+            read(data, **keys)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "this is no image that can be read; send PNG, JPEG, WEBP, GIF, BMP or TIFF"),
+        (b"hello", "this is no image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "this is no image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "this is no image"),
+        (flag()[:45], "the image is broken"),
+        (flag("JPEG")[:300], "broken"),
+        (flag("TIFF")[:40], "broken|no image"),
+        (bomb(100), "the image is broken"),
+    ],
+)
+def test_what_cannot_be_read_says_so(data: bytes, says: str) -> None:
+    with pytest.raises(InvalidInput, match=f"input 'x': .*({says})"):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "keys", "says"),
+    [
+        ((None, 4), DType.FP32, {}, "needs height, width and channels"),
+        ((None, 3, 4, 4), DType.BYTES, {}, "an image needs numbers"),
+        ((None, None, None, None), DType.FP32, {}, "does not tell where the 3 channels are"),
+        ((None, 3, 8, 3), DType.FP32, {}, "set `layout`"),
+        ((None, 1, 8, 8), DType.FP32, {"layout": "nchw"}, "change `color` or `layout`"),
+        ((None, 3, 8, 8), DType.FP32, {"size": (9, 8)}, "`size` says 9 where the signature has 8"),
+        ((None, 3, 8, 8), DType.FP32, {"mean": (1, 2)}, "`mean` has 2 numbers; give one, or 3"),
+        ((None, 3, 8, 8), DType.FP32, {"std": ()}, "`std` has 0 numbers"),
+        ((None, 3, 8, 8), DType.FP32, {"short_side": 9}, "is for `resize: crop`"),
+        (
+            (None, 3, 8, 8),
+            DType.FP32,
+            {"short_side": 7, "resize": "crop"},
+            "`short_side` 7 is less than the size, 8 x 8",
+        ),
+    ],
+)
+def test_an_entry_that_does_not_fit_names_its_key(
+    shape: tuple[Any, ...], dtype: DType, keys: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ModelLoadError, match=f"^accepts: image of input 'x': .*{says}"):
+        make(shape, dtype, **keys)
+
+
+_PLAN = make((None, 3, 8, 8), DType.FP32)
+_FILES = [flag(kind) for kind in image.FORMATS]
+
+
+@settings(deadline=None)
+@given(st.sampled_from(_FILES), st.data())
+def test_a_damaged_file_gives_pixels_or_a_typed_error(file: bytes, data: st.DataObject) -> None:
+    damaged = bytearray(file)
+    for _ in range(data.draw(st.integers(1, 8))):
+        damaged[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
+    kept = bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
+    try:
+        assert image.read(kept, _PLAN).shape == (3, 8, 8)
+    except HeadraceError as error:
+        assert error.http_status in {400, 413}  # noqa: PT017
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200))
+@example(b"\x89PNG\r\n\x1a\n")
+@example(b"GIF89a" + b"\0" * 7)
+def test_any_bytes_give_pixels_or_a_typed_error(file: bytes) -> None:
+    try:
+        assert image.read(file, _PLAN).shape == (3, 8, 8)
+    except HeadraceError as error:
+        assert error.http_status in {400, 413}  # noqa: PT017

@@ -1,0 +1,64 @@
+"""Files are read in threads, in order, within bounds and deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from headrace.errors import Expired, InvalidInput, QueueFull
+from headrace.receiver.decoding import Decoding, Job
+
+
+async def test_files_are_read_in_order_and_not_on_the_loop() -> None:
+    threads = set()
+
+    def read(data: bytes) -> bytes:
+        threads.add(threading.current_thread())
+        return data[::-1]
+
+    jobs = [Job(read, b"%dx" % number) for number in range(20)]
+    assert await Decoding().run(jobs, None) == [
+        b"x%d" % n if n < 10 else b"x%s" % str(n)[::-1].encode() for n in range(20)
+    ]
+    assert threading.current_thread() not in threads
+
+
+async def test_more_files_than_may_wait_are_refused_at_once() -> None:
+    go, decoding = threading.Event(), Decoding(most_waiting=2)
+    waiting = asyncio.ensure_future(decoding.run([Job(lambda _: go.wait(10), b"")] * 2, None))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull, match="2 files wait to be decoded already"):
+        await decoding.run([Job(bytes, b"")], None)
+    go.set()
+    assert await waiting == [True, True]
+    while True:  # the count follows a moment later
+        try:
+            assert await decoding.run([Job(bytes, b"a")], None) == [b"a"]
+            break
+        except QueueFull:
+            await asyncio.sleep(0)
+
+
+async def test_who_leaves_is_counted_until_the_thread_is_done() -> None:
+    go, decoding = threading.Event(), Decoding(most_waiting=1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(decoding.run([Job(lambda _: go.wait(10), b"")], None), 0.01)
+    with pytest.raises(QueueFull):
+        await decoding.run([Job(bytes, b"")], None)
+    go.set()
+
+
+async def test_a_file_whose_deadline_has_passed_is_not_read() -> None:
+    with pytest.raises(Expired, match="while the file waited to be decoded"):
+        await Decoding().run([Job(bytes, b"")], time.monotonic() - 1)
+
+
+async def test_the_first_error_is_told() -> None:
+    def fail(data: bytes) -> bytes:
+        raise InvalidInput(f"no {data!r}")
+
+    with pytest.raises(InvalidInput, match="no b'a'"):
+        await Decoding().run([Job(fail, b"a"), Job(bytes, b"")], None)
