@@ -3,8 +3,21 @@
 ``headrace serve model.onnx`` on the command line; see ``app`` for how it is composed.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from headrace.errors import HeadraceError
 
-__all__ = ["HeadraceError", "__version__"]
+if TYPE_CHECKING:
+    from headrace.client import AsyncClient, Client
+
+__all__ = ["AsyncClient", "Client", "HeadraceError", "__version__"]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """The clients are imported when they are asked for: a server and its engines never do."""
+    if name in {"AsyncClient", "Client"}:
+        return getattr(importlib.import_module("headrace.client"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,9 +28,12 @@
     │   ├── ModelFailed              the model is marked failed
     │   ├── EngineLost               its engine died under the request, twice or past the deadline
     │   ├── DecoderLost              the process that decodes large JSON died of it, or is stuck
-    │   └── Draining                 the server is shutting down
+    │   ├── Draining                 the server is shutting down
+    │   ├── ConnectionFailed         seen by a client: no connection, nothing was sent
+    │   └── ConnectionLost           seen by a client: the connection ended before the answer
     ├── ServerError                  our fault
     │   ├── InferenceFailed          the backend raised on this batch
+    │   ├── MalformedAnswer          seen by a client: the answer cannot be read
     │   └── InternalError            a bug of Headrace
     └── OperatorError                the person who starts the server must change something
         ├── SettingsError            a bad key, flag or variable
@@ -268,6 +271,18 @@ class Draining(UnavailableError):
     code = "draining"
 
 
+class ConnectionFailed(UnavailableError):
+    """Seen by a client: no connection could be made, and nothing was sent."""
+
+    code = "connection_failed"
+
+
+class ConnectionLost(UnavailableError):
+    """Seen by a client: the connection ended before the answer; the request may have been run."""
+
+    code = "connection_lost"
+
+
 class ServerError(HeadraceError):
     """Our fault."""
 
@@ -278,6 +293,12 @@ class InferenceFailed(ServerError):
     """The backend raised on this input."""
 
     code = "inference_failed"
+
+
+class MalformedAnswer(ServerError):
+    """Seen by a client: what answered does not speak the protocol."""
+
+    code = "malformed_answer"
 
 
 class InternalError(ServerError):
@@ -346,7 +367,10 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "engine_lost": (503, GrpcStatus.UNAVAILABLE),
     "decoder_lost": (503, GrpcStatus.UNAVAILABLE),
     "draining": (503, GrpcStatus.UNAVAILABLE),
+    "connection_failed": (503, GrpcStatus.UNAVAILABLE),
+    "connection_lost": (503, GrpcStatus.UNAVAILABLE),
     "inference_failed": (500, GrpcStatus.INTERNAL),
+    "malformed_answer": (502, GrpcStatus.INTERNAL),
     "internal": (500, GrpcStatus.INTERNAL),
     "operator": (500, GrpcStatus.INTERNAL),
     "settings": (500, GrpcStatus.INTERNAL),

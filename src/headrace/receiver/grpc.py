@@ -5,6 +5,7 @@ Source: grpc/doc/PROTOCOL-HTTP2.md and compression.md. Nothing of the messages t
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import zlib
@@ -139,4 +140,7 @@ def refusal(error: HeadraceError) -> dict[str, Any]:
     ]
     if error.grpc_status is GrpcStatus.UNIMPLEMENTED:
         headers.append((b"grpc-accept-encoding", b"identity,gzip,deflate"))
+    if error.retry_after_s is not None:  # gRPC's Retry-After (grpc/proposal A6)
+        pushback_ms = max(0, math.ceil(error.retry_after_s * 1e3))
+        headers.append((b"grpc-retry-pushback-ms", b"%d" % pushback_ms))
     return {"type": "http.response.start", "status": 200, "headers": headers}

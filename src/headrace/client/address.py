@@ -1,0 +1,106 @@
+"""Where a server is, and what the client needs to reach it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
+
+from headrace.errors import BackendMissing, SettingsError
+
+_PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server's URL, taken apart.
+
+    Attributes:
+        scheme: ``http``, ``https``, ``grpc`` or ``grpcs``.
+        host: a name or an IP, one of version 6 without its brackets.
+        port: as said, or what the scheme means.
+        prefix: the path before the protocol's own, for servers behind a gateway; HTTP only.
+        ca_file: certificates to trust instead of the system's.
+        headers: sent with every request: tokens of gateways and the like.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    prefix: str = ""
+    ca_file: Path | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def secure(self) -> bool:
+        """Whether it is TLS."""
+        return self.scheme.endswith("s")
+
+    @property
+    def over_grpc(self) -> bool:
+        """Whether gRPC is spoken there."""
+        return self.scheme.startswith("grpc")
+
+    @property
+    def authority(self) -> str:
+        """Host and port in one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def read_address(
+    url: str, ca_file: Path | str | None = None, headers: Mapping[str, str] | None = None
+) -> Address:
+    """Read a URL.
+
+    Raises:
+        SettingsError: it is none, or of a scheme that is not spoken.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(f"the address {url!r} is no URL: {error}") from error
+    if parts.scheme not in _PORTS or not parts.hostname or not parts.hostname.isascii():
+        raise SettingsError(
+            f"the address {url!r} must look like http://host:port or grpc://host:port "
+            "(https:// and grpcs:// with TLS)"
+        )
+    prefix = parts.path.rstrip("/")
+    if parts.query or parts.fragment or (prefix and parts.scheme.startswith("grpc")):
+        raise SettingsError(f"the address {url!r} must end after host and port")
+    path = None if ca_file is None else Path(ca_file)
+    lower = {name.lower(): value for name, value in (headers or {}).items()}
+    port = _PORTS[parts.scheme] if port is None else port
+    return Address(parts.scheme, parts.hostname, port, prefix, path, lower)
+
+
+def library(name: str) -> ModuleType:
+    """Import a library of a transport.
+
+    Raises:
+        BackendMissing: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise BackendMissing(
+            f"the client needs {name.partition('.')[0]}: pip install 'headrace[client]'"
+        ) from error
+
+
+def certificates(address: Address) -> bytes | None:
+    """The certificates to trust, or None: the system's.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    if address.ca_file is None:
+        return None
+    try:
+        return address.ca_file.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"ca_file {address.ca_file} cannot be read: {error}") from error

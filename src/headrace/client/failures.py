@@ -1,0 +1,121 @@
+"""Typed errors of answers: the very classes the server raised, by the code it sends with them.
+
+Servers that send no code are read by their status, as well as that goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+
+import orjson
+
+from headrace import errors
+from headrace.client.question import Answer
+from headrace.errors import GrpcStatus, HeadraceError, MalformedAnswer
+
+_TEXT_LIMIT = 300
+
+
+def _classes(root: type[HeadraceError]) -> Iterator[tuple[str, type[HeadraceError]]]:
+    yield root.code, root
+    for kind in root.__subclasses__():
+        if kind.__module__ == errors.__name__:
+            yield from _classes(kind)
+
+
+# Of classes with one code the one farthest down counts: a group is not raised itself.
+_BY_CODE: Mapping[str, type[HeadraceError]] = dict(_classes(HeadraceError))
+
+_BY_HTTP: Mapping[int, type[HeadraceError]] = {
+    403: errors.NotAllowed,
+    404: errors.ModelNotFound,
+    405: errors.MethodNotAllowed,
+    408: errors.Expired,
+    413: errors.BodyTooLarge,
+    415: errors.UnsupportedEncoding,
+    429: errors.OverloadError,
+    499: errors.Cancelled,
+    501: errors.RouteNotFound,
+    502: errors.UnavailableError,
+    503: errors.UnavailableError,
+    504: errors.Expired,
+}
+_BY_GRPC: Mapping[int, type[HeadraceError]] = {
+    GrpcStatus.CANCELLED: errors.Cancelled,
+    GrpcStatus.INVALID_ARGUMENT: errors.ClientError,
+    GrpcStatus.DEADLINE_EXCEEDED: errors.Expired,
+    GrpcStatus.NOT_FOUND: errors.ModelNotFound,
+    GrpcStatus.ALREADY_EXISTS: errors.ClientError,
+    GrpcStatus.PERMISSION_DENIED: errors.NotAllowed,
+    GrpcStatus.RESOURCE_EXHAUSTED: errors.OverloadError,
+    GrpcStatus.FAILED_PRECONDITION: errors.ClientError,
+    GrpcStatus.OUT_OF_RANGE: errors.ClientError,
+    GrpcStatus.UNIMPLEMENTED: errors.RouteNotFound,
+    GrpcStatus.UNAVAILABLE: errors.UnavailableError,
+    GrpcStatus.UNAUTHENTICATED: errors.ClientError,
+}
+
+
+def http_error(answer: Answer) -> HeadraceError:
+    """The error of an HTTP answer that is none."""
+    status = answer.status
+    kind = _BY_HTTP.get(status, errors.ClientError if 400 <= status < 500 else errors.InternalError)  # noqa: PLR2004
+    if not 400 <= status < 600:  # noqa: PLR2004
+        kind = MalformedAnswer
+    error = _rebuild(answer, kind, _http_message(answer))
+    error.retry_after_s = _number(answer.headers.get("retry-after"))
+    if isinstance(error, errors.MethodNotAllowed):
+        allowed = answer.headers.get("allow", "")
+        error.allowed = tuple(verb.strip() for verb in allowed.split(",") if verb.strip())
+    return error
+
+
+def grpc_error(answer: Answer) -> HeadraceError:
+    """The error of a gRPC status that is not OK."""
+    kind = _BY_GRPC.get(answer.status, errors.InternalError)
+    error = _rebuild(answer, kind, answer.message or f"gRPC status {answer.status}")
+    pushback_ms = _number(answer.headers.get("grpc-retry-pushback-ms"))
+    error.retry_after_s = None if pushback_ms is None else pushback_ms / 1e3
+    return error
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Where answers are read: one that is not of the protocol is a typed error.
+
+    Raises:
+        MalformedAnswer: it could not be read.
+    """
+    try:
+        yield
+    except MalformedAnswer:
+        raise
+    except (errors.ClientError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MalformedAnswer(
+            f"the answer is no {what} of the Open Inference Protocol ({error}): is the address "
+            "that of a model server?"
+        ) from error
+
+
+def _rebuild(answer: Answer, fallback: type[HeadraceError], message: str) -> HeadraceError:
+    return _BY_CODE.get(answer.headers.get("headrace-error", ""), fallback)(message)
+
+
+def _http_message(answer: Answer) -> str:
+    try:
+        body = orjson.loads(answer.body)
+        message = body.get("error") or body["detail"]
+    except (orjson.JSONDecodeError, AttributeError, KeyError):
+        message = answer.body[:_TEXT_LIMIT].decode("utf-8", "replace").strip()
+    return str(message) or f"HTTP status {answer.status}"
+
+
+def _number(text: str | None) -> float | None:
+    """A count ≥ 0; a date (``Retry-After`` may be one) counts as nothing said."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 <= value < math.inf else None

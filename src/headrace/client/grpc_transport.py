@@ -1,0 +1,132 @@
+"""gRPC channels, for threads and for an event loop; grpcio keeps their connections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from headrace.client.address import Address, certificates
+from headrace.client.http_transport import left
+from headrace.client.question import Answer, Question, Value
+from headrace.errors import (
+    ClientError,
+    ConnectionFailed,
+    ConnectionLost,
+    GrpcStatus,
+    HeadraceError,
+)
+
+_LARGEST_BYTES = 2**31 - 1
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _LARGEST_BYTES),
+    ("grpc.max_send_message_length", _LARGEST_BYTES),
+    # Clients do not share connections: closing one closes its own.
+    ("grpc.use_local_subchannel_pool", 1),
+    # After a refused connection grpcio would not look again for a second, and then for longer.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+def _open(module: Any, address: Address) -> Any:
+    if not address.secure:
+        return module.insecure_channel(address.authority, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(certificates(address))
+    return module.secure_channel(address.authority, credentials, options=_OPTIONS)
+
+
+def _failure(error: Any, address: Address) -> Answer:
+    """The answer that a failed call is, when it is one.
+
+    Raises:
+        HeadraceError: there is no answer, because there is no connection.
+    """
+    status = GrpcStatus(error.code().value[0])
+    pairs = (*(error.initial_metadata() or ()), *(error.trailing_metadata() or ()))
+    headers = {name: value for name, value in pairs if isinstance(value, str)}
+    message = error.details() or ""
+    if status is GrpcStatus.UNAVAILABLE and not headers:
+        raise _no_connection(message, address)
+    if status is GrpcStatus.DEADLINE_EXCEEDED and not headers:
+        message = f"no answer from {address.authority} in time: raise timeout_s"
+    return Answer(int(status), headers, b"", message)
+
+
+def _no_connection(message: str, address: Address) -> HeadraceError:
+    """Grpcio says only in words whether the request can have been seen by anybody."""
+    if message.startswith(("failed to connect", "DNS resolution failed")):
+        return ConnectionFailed(f"no connection to grpc://{address.authority}: {message}")
+    return ConnectionLost(f"grpc://{address.authority} gave no answer: {message}")
+
+
+def _closed() -> ClientError:
+    return ClientError("this client is closed: make another one")
+
+
+class GrpcTransport:
+    """A transport for threads; see ``question.Transport``."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._metadata = tuple(address.headers.items())
+        self._channel = _open(grpc, address)
+        self._methods: dict[str, Any] = {}
+        self._opened = True
+
+    def send(self, question: Question[Value], ends_s: float) -> Answer:
+        """See ``question.Transport``."""
+        if not self._opened:
+            raise _closed()
+        method = self._methods.get(question.path)
+        if method is None:
+            method = self._methods[question.path] = self._channel.unary_unary(question.path)
+        try:
+            body = method(question.body, timeout=left(ends_s), metadata=self._metadata)
+        except grpc.RpcError as error:
+            return _failure(error, self._address)
+        except ValueError as error:  # how grpcio says that another thread has just closed it
+            raise _closed() from error
+        return Answer(0, {}, body)
+
+    def close(self) -> None:
+        """See ``question.Transport``."""
+        self._opened = False
+        self._channel.close()
+
+
+class AsyncGrpcTransport:
+    """A transport for an event loop; see ``question.AsyncTransport``."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._metadata = tuple(address.headers.items())
+        self._channel: Any = None  # made in the event loop, to which it belongs
+        self._methods: dict[str, Any] = {}
+        self._opened = True
+
+    async def send(self, question: Question[Value], ends_s: float) -> Answer:
+        """See ``question.AsyncTransport``."""
+        if not self._opened:
+            raise _closed()
+        method = self._methods.get(question.path)
+        if method is None:
+            if self._channel is None:
+                self._channel = _open(grpc.aio, self._address)
+            method = self._methods[question.path] = self._channel.unary_unary(question.path)
+        try:
+            body = await method(question.body, timeout=left(ends_s), metadata=self._metadata)
+        except grpc.RpcError as error:
+            return _failure(error, self._address)
+        except grpc.aio.UsageError as error:
+            raise _closed() from error
+        return Answer(0, {}, body)
+
+    async def close(self) -> None:
+        """See ``question.AsyncTransport``."""
+        self._opened = False
+        if self._channel is not None:
+            await self._channel.close()

@@ -1,0 +1,336 @@
+"""HTTP/1.1 connections that are kept alive, for threads and for an event loop.
+
+httpcore speaks the protocol. Its own pool looks at every connection for each request, which at
+sixty of them is most of the time a call takes: here the one used last is used next. Its timeouts
+count from byte to byte; streams of ours know when the call must end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import httpcore
+
+from headrace.client.address import Address, certificates
+from headrace.client.question import Answer, Question, Value
+from headrace.errors import (
+    ClientError,
+    ConnectionFailed,
+    ConnectionLost,
+    Expired,
+)
+
+CONNECTIONS = 128
+"""Open at once; further calls wait for one within their time."""
+
+_KEEP_S = 60.0
+_TIMEOUT_HEADER = "headrace-timeout-ms"
+_BUFFER_BYTES = 1 << 20  # asyncio's own stops reading at 128 KiB, a tensor is soon longer
+
+
+def left(ends_s: float) -> float:
+    """The seconds until then.
+
+    Raises:
+        Expired: there are none.
+    """
+    left_s = ends_s - time.monotonic()
+    if left_s <= 0:
+        raise Expired("the call's time was over before it was answered: raise timeout_s")
+    return left_s
+
+
+class _Messages:
+    """What both transports know of the server: how to write a request, and read an answer."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        host = address.host.encode()
+        self.scheme, self.host = address.scheme.encode(), host
+        self.origin = httpcore.Origin(self.scheme, host, address.port)
+        self._always = [
+            (b"host", address.authority.encode()),
+            *[(name.encode(), value.encode()) for name, value in address.headers.items()],
+        ]
+
+    def tls(self) -> ssl.SSLContext | None:
+        """How to encrypt, or None."""
+        if not self.address.secure:
+            return None
+        trusted = certificates(self.address)
+        return ssl.create_default_context(cadata=trusted.decode() if trusted else None)
+
+    def write(self, question: Question[Value], left_s: float) -> dict[str, Any]:
+        """The arguments of httpcore's ``request``."""
+        headers = [
+            *self._always,
+            (_TIMEOUT_HEADER.encode(), b"%.3f" % (left_s * 1e3)),
+            *[(name.encode(), value.encode()) for name, value in question.headers],
+        ]
+        if question.method != "GET":
+            headers.append((b"content-length", b"%d" % len(question.body)))
+        target = question.path.encode()
+        return {
+            "method": question.method,
+            "url": httpcore.URL(
+                scheme=self.scheme, host=self.host, port=self.address.port, target=target
+            ),
+            "headers": headers,
+            "content": question.body or None,
+        }
+
+
+def _read(response: httpcore.Response) -> Answer:
+    headers = {name.decode("latin-1").lower(): v.decode("latin-1") for name, v in response.headers}
+    return Answer(response.status, headers, response.content)
+
+
+@contextlib.contextmanager
+def _typed(address: Address) -> Iterator[None]:
+    """Make typed errors of the library's, and of the sockets'."""
+    where = f"{address.scheme}://{address.authority}"
+    try:
+        yield
+    except (TimeoutError, httpcore.TimeoutException) as error:
+        raise Expired(f"no answer from {where} in time: raise timeout_s") from error
+    except httpcore.ConnectError as error:
+        raise ConnectionFailed(f"no connection to {where}: {error}") from error
+    except httpcore.LocalProtocolError as error:
+        raise ClientError(f"the request cannot be sent: {error}") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
+        raise ConnectionLost(f"{where} ended the connection before its answer: {error}") from error
+
+
+def _closed() -> ClientError:
+    return ClientError("this client is closed: make another one")
+
+
+class HttpTransport:
+    """A transport for threads; see ``question.Transport``."""
+
+    def __init__(self, address: Address) -> None:
+        self._messages = _Messages(address)
+        self._tls = self._messages.tls()
+        self._idle: list[_Connection] = []
+        self._free = threading.Semaphore(CONNECTIONS)
+        self._open = True
+
+    def send(self, question: Question[Value], ends_s: float) -> Answer:
+        """See ``question.Transport``."""
+        if not self._open:
+            raise _closed()
+        if not self._free.acquire(timeout=left(ends_s)):
+            raise Expired(f"none of {CONNECTIONS} connections was free in time")
+        try:
+            connection = self._take()
+            try:
+                with _typed(self._messages.address):
+                    request = self._messages.write(question, left(ends_s))
+                    answer = _read(connection.request(ends_s, request))
+            except BaseException:
+                connection.http.close()
+                raise
+            self._put(connection)
+        finally:
+            self._free.release()
+        return answer
+
+    def close(self) -> None:
+        """See ``question.Transport``."""
+        self._open = False
+        while self._idle:
+            with contextlib.suppress(IndexError):  # a call in another thread took the last one
+                self._idle.pop().http.close()
+
+    def _take(self) -> _Connection:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return _Connection(self._messages.origin, self._tls)
+            if connection.http.is_available() and not connection.http.has_expired():
+                return connection
+            connection.http.close()
+
+    def _put(self, connection: _Connection) -> None:
+        self._idle.append(connection)
+        if not self._open:
+            self.close()
+
+
+class _Connection:
+    """One connection: httpcore's, over streams that know when the call must end."""
+
+    def __init__(self, origin: httpcore.Origin, tls: ssl.SSLContext | None) -> None:
+        self._clock = _Clock()
+        self.http = httpcore.HTTPConnection(
+            origin,
+            ssl_context=tls,
+            keepalive_expiry=_KEEP_S,
+            network_backend=_Backend(self._clock),
+        )
+
+    def request(self, ends_s: float, request: dict[str, Any]) -> httpcore.Response:
+        """Send and wait for the whole answer."""
+        self._clock.ends_s = ends_s
+        return self.http.request(**request)
+
+
+class _Clock:
+    """When the call that has the connection must end."""
+
+    ends_s = 0.0
+
+
+class _Backend(httpcore.SyncBackend):
+    def __init__(self, clock: _Clock) -> None:
+        self._clock = clock
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        timeout = left(self._clock.ends_s)
+        stream = super().connect_tcp(host, port, timeout, local_address, socket_options)
+        return _Stream(stream, self._clock)
+
+
+class _Stream(httpcore.NetworkStream):
+    """A socket that waits no longer than the call may; httpcore's own timeouts are not asked."""
+
+    def __init__(self, inner: httpcore.NetworkStream, clock: _Clock) -> None:
+        self._inner = inner
+        self._clock = clock
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        return self._inner.read(max_bytes, left(self._clock.ends_s))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        self._inner.write(buffer, left(self._clock.ends_s))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        timeout = left(self._clock.ends_s)
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._clock)
+
+
+class AsyncHttpTransport:
+    """A transport for an event loop; see ``question.AsyncTransport``."""
+
+    def __init__(self, address: Address) -> None:
+        self._messages = _Messages(address)
+        self._tls = self._messages.tls()
+        self._idle: list[httpcore.AsyncHTTPConnection] = []
+        self._free = asyncio.Semaphore(CONNECTIONS)
+        self._open = True
+
+    async def send(self, question: Question[Value], ends_s: float) -> Answer:
+        """See ``question.AsyncTransport``."""
+        if not self._open:
+            raise _closed()
+        with _typed(self._messages.address):
+            async with asyncio.timeout(left(ends_s)), self._free:
+                connection = await self._take()
+                try:
+                    request = self._messages.write(question, left(ends_s))
+                    answer = _read(await connection.request(**request))
+                except BaseException:
+                    await connection.aclose()
+                    raise
+        self._idle.append(connection)
+        if not self._open:
+            await self.close()
+        return answer
+
+    async def close(self) -> None:
+        """See ``question.AsyncTransport``."""
+        self._open = False
+        while self._idle:
+            await self._idle.pop().aclose()
+
+    async def _take(self) -> httpcore.AsyncHTTPConnection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_available() and not connection.has_expired():
+                return connection
+            await connection.aclose()
+        return httpcore.AsyncHTTPConnection(
+            self._messages.origin,
+            ssl_context=self._tls,
+            keepalive_expiry=_KEEP_S,
+            network_backend=_AsyncBackend(),
+        )
+
+
+class _AsyncBackend(httpcore.AsyncNetworkBackend):
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002, ASYNC109
+        local_address: str | None = None,  # noqa: ARG002
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            streams = await asyncio.open_connection(host, port, limit=_BUFFER_BYTES)
+        except OSError as error:
+            raise httpcore.ConnectError(error) from error
+        return _AsyncStream(*streams)
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    """asyncio's streams, half as dear as anyio's, which httpcore would take itself."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
+        return await self._reader.read(max_bytes)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
+        try:
+            self._writer.write(buffer)
+            await self._writer.drain()
+        except OSError as error:  # httpcore reads on then: an answer may have come before the end
+            raise httpcore.WriteError(error) from error
+
+    async def aclose(self) -> None:
+        self._writer.close()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002, ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
+        except OSError as error:
+            raise httpcore.ConnectError(error) from error
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # of a connection that rests: the server has ended it
+            return self._reader.at_eof() or self._writer.is_closing()
+        return self._writer.get_extra_info(info)
