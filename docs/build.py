@@ -19,7 +19,16 @@ from typing import Any
 from headrace import errors
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
 from headrace.loader.lifecycle import TRANSITIONS
-from headrace.settings import Card, ModelSettings, ResultStep, Setting, listing
+from headrace.settings import (
+    Card,
+    Group,
+    ModelSettings,
+    ResultStep,
+    Sequence,
+    Setting,
+    StateTensor,
+    listing,
+)
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "benchmarks" / "results"
@@ -84,7 +93,6 @@ def settings_page() -> str:
     server = [one for one in listing() if one.key.startswith("server.")]
     defaults = [one for one in listing() if one.key.startswith("defaults.")]
     own = [Setting(name, ModelSettings.model_fields[name]) for name in ("path", "name")]
-    steps = [Setting(name, field) for name, field in ResultStep.model_fields.items()]
     carded = ", ".join(f"`{name}`" for name in Card.model_fields)
     parts = [
         _SETTINGS,
@@ -95,9 +103,17 @@ def settings_page() -> str:
         "\n",
         _table(defaults, variables=True),
         "\n## A step of `results`\n\n",
-        _table(steps, variables=False),
+        _table(_fields(ResultStep), variables=False),
+        "\n## `sequence`\n\nThe state of a model, see [sequences](sequences.md).\n\n",
+        _table(_fields(Sequence), variables=False),
+        "\n## A tensor of `sequence.state`\n\n",
+        _table(_fields(StateTensor), variables=False),
     ]
     return _NOTE + "".join(parts)
+
+
+def _fields(group: type[Group]) -> list[Setting]:
+    return [Setting(name, field) for name, field in group.model_fields.items()]
 
 
 def errors_page() -> str:

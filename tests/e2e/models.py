@@ -36,7 +36,7 @@ def write_config(path: Path, *models: dict[str, Any], **server: Any) -> Path:
 def write_sum(folder: Path, version: int = 1, scale: float = 1, **card: Any) -> Path:
     """A real model with a memory: y (N,2) is the sum of everything that came, times ``scale``.
 
-    Its state (1,N,2) has the rows on axis 1, and ``scale`` is an input that the card makes constant.
+    Its state (1,N,2) has the rows on axis 1; ``scale`` is an input that the card makes constant.
     """
     write(
         folder / str(version) / "model.onnx",
