@@ -16,11 +16,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from headrace import errors
 from headrace.accepts import Accepted, AcceptedAudio, AcceptedImage, AcceptedText
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
 from headrace.loader.lifecycle import TRANSITIONS
-from headrace.settings import Card, ModelSettings, ResultStep, Setting, listing
+from headrace.settings import (
+    Card,
+    ModelSettings,
+    ResultStep,
+    Sequence,
+    Setting,
+    StateTensor,
+    listing,
+)
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "benchmarks" / "results"
@@ -85,7 +95,6 @@ def settings_page() -> str:
     server = [one for one in listing() if one.key.startswith("server.")]
     defaults = [one for one in listing() if one.key.startswith("defaults.")]
     own = [Setting(name, ModelSettings.model_fields[name]) for name in ("path", "name")]
-    steps = [Setting(name, field) for name, field in ResultStep.model_fields.items()]
     carded = ", ".join(f"`{name}`" for name in Card.model_fields)
     parts = [
         _SETTINGS,
@@ -96,19 +105,27 @@ def settings_page() -> str:
         "\n",
         _table(defaults, variables=True),
         "\n## A step of `results`\n\n",
-        _table(steps, variables=False),
+        _table(_fields(ResultStep), variables=False),
         *(_accepted(kind) for kind in (AcceptedImage, AcceptedAudio, AcceptedText)),
+        "\n## `sequence`\n\nThe state of a model, see [sequences](sequences.md).\n\n",
+        _table(_fields(Sequence), variables=False),
+        "\n## A tensor of `sequence.state`\n\n",
+        _table(_fields(StateTensor), variables=False),
     ]
     return _NOTE + "".join(parts)
 
 
 def _accepted(group: type[Accepted]) -> str:
     """A section of one kind of entry of ``accepts``."""
-    keys = [Setting(name, field) for name, field in group.model_fields.items()]
+    keys = _fields(group)
     kind = keys[0].allowed.removeprefix("one of ")
     meaning = " ".join((group.__doc__ or "").split())
     head = f"\n## An entry of `accepts`: {kind}\n\n{meaning} See [media.md](media.md).\n\n"
     return head + _table(keys, variables=False)
+
+
+def _fields(group: type[BaseModel]) -> list[Setting]:
+    return [Setting(name, field) for name, field in group.model_fields.items()]
 
 
 def errors_page() -> str:
