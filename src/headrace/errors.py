@@ -25,7 +25,7 @@
     │   ├── NotReady                 the model is still loading
     │   ├── ModelFailed              the model is marked failed
     │   ├── EngineLost               its engine died under the request, twice or past the deadline
-    │   ├── DecoderLost              the process that decodes large JSON died of it, or is stuck
+    │   ├── ScribeLost              the process that decodes large JSON died of it, or is stuck
     │   └── Draining                 the server is shutting down
     ├── ServerError                  our fault
     │   ├── InferenceFailed          the backend raised on this batch
@@ -242,10 +242,10 @@ class EngineLost(UnavailableError):
     code = "engine_lost"
 
 
-class DecoderLost(UnavailableError):
+class ScribeLost(UnavailableError):
     """The process that decodes large JSON bodies died under this one, twice, or does not answer."""
 
-    code = "decoder_lost"
+    code = "scribe_lost"
 
 
 class Draining(UnavailableError):
@@ -328,7 +328,7 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "not_ready": (503, GrpcStatus.UNAVAILABLE),
     "model_failed": (503, GrpcStatus.UNAVAILABLE),
     "engine_lost": (503, GrpcStatus.UNAVAILABLE),
-    "decoder_lost": (503, GrpcStatus.UNAVAILABLE),
+    "scribe_lost": (503, GrpcStatus.UNAVAILABLE),
     "draining": (503, GrpcStatus.UNAVAILABLE),
     "inference_failed": (500, GrpcStatus.INTERNAL),
     "internal": (500, GrpcStatus.INTERNAL),
