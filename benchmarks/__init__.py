@@ -8,6 +8,7 @@ and writes ``benchmarks/results/NAME.json``. The load comes from a process of it
     tiny         what a request costs: a tiny model over gRPC and REST, at 1, 64, 256 concurrent
     real         real models against the bare backend loop with the same threads
     overload     Poisson arrivals at 1.2x and 2x of what the machine can do
+    json_        large JSON: how fast it is decoded, and what small calls beside it notice
     failures     kill -9 of an engine and SIGTERM, both under load
     soak         ten minutes at 80 % load: the memory of every process
     start        from the start of the process to the first answer

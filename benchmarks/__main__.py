@@ -14,7 +14,8 @@ from rich.console import Console
 from benchmarks.figures import Figure, save, show
 from benchmarks.machine import describe
 
-NAMES = ("start", "tiny", "real", "overload", "failures", "soak")
+NAMES = ("start", "tiny", "real", "overload", "json", "failures", "soak")
+MODULES = {"json": "json_"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, console: Console) -> bool:
-    module = importlib.import_module(f"benchmarks.{name}")
+    module = importlib.import_module(f"benchmarks.{MODULES.get(name, name)}")
     load_before, started_s = os.getloadavg()[0], time.monotonic()
     figures: list[Figure] = []
     with console.status(f"{name} ...") as status:

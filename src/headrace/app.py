@@ -40,9 +40,9 @@ from headrace.loader.lifecycle import Backoff
 from headrace.loader.orders import Orders
 from headrace.loader.store import FoundVersion, find
 from headrace.observe.logs import configure
-from headrace.receiver.decoder_process import DecoderProcess
 from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
+from headrace.receiver.scribe_process import ScribeProcess
 from headrace.settings import Settings
 
 # What the receiver says is short, but for a model's settings and a long list of models.
@@ -122,8 +122,8 @@ class Supervisor:
         async with self._control(), asyncio.TaskGroup() as group:
             self._group = group
             self._fleet.start(group, self._found)
-            decoder = DecoderProcess(self._settings.server, self._runtime_dir)
-            decoding = group.create_task(decoder.run(self._first_serves))
+            scribe = ScribeProcess(self._settings.server, self._runtime_dir)
+            decoding = group.create_task(scribe.run(self._first_serves))
             receiving = group.create_task(self._keep_receiver())
             await self._stopping.wait()
             for task in self._ordered:

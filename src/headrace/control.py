@@ -20,8 +20,8 @@ CONTROL_VARIABLE = "HEADRACE_CONTROL"
 """The receiver process finds the supervisor's socket under this environment variable."""
 
 
-DECODER_NAME = "decoder.sock"
-"""The JSON decoder's socket, in the folder of the supervisor's."""
+SCRIBE_NAME = "scribe.sock"
+"""The scribe's socket, in the folder of the supervisor's."""
 
 
 class Message(BaseModel):

@@ -12,7 +12,7 @@ a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``
 of tensors, from a ``multipart`` form too · ``decoding`` the threads that read them · ``openapi``
 and ``openapi_schemas`` the document of all paths · ``docs_page`` the same for people.
 
-Large JSON: ``parcel`` a body in shared memory · ``decoder_client`` hands it over · ``decoder`` the
+Large JSON: ``parcel`` a body in shared memory · ``scribe_client`` hands it over · ``scribe`` the
 process that makes tensors of it · ``json_body``, ``json_lists`` how · ``handover`` what crosses
 between the two · ``decoded`` what a front finds instead.
 
@@ -21,6 +21,6 @@ signature · ``shapes`` who may share a batch · ``dispatch`` queue, batches, en
 ``sequences`` models with a memory, ``sequence_table`` what they remember · ``departures`` clients
 that left · ``catalog`` the models there are.
 
-In the supervisor: ``envoy`` its configuration · ``process`` its life · ``decoder_process`` the
-decoder's life.
+In the supervisor: ``envoy`` its configuration · ``process`` its life · ``scribe_process`` the
+scribe's.
 """

@@ -15,7 +15,6 @@ import structlog
 from headrace.errors import Cancelled, HeadraceError, InternalError, QueueFull, RouteNotFound
 from headrace.receiver import grpc, http
 from headrace.receiver.catalog import Catalog
-from headrace.receiver.decoder_client import DecoderClient
 from headrace.receiver.exchange import (
     Command,
     Core,
@@ -27,6 +26,7 @@ from headrace.receiver.exchange import (
 from headrace.receiver.oip_grpc import OipGrpc
 from headrace.receiver.oip_repository import OipRepository
 from headrace.receiver.routes import Routes
+from headrace.receiver.scribe_client import ScribeClient
 from headrace.receiver.tfserving_grpc import TfServingGrpc
 from headrace.receiver.tfserving_reload import TfServingReload
 from headrace.settings import ServerSettings
@@ -56,9 +56,9 @@ class Application:
         settings: ServerSettings,
         metrics_page: Callable[[], bytes],
         refused: Counter[str],
-        decoder: DecoderClient | None = None,
+        scribe: ScribeClient | None = None,
     ) -> None:
-        core = Core(catalog, infer, command, decoder)
+        core = Core(catalog, infer, command, scribe)
         self._methods = methods(core)
         self._routes = Routes(core, metrics_page)
         self._limit_bytes = int(settings.max_body_mib * 2**20)

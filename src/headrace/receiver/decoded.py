@@ -33,7 +33,8 @@ class Decoded:
             HeadraceError: they do not fit the model.
         """
         if self.error is not None:
-            raise self.error
+            # Another one: its traceback would hold us, and we it: a cycle, with the body in it.
+            raise type(self.error)(self.error.message)
         return dict(self.tensors)
 
     def only(self) -> Array:

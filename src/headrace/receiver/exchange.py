@@ -12,7 +12,7 @@ from headrace.errors import NotAllowed
 from headrace.receiver import json_tensor
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.decoded import Dialect
-from headrace.receiver.decoder_client import LARGE_BYTES, DecoderClient
+from headrace.receiver.scribe_client import LARGE_BYTES, ScribeClient
 from headrace.values import Request, Response, Signature
 
 Receive = Callable[[], "asyncio.Future[dict[str, Any]]"]
@@ -71,13 +71,13 @@ async def nobody(order: Order, files: Mapping[str, bytes]) -> None:  # noqa: ARG
 class Core(NamedTuple):
     """What every front works with: the models there are, and the one function that runs them.
 
-    Without a ``decoder`` all JSON is decoded on the event loop.
+    Without a ``scribe`` all JSON is decoded on the event loop.
     """
 
     catalog: Catalog
     infer: Infer
     command: Command = nobody
-    decoder: DecoderClient | None = None
+    scribe: ScribeClient | None = None
 
     def find(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
         """Find the model of an inference and note it for the metrics.
@@ -91,7 +91,7 @@ class Core(NamedTuple):
     async def parse(
         self, exchange: Exchange, dialect: Dialect, signature: Signature | None = None
     ) -> dict[str, Any]:
-        """Parse a JSON body; of a large one the tensors come ``Decoded``, from the decoder.
+        """Parse a JSON body; of a large one the tensors come ``Decoded``, from the scribe.
 
         The Open Inference Protocol needs no signature: its bodies say what they are.
 
@@ -99,13 +99,13 @@ class Core(NamedTuple):
             HeadraceError: it is no JSON object, or could not be decoded in time.
         """
         body = exchange.body
-        if self.decoder is None or len(body) <= LARGE_BYTES:
+        if self.scribe is None or len(body) <= LARGE_BYTES:
             return json_tensor.parse(body, first_only=dialect is Dialect.TFSERVING)
         left_s = exchange.timeout_s
         if left_s is not None:
             left_s += exchange.arrival_s - time.monotonic()
         wrapped = None if signature is None else SignatureMessage.of(signature)
-        return await self.decoder.decode(body, dialect, wrapped, left_s)
+        return await self.scribe.decode(body, dialect, wrapped, left_s)
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
         """Run a decoded request: decoding ends here.

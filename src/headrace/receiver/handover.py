@@ -1,4 +1,4 @@
-"""What crosses the socket between the receiver and the JSON decoder: frames, never pickles.
+"""What crosses the socket between the receiver and the scribe: frames, never pickles.
 
 One frame is one SEQPACKET message, little-endian. A job comes with the memory file of its body; the
 answer is written behind the body, and its frame says where.
@@ -32,7 +32,7 @@ _ANSWER = struct.Struct("<QQQ")  # job, where the answer stands, its bytes
 
 
 class Job(NamedTuple):
-    """Receiver → decoder, with the memory file: decode the first ``size_bytes`` of it."""
+    """Receiver → scribe, with the memory file: decode the first ``size_bytes`` of it."""
 
     number: int
     size_bytes: int
@@ -52,7 +52,7 @@ class Job(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Decoder → receiver: where the report of a job stands in its memory file."""
+    """scribe → receiver: where the report of a job stands in its memory file."""
 
     number: int
     offset: int

@@ -15,10 +15,10 @@ from headrace.errors import (
     MethodNotAllowed,
     UnsupportedEncoding,
 )
-from headrace.receiver.decoder_client import LARGE_BYTES
 from headrace.receiver.exchange import Headers, Receive, Reply
 from headrace.receiver.grpc import MESSAGE_LIMIT, inflate
 from headrace.receiver.parcel import Parcel
+from headrace.receiver.scribe_client import LARGE_BYTES
 
 LENGTH_HEADER = b"inference-header-content-length"
 """How long the JSON before binary tensors is (Triton)."""

@@ -17,10 +17,10 @@ from headrace.errors import InvalidInput, MalformedRequest
 from headrace.receiver import json_tensor, metadata
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.decoded import Dialect
-from headrace.receiver.decoder_client import LARGE_BYTES
 from headrace.receiver.exchange import Core, Exchange, Reply, smaller
 from headrace.receiver.forms import FORMS_KEPT, Form, make_form
 from headrace.receiver.http import LENGTH_HEADER, json_reply
+from headrace.receiver.scribe_client import LARGE_BYTES
 from headrace.receiver.tensors import from_raw, read_dtype, read_shape, to_raw
 from headrace.values import Array, DType, Request, RequestedOutput, Response
 

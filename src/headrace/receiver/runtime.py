@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace import media
 from headrace.control import (
-    DECODER_NAME,
+    SCRIBE_NAME,
     Configure,
     Done,
     Drain,
@@ -40,11 +40,11 @@ from headrace.observe.logs import configure
 from headrace.observe.metrics import Collector, ModelMetrics
 from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
-from headrace.receiver.decoder_client import DecoderClient
 from headrace.receiver.departures import Departures
 from headrace.receiver.dispatch import Dispatcher
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.model_files import ModelFiles
+from headrace.receiver.scribe_client import ScribeClient
 from headrace.receiver.sequences import Owners, Sequences, visible
 from headrace.results import build
 from headrace.scheduler import LatencyModel, Policy, Scheduler
@@ -72,8 +72,8 @@ class Runtime:
         self._files = ModelFiles(Path(control_path).parent / "uploads")
         self._catalog = Catalog()
         self._departures = Departures(loop)
-        decoder_path = Path(control_path).with_name(DECODER_NAME) if control_path else Path()
-        self._decoder = DecoderClient(loop, str(decoder_path))
+        scribe_path = Path(control_path).with_name(SCRIBE_NAME) if control_path else Path()
+        self._scribe = ScribeClient(loop, str(scribe_path))
         self._dispatchers: dict[tuple[str, int], Dispatcher | Sequences] = {}
         self._retired: set[Dispatcher | Sequences] = set()  # that still have something to answer
         self._orders: dict[int, asyncio.Future[None]] = {}
@@ -112,14 +112,14 @@ class Runtime:
             first.server,
             lambda: generate_latest(self._registry),
             self._refused,
-            self._decoder,
+            self._scribe,
         )
 
     async def stop(self) -> None:
         """End the control task and fail what is left."""
         if self._task is not None:
             self._task.cancel()
-        self._decoder.close()
+        self._scribe.close()
         for dispatcher in (*self._dispatchers.values(), *self._retired):
             dispatcher.close(NotReady("the server has stopped"))
 

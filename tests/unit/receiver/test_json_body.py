@@ -1,4 +1,4 @@
-"""Bodies decoded by the decoder's functions: the same tensors and errors as on the event loop."""
+"""Bodies decoded by the scribe's functions: the same tensors and errors as on the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON decoder seen from the supervisor: its socket, and a process behind it for ever.
+"""The scribe seen from the supervisor: its socket, and a process behind it for ever.
 
 The supervisor listens, so that a receiver can always connect: what it sends while there is no
 process waits for the next one.
@@ -18,25 +18,25 @@ from pathlib import Path
 import structlog
 
 import headrace
-from headrace.control import DECODER_NAME
+from headrace.control import SCRIBE_NAME
 from headrace.loader.lifecycle import Backoff
 from headrace.settings import ServerSettings
 
-DECODER = (sys.executable, "-m", "headrace.receiver.decoder")
-"""The program that is the decoder."""
+SCRIBE = (sys.executable, "-m", "headrace.receiver.scribe")
+"""The program that is the scribe."""
 
 # Two receivers may overlap for a moment while one is replaced.
 _BACKLOG = 8
 
 
-class DecoderProcess:
-    """Owns the decoder processes, one after the other; ``run`` until it is cancelled."""
+class ScribeProcess:
+    """Owns the scribe processes, one after the other; ``run`` until it is cancelled."""
 
     def __init__(
-        self, settings: ServerSettings, runtime_dir: Path, command: Sequence[str] = DECODER
+        self, settings: ServerSettings, runtime_dir: Path, command: Sequence[str] = SCRIBE
     ) -> None:
         self._settings = settings
-        self._path = runtime_dir / DECODER_NAME
+        self._path = runtime_dir / SCRIBE_NAME
         self._command = tuple(command)
         self._log = structlog.get_logger("headrace")
 
@@ -53,7 +53,7 @@ class DecoderProcess:
                 except OSError as error:
                     reason = f"it cannot be started: {error}"
                 delay_s = backoff.after_death(asyncio.get_running_loop().time())
-                self._log.error("decoder_died", reason=reason, restart_in_s=delay_s)
+                self._log.error("scribe_died", reason=reason, restart_in_s=delay_s)
                 await asyncio.sleep(delay_s)
 
     async def _live(self, descriptor: int) -> str:

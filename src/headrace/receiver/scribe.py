@@ -1,4 +1,4 @@
-"""The JSON decoder: a process that makes tensors of large JSON bodies, beside the receiver.
+"""The scribe: a process that makes tensors of large JSON bodies, beside the receiver.
 
 The supervisor starts it with the listening socket as a descriptor, and ends it by closing its
 standard input. It serves one receiver at a time, one body after the other.
@@ -31,7 +31,7 @@ _NICE = 15
 # orjson reads 1024 levels, and what belongs to no input is written again by a parser of Python.
 _DEPTH_LIMIT = 4096
 
-_log = structlog.get_logger("headrace.decoder")
+_log = structlog.get_logger("headrace.scribe")
 
 
 def serve(channel: socket.socket) -> None:

@@ -1,6 +1,6 @@
-"""The receiver's side of the JSON decoder: hand bodies over, hear what became of them.
+"""The receiver's side of the scribe: hand bodies over, hear what became of them.
 
-The decoder may die. Who is at the head of its line then is suspected: its body is tried once more;
+The scribe may die. Who is at the head of its line then is suspected: its body is tried once more;
 those behind it have done nothing and are sent again as often as it takes.
 """
 
@@ -12,7 +12,7 @@ import socket
 from typing import Any
 
 from headrace.control import SignatureMessage
-from headrace.errors import DecoderLost, Expired, QueueFull
+from headrace.errors import Expired, QueueFull, ScribeLost
 from headrace.receiver import handover
 from headrace.receiver.decoded import Dialect
 from headrace.receiver.handover import Answer, Job
@@ -30,7 +30,7 @@ _PATIENCE_S = 30.0
 
 
 class Pending:
-    """A body that the decoder has, and who waits for it."""
+    """A body that the scribe has, and who waits for it."""
 
     __slots__ = ("attempts", "future", "job", "parcel")
 
@@ -41,8 +41,8 @@ class Pending:
         self.attempts = 0
 
 
-class DecoderClient:
-    """Decodes bodies in the decoder process; for the event loop's thread."""
+class ScribeClient:
+    """Decodes bodies in the scribe process; for the event loop's thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, socket_path: str) -> None:
         self._loop = loop
@@ -64,9 +64,9 @@ class DecoderClient:
 
         Raises:
             MalformedRequest: it is no JSON, or no object.
-            QueueFull: too many bytes wait for the decoder.
+            QueueFull: too many bytes wait for the scribe.
             Expired: the client's time is over.
-            DecoderLost: the decoder died of it, or does not answer.
+            ScribeLost: the scribe died of it, or does not answer.
         """
         size = len(body)
         if self._bytes and self._bytes + size > _MOST_BYTES:
@@ -83,8 +83,8 @@ class DecoderClient:
         except TimeoutError as error:
             if timeout_s is not None and timeout_s <= _PATIENCE_S:
                 raise Expired("the deadline passed while the body was decoded") from error
-            raise DecoderLost(
-                f"the JSON decoder did not answer within {limit_s:g} s: try again",
+            raise ScribeLost(
+                f"the scribe did not answer within {limit_s:g} s: try again",
                 retry_after_s=1.0,
             ) from error
         finally:
@@ -113,6 +113,7 @@ class DecoderClient:
             answer = await pending.future
         finally:
             self._pending.pop(job.number, None)
+            del pending  # its exception would hold this frame: a cycle, with the body in it
         end = answer.offset + answer.size_bytes
         area = memoryview(mmap.mmap(parcel.descriptor, end, access=mmap.ACCESS_READ))
         parcel.close()
@@ -122,9 +123,11 @@ class DecoderClient:
         try:
             channel = self._connected()
             socket.send_fds(channel, [pending.job.pack()], [pending.parcel.descriptor])
+        except (ConnectionResetError, BrokenPipeError):
+            return  # the reader will hear of the end too, and this one is sent again
         except OSError as error:
             self._pending.pop(pending.job.number, None)
-            _fail(pending, f"the JSON decoder cannot be reached: {error}")
+            _fail(pending, f"the scribe cannot be reached: {error}")
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
@@ -159,14 +162,14 @@ class DecoderClient:
             pending.future.set_result(answer)
 
     def _lost(self) -> None:
-        """The decoder died: send again what it had, but not for ever what it died of."""
+        """The scribe died: send again what it had, but not for ever what it died of."""
         self._hang_up()
         waiting = list(self._pending.values())
         for place, pending in enumerate(waiting):
             pending.attempts += place == 0
             if pending.attempts > 1:
                 self._pending.pop(pending.job.number)
-                _fail(pending, "the JSON decoder died of this body, twice")
+                _fail(pending, "the scribe died of this body, twice")
             else:
                 self._send(pending)
 
@@ -179,4 +182,4 @@ class DecoderClient:
 
 def _fail(pending: Pending, message: str) -> None:
     if not pending.future.done():
-        pending.future.set_exception(DecoderLost(message, retry_after_s=1.0))
+        pending.future.set_exception(ScribeLost(message, retry_after_s=1.0))
