@@ -315,3 +315,31 @@ def test_instances_are_what_was_said_or_fill_the_cores(
 def test_settings_travel_as_json() -> None:
     settings = ModelSettings(path=Path("/a"), labels=Path("/b"), buckets={"x": {1: (2, 3)}})
     assert ModelSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_state_is_named_once(tmp_path: Path) -> None:
+    file = tmp_path / "headrace.yaml"
+    file.write_text(
+        "models:\n"
+        "  - path: a.onnx\n"
+        "    sequence:\n"
+        "      state: [{input: s, output: t}, {input: s, output: u}]\n"
+    )
+    with pytest.raises(SettingsError, match="names 's' twice: each tensor is state once"):
+        load(file, {}, {})
+
+
+def test_a_sequence_travels_as_json(tmp_path: Path) -> None:
+    file = tmp_path / "headrace.yaml"
+    file.write_text(
+        "models:\n"
+        "  - path: a.onnx\n"
+        "    sequence:\n"
+        "      state: [{input: s, output: t, batch_axis: 1}]\n"
+        "      constants: {sr: 16000, gain: 0.5, flag: true, mix: [1, 2.5]}\n"
+    )
+    (entry,) = load(file, {}, {}).models
+    assert entry.sequence is not None
+    again = ModelSettings.model_validate_json(entry.model_dump_json()).sequence
+    assert again == entry.sequence
+    assert repr(again.constants) == "{'sr': 16000, 'gain': 0.5, 'flag': True, 'mix': (1, 2.5)}"
