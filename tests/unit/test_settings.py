@@ -357,3 +357,31 @@ def test_a_tokenizer_is_relative_to_its_card_and_travels_as_json(tmp_path: Path)
     card = read_card(tmp_path)
     assert card.accepts[0] == AcceptedText(kind="text", tokenizer=tmp_path / "t.json")
     assert Card.model_validate_json(card.model_dump_json()) == card
+
+
+def test_state_is_named_once(tmp_path: Path) -> None:
+    file = tmp_path / "headrace.yaml"
+    file.write_text(
+        "models:\n"
+        "  - path: a.onnx\n"
+        "    sequence:\n"
+        "      state: [{input: s, output: t}, {input: s, output: u}]\n"
+    )
+    with pytest.raises(SettingsError, match="names 's' twice: each tensor is state once"):
+        load(file, {}, {})
+
+
+def test_a_sequence_travels_as_json(tmp_path: Path) -> None:
+    file = tmp_path / "headrace.yaml"
+    file.write_text(
+        "models:\n"
+        "  - path: a.onnx\n"
+        "    sequence:\n"
+        "      state: [{input: s, output: t, batch_axis: 1}]\n"
+        "      constants: {sr: 16000, gain: 0.5, flag: true, mix: [1, 2.5]}\n"
+    )
+    (entry,) = load(file, {}, {}).models
+    assert entry.sequence is not None
+    again = ModelSettings.model_validate_json(entry.model_dump_json()).sequence
+    assert again == entry.sequence
+    assert repr(again.constants) == "{'sr': 16000, 'gain': 0.5, 'flag': True, 'mix': (1, 2.5)}"

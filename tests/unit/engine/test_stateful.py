@@ -46,7 +46,7 @@ class Adder:
         x, state, sr = (inputs[spec.name] for spec in INPUTS)
         assert state.flags.c_contiguous
         assert state.shape == (2, len(x), 3)
-        assert (sr.shape, sr.dtype, sr.item()) == ((), np.int64, 16000)
+        assert (sr.shape, str(sr.dtype), sr.item()) == ((), "int64", 16000)
         total = state[0] + x
         return {"y": total + state[1], "stateN": np.stack([total, x])}
 
@@ -145,7 +145,7 @@ def test_a_constant_with_rows_is_given_once_for_each() -> None:
 def test_an_output_without_the_named_axis_fails_its_batch() -> None:
     class Flat(Adder):
         def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-            return super().run(inputs) | {"stateN": np.zeros(4)}  # type: ignore[operator]
+            return {**super().run(inputs), "stateN": np.zeros(4)}
 
     instance = StatefulInstance(Flat(), plan(SIGNATURE, _card()))
     with pytest.raises(InferenceFailed, match="no axis 1"):

@@ -1,0 +1,138 @@
+"""Sequences in one process: waiting, deadlines, ends, and models that break their word."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.receiver.sequences import read_headers
+from headrace.settings import Sequence
+from headrace.values import SequenceCall
+from tests.unit.receiver.inside import Came, Inside, inside
+
+DELAY = """
+inputs: {x: [FP32, [null, 2]], state: [FP32, [null, 2]]}
+outputs: {stateN: [FP32, [null, 2]], y: [FP32, [null, 2]]}
+"""
+CARD = Sequence.model_validate({"state": [{"input": "state", "output": "stateN", "initial": 7}]})
+START, ON, END = (True, False), (False, False), (False, True)
+
+
+def _headers(
+    start: bool,
+    end: bool,
+    **more: str,
+) -> list[tuple[bytes, bytes]]:
+    said = {
+        "headrace-sequence-id": "a",
+        "headrace-sequence-start": str(start),
+        "headrace-sequence-end": str(end),
+    } | more
+    return [(name.encode(), value.encode()) for name, value in said.items()]
+
+
+async def _ask(server: Inside, number: float, call: tuple[bool, bool], **more: str) -> Came:
+    body = json.dumps({"input": [[number, number]]}).encode()
+    return await server.ask("/predict/m", body, headers=_headers(*call, **more))
+
+
+def _number(came: Came) -> float:
+    assert came.status == 200, came.body
+    return float(json.loads(came.body)["output"][0][0])
+
+
+def _error(came: Came) -> tuple[str, str]:
+    return came.headers["headrace-error"], json.loads(came.body)["error"]
+
+
+async def test_requests_of_a_sequence_wait_for_each_other(tmp_path: Path) -> None:
+    async with inside(DELAY + "base_ms: 5\n", tmp_path, sequence=CARD, max_batch=1) as server:
+        calls = [START, ON, ON, END, START]
+        came = await asyncio.gather(*[_ask(server, n, call) for n, call in enumerate(calls)])
+        assert [_number(one) for one in came] == [7, 0, 1, 2, 7]
+
+
+async def test_waiting_ends_with_the_clients_deadline(tmp_path: Path) -> None:
+    async with inside(DELAY + "base_ms: 100\n", tmp_path, sequence=CARD, max_batch=1) as server:
+        late = {"headrace-timeout-ms": "20"}
+        first, second = await asyncio.gather(
+            _ask(server, 1, START), _ask(server, 2, ON, **late), return_exceptions=False
+        )
+        assert _number(first) == 7
+        code, words = _error(second)
+        assert (second.status, code) == (504, "expired")
+        assert "while it waited for the requests before it in sequence a" in words
+        assert _number(await _ask(server, 3, END)) == 1
+
+
+async def test_one_that_waits_for_the_end_is_told_to_start(tmp_path: Path) -> None:
+    async with inside(DELAY + "base_ms: 5\n", tmp_path, sequence=CARD, max_batch=1) as server:
+        first, second, third = await asyncio.gather(
+            _ask(server, 1, (True, True)), _ask(server, 2, ON), _ask(server, 3, START)
+        )
+        assert _number(first) == 7
+        assert _error(second)[0] == "sequence_not_started"
+        assert _number(third) == 7
+
+
+async def test_those_that_wait_are_refused_when_the_server_stops(tmp_path: Path) -> None:
+    async with inside(DELAY + "base_ms: 200\n", tmp_path, sequence=CARD, max_batch=1) as server:
+        asked = [asyncio.ensure_future(_ask(server, n, c)) for n, c in enumerate((START, ON, ON))]
+        await asyncio.sleep(0)
+    for came in await asyncio.gather(*asked):
+        assert _error(came) == ("not_ready", "the server has stopped")
+
+
+async def test_a_model_of_one_row_has_sequences_too(tmp_path: Path) -> None:
+    one_row = DELAY.replace("null", "1")
+    async with inside(one_row, tmp_path, sequence=CARD) as server:
+        calls = [START, ON, END]
+        assert [_number(await _ask(server, n, call)) for n, call in enumerate(calls)] == [7, 0, 1]
+        alone = await server.ask("/predict/m", b'{"input": [[3, 3]]}')
+        assert _number(alone) == 7
+
+
+async def test_a_state_that_changes_its_shape_is_the_models_fault(tmp_path: Path) -> None:
+    wide = DELAY.replace("x: [FP32, [null, 2]]", "x: [FP32, [null, 3]]")
+    async with inside(wide, tmp_path, sequence=CARD) as server:
+        came = await server.ask("/predict/m", b'{"input": [[1, 2, 3]]}')
+        code, words = _error(came)
+        assert (came.status, code) == (500, "inference_failed")
+        assert "output 'stateN' has shape [1, 3], which cannot become input 'state'" in words
+
+
+@pytest.mark.parametrize(
+    ("number", "call", "outcome"),
+    [(1, (True, True), "ok"), (1, ON, "sequence_not_started"), (13, START, "inference_failed")],
+)
+async def test_a_request_leaves_nothing_for_the_garbage_collector(
+    tmp_path: Path, number: float, call: Any, outcome: str
+) -> None:
+    async with inside(DELAY + "fail_at: 13\n", tmp_path, sequence=CARD) as server:
+        await _ask(server, number, call)
+        gc.collect()
+        gc.disable()
+        try:
+            came = await _ask(server, number, call)
+            await asyncio.sleep(0)
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
+        assert came.headers.get("headrace-error", "ok") == outcome
+
+
+@pytest.mark.parametrize("identity", [b"", b"0"])
+def test_no_id_is_no_sequence(identity: bytes) -> None:
+    assert read_headers({b"headrace-sequence-id": identity}) is None
+    assert read_headers({}) is None
+
+
+@pytest.mark.parametrize("flag", [b"1", b"true", b"True"])
+def test_headers_say_what_parameters_do(flag: bytes) -> None:
+    headers = {b"headrace-sequence-id": b"7", b"headrace-sequence-start": flag}
+    assert read_headers(headers) == SequenceCall("7", start=True, end=False)
