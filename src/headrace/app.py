@@ -40,6 +40,7 @@ from headrace.loader.lifecycle import Backoff
 from headrace.loader.orders import Orders
 from headrace.loader.store import FoundVersion, find
 from headrace.observe.logs import configure
+from headrace.receiver.decoder_process import DecoderProcess
 from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
 from headrace.settings import Settings
@@ -107,6 +108,7 @@ class Supervisor:
         self._announced = False
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
+        self._first_serves = asyncio.Event()
         self._receiver: ReceiverProcess | None = None  # while it listens
         self._writer: asyncio.StreamWriter | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -120,6 +122,8 @@ class Supervisor:
         async with self._control(), asyncio.TaskGroup() as group:
             self._group = group
             self._fleet.start(group, self._found)
+            decoder = DecoderProcess(self._settings.server, self._runtime_dir)
+            decoding = group.create_task(decoder.run(self._first_serves))
             receiving = group.create_task(self._keep_receiver())
             await self._stopping.wait()
             for task in self._ordered:
@@ -127,6 +131,7 @@ class Supervisor:
             clean = await self._drain()
             receiving.cancel()
             await asyncio.wait([receiving])
+            decoding.cancel()
             # Nobody waits any more for what an engine still runs after an unclean end.
             await self._fleet.stop(_ENGINE_STOP_TIMEOUT_S if clean else 0.0)
         return 0 if clean and not self._all_failed() else 1
@@ -206,6 +211,7 @@ class Supervisor:
         match message:
             case ReceiverReady():
                 self._fleet.confirm((message.name, message.version), message.socket_path)
+                self._first_serves.set()  # until then the cores are for loading
                 self._announce()
             case Emptied():
                 self._fleet.emptied(message.socket_path)

@@ -20,6 +20,10 @@ CONTROL_VARIABLE = "HEADRACE_CONTROL"
 """The receiver process finds the supervisor's socket under this environment variable."""
 
 
+DECODER_NAME = "decoder.sock"
+"""The JSON decoder's socket, in the folder of the supervisor's."""
+
+
 class Message(BaseModel):
     """A frozen message; ``kind`` names it on the wire."""
 

@@ -25,6 +25,7 @@
     │   ├── NotReady                 the model is still loading
     │   ├── ModelFailed              the model is marked failed
     │   ├── EngineLost               its engine died under the request, twice or past the deadline
+    │   ├── DecoderLost              the process that decodes large JSON died of it, or is stuck
     │   ├── Draining                 the server is shutting down
     │   ├── ConnectionFailed         seen by a client: no connection, nothing was sent
     │   └── ConnectionLost           seen by a client: the connection ended before the answer
@@ -244,6 +245,12 @@ class EngineLost(UnavailableError):
     code = "engine_lost"
 
 
+class DecoderLost(UnavailableError):
+    """The process that decodes large JSON bodies died under this one, twice, or does not answer."""
+
+    code = "decoder_lost"
+
+
 class Draining(UnavailableError):
     """The server is shutting down."""
 
@@ -342,6 +349,7 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "not_ready": (503, GrpcStatus.UNAVAILABLE),
     "model_failed": (503, GrpcStatus.UNAVAILABLE),
     "engine_lost": (503, GrpcStatus.UNAVAILABLE),
+    "decoder_lost": (503, GrpcStatus.UNAVAILABLE),
     "draining": (503, GrpcStatus.UNAVAILABLE),
     "connection_failed": (503, GrpcStatus.UNAVAILABLE),
     "connection_lost": (503, GrpcStatus.UNAVAILABLE),

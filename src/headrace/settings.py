@@ -7,6 +7,7 @@ Unknown keys are errors. ``docs/settings.md`` is generated from this file.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,8 @@ from headrace.problems import explain, located, place
 
 _PREFIX = "HEADRACE_"
 _LAST_PORT = 65535
+# What a browser sends as `Origin`: no path, not even a slash.
+_ORIGIN = re.compile(r"https?://[^/\s,*]+")
 # Flags with this prefix are set on each entry of `models`.
 _EVERY_MODEL = "models.*."
 # These say which model it is, so they cannot be what every model takes.
@@ -136,6 +139,11 @@ class ModelSettings(Card):
     max_queue: Annotated[int, Field(ge=1)] = Field(
         default=2048, description="Requests that may wait; one more is refused with queue_full."
     )
+    version_labels: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="What TensorFlow Serving's clients call versions: `{stable: 1, canary: 2}`. "
+        "Every version named must be there.",
+    )
     slot_mib: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=64,
         description="Shared memory of one slot, inputs; the pages used are what it costs.",
@@ -154,6 +162,11 @@ class ServerSettings(Group):
     )
     default_model: str | None = Field(
         default=None, description="What `POST /predict` runs. None: the only model."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(),
+        description="Whose pages a browser lets ask this server: origins as "
+        "`https://shop.example`, or `*` for all. None given: no other origin's.",
     )
     max_body_mib: Annotated[float, Field(gt=0, le=2047)] = Field(
         default=64, description="The largest request body, after decompression."
@@ -189,6 +202,14 @@ class ServerSettings(Group):
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="auto: text on a terminal, JSON lines elsewhere."
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for text in origins:
+            if not (text == "*" or _ORIGIN.fullmatch(text)):
+                raise ValueError("should be * or an origin, as in https://shop.example:8443")
+        return origins
 
     @field_validator("listen")
     @classmethod

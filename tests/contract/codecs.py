@@ -281,7 +281,10 @@ def _of_proto(proto: Any, dtype: DType) -> Array:
     assert proto.dtype == TF_TYPES[dtype][0]
     if dtype is DType.BYTES:
         return tensor(dtype, shape, proto.string_val)
-    return np.frombuffer(proto.tensor_content, dtype.numpy).reshape(shape)
+    assert not proto.tensor_content
+    field = TF_TYPES[dtype][1]
+    kind = np.uint16 if field == "half_val" else dtype.numpy
+    return np.array(getattr(proto, field), kind).view(dtype.numpy).reshape(shape)
 
 
 def _tf_rows(model: str, arrays: Arrays) -> Call:

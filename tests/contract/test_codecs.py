@@ -219,7 +219,9 @@ def test_a_few_bytes_do_not_become_gigabytes() -> None:
     rows.size = 2**20
     for number in range(1000):
         request.inputs[f"more{number}"].CopyFrom(request.inputs["x"])
-    with pytest.raises(InvalidInput, match="unknown input 'more"):
+    with pytest.raises(
+        InvalidInput, match=r"input size does not match signature: 1001!=1 len\(\{more0"
+    ):
         ECHO.ask(predict_call(request))
 
 
@@ -268,4 +270,4 @@ def test_whole_numbers_are_fractions_too_but_not_the_other_way_round() -> None:
 def test_whole_floats_are_written_as_floats() -> None:
     for dtype in (DType.FP16, DType.BF16, DType.FP32, DType.FP64):
         answer = ECHO.ask(post(f"/v1/models/{dtype.value}-1:predict", {"instances": [2, 0.5]}))
-        assert answer.body == b'{"predictions":[2.0,0.5]}'
+        assert answer.body == b'{\n    "predictions": [2.0, 0.5\n    ]\n}'

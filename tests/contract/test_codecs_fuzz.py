@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import ClientError
+from headrace.receiver.protobuf import message
 from headrace.values import DType
 from tests.contract import codecs
 from tests.contract.calls import Call, frame, post, unary
@@ -48,9 +49,48 @@ def good_requests() -> dict[str, Call]:
     outputs = [{"name": "y", "parameters": {"binary_data": True, "classification": 2}}]
     body = {**codecs.oip_body({"x": floats}), "outputs": outputs, "id": "a"}
     found["oip-rest-rich"] = post("/v2/models/FP32-2/infer", body)
+    examples = {"context": {"other": 1}, "examples": [{"x": [1, 2.5]}, {"x": [3, 4]}]}
+    found["tf-rest-classify"] = post("/v1/models/FP32-2:classify", examples)
+    found["tf-rest-regress"] = post("/v1/models/FP32-1:regress", {"examples": [{"x": 1.5}]})
+    found |= {f"tf-grpc-{name}": call for name, call in EXAMPLES.items()}
     return found
 
 
+SERVICE = "/tensorflow.serving.PredictionService"
+
+
+def by_examples(method: str, model: str, *, context: bool = False) -> Call:
+    """Classify, Regress or MultiInference of two examples of ``x``."""
+    kind = {"Classify": "Classification", "Regress": "Regression"}.get(method, method)
+    request = message(f"tensorflow.serving.{kind}Request")()
+    if method == "MultiInference":
+        task = request.tasks.add(method_name="tensorflow/serving/classify")
+        task.model_spec.name = model
+    else:
+        request.model_spec.name = model
+    source = request.input.example_list
+    if context:
+        source = request.input.example_list_with_context
+        source.context.features.feature["x"].float_list.value.append(0.5)
+    for value in (1.5, 2.5):
+        source.examples.add().features.feature["x"].float_list.value.append(value)
+    return unary(f"{SERVICE}/{method}", request.SerializeToString())
+
+
+def metadata_call() -> Call:
+    request = message("tensorflow.serving.GetModelMetadataRequest")(
+        metadata_field=["signature_def"]
+    )
+    request.model_spec.name = "pair"
+    return unary(f"{SERVICE}/GetModelMetadata", request.SerializeToString())
+
+
+EXAMPLES = {
+    "classify": by_examples("Classify", "FP32-2"),
+    "regress": by_examples("Regress", "FP32-1", context=True),
+    "multi": by_examples("MultiInference", "FP32-2"),
+    "metadata": metadata_call(),
+}
 GOOD = good_requests()
 ODD = [b"NaN", b"-1", b"1e999", b"9" * 40, b"null", b"[[", b"{}", b"\\ud800", b"\xff\xff"]
 
@@ -197,6 +237,18 @@ def test_nonsense_for_tfserving_rest_is_the_clients_error() -> None:
     nonsense("/v1/models/{}:predict".format, tf_bodies)
 
 
+tf_examples = objects(
+    signature_name=texts,
+    context=st.one_of(columns, anything),
+    examples=st.one_of(st.lists(st.one_of(columns, anything), max_size=3), data),
+)
+
+
+@pytest.mark.parametrize("method", ["classify", "regress"])
+def test_nonsense_for_examples_in_json_is_the_clients_error(method: str) -> None:
+    nonsense(lambda model: f"/v1/models/{model}:{method}", tf_examples)
+
+
 def test_nonsense_for_predict_is_the_clients_error() -> None:
     nonsense("/predict/{}".format, tf_bodies)
 
@@ -261,6 +313,41 @@ def predict_requests(draw: st.DrawFn) -> Call:
 @FUZZ
 @given(predict_requests())
 def test_nonsense_for_tfserving_grpc_is_the_clients_error(call: Call) -> None:
+    answered_or_refused(call)
+
+
+@st.composite
+def example_requests(draw: st.DrawFn) -> Call:
+    method, kind = draw(
+        st.sampled_from([("Classify", "Classification"), ("Regress", "Regression")])
+    )
+    request = message(f"tensorflow.serving.{kind}Request")()
+    request.model_spec.name = draw(models)
+    request.model_spec.signature_name = draw(st.sampled_from(["", "serving_default", "z"]))
+    source = request.input.example_list
+    rows = [source.examples.add() for _ in range(draw(st.integers(0, 2)))]
+    if draw(st.booleans()):
+        source = request.input.example_list_with_context
+        rows = [source.context, source.examples.add()]
+    for row in rows:
+        for name in draw(st.lists(st.sampled_from(["x", "left", "right", "text"]), max_size=4)):
+            feature = row.features.feature[name]
+            field = draw(st.sampled_from(["bytes_list", "float_list", "int64_list", ""]))
+            if field:
+                values: dict[str, list[Any]] = {
+                    "bytes_list": [b"a", b"\xff"],
+                    "float_list": [1.5, np.inf],
+                    "int64_list": [-1, 2**62],
+                }
+                found = values[field][: draw(st.integers(0, 2))]
+                getattr(feature, field).SetInParent()
+                getattr(feature, field).value.extend(found)
+    return unary(f"{SERVICE}/{method}", request.SerializeToString())
+
+
+@FUZZ
+@given(example_requests())
+def test_nonsense_in_examples_is_the_clients_error(call: Call) -> None:
     answered_or_refused(call)
 
 

@@ -49,7 +49,7 @@ def tfserving_grpc(address: str, model: str, x: Array) -> Array:
         response = ask(codecs.predict_request(model, {"x": x}), timeout=30)
     found = response.outputs["y"]
     shape = [dim.size for dim in found.tensor_shape.dim]
-    return np.frombuffer(found.tensor_content, np.float32).reshape(shape)
+    return np.array(found.float_val, np.float32).reshape(shape)
 
 
 CLIENTS: dict[str, Callable[[str, str, Array], Array]] = {
@@ -111,7 +111,12 @@ MISTAKES = {
     "unknown version": Mistake("version_not_found", "linear/versions/2", one(ROW)),
     "model that failed": Mistake("model_failed", "broken", one(ROW)),
     "unknown input": Mistake("invalid_input", "pair", {"left": LEFT, "rigth": RIGHT}),
-    "extra input": Mistake("invalid_input", "linear", {"x": ROW, "z": ROW}),
+    "extra input": Mistake(
+        "invalid_input",
+        "linear",
+        {"x": ROW, "z": ROW},
+        ("tfserving-rest-columns",),  # which does not look at it, as in TensorFlow Serving
+    ),
     "missing input": Mistake("invalid_input", "pair", {"left": LEFT}),
     "wrong dtype": Mistake(
         "invalid_input", "pair", {"left": LEFT, "right": np.array([1.5], np.float32)}

@@ -99,6 +99,13 @@ def test_paths_in_a_file_are_relative_to_it_and_others_are_left(tmp_path: Path) 
             ("[::1]:8500", "0.0.0.0:8501"),
         ),
         ("HEADRACE_SERVER__LISTEN", '["a:1"]', "listen", ("a:1",)),
+        (
+            "HEADRACE_SERVER__CORS_ORIGINS",
+            "https://shop.example, http://localhost:3000",
+            "cors_origins",
+            ("https://shop.example", "http://localhost:3000"),
+        ),
+        ("HEADRACE_SERVER__CORS_ORIGINS", "*", "cors_origins", ("*",)),
         ("HEADRACE_SERVER__HOST", "[::1]", "host", "[::1]"),
         ("HEADRACE_SERVER__DEFAULT_MODEL", "12", "default_model", "12"),
         ("HEADRACE_SERVER__DEFAULT_MODEL", "null", "default_model", None),
@@ -109,6 +116,12 @@ def test_variables_are_read_by_the_type_of_their_setting(
     variable: str, text: str, key: str, expected: object
 ) -> None:
     assert getattr(load(None, {variable: text}, {}).server, key) == expected
+
+
+@pytest.mark.parametrize("text", ["shop.example", "https://shop.example/", "https://a,b", "**"])
+def test_an_origin_has_a_scheme_and_no_path(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"should be \* or an origin, as in https://"):
+        load(None, {}, {"server.cors_origins": (text,)})
 
 
 def test_variables_take_mappings_lists_and_whole_models() -> None:

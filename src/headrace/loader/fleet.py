@@ -85,6 +85,8 @@ class Fleet:
         self._group = group
         for one in found:
             key = one.name, one.version
+            if one.settings.version_labels:
+                self.labels[one.name] = dict(one.settings.version_labels)
             self.states[key] = ModelState(name=one.name, version=one.version, state="found")
             self._posts[key] = self._post(one)
         for post in list(self._posts.values()):

@@ -92,6 +92,7 @@ def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion,
         except OperatorError as error:
             errors.append(error)
     errors += _twice(found)
+    errors += _astray(found)
     _raise(errors)
     _check_default(settings.server.default_model, found)
     return tuple(found)
@@ -302,6 +303,23 @@ def _twice(found: Iterable[FoundVersion]) -> list[OperatorError]:
                 "give one of them another `name`"
             )
     return list(problems.values())
+
+
+def _astray(found: Iterable[FoundVersion]) -> list[OperatorError]:
+    """Name every version label of a model that stands for a version which is not there."""
+    versions: dict[str, list[int]] = {}
+    labels: dict[tuple[str, str], int] = {}
+    for one in found:
+        versions.setdefault(one.name, []).append(one.version)
+        labels |= {(one.name, label): to for label, to in one.settings.version_labels.items()}
+    return [
+        SettingsError(
+            f"model {name!r}: version_labels: {label!r} stands for version {to}, which is not "
+            f"there; versions: {', '.join(map(str, versions[name]))}"
+        )
+        for (name, label), to in labels.items()
+        if to not in versions[name]
+    ]
 
 
 def _check_default(name: str | None, found: Iterable[FoundVersion]) -> None:

@@ -16,6 +16,7 @@ from prometheus_client.core import (
 )
 
 from headrace.observe.histogram import ROWS, Histogram
+from headrace.observe.tfserving import ApiMetrics
 
 PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "total")
 """The phases of a request, in order; ``total`` is from its arrival to its encoded answer."""
@@ -33,7 +34,7 @@ class ModelMetrics:
 
     ``decode``, ``queue``, ``results``, ``encode`` and ``total`` are seconds a request, ``assemble``
     and ``infer`` seconds a batch, ``rows`` rows a batch; ``outcomes`` counts requests by reason:
-    ``ok`` or an error's code.
+    ``ok`` or an error's code. ``tfserving`` has what TensorFlow Serving's APIs count.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class ModelMetrics:
         "queue",
         "results",
         "rows",
+        "tfserving",
         "total",
         "version",
     )
@@ -64,6 +66,7 @@ class ModelMetrics:
         self.rows = Histogram(ROWS)
         self.outcomes: Counter[str] = Counter()
         self.gauges: dict[str, Callable[[], float]] = {}
+        self.tfserving = ApiMetrics()
 
 
 class Collector:

@@ -15,6 +15,7 @@ import structlog
 from headrace.errors import Cancelled, HeadraceError, InternalError, QueueFull, RouteNotFound
 from headrace.receiver import grpc, http
 from headrace.receiver.catalog import Catalog
+from headrace.receiver.decoder_client import DecoderClient
 from headrace.receiver.exchange import (
     Command,
     Core,
@@ -55,8 +56,9 @@ class Application:
         settings: ServerSettings,
         metrics_page: Callable[[], bytes],
         refused: Counter[str],
+        decoder: DecoderClient | None = None,
     ) -> None:
-        core = Core(catalog, infer, command)
+        core = Core(catalog, infer, command, decoder)
         self._methods = methods(core)
         self._routes = Routes(core, metrics_page)
         self._limit_bytes = int(settings.max_body_mib * 2**20)
@@ -124,7 +126,7 @@ class Application:
         except Exception as error:  # noqa: BLE001 - the border of a request
             typed = self._translate(error)
             outcome = typed.code
-            reply = http.refusal(typed, pretty=path.startswith("/v1/"))
+            reply = http.refusal(typed, pretty=path[:4].lower() == "/v1/")
             del typed  # as above
         finally:
             self._inflight -= 1

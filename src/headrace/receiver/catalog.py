@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from headrace.control import ModelState, Profile
-from headrace.errors import ModelFailed, ModelNotFound, NotReady, VersionNotFound
+from headrace.errors import ClientError, ModelFailed, ModelNotFound, NotReady, VersionNotFound
 from headrace.observe.metrics import ModelMetrics
 from headrace.settings import ModelSettings
 from headrace.values import Signature
@@ -79,6 +79,20 @@ class Catalog:
             raise NotReady(f"model {name!r} is not ready", retry_after_s=1.0)
         return served
 
+    def version_of(self, name: str, label: str) -> int:
+        """Return the version that a label of a model stands for.
+
+        Raises:
+            ModelNotFound: no model of that name.
+            ClientError: the model has no such label.
+        """
+        version = self._labels.get(name, {}).get(label)
+        if version is None:
+            if name not in self._states:
+                raise ModelNotFound(self._unknown(name))
+            raise ClientError(f"Unrecognized servable version label: {label}")
+        return version
+
     def default(self) -> str:
         """Return the model that ``POST /predict`` means.
 
@@ -113,13 +127,13 @@ class Catalog:
         """Every version that serves."""
         return [model for versions in self._served.values() for model in versions.values()]
 
-    def set_labels(self, name: str, versions: Mapping[str, int]) -> None:
-        """Set the version labels of a model."""
-        self._labels[name] = dict(versions)
-
     def set_state(self, state: ModelState) -> None:
         """Note where a version is in its life."""
         self._states.setdefault(state.name, {})[state.version] = state
+
+    def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
+        """Let these labels, and no others, stand for versions of a model."""
+        self._labels[name] = dict(labels)
 
     def add(self, model: ServedModel) -> None:
         """Let a version serve."""

@@ -35,6 +35,10 @@ _CONNECTION_WINDOW_BYTES = 64 * 2**20
 _BUFFER_BYTES = 4 * 2**20
 _FEW_CORES = 4
 _NOT_ASCII = "the path must be ASCII: names of models are letters, digits, `.`, `_` and `-`"
+_CORS = "envoy.filters.http.cors"
+_CORS_TYPE = "type.googleapis.com/envoy.extensions.filters.http.cors.v3"
+# How long a browser need not ask again: what browsers allow at most, 10 minutes to a day, differs.
+_PREFLIGHT_S = 600
 DRAIN_S = 1
 """Once told to drain, listeners accept for this long: what clients send before they hear of it."""
 
@@ -162,8 +166,35 @@ def _configuration(
         "initial_connection_window_size": _CONNECTION_WINDOW_BYTES,
     }
     http["http_filters"].insert(0, _refuse_other_than_ascii())
+    if settings.cors_origins:
+        _let_ask(http, settings.cors_origins)
     http["local_reply_config"] = {"mappers": [_as_our_error(403, MalformedRequest(_NOT_ASCII))]}
     return configuration
+
+
+def _let_ask(http: dict[str, Any], origins: Sequence[str]) -> None:
+    """Say whose pages may ask, and how; Envoy answers a browser's preflight itself."""
+    filter_ = {"name": _CORS, "typed_config": {"@type": f"{_CORS_TYPE}.Cors"}}
+    http["http_filters"].insert(0, filter_)
+    for host in http["route_config"]["virtual_hosts"]:
+        # The filter looks for its policy at a route; where that leads, nobody goes.
+        host["routes"] = [{"match": {"prefix": "/"}, "non_forwarding_action": {}}]
+        host["typed_per_filter_config"] = {_CORS: _cors_policy(origins)}
+
+
+def _cors_policy(origins: Sequence[str]) -> dict[str, Any]:
+    return {
+        "@type": f"{_CORS_TYPE}.CorsPolicy",
+        "allow_origin_string_match": [
+            {"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin}
+            for origin in origins
+        ],
+        "allow_methods": "POST, GET",
+        "allow_headers": "Content-Type, Content-Encoding, Inference-Header-Content-Length, "
+        "Headrace-Timeout-Ms",
+        "expose_headers": "Inference-Header-Content-Length, Headrace-Error, Retry-After",
+        "max_age": str(_PREFLIGHT_S),
+    }
 
 
 def _refuse_other_than_ascii() -> dict[str, Any]:

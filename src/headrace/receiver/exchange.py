@@ -7,9 +7,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from headrace.control import Order
+from headrace.control import Order, SignatureMessage
 from headrace.errors import NotAllowed
+from headrace.receiver import json_tensor
 from headrace.receiver.catalog import Catalog, ServedModel
+from headrace.receiver.decoded import Dialect
+from headrace.receiver.decoder_client import LARGE_BYTES, DecoderClient
 from headrace.values import Request, Response
 
 Receive = Callable[[], "asyncio.Future[dict[str, Any]]"]
@@ -66,11 +69,15 @@ async def nobody(order: Order, files: Mapping[str, bytes]) -> None:  # noqa: ARG
 
 
 class Core(NamedTuple):
-    """What every front works with: the models there are, and the one function that runs them."""
+    """What every front works with: the models there are, and the one function that runs them.
+
+    Without a ``decoder`` all JSON is decoded on the event loop.
+    """
 
     catalog: Catalog
     infer: Infer
     command: Command = nobody
+    decoder: DecoderClient | None = None
 
     def find(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
         """Find the model of an inference and note it for the metrics.
@@ -80,6 +87,24 @@ class Core(NamedTuple):
         """
         served = exchange.served = self.catalog.find(name, version)
         return served
+
+    async def parse(
+        self, exchange: Exchange, dialect: Dialect, signature: SignatureMessage | None = None
+    ) -> dict[str, Any]:
+        """Parse a JSON body; of a large one the tensors come ``Decoded``, from the decoder.
+
+        The Open Inference Protocol needs no signature: its bodies say what they are.
+
+        Raises:
+            HeadraceError: it is no JSON object, or could not be decoded in time.
+        """
+        body = exchange.body
+        if self.decoder is None or len(body) <= LARGE_BYTES:
+            return json_tensor.parse(body, first_only=dialect is Dialect.TFSERVING)
+        left_s = exchange.timeout_s
+        if left_s is not None:
+            left_s += exchange.arrival_s - time.monotonic()
+        return await self.decoder.decode(body, dialect, signature, left_s)
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
         """Run a decoded request: decoding ends here.

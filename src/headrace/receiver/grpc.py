@@ -64,7 +64,7 @@ def read_timeout(value: bytes) -> float:
     return int(match[1]) * _UNITS_S[match[2]]
 
 
-def unframe(body: bytes, encoding: bytes, limit_bytes: int) -> bytes | memoryview:
+def unframe(body: bytes | memoryview, encoding: bytes, limit_bytes: int) -> bytes | memoryview:
     """Take the one message out of a unary request's body.
 
     Raises:
@@ -123,12 +123,19 @@ def frame(message: bytes) -> bytes:
     return _PREFIX.pack(0, len(message)) + message
 
 
+def _cut(message: str) -> str:
+    """Cut a long message as TensorFlow Serving does."""
+    if len(message) <= MESSAGE_LIMIT:
+        return message
+    return f"{message[:MESSAGE_LIMIT]}...TRUNCATED"
+
+
 def refusal(error: HeadraceError) -> dict[str, Any]:
     """The response start of a trailers-only answer that carries an error."""
     headers = [
         (b"content-type", CONTENT_TYPE),
         (b"grpc-status", str(int(error.grpc_status)).encode()),
-        (b"grpc-message", quote(error.message[:MESSAGE_LIMIT], _SAFE, errors="replace").encode()),
+        (b"grpc-message", quote(_cut(error.message), _SAFE, errors="replace").encode()),
         (b"headrace-error", error.code.encode()),
     ]
     if error.grpc_status is GrpcStatus.UNIMPLEMENTED:

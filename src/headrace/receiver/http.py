@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import orjson
 
@@ -14,8 +15,13 @@ from headrace.errors import (
     MethodNotAllowed,
     UnsupportedEncoding,
 )
+from headrace.receiver.decoder_client import LARGE_BYTES
 from headrace.receiver.exchange import Headers, Receive, Reply
 from headrace.receiver.grpc import MESSAGE_LIMIT, inflate
+from headrace.receiver.parcel import Parcel
+
+LENGTH_HEADER = b"inference-header-content-length"
+"""How long the JSON before binary tensors is (Triton)."""
 
 TIMEOUT_HEADER = b"headrace-timeout-ms"
 """How long the client waits, in milliseconds: what is not answered by then is refused."""
@@ -42,8 +48,8 @@ def read_timeout(headers: Headers) -> float | None:
     return timeout_s
 
 
-async def read_body(receive: Receive, headers: Headers, limit_bytes: int) -> bytes:
-    """Read the whole body.
+async def read_body(receive: Receive, headers: Headers, limit_bytes: int) -> bytes | memoryview:
+    """Read the whole body; a large one that may be JSON is a view of a ``Parcel``.
 
     Raises:
         BodyTooLarge: it is, or says it is, larger than the limit.
@@ -58,6 +64,8 @@ async def read_body(receive: Receive, headers: Headers, limit_bytes: int) -> byt
         if len(body) > limit_bytes:
             raise _too_large(limit_bytes)
         return body
+    if announced.isdigit() and int(announced) > LARGE_BYTES and _may_be_json(headers):
+        return await _read_parcel(receive, message, limit_bytes)
     chunks, size = [body], len(body)
     while message.get("more_body"):
         if size > limit_bytes:
@@ -73,7 +81,28 @@ async def read_body(receive: Receive, headers: Headers, limit_bytes: int) -> byt
     return b"".join(chunks)
 
 
-def decode(body: bytes, headers: Headers, limit_bytes: int) -> bytes:
+async def _read_parcel(receive: Receive, message: dict[str, Any], limit_bytes: int) -> memoryview:
+    """Read a body of many chunks, each of which is written where it stays."""
+    parcel = Parcel.create(message.get("body", b""))
+    while message.get("more_body"):
+        if parcel.size_bytes > limit_bytes:
+            raise _too_large(limit_bytes)
+        message = await receive()
+        parcel.write((message.get("body", b""),))
+    if message["type"] != "http.request":
+        raise Cancelled("the client closed the connection before its body was whole")
+    if parcel.size_bytes > limit_bytes:
+        raise _too_large(limit_bytes)
+    return parcel.view()
+
+
+def _may_be_json(headers: Headers) -> bool:
+    """Whether nothing says that it is something else; curl says it is a form."""
+    kind = headers.get(b"content-type", b"json")
+    return LENGTH_HEADER not in headers and (b"json" in kind or b"urlencoded" in kind)
+
+
+def decode(body: bytes | memoryview, headers: Headers, limit_bytes: int) -> bytes | memoryview:
     """Undo the content encoding.
 
     Raises:
@@ -97,7 +126,7 @@ def refusal(error: HeadraceError, *, pretty: bool) -> Reply:
     message = error.message[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
     body = orjson.dumps({"error": message})
     if pretty:
-        body = b'{\n    "error": ' + body[len(b'{"error":') : -1] + b"\n}\n"
+        body = b'{\n    "error": ' + body[len(b'{"error":') : -1] + b"\n}"
     headers = [(b"content-type", b"application/json"), (b"headrace-error", error.code.encode())]
     if isinstance(error, MethodNotAllowed) and error.allowed:
         headers.append((b"allow", ", ".join(error.allowed).encode()))

@@ -13,14 +13,17 @@ import numpy as np
 import orjson
 
 from headrace.errors import InvalidInput, MalformedRequest
+from headrace.receiver.decoded import Decoded
 from headrace.values import Array, DType
 
 _DEPTH_LIMIT = 64
 _HALVES = (DType.FP16.numpy, DType.BF16.numpy)  # JSON has no such numbers, and orjson neither
 
 
-def parse(body: bytes | memoryview) -> dict[str, Any]:
+def parse(body: bytes | memoryview, *, first_only: bool = False) -> dict[str, Any]:
     """Parse a JSON object; NaN and Infinity are taken, as TensorFlow Serving takes them.
+
+    With ``first_only`` whatever follows the object is not looked at.
 
     Raises:
         MalformedRequest: it is no JSON, or no object.
@@ -28,23 +31,33 @@ def parse(body: bytes | memoryview) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        value = _parse_leniently(body, error)
+        value = _parse_leniently(body, error, first_only=first_only)
     if not isinstance(value, dict):
-        raise MalformedRequest(f"the body must be a JSON object, not {_kind(value)}")
+        raise MalformedRequest(f"the body must be a JSON object, not {kind(value)}")
     return value
 
 
-def _parse_leniently(body: bytes | memoryview, error: orjson.JSONDecodeError) -> Any:
+def _parse_leniently(
+    body: bytes | memoryview, error: orjson.JSONDecodeError, *, first_only: bool
+) -> Any:
     text = bytes(body)
-    if b"NaN" in text or b"Infinity" in text:
+    if first_only or b"NaN" in text or b"Infinity" in text:
         try:
-            value = json.loads(text)
+            value = _first(text) if first_only else json.loads(text)
             if b"\\u" in text:
                 json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
             return value
         except (ValueError, RecursionError):
             pass  # the strict parser's message is the better one
     raise MalformedRequest(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
+
+
+def _first(text: bytes) -> Any:
+    """The document that a text begins with; what comes after it need not even be UTF-8."""
+    decoded = text.decode("utf-8", "surrogateescape").lstrip(" \t\r\n")
+    value, end = json.JSONDecoder().raw_decode(decoded)
+    decoded[:end].encode()  # a byte that is no UTF-8 is no text
+    return value
 
 
 def to_tensor(name: str, value: Any, dtype: DType, shape: Sequence[int] | None = None) -> Array:
@@ -55,7 +68,10 @@ def to_tensor(name: str, value: Any, dtype: DType, shape: Sequence[int] | None =
     Raises:
         InvalidInput: ragged lists, elements of another kind, or another number of elements.
     """
-    array = _bytes(name, value) if dtype is DType.BYTES else _numbers(name, value, dtype)
+    if isinstance(value, Decoded):
+        array = value.only()
+    else:
+        array = _bytes(name, value) if dtype is DType.BYTES else _numbers(name, value, dtype)
     if shape is None or array.shape == tuple(shape):
         return array
     if array.size != math.prod(shape):
@@ -70,10 +86,16 @@ def to_json(array: Array, *, base64_bytes: bool = False) -> Any:
     """Make a JSON value of a tensor, for ``dumps``; strings are text unless ``base64_bytes``."""
     if array.dtype.kind in "OSU":
         return _strings(array, base64_bytes=base64_bytes).tolist()
-    if array.dtype in _HALVES:
-        with np.errstate(invalid="ignore"):  # a NaN that signals
-            array = array.astype(np.float32)
+    array = widened(array)
     return np.asarray(array, order="C") if array.ndim else array.item()
+
+
+def widened(array: Array) -> Array:
+    """Make FP32 of the floats that have no digits of their own in JSON."""
+    if array.dtype not in _HALVES:
+        return array
+    with np.errstate(invalid="ignore"):  # a NaN that signals
+        return array.astype(np.float32)
 
 
 def dumps(value: Any, *, arrays: Iterable[Array] = ()) -> bytes:
@@ -132,7 +154,7 @@ def _collect(name: str, value: Any, flat: list[bytes], depth: int) -> tuple[int,
         return ()
     if not isinstance(value, list) or depth > _DEPTH_LIMIT:
         raise InvalidInput(
-            f'input {name!r} is BYTES: give strings or {{"b64": ...}}, not {_kind(value)}'
+            f'input {name!r} is BYTES: give strings or {{"b64": ...}}, not {kind(value)}'
         )
     shapes = {_collect(name, element, flat, depth + 1) for element in value}
     if len(shapes) > 1:
@@ -172,6 +194,7 @@ def _element(array: Array) -> str:
     return names.get(array.dtype.kind, "null, objects or elements of several kinds")
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
+    """Say what a JSON value is, for messages."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     return "null" if value is None else names.get(type(value), "a number")

@@ -78,17 +78,15 @@ class OipRepository:
 
     # -- REST --------------------------------------------------------------------------------------
 
-    async def index(self, exchange: Exchange, repository: str = "", _: object = None) -> Reply:
-        """``POST /v2/repository[/{repository}]/index``."""
-        _refuse_repository(repository)
+    async def index(self, exchange: Exchange) -> Reply:
+        """``POST /v2/repository/index``."""
         ready = _body(exchange).get("ready", False)
         if not isinstance(ready, bool):
             raise MalformedRequest('"ready" must be true or false')
         return json_reply(list(self._index(only_ready=ready)))
 
-    async def load(self, exchange: Exchange, name: str, repository: str | None) -> Reply:
-        """``POST /v2/repository[/{repository}]/models/{name}/load``."""
-        _refuse_repository(repository or "")
+    async def load(self, exchange: Exchange, name: str, _: None) -> Reply:
+        """``POST /v2/repository/models/{name}/load``."""
         parameters = _body_parameters(exchange)
         for key, value in parameters.items():
             if key.startswith(_FILE):
@@ -96,11 +94,19 @@ class OipRepository:
         await self._load(name, parameters)
         return Reply(200, b"")
 
-    async def unload(self, exchange: Exchange, name: str, repository: str | None) -> Reply:
-        """``POST /v2/repository[/{repository}]/models/{name}/unload``."""
-        _refuse_repository(repository or "")
+    async def unload(self, exchange: Exchange, name: str, _: None) -> Reply:
+        """``POST /v2/repository/models/{name}/unload``."""
         await self._unload(name, _body_parameters(exchange))
         return Reply(200, b"")
+
+    async def named(self, exchange: Exchange, repository: str, _: None) -> Reply:  # noqa: ARG002
+        """``POST /v2/repository/{repository}/...``: there is no other repository.
+
+        Raises:
+            InvalidInput: always.
+        """
+        _refuse_repository(repository)
+        raise InvalidInput("the path names a repository without a name")
 
     # -- both --------------------------------------------------------------------------------------
 

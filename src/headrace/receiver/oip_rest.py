@@ -16,13 +16,14 @@ import orjson
 from headrace.errors import InvalidInput, MalformedRequest
 from headrace.receiver import json_tensor, metadata
 from headrace.receiver.catalog import ServedModel
+from headrace.receiver.decoded import Dialect
+from headrace.receiver.decoder_client import LARGE_BYTES
 from headrace.receiver.exchange import Core, Exchange, Reply, smaller
 from headrace.receiver.forms import FORMS_KEPT, Form, make_form
-from headrace.receiver.http import json_reply
+from headrace.receiver.http import LENGTH_HEADER, json_reply
 from headrace.receiver.tensors import from_raw, read_dtype, read_shape, to_raw
 from headrace.values import Array, DType, Request, RequestedOutput, Response
 
-LENGTH_HEADER = b"inference-header-content-length"
 _NO_JSON = (DType.FP16, DType.BF16)
 
 
@@ -76,7 +77,10 @@ class OipRest:
             request, wanted = known.form.request(body, exchange), known.wanted
         else:
             view = memoryview(body)
-            header = json_tensor.parse(view[:size])
+            if size == len(body) > LARGE_BYTES:
+                header = await self._core.parse(exchange, Dialect.OIP)
+            else:
+                header = json_tensor.parse(view[:size])
             request, wanted = _request(name, header, view[size:], exchange)
             if "timeout" not in _object(header, "parameters"):
                 self._remember(key, request, wanted, len(body))

@@ -11,6 +11,7 @@ from typing import Any
 
 from headrace.errors import InvalidInput
 from headrace.receiver import json_tensor, tfserving_rest
+from headrace.receiver.decoded import Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.values import Array, Request, Signature
 
@@ -28,7 +29,7 @@ class Predict:
     async def predict(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /predict/{name}``."""
         served = self._core.find(exchange, name, version)
-        body = json_tensor.parse(exchange.body)
+        body = await self._core.parse(exchange, Dialect.PLAIN, served.profile.signature)
         request = Request(
             model=name,
             version=None,

@@ -11,7 +11,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import headrace
-from headrace.errors import HeadraceError, MalformedRequest, MethodNotAllowed, RouteNotFound
+from headrace.errors import (
+    HeadraceError,
+    MalformedRequest,
+    MethodNotAllowed,
+    RouteNotFound,
+    VersionNotFound,
+)
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.http import json_reply
 from headrace.receiver.metadata import read_version
@@ -24,12 +30,15 @@ Handler = Callable[[Exchange], Awaitable[Reply]]
 
 _REMEMBERED = 4096
 _NAME, _VERSION = r"([^/:]+)", r"(?:/versions/([0-9]+))?"
-# A repository may be named, and stands before the model then; named groups, for the model is first.
-_REPOSITORY = r"/v2/repository(?:/(?P<more>[^/:]+))?/models/(?P<name>[^/:]+)"
+_REPOSITORY = "/v2/repository/"
+_NAMED_REPOSITORY = re.compile(rf"{_REPOSITORY}{_NAME}/(?:index|models/[^/:]+/(?:load|unload))")
 
 
 class Pattern(NamedTuple):
-    """A path with a model in it: ``handler(exchange, name, version or label)``."""
+    """A path with a model in it: ``handler(exchange, name, version)``.
+
+    With ``label`` it may have a version's label instead, a text, and a version must be a number.
+    """
 
     method: str
     path: re.Pattern[str]
@@ -54,29 +63,25 @@ class Routes:
             ("GET", "/v2/health/live"): oip.live,
             ("GET", "/v2/health/ready"): oip.ready,
             ("POST", "/v2/repository/index"): repository.index,
+            ("GET", "/monitoring/prometheus/metrics"): tfserving.metrics,
             ("POST", "/predict"): predict.predict_default,
         }
-        v1 = rf"(?i:/v1/models/{_NAME}"
+        v1 = rf"(?i:/v1/models/{_NAME}(?:/versions/([0-9]+)|/labels/{_NAME})?"
         self._patterns = (
             Pattern("POST", re.compile(rf"/v2/models/{_NAME}{_VERSION}/infer"), oip.infer),
             Pattern("GET", re.compile(rf"/v2/models/{_NAME}{_VERSION}/ready"), oip.model_ready),
             Pattern("GET", re.compile(rf"/v2/models/{_NAME}{_VERSION}"), oip.model),
-            Pattern(
-                "POST",
-                re.compile(rf"/v2/repository/{_NAME}/index"),
-                repository.index,
-                label=True,
-            ),
-            Pattern("POST", re.compile(rf"{_REPOSITORY}/load"), repository.load, label=True),
-            Pattern("POST", re.compile(rf"{_REPOSITORY}/unload"), repository.unload, label=True),
-            Pattern("POST", re.compile(rf"{v1}{_VERSION}:predict)"), tfserving.predict),
-            Pattern("GET", re.compile(rf"{v1}{_VERSION})"), tfserving.status),
-            Pattern(
-                "POST", re.compile(rf"{v1}/labels/{_NAME}:predict)"), tfserving.label, label=True
-            ),
-            Pattern("GET", re.compile(rf"{v1}/labels/{_NAME})"), tfserving.label, label=True),
+            Pattern("POST", re.compile(rf"{_REPOSITORY}models/{_NAME}/load"), repository.load),
+            Pattern("POST", re.compile(rf"{_REPOSITORY}models/{_NAME}/unload"), repository.unload),
+            Pattern("POST", _NAMED_REPOSITORY, repository.named),
+            Pattern("POST", re.compile(rf"{v1}:predict)"), tfserving.predict, label=True),
+            Pattern("POST", re.compile(rf"{v1}:classify)"), tfserving.classify, label=True),
+            Pattern("POST", re.compile(rf"{v1}:regress)"), tfserving.regress, label=True),
+            Pattern("GET", re.compile(rf"{v1})"), tfserving.status, label=True),
+            Pattern("GET", re.compile(rf"{v1}/metadata)"), tfserving.metadata, label=True),
             Pattern("POST", re.compile(rf"/predict/{_NAME}{_VERSION}"), predict.predict),
         )
+        self._options = tfserving.options
         self._seen: dict[tuple[str, str], Handler] = {}
 
     def find(self, method: str, path: str) -> Handler:
@@ -97,15 +102,13 @@ class Routes:
         return handler
 
     def _match(self, method: str, path: str) -> Handler:
+        if method == "OPTIONS" and _is_tfserving(path):
+            return self._options
         allowed = {verb for verb, known in self._exact if known == path}
         for pattern in self._patterns:
             if found := pattern.path.fullmatch(path):
                 if pattern.method == method:
-                    named = found.groupdict()
-                    name, more = named.get("name"), named.get("more")
-                    if not named:
-                        name, more = (*found.groups(), None)[:2]
-                    return _bind(pattern, str(name), more)
+                    return _bind(pattern, *found.groups())
                 allowed.add(pattern.method)
         raise _refuse(method, path, allowed)
 
@@ -127,22 +130,37 @@ class Routes:
         )
 
 
-def _bind(pattern: Pattern, name: str, more: str | None) -> Handler:
+def _bind(
+    pattern: Pattern, name: str, version: str | None = None, label: str | None = None
+) -> Handler:
     handler = pattern.handler
-    second = more if pattern.label else read_version(more or "")
+    which = _version(pattern, version or "") if label is None else label
 
     def answer(exchange: Exchange) -> Awaitable[Reply]:
-        return handler(exchange, name, second)
+        return handler(exchange, name, which)
 
     return answer
 
 
+def _version(pattern: Pattern, text: str) -> int | None:
+    try:
+        return read_version(text)
+    except VersionNotFound as error:
+        if not pattern.label:
+            raise
+        raise MalformedRequest(f"Failed to convert version: {text} to numeric.") from error
+
+
+def _is_tfserving(path: str) -> bool:
+    return path[:4].lower() == "/v1/"
+
+
 def _refuse(method: str, path: str, allowed: set[str]) -> HeadraceError:
+    if path.rstrip("/").lower() == "/v1/models" and method == "GET":
+        return MalformedRequest("Missing model name in request.")
+    if _is_tfserving(path):
+        return MalformedRequest(f"Malformed request: {method} {path}")
     if allowed:
         verbs = tuple(sorted(allowed))
         return MethodNotAllowed(f"{path} takes {' or '.join(verbs)}, not {method}", allowed=verbs)
-    if path.rstrip("/") == "/v1/models" and method == "GET":
-        return MalformedRequest("Missing model name in request.")
-    if path.startswith("/v1/"):
-        return MalformedRequest(f"Malformed request: {method} {path}")
     return RouteNotFound(f"nothing answers {method} {path}; GET / lists what there is")

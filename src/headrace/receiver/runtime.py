@@ -19,6 +19,7 @@ import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.control import (
+    DECODER_NAME,
     Configure,
     Done,
     Drain,
@@ -38,6 +39,7 @@ from headrace.observe.logs import configure
 from headrace.observe.metrics import Collector, ModelMetrics
 from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
+from headrace.receiver.decoder_client import DecoderClient
 from headrace.receiver.departures import Departures
 from headrace.receiver.dispatch import Dispatcher
 from headrace.receiver.exchange import Exchange
@@ -68,6 +70,8 @@ class Runtime:
         self._uploads = Uploads(Path(control_path).parent / "uploads")
         self._catalog = Catalog()
         self._departures = Departures(loop)
+        decoder_path = Path(control_path).with_name(DECODER_NAME) if control_path else Path()
+        self._decoder = DecoderClient(loop, str(decoder_path))
         self._dispatchers: dict[tuple[str, int], Dispatcher] = {}
         self._retired: set[Dispatcher] = set()  # that still have something to answer
         self._orders: dict[int, asyncio.Future[None]] = {}
@@ -105,12 +109,14 @@ class Runtime:
             first.server,
             lambda: generate_latest(self._registry),
             self._refused,
+            self._decoder,
         )
 
     async def stop(self) -> None:
         """End the control task and fail what is left."""
         if self._task is not None:
             self._task.cancel()
+        self._decoder.close()
         for dispatcher in (*self._dispatchers.values(), *self._retired):
             dispatcher.close(NotReady("the server has stopped"))
 

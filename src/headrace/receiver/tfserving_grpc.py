@@ -1,48 +1,45 @@
-"""TensorFlow Serving over gRPC: ``PredictionService/Predict`` and ``ModelService/GetModelStatus``.
+"""TensorFlow Serving over gRPC: ``PredictionService``, and ``ModelService/GetModelStatus``.
 
-Source: tensorflow_serving/apis/{predict,model,get_model_status}.proto and
-tensorflow/core/framework/{tensor,types}.proto.
+Source: tensorflow_serving/apis/*.proto and tensorflow_serving/servables/tensorflow/*.cc.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from headrace.errors import InvalidInput, MalformedRequest, SignatureNotFound
-from headrace.receiver import tfserving_status
+from headrace.errors import (
+    ClientError,
+    HeadraceError,
+    InvalidInput,
+    MalformedRequest,
+    RouteNotFound,
+    SignatureNotFound,
+)
+from headrace.receiver import tfserving_examples, tfserving_results, tfserving_signature
+from headrace.receiver import tfserving_status as status
+from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.protobuf import message
-from headrace.receiver.tensors import from_raw, read_shape
-from headrace.values import Array, DType, Request, RequestedOutput, Signature
+from headrace.receiver.tfserving_tensors import fill, to_array
+from headrace.values import Array, Request, RequestedOutput, Signature
 
-PredictRequest = message("tensorflow.serving.PredictRequest")
-PredictResponse = message("tensorflow.serving.PredictResponse")
-StatusRequest = message("tensorflow.serving.GetModelStatusRequest")
-StatusResponse = message("tensorflow.serving.GetModelStatusResponse")
-TensorProto = message("tensorflow.TensorProto")
-
-# tensorflow/core/framework/types.proto: number, our dtype, the typed field.
-_TYPES: tuple[tuple[int, DType, str], ...] = (
-    (1, DType.FP32, "float_val"),
-    (2, DType.FP64, "double_val"),
-    (3, DType.INT32, "int_val"),
-    (4, DType.UINT8, "int_val"),
-    (5, DType.INT16, "int_val"),
-    (6, DType.INT8, "int_val"),
-    (7, DType.BYTES, "string_val"),
-    (9, DType.INT64, "int64_val"),
-    (10, DType.BOOL, "bool_val"),
-    (14, DType.BF16, "half_val"),
-    (17, DType.UINT16, "int_val"),
-    (19, DType.FP16, "half_val"),
-    (22, DType.UINT32, "uint32_val"),
-    (23, DType.UINT64, "uint64_val"),
-)
-_BY_NUMBER = {number: (dtype, field) for number, dtype, field in _TYPES}
-_NUMBERS = {dtype: number for number, dtype, _ in _TYPES}
+_Message = {
+    name: message(f"tensorflow.serving.{name}")
+    for name in (
+        "PredictRequest",
+        "PredictResponse",
+        "ClassificationRequest",
+        "ClassificationResponse",
+        "RegressionRequest",
+        "RegressionResponse",
+        "MultiInferenceRequest",
+        "MultiInferenceResponse",
+        "GetModelMetadataRequest",
+        "GetModelStatusRequest",
+        "GetModelStatusResponse",
+    )
+}
 
 
 class TfServingGrpc:
@@ -53,132 +50,233 @@ class TfServingGrpc:
 
     def methods(self) -> dict[str, Any]:
         """Method path → handler."""
+        service = "/tensorflow.serving.PredictionService"
         return {
-            "/tensorflow.serving.PredictionService/Predict": self.predict,
+            f"{service}/Predict": self.predict,
+            f"{service}/Classify": self.classify,
+            f"{service}/Regress": self.regress,
+            f"{service}/MultiInference": self.multi_inference,
+            f"{service}/GetModelMetadata": self.metadata,
             "/tensorflow.serving.ModelService/GetModelStatus": self.status,
         }
 
     async def predict(self, exchange: Exchange) -> bytes:
         """Predict."""
-        proto = _parse(PredictRequest, exchange.body)
-        name, version = read_model(proto.model_spec)
-        served = tfserving_status.find_served(self._core, exchange, name, version)
-        if proto.model_spec.signature_name not in tfserving_status.SIGNATURES:
-            raise SignatureNotFound(
-                f'Serving signature key "{proto.model_spec.signature_name}" not found.'
+        with status.Counted(self._core, exchange, "Predict", "GRPC") as counted:
+            proto = _parse("PredictRequest", exchange.body)
+            served = self._served(exchange, proto.model_spec)
+            if proto.model_spec.signature_name not in status.SIGNATURES:
+                raise SignatureNotFound(
+                    f'Serving signature key "{proto.model_spec.signature_name}" not found.'
+                )
+            request = Request(
+                model=served.name,
+                version=None,
+                inputs=_inputs(proto.inputs, served.signature),
+                arrival_s=exchange.arrival_s,
+                outputs=_filter(proto.output_filter, served.signature),
+                timeout_s=exchange.timeout_s,
             )
-        request = Request(
-            model=name,
-            version=None,
-            inputs=_inputs(proto, served.signature),
-            arrival_s=exchange.arrival_s,
-            outputs=tuple(RequestedOutput(output) for output in proto.output_filter),
-            timeout_s=exchange.timeout_s,
-        )
+            response = await counted.run(served, request)
+            answer = _Message["PredictResponse"]()
+            for key, array in response.outputs.items():
+                fill(answer.outputs[key], array)
+            _fill_spec(answer.model_spec, served)
+            return bytes(answer.SerializeToString())
+
+    async def classify(self, exchange: Exchange) -> bytes:
+        """Classify."""
+        with status.Counted(self._core, exchange, "Classify", "GRPC") as counted:
+            proto = _parse("ClassificationRequest", exchange.body)
+            served = self._served(exchange, proto.model_spec)
+            _check_signature(proto.model_spec, "No signature was found with the name: {}")
+            found = tfserving_results.class_outputs(served.signature)
+            examples = tfserving_examples.read(served.signature, proto.input)
+            request = tfserving_examples.to_request(served, exchange, examples, found.names)
+            response = await counted.run(served, request)
+            answer = _Message["ClassificationResponse"]()
+            rows = tfserving_results.classifications(served, found, response.outputs, len(examples))
+            _fill_classes(answer.result, rows)
+            _fill_spec(answer.model_spec, served)
+            return bytes(answer.SerializeToString())
+
+    async def regress(self, exchange: Exchange) -> bytes:
+        """Regress."""
+        with status.Counted(self._core, exchange, "Regress", "GRPC") as counted:
+            proto = _parse("RegressionRequest", exchange.body)
+            served = self._served(exchange, proto.model_spec)
+            _check_signature(proto.model_spec, "No signature was found with the name: {}")
+            output = tfserving_results.regress_output(served.signature)
+            examples = tfserving_examples.read(served.signature, proto.input)
+            request = tfserving_examples.to_request(served, exchange, examples, [output])
+            response = await counted.run(served, request)
+            answer = _Message["RegressionResponse"]()
+            _fill_values(answer.result, response.outputs[output], len(examples))
+            _fill_spec(answer.model_spec, served)
+            return bytes(answer.SerializeToString())
+
+    async def multi_inference(self, exchange: Exchange) -> bytes:
+        """MultiInference: several readings of one run."""
+        proto = _parse("MultiInferenceRequest", exchange.body)
+        _check_tasks(proto.tasks)
+        served = self._served(exchange, proto.tasks[0].model_spec)
+        wanted = _task_outputs(proto.tasks, served.signature)
+        examples = tfserving_examples.read(served.signature, proto.input)
+        request = tfserving_examples.to_request(served, exchange, examples, wanted)
         response = await self._core.run(exchange, served, request)
-        answer = PredictResponse()
-        for key, array in response.outputs.items():
-            fill(answer.outputs[key], array)
-        answer.model_spec.name = served.name
-        answer.model_spec.version.value = served.version
-        answer.model_spec.signature_name = "serving_default"
+        answer = _Message["MultiInferenceResponse"]()
+        for task in proto.tasks:
+            result = answer.results.add()
+            _fill_spec(result.model_spec, served)
+            if task.method_name == tfserving_results.REGRESS:
+                output = tfserving_results.regress_output(served.signature)
+                _fill_values(result.regression_result, response.outputs[output], len(examples))
+            else:
+                found = tfserving_results.class_outputs(served.signature)
+                rows = tfserving_results.classifications(
+                    served, found, response.outputs, len(examples)
+                )
+                _fill_classes(result.classification_result, rows)
         return bytes(answer.SerializeToString())
+
+    async def metadata(self, exchange: Exchange) -> bytes:
+        """GetModelMetadata."""
+        proto = _parse("GetModelMetadataRequest", exchange.body)
+        name, which = read_model(proto.model_spec)
+        tfserving_signature.check_fields(proto.metadata_field)
+        served = status.look_up(self._core.catalog, name, which)
+        return bytes(tfserving_signature.as_message(served).SerializeToString())
 
     async def status(self, exchange: Exchange) -> bytes:
         """GetModelStatus."""
-        proto = _parse(StatusRequest, exchange.body)
-        name, version = read_model(proto.model_spec)
-        answer = StatusResponse()
-        for one in tfserving_status.find(self._core.catalog, name, version):
+        proto = _parse("GetModelStatusRequest", exchange.body)
+        name, which = read_model(proto.model_spec)
+        answer = _Message["GetModelStatusResponse"]()
+        for one in status.find(self._core.catalog, name, which):
             row = answer.model_version_status.add(version=one.version, state=one.number)
             row.status.error_code = one.error_number
             row.status.error_message = one.message
         return bytes(answer.SerializeToString())
 
+    def _served(self, exchange: Exchange, spec: Any) -> ServedModel:
+        name, which = read_model(spec)
+        return status.find_served(self._core, exchange, name, which)
 
-def read_model(spec: Any) -> tuple[str, int | None]:
-    """Read a ModelSpec.
+
+def read_model(spec: Any) -> tuple[str, status.Which]:
+    """Read a ModelSpec: a name, and a version or a label.
 
     Raises:
         MalformedRequest: it names no model.
-        ClientError: it asks for a label; labels are not assigned here.
     """
     if not spec.name:
         raise MalformedRequest("Missing ModelSpec: model_spec.name is empty")
     if spec.HasField("version_label"):
-        raise tfserving_status.unknown_label(spec.version_label)
+        return spec.name, spec.version_label
     return spec.name, spec.version.value if spec.HasField("version") else None
 
 
-def _inputs(proto: Any, signature: Signature) -> dict[str, Array]:
+def _inputs(inputs: Mapping[str, Any], signature: Signature) -> dict[str, Array]:
     """Read the inputs; no more than the model has, each of which may grow far beyond its bytes."""
-    for name in proto.inputs:
-        if signature.input(name) is None:
-            names = ", ".join(spec.name for spec in signature.inputs)
-            raise InvalidInput(f"unknown input {name!r}; the model has {names}")
-    return {name: to_array(name, tensor) for name, tensor in proto.inputs.items()}
-
-
-def to_array(name: str, tensor: Any) -> Array:
-    """Read a TensorProto: raw content, or typed values of which the last repeats.
-
-    Raises:
-        InvalidInput: its dtype, shape and values do not go together.
-    """
-    if tensor.dtype not in _BY_NUMBER:
-        raise InvalidInput(f"input {name!r}: dtype {tensor.dtype} cannot be served")
-    dtype, field = _BY_NUMBER[tensor.dtype]
-    if tensor.tensor_shape.unknown_rank:
-        raise InvalidInput(f"input {name!r} has no shape")
-    shape = read_shape(name, [dim.size for dim in tensor.tensor_shape.dim])
-    if tensor.tensor_content:
-        if dtype is DType.BYTES:
-            raise InvalidInput(f"input {name!r}: strings go into string_val, not tensor_content")
-        return from_raw(name, dtype, shape, tensor.tensor_content)
-    values = list(getattr(tensor, field))
-    count = math.prod(shape)
-    if (not values and count) or len(values) > count:
+    wanted = {spec.name for spec in signature.inputs}
+    if len(inputs) != len(wanted):
+        sent = set(inputs)
         raise InvalidInput(
-            f"input {name!r}: shape {list(shape)} has {count} elements, {field} {len(values)}"
+            f"input size does not match signature: {len(sent)}!={len(wanted)} "
+            f"len({_braced(sent)}) != len({_braced(wanted)}). Sent extra: "
+            f"{_braced(sent - wanted)}. Missing but required: {_braced(wanted - sent)}."
         )
-    # One value stands for all, but a few bytes must not become gigabytes.
-    if count > max(len(values), 1) * 2**20:
-        raise InvalidInput(f"input {name!r}: {len(values)} values for {count} elements")
-    array = _typed(name, dtype, values)
-    if len(values) < count:
-        array = np.concatenate([array, np.repeat(array[-1:], count - len(values))])
-    return array.reshape(shape)
+    for name in inputs:
+        if name not in wanted:
+            raise InvalidInput(
+                f"input tensor alias not found in signature: {name}. Inputs expected to be in the "
+                f"set {_braced(wanted)}."
+            )
+    return {name: to_array(name, tensor) for name, tensor in inputs.items()}
 
 
-def _typed(name: str, dtype: DType, values: list[Any]) -> Array:
-    if dtype is DType.BYTES:
-        array = np.empty(len(values), object)
-        array[:] = values
-        return array
+def _filter(names: Collection[str], signature: Signature) -> tuple[RequestedOutput, ...]:
+    known = {spec.name for spec in signature.outputs}
+    for name in names:
+        if name not in known:
+            raise InvalidInput(
+                f"output tensor alias not found in signature: {name} Outputs expected to be in "
+                f"the set {_braced(known)}."
+            )
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise InvalidInput(f"duplicate output tensor alias: {twice}")
+    return tuple(RequestedOutput(name) for name in names)
+
+
+def _braced(names: Collection[str]) -> str:
+    return f"{{{','.join(sorted(names))}}}"
+
+
+def _check_signature(spec: Any, words: str) -> None:
+    if spec.signature_name not in status.SIGNATURES:
+        raise ClientError(words.format(spec.signature_name))
+
+
+def _check_tasks(tasks: Sequence[Any]) -> None:
+    """Refuse tasks that are none, of several models, or the same twice."""
+    if not tasks:
+        raise MalformedRequest("Missing ModelSpec: the request has no tasks")
+    seen: set[str] = set()
+    model = tasks[0].model_spec.name
+    for task in tasks:
+        if not task.model_spec.name:
+            raise MalformedRequest("Found ModelSpec with an empty model name.")
+        if task.model_spec.name != model:
+            raise ClientError(
+                "All ModelSpecs in a MultiInferenceRequest must access the same model name."
+            )
+        _check_signature(task.model_spec, "Requested signature not found in model graph: {}")
+        if task.method_name in seen:
+            raise ClientError(
+                f"Duplicate evaluation of signature: {status.SIGNATURE}: ask for each method once"
+            )
+        seen.add(task.method_name)
+
+
+def _task_outputs(tasks: Collection[Any], signature: Signature) -> list[str]:
+    """Name every output that one of the tasks is read from, once."""
+    names: dict[str, None] = {}
+    for task in tasks:
+        if task.method_name == tfserving_results.CLASSIFY:
+            names |= dict.fromkeys(tfserving_results.class_outputs(signature).names)
+        elif task.method_name == tfserving_results.REGRESS:
+            names[tfserving_results.regress_output(signature)] = None
+        else:
+            raise _unsupported(task.method_name)
+    return list(names)
+
+
+def _unsupported(method: str) -> HeadraceError:
+    known = f"{tfserving_results.CLASSIFY} or {tfserving_results.REGRESS}"
+    return RouteNotFound(f"Unsupported signature method_name: {method}; ask for {known}")
+
+
+def _fill_spec(spec: Any, served: ServedModel) -> None:
+    spec.name = served.name
+    spec.version.value = served.version
+    spec.signature_name = status.SIGNATURE
+
+
+def _fill_classes(result: Any, rows: list[list[tuple[str, float]]]) -> None:
+    for row in rows:
+        one = result.classifications.add()
+        for label, score in row:
+            one.classes.add(label=label, score=score)
+
+
+def _fill_values(result: Any, array: Array, examples: int) -> None:
+    for value in tfserving_results.regressions(array, examples):
+        result.regressions.add(value=value)
+
+
+def _parse(name: str, body: bytes | memoryview) -> Any:
     try:
-        if dtype in {DType.FP16, DType.BF16}:
-            return np.array(values, np.int64).astype(np.uint16).view(dtype.numpy)
-        return np.array(values, dtype.numpy)
-    except OverflowError as error:
-        raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}") from error
-
-
-def fill(tensor: Any, array: Array) -> None:
-    """Write an array into a TensorProto: strings as values, everything else as raw content."""
-    dtype = DType.of(array.dtype)
-    tensor.dtype = _NUMBERS[dtype]
-    for size in array.shape:
-        tensor.tensor_shape.dim.add(size=size)
-    if dtype is DType.BYTES:
-        tensor.string_val.extend(
-            element.encode() if isinstance(element, str) else element for element in array.ravel()
-        )
-    else:
-        tensor.tensor_content = array.tobytes()
-
-
-def _parse(kind: Any, body: bytes | memoryview) -> Any:
-    try:
-        return kind.FromString(bytes(body))
+        return _Message[name].FromString(bytes(body))
     except Exception as error:  # upb raises DecodeError, or ValueError for bad UTF-8
-        raise MalformedRequest(f"the message is no {kind.DESCRIPTOR.name}: {error}") from error
+        raise MalformedRequest(f"the message is no {name}: {error}") from error

@@ -1,4 +1,4 @@
-"""TensorFlow Serving over REST: ``:predict``, row and columnar, and the model status.
+"""TensorFlow Serving over REST: ``:predict``, ``:classify``, ``:regress``, status and metadata.
 
 Source: tensorflow_serving/g3doc/api_rest.md and util/json_tensor.cc.
 """
@@ -8,102 +8,185 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
+import numpy as np
 
-from headrace.errors import InvalidInput, MalformedRequest, SignatureNotFound
-from headrace.receiver import json_tensor, tfserving_status
+from headrace.errors import ClientError, InvalidInput, MalformedRequest, SignatureNotFound
+from headrace.observe import tfserving
+from headrace.receiver import (
+    json_tensor,
+    tfserving_examples,
+    tfserving_json,
+    tfserving_results,
+    tfserving_signature,
+)
+from headrace.receiver import tfserving_status as status
 from headrace.receiver.catalog import ServedModel
+from headrace.receiver.decoded import Decoded, Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply
+from headrace.receiver.tfserving_status import Which
 from headrace.values import Array, Request, Signature
 
 
 class TfServingRest:
-    """The ``/v1`` front."""
+    """The ``/v1`` front, and TensorFlow Serving's page of metrics."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def status(self, exchange: Exchange, name: str, version: int | None) -> Reply:  # noqa: ARG002
-        """``GET /v1/models/{name}[/versions/{version}]``."""
+    async def status(self, exchange: Exchange, name: str, which: Which) -> Reply:  # noqa: ARG002
+        """``GET /v1/models/{name}[/versions/{version}|/labels/{label}]``."""
         rows = [
             {
                 "version": str(one.version),
                 "state": one.state,
                 "status": {"error_code": one.error_code, "error_message": one.message},
             }
-            for one in tfserving_status.find(self._core.catalog, name, version)
+            for one in status.find(self._core.catalog, name, which)
         ]
-        return Reply(200, orjson.dumps({"model_version_status": rows}, option=orjson.OPT_INDENT_2))
+        return Reply(200, tfserving_signature.printed({"model_version_status": rows}).encode())
 
-    async def label(self, exchange: Exchange, name: str, label: str) -> Reply:  # noqa: ARG002
-        """Labels are not assigned yet: say so as TensorFlow Serving says it of an unknown one."""
-        self._core.catalog.states(name)
-        raise tfserving_status.unknown_label(label)
+    async def metadata(self, exchange: Exchange, name: str, which: Which) -> Reply:  # noqa: ARG002
+        """``GET .../metadata``: the signature."""
+        served = status.look_up(self._core.catalog, name, which)
+        return Reply(200, tfserving_signature.as_json(served).encode())
 
-    async def predict(self, exchange: Exchange, name: str, version: int | None) -> Reply:
-        """``POST /v1/models/{name}[/versions/{version}]:predict``."""
-        served = tfserving_status.find_served(self._core, exchange, name, version)
-        body = json_tensor.parse(exchange.body)
-        signature_name = body.get("signature_name", "")
-        if not isinstance(signature_name, str):
-            raise MalformedRequest("signature_name must be a string")
-        if signature_name not in tfserving_status.SIGNATURES:
-            raise SignatureNotFound(
-                f'Serving signature name: "{signature_name}" not found in signature def'
+    async def metrics(self, exchange: Exchange) -> Reply:  # noqa: ARG002
+        """``GET /monitoring/prometheus/metrics``."""
+        versions = [(one.name, one.metrics.tfserving) for one in self._core.catalog.served()]
+        return Reply(200, tfserving.page(versions), ((b"content-type", b"text/plain"),))
+
+    async def options(self, exchange: Exchange) -> Reply:
+        """``OPTIONS``: nothing, to a browser; Envoy adds who may ask."""
+        if not exchange.headers.get(b"origin", b"").startswith((b"http://", b"https://")):
+            raise ClientError("Origin header is missing in CORS preflight")
+        return Reply(200, b"")
+
+    async def predict(self, exchange: Exchange, name: str, which: Which) -> Reply:
+        """``POST ...:predict``."""
+        with status.Counted(self._core, exchange, "predict", "REST") as counted:
+            served = status.find_served(self._core, exchange, name, which)
+            body = await self._core.parse(exchange, Dialect.TFSERVING, served.profile.signature)
+            _check_signature(
+                body,
+                SignatureNotFound,
+                'Serving signature name: "{}" not found in signature def',
             )
-        inputs, rows = decode(body, served.profile.signature.unwrap())
-        request = Request(
-            model=name,
-            version=None,
-            inputs=inputs,
-            arrival_s=exchange.arrival_s,
-            timeout_s=exchange.timeout_s,
-        )
-        response = await self._core.run(exchange, served, request)
-        return encode(served, response.outputs, rows=rows)
+            inputs, rows = decode(body, served.signature, extra_columns=True)
+            request = Request(
+                model=name,
+                version=None,
+                inputs=inputs,
+                arrival_s=exchange.arrival_s,
+                timeout_s=exchange.timeout_s,
+            )
+            response = await counted.run(served, request)
+            return encode(served, response.outputs, rows=rows)
+
+    async def classify(self, exchange: Exchange, name: str, which: Which) -> Reply:
+        """``POST ...:classify``."""
+        with status.Counted(self._core, exchange, "classify", "REST") as counted:
+            served = status.find_served(self._core, exchange, name, which)
+            body = json_tensor.parse(exchange.body, first_only=True)
+            _check_signature(body, ClientError, "No signature was found with the name: {}")
+            found = tfserving_results.class_outputs(served.signature)
+            examples = tfserving_examples.read_json(served.signature, body)
+            request = tfserving_examples.to_request(served, exchange, examples, found.names)
+            response = await counted.run(served, request)
+            rows = tfserving_results.classifications(served, found, response.outputs, len(examples))
+            return Reply(200, tfserving_json.results(rows))
+
+    async def regress(self, exchange: Exchange, name: str, which: Which) -> Reply:
+        """``POST ...:regress``."""
+        with status.Counted(self._core, exchange, "regress", "REST") as counted:
+            served = status.find_served(self._core, exchange, name, which)
+            body = json_tensor.parse(exchange.body, first_only=True)
+            _check_signature(body, ClientError, "No signature was found with the name: {}")
+            output = tfserving_results.regress_output(served.signature)
+            examples = tfserving_examples.read_json(served.signature, body)
+            request = tfserving_examples.to_request(served, exchange, examples, [output])
+            response = await counted.run(served, request)
+            values = tfserving_results.regressions(response.outputs[output], len(examples))
+            return Reply(200, tfserving_json.values(values))
 
 
-def decode(body: Mapping[str, Any], signature: Signature) -> tuple[dict[str, Array], bool]:
+def _check_signature(body: Mapping[str, Any], error: type[ClientError], words: str) -> None:
+    name = body.get("signature_name", "")
+    if not isinstance(name, str):
+        raise MalformedRequest("'signature_name' key must be a string value.")
+    if name not in status.SIGNATURES:
+        raise error(words.format(name))
+
+
+def decode(
+    body: Mapping[str, Any], signature: Signature, *, extra_columns: bool = False
+) -> tuple[dict[str, Array], bool]:
     """Read ``instances`` (rows) or ``inputs`` (columns); say which it was.
+
+    Columns that the model has no input for are an error, or with ``extra_columns`` not looked at,
+    as in TensorFlow Serving.
 
     Raises:
         MalformedRequest: none or both of them.
         InvalidInput: they do not fit the signature.
     """
     if "instances" in body and "inputs" in body:
-        raise MalformedRequest('Not formatted correctly: give "instances" or "inputs", not both')
+        raise MalformedRequest(
+            "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
+        )
     if "instances" in body:
         return _rows(body["instances"], signature), True
     if "inputs" in body:
-        return _columns(body["inputs"], signature), False
+        return _columns(body["inputs"], signature, extra=extra_columns), False
     raise MalformedRequest("Missing 'inputs' or 'instances' key")
 
 
 def _rows(instances: Any, signature: Signature) -> dict[str, Array]:
-    if not isinstance(instances, list) or not instances:
-        raise InvalidInput('"instances" must be a list with at least one element')
+    if isinstance(instances, Decoded):
+        return instances.take()
+    if not isinstance(instances, list | np.ndarray):
+        raise InvalidInput("Expecting 'instances' to be an list/array")
+    if len(instances) == 0:
+        raise InvalidInput("No values in 'instances' array")
     names = [spec.name for spec in signature.inputs]
     if not _named(instances[0]):
         if len(names) != 1:
-            raise InvalidInput(f"every instance must be an object of {', '.join(names)}")
-        columns = {names[0]: instances}
-    else:
-        columns = {name: [] for name in instances[0]}
-        for number, instance in enumerate(instances):
-            if not _named(instance) or instance.keys() != columns.keys():
-                raise InvalidInput(f"instance {number} has other inputs than instance 0")
-            for name, value in instance.items():
-                columns[name].append(value)
+            raise InvalidInput(
+                "instances is a plain list, but expecting list of objects as multiple input "
+                f"tensors required as per tensorinfo_map: {','.join(names)}"
+            )
+        return _tensors({names[0]: instances}, signature)
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for number, instance in enumerate(instances):
+        if not _named(instance):
+            raise InvalidInput(f"Expecting object but got list at item {number} of input list")
+        if instance.keys() != columns.keys():
+            raise InvalidInput(
+                f"Failed to process element: {number} of 'instances' list. JSON object: keys "
+                f"{','.join(map(repr, instance)) or 'none'} must be equal to: {','.join(names)}"
+            )
+        for name, value in instance.items():
+            columns[name].append(value)
     return _tensors(columns, signature)
 
 
-def _columns(inputs: Any, signature: Signature) -> dict[str, Array]:
-    if _named(inputs):
-        return _tensors(inputs, signature)
-    if len(signature.inputs) != 1:
-        names = ", ".join(spec.name for spec in signature.inputs)
-        raise InvalidInput(f'"inputs" must be an object of {names}')
-    return _tensors({signature.inputs[0].name: inputs}, signature)
+def _columns(inputs: Any, signature: Signature, *, extra: bool) -> dict[str, Array]:
+    if isinstance(inputs, Decoded):
+        return inputs.take()
+    names = [spec.name for spec in signature.inputs]
+    if not _named(inputs):
+        if len(names) != 1:
+            raise InvalidInput(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors "
+                f"required as per tensorinfo_map: {','.join(names)}"
+            )
+        return _tensors({names[0]: inputs}, signature)
+    for name in names:
+        if name not in inputs:
+            raise InvalidInput(f"Missing named input: {name} in 'inputs' object.")
+    for name in inputs:
+        if name not in names and not extra:
+            raise InvalidInput(f"unknown input {name!r}; the model has {', '.join(names)}")
+    return _tensors({name: inputs[name] for name in names}, signature)
 
 
 def _named(value: Any) -> bool:
@@ -112,14 +195,10 @@ def _named(value: Any) -> bool:
 
 
 def _tensors(columns: Mapping[str, Any], signature: Signature) -> dict[str, Array]:
-    tensors = {}
-    for name, value in columns.items():
-        spec = signature.input(name)
-        if spec is None:
-            names = ", ".join(one.name for one in signature.inputs)
-            raise InvalidInput(f"unknown input {name!r}; the model has {names}")
-        tensors[name] = json_tensor.to_tensor(name, value, spec.dtype)
-    return tensors
+    return {
+        spec.name: json_tensor.to_tensor(spec.name, columns[spec.name], spec.dtype)
+        for spec in signature.inputs
+    }
 
 
 def encode(served: ServedModel, outputs: Mapping[str, Array], *, rows: bool) -> Reply:
@@ -128,21 +207,11 @@ def encode(served: ServedModel, outputs: Mapping[str, Array], *, rows: bool) -> 
     Raises:
         InvalidInput: rows are asked of outputs that have none in common.
     """
-    values = {
-        name: json_tensor.to_json(array, base64_bytes=name.endswith("_bytes"))
-        for name, array in outputs.items()
-    }
     if not rows:
-        only = next(iter(values.values())) if len(values) == 1 else values
-        return Reply(200, json_tensor.dumps({"outputs": only}, arrays=outputs.values()))
+        return Reply(200, tfserving_json.columns(outputs))
     lengths = {array.shape[:1] for array in outputs.values()}
     if len(lengths) != 1 or lengths == {()}:
         raise InvalidInput(
             f'the outputs of {served.name!r} have no rows in common: ask with "inputs", in columns'
         )
-    if len(values) == 1:
-        predictions: Any = next(iter(values.values()))
-    else:
-        count = lengths.pop()[0]
-        predictions = [{name: value[row] for name, value in values.items()} for row in range(count)]
-    return Reply(200, json_tensor.dumps({"predictions": predictions}, arrays=outputs.values()))
+    return Reply(200, tfserving_json.predictions(outputs))

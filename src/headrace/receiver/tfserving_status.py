@@ -1,16 +1,19 @@
-"""Versions and signatures in TensorFlow Serving's words, for both of its fronts.
+"""Versions, labels and refusals in TensorFlow Serving's words, for both of its fronts.
 
 Source: tensorflow_serving/apis/get_model_status.proto.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import time
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from headrace.control import ModelState
-from headrace.errors import ClientError, ModelNotFound, VersionNotFound
+from headrace.errors import GrpcStatus, HeadraceError, ModelNotFound, VersionNotFound
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Core, Exchange
+from headrace.values import Request, Response
 
 _STATES: dict[str, tuple[str, int]] = {
     "found": ("START", 10),
@@ -24,8 +27,12 @@ _STATES: dict[str, tuple[str, int]] = {
 }
 _OK, _UNKNOWN = 0, 2
 
-SIGNATURES = frozenset({"", "serving_default"})
+SIGNATURE = "serving_default"
+SIGNATURES = frozenset({"", SIGNATURE})
 """The one signature a model has here; naming none means it."""
+
+Which = int | str | None
+"""A version, a label that stands for one, or the newest that serves."""
 
 
 class VersionStatus(NamedTuple):
@@ -39,14 +46,16 @@ class VersionStatus(NamedTuple):
     message: str
 
 
-def find(catalog: Catalog, name: str, version: int | None) -> list[VersionStatus]:
+def find(catalog: Catalog, name: str, which: Which) -> list[VersionStatus]:
     """The status of a version, or of all of a model's, newest first.
 
     Raises:
         ModelNotFound: no such model, in TensorFlow Serving's words.
         VersionNotFound: no such version.
+        ClientError: no such label.
     """
     try:
+        version = catalog.version_of(name, which) if isinstance(which, str) else which
         states = catalog.states(name)
     except ModelNotFound as error:
         raise ModelNotFound(f"Could not find any versions of model {name}") from error
@@ -63,19 +72,74 @@ def _status(state: ModelState) -> VersionStatus:
     return VersionStatus(state.version, word, number, "OK", _OK, "")
 
 
-def find_served(core: Core, exchange: Exchange, name: str, version: int | None) -> ServedModel:
-    """Find the model that serves a request.
+def find_served(core: Core, exchange: Exchange, name: str, which: Which) -> ServedModel:
+    """Find the model that serves a request, and note it for the metrics.
 
     Raises:
-        HeadraceError: as ``Core.find``; what is unknown, in TensorFlow Serving's words.
+        HeadraceError: as ``look_up``.
     """
+    served = exchange.served = look_up(core.catalog, name, which)
+    return served
+
+
+def look_up(catalog: Catalog, name: str, which: Which) -> ServedModel:
+    """Find a version that serves.
+
+    Raises:
+        HeadraceError: as ``Catalog.find``; what is unknown, in TensorFlow Serving's words.
+    """
+    version = None if isinstance(which, str) else which
     try:
-        return core.find(exchange, name, version)
+        if isinstance(which, str):
+            version = catalog.version_of(name, which)
+        return catalog.find(name, version)
     except (ModelNotFound, VersionNotFound) as error:
         asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise type(error)(f"Servable not found for request: {asked}; {error.message}") from error
 
 
-def unknown_label(label: str) -> ClientError:
-    """Refuse a version label: labels are not assigned here."""
-    return ClientError(f"Unrecognized servable version label: {label}")
+class Counted:
+    """The context of a request that TensorFlow Serving counts: its API and its entrypoint.
+
+    What reaches no model is not counted here: anybody could make up names without end.
+    """
+
+    __slots__ = ("_api", "_core", "_entrypoint", "_exchange", "_run_s")
+
+    def __init__(self, core: Core, exchange: Exchange, api: str, entrypoint: str) -> None:
+        self._core = core
+        self._exchange = exchange
+        self._api = api
+        self._entrypoint = entrypoint
+        self._run_s = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    async def run(self, served: ServedModel, request: Request) -> Response:
+        """Run a decoded request, as ``Core.run``.
+
+        Raises:
+            HeadraceError: whatever kept it from being answered.
+        """
+        started_s = time.monotonic()
+        response = await self._core.run(self._exchange, served, request)
+        self._run_s = time.monotonic() - started_s
+        return response
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        served = self._exchange.served
+        if served is None:
+            return
+        metrics = served.metrics.tfserving
+        if error is None:
+            request_s = time.monotonic() - self._exchange.arrival_s
+            metrics.answered(self._api, self._entrypoint, request_s, self._run_s)
+            return
+        status = error.grpc_status if isinstance(error, HeadraceError) else GrpcStatus.INTERNAL
+        metrics.statuses[status.name] += 1

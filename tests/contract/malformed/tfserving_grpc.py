@@ -12,7 +12,8 @@ from tests.contract.malformed.case import NOT_FOUND, ROW, UNIMPLEMENTED, Case, r
 
 PredictRequest = message("tensorflow.serving.PredictRequest")
 StatusRequest = message("tensorflow.serving.GetModelStatusRequest")
-TF_PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_SERVICE = "/tensorflow.serving.PredictionService"
+TF_PREDICT = f"{_SERVICE}/Predict"
 
 
 def predict(
@@ -44,6 +45,51 @@ def predict(
             elif field != "shape":
                 setattr(proto, field, value)
     return framed(TF_PREDICT, frame(bytes(request.SerializeToString())))
+
+
+def by_examples(
+    method: str,
+    message_name: str,
+    features: Mapping[str, Sequence[Any]] | None,
+    *,
+    model: str = "linear",
+    signature: str = "",
+) -> Call:
+    """Classify or Regress one example; without features there is none."""
+    request = message(f"tensorflow.serving.{message_name}Request")()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    if features is not None:
+        example = request.input.example_list.examples.add()
+        for name, values in features.items():
+            field = {float: "float_list", int: "int64_list", bytes: "bytes_list"}[type(values[0])]
+            getattr(example.features.feature[name], field).value.extend(values)
+    return framed(f"{_SERVICE}/{method}", frame(bytes(request.SerializeToString())))
+
+
+def classify(features: Mapping[str, Sequence[Any]] | None, **spec: str) -> Call:
+    return by_examples("Classify", "Classification", features, **spec)
+
+
+def regress(features: Mapping[str, Sequence[Any]] | None, **spec: str) -> Call:
+    return by_examples("Regress", "Regression", features, **spec)
+
+
+def metadata(*fields: str, model: str = "linear") -> Call:
+    request = message("tensorflow.serving.GetModelMetadataRequest")(metadata_field=fields)
+    request.model_spec.name = model
+    path = f"{_SERVICE}/GetModelMetadata"
+    return framed(path, frame(bytes(request.SerializeToString())))
+
+
+def several(*methods: str, model: str = "linear") -> Call:
+    """MultiInference without examples."""
+    request = message("tensorflow.serving.MultiInferenceRequest")()
+    for method in methods:
+        task = request.tasks.add(method_name=method)
+        task.model_spec.name = model
+    path = f"{_SERVICE}/MultiInference"
+    return framed(path, frame(bytes(request.SerializeToString())))
 
 
 def model_status(model: str, version: int | None = None) -> Call:
@@ -110,9 +156,18 @@ CASES = [
         "is no PredictRequest",
         "malformed_request",
     ),
-    tf_grpc("unknown input", predict({"z": TX}), "unknown input 'z'"),
-    tf_grpc("missing input", predict({}), "'x' is missing"),
-    tf_grpc("extra input", predict({"x": TX, "z": TX}), "unknown input 'z'"),
+    tf_grpc(
+        "unknown input",
+        predict({"z": TX}),
+        r"input tensor alias not found in signature: z\. Inputs expected to be in the set \{x\}",
+    ),
+    tf_grpc("missing input", predict({}), r"0!=1 len\(\{\}\) != .*Missing but required: \{x\}"),
+    tf_grpc(
+        "extra input",
+        predict({"x": TX, "z": TX}),
+        r"input size does not match signature: 2!=1 len\(\{x,z\}\) != len\(\{x\}\)\. "
+        r"Sent extra: \{z\}\. Missing but required: \{\}\.",
+    ),
     tf_grpc("wrong dtype", predict({"x": {**TX, "dtype": 3}}), "'x' is FP32, not INT32"),
     tf_grpc("no dtype", predict({"x": {**TX, "dtype": 0}}), "dtype 0 cannot be served"),
     tf_grpc("dtype of complex numbers", predict({"x": {**TX, "dtype": 8}}), "dtype 8 cannot be"),
@@ -173,10 +228,19 @@ CASES = [
         predict({"x": {"dtype": HALF, "shape": (10**9, 0)}}, model="free"),
         "not one element",
     ),
-    tf_grpc("unknown output", predict({"x": TX}, outputs=["w"]), "unknown output 'w'"),
+    tf_grpc(
+        "unknown output",
+        predict({"x": TX}, outputs=["w"]),
+        r"output tensor alias not found in signature: w Outputs expected to be in the set \{y\}",
+    ),
+    tf_grpc(
+        "output twice",
+        predict({"x": TX}, outputs=["y", "y"]),
+        "duplicate output tensor alias: y",
+    ),
     tf_grpc(
         "unknown method",
-        framed("/tensorflow.serving.PredictionService/Classify", frame(b"")),
+        framed("/tensorflow.serving.PredictionService/Explain", frame(b"")),
         "unknown gRPC method",
         "route_not_found",
         UNIMPLEMENTED,
@@ -196,4 +260,76 @@ CASES = [
         NOT_FOUND,
     ),
     tf_grpc("status of nothing", model_status(""), "Missing ModelSpec", "malformed_request"),
+    *(
+        tf_grpc(
+            f"no message for {method}",
+            framed(f"{_SERVICE}/{method}", frame(b"\xff" * 9)),
+            f"is no {name}Request",
+            "malformed_request",
+        )
+        for method, name in (
+            ("Classify", "Classification"),
+            ("Regress", "Regression"),
+            ("MultiInference", "MultiInference"),
+            ("GetModelMetadata", "GetModelMetadata"),
+        )
+    ),
+    *(
+        tf_grpc(
+            f"unknown model of {name}",
+            call({"x": [1.0] * 4}, model="nope"),
+            r"Servable not found for request: Latest\(nope\)",
+            "model_not_found",
+            NOT_FOUND,
+        )
+        for name, call in (("Classify", classify), ("Regress", regress))
+    ),
+    tf_grpc("no examples", classify(None), "Input is empty."),
+    tf_grpc("missing feature", classify({"z": [1.0]}), "Feature: x .* is required but could not"),
+    tf_grpc("feature too short", classify({"x": [1.0]}), r"Values size: 1 but output shape: \[4\]"),
+    tf_grpc("feature of another kind", classify({"x": [1]}), "Expected type: float, got int64"),
+    tf_grpc(
+        "unknown signature of Classify",
+        classify({"x": [1.0] * 4}, signature="other"),
+        "No signature was found with the name: other",
+        "invalid_argument",
+    ),
+    tf_grpc("no classifier", classify(None, model="small"), 'at least one of "classes" or'),
+    tf_grpc("no regressor", regress({"x": [1.0] * 4}), r"\[batch_size, 1\] but got \[\?,4\]"),
+    tf_grpc("no single output", regress(None, model="pair"), "Expected one output Tensor."),
+    tf_grpc("no tasks", several(), "Missing ModelSpec", "malformed_request"),
+    tf_grpc(
+        "task of no method",
+        several("predict"),
+        "Unsupported signature method_name: predict",
+        "route_not_found",
+        UNIMPLEMENTED,
+    ),
+    tf_grpc(
+        "task twice",
+        several(*["tensorflow/serving/classify"] * 2),
+        "Duplicate evaluation of signature",
+        "invalid_argument",
+    ),
+    tf_grpc("tasks without examples", several("tensorflow/serving/classify"), "Input is empty."),
+    tf_grpc(
+        "metadata of nothing",
+        metadata("signature_def", model=""),
+        "Missing ModelSpec",
+        "malformed_request",
+    ),
+    tf_grpc("no metadata", metadata(), "at least one metadata_field", "malformed_request"),
+    tf_grpc(
+        "unknown metadata",
+        metadata("signature_def", "graph"),
+        "Metadata field graph is not supported",
+        "invalid_argument",
+    ),
+    tf_grpc(
+        "metadata of an unknown model",
+        metadata("signature_def", model="nope"),
+        r"Servable not found for request: Latest\(nope\)",
+        "model_not_found",
+        NOT_FOUND,
+    ),
 ]

@@ -102,4 +102,4 @@ def test_the_model_is_asked_only_where_it_must_be() -> None:
 def test_the_options_are_those_type_checkers_know() -> None:
     assert OptionKeys.__annotations__.keys() == Options.__dataclass_fields__.keys()
     for name, field in Options.__dataclass_fields__.items():
-        assert field.type in str(OptionKeys.__annotations__[name]), name
+        assert str(field.type) in str(OptionKeys.__annotations__[name]), name

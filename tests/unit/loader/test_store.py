@@ -204,6 +204,18 @@ def test_a_file_and_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "m").chmod(0o700)
 
 
+def test_version_labels_stand_for_versions_that_are_there(tmp_path: Path) -> None:
+    _make(tmp_path / "m", "1/model.onnx", "3/model.onnx")
+    labels = {"stable": 1, "canary": 3}
+    found = _find(ModelSettings(path=tmp_path / "m", version_labels=labels))
+    assert [one.settings.version_labels for one in found] == [labels, labels]
+    entry = ModelSettings(path=tmp_path / "m", version_labels={"stable": 1, "canary": 2})
+    assert _error(entry, kind=SettingsError) == (
+        "model 'm': version_labels: 'canary' stands for version 2, which is not there; "
+        "versions: 1, 3"
+    )
+
+
 def test_the_default_model_must_be_there(tmp_path: Path) -> None:
     _make(tmp_path, "a.onnx")
     with pytest.raises(SettingsError, match="there is no model 'b'; models: a"):

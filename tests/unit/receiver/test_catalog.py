@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.control import ModelState, Profile, SignatureMessage
-from headrace.errors import ModelFailed, ModelNotFound, NotReady, VersionNotFound
+from headrace.errors import ClientError, ModelFailed, ModelNotFound, NotReady, VersionNotFound
 from headrace.observe.metrics import ModelMetrics
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.settings import ModelSettings
@@ -85,6 +85,21 @@ def test_ready_waits_for_all_but_the_failed(catalog: Catalog) -> None:
 
 def test_a_receiver_that_was_told_nothing_is_not_ready() -> None:
     assert not Catalog().ready()
+
+
+def test_labels_stand_for_versions_until_they_are_set_anew(catalog: Catalog) -> None:
+    serving(catalog, 1)
+    catalog.set_labels("m", {"stable": 1, "canary": 2})
+    assert catalog.version_of("m", "stable") == 1
+    assert catalog.version_of("m", "canary") == 2
+    catalog.set_labels("m", {"stable": 2})
+    assert catalog.version_of("m", "stable") == 2
+    for model, label, error, message in (
+        ("m", "canary", ClientError, "^Unrecognized servable version label: canary$"),
+        ("n", "stable", ModelNotFound, "unknown model 'n'"),
+    ):
+        with pytest.raises(error, match=message):
+            catalog.version_of(model, label)
 
 
 def test_the_default_model_is_the_only_one_or_the_named_one(catalog: Catalog) -> None:

@@ -129,6 +129,12 @@ def headers_of(error: HeadraceError) -> dict[bytes, bytes]:
     return dict(start["headers"])
 
 
+def test_a_refusal_says_when_to_come_again_where_that_is_known() -> None:
+    headers = dict(refusal(QueueFull("full", retry_after_s=0.0201))["headers"])
+    assert headers[b"grpc-retry-pushback-ms"] == b"21"
+    assert b"grpc-retry-pushback-ms" not in dict(refusal(QueueFull("full"))["headers"])
+
+
 def test_a_refusal_is_all_in_the_headers() -> None:
     headers = headers_of(ModelNotFound("unknown model 'x'"))
     assert headers == {
@@ -150,5 +156,8 @@ def test_any_message_comes_through_a_header(message: str) -> None:
 
 
 def test_long_messages_and_broken_text_are_cut_down_to_what_a_header_takes() -> None:
-    assert len(headers_of(QueueFull("x" * 10**6))[b"grpc-message"]) == MESSAGE_LIMIT
+    cut = headers_of(QueueFull("x" * 10**6))[b"grpc-message"]
+    assert cut == b"x" * MESSAGE_LIMIT + b"...TRUNCATED"
+    whole = headers_of(QueueFull("x" * MESSAGE_LIMIT))[b"grpc-message"]
+    assert whole == b"x" * MESSAGE_LIMIT
     assert headers_of(QueueFull("a\ud800b"))[b"grpc-message"] == b"a?b"

@@ -137,7 +137,7 @@ def test_a_refusal_says_what_and_when_to_come_again() -> None:
 
 def test_tensorflow_servings_clients_get_it_indented() -> None:
     reply = refusal(ModelNotFound('no "x" é'), pretty=True)
-    assert reply.body.decode() == '{\n    "error": "no \\"x\\" é"\n}\n'
+    assert reply.body.decode() == '{\n    "error": "no \\"x\\" é"\n}'
 
 
 @pytest.mark.parametrize("pretty", [True, False])

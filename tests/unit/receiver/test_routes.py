@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from headrace.errors import (
+    ClientError,
     HeadraceError,
     MalformedRequest,
     MethodNotAllowed,
@@ -68,14 +69,25 @@ def test_health_and_metadata_have_theirs() -> None:
         ("POST", "/v2/models/FP32-1", MethodNotAllowed, "takes GET, not POST"),
         ("DELETE", "/", MethodNotAllowed, "takes GET, not DELETE"),
         ("GET", "/predict", MethodNotAllowed, "takes POST, not GET"),
-        ("GET", "/v1/models/FP32-1:predict", MethodNotAllowed, "takes POST, not GET"),
+        ("GET", "/v1/models/FP32-1:predict", MalformedRequest, "Malformed request: GET /v1/mod"),
+        ("POST", "/v1/models/FP32-1", MalformedRequest, "Malformed request: POST /v1/models/FP32"),
+        ("OPTIONS", "/v1/models/FP32-1", ClientError, "Origin header is missing"),
+        ("GET", f"/v1/models/FP32-1/versions/{'9' * 19}", MalformedRequest, "Failed to convert"),
+        ("GET", "/v1/models/FP32-1/versions/1/labels/a", MalformedRequest, "Malformed request"),
+        ("GET", "/v1/models/FP32-1/labels/a", ClientError, "Unrecognized servable version label"),
+        ("GET", "/V1/Models", MalformedRequest, "Missing model name in request"),
         ("GET", "/v1/models", MalformedRequest, "Missing model name in request"),
-        ("POST", "/v1/models/FP32-1:classify", MalformedRequest, "Malformed request: POST /v1/mod"),
+        ("POST", "/v1/models/FP32-1:explain", MalformedRequest, "Malformed request: POST /v1/mod"),
         ("GET", "/v1/other", MalformedRequest, "Malformed request: GET /v1/other"),
         ("GET", "/v2/models/nope", ModelNotFound, "unknown model 'nope'"),
         # Envoy has decoded the path; what is still encoded was meant so.
         ("GET", "/v2/models/FP32%2D1", ModelNotFound, "unknown model 'FP32%2D1'"),
-        ("GET", "/v1/models/nope/labels/stable", ModelNotFound, "unknown model 'nope'"),
+        (
+            "GET",
+            "/v1/models/nope/labels/stable",
+            ModelNotFound,
+            "not find any versions of model nope",
+        ),
     ],
 )
 def test_other_paths_are_told_why(

@@ -1,0 +1,248 @@
+"""Bodies decoded by the decoder's functions: the same tensors and errors as on the event loop."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.errors import HeadraceError, InvalidInput, MalformedRequest
+from headrace.receiver import handover, json_lists, json_tensor, oip_rest, tfserving_rest
+from headrace.receiver.decoded import Dialect
+from headrace.receiver.json_body import decode
+from headrace.receiver.json_lists import ListParser, regular_shape
+from headrace.values import Array, DType, Signature, TensorSpec
+
+Found = dict[str, Array] | type[HeadraceError]
+
+NUMBERS = [DType.FP32, DType.FP64, DType.FP16, DType.INT64, DType.UINT64, DType.INT8, DType.BOOL]
+
+
+@pytest.fixture(autouse=True)
+def _short_lists_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every list is long enough for the fast way."""
+    monkeypatch.setattr(json_lists, "_SHORTEST_BYTES", 0)
+
+
+def signature(**inputs: DType) -> Signature:
+    return Signature(tuple(TensorSpec(n, d, (None,)) for n, d in inputs.items()), (), batched=True)
+
+
+def on_the_loop(body: bytes, signed: Signature | None) -> Found:
+    try:
+        return _front(json_tensor.parse(body), signed)
+    except HeadraceError as error:
+        return type(error)
+
+
+def beside_it(body: bytes, signed: Signature | None) -> Found:
+    """What a front gets through a memory file, as from the process."""
+    descriptor = os.memfd_create("test")
+    try:
+        os.write(descriptor, body)
+        try:
+            decoded: dict[str, Any] | HeadraceError = decode(
+                ListParser(), body, Dialect.PLAIN if signed else Dialect.OIP, signed
+            )
+        except HeadraceError as error:
+            decoded = error
+        answer = handover.write(descriptor, len(body), decoded)
+        size = os.fstat(descriptor).st_size
+        came = memoryview(os.pread(descriptor, size, 0))
+        return _front(handover.read(came, answer), signed)
+    except HeadraceError as error:
+        return type(error)
+    finally:
+        os.close(descriptor)
+
+
+def _front(value: dict[str, Any], signed: Signature | None) -> dict[str, Array]:
+    if signed is None:
+        return oip_rest._inputs(value, memoryview(b""))
+    return tfserving_rest.decode(value, signed)[0]
+
+
+def same(first: Found, second: Found) -> bool:
+    if isinstance(first, type) or isinstance(second, type):
+        return first is second
+    return first.keys() == second.keys() and all(
+        first[n].dtype == second[n].dtype
+        and first[n].shape == second[n].shape
+        and (first[n].tolist() == second[n].tolist() or _bits(first[n]) == _bits(second[n]))
+        for n in first
+    )
+
+
+def _bits(array: Array) -> bytes:
+    return array.tobytes()
+
+
+integers = st.one_of(
+    st.integers(-10, 300),
+    st.integers(-(2**65), 2**65),
+    st.sampled_from([2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), 2**53 + 1, 16777217]),
+)
+elements = st.one_of(
+    integers,
+    st.floats(width=32),
+    st.floats(),
+    st.sampled_from([-0.0, 1e300, 5e-324, math.nan, math.inf]),
+)
+odd = st.one_of(elements, st.booleans(), st.none(), st.text(max_size=3), st.just({"b64": "AAE="}))
+
+
+def regular(leaf: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(st.integers(1, 4), min_size=1, max_size=3).flatmap(
+        lambda shape: st.lists(leaf, min_size=math.prod(shape), max_size=math.prod(shape)).map(
+            lambda flat: nested(flat, shape)
+        )
+    )
+
+
+def nested(flat: list[Any], shape: list[int]) -> list[Any]:
+    for size in reversed(shape[1:]):
+        flat = [flat[at : at + size] for at in range(0, len(flat), size)]
+    return flat
+
+
+ragged = st.recursive(odd, lambda inner: st.lists(inner, max_size=4), max_leaves=12)
+tensors = st.one_of(regular(integers), regular(elements), regular(odd), ragged)
+named = st.fixed_dictionaries({"x": tensors, "y": tensors})
+more = st.dictionaries(st.sampled_from(["id", 'q"\\', "[1,2]"]), odd | tensors, max_size=2)
+
+
+@st.composite
+def v1_bodies(draw: st.DrawFn) -> dict[str, Any]:
+    key = draw(st.sampled_from(["instances", "inputs"]))
+    value = draw(st.one_of(tensors, named, st.lists(named, max_size=3)))
+    return {**draw(more), key: value, **draw(more)}
+
+
+@st.composite
+def v2_bodies(draw: st.DrawFn) -> dict[str, Any]:
+    def tensor(name: str) -> dict[str, Any]:
+        data = draw(tensors)
+        kinds = [dtype.value for dtype in DType] + ["FP33"]
+        shape = draw(st.sampled_from([list(np.shape(data)) if not_ragged(data) else [2], [3], [0]]))
+        kind = draw(st.sampled_from(kinds))
+        return {"name": name, "datatype": kind, "shape": shape, "data": data}
+
+    return {**draw(more), "inputs": [tensor(n) for n in draw(st.sampled_from([["x"], ["x", "y"]]))]}
+
+
+def not_ragged(value: Any) -> bool:
+    try:
+        np.shape(value)
+    except ValueError:
+        return False
+    return True
+
+
+@given(v1_bodies(), st.sampled_from(NUMBERS), st.booleans(), st.sampled_from([None, 1]))
+def test_rows_and_columns_are_the_same(
+    body: dict[str, Any], dtype: DType, alone: bool, indent: int | None
+) -> None:
+    signed = signature(x=dtype) if alone else signature(x=dtype, y=DType.FP32)
+    text = json.dumps(body, indent=indent).encode()
+    assert same(on_the_loop(text, signed), beside_it(text, signed))
+
+
+@given(v2_bodies())
+def test_tensors_of_the_open_inference_protocol_are_the_same(body: dict[str, Any]) -> None:
+    text = json.dumps(body).encode()
+    assert same(on_the_loop(text, None), beside_it(text, None))
+
+
+@given(v1_bodies(), st.data())
+def test_broken_bodies_are_broken_alike(body: dict[str, Any], data: st.DataObject) -> None:
+    text = bytearray(json.dumps(body).encode())
+    place = data.draw(st.integers(0, len(text) - 1))
+    text[place : place + 1] = data.draw(st.sampled_from([b"", b"]", b"[", b",", b'"', b"e", b"}"]))
+    signed = signature(x=DType.FP32)
+    assert same(on_the_loop(bytes(text), signed), beside_it(bytes(text), signed))
+
+
+def test_a_long_list_becomes_an_array_and_keeps_its_integers() -> None:
+    body = b'{"a": [[9007199254740993, 2], [3, 4]], "b": [0.5, 1], "c": [1e2], "d": "[1,2]"}'
+    value = ListParser().parse(body)
+    assert isinstance(value["a"], np.ndarray)
+    assert value["a"].tolist() == [[9007199254740993, 2], [3, 4]]
+    assert value["b"].tolist() == [0.5, 1.0]
+    assert value["c"].dtype == np.float64
+    assert value["d"] == "[1,2]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"[[1,2],[3]]", b"[[1],[2,3],[4]]", b"[1,[2]]", b"[[1,2],[]]", b"[]", b"[[[1,2],[3]],[[4]]]"],
+)
+def test_what_is_no_block_stays_a_list(text: bytes) -> None:
+    assert isinstance(ListParser().parse(b'{"a": ' + text + b"}")["a"], list)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (2, 3), (1, 1, 1), (3, 1, 2), (2, 3, 4, 5)])
+def test_the_shape_of_nested_lists_is_found(shape: tuple[int, ...]) -> None:
+    text = json.dumps(np.zeros(shape, int).tolist()).encode()
+    assert regular_shape(text.translate(None, b"0 ")) == shape
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [b"", b"]", b"[", b"[,", b"[[,],[,,]]", b"[[],[,]]", b"[[,][,]]", b"[,[,]]", b"[[,],]", b"[]]"],
+)
+def test_other_structures_have_no_shape(structure: bytes) -> None:
+    assert regular_shape(structure) is None
+
+
+def test_lists_nested_too_deep_are_refused_and_do_no_harm() -> None:
+    deep = b'{"instances": ' + b"[" * 200 + b"1" + b"]" * 200 + b"}"
+    assert beside_it(deep, signature(x=DType.FP32)) is InvalidInput
+    too_deep = b'{"instances": ' + b"[" * 2000 + b"]" * 2000 + b"}"
+    assert beside_it(too_deep, signature(x=DType.FP32)) is MalformedRequest
+
+
+def test_of_two_equal_keys_the_last_counts() -> None:
+    body = b'{"instances": [1.5, 2.5], "instances": [3.5]}'
+    assert same(on_the_loop(body, signature(x=DType.FP32)), {"x": np.asarray([3.5], np.float32)})
+    assert same(
+        on_the_loop(body, signature(x=DType.FP32)), beside_it(body, signature(x=DType.FP32))
+    )
+
+
+def test_a_client_cannot_name_a_list_it_did_not_send() -> None:
+    parser = ListParser()
+    mark = parser._mark
+    value = parser.parse(b'{"a": [1, 2], "b": ["' + mark.encode() + b'0"]}')
+    assert value["b"] == [f"{mark}0"]
+
+
+@pytest.mark.parametrize("kind", ["strings", "b64"])
+def test_strings_come_through_the_memory_file(kind: str) -> None:
+    elements = ["a", "é"] if kind == "strings" else [{"b64": "AAE="}, {"b64": ""}]
+    body = json.dumps({"instances": elements}, ensure_ascii=False).encode()
+    signed = signature(x=DType.BYTES)
+    assert same(on_the_loop(body, signed), beside_it(body, signed))
+
+
+def test_both_of_instances_and_inputs_are_refused_by_the_front() -> None:
+    body = b'{"instances": [1], "inputs": [1]}'
+    assert beside_it(body, signature(x=DType.FP32)) is MalformedRequest
+
+
+def test_nan_beside_the_tensors_stays_nan() -> None:
+    decoded = decode(
+        ListParser(), b'{"id": NaN, "input": [1]}', Dialect.PLAIN, signature(x=DType.FP32)
+    )
+    descriptor = os.memfd_create("test")
+    try:
+        answer = handover.write(descriptor, 0, decoded)
+        area = memoryview(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    finally:
+        os.close(descriptor)
+    assert math.isnan(handover.read(area, answer)["id"])
