@@ -15,9 +15,10 @@ __all__ = ["AsyncClient", "Client", "HeadraceError", "__version__"]
 
 __version__ = "0.1.0"
 
+if not TYPE_CHECKING:  # type checkers know the names from above, and no others
 
-def __getattr__(name: str) -> Any:
-    """The clients are imported when they are asked for: a server and its engines never do."""
-    if name in {"AsyncClient", "Client"}:
-        return getattr(importlib.import_module("headrace.client"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """The clients are imported when they are asked for: a server and its engines never do."""
+        if name in {"AsyncClient", "Client"}:
+            return getattr(importlib.import_module("headrace.client"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -267,10 +267,10 @@ async def test_a_cancelled_call_leaves_the_client_usable(served: Server, scheme:
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_a_client_belongs_to_one_event_loop(served: Server, scheme: str) -> None:
-    async def ask() -> bool:
-        return await client.live()
+    asked = headrace.AsyncClient(f"{scheme}://{served.address}")
 
-    client = headrace.AsyncClient(f"{scheme}://{served.address}")
+    async def ask() -> bool:
+        return await asked.live()
 
     async def first() -> None:
         assert await ask()
@@ -286,7 +286,7 @@ def test_a_client_belongs_to_one_event_loop(served: Server, scheme: str) -> None
         thread.start()
         await asyncio.to_thread(thread.join)
         assert "another event loop" in str(other[0])
-        await client.close()
+        await asked.close()
 
     asyncio.run(first())
 

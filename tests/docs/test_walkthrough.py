@@ -22,6 +22,20 @@ def test_start_can_be_followed_from_the_first_line_to_the_last(
 
 
 @pytest.mark.slow
+def test_the_page_of_the_client_can_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Walk() as walk:
+        (start,) = [
+            f for f in read(ROOT / "docs" / "start.md").fences("python") if "save(" in f.text
+        ]
+        walk.run(start.text)
+        walk.follow(read(ROOT / "docs" / "client.md"))
+        assert len([text for text in walk.said if text]) == 4
+
+
+@pytest.mark.slow
 def test_the_readme_serves_a_model_and_asks_it_in_three_ways(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

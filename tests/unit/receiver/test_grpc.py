@@ -129,6 +129,12 @@ def headers_of(error: HeadraceError) -> dict[bytes, bytes]:
     return dict(start["headers"])
 
 
+def test_a_refusal_says_when_to_come_again_where_that_is_known() -> None:
+    headers = dict(refusal(QueueFull("full", retry_after_s=0.0201))["headers"])
+    assert headers[b"grpc-retry-pushback-ms"] == b"21"
+    assert b"grpc-retry-pushback-ms" not in dict(refusal(QueueFull("full"))["headers"])
+
+
 def test_a_refusal_is_all_in_the_headers() -> None:
     headers = headers_of(ModelNotFound("unknown model 'x'"))
     assert headers == {

@@ -1,0 +1,174 @@
+"""Small real servers that do to clients, connection by connection, what a test has written down."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import grpc
+
+from headrace.receiver.protobuf import message
+
+OK = json.dumps(
+    {
+        "model_name": "m",
+        "model_version": "1",
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [1], "data": [5]}],
+    }
+).encode()
+
+
+def answer(status: int = 200, body: bytes = OK, headers: Mapping[str, str] | None = None) -> bytes:
+    """An HTTP answer as bytes."""
+    lines = [f"HTTP/1.1 {status} Words", f"content-length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Step(NamedTuple):
+    """What happens to one request: bytes are written, then the connection goes on or ends."""
+
+    data: bytes
+    then: str = "go on"  # or "close", "reset", "wait"
+
+
+CLOSE = Step(b"", "close")
+RESET = Step(b"", "reset")
+CUT_OFF = Step(answer()[:-4], "close")
+STALL = Step(b"", "wait")
+STALL_INSIDE = Step(answer()[:-4], "wait")
+
+
+class Scripted:
+    """An HTTP/1.1 server of a few steps; after the last, every request is answered well."""
+
+    def __init__(self, steps: Sequence[Step | bytes]) -> None:
+        self._steps = [step if isinstance(step, Step) else Step(step) for step in steps]
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.requests: list[bytes] = []
+        self.connections = 0
+
+    @contextmanager
+    def running(self) -> Iterator[Scripted]:
+        """Serve inside the context."""
+        with ThreadPoolExecutor(16) as pool:
+            accepting = pool.submit(self._accept, pool)
+            try:
+                yield self
+            finally:
+                self._ended.set()
+                self._listener.shutdown(socket.SHUT_RDWR)
+                self._listener.close()
+            accepting.result()
+
+    def _accept(self, pool: ThreadPoolExecutor) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            connection.settimeout(5)
+            self.connections += 1
+            pool.submit(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            while (request := _read(connection)) is not None:
+                with self._lock:
+                    self.requests.append(request)
+                    step = self._steps.pop(0) if self._steps else Step(answer())
+                connection.sendall(step.data)
+                if step.then == "wait":
+                    self._ended.wait(10)
+                if step.then == "reset":
+                    linger = struct.pack("ii", 1, 0)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                if step.then != "go on":
+                    return
+
+
+def _read(connection: socket.socket) -> bytes | None:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        try:
+            piece = connection.recv(65536)
+        except OSError:
+            return None
+        if not piece:
+            return None
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    lengths = [line[15:] for line in head.lower().split(b"\r\n") if line[:15] == b"content-length:"]
+    length = int(lengths[0]) if lengths else 0
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+class Aborted(NamedTuple):
+    """A status of gRPC with its trailers."""
+
+    code: grpc.StatusCode
+    message: str = "why"
+    trailers: tuple[tuple[str, str], ...] = ()
+
+
+class GrpcScripted:
+    """A gRPC server of a few steps, each a failure; after the last, every call is answered well."""
+
+    def __init__(self, steps: Sequence[Aborted | bytes]) -> None:
+        self.steps = list(steps)
+        self.calls: list[str] = []
+        self.bodies: list[bytes] = []
+        self.metadata: list[dict[str, Any]] = []
+        self.left_s: list[float] = []
+        self.address = ""
+
+    @contextmanager
+    def running(self) -> Iterator[GrpcScripted]:
+        """Serve inside the context."""
+        with ThreadPoolExecutor(4) as pool:
+            server = grpc.server(pool)
+            server.add_generic_rpc_handlers((_Handler(self._answer),))
+            self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+            server.start()
+            try:
+                yield self
+            finally:
+                server.stop(0).wait()
+
+    def _answer(self, path: str, body: bytes, context: Any) -> bytes:
+        self.calls.append(path)
+        self.bodies.append(body)
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.left_s.append(context.time_remaining())
+        step = self.steps.pop(0) if self.steps else None
+        if isinstance(step, Aborted):
+            context.set_trailing_metadata(step.trailers)
+            context.abort(step.code, step.message)
+        if isinstance(step, bytes):
+            return step
+        good = message("inference.ModelInferResponse")(model_name="m", model_version="1")
+        good.outputs.add(name="y", datatype="FP32", shape=[1])
+        good.raw_output_contents.append(struct.pack("<f", 5))
+        return bytes(good.SerializeToString())
+
+
+class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
+    def __init__(self, answer: Callable[[str, bytes, Any], bytes]) -> None:
+        self._answer = answer
+
+    def service(self, details: Any) -> Any:
+        def answer(body: bytes, context: Any) -> bytes:
+            return self._answer(details.method, body, context)
+
+        return grpc.unary_unary_rpc_method_handler(answer)

@@ -1,0 +1,352 @@
+"""What clients make of connections that fail and servers that answer oddly: real sockets."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+import headrace
+from headrace import errors
+from headrace.client import RetryPolicy
+from headrace.receiver.protobuf import message
+from tests.contract.clients import KINDS, opened
+from tests.unit.client.servers import (
+    CLOSE,
+    CUT_OFF,
+    RESET,
+    STALL,
+    STALL_INSIDE,
+    Aborted,
+    GrpcScripted,
+    Scripted,
+    Step,
+    answer,
+)
+
+X = {"x": np.ones(1, np.float32)}
+HTTP = [kind for kind in KINDS if kind.startswith("http")]
+GRPC = [kind for kind in KINDS if kind.startswith("grpc")]
+SEQUENCE = {"sequence_id": 7, "sequence_start": True}
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+every_kind = pytest.mark.parametrize("kind", KINDS)
+over_http = pytest.mark.parametrize("kind", HTTP)
+over_grpc = pytest.mark.parametrize("kind", GRPC)
+
+
+@contextmanager
+def asked(kind: str, *steps: Any, **keys: Any) -> Iterator[tuple[Any, Any]]:
+    """A server of those steps, and a client of it."""
+    server: Any = Scripted(steps) if kind in HTTP else GrpcScripted(steps)
+    keys.setdefault("timeout_s", 10)
+    keys.setdefault("retry", RetryPolicy(backoff_s=0.001))
+    with server.running(), opened(kind, server.address, **keys) as client:
+        yield client, server
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@every_kind
+def test_nobody_there_is_a_typed_error(kind: str) -> None:
+    with (
+        opened(kind, f"127.0.0.1:{free_port()}", retry=RetryPolicy(backoff_s=0.001)) as client,
+        pytest.raises(errors.ConnectionFailed, match="no connection to"),
+    ):
+        client.infer("m", X, **SEQUENCE)
+
+
+@over_http
+@pytest.mark.parametrize("step", [CLOSE, RESET, CUT_OFF], ids=["close", "reset", "cut off"])
+def test_a_lost_connection_is_tried_once_more(kind: str, step: Step) -> None:
+    with asked(kind, step) as (client, server):
+        assert client.infer("m", X).output == 5
+        assert len(server.requests) == 2
+    with asked(kind, step, step) as (client, server):
+        with pytest.raises(errors.ConnectionLost):
+            client.infer("m", X)
+        assert len(server.requests) == 2
+
+
+@over_http
+@pytest.mark.parametrize("step", [CLOSE, RESET, CUT_OFF], ids=["close", "reset", "cut off"])
+def test_a_sequence_is_never_sent_twice(kind: str, step: Step) -> None:
+    with asked(kind, step) as (client, server):
+        with pytest.raises(errors.ConnectionLost):
+            client.infer("m", X, **SEQUENCE)
+        assert len(server.requests) == 1
+        assert b'"sequence_id":7' in server.requests[0]
+
+
+@every_kind
+def test_a_refused_sequence_is_not_sent_again(kind: str) -> None:
+    step: Any = answer(503, b"")
+    if kind in GRPC:
+        step = Aborted(UNAVAILABLE, trailers=(("headrace-error", "engine_lost"),))
+    with asked(kind, step) as (client, _), pytest.raises(errors.UnavailableError):
+        client.infer("m", X, **SEQUENCE)
+
+
+@over_http
+def test_a_server_that_is_busy_is_asked_again_when_it_says(kind: str) -> None:
+    busy = answer(
+        429, b'{"error": "full"}', {"retry-after": "0.05", "headrace-error": "queue_full"}
+    )
+    with asked(kind, busy) as (client, server):
+        began_s = time.monotonic()
+        assert client.infer("m", X).output == 5
+        assert time.monotonic() - began_s >= 0.05
+        assert server.connections == 1
+
+
+@over_grpc
+def test_a_grpc_server_that_is_busy_is_asked_again_when_it_says(kind: str) -> None:
+    trailers = (("headrace-error", "queue_full"), ("grpc-retry-pushback-ms", "50"))
+    busy = Aborted(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", trailers)
+    with asked(kind, busy) as (client, server):
+        began_s = time.monotonic()
+        assert client.infer("m", X, timeout_s=1).output == 5
+        assert time.monotonic() - began_s >= 0.05
+        assert len(server.calls) == 2
+        assert 0 < server.left_s[1] < server.left_s[0] <= 1.01  # grpcio rounds up
+
+
+@every_kind
+def test_who_is_told_to_come_after_the_deadline_gives_up_at_once(kind: str) -> None:
+    step: Any = answer(429, b'{"error": "full"}', {"retry-after": "60"})
+    if kind in GRPC:
+        trailers = (("grpc-retry-pushback-ms", "60000"),)
+        step = Aborted(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", trailers)
+    began_s = time.monotonic()
+    with (
+        asked(kind, step) as (client, _),
+        pytest.raises(errors.OverloadError, match="full") as caught,
+    ):
+        client.infer("m", X)
+    assert caught.value.retry_after_s == 60
+    assert time.monotonic() - began_s < 5
+
+
+@over_http
+@pytest.mark.parametrize("step", [STALL, STALL_INSIDE], ids=["no answer", "half an answer"])
+def test_the_deadline_holds_whatever_the_server_does(kind: str, step: Step) -> None:
+    with asked(kind, step) as (client, server):
+        began_s = time.monotonic()
+        with pytest.raises(errors.Expired, match="timeout_s"):
+            client.infer("m", X, timeout_s=0.2)
+        assert 0.2 <= time.monotonic() - began_s < 2
+        assert client.infer("m", X).output == 5  # on another connection
+        assert server.connections == 2
+        assert b"headrace-timeout-ms: " in server.requests[0].lower()
+
+
+@over_http
+def test_one_connection_serves_many_calls_and_an_ended_one_is_replaced(kind: str) -> None:
+    with asked(kind, answer(), answer(), Step(answer(), "close")) as (client, server):
+        for _ in range(3):
+            client.infer("m", X)
+        assert server.connections == 1
+        client.infer("m", X, **SEQUENCE)
+        assert server.connections == 2
+
+
+@every_kind
+def test_headers_go_with_every_request(kind: str) -> None:
+    with asked(kind, headers={"Authorization": "Bearer t"}) as (client, server):
+        client.infer("m", X)
+        if kind in GRPC:
+            assert server.metadata[0]["authorization"] == "Bearer t"
+        else:
+            assert b"authorization: bearer t" in server.requests[0].lower()
+
+
+def _binary(size: str) -> bytes:
+    tensor = (
+        '{"name": "y", "datatype": "FP32", "shape": [1], "parameters": {"binary_data_size": %s}}'
+    )
+    return b'{"outputs": [%s]}' % (tensor % size).encode()
+
+
+@over_http
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>hello</html>",
+        b"[]",
+        b"{}",
+        b'{"outputs": 1}',
+        b'{"outputs": [{"name": "y"}]}',
+        b'{"outputs": [{"name": "y", "datatype": "FP33", "shape": [1], "data": [1]}]}',
+        b'{"outputs": [{"name": "y", "datatype": "FP32", "shape": [2], "data": [1]}]}',
+        b'{"outputs": [{"name": "y", "datatype": "FP32", "shape": [-1], "data": [1]}]}',
+        _binary("9"),
+        _binary('"4"'),
+    ],
+)
+def test_an_answer_of_something_else_is_a_typed_error(kind: str, body: bytes) -> None:
+    with (
+        asked(kind, answer(body=body)) as (client, _),
+        pytest.raises(errors.MalformedAnswer, match="no inference of the Open Inference Protocol"),
+    ):
+        client.infer("m", X)
+
+
+@over_http
+def test_bytes_that_are_no_http_are_a_lost_connection(kind: str) -> None:
+    noise = Step(b"\x00\x00\x04noise\r\n\r\n", "close")
+    with asked(kind, noise, noise) as (client, _), pytest.raises(errors.ConnectionLost):
+        client.infer("m", X)
+
+
+@over_grpc
+@pytest.mark.parametrize("data", [b"\xff\xff", b"\x2a\x03\x0a\x01y"], ids=["noise", "no tensor"])
+def test_a_grpc_answer_of_something_else_is_a_typed_error(kind: str, data: bytes) -> None:
+    with asked(kind, data) as (client, _), pytest.raises(errors.MalformedAnswer):
+        client.infer("m", X)
+
+
+@over_http
+@pytest.mark.parametrize(
+    ("step", "live"),
+    [
+        (answer(body=b""), True),
+        (answer(body=b'{"live": true}'), True),
+        (answer(body=b'{"live": false}'), False),
+        (answer(400, b""), False),
+        (answer(503, b""), False),
+    ],
+)
+def test_health_is_read_as_every_server_says_it(kind: str, step: bytes, live: bool) -> None:
+    with asked(kind, step) as (client, _):
+        assert client.live() is live
+
+
+def _parameters(request: Any) -> dict[str, Any]:
+    sent = request.parameters.items()
+    return {name: getattr(one, one.WhichOneof("parameter_choice")) for name, one in sent}
+
+
+@over_grpc
+def test_parameters_of_a_sequence_go_as_they_are(kind: str) -> None:
+    with asked(kind) as (client, server):
+        client.infer("m", X, sequence_id="a", sequence_start=True)
+        client.infer("m", X, sequence_id=7, sequence_end=True)
+    kind_of = message("inference.ModelInferRequest")
+    first, last = [_parameters(kind_of.FromString(body)) for body in server.bodies]
+    assert first == {"sequence_id": "a", "sequence_start": True, "sequence_end": False}
+    assert last == {"sequence_id": 7, "sequence_start": False, "sequence_end": True}
+
+
+@every_kind
+def test_a_storm_is_not_made_worse(kind: str) -> None:
+    step: Any = answer(503, b"")
+    if kind in GRPC:
+        step = Aborted(UNAVAILABLE, trailers=(("headrace-error", "draining"),))
+    with asked(kind, *[step] * 100) as (client, server):
+        for _ in range(30):
+            with pytest.raises(errors.UnavailableError):
+                client.infer("m", X)
+        tries = len(server.calls if kind in GRPC else server.requests)
+        assert tries == 30 + 10
+
+
+CODES = sorted(errors.STATUSES.keys() - {"internal"})
+
+
+def _leaf(code: str) -> str:
+    return {kind.code: kind.__name__ for kind in _kinds(errors.HeadraceError)}[code]
+
+
+def _kinds(root: type[errors.HeadraceError]) -> Iterator[type[errors.HeadraceError]]:
+    yield root
+    for kind in root.__subclasses__():
+        if kind.__module__ == errors.__name__:
+            yield from _kinds(kind)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_becomes_its_class_over_http(code: str) -> None:
+    headers = {"headrace-error": code, "retry-after": "3"}
+    step = answer(errors.STATUSES[code][0], b'{"error": "why"}', headers)
+    never = RetryPolicy(attempts=1)
+    with (
+        asked("http", step, retry=never) as (client, _),
+        pytest.raises(errors.HeadraceError) as caught,
+    ):
+        client.infer("m", X)
+    assert type(caught.value).__name__ == _leaf(code)
+    assert (caught.value.message, caught.value.retry_after_s) == ("why", 3)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_becomes_its_class_over_grpc(code: str) -> None:
+    status = next(one for one in grpc.StatusCode if one.value[0] == int(errors.STATUSES[code][1]))
+    trailers = (("headrace-error", code), ("grpc-retry-pushback-ms", "3000"))
+    never = RetryPolicy(attempts=1)
+    with (
+        asked("grpc", Aborted(status, "why", trailers), retry=never) as (client, _),
+        pytest.raises(errors.HeadraceError) as caught,
+    ):
+        client.infer("m", X)
+    assert type(caught.value).__name__ == _leaf(code)
+    assert (caught.value.message, caught.value.retry_after_s) == ("why", 3)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (302, errors.MalformedAnswer),
+        (400, errors.ClientError),
+        (401, errors.ClientError),
+        (403, errors.NotAllowed),
+        (404, errors.ModelNotFound),
+        (405, errors.MethodNotAllowed),
+        (413, errors.BodyTooLarge),
+        (422, errors.ClientError),
+        (429, errors.OverloadError),
+        (500, errors.InternalError),
+        (501, errors.RouteNotFound),
+        (502, errors.UnavailableError),
+        (503, errors.UnavailableError),
+        (504, errors.Expired),
+        (599, errors.InternalError),
+    ],
+)
+def test_other_servers_are_read_by_their_status(status: int, kind: type[Exception]) -> None:
+    step = answer(status, b'{"detail": "why"}', {"allow": "GET, POST"})
+    with (
+        asked("http", step, retry=RetryPolicy(attempts=1)) as (client, _),
+        pytest.raises(kind, match="why") as caught,
+    ):
+        client.infer("m", X)
+    assert type(caught.value) is kind
+    if isinstance(caught.value, errors.MethodNotAllowed):
+        assert caught.value.allowed == ("GET", "POST")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("localhost:8000", "must look like"),
+        ("ftp://a", "must look like"),
+        ("http://", "must look like"),
+        ("http://a:99999", "no URL"),
+        ("http://[::1", "no URL"),
+        ("http://ä", "must look like"),
+        ("grpc://a/b", "end after host and port"),
+        ("http://a/?b", "end after host and port"),
+    ],
+)
+def test_an_address_that_cannot_be_read_says_what_one_looks_like(url: str, words: str) -> None:
+    for kind in (headrace.Client, headrace.AsyncClient):
+        with pytest.raises(errors.SettingsError, match=words):
+            kind(url)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.client.options import OptionKeys, Options
+from headrace.client.result import ModelMetadata
+from headrace.client.tensors import needs_metadata, prepare, raw
+from headrace.errors import InvalidInput
+from headrace.values import Array, DType, TensorSpec
+
+WHOLE = [dtype for dtype in DType if dtype.numpy.kind in "iu"]
+
+
+def _model(dtype: DType) -> ModelMetadata:
+    return ModelMetadata("m", ("1",), "", (TensorSpec("x", dtype, (None,)),), ())
+
+
+def _made(value: Any, dtype: DType) -> Array:
+    return prepare("m", {"x": value}, Options(), _model(dtype)).inputs["x"]
+
+
+@given(st.sampled_from(WHOLE), st.lists(st.integers(-(2**70), 2**70), min_size=1))
+def test_whole_numbers_come_through_exactly_or_not_at_all(dtype: DType, value: list[int]) -> None:
+    limits = np.iinfo(dtype.numpy)
+    if all(limits.min <= one <= limits.max for one in value):
+        array = _made(value, dtype)
+        assert array.dtype == dtype.numpy
+        assert array.tolist() == value
+    else:
+        with pytest.raises(InvalidInput):
+            _made(value, dtype)
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1))
+def test_fractions_never_become_whole_or_infinite_in_silence(value: list[float]) -> None:
+    with pytest.raises(InvalidInput):
+        _made(value, DType.INT64)
+    np.testing.assert_array_equal(_made(value, DType.FP64), value)
+    fits = [one in {float("inf"), float("-inf")} or abs(one) < 3.4e38 for one in value]
+    if all(fits):
+        assert _made(value, DType.FP32).dtype == np.float32
+    elif any(3.5e38 < abs(one) < float("inf") for one in value):
+        with pytest.raises(InvalidInput, match="does not fit FP32"):
+            _made(value, DType.FP32)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        ([1, 0], DType.BOOL),
+        ([True], DType.INT8),
+        ([True], DType.FP32),
+        ([[1], [1, 2]], DType.FP32),
+        (None, DType.FP32),
+        ([2**63, -1], DType.UINT64),
+        ([70000.0], DType.FP16),
+        (["a", 1], DType.BYTES),
+        ([["a"], ["b", "c"]], DType.BYTES),
+        ([1j], DType.FP32),
+    ],
+)
+def test_what_would_not_come_through_is_refused(value: Any, dtype: DType) -> None:
+    with pytest.raises(InvalidInput, match="'x'"):
+        _made(value, dtype)
+
+
+def test_arrays_are_not_copied_on_the_way() -> None:
+    array = np.arange(4, dtype=np.float32)
+    made = prepare("m", {"x": array}, Options(), None).inputs["x"]
+    assert np.shares_memory(made, array)
+    assert bytes(raw(made)) == array.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [d for d in DType if d is not DType.BYTES], ids=lambda d: d.value)
+def test_the_bytes_of_every_dtype_and_of_scalars(dtype: DType) -> None:
+    for array in (np.ones((), dtype.numpy), np.ones((2, 2), dtype.numpy), np.ones(0, dtype.numpy)):
+        assert bytes(raw(array)) == array.tobytes()
+
+
+@pytest.mark.parametrize("element", [1, None, ["a"], np.float32(1)])
+def test_objects_that_are_no_text_are_refused(element: Any) -> None:
+    array = np.empty(1, object)
+    array[0] = element
+    with pytest.raises(InvalidInput, match="str or bytes"):
+        prepare("m", {"x": array}, Options(), None)
+
+
+def test_the_model_is_asked_only_where_it_must_be() -> None:
+    array = np.ones(1)
+    assert not needs_metadata({"x": array, "z": np.float32(1)}, Options())
+    assert not needs_metadata({"x": array}, Options(outputs=["y"], classification=1))
+    assert needs_metadata(array, Options())
+    assert needs_metadata({"x": [1]}, Options())
+    assert needs_metadata({"x": array}, Options(classification=1))
+
+
+def test_the_options_are_those_type_checkers_know() -> None:
+    assert OptionKeys.__annotations__.keys() == Options.__dataclass_fields__.keys()
+    for name, field in Options.__dataclass_fields__.items():
+        assert str(field.type) in str(OptionKeys.__annotations__[name]), name
