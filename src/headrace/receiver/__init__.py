@@ -9,9 +9,14 @@ a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``
 what they tell of models · ``tensors``, ``json_tensor``, ``protobuf``, ``wire`` their codecs ·
 ``forms``, ``oip_template`` what equal requests need not be asked twice.
 
+Large JSON goes another way: ``parcel`` a body in a memory file · ``scribe_client`` hands it over ·
+``handover`` what crosses · ``decoded`` what comes back. In the scribe: ``scribe`` the process ·
+``json_body`` and ``json_answer`` the fronts' own functions · ``json_lists`` numbers at once.
+
 Where all fronts meet: ``exchange`` names the one function · ``validate`` inputs against a
 signature · ``shapes`` who may share a batch · ``dispatch`` queue, batches, engine, outcomes ·
 ``departures`` clients that left · ``catalog`` the models there are.
 
-In the supervisor: ``envoy`` its configuration · ``process`` its life.
+In the supervisor: ``envoy`` its configuration · ``process`` its life ·
+``scribe_process`` the scribe's.
 """

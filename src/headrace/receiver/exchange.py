@@ -12,8 +12,9 @@ from headrace.errors import NotAllowed
 from headrace.receiver import json_tensor
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.decoded import Dialect
+from headrace.receiver.handover import AnswerHead
 from headrace.receiver.scribe_client import LARGE_BYTES, ScribeClient
-from headrace.values import Request, Response
+from headrace.values import Array, Request, Response
 
 Receive = Callable[[], "asyncio.Future[dict[str, Any]]"]
 """ASGI's receive: after the body it tells, at once, whether the client is still there."""
@@ -105,6 +106,26 @@ class Core(NamedTuple):
         if left_s is not None:
             left_s += exchange.arrival_s - time.monotonic()
         return await self.scribe.decode(body, dialect, signature, left_s)
+
+    async def encode(
+        self,
+        dialect: Dialect,
+        served: ServedModel,
+        outputs: Mapping[str, Array],
+        *,
+        identity: str = "",
+        rows: bool = False,
+    ) -> bytes | None:
+        """Encode a large answer beside the event loop; None for one that need not be.
+
+        Raises:
+            HeadraceError: it cannot be encoded, or could not in time.
+        """
+        size = sum(0 if array.dtype.hasobject else array.nbytes for array in outputs.values())
+        if self.scribe is None or size <= LARGE_BYTES:
+            return None
+        head = AnswerHead(model=served.name, version=served.version, id=identity, rows=rows)
+        return await self.scribe.encode(dialect, head, outputs)
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
         """Run a decoded request: decoding ends here.

@@ -13,7 +13,6 @@ import orjson
 
 from headrace.errors import InvalidInput, MalformedRequest, SignatureNotFound
 from headrace.receiver import json_tensor, tfserving_status
-from headrace.receiver.catalog import ServedModel
 from headrace.receiver.decoded import Decoded, Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.values import Array, Request, Signature
@@ -62,7 +61,10 @@ class TfServingRest:
             timeout_s=exchange.timeout_s,
         )
         response = await self._core.run(exchange, served, request)
-        return encode(served, response.outputs, rows=rows)
+        large = await self._core.encode(Dialect.TFSERVING, served, response.outputs, rows=rows)
+        if large is not None:
+            return Reply(200, large)
+        return encode(served.name, response.outputs, rows=rows)
 
 
 def decode(body: Mapping[str, Any], signature: Signature) -> tuple[dict[str, Array], bool]:
@@ -128,7 +130,7 @@ def _tensors(columns: Mapping[str, Any], signature: Signature) -> dict[str, Arra
     return tensors
 
 
-def encode(served: ServedModel, outputs: Mapping[str, Array], *, rows: bool) -> Reply:
+def encode(model: str, outputs: Mapping[str, Array], *, rows: bool) -> Reply:
     """Write ``predictions`` (rows) or ``outputs`` (columns).
 
     Raises:
@@ -144,7 +146,7 @@ def encode(served: ServedModel, outputs: Mapping[str, Array], *, rows: bool) -> 
     lengths = {array.shape[:1] for array in outputs.values()}
     if len(lengths) != 1 or lengths == {()}:
         raise InvalidInput(
-            f'the outputs of {served.name!r} have no rows in common: ask with "inputs", in columns'
+            f'the outputs of {model!r} have no rows in common: ask with "inputs", in columns'
         )
     if len(values) == 1:
         predictions: Any = next(iter(values.values()))
