@@ -12,9 +12,9 @@ a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``
 of tensors, from a ``multipart`` form too · ``decoding`` the threads that read them · ``openapi``
 and ``openapi_schemas`` the document of all paths · ``docs_page`` the same for people.
 
-Large JSON: ``parcel`` a body in shared memory · ``scribe_client`` hands it over · ``scribe`` the
-process that makes tensors of it · ``json_body``, ``json_lists`` how · ``handover`` what crosses
-between the two · ``decoded`` what a front finds instead.
+Large JSON goes another way: ``parcel`` a body in a memory file · ``scribe_client`` hands it over ·
+``handover`` what crosses · ``decoded`` what comes back. In the scribe: ``scribe`` the process ·
+``json_body`` and ``json_answer`` the fronts' own functions · ``json_lists`` numbers at once.
 
 Where all fronts meet: ``exchange`` names the one function · ``validate`` inputs against a
 signature · ``shapes`` who may share a batch · ``dispatch`` queue, batches, engine, outcomes ·

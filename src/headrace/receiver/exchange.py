@@ -12,6 +12,7 @@ from headrace.errors import NotAllowed
 from headrace.receiver import json_tensor
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.decoded import Dialect
+from headrace.receiver.handover import AnswerHead
 from headrace.receiver.scribe_client import LARGE_BYTES, ScribeClient
 from headrace.values import Request, Response, Signature
 
@@ -106,6 +107,25 @@ class Core(NamedTuple):
             left_s += exchange.arrival_s - time.monotonic()
         wrapped = None if signature is None else SignatureMessage.of(signature)
         return await self.scribe.decode(body, dialect, wrapped, left_s)
+
+    async def encode(
+        self,
+        dialect: Dialect,
+        response: Response,
+        *,
+        rows: bool = False,
+    ) -> bytes | None:
+        """Encode a large answer beside the event loop; None for one that need not be.
+
+        Raises:
+            HeadraceError: it cannot be encoded, or could not in time.
+        """
+        outputs = response.outputs
+        size = sum(0 if array.dtype.hasobject else array.nbytes for array in outputs.values())
+        if self.scribe is None or size <= LARGE_BYTES:
+            return None
+        head = AnswerHead(model=response.model, version=response.version, id=response.id, rows=rows)
+        return await self.scribe.encode(dialect, head, outputs)
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
         """Run a decoded request: decoding ends here.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,28 +28,37 @@ Place = tuple[str | int, ...]
 MAX_FRAME_BYTES = 2**17
 """The longest frame; a signature of some hundred inputs fits."""
 
-_JOB = struct.Struct("<QQB")  # job, bytes of the body, dialect
+_JOB = struct.Struct("<QQBB")  # job, bytes of what comes with it, task, dialect
 _ANSWER = struct.Struct("<QQQ")  # job, where the answer stands, its bytes
 
 
+class Task(IntEnum):
+    """What the scribe does; a number, for it crosses a process border."""
+
+    DECODE = 1
+    ENCODE = 2
+
+
 class Job(NamedTuple):
-    """Receiver → scribe, with the memory file: decode the first ``size_bytes`` of it."""
+    """Receiver → scribe, with the memory file whose first ``size_bytes`` it is about."""
 
     number: int
     size_bytes: int
+    task: Task
     dialect: Dialect
-    signature: bytes
-    """A ``SignatureMessage``; empty where the body itself says what its tensors are."""
+    text: bytes
+    """A ``SignatureMessage``, or none where the body says what its tensors are; or an
+    ``AnswerHead``."""
 
     def pack(self) -> bytes:
         """Encode the frame."""
-        return _JOB.pack(self.number, self.size_bytes, self.dialect) + self.signature
+        return _JOB.pack(self.number, self.size_bytes, self.task, self.dialect) + self.text
 
     @classmethod
     def unpack(cls, frame: bytes) -> Job:
         """Decode the frame."""
-        number, size_bytes, dialect = _JOB.unpack_from(frame)
-        return cls(number, size_bytes, Dialect(dialect), frame[_JOB.size :])
+        number, size_bytes, task, dialect = _JOB.unpack_from(frame)
+        return cls(number, size_bytes, Task(task), Dialect(dialect), frame[_JOB.size :])
 
 
 class Answer(NamedTuple):
@@ -95,6 +105,16 @@ class Lying(Message):
     size_bytes: int
 
 
+class AnswerHead(Message):
+    """What an answer says beside its outputs, and where those are."""
+
+    model: str
+    version: int
+    id: str = ""
+    rows: bool = False
+    outputs: tuple[Lying, ...] = ()
+
+
 class Part(Message):
     """Tensors of one place in the body, or why there are none."""
 
@@ -104,7 +124,10 @@ class Part(Message):
 
 
 class Report(Message):
-    """What became of a body: its tensors, and the rest of it as JSON; or why it is none."""
+    """What became of a body: its tensors, and the rest of it as JSON; or why it is none.
+
+    Of an answer that was encoded the rest is all.
+    """
 
     parts: tuple[Part, ...] = ()
     rest_offset: int = 0
@@ -129,21 +152,59 @@ def write(descriptor: int, size_bytes: int, body: dict[str, Any] | HeadraceError
     else:
         parts = []
         for place, decoded in list(_places(body)):
-            lying = []
-            for name, array in decoded.tensors.items():
-                data = _raw(array)
-                lying.append(_lying(name, array, end, len(data)))
-                end = align(_put(descriptor, data, end))
+            lying, end = put_tensors(descriptor, decoded.tensors, end)
             fault = None if decoded.error is None else Fault.of(decoded.error)
-            parts.append(Part(place=place, tensors=tuple(lying), fault=fault))
+            parts.append(Part(place=place, tensors=lying, fault=fault))
             _at(body, place)[place[-1]] = None
         rest = _dumps(body)
-        _put(descriptor, rest, end)
         report = Report(parts=tuple(parts), rest_offset=end, rest_bytes=len(rest))
-        end += len(rest)
-    text = report.model_dump_json().encode()
-    _put(descriptor, text, end)
-    return Answer(0, end, len(text))
+        end = _put(descriptor, rest, end)
+    return _put_report(descriptor, report, end)
+
+
+def write_answer(descriptor: int, size_bytes: int, body: bytes | HeadraceError) -> Answer:
+    """Write an encoded answer behind its outputs; return all but the number.
+
+    Raises:
+        OSError: there is no memory.
+    """
+    if isinstance(body, HeadraceError):
+        return _put_report(descriptor, Report(fault=Fault.of(body)), size_bytes)
+    report = Report(rest_offset=size_bytes, rest_bytes=len(body))
+    return _put_report(descriptor, report, _put(descriptor, body, size_bytes))
+
+
+def read_report(text: bytes) -> Report:
+    """Read a report.
+
+    Raises:
+        HeadraceError: it tells of one.
+    """
+    report = Report.model_validate_json(text)
+    if report.fault is not None:
+        raise report.fault.unwrap()
+    return report
+
+
+def put_tensors(
+    descriptor: int, tensors: Mapping[str, Array], offset: int
+) -> tuple[tuple[Lying, ...], int]:
+    """Write tensors from an offset on; return where they lie, and where the next may.
+
+    Raises:
+        OSError: there is no memory.
+    """
+    lying = []
+    for name, array in tensors.items():
+        data = _raw(array)
+        lying.append(_lying(name, array, offset, len(data)))
+        offset = align(_put(descriptor, data, offset))
+    return tuple(lying), offset
+
+
+def view_tensors(area: memoryview, lying: Sequence[Lying]) -> dict[str, Array]:
+    """View tensors where they lie."""
+    return {one.name: _view(area, one) for one in lying}
 
 
 def read(area: memoryview, answer: Answer) -> dict[str, Any]:
@@ -152,14 +213,10 @@ def read(area: memoryview, answer: Answer) -> dict[str, Any]:
     Raises:
         HeadraceError: the body is none.
     """
-    report = Report.model_validate_json(
-        bytes(area[answer.offset : answer.offset + answer.size_bytes])
-    )
-    if report.fault is not None:
-        raise report.fault.unwrap()
+    report = read_report(bytes(area[answer.offset : answer.offset + answer.size_bytes]))
     body = json_tensor.parse(area[report.rest_offset : report.rest_offset + report.rest_bytes])
     for part in report.parts:
-        tensors = {one.name: _view(area, one) for one in part.tensors}
+        tensors = view_tensors(area, part.tensors)
         error = None if part.fault is None else part.fault.unwrap()
         _at(body, part.place)[part.place[-1]] = Decoded(tensors, error)
     return body
@@ -208,6 +265,12 @@ def _put(descriptor: int, data: bytes | memoryview, offset: int) -> int:
         offset += written
         left = left[written:]
     return offset
+
+
+def _put_report(descriptor: int, report: Report, offset: int) -> Answer:
+    text = report.model_dump_json().encode()
+    _put(descriptor, text, offset)
+    return Answer(0, offset, len(text))
 
 
 def _dumps(rest: dict[str, Any]) -> bytes:

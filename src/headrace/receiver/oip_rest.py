@@ -85,6 +85,10 @@ class OipRest:
             if "timeout" not in _object(header, "parameters"):
                 self._remember(key, request, wanted, len(body))
         response = await self._core.run(exchange, served, request)
+        if not wanted.default and not wanted.binary:
+            large = await self._core.encode(Dialect.OIP, response)
+            if large is not None:
+                return Reply(200, large)
         return self._encode(served, response, wanted)
 
     def _remember(
@@ -275,16 +279,41 @@ def _encode(served: ServedModel, response: Response, wanted: Wanted) -> Reply:
         else:
             tensor["data"] = json_tensor.to_json(np.ascontiguousarray(array).reshape(-1))
         tensors.append(tensor)
-    answer: dict[str, Any] = {"model_name": served.name, "model_version": str(response.version)}
-    if response.id:
-        answer["id"] = response.id
-    answer["outputs"] = tensors
+    answer = _answer(served.name, response.version, response.id, tensors)
     if not binary:
-        arrays = [t["data"] for t in tensors if isinstance(t["data"], np.ndarray)]
-        return Reply(200, json_tensor.dumps(answer, arrays=arrays))
+        return Reply(200, _dumps(answer))
     head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     headers = (
         (b"content-type", b"application/octet-stream"),
         (LENGTH_HEADER, str(len(head)).encode()),
     )
     return Reply(200, b"".join((head, *binary)), headers)
+
+
+def encode_json(model: str, version: int, identity: str, outputs: Mapping[str, Array]) -> bytes:
+    """Write an answer that is all JSON."""
+    tensors = [
+        {
+            "name": name,
+            "datatype": DType.of(array.dtype).value,
+            "shape": array.shape,
+            "data": json_tensor.to_json(np.ascontiguousarray(array).reshape(-1)),
+        }
+        for name, array in outputs.items()
+    ]
+    return _dumps(_answer(model, version, identity, tensors))
+
+
+def _answer(
+    model: str, version: int, identity: str, tensors: list[dict[str, Any]]
+) -> dict[str, Any]:
+    answer: dict[str, Any] = {"model_name": model, "model_version": str(version)}
+    if identity:
+        answer["id"] = identity
+    answer["outputs"] = tensors
+    return answer
+
+
+def _dumps(answer: dict[str, Any]) -> bytes:
+    data = [tensor["data"] for tensor in answer["outputs"]]
+    return json_tensor.dumps(answer, arrays=[one for one in data if isinstance(one, np.ndarray)])

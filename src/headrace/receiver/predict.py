@@ -49,9 +49,8 @@ class Predict:
             timeout_s=exchange.timeout_s,
         )
         response = await self._core.run(exchange, served, request)
-        values = {key: json_tensor.to_json(array) for key, array in response.outputs.items()}
-        only = next(iter(values.values())) if len(values) == 1 else values
-        return Reply(200, json_tensor.dumps({"output": only}, arrays=response.outputs.values()))
+        large = await self._core.encode(Dialect.PLAIN, response)
+        return Reply(200, encode(response.outputs) if large is None else large)
 
     async def _tensors(
         self, upload: Upload, served: ServedModel, exchange: Exchange
@@ -70,6 +69,13 @@ class Predict:
                     )
                 inputs[name] = tensor
         return inputs
+
+
+def encode(outputs: Mapping[str, Array]) -> bytes:
+    """Write ``output``: a tensor, or an object of them."""
+    values = {key: json_tensor.to_json(array) for key, array in outputs.items()}
+    only = next(iter(values.values())) if len(values) == 1 else values
+    return json_tensor.dumps({"output": only}, arrays=outputs.values())
 
 
 def _deadline_s(served: ServedModel, exchange: Exchange) -> float | None:

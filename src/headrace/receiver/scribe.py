@@ -1,4 +1,4 @@
-"""The scribe: a process that makes tensors of large JSON bodies, beside the receiver.
+"""The scribe: a process that reads and writes large JSON bodies, beside the receiver.
 
 The supervisor starts it with the listening socket as a descriptor, and ends it by closing its
 standard input. It serves one receiver at a time, one body after the other.
@@ -12,7 +12,9 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 
 import structlog
 
@@ -20,7 +22,8 @@ from headrace.control import SignatureMessage
 from headrace.errors import HeadraceError, InternalError
 from headrace.observe.logs import configure
 from headrace.receiver import handover
-from headrace.receiver.handover import Job
+from headrace.receiver.handover import AnswerHead, Job, Task
+from headrace.receiver.json_answer import encode
 from headrace.receiver.json_body import decode
 from headrace.receiver.json_lists import ListParser
 from headrace.values import Signature
@@ -31,11 +34,13 @@ _NICE = 15
 # orjson reads 1024 levels, and what belongs to no input is written again by a parser of Python.
 _DEPTH_LIMIT = 4096
 
+Made = TypeVar("Made")
+
 _log = structlog.get_logger("headrace.scribe")
 
 
 def serve(channel: socket.socket) -> None:
-    """Decode bodies until the receiver leaves."""
+    """Decode and encode bodies until the receiver leaves."""
     parser = ListParser()
     while True:
         frame, descriptors, _, _ = socket.recv_fds(channel, handover.MAX_FRAME_BYTES, 1)
@@ -44,21 +49,30 @@ def serve(channel: socket.socket) -> None:
         descriptor = descriptors[0]
         try:
             job = Job.unpack(frame)
-            answer = handover.write(descriptor, job.size_bytes, _decode(parser, job, descriptor))
+            text = os.pread(descriptor, job.size_bytes, 0)
+            if job.task is Task.DECODE:
+                body = _guarded(decode, parser, text, job.dialect, _signature(job.text))
+                answer = handover.write(descriptor, job.size_bytes, body)
+            else:
+                encoded = _guarded(_encode, text, job)
+                answer = handover.write_answer(descriptor, job.size_bytes, encoded)
             channel.send(answer._replace(number=job.number).pack())
         finally:
             os.close(descriptor)
 
 
-def _decode(parser: ListParser, job: Job, descriptor: int) -> dict[str, object] | HeadraceError:
+def _encode(outputs: bytes, job: Job) -> bytes:
+    head = AnswerHead.model_validate_json(job.text)
+    return encode(job.dialect, head, handover.view_tensors(memoryview(outputs), head.outputs))
+
+
+def _guarded(make: Callable[..., Made], *arguments: object) -> Made | HeadraceError:
     try:
-        return decode(
-            parser, os.pread(descriptor, job.size_bytes, 0), job.dialect, _signature(job.signature)
-        )
+        return make(*arguments)
     except HeadraceError as error:
         return error
     except Exception as error:  # noqa: BLE001 - the border of a body: only this one fails
-        _log.error("body_not_decoded", exc_info=error)
+        _log.error("body_failed", exc_info=error)
         return InternalError(f"a bug of the server: {type(error).__name__}: {error}")
 
 

@@ -7,16 +7,20 @@ those behind it have done nothing and are sent again as often as it takes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
+import os
 import socket
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from headrace.control import SignatureMessage
 from headrace.errors import Expired, QueueFull, ScribeLost
 from headrace.receiver import handover
 from headrace.receiver.decoded import Dialect
-from headrace.receiver.handover import Answer, Job
+from headrace.receiver.handover import Answer, AnswerHead, Job, Task
 from headrace.receiver.parcel import Parcel
+from headrace.values import Array
 
 LARGE_BYTES = 2**16
 """JSON bodies longer than this are decoded beside the receiver: 0.5 ms on its own thread."""
@@ -42,7 +46,7 @@ class Pending:
 
 
 class ScribeClient:
-    """Decodes bodies in the scribe process; for the event loop's thread."""
+    """Decodes and encodes bodies in the scribe process; for the event loop's thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, socket_path: str) -> None:
         self._loop = loop
@@ -68,27 +72,43 @@ class ScribeClient:
             Expired: the client's time is over.
             ScribeLost: the scribe died of it, or does not answer.
         """
-        size = len(body)
-        if self._bytes and self._bytes + size > _MOST_BYTES:
-            raise QueueFull(
-                f"{self._bytes} bytes of JSON wait to be decoded: send less at once, or tensors as "
-                "binary data",
-                retry_after_s=1.0,
+        async with self._room(len(body), timeout_s):
+            parcel = Parcel.of(body)
+            if parcel is None:
+                # Megabytes are copied; the system call lets the event loop run meanwhile.
+                parcel = await self._loop.run_in_executor(None, Parcel.create, body)
+            text = handover.signature_text(signature)
+            answer = await self._ask(parcel, len(body), Task.DECODE, dialect, text)
+            end = answer.offset + answer.size_bytes
+            area = memoryview(mmap.mmap(parcel.descriptor, end, access=mmap.ACCESS_READ))
+            parcel.close()
+            return handover.read(area, answer)
+
+    async def encode(
+        self, dialect: Dialect, head: AnswerHead, outputs: Mapping[str, Array]
+    ) -> bytes:
+        """Encode an answer as its front would.
+
+        Raises:
+            InvalidInput: the outputs cannot be written in the form that was asked for.
+            QueueFull: too many bytes wait for the scribe.
+            ScribeLost: the scribe died of it, or does not answer.
+        """
+        async with self._room(sum(array.nbytes for array in outputs.values()), None):
+            parcel = Parcel.create()
+            # Both copies are system calls, during which the event loop runs.
+            run = self._loop.run_in_executor
+            lying, end = await run(None, handover.put_tensors, parcel.descriptor, outputs, 0)
+            text = head.model_copy(update={"outputs": lying}).model_dump_json().encode()
+            answer = await self._ask(parcel, end, Task.ENCODE, dialect, text)
+            report = handover.read_report(
+                os.pread(parcel.descriptor, answer.size_bytes, answer.offset)
             )
-        self._bytes += size
-        limit_s = _PATIENCE_S if timeout_s is None else min(timeout_s, _PATIENCE_S)
-        try:
-            async with asyncio.timeout(limit_s), self._places:
-                return await self._handed_over(body, dialect, signature)
-        except TimeoutError as error:
-            if timeout_s is not None and timeout_s <= _PATIENCE_S:
-                raise Expired("the deadline passed while the body was decoded") from error
-            raise ScribeLost(
-                f"the scribe did not answer within {limit_s:g} s: try again",
-                retry_after_s=1.0,
-            ) from error
-        finally:
-            self._bytes -= size
+            body = await run(
+                None, os.pread, parcel.descriptor, report.rest_bytes, report.rest_offset
+            )
+            parcel.close()
+            return body
 
     def close(self) -> None:
         """End the connection; who waits hears that it is lost."""
@@ -97,27 +117,42 @@ class ScribeClient:
         for one in pending.values():
             _fail(one, "the server has stopped")
 
-    async def _handed_over(
-        self, body: bytes | memoryview, dialect: Dialect, signature: SignatureMessage | None
-    ) -> dict[str, Any]:
-        parcel = Parcel.of(body)
-        if parcel is None:
-            # Megabytes are copied; the system call lets the event loop run meanwhile.
-            parcel = await self._loop.run_in_executor(None, Parcel.create, body)
+    @contextlib.asynccontextmanager
+    async def _room(self, size_bytes: int, timeout_s: float | None) -> AsyncIterator[None]:
+        """A place among those that the scribe works for, and not for longer than the time left."""
+        if self._bytes and self._bytes + size_bytes > _MOST_BYTES:
+            raise QueueFull(
+                f"{self._bytes} bytes of JSON wait for the scribe: send less at once, or tensors "
+                "as binary data",
+                retry_after_s=1.0,
+            )
+        self._bytes += size_bytes
+        limit_s = _PATIENCE_S if timeout_s is None else min(timeout_s, _PATIENCE_S)
+        try:
+            async with asyncio.timeout(limit_s), self._places:
+                yield
+        except TimeoutError as error:
+            if timeout_s is not None and timeout_s <= _PATIENCE_S:
+                raise Expired("the deadline passed while the body was decoded") from error
+            raise ScribeLost(
+                f"the scribe did not answer within {limit_s:g} s: try again", retry_after_s=1.0
+            ) from error
+        finally:
+            self._bytes -= size_bytes
+
+    async def _ask(
+        self, parcel: Parcel, size_bytes: int, task: Task, dialect: Dialect, text: bytes
+    ) -> Answer:
         self._number += 1
-        job = Job(self._number, len(body), dialect, handover.signature_text(signature))
+        job = Job(self._number, size_bytes, task, dialect, text)
         pending = Pending(job, parcel, self._loop.create_future())
         self._pending[job.number] = pending
         try:
             self._send(pending)
-            answer = await pending.future
+            return await pending.future
         finally:
             self._pending.pop(job.number, None)
             del pending  # its exception would hold this frame: a cycle, with the body in it
-        end = answer.offset + answer.size_bytes
-        area = memoryview(mmap.mmap(parcel.descriptor, end, access=mmap.ACCESS_READ))
-        parcel.close()
-        return handover.read(area, answer)
 
     def _send(self, pending: Pending) -> None:
         try:

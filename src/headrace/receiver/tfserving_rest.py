@@ -20,7 +20,6 @@ from headrace.receiver import (
     tfserving_signature,
 )
 from headrace.receiver import tfserving_status as status
-from headrace.receiver.catalog import ServedModel
 from headrace.receiver.decoded import Decoded, Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.tfserving_status import Which
@@ -80,7 +79,10 @@ class TfServingRest:
                 timeout_s=exchange.timeout_s,
             )
             response = await counted.run(served, request)
-            return encode(served, response.outputs, rows=rows)
+            large = await self._core.encode(Dialect.TFSERVING, response, rows=rows)
+            if large is not None:
+                return Reply(200, large)
+            return encode(served.name, response.outputs, rows=rows)
 
     async def classify(self, exchange: Exchange, name: str, which: Which) -> Reply:
         """``POST ...:classify``."""
@@ -201,7 +203,7 @@ def _tensors(columns: Mapping[str, Any], signature: Signature) -> dict[str, Arra
     }
 
 
-def encode(served: ServedModel, outputs: Mapping[str, Array], *, rows: bool) -> Reply:
+def encode(model: str, outputs: Mapping[str, Array], *, rows: bool) -> Reply:
     """Write ``predictions`` (rows) or ``outputs`` (columns).
 
     Raises:
@@ -212,6 +214,6 @@ def encode(served: ServedModel, outputs: Mapping[str, Array], *, rows: bool) -> 
     lengths = {array.shape[:1] for array in outputs.values()}
     if len(lengths) != 1 or lengths == {()}:
         raise InvalidInput(
-            f'the outputs of {served.name!r} have no rows in common: ask with "inputs", in columns'
+            f'the outputs of {model!r} have no rows in common: ask with "inputs", in columns'
         )
     return Reply(200, tfserving_json.predictions(outputs))

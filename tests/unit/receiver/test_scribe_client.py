@@ -7,7 +7,7 @@ import contextlib
 import gc
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,12 @@ from headrace.errors import (
     ScribeLost,
 )
 from headrace.receiver import handover, scribe, scribe_client
-from headrace.receiver.decoded import Dialect
+from headrace.receiver.decoded import Decoded, Dialect
+from headrace.receiver.handover import AnswerHead
+from headrace.receiver.json_answer import encode
 from headrace.receiver.parcel import Parcel
 from headrace.receiver.scribe_client import ScribeClient
-from headrace.values import DType, Signature, TensorSpec
+from headrace.values import Array, DType, Signature, TensorSpec
 
 Life = Callable[[socket.socket], None]
 
@@ -77,7 +79,7 @@ def scribes(path: Path, *lives: Life) -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def connected(path: str):
+async def connected(path: str) -> AsyncIterator[ScribeClient]:
     client = ScribeClient(asyncio.get_running_loop(), path)
     try:
         yield client
@@ -87,9 +89,10 @@ async def connected(path: str):
 
 async def ask(
     client: ScribeClient, body: bytes | memoryview = BODY, timeout_s: float | None = None
-):
+) -> Array:
     value = await client.decode(body, Dialect.PLAIN, SIGNED, timeout_s)
-    return value["instances"].take()["x"]
+    decoded: Decoded = value["instances"]
+    return decoded.take()["x"]
 
 
 async def test_a_body_comes_back_as_tensors(tmp_path: Path) -> None:
@@ -202,3 +205,24 @@ async def test_no_cycle_keeps_a_body(tmp_path: Path, lives: list[Life]) -> None:
                     assert gc.collect() == 0
             finally:
                 gc.enable()
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+async def test_an_answer_is_encoded_as_its_front_would(tmp_path: Path, dialect: Dialect) -> None:
+    outputs: dict[str, Array] = {
+        "a": np.asarray([[1.5, np.nan]], np.float32),
+        "b": np.asarray([[7]], np.int64),
+    }
+    head = AnswerHead(model="m", version=3, id="one", rows=True)
+    with scribes(tmp_path / "s", scribe.serve) as path:
+        async with connected(path) as client:
+            assert await client.encode(dialect, head, outputs) == encode(dialect, head, outputs)
+
+
+async def test_rows_of_outputs_that_have_none_are_refused(tmp_path: Path) -> None:
+    outputs = {"a": np.zeros(2), "b": np.zeros(3)}
+    head = AnswerHead(model="m", version=3, rows=True)
+    with scribes(tmp_path / "s", dies, scribe.serve) as path:
+        async with connected(path) as client:
+            with pytest.raises(InvalidInput, match="no rows in common"):
+                await client.encode(Dialect.TFSERVING, head, outputs)

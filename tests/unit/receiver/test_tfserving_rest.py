@@ -80,7 +80,7 @@ def test_other_bodies_are_refused(
 
 
 def answer(*, rows: bool, **outputs: Array) -> Any:
-    return json.loads(encode(PAIR, outputs, rows=rows).body)
+    return json.loads(encode(PAIR.name, outputs, rows=rows).body)
 
 
 def test_one_output_is_bare_and_several_are_named() -> None:
@@ -110,4 +110,4 @@ def test_outputs_without_rows_in_common_have_columns_only() -> None:
 def test_a_served_model_is_named_where_its_outputs_have_no_rows() -> None:
     lone = serve("lone", [], [])
     with pytest.raises(InvalidInput, match="the outputs of 'lone'"):
-        encode(lone, {"a": np.zeros(())}, rows=True)
+        encode(lone.name, {"a": np.zeros(())}, rows=True)
