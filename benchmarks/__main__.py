@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.figures import Figure, save, show
 from benchmarks.machine import describe
 
-NAMES = ("start", "tiny", "real", "overload", "failures", "soak")
+NAMES = ("start", "tiny", "real", "overload", "sequences", "failures", "soak")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
