@@ -23,11 +23,8 @@ CARD = Sequence.model_validate({"state": [{"input": "state", "output": "stateN",
 START, ON, END = (True, False), (False, False), (False, True)
 
 
-def _headers(
-    start: bool,
-    end: bool,
-    **more: str,
-) -> list[tuple[bytes, bytes]]:
+def _headers(call: tuple[bool, bool], more: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    start, end = call
     said = {
         "headrace-sequence-id": "a",
         "headrace-sequence-start": str(start),
@@ -38,7 +35,7 @@ def _headers(
 
 async def _ask(server: Inside, number: float, call: tuple[bool, bool], **more: str) -> Came:
     body = json.dumps({"input": [[number, number]]}).encode()
-    return await server.ask("/predict/m", body, headers=_headers(*call, **more))
+    return await server.ask("/predict/m", body, headers=_headers(call, more))
 
 
 def _number(came: Came) -> float:
