@@ -14,9 +14,10 @@ CAN_RUN := import sys; sys.exit(sys.version_info < tuple(map(int, "$(NEEDED)".sp
 MADE := $(VENV)/.made-with-$(VERSION)
 DEMO := $(VENV)/.has-demo
 DEV := $(VENV)/.has-dev
+ALL := $(VENV)/.has-all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check e2e docs bench setup clean
+.PHONY: help demo test check conformance e2e docs bench setup clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -24,8 +25,11 @@ help: ## List the targets
 demo: $(DEMO) ## Serve two real models, ask them in three protocols, put 64 clients on each
 	@$(BIN)/python -m examples.demo $(ARGS)
 
-test: $(DEV) ## Run every test (ARGS="tests/unit -k queue" for some)
+test: $(ALL) ## Run every test (ARGS="tests/unit -k queue" for some)
 	@$(BIN)/python -m pytest $(ARGS)
+
+conformance: $(ALL) ## Run clients of others against a server and print the table
+	@$(BIN)/python -m tests.conformance $(ARGS)
 
 e2e: $(DEV) ## Run the tests with real servers only
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
@@ -42,7 +46,7 @@ docs: $(DEV) ## Write the generated pages of docs/ anew
 bench: $(DEV) ## Measure (ARGS="--help" for what)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-setup: $(DEV) ## Only set up what the other targets need
+setup: $(ALL) ## Only set up what the other targets need
 
 clean: ## Remove everything the other targets made, fetched models too
 	rm -rf $(VENV) .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -57,7 +61,7 @@ $(MADE):
 	@$(BIN)/python -c 'import sys; sys.exit(not "$(VERSION)" == "%d.%d" % sys.version_info[:2])' 2>/dev/null || \
 		{ echo "Setting up $(VENV) with Python $(VERSION)"; $(PYTHON) -m venv --clear $(VENV); } || \
 		{ echo "That Python cannot make virtual environments; on Debian: apt install python$(VERSION)-venv"; exit 1; } >&2
-	@rm -f $(VENV)/.made-with-* $(DEMO) $(DEV)
+	@rm -f $(VENV)/.made-with-* $(DEMO) $(DEV) $(ALL)
 	@$(BIN)/python -m pip install -qq --upgrade pip
 	@touch $@
 
@@ -70,3 +74,11 @@ $(DEV): pyproject.toml $(MADE)
 	@echo "Installing Headrace, its tests and its tools (about two minutes)"
 	@$(BIN)/python -m pip install -qq --editable '.[demo,dev]'
 	@touch $(DEMO) $@
+
+# Clients of others, TensorFlow among them. Its stubs ask for all of TensorFlow; the CPU build will do.
+$(ALL): $(DEV)
+	@echo "Installing clients of others for the conformance suite (about three minutes)"
+	@{ $(BIN)/python -m pip install -qq --editable '.[demo,dev,conformance]' && \
+		$(BIN)/python -m pip install -qq --no-deps 'tensorflow-serving-api>=2.18'; } || \
+		echo "Not all of them can be had for this Python: their tests will be skipped"
+	@touch $@

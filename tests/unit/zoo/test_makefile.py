@@ -76,7 +76,12 @@ def test_set_up_upgrades_pip_first_and_is_done_once(tmp_path: Path) -> None:
     arguments.append(f"PYTHON={_python(tmp_path / 'python', '3.12', log)}")
     assert _make("setup", *arguments).returncode == 0
     asked = log.read_text().splitlines()
-    assert [line.rpartition(" ")[2] for line in asked] == ["pip", ".[demo,dev]"]
+    assert [line.rpartition(" ")[2] for line in asked] == [
+        "pip",
+        ".[demo,dev]",
+        ".[demo,dev,conformance]",
+        "tensorflow-serving-api>=2.18",
+    ]
     assert "--upgrade" in asked[0]
     assert _make("setup", *arguments).returncode == 0
     assert log.read_text().splitlines() == asked
@@ -88,7 +93,7 @@ def test_another_python_makes_the_environment_anew(tmp_path: Path) -> None:
         python = _python(tmp_path / version, version, log)
         assert _make("setup", venv, f"PYTHON={python}").returncode == 0
     versions = [line.partition(" ")[0] for line in log.read_text().splitlines()]
-    assert versions == ["3.12", "3.12", "3.13", "3.13"]
+    assert versions == ["3.12"] * 4 + ["3.13"] * 4
 
 
 def test_an_environment_made_by_hand_is_kept(tmp_path: Path) -> None:
@@ -102,5 +107,5 @@ def test_an_environment_made_by_hand_is_kept(tmp_path: Path) -> None:
 
 def test_help_lists_every_target() -> None:
     listed = _make().stdout
-    for target in ("demo", "test", "check", "e2e", "docs", "bench", "setup", "clean"):
+    for target in ("demo", "test", "conformance", "check", "e2e", "docs", "bench", "setup", "clean"):
         assert f"make {target}" in listed
