@@ -5,6 +5,7 @@ In Envoy: ``main`` what Envoy loads · ``runtime`` composes what the supervisor 
 a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``oip_rest``,
 ``tfserving_grpc``, ``tfserving_rest``, ``predict`` the fronts · ``metadata``, ``tfserving_status``
 what they tell of models · ``tensors``, ``json_tensor``, ``protobuf``, ``wire`` their codecs ·
+``generate`` Triton's mapping of JSON keys to tensors ·
 ``forms``, ``oip_template`` what equal requests need not be asked twice.
 
 Where all fronts meet: ``exchange`` names the one function · ``validate`` inputs against a
