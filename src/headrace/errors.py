@@ -14,6 +14,8 @@
     │   ├── ModelNotFound            no such model
     │   ├── VersionNotFound          no such version of the model
     │   ├── SignatureNotFound        no such serving signature
+    │   ├── RegionNotFound           no such shared memory region
+    │   ├── AlreadyExists            the name is taken
     │   └── Cancelled                the client left before the answer
     ├── OverloadError                the request is fine, the machine is busy; retry later
     │   ├── QueueFull                the model's queue is at its bound
@@ -27,6 +29,7 @@
     │   └── Draining                 the server is shutting down
     ├── ServerError                  our fault
     │   ├── InferenceFailed          the backend raised on this batch
+    │   ├── Unsupported              this server does not do that, or a setting has it off
     │   └── InternalError            a bug of Headrace
     └── OperatorError                the person who starts the server must change something
         ├── SettingsError            a bad key, flag or variable
@@ -171,6 +174,18 @@ class SignatureNotFound(ClientError):
     code = "signature_not_found"
 
 
+class RegionNotFound(ClientError):
+    """No shared memory region of that name."""
+
+    code = "region_not_found"
+
+
+class AlreadyExists(ClientError):
+    """The name is taken."""
+
+    code = "already_exists"
+
+
 class Cancelled(ClientError):
     """The client left before the answer."""
 
@@ -252,6 +267,12 @@ class InferenceFailed(ServerError):
     code = "inference_failed"
 
 
+class Unsupported(ServerError):
+    """This server does not do that, or a setting has it off; the message says which."""
+
+    code = "unsupported"
+
+
 class InternalError(ServerError):
     """A bug of Headrace."""
 
@@ -303,6 +324,9 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "model_not_found": (404, GrpcStatus.NOT_FOUND),
     "version_not_found": (404, GrpcStatus.NOT_FOUND),
     "signature_not_found": (400, GrpcStatus.FAILED_PRECONDITION),
+    "region_not_found": (404, GrpcStatus.NOT_FOUND),
+    "already_exists": (400, GrpcStatus.ALREADY_EXISTS),
+    "unsupported": (501, GrpcStatus.UNIMPLEMENTED),
     "cancelled": (499, GrpcStatus.CANCELLED),
     "overloaded": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "queue_full": (429, GrpcStatus.RESOURCE_EXHAUSTED),

@@ -20,7 +20,7 @@ from tests.e2e.server import Server
 PROTOCOLS = read(ROOT / "docs" / "protocols.md")
 OPERATING = read(ROOT / "docs" / "operating.md")
 _METRIC = re.compile(r"headrace_[a-z_]+")
-_EXAMPLES = {"{model}": "digits", "{version}": "3", "{label}": "stable"}
+_EXAMPLES = {"{model}": "digits", "{version}": "3", "{label}": "stable", "{region}": "r"}
 
 
 def _rows(kind: str) -> list[str]:

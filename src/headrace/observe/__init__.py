@@ -1,1 +1,1 @@
-"""Signals: ``histogram`` (cheap), ``metrics`` (what is counted, and Prometheus), ``logs``."""
+"""Signals: ``histogram`` and ``runs`` (cheap), ``metrics`` (all, and Prometheus), ``logs``."""

@@ -16,6 +16,7 @@ from prometheus_client.core import (
 )
 
 from headrace.observe.histogram import ROWS, Histogram
+from headrace.observe.runs import Runs
 
 PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "total")
 """The phases of a request, in order; ``total`` is from its arrival to its encoded answer."""
@@ -33,13 +34,15 @@ class ModelMetrics:
 
     ``decode``, ``queue``, ``results``, ``encode`` and ``total`` are seconds a request, ``assemble``
     and ``infer`` seconds a batch, ``rows`` rows a batch; ``outcomes`` counts requests by reason:
-    ``ok`` or an error's code.
+    ``ok`` or an error's code, and ``failed_s`` is how long those took that were not answered with
+    outputs. ``runs`` are the batches by their size.
     """
 
     __slots__ = (
         "assemble",
         "decode",
         "encode",
+        "failed_s",
         "gauges",
         "infer",
         "model",
@@ -47,6 +50,7 @@ class ModelMetrics:
         "queue",
         "results",
         "rows",
+        "runs",
         "total",
         "version",
     )
@@ -62,7 +66,9 @@ class ModelMetrics:
         self.encode = Histogram()
         self.total = Histogram()
         self.rows = Histogram(ROWS)
+        self.runs = Runs()
         self.outcomes: Counter[str] = Counter()
+        self.failed_s = 0.0
         self.gauges: dict[str, Callable[[], float]] = {}
 
 

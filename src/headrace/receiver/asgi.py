@@ -22,6 +22,7 @@ from headrace.receiver.exchange import (
     Infer,
     Receive,
 )
+from headrace.receiver.extras import Extras
 from headrace.receiver.oip_grpc import OipGrpc
 from headrace.receiver.routes import Routes
 from headrace.receiver.tfserving_grpc import TfServingGrpc
@@ -47,8 +48,9 @@ class Application:
         refused: Counter[str],
     ) -> None:
         core = Core(catalog, infer)
-        self._methods = {**OipGrpc(core).methods(), **TfServingGrpc(core).methods()}
-        self._routes = Routes(core, metrics_page)
+        extras = Extras(settings)
+        self._methods = {**OipGrpc(core, extras).methods(), **TfServingGrpc(core).methods()}
+        self._routes = Routes(core, metrics_page, extras)
         self._limit_bytes = int(settings.max_body_mib * 2**20)
         self._max_inflight = settings.max_inflight
         self._refused = refused
@@ -158,3 +160,5 @@ class Application:
             now_s = time.monotonic()
             metrics.encode.observe(now_s - exchange.answered_s)
             metrics.total.observe(now_s - exchange.arrival_s)
+        else:
+            metrics.failed_s += time.monotonic() - exchange.arrival_s

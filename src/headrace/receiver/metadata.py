@@ -11,7 +11,19 @@ from headrace.errors import InvalidInput, InvalidTimeout, MalformedRequest, Vers
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.values import TensorSpec
 
-EXTENSIONS = ("binary_tensor_data", "classification", "parameters", "schedule_policy")
+SHARED_MEMORY = "system_shared_memory"
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "generate",
+    "logging",
+    "model_configuration",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+    SHARED_MEMORY,
+    "trace",
+)
 _LAST_PRIORITY = 2**31
 # Triton: 1 is the highest priority, 0 asks for the default, which stands in the middle.
 _DEFAULT_PRIORITY = 1000
@@ -19,12 +31,12 @@ _DEFAULT_PRIORITY = 1000
 _MOST_DIGITS = 18
 
 
-def server() -> dict[str, Any]:
-    """The server's metadata, by the protocol's names."""
+def server(*, shared_memory: bool) -> dict[str, Any]:
+    """The server's metadata, by the protocol's names; shared memory only where it is on."""
     return {
         "name": "headrace",
         "version": headrace.__version__,
-        "extensions": list(EXTENSIONS),
+        "extensions": [name for name in EXTENSIONS if shared_memory or name != SHARED_MEMORY],
     }
 
 
@@ -37,6 +49,11 @@ def model(catalog: Catalog, served: ServedModel) -> dict[str, Any]:
         "platform": f"{served.profile.backend}_{served.profile.precision}",
         "inputs": [_tensor(spec) for spec in served.signature.inputs],
         "outputs": [_tensor(spec) for spec in served.signature.outputs],
+        "properties": {
+            "backend": served.profile.backend,
+            "precision": served.profile.precision,
+            "batched": str(served.signature.batched).lower(),
+        },
     }
 
 

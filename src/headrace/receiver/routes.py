@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 import headrace
 from headrace.errors import HeadraceError, MalformedRequest, MethodNotAllowed, RouteNotFound
 from headrace.receiver.exchange import Core, Exchange, Reply
+from headrace.receiver.extras import Extras
 from headrace.receiver.http import json_reply
 from headrace.receiver.metadata import read_version
 from headrace.receiver.oip_rest import OipRest
 from headrace.receiver.predict import Predict
 from headrace.receiver.tfserving_rest import TfServingRest
+from headrace.receiver.triton_rest import TritonRest
+from headrace.settings import ServerSettings
 
 Handler = Callable[[Exchange], Awaitable[Reply]]
 
@@ -37,8 +40,12 @@ class Pattern(NamedTuple):
 class Routes:
     """The HTTP fronts behind their paths."""
 
-    def __init__(self, core: Core, metrics_page: Callable[[], bytes]) -> None:
-        oip, tfserving, predict = OipRest(core), TfServingRest(core), Predict(core)
+    def __init__(
+        self, core: Core, metrics_page: Callable[[], bytes], extras: Extras | None = None
+    ) -> None:
+        extras = extras or Extras(ServerSettings())
+        oip, tfserving, predict = OipRest(core, extras), TfServingRest(core), Predict(core)
+        triton = TritonRest(core, extras)
         self._metrics_page = metrics_page
         self._exact: dict[tuple[str, str], Handler] = {
             ("GET", "/"): self._front_page,
@@ -50,12 +57,14 @@ class Routes:
             ("GET", "/v2/health/live"): oip.live,
             ("GET", "/v2/health/ready"): oip.ready,
             ("POST", "/predict"): predict.predict_default,
+            **_triton_paths(triton),
         }
         v1 = rf"(?i:/v1/models/{_NAME}"
         self._patterns = (
             Pattern("POST", re.compile(rf"/v2/models/{_NAME}{_VERSION}/infer"), oip.infer),
             Pattern("GET", re.compile(rf"/v2/models/{_NAME}{_VERSION}/ready"), oip.model_ready),
             Pattern("GET", re.compile(rf"/v2/models/{_NAME}{_VERSION}"), oip.model),
+            *_triton_patterns(triton),
             Pattern("POST", re.compile(rf"{v1}{_VERSION}:predict)"), tfserving.predict),
             Pattern("GET", re.compile(rf"{v1}{_VERSION})"), tfserving.status),
             Pattern(
@@ -108,6 +117,38 @@ class Routes:
                 "metrics": "/metrics",
             }
         )
+
+
+def _triton_paths(triton: TritonRest) -> dict[tuple[str, str], Handler]:
+    return {
+        ("GET", "/v2/models/stats"): triton.all_stats,
+        ("GET", "/v2/systemsharedmemory/status"): triton.system_status,
+        ("POST", "/v2/systemsharedmemory/unregister"): triton.system_unregister,
+        ("GET", "/v2/cudasharedmemory/status"): triton.cuda_status,
+        ("POST", "/v2/cudasharedmemory/unregister"): triton.cuda_unregister,
+        ("GET", "/v2/trace/setting"): triton.read_trace,
+        ("POST", "/v2/trace/setting"): triton.change_trace,
+        ("GET", "/v2/logging"): triton.read_logging,
+        ("POST", "/v2/logging"): triton.change_logging,
+    }
+
+
+def _triton_patterns(triton: TritonRest) -> list[Pattern]:
+    model, region = rf"/v2/models/{_NAME}{_VERSION}", r"sharedmemory/region/([^/]+)()"
+    rows: list[tuple[str, str, Callable[..., Awaitable[Reply]]]] = [
+        ("POST", f"{model}/generate", triton.generate),
+        ("GET", f"{model}/config", triton.config),
+        ("GET", f"{model}/stats", triton.stats),
+        ("GET", f"{model}/trace/setting", triton.read_trace),
+        ("POST", f"{model}/trace/setting", triton.change_trace),
+        ("GET", f"/v2/system{region}/status", triton.system_status),
+        ("POST", f"/v2/system{region}/register", triton.system_register),
+        ("POST", f"/v2/system{region}/unregister", triton.system_unregister),
+        ("GET", f"/v2/cuda{region}/status", triton.cuda_status),
+        ("POST", f"/v2/cuda{region}/register", triton.cuda_register),
+        ("POST", f"/v2/cuda{region}/unregister", triton.cuda_unregister),
+    ]
+    return [Pattern(verb, re.compile(path), handler) for verb, path, handler in rows]
 
 
 def _bind(pattern: Pattern, name: str, more: str | None) -> Handler:
