@@ -16,6 +16,8 @@
     │   ├── SignatureNotFound        no such serving signature
     │   ├── NotAllowed               the settings do not let clients do this
     │   ├── SequenceNotStarted       a sequence that is not known must begin with its START flag
+    │   ├── RegionNotFound           no such shared memory region
+    │   ├── AlreadyExists            the name is taken
     │   └── Cancelled                the client left before the answer
     ├── OverloadError                the request is fine, the machine is busy; retry later
     │   ├── QueueFull                the model's queue is at its bound
@@ -34,6 +36,7 @@
     ├── ServerError                  our fault
     │   ├── InferenceFailed          the backend raised on this batch
     │   ├── MalformedAnswer          seen by a client: the answer cannot be read
+    │   ├── Unsupported              this server does not do that, or a setting has it off
     │   └── InternalError            a bug of Headrace
     └── OperatorError                the person who starts the server must change something
         ├── SettingsError            a bad key, flag or variable
@@ -190,6 +193,18 @@ class SequenceNotStarted(ClientError):
     code = "sequence_not_started"
 
 
+class RegionNotFound(ClientError):
+    """No shared memory region of that name."""
+
+    code = "region_not_found"
+
+
+class AlreadyExists(ClientError):
+    """The name is taken."""
+
+    code = "already_exists"
+
+
 class Cancelled(ClientError):
     """The client left before the answer."""
 
@@ -301,6 +316,12 @@ class MalformedAnswer(ServerError):
     code = "malformed_answer"
 
 
+class Unsupported(ServerError):
+    """This server does not do that, or a setting has it off; the message says which."""
+
+    code = "unsupported"
+
+
 class InternalError(ServerError):
     """A bug of Headrace."""
 
@@ -354,6 +375,9 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "signature_not_found": (400, GrpcStatus.FAILED_PRECONDITION),
     "not_allowed": (403, GrpcStatus.PERMISSION_DENIED),
     "sequence_not_started": (400, GrpcStatus.INVALID_ARGUMENT),
+    "region_not_found": (404, GrpcStatus.NOT_FOUND),
+    "already_exists": (400, GrpcStatus.ALREADY_EXISTS),
+    "unsupported": (501, GrpcStatus.UNIMPLEMENTED),
     "cancelled": (499, GrpcStatus.CANCELLED),
     "overloaded": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "queue_full": (429, GrpcStatus.RESOURCE_EXHAUSTED),

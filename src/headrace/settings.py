@@ -224,6 +224,12 @@ class ServerSettings(Group):
     max_inflight: Annotated[int, Field(ge=1)] = Field(
         default=8192, description="Requests in the receiver at once; one more is refused."
     )
+    shared_memory: bool = Field(
+        default=False,
+        description="Whether clients on this machine may hand over tensors in POSIX shared memory "
+        "(Triton's system_shared_memory). They can then read and write whatever the server's user "
+        "has there.",
+    )
     drain_timeout_s: Annotated[float, Field(ge=0)] = Field(
         default=30.0, description="How long SIGTERM waits for requests in flight."
     )

@@ -51,7 +51,7 @@ def world(root: Path) -> Iterator[World]:
     models.product(root / "pets/1/model.onnx", np.eye(3, dtype=np.float32), ("N", 3))
     (root / "pets/card.yaml").write_text("labels: [cat, dog, fish]\n")
     models.product(root / "price/1/model.onnx", np.eye(1, dtype=np.float32), ("N", 1))
-    text = {"text_input": (DType.BYTES, ["N", 1])}
+    text: models.Ports = {"text_input": (DType.BYTES, ["N", 1])}
     node = models.node("Identity", ["text_input"], ["text_output"])
     models.write(root / "echo/1/model.onnx", [node], text, {"text_output": (DType.BYTES, ["N", 1])})
     (root / "linear/card.yaml").write_text("{}\n")

@@ -9,8 +9,10 @@ import pytest
 from headrace.receiver.asgi import methods
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.exchange import Core
+from headrace.receiver.extras import Extras
 from headrace.receiver.metadata import EXTENSIONS
 from headrace.receiver.routes import Routes
+from headrace.settings import ServerSettings
 from headrace.values import DType
 from tests.docs.markdown import ROOT, read
 from tests.e2e.clients import http
@@ -19,7 +21,13 @@ from tests.e2e.server import Server
 PROTOCOLS = read(ROOT / "docs" / "protocols.md")
 OPERATING = read(ROOT / "docs" / "operating.md")
 _METRIC = re.compile(r"headrace_[a-z_]+")
-_EXAMPLES = {"{model}": "digits", "{version}": "3", "{label}": "stable", "{repository}": "r"}
+_EXAMPLES = {
+    "{model}": "digits",
+    "{version}": "3",
+    "{label}": "stable",
+    "{repository}": "r",
+    "{region}": "r",
+}
 
 
 def _rows(kind: str) -> list[str]:
@@ -63,7 +71,7 @@ def test_every_path_that_is_answered_is_on_the_page() -> None:
 
 
 def test_every_grpc_method_is_on_the_page_and_no_other() -> None:
-    known = methods(_core())
+    known = methods(_core(), Extras(ServerSettings()))
     assert set(_rows("gRPC")) == known.keys()
 
 

@@ -1,5 +1,5 @@
 """Signals.
 
-``histogram`` (cheap) · ``metrics`` what is counted, and Prometheus · ``tfserving`` the same in
-TensorFlow Serving's words · ``logs``.
+``histogram`` and ``runs`` (cheap) · ``metrics`` what is counted, and Prometheus · ``tfserving`` the
+same in TensorFlow Serving's words · ``logs``.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO
 
 import orjson
@@ -14,17 +15,29 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "text", "json"]
 
 
-def configure(level: Level, form: Format, stream: TextIO | None = None) -> None:
-    """Set how this process logs; ``stream`` None is standard error. Call it once, at the start."""
+def configure(
+    level: Level,
+    form: Format,
+    stream: TextIO | None = None,
+    *,
+    iso_time: bool = False,
+    only: frozenset[str] | None = None,
+) -> None:
+    """Set how this process logs, from now on; ``stream`` None is standard error.
+
+    With ``iso_time`` text has the date too, as JSON lines always do. ``only`` names the levels that
+    are logged of those from ``level`` on; None means all.
+    """
     out = sys.stderr if stream is None else stream
     terminal = out.isatty()
     text = form == "text" or (form == "auto" and terminal)
     structlog.configure(
         processors=[
+            *([] if only is None else [_Only(only)]),
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.StackInfoRenderer(),
-            *(_text(colors=terminal) if text else _json()),
+            *(_text(colors=terminal, iso_time=iso_time) if text else _json()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
@@ -34,9 +47,26 @@ def configure(level: Level, form: Format, stream: TextIO | None = None) -> None:
     )
 
 
-def _text(*, colors: bool) -> list[Any]:
+class _Only:
+    """Drops events of other levels."""
+
+    __slots__ = ("_levels",)
+
+    def __init__(self, levels: frozenset[str]) -> None:
+        self._levels = levels
+
+    def __call__(
+        self, _: Any, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        level = {"exception": "error", "warn": "warning", "fatal": "critical"}.get(method, method)
+        if level not in self._levels:
+            raise structlog.DropEvent
+        return event
+
+
+def _text(*, colors: bool, iso_time: bool) -> list[Any]:
     return [
-        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.processors.TimeStamper(fmt="iso" if iso_time else "%H:%M:%S", utc=iso_time),
         structlog.dev.ConsoleRenderer(
             colors=colors, exception_formatter=structlog.dev.plain_traceback
         ),

@@ -16,6 +16,7 @@ from prometheus_client.core import (
 )
 
 from headrace.observe.histogram import ROWS, Histogram
+from headrace.observe.runs import Runs
 from headrace.observe.tfserving import ApiMetrics
 
 PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "total")
@@ -35,13 +36,16 @@ class ModelMetrics:
 
     ``decode``, ``queue``, ``results``, ``encode`` and ``total`` are seconds a request, ``assemble``
     and ``infer`` seconds a batch, ``rows`` rows a batch; ``outcomes`` counts requests by reason:
-    ``ok`` or an error's code. ``tfserving`` has what TensorFlow Serving's APIs count.
+    ``ok`` or an error's code, and ``failed_s`` is how long those took that were not answered with
+    outputs. ``runs`` are the batches by their size. ``tfserving`` has what
+    TensorFlow Serving's APIs count.
     """
 
     __slots__ = (
         "assemble",
         "decode",
         "encode",
+        "failed_s",
         "gauges",
         "infer",
         "model",
@@ -49,6 +53,7 @@ class ModelMetrics:
         "queue",
         "results",
         "rows",
+        "runs",
         "sequences_expired",
         "tfserving",
         "total",
@@ -66,7 +71,9 @@ class ModelMetrics:
         self.encode = Histogram()
         self.total = Histogram()
         self.rows = Histogram(ROWS)
+        self.runs = Runs()
         self.outcomes: Counter[str] = Counter()
+        self.failed_s = 0.0
         self.gauges: dict[str, Callable[[], float]] = {"sequences": lambda: 0}
         self.sequences_expired: Callable[[], float] = lambda: 0
         self.tfserving = ApiMetrics()

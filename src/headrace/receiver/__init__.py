@@ -8,6 +8,9 @@ a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``
 ``metadata``, ``tfserving_status``, ``tfserving_signature`` what they tell of models · ``tensors``,
 ``json_tensor``, ``protobuf``, ``wire``, ``tfserving_tensors``, ``tfserving_json`` their codecs ·
 ``tfserving_examples``, ``tfserving_results`` how Classify and Regress ask a model ·
+``triton_grpc``, ``triton_rest`` Triton's extensions · ``model_config``, ``statistics``,
+``log_settings``, ``trace_settings``, ``shared_memory`` what is behind them, ``extras`` what they
+share · ``generate`` JSON keys to tensors · ``oip_raw`` a request without a header ·
 ``forms``, ``oip_template`` what equal requests need not be asked twice · ``uploads`` files instead
 of tensors, from a ``multipart`` form too · ``decoding`` the threads that read them · ``openapi``
 and ``openapi_schemas`` the document of all paths · ``docs_page`` the same for people.

@@ -23,6 +23,7 @@ from headrace.receiver.exchange import (
     Infer,
     Receive,
 )
+from headrace.receiver.extras import Extras
 from headrace.receiver.oip_grpc import OipGrpc
 from headrace.receiver.oip_repository import OipRepository
 from headrace.receiver.routes import Routes
@@ -39,10 +40,14 @@ Send = Callable[[dict[str, Any]], Any]
 _BODILESS = frozenset({"GET", "HEAD"})
 
 
-def methods(core: Core) -> dict[str, Any]:
+def methods(core: Core, extras: Extras) -> dict[str, Any]:
     """Every gRPC method: path → handler."""
-    fronts = (OipGrpc, OipRepository, TfServingGrpc, TfServingReload)
-    return {path: handler for front in fronts for path, handler in front(core).methods().items()}
+    return {
+        **OipGrpc(core, extras).methods(),
+        **OipRepository(core).methods(),
+        **TfServingGrpc(core).methods(),
+        **TfServingReload(core).methods(),
+    }
 
 
 class Application:
@@ -59,8 +64,9 @@ class Application:
         scribe: ScribeClient | None = None,
     ) -> None:
         core = Core(catalog, infer, command, scribe)
-        self._methods = methods(core)
-        self._routes = Routes(core, metrics_page)
+        extras = Extras(settings)
+        self._methods = methods(core, extras)
+        self._routes = Routes(core, metrics_page, extras)
         self._limit_bytes = int(settings.max_body_mib * 2**20)
         self._max_inflight = settings.max_inflight
         self._refused = refused
@@ -170,3 +176,5 @@ class Application:
             now_s = time.monotonic()
             metrics.encode.observe(now_s - exchange.answered_s)
             metrics.total.observe(now_s - exchange.arrival_s)
+        else:
+            metrics.failed_s += time.monotonic() - exchange.arrival_s

@@ -234,13 +234,17 @@ class Dispatcher:
             self._log.error("batch_not_assembled", exc_info=error)
             self._failed(batch.id, InternalError(f"a bug of the server: {error}"))
             return
-        metrics.assemble.observe(time.monotonic() - started_s)
+        assemble_s = time.monotonic() - started_s
+        metrics.assemble.observe(assemble_s)
+        metrics.runs.assembled(batch.rows, len(batch.entries), assemble_s)
         metrics.rows.observe(batch.rows)
 
     def _done(self, batch_id: int, infer_s: float, outputs: Mapping[str, Array]) -> None:
         batch = self._running.pop(batch_id)
-        self._scheduler.finish(batch_id, time.monotonic(), infer_s)
+        now_s = time.monotonic()
+        self._scheduler.finish(batch_id, now_s, infer_s)
         self.served.metrics.infer.observe(infer_s)
+        self.served.metrics.runs.ended(batch.rows, len(batch.entries), infer_s, now_s)
         batched = self._model_signature.batched
         row = 0
         for entry in batch.entries:

@@ -11,15 +11,22 @@ from headrace.errors import InvalidInput, InvalidTimeout, MalformedRequest, Vers
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.values import SequenceCall, TensorSpec
 
+SHARED_MEMORY = "system_shared_memory"
 EXTENSIONS = (
     "binary_tensor_data",
     "classification",
+    "generate",
+    "logging",
+    "model_configuration",
     "model_repository",
     "model_repository(unload_dependents)",
     "parameters",
     "schedule_policy",
     "sequence",
     "sequence(string_id)",
+    "statistics",
+    SHARED_MEMORY,
+    "trace",
 )
 _LAST_PRIORITY = 2**31
 # Triton: 1 is the highest priority, 0 asks for the default, which stands in the middle.
@@ -30,12 +37,12 @@ _MOST_DIGITS = 18
 _ID_CHARACTERS = 128
 
 
-def server() -> dict[str, Any]:
-    """The server's metadata, by the protocol's names."""
+def server(*, shared_memory: bool) -> dict[str, Any]:
+    """The server's metadata, by the protocol's names; shared memory only where it is on."""
     return {
         "name": "headrace",
         "version": headrace.__version__,
-        "extensions": list(EXTENSIONS),
+        "extensions": [name for name in EXTENSIONS if shared_memory or name != SHARED_MEMORY],
     }
 
 
@@ -48,6 +55,11 @@ def model(catalog: Catalog, served: ServedModel) -> dict[str, Any]:
         "platform": f"{served.profile.backend}_{served.profile.precision}",
         "inputs": [_tensor(spec) for spec in served.signature.inputs],
         "outputs": [_tensor(spec) for spec in served.signature.outputs],
+        "properties": {
+            "backend": served.profile.backend,
+            "precision": served.profile.precision,
+            "batched": str(served.signature.batched).lower(),
+        },
     }
 
 

@@ -12,17 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from headrace.errors import InvalidInput, MalformedRequest
+from headrace.errors import InvalidInput
 from headrace.receiver import metadata, wire
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Core, Exchange, smaller
+from headrace.receiver.extras import Extras
 from headrace.receiver.forms import FORMS_KEPT
 from headrace.receiver.oip_template import Template, make_template
-from headrace.receiver.protobuf import message
+from headrace.receiver.protobuf import message, read, write
+from headrace.receiver.shared_memory import OFFSET, REGION, SIZE, Place, Regions, read_place
 from headrace.receiver.tensors import from_raw, read_dtype, read_shape, to_raw
+from headrace.receiver.triton_grpc import TritonGrpc
+from headrace.settings import ServerSettings
 from headrace.values import Array, DType, Request, RequestedOutput, Response
 
-InferRequest = message("inference.ModelInferRequest")
 InferResponse = message("inference.ModelInferResponse")
 
 # Larger messages are scanned for their raw tensors instead of being copied by the parser.
@@ -51,8 +54,9 @@ _ALL_CONTENTS = tuple(dict.fromkeys(_CONTENTS.values()))
 class OipGrpc:
     """The ``inference.GRPCInferenceService`` front."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, extras: Extras | None = None) -> None:
         self._core = core
+        self._extras = extras or Extras(ServerSettings())
         self._heads: dict[Any, bytes] = {}
         self._templates: dict[int, Template] = {}
 
@@ -66,6 +70,7 @@ class OipGrpc:
             f"{service}ModelReady": self.model_ready,
             f"{service}ServerMetadata": self.server_metadata,
             f"{service}ModelMetadata": self.model_metadata,
+            **TritonGrpc(self._core, self._extras).methods(),
         }
 
     async def infer(self, exchange: Exchange) -> bytes:
@@ -75,15 +80,18 @@ class OipGrpc:
         if template is not None and template.fits(body):
             form = template.form
             served = self._core.find(exchange, form.model, form.version)
-            request = form.request(body, exchange)
+            request, places = form.request(body, exchange), None
         else:
             proto, raw = parse(body)
             version = metadata.read_version(proto.model_version)
             served = self._core.find(exchange, proto.model_name, version)
-            request = _request(proto, version, raw, exchange)
-            if "timeout" not in proto.parameters:
+            places = _places(proto, self._extras.regions)
+            request = _request(proto, version, raw, exchange, self._extras.regions)
+            if "timeout" not in proto.parameters and not places:
                 self._remember(body, version, request)
         response = await self._core.run(exchange, served, request)
+        if places:
+            return self._share(served, response, places)
         return self._encode(served, response)
 
     def _remember(self, body: bytes | memoryview, version: int | None, request: Request) -> None:
@@ -95,28 +103,29 @@ class OipGrpc:
 
     async def server_live(self, exchange: Exchange) -> bytes:  # noqa: ARG002
         """ServerLive."""
-        return _reply("ServerLiveResponse", live=True)
+        return write("ServerLiveResponse", live=True)
 
     async def server_ready(self, exchange: Exchange) -> bytes:  # noqa: ARG002
         """ServerReady."""
-        return _reply("ServerReadyResponse", ready=self._core.catalog.ready())
+        return write("ServerReadyResponse", ready=self._core.catalog.ready())
 
     async def model_ready(self, exchange: Exchange) -> bytes:
         """ModelReady."""
-        asked = _parse(message("inference.ModelReadyRequest"), exchange.body)
+        asked = read("ModelReadyRequest", exchange.body)
         ready = self._core.catalog.ready(asked.name, metadata.read_version(asked.version))
-        return _reply("ModelReadyResponse", ready=ready)
+        return write("ModelReadyResponse", ready=ready)
 
     async def server_metadata(self, exchange: Exchange) -> bytes:  # noqa: ARG002
         """ServerMetadata."""
-        return _reply("ServerMetadataResponse", **metadata.server())
+        shared = self._extras.regions.enabled
+        return write("ServerMetadataResponse", **metadata.server(shared_memory=shared))
 
     async def model_metadata(self, exchange: Exchange) -> bytes:
         """ModelMetadata."""
-        asked = _parse(message("inference.ModelMetadataRequest"), exchange.body)
+        asked = read("ModelMetadataRequest", exchange.body)
         version = metadata.read_version(asked.version)
         served = self._core.catalog.find(asked.name, version)
-        return _reply("ModelMetadataResponse", **metadata.model(self._core.catalog, served))
+        return write("ModelMetadataResponse", **metadata.model(self._core.catalog, served))
 
     def _encode(self, served: ServedModel, response: Response) -> bytes:
         """Write a ModelInferResponse; all but id and data is the same from request to request."""
@@ -136,6 +145,23 @@ class OipGrpc:
             parts += (_RAW_OUTPUT_TAG, wire.varint(len(data)), data)
         return b"".join(parts)
 
+    def _share(self, served: ServedModel, response: Response, places: Mapping[str, Place]) -> bytes:
+        """Write a ModelInferResponse with some outputs, or all, in shared memory."""
+        proto = InferResponse.FromString(_head(served, response.outputs))
+        proto.id = response.id
+        all_shared = places.keys() >= response.outputs.keys()
+        for output, array in zip(proto.outputs, response.outputs.values(), strict=True):
+            place, data = places.get(output.name), to_raw(array)
+            if place is not None:
+                self._extras.regions.write(output.name, place, data)
+                output.parameters[REGION].string_param = place.region
+                output.parameters[SIZE].int64_param = len(data)
+                if place.offset:
+                    output.parameters[OFFSET].int64_param = place.offset
+            if not all_shared:  # by their order: an empty one stands for what is elsewhere
+                proto.raw_output_contents.append(b"" if place is not None else data)
+        return bytes(proto.SerializeToString())
+
 
 def parse(body: bytes | memoryview) -> tuple[Any, list[bytes | memoryview]]:
     """Parse a ModelInferRequest and its raw tensors.
@@ -144,7 +170,7 @@ def parse(body: bytes | memoryview) -> tuple[Any, list[bytes | memoryview]]:
         MalformedRequest: the bytes are no such message.
     """
     if len(body) < _SCAN_BYTES:
-        proto = _parse(InferRequest, body)
+        proto = read("ModelInferRequest", body)
         return proto, list(proto.raw_input_contents)
     view = memoryview(body)
     raw: list[bytes | memoryview] = []
@@ -154,25 +180,22 @@ def parse(body: bytes | memoryview) -> tuple[Any, list[bytes | memoryview]]:
             raw.append(view[data:end])
         else:
             rest.append(view[start:end])
-    return _parse(InferRequest, b"".join(rest)), raw
-
-
-def _parse(kind: Any, body: bytes | memoryview) -> Any:
-    try:
-        return kind.FromString(bytes(body))
-    except Exception as error:  # upb raises DecodeError, or ValueError for bad UTF-8
-        raise MalformedRequest(f"the message is no {kind.DESCRIPTOR.name}: {error}") from error
+    return read("ModelInferRequest", b"".join(rest)), raw
 
 
 def _request(
-    proto: Any, version: int | None, raw: list[bytes | memoryview], exchange: Exchange
+    proto: Any,
+    version: int | None,
+    raw: list[bytes | memoryview],
+    exchange: Exchange,
+    regions: Regions,
 ) -> Request:
     parameters = read_parameters(proto.parameters) if proto.parameters else {}
     timeout_s = metadata.parameter_timeout_s(parameters)
     return Request(
         model=proto.model_name,
         version=version,
-        inputs=_inputs(proto, raw),
+        inputs=_inputs(proto, raw, regions),
         arrival_s=exchange.arrival_s,
         id=proto.id,
         outputs=_outputs(proto) if proto.outputs else (),
@@ -182,23 +205,41 @@ def _request(
     )
 
 
-def _inputs(proto: Any, raw: list[bytes | memoryview]) -> dict[str, Array]:
-    if raw and len(raw) != len(proto.inputs):
+def _places(proto: Any, regions: Regions) -> dict[str, Place]:
+    """Where outputs go that go to shared memory; checked before the model runs."""
+    places = {}
+    for output in proto.outputs:
+        if REGION in output.parameters:
+            place = read_place(output.name, read_parameters(output.parameters))
+            if place is not None:
+                regions.check(place)
+                places[output.name] = place
+    return places
+
+
+def _inputs(proto: Any, raw: list[bytes | memoryview], regions: Regions) -> dict[str, Array]:
+    shared = [tensor for tensor in proto.inputs if REGION in tensor.parameters]
+    expected = len(proto.inputs) - len(shared)
+    if raw and len(raw) != expected:
         raise InvalidInput(
-            f"raw_input_contents has {len(raw)} tensors for {len(proto.inputs)} inputs: send all "
-            "of them raw, or none"
+            f"raw_input_contents has {len(raw)} tensors for {expected} inputs: send all of them "
+            "raw, or none"
         )
     inputs: dict[str, Array] = {}
-    for index, tensor in enumerate(proto.inputs):
+    rest = iter(raw)
+    for tensor in proto.inputs:
         name = tensor.name
         if name in inputs:
             raise InvalidInput(f"input {name!r} is given twice")
         dtype = read_dtype(name, tensor.datatype)
         shape = read_shape(name, tensor.shape)
-        if raw:
-            if tensor.HasField("contents"):
-                raise InvalidInput(f"input {name!r} has both contents and raw_input_contents")
-            inputs[name] = from_raw(name, dtype, shape, raw[index])
+        if (raw or REGION in tensor.parameters) and tensor.HasField("contents"):
+            raise InvalidInput(f"input {name!r} has both contents and raw_input_contents")
+        place = read_place(name, read_parameters(tensor.parameters)) if shared else None
+        if place is not None:
+            inputs[name] = from_raw(name, dtype, shape, regions.read(name, place))
+        elif raw:
+            inputs[name] = from_raw(name, dtype, shape, next(rest))
         else:
             inputs[name] = _typed(name, dtype, shape, tensor.contents)
     return inputs
@@ -250,7 +291,3 @@ def _head(response: Response) -> bytes:
     for name, array in response.outputs.items():
         head.outputs.add(name=name, datatype=DType.of(array.dtype).value, shape=array.shape)
     return bytes(head.SerializeToString())
-
-
-def _reply(kind: str, /, **fields: Any) -> bytes:
-    return bytes(message(f"inference.{kind}")(**fields).SerializeToString())

@@ -18,9 +18,12 @@ from headrace.receiver import json_tensor, metadata
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.decoded import Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply, smaller
+from headrace.receiver.extras import Extras
 from headrace.receiver.forms import FORMS_KEPT, Form, make_form
 from headrace.receiver.http import LENGTH_HEADER, json_reply
+from headrace.receiver.oip_raw import raw_request
 from headrace.receiver.scribe_client import LARGE_BYTES
+from headrace.receiver.shared_memory import OFFSET, REGION, SIZE, Place, Regions, read_place
 from headrace.receiver.tensors import from_raw, read_dtype, read_shape, to_raw
 from headrace.values import Array, DType, Request, RequestedOutput, Response
 
@@ -36,8 +39,9 @@ _MOST_DIGITS = 18
 class OipRest:
     """The ``/v2`` front."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, extras: Extras) -> None:
         self._core = core
+        self._regions = extras.regions
         self._forms: dict[tuple[str, int | None, bytes], Known] = {}
         self._heads: dict[Any, Head] = {}
 
@@ -52,7 +56,7 @@ class OipRest:
 
     async def server(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         """``GET /v2``."""
-        return json_reply(metadata.server())
+        return json_reply(metadata.server(shared_memory=self._regions.enabled))
 
     async def model(self, exchange: Exchange, name: str, version: int | None) -> Reply:  # noqa: ARG002
         """``GET /v2/models/{name}``."""
@@ -77,13 +81,18 @@ class OipRest:
             request, wanted = known.form.request(body, exchange), known.wanted
         else:
             view = memoryview(body)
-            if size == len(body) > LARGE_BYTES:
-                header = await self._core.parse(exchange, Dialect.OIP)
+            if size == 0 and LENGTH_HEADER in exchange.headers:
+                request, wanted = raw_request(served, view, exchange), _ALL_BINARY
             else:
-                header = json_tensor.parse(view[:size])
-            request, wanted = _request(name, version, header, view[size:], exchange)
-            if "timeout" not in _object(header, "parameters"):
-                self._remember(key, request, wanted, len(body))
+                if size == len(body) > LARGE_BYTES:
+                    header = await self._core.parse(exchange, Dialect.OIP)
+                else:
+                    header = json_tensor.parse(view[:size])
+                request, wanted = _request(
+                    name, version, header, view[size:], exchange, self._regions
+                )
+                if "timeout" not in _object(header, "parameters") and not wanted.places:
+                    self._remember(key, request, wanted, len(body))
         response = await self._core.run(exchange, served, request)
         if not wanted.default and not wanted.binary:
             large = await self._core.encode(Dialect.OIP, response)
@@ -114,12 +123,12 @@ class OipRest:
         """Write the answer; the head of an all-binary one is the same from request to request."""
         outputs = response.outputs
         if response.id or not all(wanted(name) for name in outputs):
-            return _encode(served, response, wanted)
+            return _encode(served, response, wanted, self._regions)
         tensors = [(name, array.dtype, array.shape) for name, array in outputs.items()]
         key = (served.name, response.version, *tensors)
         head = self._heads.get(key)
         if head is None:
-            reply = _encode(served, response, wanted)
+            reply = _encode(served, response, wanted, self._regions)
             if not any(array.dtype.hasobject for array in outputs.values()):
                 size = len(reply.body) - sum(array.nbytes for array in outputs.values())
                 if len(self._heads) < _HEADS_KEPT:
@@ -130,17 +139,26 @@ class OipRest:
 
 
 class Wanted:
-    """Which outputs go binary: those named, or all where the request says so."""
+    """Which outputs go binary: those named, or all where the request says so.
 
-    __slots__ = ("binary", "default")
+    ``places`` are of those that go to shared memory.
+    """
 
-    def __init__(self, *, default: bool, binary: dict[str, bool]) -> None:
+    __slots__ = ("binary", "default", "places")
+
+    def __init__(
+        self, *, default: bool, binary: Mapping[str, bool], places: Mapping[str, Place]
+    ) -> None:
         self.default = default
         self.binary = binary
+        self.places = places
 
     def __call__(self, name: str) -> bool:
         """Whether this output goes binary."""
         return self.binary.get(name, self.default)
+
+
+_ALL_BINARY = Wanted(default=True, binary={}, places={})  # what a raw request is answered with
 
 
 class Known(NamedTuple):
@@ -164,7 +182,7 @@ def _header_bytes(exchange: Exchange) -> int:
     size = len(exchange.body)
     if announced is None:
         return size
-    if len(announced) > _MOST_DIGITS or not announced.isdigit() or not 0 < int(announced) <= size:
+    if len(announced) > _MOST_DIGITS or not announced.isdigit() or int(announced) > size:
         raise MalformedRequest(
             f"Inference-Header-Content-Length {reprlib.repr(announced.decode('latin-1'))} does not "
             f"fit a body of {size} bytes"
@@ -173,17 +191,23 @@ def _header_bytes(exchange: Exchange) -> int:
 
 
 def _request(
-    name: str, version: int | None, header: dict[str, Any], data: memoryview, exchange: Exchange
+    name: str,
+    version: int | None,
+    header: dict[str, Any],
+    data: memoryview,
+    exchange: Exchange,
+    regions: Regions,
 ) -> tuple[Request, Wanted]:
     parameters = _object(header, "parameters")
     identity = header.get("id", "")
     if not isinstance(identity, str):
         raise MalformedRequest("id must be a string")
-    outputs, wanted = _outputs(header, default=parameters.get("binary_data_output") is True)
+    default = parameters.get("binary_data_output") is True
+    outputs, wanted = _outputs(header, regions, default=default)
     request = Request(
         model=name,
         version=version,
-        inputs=_inputs(header, data),
+        inputs=_inputs(header, data, regions),
         arrival_s=exchange.arrival_s,
         id=identity,
         outputs=outputs,
@@ -194,7 +218,7 @@ def _request(
     return request, wanted
 
 
-def _inputs(header: dict[str, Any], data: memoryview) -> dict[str, Array]:
+def _inputs(header: dict[str, Any], data: memoryview, regions: Regions) -> dict[str, Array]:
     tensors = header.get("inputs")
     if not isinstance(tensors, list) or not tensors:
         raise MalformedRequest('the request needs "inputs": a list of tensors')
@@ -206,19 +230,27 @@ def _inputs(header: dict[str, Any], data: memoryview) -> dict[str, Array]:
         name = tensor["name"]
         if name in inputs:
             raise InvalidInput(f"input {name!r} is given twice")
-        inputs[name], at = _input(name, tensor, data, at)
+        inputs[name], at = _input(name, tensor, data, at, regions)
     if at != len(data):
         raise InvalidInput(f"{len(data) - at} bytes of binary data belong to no input")
     return inputs
 
 
-def _input(name: str, tensor: dict[str, Any], data: memoryview, at: int) -> tuple[Array, int]:
+def _input(
+    name: str, tensor: dict[str, Any], data: memoryview, at: int, regions: Regions
+) -> tuple[Array, int]:
     dtype = read_dtype(name, tensor.get("datatype", ""))
     shape = tensor.get("shape")
     if not isinstance(shape, list):
         raise InvalidInput(f'input {name!r} needs a "shape": a list of whole numbers')
     shape = read_shape(name, shape)
-    size = _object(tensor, "parameters").get("binary_data_size")
+    parameters = _object(tensor, "parameters")
+    size = parameters.get("binary_data_size")
+    place = read_place(name, parameters)
+    if place is not None:
+        if size is not None or "data" in tensor:
+            raise InvalidInput(f"input {name!r} is in shared memory and in the request: send one")
+        return from_raw(name, dtype, shape, regions.read(name, place)), at
     if size is None:
         if "data" not in tensor:
             raise InvalidInput(f'input {name!r} has neither "data" nor binary_data_size')
@@ -238,12 +270,12 @@ def _input(name: str, tensor: dict[str, Any], data: memoryview, at: int) -> tupl
 
 
 def _outputs(
-    header: dict[str, Any], *, default: bool
+    header: dict[str, Any], regions: Regions, *, default: bool
 ) -> tuple[tuple[RequestedOutput, ...], Wanted]:
     asked = header.get("outputs", [])
     if not isinstance(asked, list):
         raise MalformedRequest('"outputs" must be a list')
-    outputs, binary = [], {}
+    outputs, binary, places = [], {}, {}
     for output in asked:
         if not isinstance(output, dict) or not isinstance(output.get("name"), str):
             raise MalformedRequest('every requested output is an object with a "name"')
@@ -251,7 +283,12 @@ def _outputs(
         outputs.append(RequestedOutput(output["name"], metadata.parameter_classes(parameters)))
         if "binary_data" in parameters:
             binary[output["name"]] = parameters["binary_data"] is True
-    return tuple(outputs), Wanted(default=default, binary=binary)
+        place = read_place(output["name"], parameters)
+        if place is not None:
+            regions.check(place)  # before the model runs
+            places[output["name"]] = place
+            binary[output["name"]] = False
+    return tuple(outputs), Wanted(default=default, binary=binary, places=places)
 
 
 def _object(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -263,7 +300,7 @@ def _object(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def _encode(served: ServedModel, response: Response, wanted: Wanted) -> Reply:
+def _encode(served: ServedModel, response: Response, wanted: Wanted, regions: Regions) -> Reply:
     tensors: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for name, array in response.outputs.items():
@@ -272,7 +309,9 @@ def _encode(served: ServedModel, response: Response, wanted: Wanted) -> Reply:
             "datatype": DType.of(array.dtype).value,
             "shape": array.shape,
         }
-        if wanted(name):
+        if name in wanted.places:
+            tensor["parameters"] = _shared(name, array, wanted.places[name], regions)
+        elif wanted(name):
             data = to_raw(array)
             tensor["parameters"] = {"binary_data_size": len(data)}
             binary.append(data)
@@ -315,5 +354,12 @@ def _answer(
 
 
 def _dumps(answer: dict[str, Any]) -> bytes:
-    data = [tensor["data"] for tensor in answer["outputs"]]
+    data = [tensor.get("data") for tensor in answer["outputs"]]
     return json_tensor.dumps(answer, arrays=[one for one in data if isinstance(one, np.ndarray)])
+
+
+def _shared(name: str, array: Array, place: Place, regions: Regions) -> dict[str, Any]:
+    data = to_raw(array)
+    regions.write(name, place, data)
+    parameters: dict[str, Any] = {REGION: place.region, SIZE: len(data)}
+    return {**parameters, OFFSET: place.offset} if place.offset else parameters

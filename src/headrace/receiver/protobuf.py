@@ -11,6 +11,8 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from headrace.errors import MalformedRequest
+
 _POOL = descriptor_pool.DescriptorPool()
 for _file in descriptor_pb2.FileDescriptorSet.FromString(
     files("headrace.receiver").joinpath("protos/protocols.binpb").read_bytes()
@@ -21,3 +23,20 @@ for _file in descriptor_pb2.FileDescriptorSet.FromString(
 def message(name: str) -> Any:
     """Return the message class of that full name."""
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(name))
+
+
+def read(kind: str, body: bytes | memoryview) -> Any:
+    """Parse a message of the Open Inference Protocol.
+
+    Raises:
+        MalformedRequest: the bytes are no such message.
+    """
+    try:
+        return message(f"inference.{kind}").FromString(bytes(body))
+    except Exception as error:  # upb raises DecodeError, or ValueError for bad UTF-8
+        raise MalformedRequest(f"the message is no {kind}: {error}") from error
+
+
+def write(kind: str, /, **fields: Any) -> bytes:
+    """Write a message of the Open Inference Protocol."""
+    return bytes(message(f"inference.{kind}")(**fields).SerializeToString())

@@ -20,12 +20,15 @@ from headrace.errors import (
 )
 from headrace.receiver.docs_page import DocsPage
 from headrace.receiver.exchange import Core, Exchange, Reply
+from headrace.receiver.extras import Extras
 from headrace.receiver.http import json_reply
 from headrace.receiver.metadata import read_version
 from headrace.receiver.oip_repository import OipRepository
 from headrace.receiver.oip_rest import OipRest
 from headrace.receiver.predict import Predict
 from headrace.receiver.tfserving_rest import TfServingRest
+from headrace.receiver.triton_rest import TritonRest
+from headrace.settings import ServerSettings
 
 Handler = Callable[[Exchange], Awaitable[Reply]]
 
@@ -35,6 +38,7 @@ _GROUPS = {
     "{model}": "([^/:]+)",
     "{repository}": "([^/:]+)",
     "{label}": "([^/:]+)",
+    "{region}": "([^/]+)",
     "{version}": "([0-9]+)",
 }
 _CHOICE = re.compile(r"\[(.*?)\]")
@@ -83,8 +87,12 @@ class Pattern(NamedTuple):
 class Routes:
     """The HTTP fronts behind their paths."""
 
-    def __init__(self, core: Core, metrics_page: Callable[[], bytes]) -> None:
-        oip, tfserving, predict = OipRest(core), TfServingRest(core), Predict(core)
+    def __init__(
+        self, core: Core, metrics_page: Callable[[], bytes], extras: Extras | None = None
+    ) -> None:
+        extras = extras or Extras(ServerSettings())
+        oip, tfserving, predict = OipRest(core, extras), TfServingRest(core), Predict(core)
+        triton = TritonRest(core, extras)
         repository = OipRepository(core)
         self._metrics_page = metrics_page
         self._exact: dict[tuple[str, str], Handler] = {
@@ -99,6 +107,7 @@ class Routes:
             ("POST", "/v2/repository/index"): repository.index,
             ("GET", "/monitoring/prometheus/metrics"): tfserving.metrics,
             ("POST", "/predict"): predict.predict_default,
+            **_triton_paths(triton),
         }
         v1, v2 = f"/v1/models/{{model}}{_EITHER}", f"/v2/models/{{model}}{_VERSION}"
         stored = "/v2/repository/models/{model}"
@@ -106,6 +115,7 @@ class Routes:
             Pattern.of("POST", f"{v2}/infer", oip.infer),
             Pattern.of("GET", f"{v2}/ready", oip.model_ready),
             Pattern.of("GET", v2, oip.model),
+            *_triton_patterns(triton, v2),
             Pattern.of("POST", f"{stored}/load", repository.load),
             Pattern.of("POST", f"{stored}/unload", repository.unload),
             Pattern.of("POST", "/v2/repository/{repository}/index", repository.named),
@@ -173,6 +183,38 @@ class Routes:
                 "metrics": "/metrics",
             }
         )
+
+
+def _triton_paths(triton: TritonRest) -> dict[tuple[str, str], Handler]:
+    return {
+        ("GET", "/v2/models/stats"): triton.all_stats,
+        ("GET", "/v2/systemsharedmemory/status"): triton.system_status,
+        ("POST", "/v2/systemsharedmemory/unregister"): triton.system_unregister,
+        ("GET", "/v2/cudasharedmemory/status"): triton.cuda_status,
+        ("POST", "/v2/cudasharedmemory/unregister"): triton.cuda_unregister,
+        ("GET", "/v2/trace/setting"): triton.read_trace,
+        ("POST", "/v2/trace/setting"): triton.change_trace,
+        ("GET", "/v2/logging"): triton.read_logging,
+        ("POST", "/v2/logging"): triton.change_logging,
+    }
+
+
+def _triton_patterns(triton: TritonRest, model: str) -> list[Pattern]:
+    region = "sharedmemory/region/{region}"
+    rows: list[tuple[str, str, Callable[..., Awaitable[Reply]]]] = [
+        ("POST", f"{model}/generate", triton.generate),
+        ("GET", f"{model}/config", triton.config),
+        ("GET", f"{model}/stats", triton.stats),
+        ("GET", f"{model}/trace/setting", triton.read_trace),
+        ("POST", f"{model}/trace/setting", triton.change_trace),
+        ("GET", f"/v2/system{region}/status", triton.system_status),
+        ("POST", f"/v2/system{region}/register", triton.system_register),
+        ("POST", f"/v2/system{region}/unregister", triton.system_unregister),
+        ("GET", f"/v2/cuda{region}/status", triton.cuda_status),
+        ("POST", f"/v2/cuda{region}/register", triton.cuda_register),
+        ("POST", f"/v2/cuda{region}/unregister", triton.cuda_unregister),
+    ]
+    return [Pattern.of(verb, path, handler) for verb, path, handler in rows]
 
 
 def _bind(

@@ -36,7 +36,16 @@ CASES = [
         "Inference-Header-Content-Length 'many' does not fit",
     ),
     malformed("oip-rest-binary: negative length", binary(ROW, length="-1"), "does not fit a body"),
-    malformed("oip-rest-binary: length of 0", binary(ROW, length="0"), "does not fit a body"),
+    invalid(
+        "oip-rest-binary: raw request of another size",
+        binary(ROW, length="0"),
+        r"shape \[1, 4\] of FP32 is 16 bytes, got",
+    ),
+    invalid(
+        "oip-rest-binary: raw request for two inputs",
+        binary(ROW, length="0", model="pair"),
+        "a raw binary request has one input, model 'pair' has 2",
+    ),
     malformed("oip-rest-binary: length past the body", binary(ROW, length="9999"), "does not fit"),
     malformed(
         "oip-rest-binary: length of 5000 digits", binary(ROW, length=DIGITS), "does not fit a body"

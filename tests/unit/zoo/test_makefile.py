@@ -107,5 +107,15 @@ def test_an_environment_made_by_hand_is_kept(tmp_path: Path) -> None:
 
 def test_help_lists_every_target() -> None:
     listed = _make().stdout
-    for target in ("demo", "test", "conformance", "check", "e2e", "docs", "bench", "setup", "clean"):
+    for target in (
+        "demo",
+        "test",
+        "conformance",
+        "check",
+        "e2e",
+        "docs",
+        "bench",
+        "setup",
+        "clean",
+    ):
         assert f"make {target}" in listed

@@ -1,0 +1,77 @@
+"""What has been counted of a model, in Triton's words.
+
+Source: Triton's docs/protocol/extension_statistics.md. Read when somebody asks.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from headrace.observe.histogram import Histogram
+from headrace.observe.metrics import ModelMetrics
+from headrace.receiver.catalog import Catalog, ServedModel
+
+
+def describe(catalog: Catalog, name: str, version: int | None) -> list[dict[str, Any]]:
+    """The statistics of one version, of all of a model, or of all models where no name is given.
+
+    Raises:
+        HeadraceError: the model or version is unknown or does not serve.
+    """
+    if not name:
+        chosen = list(catalog.served())
+    elif version is not None:
+        chosen = [catalog.find(name, version)]
+    else:
+        catalog.find(name)
+        chosen = [served for served in catalog.served() if served.name == name]
+    now_s, now_ms = time.monotonic(), time.time() * 1e3
+    return [_model(served, now_s, now_ms) for served in chosen]
+
+
+def _model(served: ServedModel, now_s: float, now_ms: float) -> dict[str, Any]:
+    metrics = served.metrics
+    runs = metrics.runs
+    last_ms = 0 if runs.last_s is None else int(now_ms - (now_s - runs.last_s) * 1e3)
+    sizes = sorted((rows, tally) for rows, tally in runs.sizes.items() if tally.ended)
+    return {
+        "name": served.name,
+        "version": str(served.version),
+        "last_inference": last_ms,
+        "inference_count": sum(rows * tally.ended for rows, tally in sizes),
+        "execution_count": sum(tally.ended for _, tally in sizes),
+        "inference_stats": _requests(metrics),
+        "batch_stats": [
+            {
+                "batch_size": rows,
+                "compute_input": _duration(tally.assembled, tally.assemble_s),
+                "compute_infer": _duration(tally.ended, tally.infer_s),
+                "compute_output": _duration(0, 0),
+            }
+            for rows, tally in sizes
+        ],
+    }
+
+
+def _requests(metrics: ModelMetrics) -> dict[str, Any]:
+    runs, outcomes = metrics.runs, metrics.outcomes
+    good = outcomes["ok"]
+    return {
+        "success": _duration(good, metrics.total.total),
+        "fail": _duration(sum(outcomes.values()) - good, metrics.failed_s),
+        "queue": _histogram(metrics.queue),
+        "compute_input": _duration(runs.assembled_entries, runs.assemble_s),
+        "compute_infer": _duration(runs.entries, runs.infer_s),
+        "compute_output": _histogram(metrics.results),
+        "cache_hit": _duration(0, 0),
+        "cache_miss": _duration(0, 0),
+    }
+
+
+def _histogram(histogram: Histogram) -> dict[str, int]:
+    return _duration(sum(histogram.counts), histogram.total)
+
+
+def _duration(count: int, seconds: float) -> dict[str, int]:
+    return {"count": count, "ns": round(seconds * 1e9)}
