@@ -14,6 +14,7 @@
     │   ├── ModelNotFound            no such model
     │   ├── VersionNotFound          no such version of the model
     │   ├── SignatureNotFound        no such serving signature
+    │   ├── ServiceNotFound          a health check of something that is not here
     │   └── Cancelled                the client left before the answer
     ├── OverloadError                the request is fine, the machine is busy; retry later
     │   ├── QueueFull                the model's queue is at its bound
@@ -171,6 +172,12 @@ class SignatureNotFound(ClientError):
     code = "signature_not_found"
 
 
+class ServiceNotFound(ClientError):
+    """A health check names neither a service nor a model."""
+
+    code = "service_not_found"
+
+
 class Cancelled(ClientError):
     """The client left before the answer."""
 
@@ -303,6 +310,7 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "model_not_found": (404, GrpcStatus.NOT_FOUND),
     "version_not_found": (404, GrpcStatus.NOT_FOUND),
     "signature_not_found": (400, GrpcStatus.FAILED_PRECONDITION),
+    "service_not_found": (404, GrpcStatus.NOT_FOUND),
     "cancelled": (499, GrpcStatus.CANCELLED),
     "overloaded": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "queue_full": (429, GrpcStatus.RESOURCE_EXHAUSTED),

@@ -8,8 +8,12 @@ import pytest
 
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.exchange import Core
+from headrace.receiver.health import Health
 from headrace.receiver.metadata import EXTENSIONS
 from headrace.receiver.oip_grpc import OipGrpc
+from headrace.receiver.oip_stream import OipStream
+from headrace.receiver.protobuf import POOL, services
+from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
 from headrace.receiver.tfserving_grpc import TfServingGrpc
 from headrace.values import DType
@@ -64,8 +68,23 @@ def test_every_path_that_is_answered_is_on_the_page() -> None:
 
 
 def test_every_grpc_method_is_on_the_page_and_no_other() -> None:
-    known = {*OipGrpc(_core()).methods(), *TfServingGrpc(_core()).methods()}
-    assert set(_rows("gRPC")) == known
+    assert set(_rows("gRPC")) == _grpc_methods()
+
+
+def test_every_grpc_method_is_told_by_reflection_and_no_other() -> None:
+    told = {
+        f"/{service}/{method.name}"
+        for service in services()
+        for method in POOL.FindServiceByName(service).methods
+    }
+    assert told == _grpc_methods()
+
+
+def _grpc_methods() -> set[str]:
+    core = _core()
+    oip, health = OipGrpc(core), Health(core.catalog)
+    unary = {*oip.methods(), *TfServingGrpc(core).methods(), *health.methods()}
+    return unary | {*OipStream(oip).streams(), *health.streams(), *Reflection().streams()}
 
 
 def test_every_extension_and_datatype_is_on_the_page() -> None:

@@ -35,6 +35,13 @@ _CONNECTION_WINDOW_BYTES = 64 * 2**20
 _BUFFER_BYTES = 4 * 2**20
 _FEW_CORES = 4
 _NOT_ASCII = "the path must be ASCII: names of models are letters, digits, `.`, `_` and `-`"
+# Browsers' gRPC becomes gRPC, and the trailers of the answer the end of its body.
+_GRPC_WEB = {
+    "name": "envoy.filters.http.grpc_web",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"
+    },
+}
 DRAIN_S = 1
 """Once told to drain, listeners accept for this long: what clients send before they hear of it."""
 
@@ -161,7 +168,10 @@ def _configuration(
         "initial_stream_window_size": _STREAM_WINDOW_BYTES,
         "initial_connection_window_size": _CONNECTION_WINDOW_BYTES,
     }
-    http["http_filters"].insert(0, _refuse_other_than_ascii())
+    # From the first GOAWAY to the second, which names the last stream that is still taken: by then
+    # a client has heard of it. Envoy's own is 5 s, in which those who never pause keep coming.
+    http["drain_timeout"] = f"{DRAIN_S}s"
+    http["http_filters"][:0] = [_refuse_other_than_ascii(), _GRPC_WEB]
     http["local_reply_config"] = {"mappers": [_as_our_error(403, MalformedRequest(_NOT_ASCII))]}
     return configuration
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from headrace.errors import InvalidInput, MalformedRequest
+from headrace.errors import InvalidInput
 from headrace.receiver import metadata, wire
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Core, Exchange, smaller
 from headrace.receiver.forms import FORMS_KEPT
 from headrace.receiver.oip_template import Template, make_template
-from headrace.receiver.protobuf import message
+from headrace.receiver.protobuf import message, read
 from headrace.receiver.tensors import from_raw, read_dtype, read_shape, to_raw
 from headrace.values import Array, DType, Request, RequestedOutput, Response
 
@@ -103,7 +103,7 @@ class OipGrpc:
 
     async def model_ready(self, exchange: Exchange) -> bytes:
         """ModelReady."""
-        asked = _parse(message("inference.ModelReadyRequest"), exchange.body)
+        asked = read(message("inference.ModelReadyRequest"), exchange.body)
         ready = self._core.catalog.ready(asked.name, metadata.read_version(asked.version))
         return _reply("ModelReadyResponse", ready=ready)
 
@@ -113,7 +113,7 @@ class OipGrpc:
 
     async def model_metadata(self, exchange: Exchange) -> bytes:
         """ModelMetadata."""
-        asked = _parse(message("inference.ModelMetadataRequest"), exchange.body)
+        asked = read(message("inference.ModelMetadataRequest"), exchange.body)
         version = metadata.read_version(asked.version)
         served = self._core.catalog.find(asked.name, version)
         return _reply("ModelMetadataResponse", **metadata.model(self._core.catalog, served))
@@ -144,7 +144,7 @@ def parse(body: bytes | memoryview) -> tuple[Any, list[bytes | memoryview]]:
         MalformedRequest: the bytes are no such message.
     """
     if len(body) < _SCAN_BYTES:
-        proto = _parse(InferRequest, body)
+        proto = read(InferRequest, body)
         return proto, list(proto.raw_input_contents)
     view = memoryview(body)
     raw: list[bytes | memoryview] = []
@@ -154,14 +154,7 @@ def parse(body: bytes | memoryview) -> tuple[Any, list[bytes | memoryview]]:
             raw.append(view[data:end])
         else:
             rest.append(view[start:end])
-    return _parse(InferRequest, b"".join(rest)), raw
-
-
-def _parse(kind: Any, body: bytes | memoryview) -> Any:
-    try:
-        return kind.FromString(bytes(body))
-    except Exception as error:  # upb raises DecodeError, or ValueError for bad UTF-8
-        raise MalformedRequest(f"the message is no {kind.DESCRIPTOR.name}: {error}") from error
+    return read(InferRequest, b"".join(rest)), raw
 
 
 def _request(proto: Any, raw: list[bytes | memoryview], exchange: Exchange) -> Request:

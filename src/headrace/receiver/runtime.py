@@ -130,7 +130,7 @@ class Runtime:
             case ModelState():
                 self._note(message)
             case Drain():
-                self._catalog.draining = True
+                self._catalog.drain()
             case Configure():
                 raise TypeError("Configure comes once")
 
