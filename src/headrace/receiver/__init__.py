@@ -7,6 +7,7 @@ messages · ``compression`` of bodies · ``oip_grpc``, ``oip_stream``, ``oip_res
 ``tfserving_grpc``, ``tfserving_rest``, ``predict`` the fronts · ``health``, ``reflection`` what
 gRPC's own tools ask · ``metadata``, ``tfserving_status``
 what they tell of models · ``tensors``, ``json_tensor``, ``protobuf``, ``wire`` their codecs ·
+``generate`` Triton's mapping of JSON keys to tensors ·
 ``forms``, ``oip_template`` what equal requests need not be asked twice.
 
 Where all fronts meet: ``exchange`` names the one function · ``validate`` inputs against a
