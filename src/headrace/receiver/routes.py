@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import headrace
 from headrace.errors import HeadraceError, MalformedRequest, MethodNotAllowed, RouteNotFound
 from headrace.receiver.exchange import Core, Exchange, Reply
+from headrace.receiver.generate_stream import GenerateStream
 from headrace.receiver.http import json_reply
 from headrace.receiver.metadata import read_version
 from headrace.receiver.oip_rest import OipRest
@@ -54,6 +55,11 @@ class Routes:
         v1 = rf"(?i:/v1/models/{_NAME}"
         self._patterns = (
             Pattern("POST", re.compile(rf"/v2/models/{_NAME}{_VERSION}/infer"), oip.infer),
+            Pattern(
+                "POST",
+                re.compile(rf"/v2/models/{_NAME}{_VERSION}/generate_stream"),
+                GenerateStream(core).generate,
+            ),
             Pattern("GET", re.compile(rf"/v2/models/{_NAME}{_VERSION}/ready"), oip.model_ready),
             Pattern("GET", re.compile(rf"/v2/models/{_NAME}{_VERSION}"), oip.model),
             Pattern("POST", re.compile(rf"{v1}{_VERSION}:predict)"), tfserving.predict),
