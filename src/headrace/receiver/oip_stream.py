@@ -8,6 +8,7 @@ with one request is told in its answer, and the stream goes on.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, NamedTuple
 
 from headrace.errors import HeadraceError
@@ -77,7 +78,7 @@ class OipStream:
             task = group.create_task(self._answer(stream, body, wishes, last.get(wishes.sequence)))
             if wishes.sequence:
                 last[wishes.sequence] = task
-            task.add_done_callback(lambda done, key=wishes.sequence: leave(key, done))
+            task.add_done_callback(partial(leave, wishes.sequence))
 
     async def _answer(
         self, stream: Stream, body: bytes, wishes: Wishes, before: asyncio.Task[None] | None

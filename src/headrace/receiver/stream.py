@@ -133,7 +133,8 @@ class Stream:
             self._refuse_when_draining()
             event, bell = self._receive(), self._catalog.bell.listen()
             try:
-                await asyncio.wait({event, bell}, return_when=asyncio.FIRST_COMPLETED)
+                waited: set[asyncio.Future[Any]] = {event, bell}
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 bell.cancel()
             if event.done():
