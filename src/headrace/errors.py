@@ -18,6 +18,7 @@
     │   ├── SequenceNotStarted       a sequence that is not known must begin with its START flag
     │   ├── RegionNotFound           no such shared memory region
     │   ├── AlreadyExists            the name is taken
+    │   ├── ServiceNotFound          a health check of something that is not here
     │   └── Cancelled                the client left before the answer
     ├── OverloadError                the request is fine, the machine is busy; retry later
     │   ├── QueueFull                the model's queue is at its bound
@@ -205,6 +206,12 @@ class AlreadyExists(ClientError):
     code = "already_exists"
 
 
+class ServiceNotFound(ClientError):
+    """A health check names neither a service nor a model."""
+
+    code = "service_not_found"
+
+
 class Cancelled(ClientError):
     """The client left before the answer."""
 
@@ -378,6 +385,7 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "region_not_found": (404, GrpcStatus.NOT_FOUND),
     "already_exists": (400, GrpcStatus.ALREADY_EXISTS),
     "unsupported": (501, GrpcStatus.UNIMPLEMENTED),
+    "service_not_found": (404, GrpcStatus.NOT_FOUND),
     "cancelled": (499, GrpcStatus.CANCELLED),
     "overloaded": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "queue_full": (429, GrpcStatus.RESOURCE_EXHAUSTED),

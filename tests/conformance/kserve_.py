@@ -154,7 +154,7 @@ async def _apart(client: str, method: str, world: World) -> None:
 
 def _main(arguments: list[str]) -> None:
     if arguments == ["methods"]:
-        print(json.dumps({client: sorted(names) for client, names in _methods().items()}))
+        json.dump({client: sorted(names) for client, names in _methods().items()}, sys.stdout)
     else:
         client, method, url = arguments
         asyncio.run(RUNS[client, method](url))  # type: ignore[arg-type] # they are coroutines

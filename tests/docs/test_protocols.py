@@ -11,6 +11,7 @@ from headrace.receiver.catalog import Catalog
 from headrace.receiver.exchange import Core
 from headrace.receiver.extras import Extras
 from headrace.receiver.metadata import EXTENSIONS
+from headrace.receiver.protobuf import POOL, services
 from headrace.receiver.routes import Routes
 from headrace.settings import ServerSettings
 from headrace.values import DType
@@ -71,8 +72,21 @@ def test_every_path_that_is_answered_is_on_the_page() -> None:
 
 
 def test_every_grpc_method_is_on_the_page_and_no_other() -> None:
-    known = methods(_core(), Extras(ServerSettings()))
-    assert set(_rows("gRPC")) == known.keys()
+    assert set(_rows("gRPC")) == _grpc_methods()
+
+
+def test_every_grpc_method_is_told_by_reflection_and_no_other() -> None:
+    told = {
+        f"/{service}/{method.name}"
+        for service in services()
+        for method in POOL.FindServiceByName(service).methods
+    }
+    assert told == _grpc_methods()
+
+
+def _grpc_methods() -> set[str]:
+    single, streams = methods(_core(), Extras(ServerSettings()))
+    return {*single, *streams}
 
 
 def test_every_extension_and_datatype_is_on_the_page() -> None:

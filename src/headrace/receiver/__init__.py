@@ -2,7 +2,9 @@
 
 In Envoy: ``main`` what Envoy loads · ``runtime`` composes what the supervisor says into what serves
 · ``asgi`` one request: body, front, answer, count · ``routes`` paths to fronts · ``exchange`` what
-a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``oip_rest``,
+a front works with · ``http`` and ``grpc`` the two framings · ``stream``, ``frames`` gRPC of many
+messages · ``compression`` of bodies · ``health``, ``reflection`` what gRPC's own tools ask ·
+``oip_grpc``, ``oip_stream``, ``oip_rest``, ``generate_stream``,
 ``tfserving_grpc``, ``tfserving_rest``, ``predict`` the fronts · ``oip_repository``,
 ``tfserving_reload`` orders to load and unload, ``model_files`` what comes with them ·
 ``metadata``, ``tfserving_status``, ``tfserving_signature`` what they tell of models · ``tensors``,
@@ -22,7 +24,7 @@ Large JSON goes another way: ``parcel`` a body in a memory file · ``scribe_clie
 Where all fronts meet: ``exchange`` names the one function · ``validate`` inputs against a
 signature · ``shapes`` who may share a batch · ``dispatch`` queue, batches, engine, outcomes ·
 ``sequences`` models with a memory, ``sequence_table`` what they remember · ``departures`` clients
-that left · ``catalog`` the models there are.
+that left · ``catalog`` the models there are · ``bell`` rings when that changes.
 
 In the supervisor: ``envoy`` its configuration · ``process`` its life · ``scribe_process`` the
 scribe's.

@@ -15,6 +15,7 @@ import structlog
 from headrace.errors import Cancelled, HeadraceError, InternalError, QueueFull, RouteNotFound
 from headrace.receiver import grpc, http
 from headrace.receiver.catalog import Catalog
+from headrace.receiver.compression import WORTH_BYTES
 from headrace.receiver.exchange import (
     Command,
     Core,
@@ -24,30 +25,35 @@ from headrace.receiver.exchange import (
     Receive,
 )
 from headrace.receiver.extras import Extras
+from headrace.receiver.health import Health
 from headrace.receiver.oip_grpc import OipGrpc
 from headrace.receiver.oip_repository import OipRepository
+from headrace.receiver.oip_stream import OipStream
+from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
 from headrace.receiver.scribe_client import ScribeClient
+from headrace.receiver.stream import Send, Stream, serve
 from headrace.receiver.tfserving_grpc import TfServingGrpc
 from headrace.receiver.tfserving_reload import TfServingReload
 from headrace.settings import ServerSettings
 
 # gRPC methods that say how we are and run no model.
-_QUESTIONS = ("Live", "Ready", "Metadata", "Status")
-
-Send = Callable[[dict[str, Any]], Any]
+_QUESTIONS = ("Live", "Ready", "Metadata", "Status", "/Check", "/Watch")
 
 _BODILESS = frozenset({"GET", "HEAD"})
 
 
-def methods(core: Core, extras: Extras) -> dict[str, Any]:
-    """Every gRPC method: path → handler."""
-    return {
-        **OipGrpc(core, extras).methods(),
+def methods(core: Core, extras: Extras) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Every gRPC method: path → handler, first those of one message, then the streams."""
+    oip, health = OipGrpc(core, extras), Health(core.catalog)
+    single = {
+        **oip.methods(),
         **OipRepository(core).methods(),
         **TfServingGrpc(core).methods(),
         **TfServingReload(core).methods(),
+        **health.methods(),
     }
+    return single, {**OipStream(oip).streams(), **health.streams(), **Reflection().streams()}
 
 
 class Application:
@@ -65,7 +71,8 @@ class Application:
     ) -> None:
         core = Core(catalog, infer, command, scribe)
         extras = Extras(settings)
-        self._methods = methods(core, extras)
+        self._catalog = catalog
+        self._methods, self._streams = methods(core, extras)
         self._routes = Routes(core, metrics_page, extras)
         self._limit_bytes = int(settings.max_body_mib * 2**20)
         self._max_inflight = settings.max_inflight
@@ -95,13 +102,20 @@ class Application:
                 exchange.timeout_s = grpc.read_timeout(timeout)
             handler = self._methods.get(path)
             if handler is None:
-                raise RouteNotFound(f"unknown gRPC method {path}")  # noqa: TRY301
+                await self._stream(exchange, path, send)
+                return
             body = await http.read_body(exchange.receive, headers, self._limit_bytes + 5)
-            encoding = headers.get(b"grpc-encoding", b"identity")
-            exchange.body = grpc.unframe(body, encoding, self._limit_bytes)
-            start, body = grpc.START, grpc.frame(await handler(exchange))
+            encoding = headers.get(b"grpc-encoding")
+            exchange.body = grpc.unframe(body)
+            if body[0]:
+                exchange.body = await grpc.decompress(exchange.body, encoding, self._limit_bytes)
+            answer = await handler(exchange)
+            if encoding is None:
+                start, body = grpc.START, grpc.frame(answer)
+            else:
+                start, body = await self._packed(answer, headers, encoding)
         except Exception as error:  # noqa: BLE001 - the border of a request
-            typed = self._translate(error)
+            typed = self.translate(error)
             outcome = typed.code
             start, body = grpc.refusal(typed), b""
             del typed  # its traceback holds this frame: a cycle, with the body of the request in it
@@ -114,7 +128,7 @@ class Application:
                 await send(grpc.OK_TRAILERS)
         except OSError:  # what ASGI raises when the client has left before its answer
             outcome = Cancelled.code
-        self._count(exchange, outcome)
+        self.count(exchange, outcome)
 
     async def _http(self, exchange: Exchange, method: str, path: str, send: Send) -> None:
         self._inflight += 1
@@ -127,10 +141,15 @@ class Application:
             exchange.timeout_s = http.read_timeout(headers)
             if method not in _BODILESS:
                 body = await http.read_body(exchange.receive, headers, self._limit_bytes)
-                exchange.body = http.decode(body, headers, self._limit_bytes)
+                encoding = headers.get(b"content-encoding")
+                if encoding is not None:
+                    body = await http.decode(body, encoding, self._limit_bytes)
+                exchange.body = body
             reply = await handler(exchange)
+            if len(reply.body) >= WORTH_BYTES:
+                reply = await http.encode(reply, headers)
         except Exception as error:  # noqa: BLE001 - the border of a request
-            typed = self._translate(error)
+            typed = self.translate(error)
             outcome = typed.code
             reply = http.refusal(typed, pretty=path[:4].lower() == "/v1/")
             del typed  # as above
@@ -149,7 +168,28 @@ class Application:
             await send({"type": "http.response.body", "body": body})
         except OSError:  # as above
             outcome = Cancelled.code
-        self._count(exchange, outcome)
+        self.count(exchange, outcome)
+
+    async def _packed(
+        self, answer: bytes, headers: Headers, encoding: bytes
+    ) -> tuple[dict[str, Any], bytes]:
+        """An answer for a client that compresses."""
+        coding = grpc.answer_coding(headers, encoding)
+        if coding is None:
+            return grpc.START, grpc.frame(answer)
+        return grpc.start(coding), await grpc.pack(answer, coding)
+
+    async def _stream(self, exchange: Exchange, path: str, send: Send) -> None:
+        """A method of several messages; its handler's errors end the stream, not this call.
+
+        Raises:
+            RouteNotFound: there is no such method.
+        """
+        handler = self._streams.get(path)
+        if handler is None:
+            raise RouteNotFound(f"unknown gRPC method {path}")
+        stream = Stream(exchange, send, self._limit_bytes, self._catalog, self)
+        self.count(exchange, await serve(stream, handler, send))
 
     def _refuse_excess(self) -> None:
         if self._inflight > self._max_inflight:
@@ -157,14 +197,15 @@ class Application:
                 f"{self._max_inflight} requests are in the server already", retry_after_s=1.0
             )
 
-    def _translate(self, error: Exception) -> HeadraceError:
+    def translate(self, error: Exception) -> HeadraceError:
         """Make a typed error of whatever came."""
         if isinstance(error, HeadraceError):
             return error
         self._log.error("request_failed", exc_info=error)
         return InternalError(f"a bug of the server: {type(error).__name__}: {error}")
 
-    def _count(self, exchange: Exchange, outcome: str) -> None:
+    def count(self, exchange: Exchange, outcome: str) -> None:
+        """Count how a request ended."""
         served = exchange.served
         if served is None:
             if outcome != "ok":

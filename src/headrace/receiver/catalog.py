@@ -9,6 +9,7 @@ from headrace.control import ModelState, Profile
 from headrace.errors import ClientError, ModelFailed, ModelNotFound, NotReady, VersionNotFound
 from headrace.media import Medium
 from headrace.observe.metrics import ModelMetrics
+from headrace.receiver.bell import Bell
 from headrace.settings import ModelSettings
 from headrace.values import Signature
 
@@ -38,12 +39,13 @@ class ServedModel:
 class Catalog:
     """Names → versions → their state, and the served model where there is one.
 
-    ``draining`` turns readiness off; serving goes on.
+    ``draining`` turns readiness off; serving goes on. ``bell`` rings when any of it changes.
     """
 
     default_model: str | None = None
     draining: bool = False
     configured: bool = False
+    bell: Bell = field(default_factory=Bell)
     _states: dict[str, dict[int, ModelState]] = field(default_factory=dict)
     _served: dict[str, dict[int, ServedModel]] = field(default_factory=dict)
     _newest: dict[str, ServedModel] = field(default_factory=dict)
@@ -132,6 +134,12 @@ class Catalog:
     def set_state(self, state: ModelState) -> None:
         """Note where a version is in its life."""
         self._states.setdefault(state.name, {})[state.version] = state
+        self.bell.ring()
+
+    def drain(self) -> None:
+        """The server ends: not ready from now on."""
+        self.draining = True
+        self.bell.ring()
 
     def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
         """Let these labels, and no others, stand for versions of a model."""

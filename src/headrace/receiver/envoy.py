@@ -40,6 +40,13 @@ _CORS = "envoy.filters.http.cors"
 _CORS_TYPE = "type.googleapis.com/envoy.extensions.filters.http.cors.v3"
 # How long a browser need not ask again: what browsers allow at most, 10 minutes to a day, differs.
 _PREFLIGHT_S = 600
+# Browsers' gRPC becomes gRPC, and the trailers of the answer the end of its body.
+_GRPC_WEB = {
+    "name": "envoy.filters.http.grpc_web",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"
+    },
+}
 DRAIN_S = 1
 """Once told to drain, listeners accept for this long: what clients send before they hear of it."""
 
@@ -166,7 +173,10 @@ def _configuration(
         "initial_stream_window_size": _STREAM_WINDOW_BYTES,
         "initial_connection_window_size": _CONNECTION_WINDOW_BYTES,
     }
-    http["http_filters"].insert(0, _refuse_other_than_ascii())
+    # From the first GOAWAY to the second, which names the last stream that is still taken: by then
+    # a client has heard of it. Envoy's own is 5 s, in which those who never pause keep coming.
+    http["drain_timeout"] = f"{DRAIN_S}s"
+    http["http_filters"][:0] = [_refuse_other_than_ascii(), _GRPC_WEB]
     if settings.cors_origins:
         _let_ask(http, settings.cors_origins)
     http["local_reply_config"] = {"mappers": [_as_our_error(403, MalformedRequest(_NOT_ASCII))]}

@@ -1,4 +1,4 @@
-"""Unary gRPC over ASGI: the five-byte prefix, ``grpc-timeout``, message encodings, trailers.
+"""gRPC over ASGI: the five-byte prefix, ``grpc-timeout``, message encodings, trailers.
 
 Source: grpc/doc/PROTOCOL-HTTP2.md and compression.md. Nothing of the messages themselves.
 """
@@ -8,18 +8,19 @@ from __future__ import annotations
 import math
 import re
 import struct
-import zlib
 from typing import Any
 from urllib.parse import quote
 
 from headrace.errors import (
-    BodyTooLarge,
     GrpcStatus,
     HeadraceError,
     InvalidTimeout,
     MalformedRequest,
     UnsupportedEncoding,
 )
+from headrace.receiver import compression
+from headrace.receiver.compression import Bytes
+from headrace.receiver.exchange import Headers
 
 CONTENT_TYPE = b"application/grpc"
 _PREFIX = struct.Struct(">BI")
@@ -27,6 +28,7 @@ _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 # Printable ASCII but the percent sign stands for itself in grpc-message.
 _SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
+_CODINGS = frozenset({b"gzip", b"deflate"})
 MESSAGE_LIMIT = 1024
 """The longest message of an error: TF Serving's; clients refuse longer header fields."""
 
@@ -64,13 +66,11 @@ def read_timeout(value: bytes) -> float:
     return int(match[1]) * _UNITS_S[match[2]]
 
 
-def unframe(body: bytes | memoryview, encoding: bytes, limit_bytes: int) -> bytes | memoryview:
-    """Take the one message out of a unary request's body.
+def unframe(body: bytes | memoryview) -> memoryview:
+    """Take the one message out of a unary request's body; its first byte says if it is compressed.
 
     Raises:
-        MalformedRequest: the frame is cut off, too long, or its compression is broken.
-        UnsupportedEncoding: its message encoding is not gzip or deflate.
-        BodyTooLarge: it is larger than the limit once inflated.
+        MalformedRequest: the frame is cut off, too long, or its flag is unknown.
     """
     if len(body) < _PREFIX.size:
         raise MalformedRequest("the gRPC frame is cut off: no 5-byte prefix")
@@ -82,40 +82,50 @@ def unframe(body: bytes | memoryview, encoding: bytes, limit_bytes: int) -> byte
             f"the gRPC frame announces {size} bytes and {len(body) - _PREFIX.size} came: a unary "
             "request is exactly one whole message"
         )
-    message = memoryview(body)[_PREFIX.size :]
-    if not compressed:
-        return message
-    if encoding == b"identity":
+    return memoryview(body)[_PREFIX.size :]
+
+
+async def decompress(message: Bytes, encoding: bytes | None, limit_bytes: int) -> bytes:
+    """Undo the encoding of a message whose frame says that it is compressed.
+
+    Raises:
+        MalformedRequest: nothing says how, or the data is broken.
+        UnsupportedEncoding: its message encoding is not gzip or deflate.
+        BodyTooLarge: it is larger than the limit once inflated.
+    """
+    if encoding is None or encoding == b"identity":
         raise MalformedRequest(
             "the gRPC frame says it is compressed, grpc-encoding does not say how"
         )
-    if encoding not in {b"gzip", b"deflate"}:
+    if encoding not in _CODINGS:
         raise UnsupportedEncoding(
             f"grpc-encoding {encoding.decode('latin-1') or '(none)'} is not spoken: use identity, "
             "gzip or deflate"
         )
-    return inflate(message, encoding, limit_bytes)
+    return await compression.decompress(message, encoding.decode(), limit_bytes)
 
 
-def inflate(data: bytes | memoryview, encoding: bytes, limit_bytes: int) -> bytes:
-    """Decompress gzip or deflate, never more than the limit.
+def answer_coding(headers: Headers, encoding: bytes) -> bytes | None:
+    """How to compress what answers a client that has compressed: its way, if it reads that too."""
+    if encoding not in _CODINGS:
+        return None
+    accepted = headers.get(b"grpc-accept-encoding", b"").split(b",")
+    return encoding if encoding in map(bytes.strip, accepted) else None
 
-    Raises:
-        MalformedRequest: the data is broken or cut off.
-        BodyTooLarge: it is larger than the limit.
-    """
-    inflater = zlib.decompressobj(wbits=31 if encoding == b"gzip" else 15)
-    try:
-        plain = inflater.decompress(data, limit_bytes + 1)
-    except zlib.error as error:
-        raise MalformedRequest(f"the {encoding.decode()} data is broken: {error}") from error
-    if len(plain) > limit_bytes:
-        raise BodyTooLarge(f"the body inflates to more than the limit of {limit_bytes} bytes")
-    if not inflater.eof:
-        raise MalformedRequest(f"the {encoding.decode()} data is cut off")
-    if inflater.unused_data:
-        raise MalformedRequest(f"bytes follow the end of the {encoding.decode()} data")
-    return plain
+
+async def pack(message: bytes, coding: bytes) -> bytes:
+    """Frame a message, compressed if it is worth that."""
+    if len(message) < compression.WORTH_BYTES:
+        return frame(message)
+    packed = await compression.compress(message, coding.decode())
+    return _PREFIX.pack(1, len(packed)) + packed
+
+
+def start(coding: bytes | None) -> dict[str, Any]:
+    """The response start of an answer whose messages may be compressed."""
+    if coding is None:
+        return START
+    return {**START, "headers": [*START["headers"], (b"grpc-encoding", coding)]}
 
 
 def frame(message: bytes) -> bytes:
@@ -132,8 +142,19 @@ def _cut(message: str) -> str:
 
 def refusal(error: HeadraceError) -> dict[str, Any]:
     """The response start of a trailers-only answer that carries an error."""
+    headers = [(b"content-type", CONTENT_TYPE), *_status(error)]
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+def trailers(error: HeadraceError | None) -> dict[str, Any]:
+    """The end of an answer that has begun."""
+    if error is None:
+        return OK_TRAILERS
+    return {**OK_TRAILERS, "headers": _status(error)}
+
+
+def _status(error: HeadraceError) -> list[tuple[bytes, bytes]]:
     headers = [
-        (b"content-type", CONTENT_TYPE),
         (b"grpc-status", str(int(error.grpc_status)).encode()),
         (b"grpc-message", quote(_cut(error.message), _SAFE, errors="replace").encode()),
         (b"headrace-error", error.code.encode()),
@@ -143,4 +164,4 @@ def refusal(error: HeadraceError) -> dict[str, Any]:
     if error.retry_after_s is not None:  # gRPC's Retry-After (grpc/proposal A6)
         pushback_ms = max(0, math.ceil(error.retry_after_s * 1e3))
         headers.append((b"grpc-retry-pushback-ms", b"%d" % pushback_ms))
-    return {"type": "http.response.start", "status": 200, "headers": headers}
+    return headers

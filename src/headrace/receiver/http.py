@@ -14,10 +14,10 @@ from headrace.errors import (
     HeadraceError,
     InvalidTimeout,
     MethodNotAllowed,
-    UnsupportedEncoding,
 )
+from headrace.receiver import compression
 from headrace.receiver.exchange import Headers, Receive, Reply
-from headrace.receiver.grpc import MESSAGE_LIMIT, inflate
+from headrace.receiver.grpc import MESSAGE_LIMIT
 from headrace.receiver.parcel import Parcel
 from headrace.receiver.scribe_client import LARGE_BYTES
 
@@ -111,23 +111,28 @@ def _may_be_json(headers: Headers) -> bool:
     return LENGTH_HEADER not in headers and (b"json" in kind or b"urlencoded" in kind)
 
 
-def decode(body: bytes | memoryview, headers: Headers, limit_bytes: int) -> bytes | memoryview:
+async def decode(body: bytes | memoryview, encoding: bytes, limit_bytes: int) -> bytes | memoryview:
     """Undo the content encoding.
 
     Raises:
-        UnsupportedEncoding: neither identity, gzip nor deflate.
+        UnsupportedEncoding: it is not identity, gzip, deflate or zstd.
         MalformedRequest: the data is broken.
         BodyTooLarge: it is larger than the limit once inflated.
     """
-    encoding = headers.get(b"content-encoding", b"identity").lower()
-    if encoding == b"identity":
-        return body
-    if encoding not in {b"gzip", b"deflate"}:
-        raise UnsupportedEncoding(
-            f"content-encoding {encoding.decode('latin-1')!r} is not spoken: use identity, gzip or "
-            "deflate"
-        )
-    return inflate(body, encoding, limit_bytes)
+    for coding in compression.content_codings(encoding):
+        body = await compression.decompress(body, coding, limit_bytes)
+    return body
+
+
+async def encode(reply: Reply, headers: Headers) -> Reply:
+    """Compress an answer for a client that asks for it."""
+    accepted = headers.get(b"accept-encoding")
+    coding = None if accepted is None else compression.choose(accepted)
+    vary = (b"vary", b"accept-encoding")  # also of the plain one: caches keep both
+    if coding is None:
+        return reply._replace(headers=(*reply.headers, vary))
+    body = await compression.compress(reply.body, coding)
+    return Reply(reply.status, body, (*reply.headers, (b"content-encoding", coding.encode()), vary))
 
 
 def refusal(error: HeadraceError, *, pretty: bool) -> Reply:

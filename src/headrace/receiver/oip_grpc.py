@@ -91,7 +91,7 @@ class OipGrpc:
                 self._remember(body, version, request)
         response = await self._core.run(exchange, served, request)
         if places:
-            return self._share(served, response, places)
+            return self._share(response, places)
         return self._encode(served, response)
 
     def _remember(self, body: bytes | memoryview, version: int | None, request: Request) -> None:
@@ -145,9 +145,9 @@ class OipGrpc:
             parts += (_RAW_OUTPUT_TAG, wire.varint(len(data)), data)
         return b"".join(parts)
 
-    def _share(self, served: ServedModel, response: Response, places: Mapping[str, Place]) -> bytes:
+    def _share(self, response: Response, places: Mapping[str, Place]) -> bytes:
         """Write a ModelInferResponse with some outputs, or all, in shared memory."""
-        proto = InferResponse.FromString(_head(served, response.outputs))
+        proto = InferResponse.FromString(_head(response))
         proto.id = response.id
         all_shared = places.keys() >= response.outputs.keys()
         for output, array in zip(proto.outputs, response.outputs.values(), strict=True):

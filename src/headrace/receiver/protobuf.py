@@ -13,16 +13,19 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from headrace.errors import MalformedRequest
 
-_POOL = descriptor_pool.DescriptorPool()
-for _file in descriptor_pb2.FileDescriptorSet.FromString(
+POOL = descriptor_pool.DescriptorPool()
+"""All files of ``protos/``."""
+
+_FILES = descriptor_pb2.FileDescriptorSet.FromString(
     files("headrace.receiver").joinpath("protos/protocols.binpb").read_bytes()
-).file:
-    _POOL.Add(_file)
+).file
+for _file in _FILES:
+    POOL.Add(_file)
 
 
 def message(name: str) -> Any:
     """Return the message class of that full name."""
-    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(name))
+    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(name))
 
 
 def read(kind: str, body: bytes | memoryview) -> Any:
@@ -40,3 +43,20 @@ def read(kind: str, body: bytes | memoryview) -> Any:
 def write(kind: str, /, **fields: Any) -> bytes:
     """Write a message of the Open Inference Protocol."""
     return bytes(message(f"inference.{kind}")(**fields).SerializeToString())
+
+
+def parse(kind: Any, body: bytes | memoryview) -> Any:
+    """Parse a message of that class.
+
+    Raises:
+        MalformedRequest: the bytes are none.
+    """
+    try:
+        return kind.FromString(bytes(body))
+    except Exception as error:  # upb raises DecodeError, or ValueError for bad UTF-8
+        raise MalformedRequest(f"the message is no {kind.DESCRIPTOR.name}: {error}") from error
+
+
+def services() -> tuple[str, ...]:
+    """The full names of the services that the files describe."""
+    return tuple(f"{file.package}.{one.name}" for file in _FILES for one in file.service)

@@ -21,6 +21,7 @@ from headrace.errors import (
 from headrace.receiver.docs_page import DocsPage
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.extras import Extras
+from headrace.receiver.generate_stream import GenerateStream
 from headrace.receiver.http import json_reply
 from headrace.receiver.metadata import read_version
 from headrace.receiver.oip_repository import OipRepository
@@ -116,6 +117,7 @@ class Routes:
             Pattern.of("GET", f"{v2}/ready", oip.model_ready),
             Pattern.of("GET", v2, oip.model),
             *_triton_patterns(triton, v2),
+            Pattern.of("POST", f"{v2}/generate_stream", GenerateStream(core).generate),
             Pattern.of("POST", f"{stored}/load", repository.load),
             Pattern.of("POST", f"{stored}/unload", repository.unload),
             Pattern.of("POST", "/v2/repository/{repository}/index", repository.named),

@@ -181,7 +181,7 @@ class Runtime:
             case Done():
                 self._end(message)
             case Drain():
-                self._catalog.draining = True
+                self._catalog.drain()
             case Configure():
                 raise TypeError("Configure comes once")
 

@@ -17,6 +17,7 @@ from headrace.receiver import handover, json_lists, json_tensor, oip_rest, tfser
 from headrace.receiver.decoded import Dialect
 from headrace.receiver.json_body import decode
 from headrace.receiver.json_lists import ListParser, regular_shape
+from headrace.receiver.shared_memory import Regions
 from headrace.values import Array, DType, Signature, TensorSpec
 
 Found = dict[str, Array] | type[HeadraceError]
@@ -64,7 +65,7 @@ def beside_it(body: bytes, signed: Signature | None) -> Found:
 
 def _front(value: dict[str, Any], signed: Signature | None) -> dict[str, Array]:
     if signed is None:
-        return oip_rest._inputs(value, memoryview(b""))
+        return oip_rest._inputs(value, memoryview(b""), Regions(enabled=False, limit_bytes=0))
     return tfserving_rest.decode(value, signed)[0]
 
 

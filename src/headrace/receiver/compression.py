@@ -1,0 +1,168 @@
+"""gzip, deflate and zstd, both ways: which one a client takes, and bodies never over their limit.
+
+Sources: RFC 9110 (Accept-Encoding), RFC 9659 (zstd's window), grpc/doc/compression.md. Larger
+bodies are handled in a thread: all three let go of the interpreter while they work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from functools import lru_cache
+
+import zstandard
+
+from headrace.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
+
+Bytes = bytes | memoryview
+
+CODINGS = ("zstd", "gzip", "deflate")
+"""What is spoken, what we like best first."""
+
+WORTH_BYTES = 1024
+"""Smaller answers are sent as they are: one packet either way, and compressing costs more."""
+
+# A thread costs some 0.1 ms to ask. Inflating so little takes less, unless it is a bomb; and a bomb
+# of that size is over after a few milliseconds, at its limit.
+_INLINE_INFLATE_BYTES = 1024
+_INLINE_DEFLATE_BYTES = 4 * 1024
+# What RFC 9659 lets a sender ask of the memory of whoever reads `content-encoding: zstd`.
+_ZSTD_WINDOW_BYTES = 8 * 2**20
+_STEP_BYTES = 2**20
+# The fastest of each: the time counts, and tensors hardly become smaller with more of it.
+_ZLIB_LEVEL, _ZSTD_LEVEL = 1, 1
+_WBITS = {"gzip": 31, "deflate": 15}
+_REMEMBERED = 256
+
+
+async def decompress(data: Bytes, coding: str, limit_bytes: int) -> bytes:
+    """Undo a coding, in a thread when that may take a while.
+
+    Raises:
+        MalformedRequest: the data is broken or cut off.
+        BodyTooLarge: it is larger than the limit.
+    """
+    if len(data) <= _INLINE_INFLATE_BYTES:
+        return inflate(data, coding, limit_bytes)
+    return await asyncio.to_thread(inflate, data, coding, limit_bytes)
+
+
+async def compress(data: bytes, coding: str) -> bytes:
+    """Apply a coding, in a thread when that may take a while."""
+    if len(data) <= _INLINE_DEFLATE_BYTES:
+        return deflate(data, coding)
+    return await asyncio.to_thread(deflate, data, coding)
+
+
+def deflate(data: bytes, coding: str) -> bytes:
+    """Apply gzip, deflate or zstd."""
+    if coding == "zstd":
+        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data)
+    packer = zlib.compressobj(_ZLIB_LEVEL, wbits=_WBITS[coding])
+    return packer.compress(data) + packer.flush()
+
+
+def inflate(data: Bytes, coding: str, limit_bytes: int) -> bytes:
+    """Undo gzip, deflate or zstd, never more than the limit.
+
+    Raises:
+        MalformedRequest: the data is broken or cut off, or something follows it.
+        BodyTooLarge: it is larger than the limit.
+    """
+    if coding == "zstd":
+        return _inflate_zstd(data, limit_bytes)
+    inflater = zlib.decompressobj(wbits=_WBITS[coding])
+    try:
+        plain = inflater.decompress(data, limit_bytes + 1)
+    except zlib.error as error:
+        raise MalformedRequest(f"the {coding} data is broken: {error}") from error
+    if len(plain) > limit_bytes:
+        raise _too_large(limit_bytes)
+    if not inflater.eof:
+        raise MalformedRequest(f"the {coding} data is cut off")
+    if inflater.unused_data:
+        raise MalformedRequest(f"bytes follow the end of the {coding} data")
+    return plain
+
+
+def _inflate_zstd(data: Bytes, limit_bytes: int) -> bytes:
+    """One frame of zstd; what its head announces is held against the limit before it is made."""
+    zstd = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+    try:
+        size = zstandard.frame_content_size(data)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        if size < 0:  # it does not say
+            return _inflate_unsized(zstd, data, limit_bytes)
+        return zstd.decompress(data, max_output_size=max(limit_bytes, 1), allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise MalformedRequest(f"the zstd data is broken or cut off: {error}") from error
+
+
+def _inflate_unsized(zstd: zstandard.ZstdDecompressor, data: Bytes, limit_bytes: int) -> bytes:
+    """Measure it first, a step at a time: only then can it be made in one."""
+    size = 0
+    with zstd.stream_reader(data) as reader:
+        while size <= limit_bytes and (part := reader.read(_STEP_BYTES)):
+            size += len(part)
+    if size > limit_bytes:
+        raise _too_large(limit_bytes)
+    inflater = zstd.decompressobj()
+    plain = inflater.decompress(data)
+    if not inflater.eof:
+        raise MalformedRequest("the zstd data is cut off")
+    if inflater.unused_data:
+        raise MalformedRequest("bytes follow the end of the zstd data")
+    return plain
+
+
+def content_codings(value: bytes) -> tuple[str, ...]:
+    """Read ``content-encoding``: the codings to undo, in that order, without identity.
+
+    Raises:
+        UnsupportedEncoding: one that is not spoken, or more than one.
+    """
+    names = [name.strip().lower() for name in value.decode("latin-1").split(",")]
+    names = [name.removeprefix("x-") for name in names if name not in {"identity", ""}]
+    unknown = [name for name in names if name not in CODINGS]
+    if unknown or len(names) > 1:
+        raise UnsupportedEncoding(
+            f"content-encoding {value.decode('latin-1')!r} is not spoken: use one of identity, "
+            "gzip, deflate and zstd"
+        )
+    return tuple(names)
+
+
+@lru_cache(_REMEMBERED)
+def choose(accepted: bytes) -> str | None:
+    """Read ``accept-encoding``: the coding to answer with, None for identity.
+
+    What the client gives most weight wins, and among equals what we like best. What cannot be read
+    is no wish: such a client gets the body as it is.
+    """
+    weights: dict[str, float] = {}
+    for part in accepted.decode("latin-1").split(","):
+        name, _, parameter = part.partition(";")
+        weights[name.strip().lower().removeprefix("x-")] = _weight(parameter)
+    anything = weights.get("*", 0.0)
+    best = max(CODINGS, key=lambda coding: weights.get(coding, anything))
+    weight = weights.get(best, anything)
+    return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
+
+
+def _weight(parameter: str) -> float:
+    name, _, text = parameter.partition("=")
+    if not name.strip():
+        return 1.0
+    try:
+        weight = float(text)
+    except ValueError:
+        return 0.0
+    return weight if name.strip().lower() == "q" and 0 <= weight <= 1 else 0.0
+
+
+def _too_large(limit_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"the body inflates to more than the limit of {limit_bytes} bytes: send less at once, or "
+        "raise server.max_body_mib"
+    )

@@ -1,0 +1,147 @@
+"""gzip, deflate and zstd: what is packed comes out again, bombs do not, wishes are read."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+import zlib
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
+from headrace.receiver.compression import (
+    CODINGS,
+    choose,
+    compress,
+    content_codings,
+    decompress,
+    deflate,
+    inflate,
+)
+
+LIMIT = 1000
+
+codings = pytest.mark.parametrize("coding", CODINGS)
+
+
+def _unsized_zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(write_content_size=False).compress(data)
+
+
+@given(st.binary(max_size=LIMIT), st.sampled_from(CODINGS))
+def test_what_is_packed_comes_out_again(data: bytes, coding: str) -> None:
+    assert inflate(memoryview(deflate(data, coding)), coding, LIMIT) == data
+
+
+@given(st.binary(max_size=200), st.sampled_from(CODINGS))
+def test_any_bytes_are_data_or_a_typed_error(data: bytes, coding: str) -> None:
+    try:
+        assert len(inflate(data, coding, LIMIT)) <= LIMIT
+    except (MalformedRequest, BodyTooLarge):
+        return
+
+
+@codings
+async def test_large_ones_take_a_thread_and_come_out_the_same(coding: str) -> None:
+    data = bytes(range(256)) * 400
+    packed = await compress(data, coding)
+    assert await decompress(packed + b"", coding, len(data)) == data
+    noise = zlib.compress(data, 0)  # stays large
+    assert await decompress(await compress(noise, coding), coding, len(noise)) == noise
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [
+        ("gzip", lambda data: gzip.compress(data, mtime=0)),
+        ("deflate", zlib.compress),
+        ("zstd", zstandard.compress),
+        ("zstd", _unsized_zstd),
+    ],
+)
+def test_no_more_is_inflated_than_the_limit(coding: str, pack: object) -> None:
+    assert callable(pack)
+    assert len(inflate(pack(bytes(LIMIT)), coding, LIMIT)) == LIMIT
+    assert inflate(pack(b""), coding, LIMIT) == b""
+    for size in (LIMIT + 1, 10**8):
+        bomb = pack(bytes(size))
+        tracemalloc.start()
+        with pytest.raises(BodyTooLarge, match="inflates to more than the limit of 1000 bytes"):
+            inflate(bomb, coding, LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+        tracemalloc.stop()
+    for broken in (pack(b"a" * 50)[:-1], pack(b"a" * 50)[:9], b"", b"not packed"):
+        with pytest.raises(MalformedRequest, match=rf"{coding} data is (broken|cut off)"):
+            inflate(broken, coding, LIMIT)
+    with pytest.raises(MalformedRequest):
+        inflate(pack(b"a") + b"b", coding, LIMIT)
+    with pytest.raises(MalformedRequest):
+        inflate(pack(b"a") + pack(b"b"), coding, LIMIT)
+
+
+def test_zstd_may_not_ask_for_a_window_larger_than_the_web_allows() -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=25)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    data = packer.compress(b"a" * 100) + packer.flush()
+    with pytest.raises(MalformedRequest, match="too much memory"):
+        inflate(data, "zstd", LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        (b"gzip", ("gzip",)),
+        (b"X-GZIP", ("gzip",)),
+        (b"identity", ()),
+        (b"", ()),
+        (b"gzip , identity", ("gzip",)),
+        (b"zstd", ("zstd",)),
+    ],
+)
+def test_content_encodings_are_read(value: bytes, names: tuple[str, ...]) -> None:
+    assert content_codings(value) == names
+
+
+@pytest.mark.parametrize("value", [b"br", b"gzip, gzip", b"gzip, zstd", b"\xff", b"gzip;q=1"])
+def test_other_content_encodings_are_refused(value: bytes) -> None:
+    with pytest.raises(UnsupportedEncoding, match="use one of identity, gzip, deflate and zstd"):
+        content_codings(value)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "chosen"),
+    [
+        (b"gzip", "gzip"),
+        (b"gzip, deflate, br, zstd", "zstd"),
+        (b"gzip, deflate", "gzip"),
+        (b"deflate", "deflate"),
+        (b"gzip;q=0.5, deflate;q=0.9", "deflate"),
+        (b"zstd;q=0, gzip", "gzip"),
+        (b"*", "zstd"),
+        (b"*, zstd;q=0", "gzip"),
+        (b"*;q=0", None),
+        (b"identity", None),
+        (b"identity, gzip;q=0.5", None),
+        (b"identity;q=0.5, gzip", "gzip"),
+        (b"br", None),
+        (b"", None),
+        (b"gzip;q=0", None),
+        (b"gzip;q=0.000", None),
+        (b"GZIP ; Q=1", "gzip"),
+        (b"x-gzip", "gzip"),
+        (b"gzip;q=nan", None),
+        (b"gzip;q=2", None),
+        (b"gzip;level=1", None),
+        (b"\xff,;,=,gzip", "gzip"),
+    ],
+)
+def test_wishes_are_read_with_their_weights(accepted: bytes, chosen: str | None) -> None:
+    assert choose(accepted) == chosen
+
+
+@given(st.binary(max_size=60))
+def test_any_wish_has_an_answer(accepted: bytes) -> None:
+    assert choose(accepted) in {None, *CODINGS}
