@@ -108,8 +108,8 @@ CASES = [
     ),
     refused(
         "grpc: unknown method",
-        framed(f"{OIP}/ModelStreamInfer", frame(b"")),
-        "unknown gRPC method /inference.GRPCInferenceService/ModelStreamInfer",
+        framed(f"{OIP}/ModelInferNever", frame(b"")),
+        "unknown gRPC method /inference.GRPCInferenceService/ModelInferNever",
         "route_not_found",
         UNIMPLEMENTED,
     ),
