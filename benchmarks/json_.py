@@ -7,10 +7,12 @@ without them are of one run.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import socket
 import statistics
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,10 +32,11 @@ from headrace.load.payload import make_target
 from headrace.load.plan import OpenLoop, Target
 from headrace.load.report import make_report
 from headrace.load.run import Sending
-from headrace.receiver import handover, scribe
+from headrace.receiver import handover
 from headrace.receiver.decoded import Dialect
 from headrace.receiver.handover import Answer, Job, Task
 from headrace.receiver.parcel import Parcel
+from headrace.receiver.scribe_process import MEMORY, SCRIBE
 from headrace.testing import Server
 from headrace.values import DType, Signature, TensorSpec
 
@@ -161,31 +164,43 @@ class Stream:
 
 def _decode(body: bytes, times: int) -> list[float]:
     """Hand a body over to a scribe and take its tensors back, in MB/s each time."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    child = os.fork()
-    if not child:
-        ours.close()
-        scribe.serve(theirs)
-        os._exit(0)
-    theirs.close()
     signed = SignatureMessage.of(
         Signature((TensorSpec("x", DType.FP32, (None, *_IMAGE)),), (), batched=True)
     )
     text = handover.signature_text(signed)
     rates = []
-    with ours:
+    with _scribe() as channel:
         for number in range(times):
             parcel = Parcel.create(body)  # as it would have been received
             started_s = time.perf_counter()
             job = Job(number, len(body), Task.DECODE, Dialect.TFSERVING, text)
-            socket.send_fds(ours, [job.pack()], [parcel.descriptor])
-            answer = Answer.unpack(ours.recv(handover.MAX_FRAME_BYTES))
-            area = memoryview(os.pread(parcel.descriptor, answer.size_bytes, answer.offset))
-            if b'"fault":null' not in bytes(area):
-                raise RuntimeError(bytes(area).decode())
+            socket.send_fds(channel, [job.pack()], [parcel.descriptor])
+            answer = Answer.unpack(channel.recv(handover.MAX_FRAME_BYTES))
+            report = os.pread(parcel.descriptor, answer.size_bytes, answer.offset)
+            handover.read_report(report)
             rates.append(len(body) / _MB / (time.perf_counter() - started_s))
-    os.waitpid(child, 0)
     return rates[1:]
+
+
+@contextlib.contextmanager
+def _scribe() -> Iterator[socket.socket]:
+    """The process as the supervisor starts it, and a connection to it."""
+    with TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        listener.bind(f"{folder}/s")
+        listener.listen()
+        process = subprocess.Popen(
+            [*SCRIBE, str(listener.fileno()), "info", "auto"],
+            stdin=subprocess.PIPE,
+            pass_fds=(listener.fileno(),),
+            env={**os.environ, **MEMORY},
+        )
+        channel = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        channel.connect(f"{folder}/s")
+        try:
+            yield channel
+        finally:
+            process.communicate()  # it ends with its standard input
 
 
 def _body(rows: int) -> bytes:
