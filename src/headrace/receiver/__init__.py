@@ -7,7 +7,7 @@ a front works with · ``http`` and ``grpc`` the two framings · ``oip_grpc``, ``
 what they tell of models · ``tensors``, ``json_tensor``, ``protobuf``, ``wire`` their codecs ·
 ``forms``, ``oip_template`` what equal requests need not be asked twice · ``uploads`` files instead
 of tensors, from a ``multipart`` form too · ``decoding`` the threads that read them · ``openapi``
-the document of all paths · ``docs_page`` the same for people.
+and ``openapi_schemas`` the document of all paths · ``docs_page`` the same for people.
 
 Where all fronts meet: ``exchange`` names the one function · ``validate`` inputs against a
 signature · ``shapes`` who may share a batch · ``dispatch`` queue, batches, engine, outcomes ·

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import headrace
 from headrace.errors import HeadraceError, MalformedRequest, MethodNotAllowed, RouteNotFound
+from headrace.receiver.docs_page import DocsPage
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.http import json_reply
 from headrace.receiver.metadata import read_version
@@ -64,7 +65,15 @@ class Routes:
             Pattern("GET", re.compile(rf"{v1}/labels/{_NAME})"), tfserving.label, label=True),
             Pattern("POST", re.compile(rf"/predict/{_NAME}{_VERSION}"), predict.predict),
         )
+        documented = [*self.listing(), ("GET", "/docs"), ("GET", "/openapi.json")]
+        docs = DocsPage(core.catalog, documented)
+        self._exact |= {("GET", "/docs"): docs.page, ("GET", "/openapi.json"): docs.openapi}
         self._seen: dict[tuple[str, str], Handler] = {}
+
+    def listing(self) -> list[tuple[str, str]]:
+        """Every method and path, with ``{model}``, ``{version}`` and ``{label}`` in it."""
+        patterns = [(one.method, path) for one in self._patterns for path in _templates(one)]
+        return [*self._exact, *patterns]
 
     def find(self, method: str, path: str) -> Handler:
         """Return what answers this request; ``path`` is percent-decoded.
@@ -104,10 +113,22 @@ class Routes:
                 "open_inference_protocol": "/v2",
                 "tensorflow_serving": "/v1/models/<model>:predict",
                 "plain": "/predict/<model>",
+                "docs": "/docs",
+                "openapi": "/openapi.json",
                 "ready": "/readyz",
                 "metrics": "/metrics",
             }
         )
+
+
+def _templates(pattern: Pattern) -> list[str]:
+    """The paths of a pattern, without and with a version where it may have one."""
+    path = pattern.path.pattern.replace(_NAME, "{model}", 1).replace(_NAME, "{label}")
+    if path.startswith("(?i:"):
+        path = path.removeprefix("(?i:").removesuffix(")")
+    if _VERSION not in path:
+        return [path]
+    return [path.replace(_VERSION, ""), path.replace(_VERSION, "/versions/{version}")]
 
 
 def _bind(pattern: Pattern, name: str, more: str | None) -> Handler:
