@@ -56,6 +56,8 @@ _DESCRIBED: dict[Route, Described] = {
     ("GET", "/metrics"): Described(_SELF, "Metrics for Prometheus.", _TEXT, "text/plain"),
     ("GET", "/openapi.json"): Described(_SELF, "This document.", _ANY),
     ("GET", "/docs"): Described(_SELF, "The same for people.", _TEXT, "text/html"),
+    ("POST", "/predict"): Described(_PLAIN, "The default model; there is none now.", None),
+    ("GET", "/v1/models/{model}/labels/{label}"): Described(_TFS, "The state of a label.", _ANY),
     ("GET", "/v2"): Described(_OIP, "Name, version and extensions.", _ANY),
     ("GET", "/v2/"): Described(_OIP, "Name, version and extensions.", _ANY),
     ("GET", "/v2/health/live"): Described(_OIP, "It answers.", _LIVE),
@@ -134,8 +136,9 @@ def _operation(route: Route, served: ServedModel | None) -> Operation:
             "tags": ["other"],
             "responses": {"200": {"description": "Answered."}} | _errors(statuses),
         }
-    responses: dict[str, Any] = _errors(_ASKED)
-    responses["200"] = _answer(described.answer, described.kind)
+    responses: dict[str, Any] = _errors(_ASKED if method == "GET" else _RUN)
+    if described.answer is not None:
+        responses["200"] = _answer(described.answer, described.kind)
     for status, schema in described.also.items():
         responses[status] = _answer({"anyOf": [schema, _reference("schemas")]}, described.kind)
     return about | {

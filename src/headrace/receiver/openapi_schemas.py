@@ -164,7 +164,7 @@ def example(served: ServedModel) -> dict[str, Any] | None:
         shape = _example_shape(served, spec)
         if math.prod(shape) > _MOST_ELEMENTS:
             return None
-        zero = {"B": False, "O": ""}.get({"b": "B", "O": "O"}.get(spec.dtype.numpy.kind, ""), 0)
+        zero = {"b": False, "O": ""}.get(spec.dtype.numpy.kind, 0)
         values[spec.name] = np.full(shape, zero, object).tolist()
     return {"input": next(iter(values.values())) if len(values) == 1 else values}
 
