@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace import errors
+from headrace.accepts import Accepted, AcceptedAudio, AcceptedImage, AcceptedText
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
 from headrace.loader.lifecycle import TRANSITIONS
 from headrace.settings import Card, ModelSettings, ResultStep, Setting, listing
@@ -96,8 +97,18 @@ def settings_page() -> str:
         _table(defaults, variables=True),
         "\n## A step of `results`\n\n",
         _table(steps, variables=False),
+        *(_accepted(kind) for kind in (AcceptedImage, AcceptedAudio, AcceptedText)),
     ]
     return _NOTE + "".join(parts)
+
+
+def _accepted(group: type[Accepted]) -> str:
+    """A section of one kind of entry of ``accepts``."""
+    keys = [Setting(name, field) for name, field in group.model_fields.items()]
+    kind = keys[0].allowed.removeprefix("one of ")
+    meaning = " ".join((group.__doc__ or "").split())
+    head = f"\n## An entry of `accepts`: {kind}\n\n{meaning} See [media.md](media.md).\n\n"
+    return head + _table(keys, variables=False)
 
 
 def errors_page() -> str:

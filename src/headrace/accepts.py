@@ -111,12 +111,14 @@ class AcceptedText(Accepted):
     )
     ids: str = Field(default="input_ids", description="The model input of the tokens' numbers.")
     mask: str | None = Field(
-        default="attention_mask",
-        description="The one of ones where there is a token; where the model has it.",
+        default=None,
+        description="The one of ones where there is a token. None: `attention_mask`, where the "
+        "model has that.",
     )
     types: str | None = Field(
-        default="token_type_ids",
-        description="The one of the tokens' segments; where the model has it.",
+        default=None,
+        description="The one of the tokens' segments. None: `token_type_ids`, where the model has "
+        "that.",
     )
 
 

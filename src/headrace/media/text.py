@@ -17,6 +17,7 @@ from headrace.values import Array, DType, Signature, TensorSpec
 _LIMIT_BYTES = 2**20
 _TOKEN_DTYPES = frozenset({DType.INT32, DType.INT64})
 _AXES = 2
+_USUAL = {"ids": "input_ids", "mask": "attention_mask", "types": "token_type_ids"}
 
 
 class Encoded(NamedTuple):
@@ -145,22 +146,20 @@ def tokens(signature: Signature, accepted: AcceptedText) -> Tokens:
 
 def _inputs(signature: Signature, accepted: AcceptedText) -> dict[str, TensorSpec]:
     """The inputs that are there; those of the usual names may be missing."""
-    wanted = {"ids": accepted.ids, "mask": accepted.mask, "types": accepted.types}
+    named = {"ids": accepted.ids, "mask": accepted.mask, "types": accepted.types}
     found = {}
-    for part, name in wanted.items():
-        if name is None:
-            continue
-        spec = signature.input(name)
+    for part, name in named.items():
+        spec = signature.input(name or _USUAL[part])
         here = f"accepts: text {accepted.input!r}: `{part}`"
-        if spec is None:
-            if part == "ids" or part in accepted.model_fields_set:
-                names = ", ".join(one.name for one in signature.inputs)
-                raise ModelLoadError(f"{here}: there is no input {name!r}; inputs: {names}")
+        if spec is None and name is None:
             continue
+        if spec is None:
+            names = ", ".join(one.name for one in signature.inputs)
+            raise ModelLoadError(f"{here}: there is no input {name!r}; inputs: {names}")
         if spec.dtype not in _TOKEN_DTYPES or len(spec.shape) not in {1, _AXES}:
             raise ModelLoadError(
-                f"{here}: input {name!r} is {spec.dtype.value} {list(spec.wire_shape)}; tokens are "
-                "INT64 or INT32 of rows and tokens"
+                f"{here}: input {spec.name!r} is {spec.dtype.value} {list(spec.wire_shape)}; "
+                "tokens are INT64 or INT32 of rows and tokens"
             )
         found[part] = spec
     if len({len(spec.shape) for spec in found.values()}) > 1:

@@ -1,0 +1,60 @@
+"""Small models of files: the mean colour of an image, the peak of a sound, a text's tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+WORDS = ("[PAD]", "[UNK]", "the", "cat", "sat")
+
+
+def write_media(root: Path) -> Path:
+    """Three models with their cards."""
+    info = helper.make_tensor_value_info
+    _write(
+        root / "color",
+        [
+            helper.make_node("Cast", ["photo"], ["float"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
+        ],
+        [info("photo", TensorProto.UINT8, ["N", 4, 8, 3])],
+        [info("mean", TensorProto.FLOAT, ["N", 3])],
+        "accepts:\n  - {kind: image, input: photo}\n",
+    )
+    _write(
+        root / "peak",
+        [helper.make_node("ReduceMax", ["sound"], ["peak"], axes=[1], keepdims=1)],
+        [info("sound", TensorProto.FLOAT, ["N", "T"])],
+        [info("peak", TensorProto.FLOAT, ["N", 1])],
+        "accepts:\n  - {kind: audio, input: sound, rate_hz: 16000, max_s: 2}\n",
+    )
+    _write(
+        root / "tokens",
+        [helper.make_node("Identity", ["input_ids"], ["ids"])],
+        [info("input_ids", TensorProto.INT64, ["N", "L"])],
+        [info("ids", TensorProto.INT64, ["N", "L"])],
+        "accepts:\n  - {kind: text, tokenizer: tokenizer.json}\n",
+    )
+    numbers = {word: number for number, word in enumerate(WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(root / "tokens" / "tokenizer.json"))
+    return root
+
+
+def _write(
+    folder: Path,
+    nodes: list[NodeProto],
+    inputs: list[ValueInfoProto],
+    outputs: list[ValueInfoProto],
+    card: str,
+) -> None:
+    (folder / "1").mkdir(parents=True)
+    graph = helper.make_graph(nodes, folder.name, inputs, outputs)
+    opset = [helper.make_opsetid("", 17)]
+    made = helper.make_model(graph, opset_imports=opset, ir_version=9)
+    onnx.save(made, str(folder / "1" / "model.onnx"))
+    (folder / "card.yaml").write_text(card + "max_batch: 4\n")
