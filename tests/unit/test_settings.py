@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.accepts import AcceptedText
 from headrace.documents import Document, parse
 from headrace.errors import SettingsError
+from headrace.loader.card import read_card
 from headrace.settings import (
     BackendName,
     Card,
@@ -315,3 +317,30 @@ def test_instances_are_what_was_said_or_fill_the_cores(
 def test_settings_travel_as_json() -> None:
     settings = ModelSettings(path=Path("/a"), labels=Path("/b"), buckets={"x": {1: (2, 3)}})
     assert ModelSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("{kind: image, input: x, siez: [1, 2]}", "siez: unknown key; did you mean `size`?"),
+        ("{kind: audio, input: x, rate_hz: 8000, sample: 1}", "did you mean `samples`?"),
+        ("{kind: audio, input: x}", "rate_hz: must be given"),
+        ("{kind: audio, input: x, rate_hz: 3}", "3 should be a whole number from 1000 to 384000"),
+        ("{kind: film, input: x}", "`kind` should be one of image, audio, text"),
+        ("{input: x}", "`kind` should be one of image, audio, text"),
+        ("{kind: image, input: x, std: [0]}", "0 should be a number above 0"),
+    ],
+)
+def test_a_wrong_entry_of_accepts_is_named(tmp_path: Path, entry: str, says: str) -> None:
+    (tmp_path / "card.yaml").write_text(f"slo_ms: 5\naccepts:\n  - {entry}\n")
+    with pytest.raises(SettingsError) as caught:
+        read_card(tmp_path)
+    assert "card.yaml:3: accepts[0]" in caught.value.message
+    assert says in caught.value.message
+
+
+def test_a_tokenizer_is_relative_to_its_card_and_travels_as_json(tmp_path: Path) -> None:
+    (tmp_path / "card.yaml").write_text("accepts: [{kind: text, tokenizer: t.json}]")
+    card = read_card(tmp_path)
+    assert card.accepts[0] == AcceptedText(kind="text", tokenizer=tmp_path / "t.json")
+    assert Card.model_validate_json(card.model_dump_json()) == card

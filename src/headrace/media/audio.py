@@ -133,7 +133,8 @@ def _check(made: Plan, rate_hz: int, channels: int) -> None:
 def mix(samples: Array, made: Plan) -> Array:
     """Average the channels where one is wanted."""
     if made.accepted.mono and len(samples) > 1:
-        return samples.mean(axis=0, keepdims=True, dtype=np.float32)
+        mixed: Array = samples.mean(axis=0, keepdims=True, dtype=np.float32)
+        return mixed
     return samples
 
 

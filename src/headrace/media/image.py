@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from headrace.accepts import AcceptedImage
 from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
@@ -112,7 +112,7 @@ def _channels_first(
         raise ModelLoadError(
             f"{here}: the signature does not tell where the {channels} channels are; set `layout`"
         )
-    return first
+    return bool(first)
 
 
 def _side(here: str, wanted: int | None, dim: Any) -> int | None:
@@ -164,7 +164,7 @@ def read(data: bytes, made: Plan) -> Array:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many(made) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise InvalidInput(
             f"input {made.name!r}: this is no image that can be read; send "
             f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"

@@ -36,6 +36,16 @@ PREDICT = [
     invalid("predict: ragged", plain({"input": [[1], [2, 3]]}), "ragged"),
     invalid("predict: too deep", plain(b'{"input": %b1%b}' % (b"[" * 99, b"]" * 99)), "input 'x'"),
     invalid("predict: a string", plain({"input": "1"}), "the JSON has strings"),
+    *(
+        Case(
+            f"predict: {kind} to a model of tensors",
+            plain(b"data", content_type=kind),
+            415,
+            "unsupported_encoding",
+            f"takes JSON and no {kind}: its card does not say `accepts`",
+        )
+        for kind in ("image/png", "audio/wav", "multipart/form-data")
+    ),
     Case(
         "predict: wrong verb",
         http("/predict/linear", method="GET"),
