@@ -1,0 +1,86 @@
+"""Chromium without a window, told what to do over its DevTools protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+PROGRAM = shutil.which("chromium") or shutil.which("google-chrome")
+_START_TIMEOUT_S = 60
+
+
+class Page:
+    """One page: evaluate in it, and what it complained of."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._number = 0
+        self.complaints: list[str] = []
+
+    async def tell(self, method: str, **parameters: Any) -> Any:
+        """Send a command and return its result."""
+        self._number += 1
+        await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
+        while True:
+            message = await self._socket.receive_json(timeout=_START_TIMEOUT_S)
+            if message.get("id") == self._number:
+                return message["result"]
+            if message.get("method") in {"Log.entryAdded", "Runtime.exceptionThrown"}:
+                self.complaints.append(str(message["params"]))
+
+    async def evaluate(self, script: str) -> Any:
+        """The value of an expression; a promise is awaited."""
+        found = await self.tell(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        if "exceptionDetails" in found:
+            raise AssertionError(found["exceptionDetails"])
+        return found["result"].get("value")
+
+
+@contextlib.asynccontextmanager
+async def browse(url: str, folder: Path) -> AsyncIterator[Page]:
+    """Open a page in a browser of its own."""
+    process = await asyncio.create_subprocess_exec(
+        str(PROGRAM),
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        f"--user-data-dir={folder}",
+        "--remote-debugging-port=0",
+        url,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            port = await _port(process)
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{port}/json") as answer:
+                targets = await answer.json()
+            target = next(one for one in targets if one["type"] == "page")
+            async with session.ws_connect(target["webSocketDebuggerUrl"]) as socket:
+                page = Page(socket)
+                for domain in ("Log", "Runtime", "DOM", "Page"):
+                    await page.tell(f"{domain}.enable")
+                yield page
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _port(process: asyncio.subprocess.Process) -> int:
+    """The port that it says it listens on."""
+    if process.stderr is None:
+        raise AssertionError("it was started with a pipe")
+    async for text in process.stderr:
+        if b"DevTools listening on" in text:
+            return int(text.split(b":")[-1].split(b"/")[0])
+    raise AssertionError("the browser ended before it listened")
