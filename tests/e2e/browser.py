@@ -21,6 +21,7 @@ class Page:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self._number = 0
+        self._loaded = False
         self.complaints: list[str] = []
 
     async def tell(self, method: str, **parameters: Any) -> Any:
@@ -30,9 +31,24 @@ class Page:
         while True:
             message = await self._socket.receive_json(timeout=_START_TIMEOUT_S)
             if message.get("id") == self._number:
+                if "error" in message:
+                    raise AssertionError(message["error"])
                 return message["result"]
-            if message.get("method") in {"Log.entryAdded", "Runtime.exceptionThrown"}:
-                self.complaints.append(str(message["params"]))
+            self._note(message)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        method = message.get("method")
+        if method == "Page.loadEventFired":
+            self._loaded = True
+        if method in {"Log.entryAdded", "Runtime.exceptionThrown"}:
+            self.complaints.append(str(message["params"]))
+
+    async def open(self, url: str) -> None:
+        """Go to an address and wait until it has loaded."""
+        await self.tell("Page.navigate", url=url)
+        while not self._loaded:
+            message = await self._socket.receive_json(timeout=_START_TIMEOUT_S)
+            self._note(message)
 
     async def evaluate(self, script: str) -> Any:
         """The value of an expression; a promise is awaited."""
@@ -55,7 +71,7 @@ async def browse(url: str, folder: Path) -> AsyncIterator[Page]:
         "--disable-background-networking",
         f"--user-data-dir={folder}",
         "--remote-debugging-port=0",
-        url,
+        "about:blank",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -70,6 +86,7 @@ async def browse(url: str, folder: Path) -> AsyncIterator[Page]:
                 page = Page(socket)
                 for domain in ("Log", "Runtime", "DOM", "Page"):
                     await page.tell(f"{domain}.enable")
+                await page.open(url)
                 yield page
     finally:
         process.kill()
