@@ -23,7 +23,8 @@ from headrace.receiver.tfserving_rest import TfServingRest
 Handler = Callable[[Exchange], Awaitable[Reply]]
 
 _REMEMBERED = 4096
-_NAME, _VERSION = r"([^/:]+)", r"(?:/versions/([0-9]+))?"
+_NAME, _NUMBER = r"([^/:]+)", r"([0-9]+)"
+_VERSION = rf"(?:/versions/{_NUMBER})?"
 
 
 class Pattern(NamedTuple):
@@ -122,13 +123,26 @@ class Routes:
 
 
 def _templates(pattern: Pattern) -> list[str]:
-    """The paths of a pattern, without and with a version where it may have one."""
+    """The paths that a pattern stands for, with names where it has groups."""
     path = pattern.path.pattern.replace(_NAME, "{model}", 1).replace(_NAME, "{label}")
-    if path.startswith("(?i:"):
-        path = path.removeprefix("(?i:").removesuffix(")")
-    if _VERSION not in path:
+    return _spelled_out(path.replace(_NUMBER, "{version}").replace("\\", ""))
+
+
+def _spelled_out(path: str) -> list[str]:
+    """Write a path once for each choice its first group leaves, then the same of the rest."""
+    start = path.find("(")
+    if start < 0:
         return [path]
-    return [path.replace(_VERSION, ""), path.replace(_VERSION, "/versions/{version}")]
+    end, depth = start, 0
+    for end in range(start, len(path)):
+        depth += {"(": 1, ")": -1}.get(path[end], 0)
+        if not depth:
+            break
+    inside, rest = re.sub(r"^\?i?:", "", path[start + 1 : end]), path[end + 1 :]
+    choices = [inside] if "(" in inside else inside.split("|")
+    if rest.startswith("?"):
+        choices, rest = ["", *choices], rest[1:]
+    return [found for one in choices for found in _spelled_out(path[:start] + one + rest)]
 
 
 def _bind(pattern: Pattern, name: str, more: str | None) -> Handler:

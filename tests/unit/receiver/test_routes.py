@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from headrace.errors import (
     RouteNotFound,
     VersionNotFound,
 )
-from headrace.receiver.routes import _REMEMBERED
+from headrace.receiver.routes import _REMEMBERED, Pattern, _templates
 from tests.contract.calls import plain
 from tests.contract.echo import Echo
 
@@ -92,3 +93,29 @@ def test_hostile_variety_of_paths_is_not_remembered_for_ever() -> None:
         echo.routes.find("GET", f"/v2/models/m{number}")
     assert len(echo.routes._seen) == _REMEMBERED
     assert json.loads(echo.ask(plain("GET", "/v2/models/FP32-1")).body)["name"] == "FP32-1"
+
+
+@pytest.mark.parametrize(
+    ("path", "spelled"),
+    [
+        (r"/a/([^/:]+)", ["/a/{model}"]),
+        (
+            r"(?i:/a/([^/:]+)(?:/versions/([0-9]+))?:do)",
+            ["/a/{model}:do", "/a/{model}/versions/{version}:do"],
+        ),
+        (r"/a/([^/:]+)/b/([^/:]+)", ["/a/{model}/b/{label}"]),
+        (
+            r"/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?:(x|y)\.z",
+            [
+                f"/{{model}}{middle}:{end}.z"
+                for middle in ("", "/versions/{version}", "/labels/{label}")
+                for end in "xy"
+            ],
+        ),
+    ],
+)
+def test_patterns_are_spelled_out_for_the_document(path: str, spelled: list[str]) -> None:
+    async def handler(*_: Any) -> Any:
+        raise NotImplementedError
+
+    assert _templates(Pattern("GET", re.compile(path), handler)) == spelled
