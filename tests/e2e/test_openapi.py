@@ -44,6 +44,8 @@ def test_answers_are_as_the_document_says(server: Server, tmp_path: Path) -> Non
             "--generation-database=none",
             "--suppress-health-check=all",
             "--warnings=off",
+            # It would unload the models that it goes on to ask, or stop the log.
+            "--exclude-path-regex=^/v2/(repository|logging|trace|.*sharedmemory)",
             # Else it finds that nobody answers within a nanosecond: 504, as documented.
             "--header=headrace-timeout-ms:30000",
             "--no-color",

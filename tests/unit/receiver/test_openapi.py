@@ -85,7 +85,7 @@ def test_a_model_has_paths_with_each_version_and_without_for_the_newest() -> Non
 def test_without_models_the_server_s_own_paths_are_left() -> None:
     written = write()
     assert "/readyz" in written["paths"]
-    assert not [path for path in written["paths"] if "model" in path]
+    assert not [path for path in written["paths"] if "{model}" in path]
     assert "200" not in written["paths"]["/predict"]["post"]["responses"]
     assert "requestBody" in write(TABLE, default=TABLE)["paths"]["/predict"]["post"]
 
