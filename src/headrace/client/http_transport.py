@@ -316,7 +316,8 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
             raise httpcore.WriteError(error) from error
 
     async def aclose(self) -> None:
-        self._writer.close()
+        # Nothing is left to be said, and over TLS a polite end would outlive the event loop.
+        self._writer.transport.abort()
 
     async def start_tls(
         self,
@@ -327,6 +328,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         try:
             await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
         except OSError as error:
+            self._writer.transport.abort()
             raise httpcore.ConnectError(error) from error
         return self
 

@@ -125,8 +125,9 @@ class Aborted(NamedTuple):
 class GrpcScripted:
     """A gRPC server of a few steps, each a failure; after the last, every call is answered well."""
 
-    def __init__(self, steps: Sequence[Aborted | bytes]) -> None:
+    def __init__(self, steps: Sequence[Aborted | bytes], credentials: Any = None) -> None:
         self.steps = list(steps)
+        self._credentials = credentials
         self.calls: list[str] = []
         self.bodies: list[bytes] = []
         self.metadata: list[dict[str, Any]] = []
@@ -139,7 +140,12 @@ class GrpcScripted:
         with ThreadPoolExecutor(4) as pool:
             server = grpc.server(pool)
             server.add_generic_rpc_handlers((_Handler(self._answer),))
-            self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+            place = "127.0.0.1:0"
+            if self._credentials is None:
+                port = server.add_insecure_port(place)
+            else:
+                port = server.add_secure_port(place, self._credentials)
+            self.address = f"127.0.0.1:{port}"
             server.start()
             try:
                 yield self

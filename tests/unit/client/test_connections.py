@@ -350,3 +350,18 @@ def test_an_address_that_cannot_be_read_says_what_one_looks_like(url: str, words
     for kind in (headrace.Client, headrace.AsyncClient):
         with pytest.raises(errors.SettingsError, match=words):
             kind(url)
+
+
+@over_http
+def test_a_model_is_asked_once_what_it_takes_and_again_after_a_refusal(kind: str) -> None:
+    tensor = b'{"name": "x", "datatype": "FP32", "shape": [-1]}'
+    takes = answer(body=b'{"name": "m", "inputs": [%s], "outputs": []}' % tensor)
+    refused = answer(400, b'{"error": "changed"}', {"headrace-error": "invalid_input"})
+    with asked(kind, takes, answer(), answer(), refused, takes) as (client, server):
+        client.infer("m", [1])
+        client.infer("m", [2])
+        with pytest.raises(errors.InvalidInput, match="changed"):
+            client.infer("m", [3])
+        client.infer("m", [4])
+        verbs = [request.split(b" ")[0] for request in server.requests]
+        assert verbs == [b"GET", b"POST", b"POST", b"POST", b"GET", b"POST"]

@@ -1,0 +1,102 @@
+"""TLS: the certificate is checked, and one of the user's own is trusted when it is named."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from headrace import errors
+from headrace.client import RetryPolicy
+from tests.contract.clients import KINDS, opened
+from tests.unit.client.servers import OK, GrpcScripted
+
+X = {"x": np.ones(1, np.float32)}
+NEVER = RetryPolicy(attempts=1)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1, signed by itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(certificate)]
+    subprocess.run([*command, "-keyout", str(key)], check=True, capture_output=True)
+    return certificate, key
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", str(len(OK)))
+        self.end_headers()
+        self.wfile.write(OK)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A client that does not trust us hangs up, as it should."""
+
+
+@pytest.fixture(scope="module")
+def https(pair: tuple[Path, Path]) -> Iterator[str]:
+    server = _Quiet(("127.0.0.1", 0), _Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def grpcs(pair: tuple[Path, Path]) -> Iterator[str]:
+    certificate, key = (path.read_bytes() for path in pair)
+    credentials = grpc.ssl_server_credentials([(key, certificate)])
+    with GrpcScripted([], credentials).running() as server:
+        yield server.address
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_certificate_must_be_trusted(
+    kind: str, https: str, grpcs: str, pair: tuple[Path, Path]
+) -> None:
+    address = grpcs if kind.startswith("grpc") else https
+    secure = kind.replace("http", "https").replace("grpc", "grpcs")
+    with opened(secure, address, ca_file=pair[0]) as client:
+        assert client.infer("m", X).output == 5
+        assert client.infer("m", X).output == 5
+    with (
+        opened(secure, address, retry=NEVER) as client,
+        pytest.raises(errors.ConnectionFailed),
+    ):
+        client.infer("m", X)
+
+
+@pytest.mark.parametrize("kind", ["https", "grpcs"])
+def test_a_missing_file_of_certificates_is_named(kind: str, tmp_path: Path) -> None:
+    with (
+        pytest.raises(errors.SettingsError, match="none"),
+        opened(kind, "localhost:1", ca_file=tmp_path / "none.pem"),
+    ):
+        pass
