@@ -110,9 +110,10 @@ def statistics(client: Any, name: str, version: str = "") -> list[dict[str, Any]
 
 def whole(value: dict[str, Any], *path: str) -> int:
     """A number, which gRPC's JSON writes as text, or leaves out when it is 0."""
+    found: Any = value
     for name in path:
-        value = value.get(name, {})
-    return int(value or 0)  # type: ignore[call-overload, no-any-return] # a leaf
+        found = found.get(name, {})
+    return int(found or 0)
 
 
 def test_statistics_count_what_was_asked(client: Any) -> None:
