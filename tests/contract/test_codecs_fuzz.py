@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -349,6 +350,34 @@ def example_requests(draw: st.DrawFn) -> Call:
 @given(example_requests())
 def test_nonsense_in_examples_is_the_clients_error(call: Call) -> None:
     answered_or_refused(call)
+
+
+generate_bodies = st.dictionaries(
+    st.sampled_from(["id", "x", "left", "right", "text", "parameters", "timeout", "priority"]), data
+)
+switches = st.dictionaries(
+    st.sampled_from(["log_info", "log_format", "trace_rate", "trace_count", "offset", "a"]),
+    anything,
+)
+
+
+def test_nonsense_for_generate_is_the_clients_error() -> None:
+    nonsense("/v2/models/{}/generate".format, generate_bodies)
+
+
+@FUZZ
+@given(st.sampled_from(["logging", "trace/setting"]), switches)
+def test_nonsense_for_the_switches_is_the_clients_error(path: str, body: Any) -> None:
+    try:
+        answered_or_refused(post(f"/v2/{path}", body))
+    finally:
+        structlog.reset_defaults()  # log settings are this process's own
+
+
+@FUZZ
+@given(models, st.binary(max_size=40))
+def test_a_raw_body_is_answered_or_the_clients_error(model: str, body: bytes) -> None:
+    answered_or_refused(post(f"/v2/models/{model}/infer", body, **{LENGTH: "0"}))
 
 
 def test_the_same_request_is_answered_after_all_of_that() -> None:

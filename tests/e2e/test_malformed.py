@@ -81,6 +81,7 @@ def test_the_table_has_every_front_and_no_name_twice() -> None:
         "predict",
         "tfserving-grpc",
         "tfserving-rest",
+        "triton",
     }
 
 

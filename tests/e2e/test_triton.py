@@ -97,7 +97,8 @@ def test_the_metadata_names_the_extensions_and_the_properties(client: Any) -> No
     assert {"statistics", "model_configuration", "system_shared_memory"} <= set(extensions)
     model = ask(client, "get_model_metadata", "linear")
     assert [int(size) for size in model["inputs"][0]["shape"]] == [-1, 4]
-    assert model["properties"]["batched"] == "true"
+    if library_of(client) is tritonclient.http:  # the other one's protobuf does not know them
+        assert model["properties"]["batched"] == "true"
 
 
 def statistics(client: Any, name: str, version: str = "") -> list[dict[str, Any]]:
@@ -267,7 +268,7 @@ def test_misuse_of_shared_memory_is_told(client: Any) -> None:
         client.register_system_shared_memory("a", "/headrace-nowhere", 64)
     with refused(InferenceServerException, match="no name of POSIX shared memory"):
         client.register_system_shared_memory("a", "/../etc/passwd", 64)
-    with refused(InferenceServerException, match="Unable to find shared memory region: 'in'"):
+    with refused(InferenceServerException, match="Unable to find shared memory region: 'out'"):
         shared(client, X)
     with refused(InferenceServerException, match="Unable to find shared memory region: 'in'"):
         client.get_system_shared_memory_status("in")
@@ -276,7 +277,7 @@ def test_misuse_of_shared_memory_is_told(client: Any) -> None:
             client.register_system_shared_memory("in", "/headrace-in", 64)
         with refused(InferenceServerException, match="offset and byte_size ask for 99999"):
             client.register_system_shared_memory("b", "/headrace-in", 99_999)
-        with refused(InferenceServerException, match="has 64 bytes: 32 at offset 60"):
+        with refused(InferenceServerException, match="has 64 bytes: 24 at offset 60"):
             shared(client, X, offset=60)
         with refused(InferenceServerException, match="output 'y' has 24 bytes, its place .* 8"):
             shared(client, X, out_bytes=8)
@@ -300,7 +301,7 @@ def test_there_is_no_cuda_memory(client: Any) -> None:
     assert not ask(client, "get_cuda_shared_memory_status")
     client.unregister_cuda_shared_memory()
     with pytest.raises(InferenceServerException, match="no GPU here"):
-        client.register_cuda_shared_memory("a", b"handle", 0, 64)
+        client.register_cuda_shared_memory("a", b"aGFuZGxl", 0, 64)
 
 
 def test_shared_memory_is_off_unless_the_operator_wants_it(server: Server) -> None:

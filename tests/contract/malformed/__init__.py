@@ -11,6 +11,7 @@ from tests.contract.malformed import (
     plain,
     tfserving_grpc,
     tfserving_rest,
+    triton,
 )
 from tests.contract.malformed.case import LIMIT_BYTES, Case
 
@@ -37,4 +38,5 @@ CASES: tuple[Case, ...] = (
     *grpc_framing.CASES,
     *oip_grpc.CASES,
     *tfserving_grpc.CASES,
+    *triton.CASES,
 )

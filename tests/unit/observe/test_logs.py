@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -62,3 +63,21 @@ def test_an_exception_is_one_json_line() -> None:
         structlog.get_logger().exception("oops")
     event = json.loads(out.getvalue())
     assert event["exception"][0]["exc_value"] == "broken"
+
+
+def test_levels_can_be_chosen_one_by_one() -> None:
+    stream = io.StringIO()
+    configure("debug", "json", stream, only=frozenset({"info", "error"}))
+    log = structlog.get_logger("chosen")
+    for say in (log.debug, log.info, log.warning, log.error):
+        say("event")
+    log.exception("event")  # noqa: LOG004 - its name is not its level
+    levels = [json.loads(line)["level"] for line in stream.getvalue().splitlines()]
+    assert levels == ["info", "error", "error"]
+
+
+def test_text_has_the_date_when_asked() -> None:
+    stream = io.StringIO()
+    configure("info", "text", stream, iso_time=True)
+    structlog.get_logger("dated").info("event")
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:", stream.getvalue())
