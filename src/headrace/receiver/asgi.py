@@ -146,7 +146,7 @@ class Application:
                     body = await http.decode(body, encoding, self._limit_bytes)
                 exchange.body = body
             reply = await handler(exchange)
-            if len(reply.body) >= WORTH_BYTES:
+            if len(reply.body) >= WORTH_BYTES and b"accept-encoding" in headers:
                 reply = await http.encode(reply, headers)
         except Exception as error:  # noqa: BLE001 - the border of a request
             typed = self.translate(error)
