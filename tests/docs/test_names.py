@@ -148,6 +148,8 @@ def test_modules_that_are_run_exist(path: Path) -> None:
 
 @every_page
 def test_names_with_an_underscore_are_words_of_the_code(path: Path) -> None:
+    if path.name == "conformance.md":
+        return  # full of the methods of others
     for span in read(path).spans():
         if _WORD.fullmatch(span) and not span.startswith("headrace_"):
             assert re.search(rf"\b{span}\b", _sources()), span

@@ -123,7 +123,7 @@ def _tfserving_grpc(server: Server, x: Array, *call: Any) -> Array:
             message("tensorflow.serving.PredictResponse").FromString,
         )
         answer = predict(request, metadata=tuple(_headers(*call).items()), timeout=30)
-    return np.frombuffer(answer.outputs["y"].tensor_content, np.float32).reshape(x.shape)
+    return np.array(answer.outputs["y"].float_val, np.float32).reshape(x.shape)
 
 
 def _json(path: str, key_in: str, key_out: str) -> Ask:

@@ -337,7 +337,7 @@ def test_reflection_answers_what_it_does_not_know_with_an_error(quick: Server) -
         assert ask(**asked).error_response.error_code == 5, asked
     assert ask().error_response.error_code == 3
     found = ask(file_by_filename="tfserving.proto").file_descriptor_response
-    assert len(found.file_descriptor_proto) == 2  # and what it imports
+    assert len(found.file_descriptor_proto) == 3  # and what it imports
     kind = "inference.ModelInferRequest"
     numbers = ask(all_extension_numbers_of_type=kind).all_extension_numbers_response
     assert (numbers.base_type_name, list(numbers.extension_number)) == (kind, [])

@@ -65,18 +65,23 @@ def _fill(answer: Any, asked: Any) -> None:
 
 
 def _describe(answer: Any, file: Any) -> None:
-    """Answer with a file and all it imports, so that the client need not ask again."""
-    found: dict[str, Any] = {}
-    waiting = [file]
-    while waiting:
-        one = waiting.pop()
-        if one.name not in found:
-            found[one.name] = one
-            waiting += one.dependencies
-    for one in found.values():
+    """Answer with a file and all it imports, each before what it imports.
+
+    So the client need not ask again, and may add them to a pool from the last to the first.
+    """
+    for one in reversed(_with_imports(file, {}).values()):
         described = descriptor_pb2.FileDescriptorProto()
         one.CopyToProto(described)
         answer.file_descriptor_response.file_descriptor_proto.append(described.SerializeToString())
+
+
+def _with_imports(file: Any, found: dict[str, Any]) -> dict[str, Any]:
+    """All that a file imports, then itself."""
+    for one in file.dependencies:
+        if one.name not in found:
+            _with_imports(one, found)
+    found[file.name] = file
+    return found
 
 
 def _refuse(answer: Any, status: GrpcStatus, text: str) -> None:
