@@ -176,8 +176,9 @@ def test_what_waits_is_dropped_when_the_client_leaves(tmp_path: Path) -> None:
             label = 'headrace_queue_length{model="echo",version="1"}'
             until(lambda: _metric(server, label) > 0)
             call.cancel()
-            until(lambda: outcomes(server.url, "echo").get("cancelled", 0) == 20)
-            assert _metric(server, label) == 0
+            # Not all of them may have come by then; whoever has is dropped.
+            until(lambda: outcomes(server.url, "echo").get("cancelled", 0) > 0)
+            until(lambda: _metric(server, label) == 0)
             more.put(None)
 
 
