@@ -22,7 +22,7 @@ import numpy as np
 import onnxruntime
 import orjson
 
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 
 _MODEL = "HANDWRITTEN_MODEL"
 _ROOT = Path(__file__).parent.parent

@@ -32,10 +32,10 @@ from headrace.load.payload import make_target
 from headrace.load.plan import OpenLoop, Target
 from headrace.load.report import make_report
 from headrace.load.run import Sending
-from headrace.receiver import handover
-from headrace.receiver.decoded import Dialect
-from headrace.receiver.handover import Answer, Job, Task
-from headrace.receiver.parcel import Parcel
+from headrace.receiver.codecs.decoded import Dialect
+from headrace.receiver.handover import messages as handover
+from headrace.receiver.handover.messages import Answer, Job, Task
+from headrace.receiver.handover.parcel import Parcel
 from headrace.receiver.scribe_process import MEMORY, SCRIBE
 from headrace.testing import Server
 from headrace.values import DType, Signature, TensorSpec

@@ -11,7 +11,7 @@ COMPILED = "protocols.binpb"
 
 
 def build(target: Path) -> None:
-    """Write the descriptor set that ``headrace.receiver.protobuf`` loads; wants grpcio-tools."""
+    """Write the descriptor set that ``receiver.codecs.protobuf`` loads; wants grpcio-tools."""
     from grpc_tools import protoc  # noqa: PLC0415 - a development dependency
 
     well_known = importlib.resources.files("grpc_tools") / "_proto"

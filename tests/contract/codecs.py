@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from headrace.values import Array, DType
 from tests.contract.calls import Answer, Call, post, unary
 

@@ -13,10 +13,10 @@ from headrace.control import ModelState, Profile, SignatureMessage
 from headrace.observe.metrics import ModelMetrics
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Core, Exchange
-from headrace.receiver.oip_grpc import OipGrpc
+from headrace.receiver.oip.grpc import OipGrpc
 from headrace.receiver.routes import Routes
-from headrace.receiver.tfserving_grpc import TfServingGrpc
-from headrace.receiver.validate import validate
+from headrace.receiver.run.validate import validate
+from headrace.receiver.tfserving.grpc import TfServingGrpc
 from headrace.results import build
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Request, Response, Signature, TensorSpec

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import ClientError
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from headrace.values import DType
 from tests.contract import codecs
 from tests.contract.calls import Call, frame, post, unary

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import STATUSES
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from headrace.values import Array, DType
 from tests.contract import codecs
 from tests.contract.calls import Answer, Call, frame, plain, post, send, unary

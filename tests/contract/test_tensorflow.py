@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 import pytest
 
-from headrace.receiver.tfserving_signature import METHOD
+from headrace.receiver.tfserving.signature import METHOD
 from tests.contract.conftest import WEIGHTS
 from tests.e2e.server import Server
 
@@ -195,11 +195,11 @@ def test_errors_are_those_clients_look_for(stub: Any) -> None:
 
 # -- in one process --------------------------------------------------------------------------------
 
-_OURS = "from headrace.receiver.protobuf import message"
+_OURS = "from headrace.receiver.codecs.protobuf import message"
 _THEIRS = "import tensorflow as tf\nfrom tensorflow_serving.apis import predict_pb2, input_pb2"
 _ROUND_TRIP = """
 import numpy as np
-from headrace.receiver.tfserving_tensors import fill, to_array
+from headrace.receiver.tfserving.tensors import fill, to_array
 
 theirs = predict_pb2.PredictRequest()
 theirs.model_spec.name = "m"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import GrpcStatus
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from tests.contract import codecs
 from tests.contract.calls import Answer, Call, plain, post, send, unary
 from tests.contract.codecs import TF_PREDICT

@@ -8,10 +8,10 @@ import pytest
 
 from headrace.receiver.asgi import methods
 from headrace.receiver.catalog import Catalog
+from headrace.receiver.codecs.protobuf import POOL, services
 from headrace.receiver.exchange import Core
-from headrace.receiver.extras import Extras
 from headrace.receiver.metadata import EXTENSIONS
-from headrace.receiver.protobuf import POOL, services
+from headrace.receiver.oip.extras import Extras
 from headrace.receiver.routes import Routes
 from headrace.settings import ServerSettings
 from headrace.values import DType

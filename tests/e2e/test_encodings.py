@@ -16,7 +16,7 @@ import tritonclient.grpc
 import tritonclient.http
 import zstandard
 
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from tests.contract.calls import frame, plain, send
 from tests.e2e.clients import grpc_request
 from tests.e2e.models import write_fake

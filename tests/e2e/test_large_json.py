@@ -25,7 +25,7 @@ PATHS = {
     "plain": "/predict/m",
     "oip": "/v2/models/m/infer",
 }
-SCRIBE = "headrace.receiver.scribe"
+SCRIBE = "headrace.receiver.scribe.worker"
 
 
 @pytest.fixture(scope="module")

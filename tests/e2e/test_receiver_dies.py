@@ -73,7 +73,7 @@ def test_a_receiver_that_hears_late_of_a_new_engine_serves_it(server: Server) ->
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_killed_supervisor_leaves_no_process(server: Server, busy: bool) -> None:
-    until(lambda: server.children("headrace.receiver.scribe"))  # the last to be started
+    until(lambda: server.children("headrace.receiver.scribe.worker"))  # the last to be started
     children = server.children()
     assert len(children) == 4
     client = Client(server.address)

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from tests.e2e.clients import http
 from tests.e2e.conftest import write_linear
 from tests.e2e.server import Server

@@ -17,7 +17,7 @@ import tritonclient.http
 import tritonclient.http.aio
 from tritonclient.utils import InferenceServerException
 
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from tests.e2e.clients import Array, grpc_infer, grpc_request, http, metrics
 from tests.e2e.models import write_delay, write_sum
 from tests.e2e.server import Server, until

@@ -17,7 +17,7 @@ import tritonclient.grpc.aio
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tritonclient.grpc import service_pb2
 
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from tests.e2e.clients import grpc_request, metrics, outcomes
 from tests.e2e.models import write_fake, write_sleeper
 from tests.e2e.server import Server, frozen, until

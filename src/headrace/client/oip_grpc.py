@@ -14,9 +14,9 @@ from headrace.client.result import ModelMetadata, ModelState, Result, ServerMeta
 from headrace.client.tensors import raw
 from headrace.engine.slots import pack_bytes
 from headrace.errors import GrpcStatus, MalformedAnswer, MalformedRequest
-from headrace.receiver.protobuf import message
-from headrace.receiver.tensors import from_raw, read_dtype, read_shape
-from headrace.receiver.wire import RAW_INPUT_TAG, varint
+from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape
+from headrace.receiver.codecs.wire import RAW_INPUT_TAG, varint
 from headrace.values import Array, DType, TensorSpec
 
 _SERVICE = "/inference.GRPCInferenceService/"

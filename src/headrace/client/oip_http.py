@@ -18,8 +18,8 @@ from headrace.client.result import ModelMetadata, ModelState, Result, ServerMeta
 from headrace.client.tensors import raw
 from headrace.engine.slots import pack_bytes
 from headrace.errors import InvalidInput, MalformedRequest
-from headrace.receiver import json_tensor
-from headrace.receiver.tensors import from_raw, read_dtype, read_shape
+from headrace.receiver.codecs import json_tensor
+from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape
 from headrace.values import Array, DType, TensorSpec
 
 _LENGTH = "inference-header-content-length"

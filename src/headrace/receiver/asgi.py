@@ -15,7 +15,7 @@ import structlog
 from headrace.errors import Cancelled, HeadraceError, InternalError, QueueFull, RouteNotFound
 from headrace.receiver import grpc, http
 from headrace.receiver.catalog import Catalog
-from headrace.receiver.compression import WORTH_BYTES
+from headrace.receiver.codecs.compression import WORTH_BYTES
 from headrace.receiver.exchange import (
     Command,
     Core,
@@ -24,17 +24,17 @@ from headrace.receiver.exchange import (
     Infer,
     Receive,
 )
-from headrace.receiver.extras import Extras
+from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.health import Health
-from headrace.receiver.oip_grpc import OipGrpc
-from headrace.receiver.oip_repository import OipRepository
-from headrace.receiver.oip_stream import OipStream
+from headrace.receiver.oip.extras import Extras
+from headrace.receiver.oip.grpc import OipGrpc
+from headrace.receiver.oip.repository import OipRepository
+from headrace.receiver.oip.stream import OipStream
 from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
-from headrace.receiver.scribe_client import ScribeClient
 from headrace.receiver.stream import Send, Stream, serve
-from headrace.receiver.tfserving_grpc import TfServingGrpc
-from headrace.receiver.tfserving_reload import TfServingReload
+from headrace.receiver.tfserving.grpc import TfServingGrpc
+from headrace.receiver.tfserving.reload import TfServingReload
 from headrace.settings import ServerSettings
 
 # gRPC methods that say how we are and run no model.

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from headrace.control import Order, SignatureMessage
 from headrace.errors import NotAllowed
-from headrace.receiver import json_tensor
 from headrace.receiver.catalog import Catalog, ServedModel
-from headrace.receiver.decoded import Dialect
-from headrace.receiver.handover import AnswerHead
-from headrace.receiver.scribe_client import LARGE_BYTES, ScribeClient
+from headrace.receiver.codecs import json_tensor
+from headrace.receiver.codecs.decoded import Dialect
+from headrace.receiver.handover.client import LARGE_BYTES, ScribeClient
+from headrace.receiver.handover.messages import AnswerHead
 from headrace.values import Request, Response, Signature
 
 Receive = Callable[[], "asyncio.Future[dict[str, Any]]"]

@@ -18,8 +18,8 @@ from headrace.errors import (
     MalformedRequest,
     UnsupportedEncoding,
 )
-from headrace.receiver import compression
-from headrace.receiver.compression import Bytes
+from headrace.receiver.codecs import compression
+from headrace.receiver.codecs.compression import Bytes
 from headrace.receiver.exchange import Headers
 
 CONTENT_TYPE = b"application/grpc"

@@ -10,8 +10,8 @@ from typing import Any
 
 from headrace.errors import MalformedRequest, ServiceNotFound
 from headrace.receiver.catalog import Catalog
+from headrace.receiver.codecs.protobuf import message, parse
 from headrace.receiver.exchange import Exchange
-from headrace.receiver.protobuf import message, parse
 from headrace.receiver.stream import Stream, StreamHandler
 
 SERVICE = "grpc.health.v1.Health"

@@ -15,11 +15,11 @@ from headrace.errors import (
     InvalidTimeout,
     MethodNotAllowed,
 )
-from headrace.receiver import compression
+from headrace.receiver.codecs import compression
 from headrace.receiver.exchange import Headers, Receive, Reply
 from headrace.receiver.grpc import MESSAGE_LIMIT
-from headrace.receiver.parcel import Parcel
-from headrace.receiver.scribe_client import LARGE_BYTES
+from headrace.receiver.handover.client import LARGE_BYTES
+from headrace.receiver.handover.parcel import Parcel
 
 # Shorter chunks are written before a thread would have begun: 256 KiB take 0.1 ms.
 _WRITTEN_BESIDE_BYTES = 2**18

@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2
 
 from headrace.errors import GrpcStatus
-from headrace.receiver.protobuf import POOL, message, parse, services
+from headrace.receiver.codecs.protobuf import POOL, message, parse, services
 from headrace.receiver.stream import Stream, StreamHandler
 
 VERSIONS = ("v1", "v1alpha")

@@ -18,17 +18,17 @@ from headrace.errors import (
     RouteNotFound,
     VersionNotFound,
 )
-from headrace.receiver.docs_page import DocsPage
 from headrace.receiver.exchange import Core, Exchange, Reply
-from headrace.receiver.extras import Extras
-from headrace.receiver.generate_stream import GenerateStream
 from headrace.receiver.http import json_reply
 from headrace.receiver.metadata import read_version
-from headrace.receiver.oip_repository import OipRepository
-from headrace.receiver.oip_rest import OipRest
-from headrace.receiver.predict import Predict
-from headrace.receiver.tfserving_rest import TfServingRest
-from headrace.receiver.triton_rest import TritonRest
+from headrace.receiver.oip.extras import Extras
+from headrace.receiver.oip.generate_stream import GenerateStream
+from headrace.receiver.oip.repository import OipRepository
+from headrace.receiver.oip.rest import OipRest
+from headrace.receiver.oip.triton_rest import TritonRest
+from headrace.receiver.openapi.page import DocsPage
+from headrace.receiver.plain.predict import Predict
+from headrace.receiver.tfserving.rest import TfServingRest
 from headrace.settings import ServerSettings
 
 Handler = Callable[[Exchange], Awaitable[Reply]]

@@ -40,12 +40,12 @@ from headrace.observe.logs import configure
 from headrace.observe.metrics import Collector, ModelMetrics
 from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
-from headrace.receiver.departures import Departures
-from headrace.receiver.dispatch import Dispatcher
 from headrace.receiver.exchange import Exchange
+from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.model_files import ModelFiles
-from headrace.receiver.scribe_client import ScribeClient
-from headrace.receiver.sequences import Owners, Sequences, visible
+from headrace.receiver.run.departures import Departures
+from headrace.receiver.run.dispatch import Dispatcher
+from headrace.receiver.run.sequences import Owners, Sequences, visible
 from headrace.results import build
 from headrace.scheduler import LatencyModel, Policy, Scheduler
 from headrace.settings import ModelControl

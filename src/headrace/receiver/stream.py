@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from headrace.errors import Cancelled, Draining, Expired, HeadraceError
 from headrace.receiver import grpc
 from headrace.receiver.catalog import Catalog
+from headrace.receiver.codecs.frames import FrameDecoder
 from headrace.receiver.exchange import Exchange
-from headrace.receiver.frames import FrameDecoder
 
 Send = Callable[[dict[str, Any]], Any]
 

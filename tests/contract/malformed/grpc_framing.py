@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from tests.contract.calls import PREFIX, Call, frame, framed
 from tests.contract.malformed.case import LIMIT_BYTES, ROW, TOO_MUCH, UNIMPLEMENTED, Case, refused
 

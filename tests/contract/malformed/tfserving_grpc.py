@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.errors import GrpcStatus
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from tests.contract.calls import Call, frame, framed
 from tests.contract.malformed.case import NOT_FOUND, ROW, UNIMPLEMENTED, Case, refused
 

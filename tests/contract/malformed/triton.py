@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.receiver.protobuf import write
+from headrace.receiver.codecs.protobuf import write
 from tests.contract.calls import Call, unary
 from tests.contract.malformed.case import (
     DIGITS,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 
 OK = json.dumps(
     {

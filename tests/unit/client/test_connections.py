@@ -15,7 +15,7 @@ import pytest
 import headrace
 from headrace import errors
 from headrace.client import RetryPolicy
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from tests.contract.clients import KINDS, opened
 from tests.unit.client.servers import (
     CLOSE,

@@ -13,7 +13,7 @@ import pytest
 from headrace.load.payload import APIS, Outputs, from_raw, make_target, to_raw
 from headrace.load.plan import Protocol
 from headrace.load.result import Answer
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
 from headrace.values import Array, DType
 
 InferRequest = message("inference.ModelInferRequest")

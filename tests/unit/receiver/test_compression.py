@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
-from headrace.receiver.compression import (
+from headrace.receiver.codecs.compression import (
     CODINGS,
     choose,
     compress,

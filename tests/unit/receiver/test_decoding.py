@@ -9,7 +9,7 @@ import time
 import pytest
 
 from headrace.errors import Expired, InvalidInput, QueueFull
-from headrace.receiver.decoding import Decoding, Job
+from headrace.receiver.plain.decoding import Decoding, Job
 
 
 async def test_files_are_read_in_order_and_not_on_the_loop() -> None:

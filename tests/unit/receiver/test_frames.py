@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import BodyTooLarge, MalformedRequest
-from headrace.receiver.frames import Frame, FrameDecoder
+from headrace.receiver.codecs.frames import Frame, FrameDecoder
 
 LIMIT = 100
 

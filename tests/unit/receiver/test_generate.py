@@ -17,8 +17,8 @@ from headrace.errors import (
     InvalidTimeout,
     MalformedRequest,
 )
-from headrace.receiver import generate
 from headrace.receiver.exchange import Exchange
+from headrace.receiver.oip import generate
 from headrace.values import Array, DType, Request, Response, TensorSpec
 from tests.contract.echo import serve
 

@@ -13,11 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import HeadraceError, InvalidInput, MalformedRequest
-from headrace.receiver import handover, json_lists, json_tensor, oip_rest, tfserving_rest
-from headrace.receiver.decoded import Dialect
-from headrace.receiver.json_body import decode
-from headrace.receiver.json_lists import ListParser, regular_shape
-from headrace.receiver.shared_memory import Regions
+from headrace.receiver.codecs import json_tensor
+from headrace.receiver.codecs.decoded import Dialect
+from headrace.receiver.handover import messages as handover
+from headrace.receiver.oip import rest as oip_rest
+from headrace.receiver.oip.shared_memory import Regions
+from headrace.receiver.scribe import lists as json_lists
+from headrace.receiver.scribe.body import decode
+from headrace.receiver.scribe.lists import ListParser, regular_shape
+from headrace.receiver.tfserving import rest as tfserving_rest
 from headrace.values import Array, DType, Signature, TensorSpec
 
 Found = dict[str, Array] | type[HeadraceError]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput, MalformedRequest
-from headrace.receiver.json_tensor import dumps, parse, to_json, to_tensor
+from headrace.receiver.codecs.json_tensor import dumps, parse, to_json, to_tensor
 from headrace.values import Array, DType
 
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.errors import MalformedRequest
-from headrace.receiver.multipart import MOST_PARTS, Part, boundary, parse
+from headrace.receiver.plain.multipart import MOST_PARTS, Part, boundary, parse
 
 FIELD = b'--b\r\nContent-Disposition: form-data; name="x"; filename="a.png"\r\n\r\nabc\r\n'
 END = b"--b--\r\n"

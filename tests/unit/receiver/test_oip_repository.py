@@ -7,7 +7,7 @@ import pytest
 
 from headrace.control import Load, VersionPolicy
 from headrace.errors import HeadraceError, InvalidInput, MalformedRequest
-from headrace.receiver.oip_repository import read_config, read_load
+from headrace.receiver.oip.repository import read_config, read_load
 
 
 def test_a_load_without_parameters_looks_at_the_models_own_place() -> None:

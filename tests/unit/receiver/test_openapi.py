@@ -13,9 +13,9 @@ from jsonschema_rs import validator_for
 from headrace.accepts import AcceptedImage, AcceptedText
 from headrace.media import build
 from headrace.receiver.catalog import Catalog, ServedModel
-from headrace.receiver.docs_page import DocsPage, read_page
 from headrace.receiver.exchange import Exchange
-from headrace.receiver.openapi import document
+from headrace.receiver.openapi.document import document
+from headrace.receiver.openapi.page import DocsPage, read_page
 from headrace.settings import ModelSettings
 from headrace.values import DType, TensorSpec
 from tests.contract.calls import plain, post

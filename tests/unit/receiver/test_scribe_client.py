@@ -22,12 +22,14 @@ from headrace.errors import (
     QueueFull,
     ScribeLost,
 )
-from headrace.receiver import handover, scribe, scribe_client
-from headrace.receiver.decoded import Decoded, Dialect
-from headrace.receiver.handover import AnswerHead
-from headrace.receiver.json_answer import encode
-from headrace.receiver.parcel import Parcel
-from headrace.receiver.scribe_client import ScribeClient
+from headrace.receiver.codecs.decoded import Decoded, Dialect
+from headrace.receiver.handover import client as scribe_client
+from headrace.receiver.handover import messages as handover
+from headrace.receiver.handover.client import ScribeClient
+from headrace.receiver.handover.messages import AnswerHead
+from headrace.receiver.handover.parcel import Parcel
+from headrace.receiver.scribe import worker as scribe
+from headrace.receiver.scribe.answer import encode
 from headrace.values import Array, DType, Signature, TensorSpec
 
 Life = Callable[[socket.socket], None]

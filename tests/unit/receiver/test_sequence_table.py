@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from headrace.errors import HeadraceError, QueueFull, SequenceNotStarted, TooManySequences
-from headrace.receiver import sequence_table
-from headrace.receiver.sequence_table import Limits, SequenceTable, State, Turn
+from headrace.receiver.run import sequence_table
+from headrace.receiver.run.sequence_table import Limits, SequenceTable, State, Turn
 from headrace.values import SequenceCall
 
 IDLE_S = 10.0

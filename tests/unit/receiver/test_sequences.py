@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.receiver.sequences import read_headers
+from headrace.receiver.run.sequences import read_headers
 from headrace.settings import Sequence
 from headrace.values import SequenceCall
 from tests.unit.receiver.inside import Came, Inside, inside

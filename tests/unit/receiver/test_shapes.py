@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.receiver.shapes import Shaper, crop
+from headrace.receiver.run.shapes import Shaper, crop
 from headrace.settings import ModelSettings
 from headrace.values import DType, Signature, TensorSpec
 

@@ -18,7 +18,7 @@ from headrace.errors import (
     OverloadError,
     RegionNotFound,
 )
-from headrace.receiver.shared_memory import MOST_REGIONS, Place, Regions, read_place
+from headrace.receiver.oip.shared_memory import MOST_REGIONS, Place, Regions, read_place
 
 SIZE = 64
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput
-from headrace.receiver.tensors import from_raw, read_dtype, read_shape, to_raw
+from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape, to_raw
 from headrace.values import DType
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from headrace.errors import HeadraceError, InvalidInput, MalformedRequest
-from headrace.receiver import tfserving_examples
-from headrace.receiver.protobuf import message
+from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.tfserving import examples as tfserving_examples
 from headrace.values import DType, Signature, TensorSpec
 
 Example = message("tensorflow.Example")

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from headrace.receiver import tfserving_json
+from headrace.receiver.tfserving import json as tfserving_json
 from headrace.values import Array
 from tests.contract.tensors import STEADY
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput, MalformedRequest
-from headrace.receiver.tfserving_rest import decode, encode
+from headrace.receiver.tfserving.rest import decode, encode
 from headrace.values import Array, DType, Signature, TensorSpec
 from tests.contract.echo import PAIR, serve
 

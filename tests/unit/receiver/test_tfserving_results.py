@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput
-from headrace.receiver import tfserving_results
-from headrace.receiver.tfserving_results import ClassOutputs
+from headrace.receiver.tfserving import results as tfserving_results
+from headrace.receiver.tfserving.results import ClassOutputs
 from headrace.values import DType, Signature, TensorSpec
 from tests.contract.echo import serve
 

@@ -9,9 +9,9 @@ import pytest
 from headrace.control import ModelState
 from headrace.errors import ModelNotFound, NotReady, VersionNotFound
 from headrace.loader.lifecycle import State
-from headrace.receiver import tfserving_status
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.exchange import Core, Exchange
+from headrace.receiver.tfserving import status as tfserving_status
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 from headrace.accepts import AcceptedAudio, AcceptedImage, AcceptedText
 from headrace.errors import HeadraceError, InvalidInput, MalformedRequest, UnsupportedEncoding
 from headrace.media import build
-from headrace.receiver import uploads
 from headrace.receiver.catalog import ServedModel
-from headrace.receiver.uploads import Upload
+from headrace.receiver.plain import uploads
+from headrace.receiver.plain.uploads import Upload
 from headrace.values import DType, TensorSpec
 from tests.contract.echo import serve
 

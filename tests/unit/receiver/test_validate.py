@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput
-from headrace.receiver.validate import validate
+from headrace.receiver.run.validate import validate
 from headrace.values import Array, DType, Signature, TensorSpec
 
 IMAGE = TensorSpec("image", DType.UINT8, ("batch", 3, None))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import MalformedRequest
-from headrace.receiver.protobuf import message
-from headrace.receiver.wire import RAW_INPUT_TAG, fields, read_varint, varint
+from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.codecs.wire import RAW_INPUT_TAG, fields, read_varint, varint
 
 InferRequest = message("inference.ModelInferRequest")
 

@@ -1,0 +1,283 @@
+"""What crosses the socket between the receiver and the scribe: frames, never pickles.
+
+One frame is one SEQPACKET message, little-endian. A job comes with the memory file of its body; the
+answer is written behind the body, and its frame says where.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from headrace.control import Message, SignatureMessage
+from headrace.engine.slots import align, pack_bytes, tensor, unpack_bytes
+from headrace.errors import HeadraceError, rebuild
+from headrace.receiver.codecs import json_tensor
+from headrace.receiver.codecs.decoded import Decoded, Dialect
+from headrace.values import Array, DType
+
+Place = tuple[str | int, ...]
+"""Keys and numbers that lead to a value in a body."""
+
+MAX_FRAME_BYTES = 2**17
+"""The longest frame; a signature of some hundred inputs fits."""
+
+_JOB = struct.Struct("<QQBB")  # job, bytes of what comes with it, task, dialect
+_ANSWER = struct.Struct("<QQQ")  # job, where the answer stands, its bytes
+
+
+class Task(IntEnum):
+    """What the scribe does; a number, for it crosses a process border."""
+
+    DECODE = 1
+    ENCODE = 2
+
+
+class Job(NamedTuple):
+    """Receiver → scribe, with the memory file whose first ``size_bytes`` it is about."""
+
+    number: int
+    size_bytes: int
+    task: Task
+    dialect: Dialect
+    text: bytes
+    """A ``SignatureMessage``, or none where the body says what its tensors are; or an
+    ``AnswerHead``."""
+
+    def pack(self) -> bytes:
+        """Encode the frame."""
+        return _JOB.pack(self.number, self.size_bytes, self.task, self.dialect) + self.text
+
+    @classmethod
+    def unpack(cls, frame: bytes) -> Job:
+        """Decode the frame."""
+        number, size_bytes, task, dialect = _JOB.unpack_from(frame)
+        return cls(number, size_bytes, Task(task), Dialect(dialect), frame[_JOB.size :])
+
+
+class Answer(NamedTuple):
+    """scribe → receiver: where the report of a job stands in its memory file."""
+
+    number: int
+    offset: int
+    size_bytes: int
+
+    def pack(self) -> bytes:
+        """Encode the frame."""
+        return _ANSWER.pack(*self)
+
+    @classmethod
+    def unpack(cls, frame: bytes) -> Answer:
+        """Decode the frame."""
+        number, offset, size_bytes = _ANSWER.unpack(frame)
+        return cls(number, offset, size_bytes)
+
+
+class Fault(Message):
+    """A typed error: its code in the tree, and its words."""
+
+    code: str
+    message: str
+
+    @classmethod
+    def of(cls, error: HeadraceError) -> Fault:
+        """Wrap an error."""
+        return cls(code=error.code, message=error.message)
+
+    def unwrap(self) -> HeadraceError:
+        """Return the error."""
+        return rebuild(self.code, self.message)
+
+
+class Lying(Message):
+    """A tensor in the memory file."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    offset: int
+    size_bytes: int
+
+
+class AnswerHead(Message):
+    """What an answer says beside its outputs, and where those are."""
+
+    model: str
+    version: int
+    id: str = ""
+    rows: bool = False
+    outputs: tuple[Lying, ...] = ()
+
+
+class Part(Message):
+    """Tensors of one place in the body, or why there are none."""
+
+    place: Place
+    tensors: tuple[Lying, ...] = ()
+    fault: Fault | None = None
+
+
+class Report(Message):
+    """What became of a body: its tensors, and the rest of it as JSON; or why it is none.
+
+    Of an answer that was encoded the rest is all.
+    """
+
+    parts: tuple[Part, ...] = ()
+    rest_offset: int = 0
+    rest_bytes: int = 0
+    fault: Fault | None = None
+
+
+def signature_text(signature: SignatureMessage | None) -> bytes:
+    """Write a signature for ``Job``."""
+    return b"" if signature is None else signature.model_dump_json().encode()
+
+
+def write(descriptor: int, size_bytes: int, body: dict[str, Any] | HeadraceError) -> Answer:
+    """Write a decoded body behind the ``size_bytes`` of its text; return all but the number.
+
+    Raises:
+        OSError: there is no memory.
+    """
+    end = align(size_bytes)
+    if isinstance(body, HeadraceError):
+        report = Report(fault=Fault.of(body))
+    else:
+        parts = []
+        for place, decoded in list(_places(body)):
+            lying, end = put_tensors(descriptor, decoded.tensors, end)
+            fault = None if decoded.error is None else Fault.of(decoded.error)
+            parts.append(Part(place=place, tensors=lying, fault=fault))
+            _at(body, place)[place[-1]] = None
+        rest = _dumps(body)
+        report = Report(parts=tuple(parts), rest_offset=end, rest_bytes=len(rest))
+        end = _put(descriptor, rest, end)
+    return _put_report(descriptor, report, end)
+
+
+def write_answer(descriptor: int, size_bytes: int, body: bytes | HeadraceError) -> Answer:
+    """Write an encoded answer behind its outputs; return all but the number.
+
+    Raises:
+        OSError: there is no memory.
+    """
+    if isinstance(body, HeadraceError):
+        return _put_report(descriptor, Report(fault=Fault.of(body)), size_bytes)
+    report = Report(rest_offset=size_bytes, rest_bytes=len(body))
+    return _put_report(descriptor, report, _put(descriptor, body, size_bytes))
+
+
+def read_report(text: bytes) -> Report:
+    """Read a report.
+
+    Raises:
+        HeadraceError: it tells of one.
+    """
+    report = Report.model_validate_json(text)
+    if report.fault is not None:
+        raise report.fault.unwrap()
+    return report
+
+
+def put_tensors(
+    descriptor: int, tensors: Mapping[str, Array], offset: int
+) -> tuple[tuple[Lying, ...], int]:
+    """Write tensors from an offset on; return where they lie, and where the next may.
+
+    Raises:
+        OSError: there is no memory.
+    """
+    lying = []
+    for name, array in tensors.items():
+        data = _raw(array)
+        lying.append(_lying(name, array, offset, len(data)))
+        offset = align(_put(descriptor, data, offset))
+    return tuple(lying), offset
+
+
+def view_tensors(area: memoryview, lying: Sequence[Lying]) -> dict[str, Array]:
+    """View tensors where they lie."""
+    return {one.name: _view(area, one) for one in lying}
+
+
+def read(area: memoryview, answer: Answer) -> dict[str, Any]:
+    """Read what ``write`` wrote; tensors are views of the area.
+
+    Raises:
+        HeadraceError: the body is none.
+    """
+    report = read_report(bytes(area[answer.offset : answer.offset + answer.size_bytes]))
+    body = json_tensor.parse(area[report.rest_offset : report.rest_offset + report.rest_bytes])
+    for part in report.parts:
+        tensors = view_tensors(area, part.tensors)
+        error = None if part.fault is None else part.fault.unwrap()
+        _at(body, part.place)[part.place[-1]] = Decoded(tensors, error)
+    return body
+
+
+def _places(body: dict[str, Any]) -> Iterator[tuple[Place, Decoded]]:
+    """Find what is decoded: at the top, or in a tensor of ``inputs``."""
+    for key, value in body.items():
+        if isinstance(value, Decoded):
+            yield (key,), value
+    inputs = body.get("inputs")
+    for number, one in enumerate(inputs if isinstance(inputs, list) else ()):
+        if isinstance(one, dict) and isinstance(one.get("data"), Decoded):
+            yield ("inputs", number, "data"), one["data"]
+
+
+def _at(body: Any, place: Place) -> Any:
+    """Whatever holds the value at this place."""
+    for step in place[:-1]:
+        body = body[step]
+    return body
+
+
+def _raw(array: Array) -> bytes | memoryview:
+    if array.dtype.hasobject:
+        return pack_bytes(array)
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _lying(name: str, array: Array, offset: int, size_bytes: int) -> Lying:
+    dtype = DType.of(array.dtype)
+    return Lying(name=name, dtype=dtype, shape=array.shape, offset=offset, size_bytes=size_bytes)
+
+
+def _view(area: memoryview, lying: Lying) -> Array:
+    if lying.dtype is DType.BYTES:
+        return unpack_bytes(area[lying.offset : lying.offset + lying.size_bytes], lying.shape)
+    return tensor(area, lying.offset, lying.dtype, lying.shape)
+
+
+def _put(descriptor: int, data: bytes | memoryview, offset: int) -> int:
+    """Write all of it, and say where it ends."""
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(descriptor, left, offset)
+        offset += written
+        left = left[written:]
+    return offset
+
+
+def _put_report(descriptor: int, report: Report, offset: int) -> Answer:
+    text = report.model_dump_json().encode()
+    _put(descriptor, text, offset)
+    return Answer(0, offset, len(text))
+
+
+def _dumps(rest: dict[str, Any]) -> bytes:
+    # Unlike orjson it keeps NaN; as a rule it is asked for a few names and numbers.
+    return json.dumps(rest, default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    """A list of numbers that belongs to no input."""
+    return value.tolist()

@@ -1,0 +1,21 @@
+"""What both fronts of the Open Inference Protocol share beside the models: Triton's switches."""
+
+from __future__ import annotations
+
+from headrace.receiver.oip.log_settings import LogSettings
+from headrace.receiver.oip.shared_memory import Regions
+from headrace.receiver.oip.trace_settings import TraceSettings
+from headrace.settings import ServerSettings
+
+
+class Extras:
+    """The server's shared memory regions, log settings and trace settings."""
+
+    __slots__ = ("logging", "regions", "tracing")
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.regions = Regions(
+            enabled=settings.shared_memory, limit_bytes=int(settings.max_body_mib * 2**20)
+        )
+        self.logging = LogSettings(settings.log_level, settings.log_format)
+        self.tracing = TraceSettings()

@@ -1,0 +1,93 @@
+"""Triton's ``generate``: a JSON object whose keys are inputs, an answer whose keys are outputs.
+
+Source: Triton's docs/protocol/extension_generate.md. Pure; used for one answer and for a stream.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+import numpy as np
+
+from headrace.errors import InvalidInput, MalformedRequest
+from headrace.receiver import metadata
+from headrace.receiver.catalog import ServedModel
+from headrace.receiver.codecs import json_tensor
+from headrace.receiver.exchange import Exchange, smaller
+from headrace.values import Array, Request, Response, TensorSpec
+
+_PARAMETER_KINDS = (str, int, float, bool)
+
+
+def decode(served: ServedModel, body: bytes | memoryview, exchange: Exchange) -> Request:
+    """Make a request of the body: a key named as an input is that input, another a parameter.
+
+    Keys within ``parameters`` count like those beside it. A value may lack leading axes, which are
+    1 then: a text is a tensor of one text.
+
+    Raises:
+        MalformedRequest: the body is no JSON object, or its id no text.
+        InvalidInput: a value does not fit its input, is given twice, or belongs nowhere.
+        InvalidTimeout: the ``timeout`` cannot be read.
+    """
+    asked = json_tensor.parse(body)
+    identity = asked.pop("id", "")
+    if not isinstance(identity, str):
+        raise MalformedRequest("id must be a string")
+    nested = asked.pop("parameters", None)
+    if nested is not None and not isinstance(nested, dict):
+        raise MalformedRequest('"parameters" must be an object')
+    inputs: dict[str, Array] = {}
+    parameters: dict[str, Any] = {}
+    for group in (asked, nested or {}):
+        for key, value in group.items():
+            spec = served.signature.input(key)
+            if spec is None:
+                parameters[key] = _parameter(served, key, value)
+            elif key in inputs:
+                raise InvalidInput(f"input {key!r} is given twice: in and beside parameters")
+            else:
+                inputs[key] = _tensor(spec, value)
+    return Request(
+        model=served.name,
+        version=served.version,
+        inputs=inputs,
+        arrival_s=exchange.arrival_s,
+        id=identity,
+        timeout_s=smaller(exchange.timeout_s, metadata.parameter_timeout_s(parameters)),
+        priority=metadata.parameter_priority(parameters),
+    )
+
+
+def encode(response: Response) -> bytes:
+    """Write the answer as JSON: an output of one element as it is, others as flat lists."""
+    answer: dict[str, Any] = {
+        "model_name": response.model,
+        "model_version": str(response.version),
+    }
+    if response.id:
+        answer["id"] = response.id
+    arrays = []
+    for name, array in response.outputs.items():
+        value = json_tensor.to_json(np.ascontiguousarray(array).reshape(-1))
+        if isinstance(value, np.ndarray):
+            arrays.append(value)
+        answer[name] = value[0] if array.size == 1 else value
+    return json_tensor.dumps(answer, arrays=arrays)
+
+
+def _parameter(served: ServedModel, key: str, value: Any) -> Any:
+    if not isinstance(value, _PARAMETER_KINDS):
+        names = ", ".join(spec.name for spec in served.signature.inputs)
+        raise InvalidInput(
+            f"{reprlib.repr(key)} is no input, and a parameter is one text, number or boolean; "
+            f"inputs: {names}"
+        )
+    return value
+
+
+def _tensor(spec: TensorSpec, value: Any) -> Array:
+    array = json_tensor.to_tensor(spec.name, value, spec.dtype)
+    missing = len(spec.shape) - array.ndim
+    return array.reshape((1,) * missing + array.shape) if missing > 0 else array

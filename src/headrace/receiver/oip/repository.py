@@ -1,0 +1,289 @@
+"""Open Inference Protocol's model repository extension, over gRPC and REST: index, load, unload.
+
+Source: Triton's docs/protocol/extension_model_repository.md and extension_model_configuration.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from headrace.control import Load, ModelState, Unload, VersionPolicy
+from headrace.errors import InvalidInput, MalformedRequest
+from headrace.receiver.codecs.json_tensor import parse
+from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.exchange import Core, Exchange, Reply
+from headrace.receiver.http import json_reply
+from headrace.settings import ModelSettings
+
+_SERVICE = "/inference.GRPCInferenceService/"
+# Triton's word for each state of ours (model_lifecycle.h, ModelReadyState).
+_STATES = {
+    "found": "LOADING",
+    "loading": "LOADING",
+    "warming": "LOADING",
+    "recovering": "LOADING",
+    "serving": "READY",
+    "draining": "UNLOADING",
+    "failed": "UNAVAILABLE",
+    "unloaded": "UNAVAILABLE",
+}
+_FILE = "file:"
+# A version folder and a file in it, of names that lead nowhere else.
+_FILE_PATH = re.compile(r"[0-9]{1,18}/[A-Za-z0-9_][A-Za-z0-9._-]*")
+_NO_OVERRIDES = frozenset({"path", "name", "labels"})  # they name files of the server
+
+
+class OipRepository:
+    """The ``repository`` part of both OIP fronts."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def methods(self) -> dict[str, Any]:
+        """Method path → handler."""
+        return {
+            f"{_SERVICE}RepositoryIndex": self.grpc_index,
+            f"{_SERVICE}RepositoryModelLoad": self.grpc_load,
+            f"{_SERVICE}RepositoryModelUnload": self.grpc_unload,
+        }
+
+    # -- gRPC --------------------------------------------------------------------------------------
+
+    async def grpc_index(self, exchange: Exchange) -> bytes:
+        """RepositoryIndex."""
+        asked = _parse("RepositoryIndexRequest", exchange)
+        _refuse_repository(asked.repository_name)
+        answer = message("inference.RepositoryIndexResponse")()
+        for row in self._index(only_ready=asked.ready):
+            answer.models.add(**row)
+        return bytes(answer.SerializeToString())
+
+    async def grpc_load(self, exchange: Exchange) -> bytes:
+        """RepositoryModelLoad."""
+        asked = _parse("RepositoryModelLoadRequest", exchange)
+        _refuse_repository(asked.repository_name)
+        await self._load(asked.model_name, _parameters(asked))
+        return b""
+
+    async def grpc_unload(self, exchange: Exchange) -> bytes:
+        """RepositoryModelUnload."""
+        asked = _parse("RepositoryModelUnloadRequest", exchange)
+        _refuse_repository(asked.repository_name)
+        await self._unload(asked.model_name, _parameters(asked))
+        return b""
+
+    # -- REST --------------------------------------------------------------------------------------
+
+    async def index(self, exchange: Exchange) -> Reply:
+        """``POST /v2/repository/index``."""
+        ready = _body(exchange).get("ready", False)
+        if not isinstance(ready, bool):
+            raise MalformedRequest('"ready" must be true or false')
+        return json_reply(list(self._index(only_ready=ready)))
+
+    async def load(self, exchange: Exchange, name: str, _: None) -> Reply:
+        """``POST /v2/repository/models/{name}/load``."""
+        parameters = _body_parameters(exchange)
+        for key, value in parameters.items():
+            if key.startswith(_FILE):
+                parameters[key] = _unbase64(key, value)
+        await self._load(name, parameters)
+        return Reply(200, b"")
+
+    async def unload(self, exchange: Exchange, name: str, _: None) -> Reply:
+        """``POST /v2/repository/models/{name}/unload``."""
+        await self._unload(name, _body_parameters(exchange))
+        return Reply(200, b"")
+
+    async def named(self, exchange: Exchange, repository: str, _: None) -> Reply:  # noqa: ARG002
+        """``POST /v2/repository/{repository}/...``: there is no other repository.
+
+        Raises:
+            InvalidInput: always.
+        """
+        _refuse_repository(repository)
+        raise InvalidInput("the path names a repository without a name")
+
+    # -- both --------------------------------------------------------------------------------------
+
+    def _index(self, *, only_ready: bool) -> Iterator[dict[str, str]]:
+        for name in self._core.catalog.names():
+            for state in reversed(self._core.catalog.states(name)):
+                row = _row(state)
+                if not only_ready or row["state"] == "READY":
+                    yield row
+
+    async def _load(self, name: str, parameters: Mapping[str, Any]) -> None:
+        order, files = read_load(name, parameters)
+        await self._core.command(order, files)
+
+    async def _unload(self, name: str, parameters: Mapping[str, Any]) -> None:
+        for key, value in parameters.items():
+            # There are no ensembles here, so nothing depends on a model.
+            if key != "unload_dependents" or not isinstance(value, bool):
+                raise InvalidInput(
+                    f"parameter {key!r} is not known here: unload takes unload_dependents, true or "
+                    "false"
+                )
+        await self._core.command(Unload(name=_name(name)), {})
+
+
+def read_load(name: str, parameters: Mapping[str, Any]) -> tuple[Load, dict[str, bytes]]:
+    """Read the parameters of a load: ``config``, a model configuration, and ``file:`` overrides.
+
+    Raises:
+        InvalidInput: one of them is not known or cannot be used; the message says which.
+    """
+    files = {key.removeprefix(_FILE): v for key, v in parameters.items() if key.startswith(_FILE)}
+    for path, content in files.items():
+        if not _FILE_PATH.fullmatch(path) or not isinstance(content, bytes):
+            raise InvalidInput(
+                f"{_FILE}{path}: should be {_FILE}VERSION/NAME, as in {_FILE}1/model.onnx, and "
+                "hold the file"
+            )
+    others = [key for key in parameters if key != "config" and not key.startswith(_FILE)]
+    if others:
+        raise InvalidInput(
+            f"parameter {others[0]!r} is not known here: load takes config and {_FILE}VERSION/NAME"
+        )
+    config = parameters.get("config")
+    if files and config is None:
+        raise InvalidInput(f'parameter "config" must be given with {_FILE} (it may be {{}})')
+    if config is None:
+        return Load(name=_name(name)), {}
+    overrides, policy = read_config(name, config)
+    return Load(name=_name(name), overrides=overrides, policy=policy), files
+
+
+def read_config(name: str, text: Any) -> tuple[dict[str, Any], VersionPolicy]:
+    """Read a model configuration: what of it is a setting here, and which versions it wants.
+
+    ``max_batch_size`` is ``max_batch``; the counts of ``instance_group`` are ``instances``;
+    ``parameters`` may name settings of a model (``{"slo_ms": {"string_value": "50"}}``). The rest
+    describes what is read from the model itself here, and is not looked at.
+
+    Raises:
+        InvalidInput: it is not a JSON object, or one of these is not as it should be.
+    """
+    if not isinstance(text, str):
+        raise InvalidInput('parameter "config" must be a string: a model configuration as JSON')
+    try:
+        config = parse(text.encode())
+    except MalformedRequest as error:
+        raise InvalidInput(f'parameter "config": {error.message}') from error
+    if config.get("name", name) not in {"", name}:
+        raise InvalidInput(f"config: its name is {config['name']!r}, the model's is {name!r}")
+    overrides = dict(_settings(config))
+    size = _either(config, "max_batch_size")
+    if size is not None:
+        overrides |= {"max_batch": size} if size else {"batched": False}
+    groups = _either(config, "instance_group")
+    if groups is not None and groups != []:
+        overrides["instances"] = sum(_counts(groups))
+    return overrides, _policy(_either(config, "version_policy"))
+
+
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Settings of a model among the ``parameters`` of its configuration."""
+    parameters = config.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise InvalidInput("config: parameters must be an object")
+    for key, value in parameters.items():
+        if key in ModelSettings.model_fields and key not in _NO_OVERRIDES:
+            yield key, _either(value, "string_value") if isinstance(value, dict) else value
+
+
+def _counts(groups: Any) -> Iterator[int]:
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise InvalidInput("config: instance_group must be a list of objects")
+    for group in groups:
+        count = group.get("count", 1)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise InvalidInput("config: the count of an instance_group must be 1 or more")
+        yield count
+
+
+def _policy(said: Any) -> VersionPolicy:
+    if said is None:
+        return VersionPolicy()
+    if isinstance(said, dict):
+        match next(iter(said.items()), ("all", {})):
+            case ("all", _):
+                return VersionPolicy()
+            case ("latest", dict() as latest):
+                count = _either(latest, "num_versions")
+                if isinstance(count, int | None) and (count is None or count > 0):
+                    return VersionPolicy(latest=count or 1)
+            case ("specific", {"versions": list() as versions}):
+                if versions and all(str(version).isdigit() for version in versions):
+                    return VersionPolicy(specific=tuple(int(version) for version in versions))
+    raise InvalidInput(
+        'config: version_policy must be {"latest": {"num_versions": 1}}, {"all": {}} or '
+        '{"specific": {"versions": [1]}}'
+    )
+
+
+def _either(parent: Mapping[str, Any], name: str) -> Any:
+    """A field by its name in the .proto, or by its JSON name."""
+    head, *tail = name.split("_")
+    return parent.get(name, parent.get(head + "".join(word.title() for word in tail)))
+
+
+def _row(state: ModelState) -> dict[str, str]:
+    reason = "unloaded" if state.state == "unloaded" else state.reason
+    return {
+        "name": state.name,
+        "version": str(state.version),
+        "state": _STATES[state.state],
+        "reason": reason,
+    }
+
+
+def _name(name: str) -> str:
+    if not name:
+        raise MalformedRequest("the request names no model")
+    return name
+
+
+def _refuse_repository(name: str) -> None:
+    if name:
+        raise InvalidInput(f"there is one repository here, without a name; not {name!r}")
+
+
+def _parse(kind: str, exchange: Exchange) -> Any:
+    try:
+        return message(f"inference.{kind}").FromString(bytes(exchange.body))
+    except Exception as error:  # what protobuf raises has no public name
+        raise MalformedRequest(f"the message is not a {kind}") from error
+
+
+def _parameters(asked: Any) -> dict[str, Any]:
+    found = {}
+    for name, parameter in asked.parameters.items():
+        field = parameter.WhichOneof("parameter_choice")
+        found[name] = getattr(parameter, field) if field else None
+    return found
+
+
+def _body(exchange: Exchange) -> dict[str, Any]:
+    return parse(exchange.body) if bytes(exchange.body).strip() else {}
+
+
+def _body_parameters(exchange: Exchange) -> dict[str, Any]:
+    parameters = _body(exchange).get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise MalformedRequest('"parameters" must be an object')
+    return parameters
+
+
+def _unbase64(key: str, value: Any) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise InvalidInput(f"parameter {key!r}: broken base64: {error}") from error

@@ -1,0 +1,4 @@
+"""What there is, written down for programs and for people.
+
+``document`` of all paths and models · ``schemas`` of its bodies · ``page`` the same for people.
+"""

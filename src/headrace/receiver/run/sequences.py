@@ -1,0 +1,313 @@
+"""Models with a memory: a request goes through here with what its sequence remembers, and back.
+
+It stands before the dispatcher of one version. What is remembered lies here, not in the engine, so
+the death of an engine takes nothing with it; and requests of different sequences share batches like
+any others, for what they remember travels with them as inputs do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import reprlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from headrace import settings as cards
+from headrace.errors import (
+    Expired,
+    HeadraceError,
+    InferenceFailed,
+    InvalidInput,
+    MalformedRequest,
+    SequenceNotStarted,
+)
+from headrace.receiver import metadata
+from headrace.receiver.exchange import Exchange, Headers
+from headrace.receiver.run.dispatch import Dispatcher
+from headrace.receiver.run.sequence_table import Limits, SequenceTable, State, Turn
+from headrace.receiver.run.validate import validate
+from headrace.values import Array, Request, RequestedOutput, Response, SequenceCall, Signature
+
+ID_HEADER = b"headrace-sequence-id"
+START_HEADER = b"headrace-sequence-start"
+END_HEADER = b"headrace-sequence-end"
+"""For protocols without parameters; over gRPC they are metadata."""
+
+_FLAGS = {b"": False, b"0": False, b"false": False, b"1": True, b"true": True}
+
+
+class Remembered(NamedTuple):
+    """One tensor that goes from request to request: rows first where the model is batched."""
+
+    input: str
+    output: str
+    first: Array
+    """What one row of a new sequence begins with."""
+
+
+class Owners:
+    """Which version each live sequence is on: it stays there while that version serves."""
+
+    def __init__(self) -> None:
+        self._owners: dict[tuple[str, str], Sequences] = {}
+
+    def route(self, asked: Sequences, call: SequenceCall, version: int | None) -> Sequences:
+        """Return who answers: who has the sequence, unless it starts anew or names its version."""
+        key = (asked.served.name, call.id)
+        if call.start:
+            self._owners[key] = asked
+        elif version is None:
+            return self._owners.get(key, asked)
+        return asked
+
+    def drop(self, owner: Sequences, identity: str) -> None:
+        """Note that a sequence has ended."""
+        key = (owner.served.name, identity)
+        if self._owners.get(key) is owner:
+            del self._owners[key]
+
+    def remove(self, owner: Sequences) -> None:
+        """Send nothing more to a version that is being taken away."""
+        for key, one in list(self._owners.items()):
+            if one is owner:
+                del self._owners[key]
+
+
+class Sequences:
+    """Runs the requests of one served version that has state; for the event loop's thread."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dispatcher: Dispatcher,
+        card: cards.Sequence,
+        owners: Owners,
+    ) -> None:
+        served = dispatcher.served
+        self.served = served
+        self._loop = loop
+        self._dispatcher = dispatcher
+        self._owners = owners
+        self._model_signature = served.profile.signature.unwrap()
+        self._signature = visible(self._model_signature, card)
+        self._remembered = tuple(_remembered(self._model_signature, one) for one in card.state)
+        self._states = tuple(RequestedOutput(one.output) for one in card.state)
+        self._slo_s = math.inf if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
+        limits = Limits(card.idle_s, card.max_streams, served.settings.max_queue)
+        self._table = SequenceTable(served.name, limits, self._gone)
+        self._timer: asyncio.TimerHandle | None = None
+        served.metrics.gauges["sequences"] = lambda: len(self._table)
+        served.metrics.sequences_expired = lambda: self._table.expired
+
+    # -- a request ---------------------------------------------------------------------------------
+
+    async def infer(self, request: Request, exchange: Exchange) -> Response:
+        """Run one request; without an id it is a sequence of its own.
+
+        Raises:
+            HeadraceError: whatever kept it from being answered; see ``errors``.
+        """
+        call = request.sequence or read_headers(exchange.headers)
+        if call is None:
+            rows = self._check(request)
+            response, _ = await self._run(request, exchange, self._beginning(rows))
+            return response
+        return await self._owners.route(self, call, request.version).go_on(call, request, exchange)
+
+    async def go_on(self, call: SequenceCall, request: Request, exchange: Exchange) -> Response:
+        """Run one request of a sequence of this version, after those before it.
+
+        Raises:
+            HeadraceError: as ``infer``; what the sequence remembers is then as it was.
+        """
+        exchange.served = self.served
+        turn = Turn(call)
+        try:
+            rows = self._check(request)
+            self._table.enter(turn, time.monotonic())
+            if not turn.running:
+                await self._wait(turn, request)
+            state = self._table.begin(turn) or self._beginning(rows)
+            self._check_rows(call.id, rows, state)
+            response, after = await self._run(request, exchange, state)
+        except BaseException:
+            turn.payload = None  # its error holds this frame: a cycle
+            self._wake(self._table.abandon(turn, time.monotonic()))
+            if call.id not in self._table:
+                self._owners.drop(self, call.id)
+            raise
+        self._wake(self._table.finish(turn, after, time.monotonic()))
+        return response
+
+    def _check(self, request: Request) -> int:
+        """Check what the client may send and ask for; return the rows."""
+        for want in request.outputs:
+            if self.served.signature.output(want.name) is None:
+                names = ", ".join(spec.name for spec in self.served.signature.outputs)
+                raise InvalidInput(f"unknown output {want.name!r}; outputs: {names}")
+        return validate(self._signature, request.inputs)
+
+    def _check_rows(self, identity: str, rows: int, state: State) -> None:
+        kept = len(state[self._remembered[0].input])
+        if self._signature.batched and kept != rows:
+            raise InvalidInput(
+                f"sequence {identity} has {kept} rows, this request {rows}: send as many as in the "
+                "first request, or start it anew with sequence_start"
+            )
+
+    def _beginning(self, rows: int) -> State:
+        """What a new sequence begins with."""
+        if not self._signature.batched:
+            return {one.input: one.first for one in self._remembered}
+        return {one.input: np.repeat(one.first[None], rows, axis=0) for one in self._remembered}
+
+    async def _run(
+        self, request: Request, exchange: Exchange, state: State
+    ) -> tuple[Response, State]:
+        """Run it with this state; return the answer without, and the state after."""
+        outputs = (*request.outputs, *self._states) if request.outputs else ()
+        inputs = {**request.inputs, **state}
+        response = await self._dispatcher.infer(
+            request._replace(inputs=inputs, outputs=outputs), exchange
+        )
+        answer = dict(response.outputs)
+        # Copies: the arrays are views of those of a whole batch.
+        after = {one.input: answer.pop(one.output).copy() for one in self._remembered}
+        self._check_state(state, after)
+        return response._replace(outputs=answer), after
+
+    def _check_state(self, before: State, after: State) -> None:
+        for one in self._remembered:
+            was, now = before[one.input], after[one.input]
+            if was.shape != now.shape or was.dtype != now.dtype:
+                raise InferenceFailed(
+                    f"output {one.output!r} has shape {list(now.shape)}, which cannot become input "
+                    f"{one.input!r} of {list(was.shape)}: correct the card's sequence"
+                )
+
+    # -- turns -------------------------------------------------------------------------------------
+
+    async def _wait(self, turn: Turn, request: Request) -> None:
+        """Wait for the requests before it, but not past the deadline."""
+        allowed_s = min(self._slo_s, math.inf if request.timeout_s is None else request.timeout_s)
+        turn.payload = self._loop.create_future()
+        timer = None
+        if allowed_s < math.inf:
+            left_s = request.arrival_s + allowed_s - time.monotonic()
+            timer = self._loop.call_later(max(left_s, 0.0), _late, turn, allowed_s)
+        try:
+            await turn.payload
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self, following: Turn | None) -> None:
+        """Let the next request of a sequence run, and see to those nobody goes on with."""
+        if following is not None and not following.payload.done():
+            following.payload.set_result(None)
+        self._arm()
+
+    def _arm(self) -> None:
+        at = self._table.next_expiry()
+        if self._timer is None and at is not None:
+            left_s = max(at - time.monotonic(), 0.0)
+            self._timer = self._loop.call_later(left_s, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._table.expire(time.monotonic())
+        self._arm()
+
+    def _gone(self, identity: str) -> None:
+        self._owners.drop(self, identity)
+
+    # -- the engine comes and goes -----------------------------------------------------------------
+
+    @property
+    def socket_path(self) -> str:
+        """Where its engine listens."""
+        return self._dispatcher.socket_path
+
+    async def connect(self, socket_path: str, slot_count: int) -> None:
+        """Connect to an engine; what is remembered stays when one dies."""
+        await self._dispatcher.connect(socket_path, slot_count)
+
+    def retire(self, on_empty: Callable[[], None]) -> None:
+        """Answer what runs and forget the sequences; call ``on_empty`` once when that is done."""
+        self._forget(SequenceNotStarted("its version is being unloaded: start the sequence anew"))
+        self._dispatcher.retire(on_empty)
+
+    def close(self, error: HeadraceError) -> None:
+        """End it: sequences are forgotten, everything waiting or running fails with this error."""
+        self._forget(error)
+        self._dispatcher.close(error)
+
+    def _forget(self, error: HeadraceError) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._owners.remove(self)
+        for turn in self._table.clear():
+            if not turn.payload.done():
+                turn.payload.set_exception(type(error)(error.message))
+
+
+def visible(signature: Signature, card: cards.Sequence) -> Signature:
+    """What clients see of a model with state: its signature without that."""
+    inputs = {one.input for one in card.state}
+    outputs = {one.output for one in card.state}
+    return replace(
+        signature,
+        inputs=tuple(spec for spec in signature.inputs if spec.name not in inputs),
+        outputs=tuple(spec for spec in signature.outputs if spec.name not in outputs),
+    )
+
+
+def read_headers(headers: Headers) -> SequenceCall | None:
+    """Read the headers of a sequence; None when there is no id, or 0.
+
+    Raises:
+        MalformedRequest: the id is too long, or a flag is neither true nor false.
+    """
+    identity = headers.get(ID_HEADER, b"")
+    if identity in {b"", b"0"}:
+        return None
+    return SequenceCall(
+        metadata.sequence_id(identity.decode("latin-1")),
+        _flag(headers, START_HEADER),
+        _flag(headers, END_HEADER),
+    )
+
+
+def _flag(headers: Mapping[bytes, bytes], name: bytes) -> bool:
+    value = headers.get(name, b"")
+    flag = _FLAGS.get(value.lower())
+    if flag is None:
+        raise MalformedRequest(
+            f"{name.decode()} must be true or false, not {reprlib.repr(value.decode('latin-1'))}"
+        )
+    return flag
+
+
+def _remembered(signature: Signature, state: cards.StateTensor) -> Remembered:
+    spec = signature.input(state.input)
+    if spec is None:
+        raise RuntimeError(f"the engine has no input {state.input!r}")  # it has checked the card
+    dims = spec.shape[1:] if signature.batched else spec.shape
+    shape = [dim if isinstance(dim, int) else 1 for dim in dims]
+    return Remembered(state.input, state.output, np.full(shape, state.initial, spec.dtype.numpy))
+
+
+def _late(turn: Turn, allowed_s: float) -> None:
+    if not turn.payload.done():
+        turn.payload.set_exception(
+            Expired(
+                f"the deadline of {allowed_s:g} s passed while it waited for the requests before "
+                f"it in sequence {turn.call.id}"
+            )
+        )

@@ -1,0 +1,109 @@
+"""The scribe: a process that reads and writes large JSON bodies, beside the receiver.
+
+The supervisor starts it with the listening socket as a descriptor, and ends it by closing its
+standard input. It serves one receiver at a time, one body after the other.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
+
+import structlog
+
+from headrace.control import SignatureMessage
+from headrace.errors import HeadraceError, InternalError
+from headrace.observe.logs import configure
+from headrace.receiver.handover import messages as handover
+from headrace.receiver.handover.messages import AnswerHead, Job, Task
+from headrace.receiver.scribe.answer import encode
+from headrace.receiver.scribe.body import decode
+from headrace.receiver.scribe.lists import ListParser
+from headrace.values import Signature
+
+_NICE = 15
+"""Further back than the engines: who sends megabytes waits rather than who sends little."""
+
+# orjson reads 1024 levels, and what belongs to no input is written again by a parser of Python.
+_DEPTH_LIMIT = 4096
+
+Made = TypeVar("Made")
+
+_log = structlog.get_logger("headrace.scribe")
+
+
+def serve(channel: socket.socket) -> None:
+    """Decode and encode bodies until the receiver leaves."""
+    parser = ListParser()
+    while True:
+        frame, descriptors, _, _ = socket.recv_fds(channel, handover.MAX_FRAME_BYTES, 1)
+        if not frame or not descriptors:
+            return
+        descriptor = descriptors[0]
+        try:
+            job = Job.unpack(frame)
+            text = os.pread(descriptor, job.size_bytes, 0)
+            if job.task is Task.DECODE:
+                body = _guarded(decode, parser, text, job.dialect, _signature(job.text))
+                answer = handover.write(descriptor, job.size_bytes, body)
+            else:
+                encoded = _guarded(_encode, text, job)
+                answer = handover.write_answer(descriptor, job.size_bytes, encoded)
+            channel.send(answer._replace(number=job.number).pack())
+        finally:
+            os.close(descriptor)
+
+
+def _encode(outputs: bytes, job: Job) -> bytes:
+    head = AnswerHead.model_validate_json(job.text)
+    return encode(job.dialect, head, handover.view_tensors(memoryview(outputs), head.outputs))
+
+
+def _guarded(make: Callable[..., Made], *arguments: object) -> Made | HeadraceError:
+    try:
+        return make(*arguments)
+    except HeadraceError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - the border of a body: only this one fails
+        _log.error("body_failed", exc_info=error)
+        return InternalError(f"a bug of the server: {type(error).__name__}: {error}")
+
+
+@lru_cache(maxsize=256)
+def _signature(text: bytes) -> Signature | None:
+    return SignatureMessage.model_validate_json(text).unwrap() if text else None
+
+
+def main() -> None:
+    """Run the process: the descriptor to listen at, how to log."""
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # when to stop is the supervisor's to say
+    descriptor, level, form = sys.argv[1:4]
+    configure(level, form)  # type: ignore[arg-type] # the supervisor's own settings
+    os.nice(_NICE)
+    sys.setrecursionlimit(_DEPTH_LIMIT)
+
+    def wait_for_the_end() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)  # nobody waits for an answer any more
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    listener = socket.socket(fileno=int(descriptor))
+    while True:
+        channel, _ = listener.accept()
+        with channel:
+            try:
+                serve(channel)
+            except ConnectionError:
+                continue  # that receiver has gone; the next one is served
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""TensorFlow Serving over gRPC: ``PredictionService``, and ``ModelService/GetModelStatus``.
+
+Source: tensorflow_serving/apis/*.proto and tensorflow_serving/servables/tensorflow/*.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from headrace.errors import (
+    ClientError,
+    HeadraceError,
+    InvalidInput,
+    MalformedRequest,
+    RouteNotFound,
+    SignatureNotFound,
+)
+from headrace.receiver.catalog import ServedModel
+from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.exchange import Core, Exchange
+from headrace.receiver.tfserving import examples as tfserving_examples
+from headrace.receiver.tfserving import results as tfserving_results
+from headrace.receiver.tfserving import signature as tfserving_signature
+from headrace.receiver.tfserving import status
+from headrace.receiver.tfserving.tensors import fill, to_array
+from headrace.values import Array, Request, RequestedOutput, Signature
+
+_Message = {
+    name: message(f"tensorflow.serving.{name}")
+    for name in (
+        "PredictRequest",
+        "PredictResponse",
+        "ClassificationRequest",
+        "ClassificationResponse",
+        "RegressionRequest",
+        "RegressionResponse",
+        "MultiInferenceRequest",
+        "MultiInferenceResponse",
+        "GetModelMetadataRequest",
+        "GetModelStatusRequest",
+        "GetModelStatusResponse",
+    )
+}
+
+
+class TfServingGrpc:
+    """The ``tensorflow.serving`` services."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def methods(self) -> dict[str, Any]:
+        """Method path → handler."""
+        service = "/tensorflow.serving.PredictionService"
+        return {
+            f"{service}/Predict": self.predict,
+            f"{service}/Classify": self.classify,
+            f"{service}/Regress": self.regress,
+            f"{service}/MultiInference": self.multi_inference,
+            f"{service}/GetModelMetadata": self.metadata,
+            "/tensorflow.serving.ModelService/GetModelStatus": self.status,
+        }
+
+    async def predict(self, exchange: Exchange) -> bytes:
+        """Predict."""
+        with status.Counted(self._core, exchange, "Predict", "GRPC") as counted:
+            proto = _parse("PredictRequest", exchange.body)
+            served = self._served(exchange, proto.model_spec)
+            if proto.model_spec.signature_name not in status.SIGNATURES:
+                raise SignatureNotFound(
+                    f'Serving signature key "{proto.model_spec.signature_name}" not found.'
+                )
+            named = proto.model_spec.WhichOneof("version_choice")
+            request = Request(
+                model=served.name,
+                version=served.version if named else None,
+                inputs=_inputs(proto.inputs, served.signature),
+                arrival_s=exchange.arrival_s,
+                outputs=_filter(proto.output_filter, served.signature),
+                timeout_s=exchange.timeout_s,
+            )
+            response = await counted.run(served, request)
+            answer = _Message["PredictResponse"]()
+            for key, array in response.outputs.items():
+                fill(answer.outputs[key], array)
+            _fill_spec(answer.model_spec, served)
+            answer.model_spec.version.value = response.version
+            return bytes(answer.SerializeToString())
+
+    async def classify(self, exchange: Exchange) -> bytes:
+        """Classify."""
+        with status.Counted(self._core, exchange, "Classify", "GRPC") as counted:
+            proto = _parse("ClassificationRequest", exchange.body)
+            served = self._served(exchange, proto.model_spec)
+            _check_signature(proto.model_spec, "No signature was found with the name: {}")
+            found = tfserving_results.class_outputs(served.signature)
+            examples = tfserving_examples.read(served.signature, proto.input)
+            request = tfserving_examples.to_request(served, exchange, examples, found.names)
+            response = await counted.run(served, request)
+            answer = _Message["ClassificationResponse"]()
+            rows = tfserving_results.classifications(served, found, response.outputs, len(examples))
+            _fill_classes(answer.result, rows)
+            _fill_spec(answer.model_spec, served)
+            return bytes(answer.SerializeToString())
+
+    async def regress(self, exchange: Exchange) -> bytes:
+        """Regress."""
+        with status.Counted(self._core, exchange, "Regress", "GRPC") as counted:
+            proto = _parse("RegressionRequest", exchange.body)
+            served = self._served(exchange, proto.model_spec)
+            _check_signature(proto.model_spec, "No signature was found with the name: {}")
+            output = tfserving_results.regress_output(served.signature)
+            examples = tfserving_examples.read(served.signature, proto.input)
+            request = tfserving_examples.to_request(served, exchange, examples, [output])
+            response = await counted.run(served, request)
+            answer = _Message["RegressionResponse"]()
+            _fill_values(answer.result, response.outputs[output], len(examples))
+            _fill_spec(answer.model_spec, served)
+            return bytes(answer.SerializeToString())
+
+    async def multi_inference(self, exchange: Exchange) -> bytes:
+        """MultiInference: several readings of one run."""
+        proto = _parse("MultiInferenceRequest", exchange.body)
+        _check_tasks(proto.tasks)
+        served = self._served(exchange, proto.tasks[0].model_spec)
+        wanted = _task_outputs(proto.tasks, served.signature)
+        examples = tfserving_examples.read(served.signature, proto.input)
+        request = tfserving_examples.to_request(served, exchange, examples, wanted)
+        response = await self._core.run(exchange, served, request)
+        answer = _Message["MultiInferenceResponse"]()
+        for task in proto.tasks:
+            result = answer.results.add()
+            _fill_spec(result.model_spec, served)
+            if task.method_name == tfserving_results.REGRESS:
+                output = tfserving_results.regress_output(served.signature)
+                _fill_values(result.regression_result, response.outputs[output], len(examples))
+            else:
+                found = tfserving_results.class_outputs(served.signature)
+                rows = tfserving_results.classifications(
+                    served, found, response.outputs, len(examples)
+                )
+                _fill_classes(result.classification_result, rows)
+        return bytes(answer.SerializeToString())
+
+    async def metadata(self, exchange: Exchange) -> bytes:
+        """GetModelMetadata."""
+        proto = _parse("GetModelMetadataRequest", exchange.body)
+        name, which = read_model(proto.model_spec)
+        tfserving_signature.check_fields(proto.metadata_field)
+        served = status.look_up(self._core.catalog, name, which)
+        return bytes(tfserving_signature.as_message(served).SerializeToString())
+
+    async def status(self, exchange: Exchange) -> bytes:
+        """GetModelStatus."""
+        proto = _parse("GetModelStatusRequest", exchange.body)
+        name, which = read_model(proto.model_spec)
+        answer = _Message["GetModelStatusResponse"]()
+        for one in status.find(self._core.catalog, name, which):
+            row = answer.model_version_status.add(version=one.version, state=one.number)
+            row.status.error_code = one.error_number
+            row.status.error_message = one.message
+        return bytes(answer.SerializeToString())
+
+    def _served(self, exchange: Exchange, spec: Any) -> ServedModel:
+        name, which = read_model(spec)
+        return status.find_served(self._core, exchange, name, which)
+
+
+def read_model(spec: Any) -> tuple[str, status.Which]:
+    """Read a ModelSpec: a name, and a version or a label.
+
+    Raises:
+        MalformedRequest: it names no model.
+    """
+    if not spec.name:
+        raise MalformedRequest("Missing ModelSpec: model_spec.name is empty")
+    if spec.HasField("version_label"):
+        return spec.name, spec.version_label
+    return spec.name, spec.version.value if spec.HasField("version") else None
+
+
+def _inputs(inputs: Mapping[str, Any], signature: Signature) -> dict[str, Array]:
+    """Read the inputs; no more than the model has, each of which may grow far beyond its bytes."""
+    wanted = {spec.name for spec in signature.inputs}
+    if len(inputs) != len(wanted):
+        sent = set(inputs)
+        raise InvalidInput(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} "
+            f"len({_braced(sent)}) != len({_braced(wanted)}). Sent extra: "
+            f"{_braced(sent - wanted)}. Missing but required: {_braced(wanted - sent)}."
+        )
+    for name in inputs:
+        if name not in wanted:
+            raise InvalidInput(
+                f"input tensor alias not found in signature: {name}. Inputs expected to be in the "
+                f"set {_braced(wanted)}."
+            )
+    return {name: to_array(name, tensor) for name, tensor in inputs.items()}
+
+
+def _filter(names: Collection[str], signature: Signature) -> tuple[RequestedOutput, ...]:
+    known = {spec.name for spec in signature.outputs}
+    for name in names:
+        if name not in known:
+            raise InvalidInput(
+                f"output tensor alias not found in signature: {name} Outputs expected to be in "
+                f"the set {_braced(known)}."
+            )
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise InvalidInput(f"duplicate output tensor alias: {twice}")
+    return tuple(RequestedOutput(name) for name in names)
+
+
+def _braced(names: Collection[str]) -> str:
+    return f"{{{','.join(sorted(names))}}}"
+
+
+def _check_signature(spec: Any, words: str) -> None:
+    if spec.signature_name not in status.SIGNATURES:
+        raise ClientError(words.format(spec.signature_name))
+
+
+def _check_tasks(tasks: Sequence[Any]) -> None:
+    """Refuse tasks that are none, of several models, or the same twice."""
+    if not tasks:
+        raise MalformedRequest("Missing ModelSpec: the request has no tasks")
+    seen: set[str] = set()
+    model = tasks[0].model_spec.name
+    for task in tasks:
+        if not task.model_spec.name:
+            raise MalformedRequest("Found ModelSpec with an empty model name.")
+        if task.model_spec.name != model:
+            raise ClientError(
+                "All ModelSpecs in a MultiInferenceRequest must access the same model name."
+            )
+        _check_signature(task.model_spec, "Requested signature not found in model graph: {}")
+        if task.method_name in seen:
+            raise ClientError(
+                f"Duplicate evaluation of signature: {status.SIGNATURE}: ask for each method once"
+            )
+        seen.add(task.method_name)
+
+
+def _task_outputs(tasks: Collection[Any], signature: Signature) -> list[str]:
+    """Name every output that one of the tasks is read from, once."""
+    names: dict[str, None] = {}
+    for task in tasks:
+        if task.method_name == tfserving_results.CLASSIFY:
+            names |= dict.fromkeys(tfserving_results.class_outputs(signature).names)
+        elif task.method_name == tfserving_results.REGRESS:
+            names[tfserving_results.regress_output(signature)] = None
+        else:
+            raise _unsupported(task.method_name)
+    return list(names)
+
+
+def _unsupported(method: str) -> HeadraceError:
+    known = f"{tfserving_results.CLASSIFY} or {tfserving_results.REGRESS}"
+    return RouteNotFound(f"Unsupported signature method_name: {method}; ask for {known}")
+
+
+def _fill_spec(spec: Any, served: ServedModel) -> None:
+    spec.name = served.name
+    spec.version.value = served.version
+    spec.signature_name = status.SIGNATURE
+
+
+def _fill_classes(result: Any, rows: list[list[tuple[str, float]]]) -> None:
+    for row in rows:
+        one = result.classifications.add()
+        for label, score in row:
+            one.classes.add(label=label, score=score)
+
+
+def _fill_values(result: Any, array: Array, examples: int) -> None:
+    for value in tfserving_results.regressions(array, examples):
+        result.regressions.add(value=value)
+
+
+def _parse(name: str, body: bytes | memoryview) -> Any:
+    try:
+        return _Message[name].FromString(bytes(body))
+    except Exception as error:  # upb raises DecodeError, or ValueError for bad UTF-8
+        raise MalformedRequest(f"the message is no {name}: {error}") from error

@@ -1,0 +1,112 @@
+"""TensorProto from and to tensors.
+
+Source: tensorflow/core/framework/{tensor,types}.proto.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from headrace.errors import InvalidInput
+from headrace.receiver.codecs.tensors import from_raw, read_shape
+from headrace.receiver.codecs.wire import varint
+from headrace.values import Array, DType
+
+# tensorflow/core/framework/types.proto: number, name, our dtype, the typed field.
+_TYPES: tuple[tuple[int, str, DType, str], ...] = (
+    (1, "DT_FLOAT", DType.FP32, "float_val"),
+    (2, "DT_DOUBLE", DType.FP64, "double_val"),
+    (3, "DT_INT32", DType.INT32, "int_val"),
+    (4, "DT_UINT8", DType.UINT8, "int_val"),
+    (5, "DT_INT16", DType.INT16, "int_val"),
+    (6, "DT_INT8", DType.INT8, "int_val"),
+    (7, "DT_STRING", DType.BYTES, "string_val"),
+    (9, "DT_INT64", DType.INT64, "int64_val"),
+    (10, "DT_BOOL", DType.BOOL, "bool_val"),
+    (14, "DT_BFLOAT16", DType.BF16, "half_val"),
+    (17, "DT_UINT16", DType.UINT16, "int_val"),
+    (19, "DT_HALF", DType.FP16, "half_val"),
+    (22, "DT_UINT32", DType.UINT32, "uint32_val"),
+    (23, "DT_UINT64", DType.UINT64, "uint64_val"),
+)
+_BY_NUMBER = {number: (dtype, field) for number, _, dtype, field in _TYPES}
+_FIELDS = {dtype: field for _, _, dtype, field in _TYPES}
+# In the wire format the packed elements of these fields are the tensor's own bytes.
+_PACKED = {DType.FP32: b"\x2a", DType.FP64: b"\x32", DType.BOOL: b"\x5a"}
+_HALVES = frozenset({DType.FP16, DType.BF16})
+
+NUMBERS = {dtype: number for number, _, dtype, _ in _TYPES}
+"""TensorFlow's number of a dtype."""
+
+NAMES = {dtype: name for _, name, dtype, _ in _TYPES}
+"""TensorFlow's name of a dtype."""
+
+
+def to_array(name: str, tensor: Any) -> Array:
+    """Read a TensorProto: raw content, or typed values of which the last repeats.
+
+    Raises:
+        InvalidInput: its dtype, shape and values do not go together.
+    """
+    if tensor.dtype not in _BY_NUMBER:
+        raise InvalidInput(f"input {name!r}: dtype {tensor.dtype} cannot be served")
+    dtype, field = _BY_NUMBER[tensor.dtype]
+    if tensor.tensor_shape.unknown_rank:
+        raise InvalidInput(f"input {name!r} has no shape")
+    shape = read_shape(name, [dim.size for dim in tensor.tensor_shape.dim])
+    if tensor.tensor_content:
+        if dtype is DType.BYTES:
+            raise InvalidInput(f"input {name!r}: strings go into string_val, not tensor_content")
+        return from_raw(name, dtype, shape, tensor.tensor_content)
+    values = list(getattr(tensor, field))
+    count = math.prod(shape)
+    if (not values and count) or len(values) > count:
+        raise InvalidInput(
+            f"input {name!r}: shape {list(shape)} has {count} elements, {field} {len(values)}"
+        )
+    # One value stands for all, but a few bytes must not become gigabytes.
+    if count > max(len(values), 1) * 2**20:
+        raise InvalidInput(f"input {name!r}: {len(values)} values for {count} elements")
+    array = _typed(name, dtype, values)
+    if len(values) < count:
+        array = np.concatenate([array, np.repeat(array[-1:], count - len(values))])
+    return array.reshape(shape)
+
+
+def _typed(name: str, dtype: DType, values: list[Any]) -> Array:
+    if dtype is DType.BYTES:
+        array = np.empty(len(values), object)
+        array[:] = values
+        return array
+    try:
+        if dtype in _HALVES:
+            return np.array(values, np.int64).astype(np.uint16).view(dtype.numpy)
+        return np.array(values, dtype.numpy)
+    except OverflowError as error:
+        raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}") from error
+
+
+def fill(tensor: Any, array: Array) -> None:
+    """Write an array into a TensorProto, into the typed field of its dtype.
+
+    TensorFlow Serving answers so, and many clients read ``float_val`` and its like themselves.
+    """
+    dtype = DType.of(array.dtype)
+    tensor.dtype = NUMBERS[dtype]
+    for size in array.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    if dtype in _PACKED:
+        data = array.tobytes()
+        tensor.MergeFromString(b"".join((_PACKED[dtype], varint(len(data)), data)))
+        return
+    values = getattr(tensor, _FIELDS[dtype])
+    if dtype is DType.BYTES:
+        values.extend(
+            element.encode() if isinstance(element, str) else element for element in array.ravel()
+        )
+    else:
+        bits = array.view(np.uint16) if dtype in _HALVES else array
+        values.extend(bits.ravel().tolist())
