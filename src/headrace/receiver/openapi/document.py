@@ -21,15 +21,19 @@ _VERSION = "/versions/{version}"
 _JSON = "application/json"
 _STATUSES: dict[str, str] = {
     "400": "The request cannot be read, or does not fit the model.",
+    "403": "A setting does not allow it; the message names the setting.",
     "404": "There is no such model, version or path.",
     "413": "The body, or a file in it, is over a limit.",
     "415": "A content encoding or a kind of file that is not taken.",
     "429": "Refused at once: the model is too busy to answer in time.",
     "500": "The model could not run this, or a bug of the server.",
+    "501": "This server does not do that, or a setting has it off.",
     "503": "The model is loading, has failed, or the server is shutting down.",
     "504": "The deadline passed, or would have, while the request waited.",
 }
-_ASKED, _RUN = ("400", "404", "500", "503"), tuple(_STATUSES)
+_ASKED = ("400", "404", "500", "503")
+_RUN = ("400", "404", "413", "415", "429", "500", "503", "504")
+_ORDERED = (*_RUN, "403", "501")
 
 
 class Described(NamedTuple):
@@ -44,10 +48,64 @@ class Described(NamedTuple):
 
 _FLAG: dict[str, Any] = {"type": "boolean"}
 _ANY: dict[str, Any] = {"type": "object"}
+_LIST: dict[str, Any] = {"type": "array", "items": _ANY}
 _READY = {"type": "object", "properties": {"ready": _FLAG}, "required": ["ready"]}
 _LIVE = {"type": "object", "properties": {"live": _FLAG}, "required": ["live"]}
 _TEXT: dict[str, Any] = {"type": "string"}
 _SELF, _OIP, _TFS, _PLAIN = "server", "Open Inference Protocol", "TensorFlow Serving", "plain"
+
+
+def _described_tfserving() -> dict[Route, Described]:
+    metrics = Described(_TFS, "TensorFlow Serving's metrics.", _TEXT, "text/plain")
+    found = {("GET", "/monitoring/prometheus/metrics"): metrics}
+    for path in ("/v1/models/{model}", "/v1/models/{model}/labels/{label}"):
+        found |= {
+            ("GET", f"{path}/metadata"): Described(_TFS, "The signature.", _ANY),
+            ("POST", f"{path}:classify"): Described(_TFS, "Labels and scores of examples.", _ANY),
+            ("POST", f"{path}:regress"): Described(_TFS, "A value for each example.", _ANY),
+        }
+    found["POST", "/v1/models/{model}/labels/{label}:predict"] = Described(
+        _TFS, "One inference of the version a label stands for.", _ANY
+    )
+    return found
+
+
+def _described_triton() -> dict[Route, Described]:
+    model, system, cuda = "/v2/models/{model}", "/v2/systemsharedmemory", "/v2/cudasharedmemory"
+    region = "/region/{region}"
+    events = "text/event-stream"
+    rows: list[tuple[str, str, str, dict[str, Any] | None, str]] = [
+        ("POST", f"{model}/generate", "One inference, keys as inputs.", _ANY, _JSON),
+        ("POST", f"{model}/generate_stream", "The same as one event.", _TEXT, events),
+        ("GET", f"{model}/config", "The configuration.", _ANY, _JSON),
+        ("GET", f"{model}/stats", "Counts and times.", _ANY, _JSON),
+        ("GET", "/v2/models/stats", "Counts and times of all models.", _ANY, _JSON),
+        ("GET", f"{model}/trace/setting", "The trace settings.", _ANY, _JSON),
+        ("POST", f"{model}/trace/setting", "Change the trace settings.", _ANY, _JSON),
+        ("GET", "/v2/trace/setting", "The trace settings of all models.", _ANY, _JSON),
+        ("POST", "/v2/trace/setting", "Change those of all models.", _ANY, _JSON),
+        ("GET", "/v2/logging", "What the receiver logs.", _ANY, _JSON),
+        ("POST", "/v2/logging", "Change what the receiver logs.", _ANY, _JSON),
+        ("POST", "/v2/repository/index", "Every version and its state.", _LIST, _JSON),
+        ("POST", "/v2/repository/{repository}/index", "400: there is one repository.", None, _JSON),
+        ("POST", "/v2/repository/models/{model}/load", "Load a model, or again.", None, _JSON),
+        ("POST", "/v2/repository/models/{model}/unload", "Unload a model.", None, _JSON),
+        *(
+            (verb, f"{kind}{where}/{end}", what, answer, _JSON)
+            for kind in (system, cuda)
+            for verb, where, end, what, answer in (
+                ("GET", "", "status", "The registered regions.", _LIST),
+                ("GET", region, "status", "A registered region.", _LIST),
+                ("POST", region, "register", "Register a region.", None),
+                ("POST", "", "unregister", "Let go of all regions.", None),
+                ("POST", region, "unregister", "Let go of a region.", None),
+            )
+        ),
+    ]
+    return {
+        (verb, path): Described(_OIP, what, answer, kind) for verb, path, what, answer, kind in rows
+    }
+
 
 _DESCRIBED: dict[Route, Described] = {
     ("GET", "/"): Described(_SELF, "What there is.", _ANY),
@@ -69,6 +127,8 @@ _DESCRIBED: dict[Route, Described] = {
         _OIP, "Whether the model serves.", _READY, also={"503": _READY}
     ),
     ("GET", "/v1/models/{model}"): Described(_TFS, "The states of the versions.", _ANY),
+    **_described_tfserving(),
+    **_described_triton(),
 }
 
 
@@ -124,20 +184,23 @@ def _operation(route: Route, served: ServedModel | None) -> Operation:
     about: Operation = {"x-headrace-route": template}
     if served is not None and "{model}" in template:
         about["x-headrace-model"] = served.name
-    if "{label}" in template:
-        about["parameters"] = [_parameter("label", "path", _TEXT)]
+    named = [name for name in ("label", "region", "repository") if f"{{{name}}}" in template]
+    if named:
+        about["parameters"] = [_parameter(name, "path", _TEXT) for name in named]
     inference = _INFERENCES.get((method, plain))
     if inference is not None and served is not None:
         return about | inference(served)
     described = _DESCRIBED.get((method, plain))
     if described is None:
-        statuses = _ASKED if method == "GET" else _RUN
+        statuses = _ASKED if method == "GET" else _ORDERED
         return about | {
             "tags": ["other"],
             "responses": {"200": {"description": "Answered."}} | _errors(statuses),
         }
-    responses: dict[str, Any] = _errors(_ASKED if method == "GET" else _RUN)
-    if described.answer is not None:
+    responses: dict[str, Any] = _errors(_ASKED if method == "GET" else _ORDERED)
+    if described.answer is None:
+        responses["200"] = {"description": "Done."}
+    else:
         responses["200"] = _answer(described.answer, described.kind)
     for status, schema in described.also.items():
         responses[status] = _answer({"anyOf": [schema, _reference("schemas")]}, described.kind)
@@ -153,7 +216,7 @@ def _plain(served: ServedModel) -> Operation:
     given = schemas.example(served)
     if given is not None:
         content[_JSON]["example"] = given
-    inputs = {spec.name for spec in served.profile.signature.unwrap().inputs}
+    inputs = {spec.name for spec in served.signature.inputs}
     kinds = [medium.kind for medium in served.media]
     for medium in served.media:
         if inputs <= set(medium.feeds) and kinds.count(medium.kind) == 1:
@@ -173,7 +236,7 @@ def _oip(served: ServedModel) -> Operation:
     content: dict[str, Any] = {_JSON: {"schema": schemas.oip_request(served)}}
     content["application/octet-stream"] = {"schema": {}}
     operation = _inference(_OIP, "One inference.", content, schemas.oip_answer())
-    length: dict[str, Any] = {"type": "integer", "minimum": 1}
+    length: dict[str, Any] = {"type": "integer", "minimum": 0}
     operation["parameters"] += [_parameter("Inference-Header-Content-Length", "header", length)]
     operation["responses"]["200"]["content"]["application/octet-stream"] = {"schema": {}}
     return operation
