@@ -48,6 +48,7 @@ class Described(NamedTuple):
 
 _FLAG: dict[str, Any] = {"type": "boolean"}
 _ANY: dict[str, Any] = {"type": "object"}
+_NOTHING: dict[str, Any] = {}  # an answer without a body
 _LIST: dict[str, Any] = {"type": "array", "items": _ANY}
 _READY = {"type": "object", "properties": {"ready": _FLAG}, "required": ["ready"]}
 _LIVE = {"type": "object", "properties": {"live": _FLAG}, "required": ["live"]}
@@ -88,17 +89,17 @@ def _described_triton() -> dict[Route, Described]:
         ("POST", "/v2/logging", "Change what the receiver logs.", _ANY, _JSON),
         ("POST", "/v2/repository/index", "Every version and its state.", _LIST, _JSON),
         ("POST", "/v2/repository/{repository}/index", "400: there is one repository.", None, _JSON),
-        ("POST", "/v2/repository/models/{model}/load", "Load a model, or again.", None, _JSON),
-        ("POST", "/v2/repository/models/{model}/unload", "Unload a model.", None, _JSON),
+        ("POST", "/v2/repository/models/{model}/load", "Load a model, or again.", _NOTHING, _JSON),
+        ("POST", "/v2/repository/models/{model}/unload", "Unload a model.", _NOTHING, _JSON),
         *(
             (verb, f"{kind}{where}/{end}", what, answer, _JSON)
             for kind in (system, cuda)
             for verb, where, end, what, answer in (
                 ("GET", "", "status", "The registered regions.", _LIST),
                 ("GET", region, "status", "A registered region.", _LIST),
-                ("POST", region, "register", "Register a region.", None),
-                ("POST", "", "unregister", "Let go of all regions.", None),
-                ("POST", region, "unregister", "Let go of a region.", None),
+                ("POST", region, "register", "Register a region.", _NOTHING),
+                ("POST", "", "unregister", "Let go of all regions.", _NOTHING),
+                ("POST", region, "unregister", "Let go of a region.", _NOTHING),
             )
         ),
     ]
@@ -198,9 +199,9 @@ def _operation(route: Route, served: ServedModel | None) -> Operation:
             "responses": {"200": {"description": "Answered."}} | _errors(statuses),
         }
     responses: dict[str, Any] = _errors(_ASKED if method == "GET" else _ORDERED)
-    if described.answer is None:
+    if described.answer == _NOTHING:
         responses["200"] = {"description": "Done."}
-    else:
+    elif described.answer is not None:
         responses["200"] = _answer(described.answer, described.kind)
     for status, schema in described.also.items():
         responses[status] = _answer({"anyOf": [schema, _reference("schemas")]}, described.kind)
