@@ -22,6 +22,7 @@ from rich.console import Console
 
 from headrace.control import (
     Configure,
+    Done,
     Drain,
     Emptied,
     Labels,
@@ -33,7 +34,7 @@ from headrace.control import (
     from_receiver,
     line,
 )
-from headrace.errors import StartError
+from headrace.errors import Draining, StartError
 from headrace.loader.fleet import Fleet
 from headrace.loader.keeper import check_socket_path, socket_path
 from headrace.loader.lifecycle import Backoff
@@ -215,14 +216,20 @@ class Supervisor:
                 self._announce()
             case Emptied():
                 self._fleet.emptied(message.socket_path)
-            case _ if self._group is not None and not self._stopping.is_set():
+            case _ if self._group is None or self._stopping.is_set():
+                self._tell(_too_late(message))
+            case _:
                 task = self._group.create_task(self._carry_out(message))
                 self._ordered.add(task)
                 task.add_done_callback(self._ordered.discard)
 
     async def _carry_out(self, order: Order) -> None:
         self._log.info("ordered", order=order.kind, what=order.model_dump(exclude={"kind"}))
-        done = await self._orders.carry_out(order)
+        try:
+            done = await self._orders.carry_out(order)
+        except asyncio.CancelledError:  # whoever waits for it must not hold up the drain
+            self._tell(_too_late(order))
+            raise
         if done.code is not None:
             self._log.warning("order_refused", order=order.kind, reason=done.message)
         self._tell(done)
@@ -296,3 +303,7 @@ class Supervisor:
         if not clean:
             self._log.error("requests_cut_off", limit_s=limit_s)
         return clean
+
+
+def _too_late(order: Order) -> Done:
+    return Done(order=order.order, code=Draining.code, message="the server is shutting down")

@@ -18,6 +18,7 @@ from tritonclient.utils import InferenceServerException
 from headrace.values import Array
 from tests.e2e.clients import http
 from tests.e2e.conftest import write_linear
+from tests.e2e.models import write_fake
 from tests.e2e.server import Server, until
 
 pytestmark = pytest.mark.slow
@@ -207,3 +208,20 @@ def test_a_receiver_that_dies_comes_back_with_what_was_loaded(server: Server) ->
 
     until(lambda: index().get(("linear", "1")) == "READY")
     assert index() == {("linear", "1"): "READY", ("other", "1"): "UNAVAILABLE"}
+
+
+def test_sigterm_does_not_wait_for_a_model_that_loads(root: Path, server: Server) -> None:
+    write_fake(root / "slow.fake", load_ms=60_000)
+    answers: list[tuple[int, Any]] = []
+
+    def load() -> None:
+        status, answer, _ = http(f"{server.url}/v2/repository/models/slow/load", {})
+        answers.append((status, answer))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    until(lambda: server.children("headrace.engine.worker slow/"))
+    assert server.stop(15) == 0
+    thread.join()
+    assert answers == [(503, {"error": "the server is shutting down"})]
+    assert "cut_off" not in server.output
