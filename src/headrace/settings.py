@@ -242,6 +242,11 @@ class ServerSettings(Group):
         description="More folders that models may be reloaded from over the wire, besides those "
         "of `models`.",
     )
+    trace_dir: Path | None = Field(
+        default=None,
+        description="A folder for traces of requests, which clients may then turn on and name "
+        "files in (Triton's trace extension). None: no traces.",
+    )
     engine_restart_limit: Annotated[int, Field(ge=1)] = Field(
         default=5,
         description="Engine deaths within `engine_restart_window_s` that mark a model failed.",
@@ -376,6 +381,8 @@ def _from_file(file: Path) -> Document:
     server = data.get("server")
     if isinstance(server, dict) and isinstance(server.get("model_roots"), list):
         server["model_roots"] = [str(file.parent / root) for root in server["model_roots"]]
+    if isinstance(server, dict) and isinstance(server.get("trace_dir"), str):
+        server["trace_dir"] = str(file.parent / server["trace_dir"])
     for entry in [*(models if isinstance(models, list) else ()), data.get("defaults")]:
         if isinstance(entry, dict):
             anchor_paths(entry, file.parent)

@@ -180,7 +180,8 @@ def test_trace_settings_of_a_model_go_before_those_of_all_and_null_clears(client
     for settings, message in (
         ({"trace_level": ["TIMESTAMPS"]}, "traces are not written here"),
         ({"trace_level": ["MAX"]}, "trace_level must be of OFF"),
-        ({"trace_file": "/tmp/trace"}, "trace_file cannot be changed"),  # noqa: S108
+        ({"trace_file": "/tmp/trace"}, "trace_file must be a file's name"),  # noqa: S108
+        ({"trace_file": "trace"}, "server.trace_dir must name a folder"),
         ({"trace_rate": "0"}, "trace_rate must be a whole number from 1"),
         ({"speed": "1"}, "unknown trace setting 'speed'"),
     ):

@@ -81,9 +81,11 @@ def test_a_model_flag_holds_for_every_model_and_leaves_the_callers_entries(tmp_p
 def test_paths_in_a_file_are_relative_to_it_and_others_are_left(tmp_path: Path) -> None:
     path = _file(
         tmp_path,
-        "defaults: {labels: names.txt}\nmodels: [{path: a.onnx, labels: [x]}, {path: /b.onnx}]",
+        "server: {trace_dir: traces}\ndefaults: {labels: names.txt}\n"
+        "models: [{path: a.onnx, labels: [x]}, {path: /b.onnx}]",
     )
     settings = load(path, {}, {})
+    assert settings.server.trace_dir == tmp_path / "traces"
     assert settings.defaults.labels == tmp_path / "names.txt"
     assert settings.models[0].path == tmp_path / "a.onnx"
     assert settings.models[0].labels == ("x",)

@@ -10,7 +10,8 @@ The fronts: ``oip`` · ``tfserving`` · ``plain`` · ``openapi``. What several o
 asked twice.
 
 Behind the one function: ``run`` queue, batches, engine, outcomes · ``catalog`` the models there
-are · ``bell`` rings when that changes · ``model_files`` what clients send to be loaded.
+are · ``tracing`` Triton's traces · ``bell`` rings when that changes · ``model_files`` what clients
+send to be loaded.
 
 Large JSON: ``handover`` out of the receiver, to the ``scribe``.
 

@@ -69,8 +69,9 @@ class Application:
         refused: Counter[str],
         scribe: ScribeClient | None = None,
     ) -> None:
-        core = Core(catalog, infer, command, scribe)
         extras = Extras(settings)
+        core = Core(catalog, infer, command, scribe, extras.tracer)
+        self._extras = extras
         self._catalog = catalog
         self._methods, self._streams = methods(core, extras)
         self._routes = Routes(core, metrics_page, extras)
@@ -89,6 +90,10 @@ class Application:
         if grpc.is_grpc(headers.get(b"content-type", b"")):
             return self._grpc(exchange, scope["path"], send)
         return self._http(exchange, scope["method"], scope["path"], send)
+
+    def stop(self) -> None:
+        """Have the traces written that are not yet; blocks meanwhile."""
+        self._extras.stop()
 
     async def _grpc(self, exchange: Exchange, path: str, send: Send) -> None:
         self._inflight += 1
@@ -213,9 +218,11 @@ class Application:
             return
         metrics = served.metrics
         metrics.outcomes[outcome] += 1
+        now_s = time.monotonic()
+        if exchange.trace is not None:
+            self._extras.tracer.end(exchange.trace, exchange.answered_s, now_s)
         if exchange.answered_s:
-            now_s = time.monotonic()
             metrics.encode.observe(now_s - exchange.answered_s)
             metrics.total.observe(now_s - exchange.arrival_s)
         else:
-            metrics.failed_s += time.monotonic() - exchange.arrival_s
+            metrics.failed_s += now_s - exchange.arrival_s

@@ -14,6 +14,8 @@ from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import Dialect
 from headrace.receiver.handover.client import LARGE_BYTES, ScribeClient
 from headrace.receiver.handover.messages import AnswerHead
+from headrace.receiver.tracing.record import Trace
+from headrace.receiver.tracing.tracer import Tracer
 from headrace.values import Request, Response, Signature
 
 Receive = Callable[[], "asyncio.Future[dict[str, Any]]"]
@@ -34,10 +36,20 @@ class Reply(NamedTuple):
 class Exchange:
     """What came in with one request, and what is noted for the metrics.
 
-    ``timeout_s`` is what its headers allow; ``answered_s`` when its outputs were there.
+    ``timeout_s`` is what its headers allow; ``answered_s`` when its outputs were there;
+    ``trace`` is its trace, if it has one.
     """
 
-    __slots__ = ("answered_s", "arrival_s", "body", "headers", "receive", "served", "timeout_s")
+    __slots__ = (
+        "answered_s",
+        "arrival_s",
+        "body",
+        "headers",
+        "receive",
+        "served",
+        "timeout_s",
+        "trace",
+    )
 
     def __init__(self, headers: Headers, receive: Receive, arrival_s: float) -> None:
         self.headers = headers
@@ -47,6 +59,7 @@ class Exchange:
         self.body: bytes | memoryview = b""
         self.served: ServedModel | None = None
         self.answered_s = 0.0
+        self.trace: Trace | None = None
 
 
 Infer = Callable[[Request, ServedModel, Exchange], Awaitable[Response]]
@@ -79,6 +92,7 @@ class Core(NamedTuple):
     infer: Infer
     command: Command = nobody
     scribe: ScribeClient | None = None
+    tracer: Tracer | None = None
 
     def find(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
         """Find the model of an inference and note it for the metrics.
@@ -133,7 +147,11 @@ class Core(NamedTuple):
         Raises:
             HeadraceError: whatever kept it from being answered.
         """
-        served.metrics.decode.observe(time.monotonic() - exchange.arrival_s)
+        now_s = time.monotonic()
+        served.metrics.decode.observe(now_s - exchange.arrival_s)
+        tracer = self.tracer
+        if tracer is not None and tracer.on:
+            exchange.trace = tracer.begin(request, served.name, served.version, now_s)
         return self.infer(request, served, exchange)
 
 

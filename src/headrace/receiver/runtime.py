@@ -84,6 +84,7 @@ class Runtime:
         self._registry = CollectorRegistry()
         self._task: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._application: Application | None = None
         self._log = structlog.get_logger("headrace.receiver")
 
     async def start(self) -> Application:
@@ -105,7 +106,7 @@ class Runtime:
             Collector(lambda: [m.metrics for m in self._catalog.served()], self._refused)
         )
         self._task = self._loop.create_task(self._listen(reader))
-        return Application(
+        self._application = Application(
             self._catalog,
             self.infer,
             self.command,
@@ -114,6 +115,7 @@ class Runtime:
             self._refused,
             self._scribe,
         )
+        return self._application
 
     async def stop(self) -> None:
         """End the control task and fail what is left."""
@@ -122,6 +124,8 @@ class Runtime:
         self._scribe.close()
         for dispatcher in (*self._dispatchers.values(), *self._retired):
             dispatcher.close(NotReady("the server has stopped"))
+        if self._application is not None:
+            await asyncio.to_thread(self._application.stop)
 
     def infer(
         self, request: Request, served: ServedModel, exchange: Exchange

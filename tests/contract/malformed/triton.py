@@ -118,7 +118,22 @@ CASES: list[Case] = [
         http("/v2/trace/setting", {"trace_level": ["TENSORS"]}),
         501,
         "unsupported",
-        "not written here",
+        "server.trace_dir",
+    ),
+    malformed(
+        "triton: a trace file elsewhere",
+        http("/v2/trace/setting", {"trace_file": "../a"}),
+        "no path",
+    ),
+    malformed(
+        "triton: a trace file named two dots",
+        http("/v2/trace/setting", {"trace_file": ".."}),
+        "no path",
+    ),
+    malformed(
+        "triton: tracing on and off",
+        http("/v2/trace/setting", {"trace_level": ["OFF", "TENSORS"]}),
+        "stands alone",
     ),
     Case(
         "triton: trace settings of an unknown model",

@@ -30,6 +30,7 @@ from headrace.receiver.exchange import Exchange, Receive
 from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.shapes import Fit, Shaper, crop
 from headrace.receiver.run.validate import refuse_wide, validate, wide_inputs
+from headrace.receiver.tracing.record import Trace
 from headrace.results import Processor
 from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
 from headrace.values import Array, Request, Response
@@ -41,9 +42,12 @@ Outputs = Mapping[str, Array]
 
 
 class Work:
-    """What an entry carries: its inputs, how they fit, and the future its request waits on."""
+    """What an entry carries: its inputs, how they fit, and the future its request waits on.
 
-    __slots__ = ("fit", "future", "inputs", "receive")
+    ``trace`` is that of its request, if it has one.
+    """
+
+    __slots__ = ("fit", "future", "inputs", "receive", "trace")
 
     def __init__(
         self,
@@ -51,11 +55,13 @@ class Work:
         fit: Fit,
         future: asyncio.Future[Outputs],
         receive: Receive,
+        trace: Trace | None,
     ) -> None:
         self.inputs = inputs
         self.fit = fit
         self.future = future
         self.receive = receive
+        self.trace = trace
 
 
 class Dispatcher:
@@ -115,6 +121,8 @@ class Dispatcher:
         started_s = time.monotonic()
         if request.timeout_s is not None and started_s > request.arrival_s + request.timeout_s:
             raise Expired(f"the answer came after the client's timeout of {request.timeout_s:g} s")
+        if exchange.trace is not None:
+            exchange.trace.computed(outputs)
         outputs = self._processor.run(outputs, request.outputs)
         exchange.answered_s = ended_s = time.monotonic()
         served.metrics.results.observe(ended_s - started_s)
@@ -153,7 +161,7 @@ class Dispatcher:
             elements=fit.elements,
             arrival_s=request.arrival_s,
             priority=request.priority,
-            payload=Work(inputs, fit, future, exchange.receive),
+            payload=Work(inputs, fit, future, exchange.receive, exchange.trace),
         )
         self._scheduler.admit(entry, time.monotonic())
         self._departures.watch(self, entry)
@@ -216,11 +224,14 @@ class Dispatcher:
             raise RuntimeError("a batch was cut while no engine is connected")
         metrics = self.served.metrics
         parts = []
+        traces: tuple[Trace, ...] = ()  # of most batches none: nothing is made for them
         padding = None
         for entry in batch.entries:
             metrics.queue.observe(now_s - entry.arrival_s)
             work: Work = entry.payload
             parts.append(work.inputs)
+            if work.trace is not None:
+                traces = (*traces, work.trace)
             if padding is None and work.fit.item_shapes:  # another may fill its bucket as it is
                 padding = Padding(work.fit.item_shapes, self.served.settings.pad_values)
         self._running[batch.id] = batch
@@ -235,6 +246,8 @@ class Dispatcher:
             self._failed(batch.id, InternalError(f"a bug of the server: {error}"))
             return
         assemble_s = time.monotonic() - started_s
+        for trace in traces:
+            trace.started(now_s, started_s + assemble_s)
         metrics.assemble.observe(assemble_s)
         metrics.runs.assembled(batch.rows, len(batch.entries), assemble_s)
         metrics.rows.observe(batch.rows)
@@ -250,6 +263,8 @@ class Dispatcher:
         for entry in batch.entries:
             self._departures.forget(entry)
             work: Work = entry.payload
+            if work.trace is not None:
+                work.trace.ran(now_s)
             end = row + entry.rows
             if not work.future.done():
                 mine = {n: a[row:end] for n, a in outputs.items()} if batched else outputs
