@@ -28,14 +28,15 @@ _ENGINE_STOP_TIMEOUT_S = 5.0
 class Post:
     """One engine's place: what it runs, who keeps it alive, and what has been said of it."""
 
-    __slots__ = ("found", "keeper", "reason", "serving", "stamp")
+    __slots__ = ("found", "keeper", "reason", "replaces", "serving", "stamp")
 
     def __init__(self, found: FoundVersion, keeper: EngineKeeper, files: Stamp) -> None:
         self.found = found
         self.keeper = keeper
         self.stamp = files
         self.serving: ModelServing | None = None
-        self.reason = ""
+        self.replaces = False  # another model of its version, until the receiver has changed over
+        self.reason = ""  # why it has ended
 
     @property
     def key(self) -> Key:
@@ -124,16 +125,17 @@ class Fleet:
             self._note(post, ModelState(name=found.name, version=found.version, state="found"))
         self._go(post)
         await self._until(lambda: post.serving is not None or bool(post.reason))
-        if post.serving is None:
-            raise ModelLoadError(f"model {found.name!r} version {found.version}: {post.reason}")
-        if old is not None:
+        if post.serving is not None and old is not None:
             self._expect(old)
-            self._posts[key] = post
-            self._announce(post.serving.model_copy(update={"replaces": True}))
+            self._posts[key], post.replaces = post, True
+            self._announce(post)
             self._note(post, ModelState(name=found.name, version=found.version, state="serving"))
         await self._until(lambda: self._settled(post))
-        if old is not None:
+        post.replaces = False
+        if old is not None and self._posts[key] is post:
             await self._retire(old)
+        if post.reason:
+            raise ModelLoadError(f"model {found.name!r} version {found.version}: {post.reason}")
 
     async def unload(self, key: Key) -> None:
         """Stop serving a version, when what it has taken is answered."""
@@ -208,15 +210,15 @@ class Fleet:
     def _serves(self, post: Post, serving: ModelServing) -> None:
         post.serving = serving
         if self._posts.get(post.key) is post:
-            self._announce(serving)
+            self._announce(post)
         self._wake()
 
-    def _announce(self, serving: ModelServing) -> None:
-        """Tell of an engine; a receiver that comes later replaces nothing."""
-        key = serving.name, serving.version
-        self.serving[key] = serving.model_copy(update={"replaces": False})
-        self._on_serving(serving)
-        self._tell(serving)
+    def _announce(self, post: Post) -> None:
+        """Tell of a post's engine; a receiver that comes later replaces nothing."""
+        if post.serving is not None:
+            self.serving[post.key] = post.serving
+            self._on_serving(post.serving)
+            self._tell(post.serving.model_copy(update={"replaces": post.replaces}))
 
     def _moved(self, post: Post, state: ModelState) -> None:
         if state.state in {"failed", "unloaded"}:

@@ -34,6 +34,7 @@ class Orders:
         self._settings = settings
         self._fleet = fleet
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._wanted: Counter[str] = Counter()  # by how many orders
 
     async def carry_out(self, order: Order) -> Done:
         """Do what is ordered; how it ended is in the answer, never raised."""
@@ -118,7 +119,14 @@ class Orders:
         """Serve these versions of a model and no others; what has not changed is left alone."""
         there = self._fleet.versions(name)
         fresh = [one for one in found if _changed(one, there.get(one.version))]
-        await _all(self._fleet.load(one) for one in fresh)
+        try:
+            await _all(self._fleet.load(one) for one in fresh)
+        except ModelLoadError:
+            new = {one.version for one in fresh} - there.keys()
+            for version, post in self._fleet.versions(name).items():
+                if version in new:  # what came with an order that failed goes with it
+                    await self._fleet.unload(post.key)
+            raise
         kept = {one.version for one in found}
         gone = [post for version, post in there.items() if version not in kept]
         await asyncio.gather(*(self._fleet.unload(post.key) for post in gone))
@@ -128,8 +136,17 @@ class Orders:
         """Hold these models; always in the same order, so that two orders never wait in a ring."""
         async with contextlib.AsyncExitStack() as stack:
             for name in sorted(set(names)):
+                self._wanted[name] += 1
+                stack.callback(self._forget, name)
                 await stack.enter_async_context(self._locks[name])
             yield
+
+    def _forget(self, name: str) -> None:
+        """Keep no lock that nobody wants: names come from clients, who can make up any number."""
+        self._wanted[name] -= 1
+        if not self._wanted[name]:
+            del self._wanted[name]
+            self._locks.pop(name, None)
 
 
 def _changed(found: FoundVersion, post: Post | None) -> bool:

@@ -118,9 +118,10 @@ def find_named(
         ModelLoadError: it cannot be read.
     """
     usable = usable_cores() if cores is None else cores
-    places, entry = _named(settings, name)
-    if folder is not None:
-        entry = entry.model_copy(update={"path": folder, "name": name})
+    if folder is None:
+        places, entry = _named(settings, name)
+    else:
+        entry = _entry(settings, name).model_copy(update={"path": folder, "name": name})
         places = _locate(entry)
     if not places:
         raise ModelNotFound(f"there is no model {name!r} where the settings look for models")
@@ -140,6 +141,14 @@ def _named(settings: Settings, name: str) -> tuple[list[_Place], ModelSettings]:
         if places:
             return places, entry
     return [], ModelSettings()
+
+
+def _entry(settings: Settings, name: str) -> ModelSettings:
+    """The entry of a model that lies elsewhere now; where it lay need not be there any more."""
+    try:
+        return _named(settings, name)[1]
+    except ModelLoadError:
+        return next(entry for entry in settings.models if entry.name == name)
 
 
 def _override(entry: ModelSettings, overrides: Mapping[str, Any]) -> ModelSettings:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -192,3 +194,21 @@ async def test_labels_are_told_and_kept(tmp_path: Path) -> None:
         fleet.label("m", {"stable": 1})
         assert receiver.heard == [Labels(name="m", versions={"stable": 1})]
         assert fleet.labels == {"m": {"stable": 1}}
+
+
+async def test_one_that_dies_before_the_receiver_has_changed_over_still_replaces(
+    tmp_path: Path,
+) -> None:
+    async with _fleet(tmp_path) as (fleet, receiver):
+        await fleet.load(_found(tmp_path))
+        receiver.confirms = False
+        replacing = asyncio.create_task(fleet.load(_found(tmp_path)))
+        await receiver.until(ModelServing, 2)
+        pid = fleet.versions("m")[1].keeper.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await receiver.until(ModelServing, 3)
+        told = [message for message in receiver.heard if isinstance(message, ModelServing)]
+        assert [message.replaces for message in told] == [False, True, True]
+        fleet.confirm(("m", 1), told[-1].socket_path)
+        await replacing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,26 @@ async def test_orders_for_one_model_wait_for_each_other(tmp_path: Path) -> None:
         done = await asyncio.gather(*(scene.orders.carry_out(order) for order in orders))
         assert [one.code for one in done] == [None, None, None]
         assert scene.served() == {"m": {1}}
+        assert not scene.orders._locks  # names of clients leave nothing behind
+
+
+async def test_what_came_with_an_order_that_failed_goes_with_it(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path) as scene:
+        await scene.orders.carry_out(Load(name="m"))
+        _write(tmp_path / "models", "m", 2)
+        _write(tmp_path / "models", "m", 3, text="inputs: nothing\n")
+        done = await scene.orders.carry_out(Load(name="m"))
+        assert done.code == "model_load"
+        assert "version 3" in done.message
+        assert scene.served() == {"m": {1}}
+
+
+async def test_a_model_may_come_from_elsewhere_when_its_own_place_is_gone(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    _write(tmp_path / "sent", "m", 4)
+    async with _scene(tmp_path) as scene:
+        shutil.rmtree(tmp_path / "models")
+        order = Load(name="m", folder=str(tmp_path / "sent/m"))
+        assert (await scene.orders.carry_out(order)).code is None
+        assert scene.served() == {"m": {4}}
