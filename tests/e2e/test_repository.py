@@ -16,7 +16,7 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from headrace.values import Array
-from tests.e2e.clients import http
+from tests.e2e.clients import http, metrics
 from tests.e2e.conftest import write_linear
 from tests.e2e.models import write_fake
 from tests.e2e.server import Server, until
@@ -225,3 +225,23 @@ def test_sigterm_does_not_wait_for_a_model_that_loads(root: Path, server: Server
     thread.join()
     assert answers == [(503, {"error": "the server is shutting down"})]
     assert "cut_off" not in server.output
+
+
+def test_who_waits_for_a_dead_engine_is_told_when_its_model_is_unloaded(root: Path) -> None:
+    write_fake(root / "lazy.fake", load_ms=3_000)
+    answers: list[tuple[int, Any, dict[str, str]]] = []
+    with Server(root, "--model-control", "explicit") as server:
+        server.engine("lazy").kill()
+
+        def ask() -> None:
+            answers.append(http(f"{server.url}/predict/lazy", {"input": [[1, 2, 3, 4]]}))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        until(lambda: metrics(server.url)['headrace_queue_length{model="lazy",version="1"}'] == 1)
+        status, _, _ = http(f"{server.url}/v2/repository/models/lazy/unload", {})
+        thread.join(10)
+    assert status == 200
+    assert [(status, headers["headrace-error"]) for status, _, headers in answers] == [
+        (503, "engine_lost")
+    ]

@@ -192,7 +192,9 @@ class Runtime:
     async def _serve(self, message: ModelServing) -> None:
         key = (message.name, message.version)
         old = self._dispatchers.get(key)
-        dispatcher = self._dispatcher(message) if old is None or message.replaces else old
+        dispatcher = old
+        if dispatcher is None or message.replaces:
+            dispatcher = await self._dispatcher(message)
         await dispatcher.connect(message.socket_path, _DEPTH * message.profile.instances + 1)
         self._dispatchers[key] = dispatcher
         self._catalog.set_state(
@@ -245,7 +247,7 @@ class Runtime:
         if self._writer is not None:
             self._writer.write(line(message))
 
-    def _dispatcher(self, message: ModelServing) -> Dispatcher | Sequences:
+    async def _dispatcher(self, message: ModelServing) -> Dispatcher | Sequences:
         """Compose what serves one version: settings and profile → scheduler, processor, metrics."""
         settings, profile = message.settings, message.profile
         processor = build(profile.signature.unwrap(), settings.results, message.labels)
@@ -271,6 +273,8 @@ class Runtime:
         card, seen = settings.sequence, processor.signature
         if card is not None:
             seen = visible(seen, card)
+        # A tokenizer is a file of some megabytes: others are answered while it is read.
+        accepted = await asyncio.to_thread(media.build, seen, settings.accepts)
         served = ServedModel(
             name=message.name,
             version=message.version,
@@ -279,7 +283,7 @@ class Runtime:
             labels=message.labels,
             profile=profile,
             metrics=metrics,
-            media=media.build(seen, settings.accepts),
+            media=accepted,
         )
         dispatcher = Dispatcher(self._loop, served, scheduler, processor, self._departures)
         if card is None:

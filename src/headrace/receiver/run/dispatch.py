@@ -330,7 +330,13 @@ class Dispatcher:
     def retire(self, on_empty: Callable[[], None]) -> None:
         """Take no more requests; call ``on_empty`` once when those it has are answered."""
         self._on_empty = on_empty
+        if self._engine is None:
+            self._give_up()
         self._schedule()
+
+    def _give_up(self) -> None:
+        """Without an engine, and no other will come: nobody may wait for one."""
+        self.close(EngineLost("the engine died while its model was being unloaded"))
 
     def _look_empty(self) -> None:
         on_empty = self._on_empty
@@ -342,7 +348,7 @@ class Dispatcher:
         """The engine died: what ran in it is tried once more, alone, if its deadline allows."""
         self._engine = None
         if self._on_empty is not None:  # no other engine will come
-            self.close(EngineLost("the engine died while its model was being unloaded"))
+            self._give_up()
             self._look_empty()
             return
         self._scheduler.pause()
