@@ -191,7 +191,7 @@ def test_trace_settings_of_a_model_go_before_those_of_all_and_null_clears(client
         client.get_trace_settings("nope")
 
 
-def test_log_settings_change_what_is_logged(client: Any) -> None:
+def test_log_settings_are_changed_and_read_back(client: Any) -> None:
     def change(**settings: Any) -> dict[str, Any]:
         return unwrap(ask(client, "update_log_settings", settings))
 

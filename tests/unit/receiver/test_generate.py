@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import (
+    BodyTooLarge,
     ClientError,
     HeadraceError,
     InvalidInput,
@@ -19,7 +20,7 @@ from headrace.errors import (
 )
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.oip import generate
-from headrace.values import Array, DType, Request, Response, TensorSpec
+from headrace.values import Array, DType, Request, Response, SequenceCall, TensorSpec
 from tests.contract.echo import serve
 
 TEXT = serve(
@@ -38,7 +39,7 @@ def decode(body: object, timeout_s: float | None = None) -> Request:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     exchange = Exchange({}, None, 7.0)  # type: ignore[arg-type] # never asked
     exchange.timeout_s = timeout_s
-    return generate.decode(TEXT, data, exchange)
+    return generate.decode(TEXT, None, data, exchange)
 
 
 def test_keys_are_inputs_wherever_they_stand_and_missing_axes_are_1() -> None:
@@ -51,7 +52,7 @@ def test_keys_are_inputs_wherever_they_stand_and_missing_axes_are_1() -> None:
             "stream": False,
         }
     )
-    assert (request.model, request.version, request.id) == ("llm", 1, "a")
+    assert (request.model, request.version, request.id) == ("llm", None, "a")
     assert (request.arrival_s, request.timeout_s, request.priority) == (7.0, 2.0, 0)
     assert request.inputs["text_input"].tolist() == [[b"hello"]]
     assert request.inputs["max_tokens"].tolist() == [[3]]
@@ -133,3 +134,13 @@ def test_one_element_is_a_value_and_more_are_a_flat_list() -> None:
 def test_numbers_that_json_has_not_are_written_as_elsewhere() -> None:
     assert b"NaN" in generate.encode(Response("m", 1, "", {"y": np.array([np.nan, 1])}))
     assert b"Infinity" in generate.encode(Response("m", 1, "", {"y": np.array([np.inf])}))
+
+
+def test_a_sequence_goes_on_through_generate() -> None:
+    request = decode({"text_input": "a", "parameters": {"sequence_id": 7, "sequence_start": True}})
+    assert request.sequence == SequenceCall("7", start=True)
+
+
+def test_what_is_no_text_any_more_is_refused() -> None:
+    with pytest.raises(BodyTooLarge, match="send tensors with infer"):
+        decode({"text_input": "a" * 2**20})

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from headrace.control import Load, VersionPolicy
 from headrace.errors import HeadraceError, InvalidInput, MalformedRequest
-from headrace.receiver.oip.repository import read_config, read_load
+from headrace.receiver.oip.repository import NO_OVERRIDES, read_config, read_load
+from headrace.settings import ModelSettings
 
 
 def test_a_load_without_parameters_looks_at_the_models_own_place() -> None:
@@ -66,6 +69,8 @@ def test_bad_parameters(
         ({"instance_group": [{"count": 2}, {}]}, {"instances": 3}),
         ({"parameters": {"slo_ms": {"string_value": "50"}}}, {"slo_ms": "50"}),
         ({"parameters": {"path": {"string_value": "/etc"}, "mine": 3}}, {}),
+        ({"parameters": {"accepts": [{"kind": "text", "tokenizer": "/etc/passwd"}]}}, {}),
+        ({"max_batch_size": []}, {"max_batch": []}),  # which no setting may be
     ],
 )
 def test_what_a_configuration_sets_here(config: dict[str, Any], overrides: dict[str, Any]) -> None:
@@ -99,6 +104,10 @@ def test_version_policies(policy: dict[str, Any], expected: VersionPolicy) -> No
         '{"version_policy": {"specific": {"versions": []}}}',
         '{"version_policy": {"specific": {"versions": ["x"]}}}',
         '{"version_policy": "all"}',
+        '{"version_policy": {"specific": {"versions": ["\\u00b2"]}}}',
+        '{"version_policy": {"specific": {"versions": ["' + "9" * 5000 + '"]}}}',
+        '{"version_policy": {"latest": {"num_versions": true}}}',
+        '{"name": []}',
     ],
 )
 def test_bad_configurations(config: str) -> None:
@@ -118,3 +127,14 @@ def test_bad_configurations(config: str) -> None:
 )
 def test_a_policy_chooses_versions(policy: VersionPolicy, chosen: set[int]) -> None:
     assert policy.choose([5, 1, 2]) == chosen
+
+
+def test_no_setting_that_names_a_file_may_come_over_the_wire() -> None:
+    def names_files(kind: Any) -> bool:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return any(names_files(field.annotation) for field in kind.model_fields.values())
+        return kind is Path or any(map(names_files, get_args(kind)))
+
+    named = {n for n, field in ModelSettings.model_fields.items() if names_files(field.annotation)}
+    assert {"path", "labels", "accepts"} <= named
+    assert named <= NO_OVERRIDES

@@ -18,7 +18,7 @@ from headrace.errors import (
     OverloadError,
     RegionNotFound,
 )
-from headrace.receiver.oip.shared_memory import MOST_REGIONS, Place, Regions, read_place
+from headrace.receiver.oip.shared_memory import MOST_REGIONS, Place, Reading, Regions, read_place
 
 SIZE = 64
 
@@ -137,3 +137,21 @@ def test_parameters_that_are_a_place() -> None:
     assert read_place("x", {"shared_memory_byte_size": 1}) is None
     given = {"shared_memory_region": "r", "shared_memory_byte_size": 1}
     assert read_place("x", given) == Place("r", 0, 1)
+
+
+def test_all_tensors_of_a_request_together_have_the_limit_of_a_body(
+    regions: Regions, key: str
+) -> None:
+    regions.register("r", key, 0, SIZE)
+    place, reading = Place("r", 0, SIZE // 2), Reading(regions)
+    reading.read("a", place)
+    reading.read("b", place)
+    with pytest.raises(BodyTooLarge):
+        reading.read("c", place)
+    assert Reading(regions).read("d", place)
+
+
+def test_a_region_has_a_name_of_some_length(regions: Regions, key: str) -> None:
+    for name in ("", "a" * 256):
+        with pytest.raises(MalformedRequest, match="needs a name"):
+            regions.register(name, key, 0, 1)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from headrace.receiver.tracing.files import Files
 from headrace.receiver.tracing.plan import Plan, Sampler
 from headrace.receiver.tracing.record import Trace
 from headrace.receiver.tracing.tracer import Tracer
-from headrace.receiver.tracing.writer import Writer
+from headrace.receiver.tracing.writer import _END, Writer, _replace
 from headrace.values import Request
 
 
@@ -256,3 +259,21 @@ def test_a_trace_that_cannot_be_written_does_not_stop_the_next(tmp_path: Path) -
     desk.writer.start()
     desk.writer.stop()
     assert ids(tmp_path / "u") == [2]
+
+
+def test_a_file_on_a_full_disk_stays_whole(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    whole = b'[\n{"id": 1}\n]\n'
+    path.write_bytes(whole)
+    descriptor = os.open(path, os.O_RDWR)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            _replace(descriptor, len(whole) - len(_END), b"," + b" " * 99 + _END)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+        os.close(descriptor)
+    assert path.read_bytes() == whole

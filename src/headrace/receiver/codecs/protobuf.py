@@ -6,6 +6,7 @@ the same names in the global one. ``tools/build_protos.py`` compiles ``protos/*.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -34,10 +35,7 @@ def read(kind: str, body: bytes | memoryview) -> Any:
     Raises:
         MalformedRequest: the bytes are no such message.
     """
-    try:
-        return message(f"inference.{kind}").FromString(bytes(body))
-    except Exception as error:  # upb raises DecodeError, or ValueError for bad UTF-8
-        raise MalformedRequest(f"the message is no {kind}: {error}") from error
+    return parse(message(f"inference.{kind}"), body)
 
 
 def write(kind: str, /, **fields: Any) -> bytes:
@@ -60,3 +58,12 @@ def parse(kind: Any, body: bytes | memoryview) -> Any:
 def services() -> tuple[str, ...]:
     """The full names of the services that the files describe."""
     return tuple(f"{file.package}.{one.name}" for file in _FILES for one in file.service)
+
+
+def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Unwrap the parameters of a message: of requests, tensors, and of loads."""
+    found: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        field = parameter.WhichOneof("parameter_choice")
+        found[name] = getattr(parameter, field) if field else None
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.errors import InvalidInput, MalformedRequest
+from headrace.errors import BodyTooLarge, InvalidInput, MalformedRequest
 from headrace.receiver import metadata
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
@@ -18,19 +18,28 @@ from headrace.receiver.exchange import Exchange, smaller
 from headrace.values import Array, Request, Response, TensorSpec
 
 _PARAMETER_KINDS = (str, int, float, bool)
+# Such a body is parsed on the event loop, in some 10 ms.
+_MOST_BYTES = 2**20
 
 
-def decode(served: ServedModel, body: bytes | memoryview, exchange: Exchange) -> Request:
+def decode(
+    served: ServedModel, version: int | None, body: bytes | memoryview, exchange: Exchange
+) -> Request:
     """Make a request of the body: a key named as an input is that input, another a parameter.
 
     Keys within ``parameters`` count like those beside it. A value may lack leading axes, which are
-    1 then: a text is a tensor of one text.
+    1 then: a text is a tensor of one text. ``version`` is the one the client named.
 
     Raises:
+        BodyTooLarge: it is more than a megabyte; texts are not, and tensors have ``infer``.
         MalformedRequest: the body is no JSON object, or its id no text.
         InvalidInput: a value does not fit its input, is given twice, or belongs nowhere.
         InvalidTimeout: the ``timeout`` cannot be read.
     """
+    if len(body) > _MOST_BYTES:
+        raise BodyTooLarge(
+            f"generate takes {_MOST_BYTES} bytes, not {len(body)}: send tensors with infer"
+        )
     asked = json_tensor.parse(body)
     identity = asked.pop("id", "")
     if not isinstance(identity, str):
@@ -51,12 +60,13 @@ def decode(served: ServedModel, body: bytes | memoryview, exchange: Exchange) ->
                 inputs[key] = _tensor(spec, value)
     return Request(
         model=served.name,
-        version=served.version,
+        version=version,
         inputs=inputs,
         arrival_s=exchange.arrival_s,
         id=identity,
         timeout_s=smaller(exchange.timeout_s, metadata.parameter_timeout_s(parameters)),
         priority=metadata.parameter_priority(parameters),
+        sequence=metadata.parameter_sequence(parameters),
     )
 
 

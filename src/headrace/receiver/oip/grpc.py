@@ -16,12 +16,20 @@ from headrace.errors import InvalidInput
 from headrace.receiver import metadata
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import wire
-from headrace.receiver.codecs.protobuf import message, read, write
+from headrace.receiver.codecs.protobuf import message, read, read_parameters, write
 from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape, to_raw
 from headrace.receiver.exchange import Core, Exchange, smaller
 from headrace.receiver.forms import FORMS_KEPT
 from headrace.receiver.oip.extras import Extras
-from headrace.receiver.oip.shared_memory import OFFSET, REGION, SIZE, Place, Regions, read_place
+from headrace.receiver.oip.shared_memory import (
+    OFFSET,
+    REGION,
+    SIZE,
+    Place,
+    Reading,
+    Regions,
+    read_place,
+)
 from headrace.receiver.oip.template import Template, make_template
 from headrace.receiver.oip.triton_grpc import TritonGrpc
 from headrace.settings import ServerSettings
@@ -30,7 +38,8 @@ from headrace.values import Array, DType, Request, RequestedOutput, Response
 InferResponse = message("inference.ModelInferResponse")
 
 # Larger messages are scanned for their raw tensors instead of being copied by the parser.
-_SCAN_BYTES = 64 * 1024
+SCAN_BYTES = 64 * 1024
+"""From here on ``parse`` copies no tensors."""
 _RAW_OUTPUT_TAG = b"\x32"  # field 6, length-delimited
 _ID_TAG = b"\x1a"  # field 3, length-delimited
 _HEADERS_KEPT = 4096
@@ -88,7 +97,8 @@ class OipGrpc:
             served = self._core.find(exchange, proto.model_name, version)
             places = _places(proto, self._extras.regions)
             request = _request(proto, version, raw, exchange, self._extras.regions)
-            if "timeout" not in proto.parameters and not places:
+            alone = request.id or request.sequence or places  # no other request is like it
+            if not alone and "timeout" not in proto.parameters:
                 self._remember(body, version, request)
         response = await self._core.run(exchange, served, request)
         if places:
@@ -170,7 +180,7 @@ def parse(body: bytes | memoryview) -> tuple[Any, list[bytes | memoryview]]:
     Raises:
         MalformedRequest: the bytes are no such message.
     """
-    if len(body) < _SCAN_BYTES:
+    if len(body) < SCAN_BYTES:
         proto = read("ModelInferRequest", body)
         return proto, list(proto.raw_input_contents)
     view = memoryview(body)
@@ -227,7 +237,7 @@ def _inputs(proto: Any, raw: list[bytes | memoryview], regions: Regions) -> dict
             "raw, or none"
         )
     inputs: dict[str, Array] = {}
-    rest = iter(raw)
+    rest, reading = iter(raw), Reading(regions)
     for tensor in proto.inputs:
         name = tensor.name
         if name in inputs:
@@ -238,7 +248,7 @@ def _inputs(proto: Any, raw: list[bytes | memoryview], regions: Regions) -> dict
             raise InvalidInput(f"input {name!r} has both contents and raw_input_contents")
         place = read_place(name, read_parameters(tensor.parameters)) if shared else None
         if place is not None:
-            inputs[name] = from_raw(name, dtype, shape, regions.read(name, place))
+            inputs[name] = from_raw(name, dtype, shape, reading.read(name, place))
         elif raw:
             inputs[name] = from_raw(name, dtype, shape, next(rest))
         else:
@@ -276,15 +286,6 @@ def _outputs(proto: Any) -> tuple[RequestedOutput, ...]:
         parameters = read_parameters(output.parameters) if output.parameters else {}
         asked.append(RequestedOutput(output.name, metadata.parameter_classes(parameters)))
     return tuple(asked)
-
-
-def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Unwrap InferParameters."""
-    found: dict[str, Any] = {}
-    for name, parameter in parameters.items():
-        field = parameter.WhichOneof("parameter_choice")
-        found[name] = getattr(parameter, field) if field else None
-    return found
 
 
 def _head(response: Response) -> bytes:

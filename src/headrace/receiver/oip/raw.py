@@ -16,7 +16,9 @@ from headrace.receiver.exchange import Exchange
 from headrace.values import Array, DType, Request, TensorSpec
 
 
-def raw_request(served: ServedModel, data: memoryview, exchange: Exchange) -> Request:
+def raw_request(
+    served: ServedModel, version: int | None, data: memoryview, exchange: Exchange
+) -> Request:
     """Make a request of one row, whose free dimension follows from the size.
 
     Raises:
@@ -34,7 +36,7 @@ def raw_request(served: ServedModel, data: memoryview, exchange: Exchange) -> Re
         shape[0] = 1
     return Request(
         model=served.name,
-        version=None,
+        version=version,
         inputs={spec.name: _tensor(spec, shape, data)},
         arrival_s=exchange.arrival_s,
         timeout_s=exchange.timeout_s,

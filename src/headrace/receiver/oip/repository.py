@@ -14,7 +14,7 @@ from typing import Any
 from headrace.control import Load, ModelState, Unload, VersionPolicy
 from headrace.errors import InvalidInput, MalformedRequest
 from headrace.receiver.codecs.json_tensor import parse
-from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.codecs.protobuf import message, read, read_parameters
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.http import json_reply
 from headrace.settings import ModelSettings
@@ -32,9 +32,11 @@ _STATES = {
     "unloaded": "UNAVAILABLE",
 }
 _FILE = "file:"
+_VERSION = re.compile("[0-9]{1,18}")
 # A version folder and a file in it, of names that lead nowhere else.
 _FILE_PATH = re.compile(r"[0-9]{1,18}/[A-Za-z0-9_][A-Za-z0-9._-]*")
-_NO_OVERRIDES = frozenset({"path", "name", "labels"})  # they name files of the server
+# They name the model, or files of the server.
+NO_OVERRIDES = frozenset({"path", "name", "labels", "accepts"})
 
 
 class OipRepository:
@@ -55,7 +57,7 @@ class OipRepository:
 
     async def grpc_index(self, exchange: Exchange) -> bytes:
         """RepositoryIndex."""
-        asked = _parse("RepositoryIndexRequest", exchange)
+        asked = read("RepositoryIndexRequest", exchange.body)
         _refuse_repository(asked.repository_name)
         answer = message("inference.RepositoryIndexResponse")()
         for row in self._index(only_ready=asked.ready):
@@ -64,16 +66,16 @@ class OipRepository:
 
     async def grpc_load(self, exchange: Exchange) -> bytes:
         """RepositoryModelLoad."""
-        asked = _parse("RepositoryModelLoadRequest", exchange)
+        asked = read("RepositoryModelLoadRequest", exchange.body)
         _refuse_repository(asked.repository_name)
-        await self._load(asked.model_name, _parameters(asked))
+        await self._load(asked.model_name, read_parameters(asked.parameters))
         return b""
 
     async def grpc_unload(self, exchange: Exchange) -> bytes:
         """RepositoryModelUnload."""
-        asked = _parse("RepositoryModelUnloadRequest", exchange)
+        asked = read("RepositoryModelUnloadRequest", exchange.body)
         _refuse_repository(asked.repository_name)
-        await self._unload(asked.model_name, _parameters(asked))
+        await self._unload(asked.model_name, read_parameters(asked.parameters))
         return b""
 
     # -- REST --------------------------------------------------------------------------------------
@@ -105,8 +107,7 @@ class OipRepository:
         Raises:
             InvalidInput: always.
         """
-        _refuse_repository(repository)
-        raise InvalidInput("the path names a repository without a name")
+        raise _no_repository(repository)
 
     # -- both --------------------------------------------------------------------------------------
 
@@ -175,12 +176,13 @@ def read_config(name: str, text: Any) -> tuple[dict[str, Any], VersionPolicy]:
         config = parse(text.encode())
     except MalformedRequest as error:
         raise InvalidInput(f'parameter "config": {error.message}') from error
-    if config.get("name", name) not in {"", name}:
+    if config.get("name", name) not in ("", name):
         raise InvalidInput(f"config: its name is {config['name']!r}, the model's is {name!r}")
     overrides = dict(_settings(config))
     size = _either(config, "max_batch_size")
     if size is not None:
-        overrides |= {"max_batch": size} if size else {"batched": False}
+        never = isinstance(size, int) and size == 0
+        overrides |= {"batched": False} if never else {"max_batch": size}
     groups = _either(config, "instance_group")
     if groups is not None and groups != []:
         overrides["instances"] = sum(_counts(groups))
@@ -193,7 +195,7 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if not isinstance(parameters, dict):
         raise InvalidInput("config: parameters must be an object")
     for key, value in parameters.items():
-        if key in ModelSettings.model_fields and key not in _NO_OVERRIDES:
+        if key in ModelSettings.model_fields and key not in NO_OVERRIDES:
             yield key, _either(value, "string_value") if isinstance(value, dict) else value
 
 
@@ -216,10 +218,10 @@ def _policy(said: Any) -> VersionPolicy:
                 return VersionPolicy()
             case ("latest", dict() as latest):
                 count = _either(latest, "num_versions")
-                if isinstance(count, int | None) and (count is None or count > 0):
+                if count is None or (type(count) is int and count > 0):
                     return VersionPolicy(latest=count or 1)
             case ("specific", {"versions": list() as versions}):
-                if versions and all(str(version).isdigit() for version in versions):
+                if versions and all(_VERSION.fullmatch(str(version)) for version in versions):
                     return VersionPolicy(specific=tuple(int(version) for version in versions))
     raise InvalidInput(
         'config: version_policy must be {"latest": {"num_versions": 1}}, {"all": {}} or '
@@ -251,22 +253,11 @@ def _name(name: str) -> str:
 
 def _refuse_repository(name: str) -> None:
     if name:
-        raise InvalidInput(f"there is one repository here, without a name; not {name!r}")
+        raise _no_repository(name)
 
 
-def _parse(kind: str, exchange: Exchange) -> Any:
-    try:
-        return message(f"inference.{kind}").FromString(bytes(exchange.body))
-    except Exception as error:  # what protobuf raises has no public name
-        raise MalformedRequest(f"the message is not a {kind}") from error
-
-
-def _parameters(asked: Any) -> dict[str, Any]:
-    found = {}
-    for name, parameter in asked.parameters.items():
-        field = parameter.WhichOneof("parameter_choice")
-        found[name] = getattr(parameter, field) if field else None
-    return found
+def _no_repository(name: str) -> InvalidInput:
+    return InvalidInput(f"there is one repository here, without a name; not {name!r}")
 
 
 def _body(exchange: Exchange) -> dict[str, Any]:

@@ -25,7 +25,15 @@ from headrace.receiver.handover.client import LARGE_BYTES
 from headrace.receiver.http import LENGTH_HEADER, json_reply
 from headrace.receiver.oip.extras import Extras
 from headrace.receiver.oip.raw import raw_request
-from headrace.receiver.oip.shared_memory import OFFSET, REGION, SIZE, Place, Regions, read_place
+from headrace.receiver.oip.shared_memory import (
+    OFFSET,
+    REGION,
+    SIZE,
+    Place,
+    Reading,
+    Regions,
+    read_place,
+)
 from headrace.values import Array, DType, Request, RequestedOutput, Response
 
 _NO_JSON = (DType.FP16, DType.BF16)
@@ -83,7 +91,7 @@ class OipRest:
         else:
             view = memoryview(body)
             if size == 0 and LENGTH_HEADER in exchange.headers:
-                request, wanted = raw_request(served, view, exchange), _ALL_BINARY
+                request, wanted = raw_request(served, version, view, exchange), _ALL_BINARY
             else:
                 if size == len(body) > LARGE_BYTES:
                     header = await self._core.parse(exchange, Dialect.OIP)
@@ -95,7 +103,7 @@ class OipRest:
                 if "timeout" not in _object(header, "parameters") and not wanted.places:
                     self._remember(key, request, wanted, len(body))
         response = await self._core.run(exchange, served, request)
-        if not wanted.default and not wanted.binary:
+        if not wanted.places and not any(map(wanted, response.outputs)):
             large = await self._core.encode(Dialect.OIP, response)
             if large is not None:
                 return Reply(200, large)
@@ -224,21 +232,21 @@ def _inputs(header: dict[str, Any], data: memoryview, regions: Regions) -> dict[
     if not isinstance(tensors, list) or not tensors:
         raise MalformedRequest('the request needs "inputs": a list of tensors')
     inputs: dict[str, Array] = {}
-    at = 0
+    at, reading = 0, Reading(regions)
     for tensor in tensors:
         if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
             raise MalformedRequest('every input is an object with a "name"')
         name = tensor["name"]
         if name in inputs:
             raise InvalidInput(f"input {name!r} is given twice")
-        inputs[name], at = _input(name, tensor, data, at, regions)
+        inputs[name], at = _input(name, tensor, data, at, reading)
     if at != len(data):
         raise InvalidInput(f"{len(data) - at} bytes of binary data belong to no input")
     return inputs
 
 
 def _input(
-    name: str, tensor: dict[str, Any], data: memoryview, at: int, regions: Regions
+    name: str, tensor: dict[str, Any], data: memoryview, at: int, shared: Reading
 ) -> tuple[Array, int]:
     dtype = read_dtype(name, tensor.get("datatype", ""))
     shape = tensor.get("shape")
@@ -251,7 +259,7 @@ def _input(
     if place is not None:
         if size is not None or "data" in tensor:
             raise InvalidInput(f"input {name!r} is in shared memory and in the request: send one")
-        return from_raw(name, dtype, shape, regions.read(name, place)), at
+        return from_raw(name, dtype, shape, shared.read(name, place)), at
     if size is None:
         if "data" not in tensor:
             raise InvalidInput(f'input {name!r} has neither "data" nor binary_data_size')

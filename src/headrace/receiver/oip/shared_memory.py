@@ -89,8 +89,10 @@ class Regions:
             InvalidInput: there is no such object, or it is smaller.
         """
         self._check_enabled()
-        if not name:
-            raise MalformedRequest("a shared memory region needs a name")
+        if not name or len(name) > _LONGEST_KEY:
+            raise MalformedRequest(
+                f"a shared memory region needs a name, of {_LONGEST_KEY} characters at most"
+            )
         if name in self._regions:
             raise AlreadyExists(f"shared memory region {reprlib.repr(name)} is registered already")
         if len(self._regions) >= MOST_REGIONS:
@@ -145,12 +147,20 @@ class Regions:
                 f"shared memory region {place.region!r} has {region.size_bytes} bytes: "
                 f"{place.size_bytes} at offset {place.offset} are not within them"
             )
-        if place.size_bytes > self._limit_bytes:
+        self.check_size(place.size_bytes)
+        return region
+
+    def check_size(self, size_bytes: int) -> None:
+        """Check that one request may use so much.
+
+        Raises:
+            BodyTooLarge: it is more than a body may have.
+        """
+        if size_bytes > self._limit_bytes:
             raise BodyTooLarge(
-                f"{place.size_bytes} bytes of shared memory are more than {self._limit_bytes}: "
+                f"{size_bytes} bytes of shared memory are more than {self._limit_bytes}: "
                 "use less at once, or raise server.max_body_mib"
             )
-        return region
 
     def read(self, tensor: str, place: Place) -> bytes:
         """Copy a tensor out.
@@ -238,3 +248,21 @@ def _whole(what: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LARGEST:
         raise MalformedRequest(f"{what} must be a whole number, not {reprlib.repr(value)}")
     return value
+
+
+class Reading:
+    """The inputs of one request in shared memory: together no more than a body may have."""
+
+    def __init__(self, regions: Regions) -> None:
+        self._regions = regions
+        self._bytes = 0
+
+    def read(self, tensor: str, place: Place) -> bytes:
+        """Copy a tensor out.
+
+        Raises:
+            HeadraceError: as ``Regions.read``; or all of them are too much.
+        """
+        self._bytes += place.size_bytes
+        self._regions.check_size(self._bytes)
+        return self._regions.read(tensor, place)

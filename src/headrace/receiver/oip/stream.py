@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from headrace.errors import HeadraceError
 from headrace.receiver.codecs import wire
-from headrace.receiver.codecs.protobuf import message
-from headrace.receiver.oip.grpc import InferResponse, OipGrpc, parse, read_parameters
+from headrace.receiver.codecs.protobuf import message, read_parameters
+from headrace.receiver.oip.grpc import SCAN_BYTES, InferResponse, OipGrpc, parse
 from headrace.receiver.stream import Stream, StreamHandler
 
 INFLIGHT = 128
@@ -26,7 +26,8 @@ SEQUENCE = "sequence_id"
 
 _StreamResponse = message("inference.ModelStreamInferResponse")
 _INFER_RESPONSE_TAG = b"\x12"  # field 2, length-delimited
-# Whether a request must be looked into is told by these bytes: decoding it twice costs more.
+# Whether a small request must be looked into is told by these bytes: decoding it twice costs more.
+# Of a large one decoding is the cheaper: it copies no tensors, and does not look through them.
 _MARKS = (SEQUENCE.encode(), WANTS_FINAL.encode())
 
 
@@ -110,7 +111,7 @@ class OipStream:
 
 
 def _wishes(body: bytes) -> Wishes:
-    if not any(mark in body for mark in _MARKS):
+    if len(body) < SCAN_BYTES and not any(mark in body for mark in _MARKS):
         return Wishes()
     try:
         parameters = read_parameters(parse(body)[0].parameters)

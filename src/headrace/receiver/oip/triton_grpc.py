@@ -11,7 +11,7 @@ from google.protobuf.json_format import ParseDict
 
 from headrace.errors import Unsupported
 from headrace.receiver import metadata
-from headrace.receiver.codecs.protobuf import message, read, write
+from headrace.receiver.codecs.protobuf import message, read, read_parameters, write
 from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.oip import model_config, statistics
 from headrace.receiver.oip.extras import Extras
@@ -99,11 +99,7 @@ class TritonGrpc:
     async def log_settings(self, exchange: Exchange) -> bytes:
         """LogSettings: reads, after it has changed what the request names."""
         asked = read("LogSettingsRequest", exchange.body)
-        named = {}
-        for key, value in asked.settings.items():
-            field = value.WhichOneof("parameter_choice")
-            named[key] = getattr(value, field) if field else None
-        values = self._extras.logging.change(named)
+        values = self._extras.logging.change(read_parameters(asked.settings))
         settings = {key: {_LOG_FIELDS[type(value)]: value} for key, value in values.items()}
         return _of_json("LogSettingsResponse", {"settings": settings})
 

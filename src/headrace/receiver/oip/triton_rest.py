@@ -30,7 +30,7 @@ class TritonRest:
     async def generate(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /v2/models/{name}/generate``."""
         served = self._core.find(exchange, name, version)
-        request = generate.decode(served, exchange.body, exchange)
+        request = generate.decode(served, version, exchange.body, exchange)
         return Reply(200, generate.encode(await self._core.run(exchange, served, request)))
 
     async def config(self, exchange: Exchange, name: str, version: int | None) -> Reply:  # noqa: ARG002

@@ -104,10 +104,30 @@ class Writer:
         place = self._files.place(trace.plan)
         objects = ",\n".join(json.dumps(one) for one in trace.objects()).encode()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if place.fresh else 0)
-        with os.fdopen(os.open(self._folder / place.name, flags, 0o640), "r+b") as file:
-            size = file.seek(0, os.SEEK_END)
+        descriptor = os.open(self._folder / place.name, flags, 0o640)
+        try:
+            size = os.fstat(descriptor).st_size
             if size > len(_END):
-                file.seek(size - len(_END))
-                file.write(b",\n" + objects + _END)
+                _replace(descriptor, size - len(_END), b",\n" + objects + _END)
             else:
-                file.write(b"[\n" + objects + _END)
+                _replace(descriptor, 0, b"[\n" + objects + _END)
+        finally:
+            os.close(descriptor)
+
+
+def _replace(descriptor: int, at: int, text: bytes) -> None:
+    """Write the end of a file anew from here; when the disk is full it ends as it did."""
+    try:
+        _write(descriptor, at, text)
+    except OSError:
+        os.ftruncate(descriptor, at)
+        if at:
+            _write(descriptor, at, _END)
+        raise
+
+
+def _write(descriptor: int, at: int, text: bytes) -> None:
+    left = memoryview(text)
+    while left:
+        written = os.pwrite(descriptor, left, at)
+        at, left = at + written, left[written:]
