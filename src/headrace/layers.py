@@ -105,8 +105,9 @@ def _from_file(file: Path) -> Document:
     server = data.get("server")
     if isinstance(server, dict) and isinstance(server.get("model_roots"), list):
         server["model_roots"] = [str(file.parent / root) for root in server["model_roots"]]
-    if isinstance(server, dict) and isinstance(server.get("trace_dir"), str):
-        server["trace_dir"] = str(file.parent / server["trace_dir"])
+    for key in ("trace_dir", "cache_dir"):
+        if isinstance(server, dict) and isinstance(server.get(key), str):
+            server[key] = str(file.parent / Path(server[key]).expanduser())
     for entry in [*(models if isinstance(models, list) else ()), data.get("defaults")]:
         if isinstance(entry, dict):
             anchor_paths(entry, file.parent)

@@ -236,6 +236,11 @@ class ServerSettings(Group):
         description="A folder for traces of requests, which clients may then turn on and name "
         "files in (Triton's trace extension). None: no traces.",
     )
+    cache_dir: Path | None = Field(
+        default=Path("~/.cache/headrace"),
+        description="Where what can be made again is kept from one start to the next: compiled "
+        "models, what warm-up measured, copies of remote models. None: nowhere.",
+    )
     engine_restart_limit: Annotated[int, Field(ge=1)] = Field(
         default=5,
         description="Engine deaths within `engine_restart_window_s` that mark a model failed.",
