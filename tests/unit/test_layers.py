@@ -140,7 +140,7 @@ def test_variables_take_mappings_lists_and_whole_models() -> None:
 def test_every_setting_can_be_set_by_its_variable_alone() -> None:
     for setting in listing():
         default = setting.field.get_default(call_default_factory=True)
-        text = json.dumps(default, default=lambda value: value.value)
+        text = json.dumps(default, default=str)
         load(None, {setting.variable: text.strip('"')}, {})
 
 
