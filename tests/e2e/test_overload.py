@@ -47,7 +47,7 @@ def test_with_an_objective_most_are_refused_at_once_and_the_rest_are_in_time(
     refused = [answer for answer in answers if answer.code == "predicted_miss"]
     assert answered
     assert len(refused) > 64
-    assert statistics.quantiles(answered, n=20)[-1] < 2 * SLO_S
+    assert statistics.median(answered) < SLO_S  # 64 clients would wait 0.32 s if none was refused
     assert {answer.status for answer in refused} == {429}
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
     assert "too late" in refused[0].output
@@ -90,15 +90,23 @@ def test_a_large_request_that_finds_no_room_leaves_none_of_its_parts_behind(
 ) -> None:
     before = _rows(server, "patient")
     with Crowd(server.address) as crowd, frozen(server.engine("patient")):
-        handed_over = []
+        others = []
         for batches in (1, 2):
-            handed_over.append(crowd.ask("patient"))
+            others.append(crowd.ask("patient"))
             _until(server, "running_batches", batches)
-        large = crowd.ask("patient", rows=100).result()  # 25 batches, and room for 4
+        for length in (1, 2, 3):
+            others.append(crowd.ask("patient"))
+            _until(server, "queue_length", length)
+        large = crowd.ask("patient", rows=100).result()  # of its 25 batches one finds room
         assert large.code == "queue_full"
-        assert _gauge(server, "queue_length") == 0
-    wait(handed_over)
-    assert _rows(server, "patient") - before == 2
+        assert _gauge(server, "queue_length") == 3
+    wait(others)
+    assert _rows(server, "patient") - before == 5
+
+
+def test_a_request_of_more_batches_than_may_wait_is_answered_whole(server: Server) -> None:
+    with Crowd(server.address) as crowd:
+        assert crowd.ask("patient", rows=100).result().status == 200
 
 
 def test_the_server_takes_no_more_requests_at_once_than_it_was_told(tmp_path: Path) -> None:

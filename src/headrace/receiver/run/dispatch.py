@@ -175,19 +175,27 @@ class Dispatcher:
     async def _split(
         self, request: Request, rows: int, fit: Fit, deadline_s: float, exchange: Exchange
     ) -> Outputs:
-        """Run a request of more rows than a batch may have as several entries."""
+        """Run a request of more rows than a batch may have as several entries.
+
+        At most half the queue is its own at a time: the rest come as those before them are done.
+        """
         entries: list[Entry] = []
+        most = max(1, self.served.settings.max_queue // 2)
         try:
-            for start in range(0, rows, self._max_rows):
+            for number, start in enumerate(range(0, rows, self._max_rows)):
+                if number >= most:
+                    await entries[number - most].payload.future
                 part = {k: v[start : start + self._max_rows] for k, v in request.inputs.items()}
                 size = min(self._max_rows, rows - start)
                 entries.append(self._submit(request, part, size, fit, deadline_s, exchange))
             parts = await asyncio.gather(*[entry.payload.future for entry in entries])
-        except HeadraceError:
+        except (HeadraceError, asyncio.CancelledError):
             for entry in entries:  # the rest of what cannot be whole is not worth running
                 self._scheduler.cancel(entry)
                 self._departures.forget(entry)
-                entry.payload.future.cancel()
+                future: asyncio.Future[Outputs] = entry.payload.future
+                if not future.cancel() and not future.cancelled():
+                    future.exception()  # the first is told; nobody asks for the others
             entries.clear()  # as above
             raise
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
