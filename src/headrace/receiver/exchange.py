@@ -104,16 +104,22 @@ class Core(NamedTuple):
         return served
 
     async def parse(
-        self, exchange: Exchange, dialect: Dialect, signature: Signature | None = None
+        self,
+        exchange: Exchange,
+        dialect: Dialect,
+        signature: Signature | None = None,
+        *,
+        text: memoryview | None = None,
     ) -> dict[str, Any]:
         """Parse a JSON body; of a large one the tensors come ``Decoded``, from the scribe.
 
-        The Open Inference Protocol needs no signature: its bodies say what they are.
+        The Open Inference Protocol needs no signature: its bodies say what they are. ``text`` is
+        the part of a body that is JSON, where that is not all.
 
         Raises:
             HeadraceError: it is no JSON object, or could not be decoded in time.
         """
-        body = exchange.body
+        body = exchange.body if text is None else text
         if self.scribe is None or len(body) <= LARGE_BYTES:
             return json_tensor.parse(body, first_only=dialect is Dialect.TFSERVING)
         left_s = exchange.timeout_s

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from headrace.control import SignatureMessage
+from headrace.engine.slots import unpack_bytes
 from headrace.errors import (
     Expired,
     HeadraceError,
@@ -31,6 +34,7 @@ from headrace.receiver.handover.parcel import Parcel
 from headrace.receiver.scribe import worker as scribe
 from headrace.receiver.scribe.answer import encode
 from headrace.values import Array, DType, Signature, TensorSpec
+from tests.unit.receiver.inside import inside
 
 Life = Callable[[socket.socket], None]
 
@@ -111,6 +115,33 @@ async def test_a_body_in_a_parcel_is_handed_over_as_it_is(tmp_path: Path) -> Non
             parcel = Parcel.create(BODY[:7], b"", BODY[7:])
             assert Parcel.of(parcel.view()) is parcel
             assert (await ask(client, parcel.view())).tolist() == [[1, 2], [3, 4.5]]
+
+
+async def test_strings_are_unpacked_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def unpack(*arguments: Any) -> Array:
+        threads.append(threading.get_ident())
+        return unpack_bytes(*arguments)
+
+    monkeypatch.setattr(handover, "unpack_bytes", unpack)
+    tensor = b'{"name": "x", "datatype": "BYTES", "shape": [2], "data": ["a", "b"]}'
+    with scribes(tmp_path / "s", scribe.serve) as path:
+        async with connected(path) as client:
+            value = await client.decode(b'{"inputs": [' + tensor + b"]}", Dialect.OIP)
+    assert value["inputs"][0]["data"].only().tolist() == [b"a", b"b"]
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+
+
+async def test_of_a_part_of_a_parcel_a_copy_is_handed_over(tmp_path: Path) -> None:
+    view = Parcel.create(BODY, b"behind it").view()
+    with scribes(tmp_path / "s", scribe.serve) as path:
+        async with connected(path) as client:
+            assert (await ask(client, view[: len(BODY)])).tolist() == [[1, 2], [3, 4.5]]
+    assert bytes(view[len(BODY) :]) == b"behind it"
 
 
 async def test_errors_are_typed_and_told_where_they_are_looked_for(tmp_path: Path) -> None:
@@ -228,3 +259,32 @@ async def test_rows_of_outputs_that_have_none_are_refused(tmp_path: Path) -> Non
         async with connected(path) as client:
             with pytest.raises(InvalidInput, match="no rows in common"):
                 await client.encode(Dialect.TFSERVING, head, outputs)
+
+
+async def test_a_large_json_header_before_binary_data_is_for_the_scribe_too(tmp_path: Path) -> None:
+    sizes = []
+
+    class Noting(ScribeClient):
+        async def decode(self, body: bytes | memoryview, *arguments: Any) -> dict[str, Any]:
+            sizes.append(len(body))
+            return await super().decode(body, *arguments)
+
+    data = np.arange(40_000, dtype=np.float32)
+    as_json = {"name": "x", "datatype": "FP32", "shape": [40_000, 1], "data": data.tolist()}
+    binary = {"name": "z", "datatype": "FP32", "shape": [40_000, 1]}
+    inputs = [as_json, binary | {"parameters": {"binary_data_size": data.nbytes}}]
+    asked = {"inputs": inputs, "outputs": [{"name": n} for n in ("y", "w")]}
+    text = json.dumps(asked | {"parameters": {"binary_data_output": True}}).encode()
+    headers = [(b"inference-header-content-length", b"%d" % len(text))]
+    card = "inputs: {x: [FP32, [null, 1]], z: [FP32, [null, 1]]}\n"
+    card += "outputs: {y: [FP32, [null, 1]], w: [FP32, [null, 1]]}\n"
+    with scribes(tmp_path / "scribe", scribe.serve) as path:
+        noting = Noting(asyncio.get_running_loop(), path)
+        async with inside(card, tmp_path, noting) as server:
+            body = text + (data * 2).tobytes()
+            came = await server.ask("/v2/models/m/infer", body, headers=headers)
+        noting.close()
+    assert came.status == 200, came.body
+    assert sizes == [len(text)]
+    found = came.body[int(came.headers["inference-header-content-length"]) :]
+    assert found == data.tobytes() + (data * 2).tobytes()

@@ -68,6 +68,7 @@ class ScribeClient:
 
         Raises:
             MalformedRequest: it is no JSON, or no object.
+            InvalidInput: too many tensors, or too much beside them.
             QueueFull: too many bytes wait for the scribe.
             Expired: the client's time is over.
             ScribeLost: the scribe died of it, or does not answer.
@@ -82,7 +83,8 @@ class ScribeClient:
             end = answer.offset + answer.size_bytes
             area = memoryview(mmap.mmap(parcel.descriptor, end, access=mmap.ACCESS_READ))
             parcel.close()
-            return handover.read(area, answer)
+            # Millions of strings are a second's work.
+            return await self._loop.run_in_executor(None, handover.read, area, answer)
 
     async def encode(
         self, dialect: Dialect, head: AnswerHead, outputs: Mapping[str, Array]

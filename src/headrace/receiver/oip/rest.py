@@ -93,8 +93,8 @@ class OipRest:
             if size == 0 and LENGTH_HEADER in exchange.headers:
                 request, wanted = raw_request(served, version, view, exchange), _ALL_BINARY
             else:
-                if size == len(body) > LARGE_BYTES:
-                    header = await self._core.parse(exchange, Dialect.OIP)
+                if size > LARGE_BYTES:
+                    header = await self._core.parse(exchange, Dialect.OIP, text=view[:size])
                 else:
                     header = json_tensor.parse(view[:size])
                 request, wanted = _request(
