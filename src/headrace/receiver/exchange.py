@@ -122,14 +122,12 @@ class Core(NamedTuple):
         body = exchange.body if text is None else text
         if self.scribe is None or len(body) <= LARGE_BYTES:
             return json_tensor.parse(body, first_only=dialect is Dialect.TFSERVING)
-        left_s = exchange.timeout_s
-        if left_s is not None:
-            left_s += exchange.arrival_s - time.monotonic()
         wrapped = None if signature is None else SignatureMessage.of(signature)
-        return await self.scribe.decode(body, dialect, wrapped, left_s)
+        return await self.scribe.decode(body, dialect, wrapped, _left_s(exchange))
 
     async def encode(
         self,
+        exchange: Exchange,
         dialect: Dialect,
         response: Response,
         *,
@@ -145,7 +143,7 @@ class Core(NamedTuple):
         if self.scribe is None or size <= LARGE_BYTES:
             return None
         head = AnswerHead(model=response.model, version=response.version, id=response.id, rows=rows)
-        return await self.scribe.encode(dialect, head, outputs)
+        return await self.scribe.encode(dialect, head, outputs, _left_s(exchange))
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
         """Run a decoded request: decoding ends here.
@@ -159,6 +157,13 @@ class Core(NamedTuple):
         if tracer is not None and tracer.on:
             exchange.trace = tracer.begin(request, served.name, served.version, now_s)
         return self.infer(request, served, exchange)
+
+
+def _left_s(exchange: Exchange) -> float | None:
+    """What is left of the time that its headers allow."""
+    if exchange.timeout_s is None:
+        return None
+    return exchange.timeout_s + exchange.arrival_s - time.monotonic()
 
 
 def smaller(first: float | None, second: float | None) -> float | None:

@@ -8,6 +8,7 @@ import gc
 import json
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from headrace.errors import (
     QueueFull,
     ScribeLost,
 )
+from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.decoded import Decoded, Dialect
+from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.handover import client as scribe_client
 from headrace.receiver.handover import messages as handover
 from headrace.receiver.handover.client import ScribeClient
@@ -33,7 +36,7 @@ from headrace.receiver.handover.messages import AnswerHead
 from headrace.receiver.handover.parcel import Parcel
 from headrace.receiver.scribe import worker as scribe
 from headrace.receiver.scribe.answer import encode
-from headrace.values import Array, DType, Signature, TensorSpec
+from headrace.values import Array, DType, Response, Signature, TensorSpec
 from tests.unit.receiver.inside import inside
 
 Life = Callable[[socket.socket], None]
@@ -198,6 +201,79 @@ async def test_too_many_bytes_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
             assert isinstance(found[0], np.ndarray)
             assert isinstance(found[1], QueueFull)
             assert (await ask(client)).shape == (2, 2)  # and taken again when there is room
+
+
+async def test_a_body_that_nobody_waits_for_keeps_its_place_until_the_scribe_is_done(
+    tmp_path: Path,
+) -> None:
+    goes_on = threading.Event()
+
+    def stalls(channel: socket.socket) -> None:
+        goes_on.wait(10)
+        scribe.serve(channel)
+
+    with scribes(tmp_path / "s", stalls) as path:
+        async with connected(path) as client:
+            given_up = [ask(client, timeout_s=0.01) for _ in range(20)]
+            found = await asyncio.gather(*given_up, return_exceptions=True)
+            assert {type(one) for one in found} == {Expired}
+            assert len(client._pending) == 8  # no more than there are places
+            assert client._bytes == 8 * len(BODY)
+            goes_on.set()
+            assert (await ask(client)).shape == (2, 2)
+            assert client._bytes == 0
+            assert not client._pending
+            again = await asyncio.gather(*[ask(client) for _ in range(20)])
+            assert len(again) == 20
+
+
+async def test_a_body_that_nobody_waits_for_counts_among_those_that_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scribe_client, "_MOST_BYTES", 2 * len(BODY))
+    with scribes(tmp_path / "s", sulks) as path:
+        async with connected(path) as client:
+            for _ in range(2):
+                with pytest.raises(Expired):
+                    await ask(client, timeout_s=0.01)
+            with pytest.raises(QueueFull):
+                await ask(client, timeout_s=0.01)
+        assert client._bytes == 0
+
+
+async def test_nobody_else_is_blamed_for_a_body_that_was_given_up(tmp_path: Path) -> None:
+    given_up = threading.Event()
+
+    def dies_late(channel: socket.socket) -> None:
+        given_up.wait(10)
+
+    with scribes(tmp_path / "s", dies_late, dies, scribe.serve) as path:
+        async with connected(path) as client:
+            with pytest.raises(Expired):
+                await ask(client, timeout_s=0.01)
+            second = asyncio.ensure_future(ask(client))
+            await asyncio.sleep(0)
+            given_up.set()
+            assert (await second).shape == (2, 2)  # its own death is its first
+            assert client._bytes == 0
+
+
+@pytest.mark.parametrize("spent_s", [0.0, 1.0])
+async def test_the_clients_deadline_holds_while_its_answer_is_encoded(
+    tmp_path: Path, spent_s: float
+) -> None:
+    response = Response("m", 1, "", {"a": np.zeros(10**5)})
+    with scribes(tmp_path / "s", sulks) as path:
+        async with connected(path) as client:
+            core = Core(Catalog(), _never, scribe=client)
+            exchange = Exchange({}, _never, time.monotonic() - spent_s)
+            exchange.timeout_s = 0.05
+            with pytest.raises(Expired, match="while the scribe had the JSON"):
+                await core.encode(exchange, Dialect.OIP, response)
+
+
+def _never(*_: object) -> Any:
+    raise AssertionError
 
 
 async def test_who_waits_hears_that_the_server_stops(tmp_path: Path) -> None:

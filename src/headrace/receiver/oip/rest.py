@@ -104,7 +104,7 @@ class OipRest:
                     self._remember(key, request, wanted, len(body))
         response = await self._core.run(exchange, served, request)
         if not wanted.places and not any(map(wanted, response.outputs)):
-            large = await self._core.encode(Dialect.OIP, response)
+            large = await self._core.encode(exchange, Dialect.OIP, response)
             if large is not None:
                 return Reply(200, large)
         return self._encode(served, response, wanted)
