@@ -99,6 +99,7 @@ class Sequences:
         self._states = tuple(RequestedOutput(one.output) for one in card.state)
         self._slo_s = math.inf if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
         limits = Limits(card.idle_s, card.max_streams, served.settings.max_queue)
+        self._max_rows = card.max_streams
         self._table = SequenceTable(served.name, limits, self._gone)
         self._timer: asyncio.TimerHandle | None = None
         served.metrics.gauges["sequences"] = lambda: len(self._table)
@@ -128,7 +129,7 @@ class Sequences:
         exchange.served = self.served
         turn = Turn(call)
         try:
-            rows = self._check(request)
+            turn.rows = rows = self._check(request)
             self._table.enter(turn, time.monotonic())
             if not turn.running:
                 await self._wait(turn, request)
@@ -150,7 +151,13 @@ class Sequences:
             if self.served.signature.output(want.name) is None:
                 names = ", ".join(spec.name for spec in self.served.signature.outputs)
                 raise InvalidInput(f"unknown output {want.name!r}; outputs: {names}")
-        return validate(self._signature, request.inputs)
+        rows = validate(self._signature, request.inputs)
+        if rows > self._max_rows:
+            raise InvalidInput(
+                f"the request has {rows} rows, each with a state of its own, and the model may "
+                f"keep {self._max_rows}: send fewer at once, or raise sequence.max_streams"
+            )
+        return rows
 
     def _check_rows(self, identity: str, rows: int, state: State) -> None:
         kept = len(state[self._remembered[0].input])
@@ -161,10 +168,13 @@ class Sequences:
             )
 
     def _beginning(self, rows: int) -> State:
-        """What a new sequence begins with."""
+        """What a new sequence begins with; its rows are one, seen many times: they cost nothing."""
         if not self._signature.batched:
             return {one.input: one.first for one in self._remembered}
-        return {one.input: np.repeat(one.first[None], rows, axis=0) for one in self._remembered}
+        return {
+            one.input: np.broadcast_to(one.first, (rows, *one.first.shape))
+            for one in self._remembered
+        }
 
     async def _run(
         self, request: Request, exchange: Exchange, state: State
