@@ -51,31 +51,47 @@ class Remembered(NamedTuple):
 
 
 class Owners:
-    """Which version each live sequence is on: it stays there while that version serves."""
+    """Which version each live sequence is on: it stays there while that version serves.
+
+    One that is being started anew on another version is on both, for should that fail it lives on
+    where it was; who is asked stands last.
+    """
 
     def __init__(self) -> None:
-        self._owners: dict[tuple[str, str], Sequences] = {}
+        self._owners: dict[tuple[str, str], tuple[Sequences, ...]] = {}
 
     def route(self, asked: Sequences, call: SequenceCall, version: int | None) -> Sequences:
         """Return who answers: who has the sequence, unless it starts anew or names its version."""
         key = (asked.served.name, call.id)
+        owners = self._owners.get(key, ())
         if call.start:
-            self._owners[key] = asked
-        elif version is None:
-            return self._owners.get(key, asked)
+            self._owners[key] = (*(one for one in owners if one is not asked), asked)
+        elif version is None and owners:
+            return owners[-1]
         return asked
 
-    def drop(self, owner: Sequences, identity: str) -> None:
-        """Note that a sequence has ended."""
+    def settle(self, owner: Sequences, identity: str) -> None:
+        """Note that a sequence has begun there: it is no longer where it was before."""
         key = (owner.served.name, identity)
-        if self._owners.get(key) is owner:
-            del self._owners[key]
+        owners = self._owners.get(key, ())
+        if owner in owners:
+            self._owners[key] = owners[owners.index(owner) :]
+
+    def drop(self, owner: Sequences, identity: str) -> None:
+        """Note that a sequence has ended there, or has not begun."""
+        self._drop(owner, (owner.served.name, identity))
 
     def remove(self, owner: Sequences) -> None:
         """Send nothing more to a version that is being taken away."""
-        for key, one in list(self._owners.items()):
-            if one is owner:
-                del self._owners[key]
+        for key in list(self._owners):
+            self._drop(owner, key)
+
+    def _drop(self, owner: Sequences, key: tuple[str, str]) -> None:
+        left = tuple(one for one in self._owners.get(key, ()) if one is not owner)
+        if left:
+            self._owners[key] = left
+        else:
+            self._owners.pop(key, None)
 
 
 class Sequences:
@@ -142,6 +158,8 @@ class Sequences:
             if call.id not in self._table:
                 self._owners.drop(self, call.id)
             raise
+        if call.start:
+            self._owners.settle(self, call.id)
         self._wake(self._table.finish(turn, after, time.monotonic()))
         return response
 
