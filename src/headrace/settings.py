@@ -94,7 +94,8 @@ class Sequence(Group):
         default=60.0, description="A sequence without a request for this long is forgotten."
     )
     max_streams: Annotated[int, Field(ge=1)] = Field(
-        default=4096, description="Sequences at once; one more is refused."
+        default=4096,
+        description="Sequences at once; one more is refused. One of several rows counts as many.",
     )
 
     @field_validator("state")

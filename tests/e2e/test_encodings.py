@@ -95,6 +95,35 @@ def test_small_answers_and_those_nobody_wants_packed_are_sent_as_they_are(quick:
         assert json.loads(answer.body)["output"] == WIDE[:rows].tolist()
 
 
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip, deflate", None),  # requests, aiohttp
+        ("gzip, deflate, br, zstd", None),  # httpx, browsers
+        ("gzip", "gzip"),
+        ("deflate", "deflate"),
+    ],
+)
+def test_binary_tensors_are_packed_only_for_who_names_one_coding(
+    quick: Server, accepted: str, coding: str | None
+) -> None:
+    tensor = tritonclient.http.InferInput("x", WIDE.shape, "FP32")
+    tensor.set_data_from_numpy(WIDE)
+    body, head_bytes = tritonclient.http.InferenceServerClient.generate_request_body([tensor])
+    call = plain(
+        "POST",
+        "/v2/models/echo/infer",
+        body,
+        inference_header_content_length=str(head_bytes),
+        accept_encoding=accepted,
+    )
+    answer = send(quick.address, call)
+    assert (answer.status, answer.headers.get("content-encoding")) == (200, coding)
+    assert answer.headers["vary"] == "accept-encoding"
+    whole = UNPACK[coding](answer.body) if coding else answer.body
+    assert whole.endswith(WIDE.tobytes())
+
+
 @pytest.mark.parametrize("coding", list(PACK))
 def test_bombs_are_refused_at_the_limit(quick: Server, coding: str) -> None:
     bomb = PACK[coding](bytes(100 * LIMIT_BYTES))

@@ -388,6 +388,19 @@ def test_a_sequence_stays_on_the_version_it_began_with(server: Server) -> None:
     assert _oip_grpc(server, _row(1), "v", *END)[0, 0] == 2
 
 
+def test_a_start_that_fails_leaves_a_sequence_on_its_version(server: Server) -> None:
+    _grpc(server, _row(1), "stays", *START, model_version="1")
+    with pytest.raises(InferenceServerException, match="input 'x' has shape"):
+        _grpc(server, np.zeros((1, 3), np.float32), "stays", *START)
+    answer = _grpc(server, _row(1), "stays", *ON)
+    assert answer.get_response().model_version == "1"
+    assert answer.as_numpy("y")[0, 0] == 20
+    # What has moved does not come back when it ends there.
+    assert _grpc(server, _row(1), "stays", *ONLY).get_response().model_version == "2"
+    with pytest.raises(InferenceServerException, match="must specify the START flag"):
+        _grpc(server, _row(1), "stays", *ON)
+
+
 def test_a_version_that_has_gone_takes_its_sequences_with_it(tmp_path: Path) -> None:
     write_sum(tmp_path / "sum", 1, scale=10)
     write_sum(tmp_path / "sum", 2)

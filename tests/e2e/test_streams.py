@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import queue
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
+import h2.connection
+import h2.events
 import numpy as np
 import pytest
 import tritonclient.grpc
@@ -18,6 +21,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tritonclient.grpc import service_pb2
 
 from headrace.receiver.codecs.protobuf import message
+from tests.contract.calls import frame
 from tests.e2e.clients import grpc_request, metrics, outcomes
 from tests.e2e.models import write_fake, write_sleeper
 from tests.e2e.server import Server, frozen, until
@@ -282,6 +286,41 @@ def test_a_watch_is_told_when_a_model_comes_up(tmp_path: Path) -> None:
         assert next(watch).status == Health.NOT_SERVING
         assert next(watch).status == Health.SERVING
         watch.cancel()
+
+
+def _half_closed_watch(address: str) -> socket.socket:
+    """Ask, and end the body with an empty frame of its own once the answer has begun."""
+    host, _, port = address.rpartition(":")
+    connection = h2.connection.H2Connection()
+    peer = socket.create_connection((host, int(port)), timeout=20)
+    connection.initiate_connection()
+    lines = [(":method", "POST"), (":scheme", "http"), (":authority", address)]
+    path = [(":path", "/grpc.health.v1.Health/Watch"), ("content-type", "application/grpc")]
+    connection.send_headers(1, [*lines, *path, ("te", "trailers")])
+    connection.send_data(1, frame(Asked(service="").SerializeToString()))
+    peer.sendall(connection.data_to_send())
+    while not any(
+        isinstance(event, h2.events.DataReceived)
+        for event in connection.receive_data(peer.recv(65536))
+    ):
+        peer.sendall(connection.data_to_send())
+    connection.end_stream(1)
+    peer.sendall(connection.data_to_send())
+    return peer
+
+
+def test_who_watches_takes_no_place_and_is_forgotten_when_it_leaves(tmp_path: Path) -> None:
+    few = {"HEADRACE_SERVER__MAX_INFLIGHT": "2"}
+    with Server(write_fake(tmp_path / "echo.fake"), environment=few) as server:
+        watching = [_half_closed_watch(server.address) for _ in range(3)]
+        with grpc.insecure_channel(server.address) as channel:
+            request = _identified("one")
+            (answer,) = _stream(channel)(iter([request]))
+            assert answer.infer_response.id == "one"
+        for one in watching:
+            one.close()
+        gone = 'headrace_refused_total{outcome="cancelled"}'
+        until(lambda: metrics(server.url).get(gone) == 3)
 
 
 # -- reflection ------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ from headrace.settings import ServerSettings
 
 # gRPC methods that say how we are and run no model.
 _QUESTIONS = ("Live", "Ready", "Metadata", "Status", "/Check", "/Watch")
+# Whoever only listens, for hours, takes no place of those that ask.
+_LISTENS = "/Watch"
 
 _BODILESS = frozenset({"GET", "HEAD"})
 
@@ -96,7 +98,8 @@ class Application:
         self._extras.stop()
 
     async def _grpc(self, exchange: Exchange, path: str, send: Send) -> None:
-        self._inflight += 1
+        places = 0 if path.endswith(_LISTENS) else 1
+        self._inflight += places
         outcome = "ok"
         try:
             if not path.endswith(_QUESTIONS):
@@ -125,7 +128,7 @@ class Application:
             start, body = grpc.refusal(typed), b""
             del typed  # its traceback holds this frame: a cycle, with the body of the request in it
         finally:
-            self._inflight -= 1
+            self._inflight -= places
         try:
             await send(start)
             await send({"type": "http.response.body", "body": body})

@@ -104,26 +104,30 @@ class Core(NamedTuple):
         return served
 
     async def parse(
-        self, exchange: Exchange, dialect: Dialect, signature: Signature | None = None
+        self,
+        exchange: Exchange,
+        dialect: Dialect,
+        signature: Signature | None = None,
+        *,
+        text: memoryview | None = None,
     ) -> dict[str, Any]:
         """Parse a JSON body; of a large one the tensors come ``Decoded``, from the scribe.
 
-        The Open Inference Protocol needs no signature: its bodies say what they are.
+        The Open Inference Protocol needs no signature: its bodies say what they are. ``text`` is
+        the part of a body that is JSON, where that is not all.
 
         Raises:
             HeadraceError: it is no JSON object, or could not be decoded in time.
         """
-        body = exchange.body
+        body = exchange.body if text is None else text
         if self.scribe is None or len(body) <= LARGE_BYTES:
             return json_tensor.parse(body, first_only=dialect is Dialect.TFSERVING)
-        left_s = exchange.timeout_s
-        if left_s is not None:
-            left_s += exchange.arrival_s - time.monotonic()
         wrapped = None if signature is None else SignatureMessage.of(signature)
-        return await self.scribe.decode(body, dialect, wrapped, left_s)
+        return await self.scribe.decode(body, dialect, wrapped, _left_s(exchange))
 
     async def encode(
         self,
+        exchange: Exchange,
         dialect: Dialect,
         response: Response,
         *,
@@ -139,7 +143,7 @@ class Core(NamedTuple):
         if self.scribe is None or size <= LARGE_BYTES:
             return None
         head = AnswerHead(model=response.model, version=response.version, id=response.id, rows=rows)
-        return await self.scribe.encode(dialect, head, outputs)
+        return await self.scribe.encode(dialect, head, outputs, _left_s(exchange))
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
         """Run a decoded request: decoding ends here.
@@ -153,6 +157,13 @@ class Core(NamedTuple):
         if tracer is not None and tracer.on:
             exchange.trace = tracer.begin(request, served.name, served.version, now_s)
         return self.infer(request, served, exchange)
+
+
+def _left_s(exchange: Exchange) -> float | None:
+    """What is left of the time that its headers allow."""
+    if exchange.timeout_s is None:
+        return None
+    return exchange.timeout_s + exchange.arrival_s - time.monotonic()
 
 
 def smaller(first: float | None, second: float | None) -> float | None:

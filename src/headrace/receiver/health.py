@@ -76,11 +76,15 @@ class Health:
             raise MalformedRequest("Watch wants one HealthCheckRequest, none came")
         told = None
         while True:
-            status = self._status(asked.service)
-            if status != told:
-                await stream.send(bytes(_Answer(status=status).SerializeToString()))
-                told = status
-            await stream.changed()
+            bell = self._catalog.bell.listen()  # before we look: it may ring while we send
+            try:
+                status = self._status(asked.service)
+                if status != told:
+                    await stream.send(bytes(_Answer(status=status).SerializeToString()))
+                    told = status
+                await stream.changed(bell)
+            finally:
+                bell.cancel()
 
     def _status(self, service: str) -> Any:
         if service in SERVICES:

@@ -125,9 +125,15 @@ async def decode(body: bytes | memoryview, encoding: bytes, limit_bytes: int) ->
 
 
 async def encode(reply: Reply, headers: Headers) -> Reply:
-    """Compress an answer for a client that asks for it."""
-    accepted = headers.get(b"accept-encoding")
-    coding = None if accepted is None else compression.choose(accepted)
+    """Compress an answer for a client that asks for it.
+
+    Binary tensors hardly become smaller, and most clients name every coding they know without a
+    wish for one: such answers are compressed only for those that name one alone.
+    """
+    accepted = headers.get(b"accept-encoding", b"")
+    coding = compression.choose(accepted)
+    if coding is not None and any(name == LENGTH_HEADER for name, _ in reply.headers):
+        coding = coding if compression.names_one(accepted) else None
     vary = (b"vary", b"accept-encoding")  # also of the plain one: caches keep both
     if coding is None:
         return reply._replace(headers=(*reply.headers, vary))

@@ -92,21 +92,18 @@ class Stream:
             self._gone = True
             raise Cancelled("the client closed the stream") from error
 
-    async def changed(self) -> None:
-        """Wait until a model's state, or the server's, has changed.
+    async def changed(self, bell: asyncio.Future[None]) -> None:
+        """Wait until it rings; what the client still sends is not looked at.
 
         Raises:
             Cancelled: the client has left.
             Draining: the server ends.
         """
         self._refuse_when_draining()
-        bell = self._catalog.bell.listen()
-        try:
-            while not bell.done():
-                await asyncio.wait({bell}, timeout=_PRESENCE_S)
-                self._refuse_the_gone(await self._presence())
-        finally:
-            bell.cancel()
+        while not bell.done():
+            await asyncio.wait({bell}, timeout=_PRESENCE_S)
+            self._skip()
+            self._refuse_the_gone(await self._presence())
         self._refuse_when_draining()
 
     def item(self) -> Exchange:
@@ -119,13 +116,20 @@ class Stream:
 
     def _presence(self) -> asyncio.Future[Event]:
         """Tell at once whether the client is there, without taking anything from the stream."""
-        if self._body_ended and not self._gone:
+        pending = None if self._body_ended else self._receive()
+        if not self._gone and (pending is None or _is_last(pending)):
             return self.exchange.receive()
-        pending = self._receive()
-        gone = self._gone or (pending.done() and pending.result()["type"] != "http.request")
+        gone = self._gone or (pending is not None and _is_end(pending))
         answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         answer.set_result({"type": "http.disconnect" if gone else "http.request"})
         return answer
+
+    def _skip(self) -> None:
+        """Drop a chunk that nobody will read: behind it stands whether the client has left."""
+        pending = self._pending
+        if pending is not None and pending.done() and not _is_end(pending):
+            self._pending = None
+            self._body_ended = _is_last(pending)
 
     async def _next(self) -> Event:
         """The next chunk of the body, or the end that comes first."""
@@ -160,6 +164,18 @@ class Stream:
     def _refuse_when_draining(self) -> None:
         if self._catalog.draining:
             raise Draining("the server is shutting down: open the stream again, at another one")
+
+
+def _is_last(event: asyncio.Future[Event]) -> bool:
+    """Whether it came, and is the last chunk of the body."""
+    if not event.done() or _is_end(event):
+        return False
+    return not event.result().get("more_body")
+
+
+def _is_end(event: asyncio.Future[Event]) -> bool:
+    """Whether it came, and says that the client has left."""
+    return event.done() and event.result()["type"] != "http.request"
 
 
 StreamHandler = Callable[[Stream], Awaitable[None]]

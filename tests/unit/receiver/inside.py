@@ -18,6 +18,7 @@ from headrace.engine.backends.contract import Model
 from headrace.engine.instances import Connection
 from headrace.engine.warmup import warm_up
 from headrace.receiver.asgi import Application
+from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.runtime import Runtime
 from headrace.settings import BackendName, ModelSettings, ServerSettings
 
@@ -63,7 +64,9 @@ class Inside:
 
 
 @contextlib.asynccontextmanager
-async def inside(card: str, folder: Path, **settings: Any) -> AsyncIterator[Inside]:
+async def inside(
+    card: str, folder: Path, scribe: ScribeClient | None = None, **settings: Any
+) -> AsyncIterator[Inside]:
     """Serve the fake model that ``card`` describes under the name ``m``."""
     path = folder / "m.fake"
     path.write_text(card)
@@ -104,6 +107,7 @@ async def inside(card: str, folder: Path, **settings: Any) -> AsyncIterator[Insi
                     ServerSettings(),
                     bytes,
                     Counter(),
+                    scribe,
                 )
             )
         finally:

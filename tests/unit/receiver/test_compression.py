@@ -20,6 +20,7 @@ from headrace.receiver.codecs.compression import (
     decompress,
     deflate,
     inflate,
+    names_one,
 )
 
 LIMIT = 1000
@@ -140,6 +141,26 @@ def test_other_content_encodings_are_refused(value: bytes) -> None:
 )
 def test_wishes_are_read_with_their_weights(accepted: bytes, chosen: str | None) -> None:
     assert choose(accepted) == chosen
+
+
+@pytest.mark.parametrize(
+    ("accepted", "one"),
+    [
+        (b"gzip", True),
+        (b" GZIP;q=0.5", True),
+        (b"x-gzip", True),
+        (b"deflate", True),
+        (b"zstd", True),
+        (b"gzip, deflate", False),
+        (b"gzip,", False),
+        (b"identity", False),
+        (b"*", False),
+        (b"", False),
+        (b"\xff", False),
+    ],
+)
+def test_one_coding_alone_is_told_from_a_list(accepted: bytes, one: bool) -> None:
+    assert names_one(accepted) is one
 
 
 @given(st.binary(max_size=60))

@@ -19,7 +19,7 @@ from headrace.receiver.handover import messages as handover
 from headrace.receiver.oip import rest as oip_rest
 from headrace.receiver.oip.shared_memory import Regions
 from headrace.receiver.scribe import lists as json_lists
-from headrace.receiver.scribe.body import decode
+from headrace.receiver.scribe.body import MOST_TENSORS, decode
 from headrace.receiver.scribe.lists import ListParser, regular_shape
 from headrace.receiver.tfserving import rest as tfserving_rest
 from headrace.values import Array, DType, Signature, TensorSpec
@@ -241,13 +241,58 @@ def test_both_of_instances_and_inputs_are_refused_by_the_front() -> None:
 
 
 def test_nan_beside_the_tensors_stays_nan() -> None:
-    decoded = decode(
-        ListParser(), b'{"id": NaN, "input": [1]}', Dialect.PLAIN, signature(x=DType.FP32)
-    )
+    decoded = decode(ListParser(), b'{"id": NaN, "inputs": []}', Dialect.OIP, None)
+    assert math.isnan(_handed_over(decoded)["id"])
+
+
+def _handed_over(decoded: dict[str, Any]) -> dict[str, Any]:
     descriptor = os.memfd_create("test")
     try:
         answer = handover.write(descriptor, 0, decoded)
         area = memoryview(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
     finally:
         os.close(descriptor)
-    assert math.isnan(handover.read(area, answer)["id"])
+    return handover.read(area, answer)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "key"),
+    [(Dialect.PLAIN, "instances"), (Dialect.TFSERVING, "inputs"), (Dialect.OIP, "inputs")],
+)
+def test_what_no_front_reads_stays_in_the_scribe(dialect: Dialect, key: str) -> None:
+    body = json.dumps({key: [], "junk": ["a"] * 10**6, "signature_name": "x"}).encode()
+    signed = None if dialect is Dialect.OIP else signature(x=DType.FP32)
+    came = _handed_over(decode(ListParser(), body, dialect, signed))
+    assert came.keys() - {"signature_name"} == {key}
+    assert ("signature_name" in came) == (dialect is Dialect.TFSERVING)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("datatype", "FP16"), ("datatype", "BF16"), ("datatype", "?"), ("name", 1)]
+)
+def test_data_that_is_refused_whatever_it_is_stays_in_the_scribe(field: str, value: Any) -> None:
+    data = [1.5, "a"] * 10**5
+    tensor = {"name": "x", "datatype": "FP32", "shape": [len(data)], "data": data, field: value}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    came = _handed_over(decode(ListParser(), body, Dialect.OIP, None))
+    assert came["inputs"][0]["data"] is None
+    assert beside_it(body, None) is on_the_loop(body, None)
+
+
+def test_more_tensors_than_the_receiver_could_read_at_once_are_refused() -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}
+    body = {"inputs": [tensor | {"name": str(n)} for n in range(MOST_TENSORS)]}
+    found = beside_it(json.dumps(body).encode(), None)
+    assert isinstance(found, dict)
+    assert len(found) == MOST_TENSORS
+    body["inputs"].append(tensor)
+    with pytest.raises(InvalidInput, match="1025 tensors in JSON: send at most 1024 at once"):
+        decode(ListParser(), json.dumps(body).encode(), Dialect.OIP, None)
+
+
+def test_more_beside_the_tensors_than_the_receiver_could_parse_at_once_is_refused() -> None:
+    fits = {"inputs": [], "id": "a" * (handover.MOST_REST_BYTES - 100)}
+    assert _handed_over(decode(ListParser(), json.dumps(fits).encode(), Dialect.OIP, None)) == fits
+    much = {"inputs": [], "parameters": {"a": ["a"] * handover.MOST_REST_BYTES}}
+    with pytest.raises(InvalidInput, match="names, shapes and parameters may have 262144"):
+        _handed_over(decode(ListParser(), json.dumps(much).encode(), Dialect.OIP, None))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from headrace.control import SignatureMessage
+from headrace.engine.slots import unpack_bytes
 from headrace.errors import (
     Expired,
     HeadraceError,
@@ -22,7 +26,9 @@ from headrace.errors import (
     QueueFull,
     ScribeLost,
 )
+from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.decoded import Decoded, Dialect
+from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.handover import client as scribe_client
 from headrace.receiver.handover import messages as handover
 from headrace.receiver.handover.client import ScribeClient
@@ -30,7 +36,8 @@ from headrace.receiver.handover.messages import AnswerHead
 from headrace.receiver.handover.parcel import Parcel
 from headrace.receiver.scribe import worker as scribe
 from headrace.receiver.scribe.answer import encode
-from headrace.values import Array, DType, Signature, TensorSpec
+from headrace.values import Array, DType, Response, Signature, TensorSpec
+from tests.unit.receiver.inside import inside
 
 Life = Callable[[socket.socket], None]
 
@@ -113,6 +120,33 @@ async def test_a_body_in_a_parcel_is_handed_over_as_it_is(tmp_path: Path) -> Non
             assert (await ask(client, parcel.view())).tolist() == [[1, 2], [3, 4.5]]
 
 
+async def test_strings_are_unpacked_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def unpack(*arguments: Any) -> Array:
+        threads.append(threading.get_ident())
+        return unpack_bytes(*arguments)
+
+    monkeypatch.setattr(handover, "unpack_bytes", unpack)
+    tensor = b'{"name": "x", "datatype": "BYTES", "shape": [2], "data": ["a", "b"]}'
+    with scribes(tmp_path / "s", scribe.serve) as path:
+        async with connected(path) as client:
+            value = await client.decode(b'{"inputs": [' + tensor + b"]}", Dialect.OIP)
+    assert value["inputs"][0]["data"].only().tolist() == [b"a", b"b"]
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+
+
+async def test_of_a_part_of_a_parcel_a_copy_is_handed_over(tmp_path: Path) -> None:
+    view = Parcel.create(BODY, b"behind it").view()
+    with scribes(tmp_path / "s", scribe.serve) as path:
+        async with connected(path) as client:
+            assert (await ask(client, view[: len(BODY)])).tolist() == [[1, 2], [3, 4.5]]
+    assert bytes(view[len(BODY) :]) == b"behind it"
+
+
 async def test_errors_are_typed_and_told_where_they_are_looked_for(tmp_path: Path) -> None:
     with scribes(tmp_path / "s", scribe.serve) as path:
         async with connected(path) as client:
@@ -167,6 +201,79 @@ async def test_too_many_bytes_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
             assert isinstance(found[0], np.ndarray)
             assert isinstance(found[1], QueueFull)
             assert (await ask(client)).shape == (2, 2)  # and taken again when there is room
+
+
+async def test_a_body_that_nobody_waits_for_keeps_its_place_until_the_scribe_is_done(
+    tmp_path: Path,
+) -> None:
+    goes_on = threading.Event()
+
+    def stalls(channel: socket.socket) -> None:
+        goes_on.wait(10)
+        scribe.serve(channel)
+
+    with scribes(tmp_path / "s", stalls) as path:
+        async with connected(path) as client:
+            given_up = [ask(client, timeout_s=0.01) for _ in range(20)]
+            found = await asyncio.gather(*given_up, return_exceptions=True)
+            assert {type(one) for one in found} == {Expired}
+            assert len(client._pending) == 8  # no more than there are places
+            assert client._bytes == 8 * len(BODY)
+            goes_on.set()
+            assert (await ask(client)).shape == (2, 2)
+            assert client._bytes == 0
+            assert not client._pending
+            again = await asyncio.gather(*[ask(client) for _ in range(20)])
+            assert len(again) == 20
+
+
+async def test_a_body_that_nobody_waits_for_counts_among_those_that_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scribe_client, "_MOST_BYTES", 2 * len(BODY))
+    with scribes(tmp_path / "s", sulks) as path:
+        async with connected(path) as client:
+            for _ in range(2):
+                with pytest.raises(Expired):
+                    await ask(client, timeout_s=0.01)
+            with pytest.raises(QueueFull):
+                await ask(client, timeout_s=0.01)
+        assert client._bytes == 0
+
+
+async def test_nobody_else_is_blamed_for_a_body_that_was_given_up(tmp_path: Path) -> None:
+    given_up = threading.Event()
+
+    def dies_late(channel: socket.socket) -> None:
+        given_up.wait(10)
+
+    with scribes(tmp_path / "s", dies_late, dies, scribe.serve) as path:
+        async with connected(path) as client:
+            with pytest.raises(Expired):
+                await ask(client, timeout_s=0.01)
+            second = asyncio.ensure_future(ask(client))
+            await asyncio.sleep(0)
+            given_up.set()
+            assert (await second).shape == (2, 2)  # its own death is its first
+            assert client._bytes == 0
+
+
+@pytest.mark.parametrize("spent_s", [0.0, 1.0])
+async def test_the_clients_deadline_holds_while_its_answer_is_encoded(
+    tmp_path: Path, spent_s: float
+) -> None:
+    response = Response("m", 1, "", {"a": np.zeros(10**5)})
+    with scribes(tmp_path / "s", sulks) as path:
+        async with connected(path) as client:
+            core = Core(Catalog(), _never, scribe=client)
+            exchange = Exchange({}, _never, time.monotonic() - spent_s)
+            exchange.timeout_s = 0.05
+            with pytest.raises(Expired, match="while the scribe had the JSON"):
+                await core.encode(exchange, Dialect.OIP, response)
+
+
+def _never(*_: object) -> Any:
+    raise AssertionError
 
 
 async def test_who_waits_hears_that_the_server_stops(tmp_path: Path) -> None:
@@ -228,3 +335,32 @@ async def test_rows_of_outputs_that_have_none_are_refused(tmp_path: Path) -> Non
         async with connected(path) as client:
             with pytest.raises(InvalidInput, match="no rows in common"):
                 await client.encode(Dialect.TFSERVING, head, outputs)
+
+
+async def test_a_large_json_header_before_binary_data_is_for_the_scribe_too(tmp_path: Path) -> None:
+    sizes = []
+
+    class Noting(ScribeClient):
+        async def decode(self, body: bytes | memoryview, *arguments: Any) -> dict[str, Any]:
+            sizes.append(len(body))
+            return await super().decode(body, *arguments)
+
+    data = np.arange(40_000, dtype=np.float32)
+    as_json = {"name": "x", "datatype": "FP32", "shape": [40_000, 1], "data": data.tolist()}
+    binary = {"name": "z", "datatype": "FP32", "shape": [40_000, 1]}
+    inputs = [as_json, binary | {"parameters": {"binary_data_size": data.nbytes}}]
+    asked = {"inputs": inputs, "outputs": [{"name": n} for n in ("y", "w")]}
+    text = json.dumps(asked | {"parameters": {"binary_data_output": True}}).encode()
+    headers = [(b"inference-header-content-length", b"%d" % len(text))]
+    card = "inputs: {x: [FP32, [null, 1]], z: [FP32, [null, 1]]}\n"
+    card += "outputs: {y: [FP32, [null, 1]], w: [FP32, [null, 1]]}\n"
+    with scribes(tmp_path / "scribe", scribe.serve) as path:
+        noting = Noting(asyncio.get_running_loop(), path)
+        async with inside(card, tmp_path, noting) as server:
+            body = text + (data * 2).tobytes()
+            came = await server.ask("/v2/models/m/infer", body, headers=headers)
+        noting.close()
+    assert came.status == 200, came.body
+    assert sizes == [len(text)]
+    found = came.body[int(came.headers["inference-header-content-length"]) :]
+    assert found == data.tobytes() + (data * 2).tobytes()

@@ -29,15 +29,24 @@ def _state(number: float) -> State:
 
 
 def _enter(
-    table: SequenceTable, identity: str, *, start: bool = False, end: bool = False, at: float = 0
+    table: SequenceTable,
+    identity: str,
+    *,
+    start: bool = False,
+    end: bool = False,
+    at: float = 0,
+    rows: int = 1,
 ) -> Turn:
     turn = Turn(SequenceCall(identity, start, end))
+    turn.rows = rows
     table.enter(turn, at)
     return turn
 
 
-def _started(table: SequenceTable, identity: str, number: float = 1, at: float = 0) -> None:
-    turn = _enter(table, identity, start=True, at=at)
+def _started(
+    table: SequenceTable, identity: str, number: float = 1, at: float = 0, rows: int = 1
+) -> None:
+    turn = _enter(table, identity, start=True, at=at, rows=rows)
     assert table.begin(turn) is None
     table.finish(turn, _state(number), at)
 
@@ -163,6 +172,35 @@ def test_too_many_sequences_are_refused_until_one_ends_or_expires() -> None:
     assert table.expired == 1
 
 
+def test_each_row_counts_until_its_sequence_ends() -> None:
+    table = _table(most=4)
+    _started(table, "a", rows=3)
+    with pytest.raises(TooManySequences, match=r"1 sequences already, of 3 rows, .* keep 4 rows"):
+        _enter(table, "b", start=True, rows=2)
+    assert (len(table), table.rows) == (1, 3)
+    _started(table, "b", rows=1)
+    table.finish(_enter(table, "a", end=True, rows=3), _state(2), 1)
+    assert table.rows == 1
+    _started(table, "c", rows=3)
+
+
+def test_a_start_anew_may_have_other_rows_if_there_is_room() -> None:
+    table = _table(most=4)
+    _started(table, "a", 7, rows=2)
+    _started(table, "b", rows=1)
+    turn = _enter(table, "a", start=True, rows=4)
+    with pytest.raises(TooManySequences):
+        table.begin(turn)
+    table.abandon(turn, 1)
+    assert table.rows == 3
+    turn = _enter(table, "a", start=True, rows=3)
+    assert table.begin(turn) is None
+    assert table.rows == 4, "it takes its room before it runs"
+    table.abandon(turn, 1)
+    assert table.rows == 3, "and gives it back when it fails"
+    assert table.begin(_enter(table, "a", rows=2)) == _state(7)
+
+
 def test_idle_sequences_are_forgotten_in_time_and_running_ones_never() -> None:
     gone: list[str] = []
     table = _table(on_gone=gone.append)
@@ -205,16 +243,24 @@ class Clients(RuleBasedStateMachine):
         self.remembered: dict[str, tuple[str, int]] = {}
         self.entered: dict[str, list[Turn]] = {}
         self.used_s: dict[str, float] = {}
+        self.rows: dict[str, int] = {}
         self.answers = 0
 
     def _note(self, identity: str) -> None:
         assert not self.entered.get(identity), "gone while a request of it runs"
         self.remembered.pop(identity, None)
 
-    @rule(target=turns, identity=st.sampled_from("abcde"), start=st.booleans(), end=st.booleans())
-    def enter(self, identity: str, start: bool, end: bool) -> object:
+    @rule(
+        target=turns,
+        identity=st.sampled_from("abcde"),
+        start=st.booleans(),
+        end=st.booleans(),
+        rows=st.integers(1, 2),
+    )
+    def enter(self, identity: str, start: bool, end: bool, rows: int) -> object:
         turn = Turn(SequenceCall(identity, start, end))
-        busy, full = bool(self.entered.get(identity)), len(self.table) >= 3
+        turn.rows = rows if start else self.rows.get(identity, 1)
+        busy, full = bool(self.entered.get(identity)), self.table.rows + rows > 3
         try:
             self.table.enter(turn, self.now_s)
         except HeadraceError as error:
@@ -247,11 +293,17 @@ class Clients(RuleBasedStateMachine):
         except SequenceNotStarted:
             assert expected is None
             fails = True
+        except TooManySequences:
+            assert turn.call.start
+            fails = True
         else:
             assert (found or {}).get("s") == expected
         self._leave(turn)
         if not fails:
             self.answers += 1
+            if turn.call.start:
+                self.rows[identity] = turn.rows
+            turn.rows = self.rows[identity]
             if turn.call.end:
                 self.remembered.pop(identity, None)
             else:
@@ -284,7 +336,9 @@ class Clients(RuleBasedStateMachine):
     def what_is_kept_is_what_lives(self) -> None:
         living = {i for i, turns in self.entered.items() if turns} | self.remembered.keys()
         assert {i for i in "abcde" if i in self.table} == living
-        assert len(self.table) <= 3
+        assert len(self.table) <= self.table.rows <= 3
+        if not any(self.entered.values()):
+            assert self.table.rows == sum(self.rows[i] for i in living)
         assert self.table.waiting == sum(max(len(t) - 1, 0) for t in self.entered.values()) <= 4
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,35 @@ async def test_a_state_that_changes_its_shape_is_the_models_fault(tmp_path: Path
         code, words = _error(came)
         assert (came.status, code) == (500, "inference_failed")
         assert "output 'stateN' has shape [1, 3], which cannot become input 'state'" in words
+
+
+async def test_a_request_has_no_more_rows_than_may_be_kept(tmp_path: Path) -> None:
+    card = CARD.model_copy(update={"max_streams": 3})
+    async with inside(DELAY, tmp_path, sequence=card) as server:
+        body = json.dumps({"input": [[1, 1]] * 4}).encode()
+        for headers in ([], _headers(START, {})):
+            came = await server.ask("/predict/m", body, headers=headers)
+            code, words = _error(came)
+            assert (came.status, code) == (400, "invalid_input")
+            assert "4 rows, each with a state of its own, and the model may keep 3" in words
+        three = json.dumps({"input": [[1, 1]] * 3}).encode()
+        assert _number(await server.ask("/predict/m", three, headers=_headers(START, {}))) == 7
+        came = await _ask(server, 1, START, **{"headrace-sequence-id": "b"})
+        assert (came.status, _error(came)[0]) == (429, "too_many_sequences")
+
+
+async def test_a_request_that_is_refused_costs_no_state(tmp_path: Path) -> None:
+    wide = DELAY.replace("state: [FP32, [null, 2]]", "state: [FP32, [null, 16384]]")
+    async with inside(wide, tmp_path, sequence=CARD, max_batch=1, max_queue=1) as server:
+        body = json.dumps({"input": [[1, 1]] * 1000}).encode()
+        tracemalloc.start()
+        try:
+            came = await server.ask("/predict/m", body)
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert _error(came)[0] == "queue_full"
+    assert peak_bytes < 8 * 2**20, "its states would be 64 MiB"
 
 
 @pytest.mark.parametrize(

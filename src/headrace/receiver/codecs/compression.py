@@ -151,6 +151,12 @@ def choose(accepted: bytes) -> str | None:
     return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
 
 
+def names_one(accepted: bytes) -> bool:
+    """Whether ``accept-encoding`` names one coding and nothing else, as one does who means it."""
+    name = accepted.partition(b";")[0].strip().lower().removeprefix(b"x-")
+    return b"," not in accepted and name.decode("latin-1") in CODINGS
+
+
 def _weight(parameter: str) -> float:
     name, _, text = parameter.partition("=")
     if not name.strip():

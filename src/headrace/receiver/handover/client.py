@@ -33,15 +33,29 @@ _MOST_BYTES = 512 * 2**20
 _PATIENCE_S = 30.0
 
 
+class Room:
+    """A place with the scribe, and its bytes: held by who asks, and by the scribe itself."""
+
+    __slots__ = ("asked", "lent", "size_bytes")
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.asked = True
+        self.lent = False
+
+
 class Pending:
-    """A body that the scribe has, and who waits for it."""
+    """A body that the scribe has, and who waits for it, or has given up."""
 
-    __slots__ = ("attempts", "future", "job", "parcel")
+    __slots__ = ("attempts", "future", "job", "parcel", "room")
 
-    def __init__(self, job: Job, parcel: Parcel, future: asyncio.Future[Answer]) -> None:
+    def __init__(
+        self, job: Job, parcel: Parcel, future: asyncio.Future[Answer], room: Room
+    ) -> None:
         self.job = job
         self.parcel = parcel
         self.future = future
+        self.room = room
         self.attempts = 0
 
 
@@ -68,39 +82,47 @@ class ScribeClient:
 
         Raises:
             MalformedRequest: it is no JSON, or no object.
+            InvalidInput: too many tensors, or too much beside them.
             QueueFull: too many bytes wait for the scribe.
             Expired: the client's time is over.
             ScribeLost: the scribe died of it, or does not answer.
         """
-        async with self._room(len(body), timeout_s):
+        async with self._room(len(body), timeout_s) as room:
             parcel = Parcel.of(body)
             if parcel is None:
                 # Megabytes are copied; the system call lets the event loop run meanwhile.
                 parcel = await self._loop.run_in_executor(None, Parcel.create, body)
             text = handover.signature_text(signature)
-            answer = await self._ask(parcel, len(body), Task.DECODE, dialect, text)
+            answer = await self._ask(room, parcel, len(body), Task.DECODE, dialect, text)
             end = answer.offset + answer.size_bytes
             area = memoryview(mmap.mmap(parcel.descriptor, end, access=mmap.ACCESS_READ))
             parcel.close()
-            return handover.read(area, answer)
+            # Millions of strings are a second's work.
+            return await self._loop.run_in_executor(None, handover.read, area, answer)
 
     async def encode(
-        self, dialect: Dialect, head: AnswerHead, outputs: Mapping[str, Array]
+        self,
+        dialect: Dialect,
+        head: AnswerHead,
+        outputs: Mapping[str, Array],
+        timeout_s: float | None = None,
     ) -> bytes:
         """Encode an answer as its front would.
 
         Raises:
             InvalidInput: the outputs cannot be written in the form that was asked for.
             QueueFull: too many bytes wait for the scribe.
+            Expired: the client's time is over.
             ScribeLost: the scribe died of it, or does not answer.
         """
-        async with self._room(sum(array.nbytes for array in outputs.values()), None):
+        size_bytes = sum(array.nbytes for array in outputs.values())
+        async with self._room(size_bytes, timeout_s) as room:
             parcel = Parcel.create()
             # Both copies are system calls, during which the event loop runs.
             run = self._loop.run_in_executor
             lying, end = await run(None, handover.put_tensors, parcel.descriptor, outputs, 0)
             text = head.model_copy(update={"outputs": lying}).model_dump_json().encode()
-            answer = await self._ask(parcel, end, Task.ENCODE, dialect, text)
+            answer = await self._ask(room, parcel, end, Task.ENCODE, dialect, text)
             report = handover.read_report(
                 os.pread(parcel.descriptor, answer.size_bytes, answer.offset)
             )
@@ -113,12 +135,12 @@ class ScribeClient:
     def close(self) -> None:
         """End the connection; who waits hears that it is lost."""
         self._hang_up()
-        pending, self._pending = self._pending, {}
-        for one in pending.values():
-            _fail(one, "the server has stopped")
+        for pending in list(self._pending.values()):
+            self._forget(pending)
+            _fail(pending, "the server has stopped")
 
     @contextlib.asynccontextmanager
-    async def _room(self, size_bytes: int, timeout_s: float | None) -> AsyncIterator[None]:
+    async def _room(self, size_bytes: int, timeout_s: float | None) -> AsyncIterator[Room]:
         """A place among those that the scribe works for, and not for longer than the time left."""
         if self._bytes and self._bytes + size_bytes > _MOST_BYTES:
             raise QueueFull(
@@ -126,33 +148,57 @@ class ScribeClient:
                 "as binary data",
                 retry_after_s=1.0,
             )
-        self._bytes += size_bytes
         limit_s = _PATIENCE_S if timeout_s is None else min(timeout_s, _PATIENCE_S)
         try:
-            async with asyncio.timeout(limit_s), self._places:
-                yield
+            async with asyncio.timeout(limit_s):
+                room = await self._enter(size_bytes)
+                try:
+                    yield room
+                finally:
+                    room.asked = False
+                    self._settle(room)
         except TimeoutError as error:
             if timeout_s is not None and timeout_s <= _PATIENCE_S:
-                raise Expired("the deadline passed while the body was decoded") from error
+                raise Expired("the deadline passed while the scribe had the JSON") from error
             raise ScribeLost(
                 f"the scribe did not answer within {limit_s:g} s: try again", retry_after_s=1.0
             ) from error
-        finally:
+
+    async def _enter(self, size_bytes: int) -> Room:
+        self._bytes += size_bytes
+        try:
+            await self._places.acquire()
+        except BaseException:
             self._bytes -= size_bytes
+            raise
+        return Room(size_bytes)
+
+    def _settle(self, room: Room) -> None:
+        """Give the place to another once neither the scribe nor who asked has use of it."""
+        if not room.asked and not room.lent:
+            self._bytes -= room.size_bytes
+            self._places.release()
 
     async def _ask(
-        self, parcel: Parcel, size_bytes: int, task: Task, dialect: Dialect, text: bytes
+        self, room: Room, parcel: Parcel, size_bytes: int, task: Task, dialect: Dialect, text: bytes
     ) -> Answer:
+        """Ask; who gives up leaves the body with the scribe, which has it until it answers."""
         self._number += 1
         job = Job(self._number, size_bytes, task, dialect, text)
-        pending = Pending(job, parcel, self._loop.create_future())
+        pending = Pending(job, parcel, self._loop.create_future(), room)
         self._pending[job.number] = pending
+        room.lent = True
         try:
             self._send(pending)
             return await pending.future
         finally:
-            self._pending.pop(job.number, None)
             del pending  # its exception would hold this frame: a cycle, with the body in it
+
+    def _forget(self, pending: Pending) -> None:
+        """The scribe has it no more."""
+        if self._pending.pop(pending.job.number, None) is not None:
+            pending.room.lent = False
+            self._settle(pending.room)
 
     def _send(self, pending: Pending) -> None:
         try:
@@ -161,7 +207,7 @@ class ScribeClient:
         except (ConnectionResetError, BrokenPipeError):
             return  # the reader will hear of the end too, and this one is sent again
         except OSError as error:
-            self._pending.pop(pending.job.number, None)
+            self._forget(pending)
             _fail(pending, f"the scribe cannot be reached: {error}")
 
     def _connected(self) -> socket.socket:
@@ -192,18 +238,23 @@ class ScribeClient:
             self._lost()
             return
         answer = Answer.unpack(frame)
-        pending = self._pending.pop(answer.number, None)
-        if pending is not None and not pending.future.done():
+        pending = self._pending.get(answer.number)
+        if pending is None:
+            return
+        self._forget(pending)
+        if not pending.future.done():
             pending.future.set_result(answer)
 
     def _lost(self) -> None:
-        """The scribe died: send again what it had, but not for ever what it died of."""
+        """The scribe died: send again what somebody waits for, but not for ever what it died of."""
         self._hang_up()
         waiting = list(self._pending.values())
         for place, pending in enumerate(waiting):
             pending.attempts += place == 0
-            if pending.attempts > 1:
-                self._pending.pop(pending.job.number)
+            if pending.future.done():  # nobody waits
+                self._forget(pending)
+            elif pending.attempts > 1:
+                self._forget(pending)
                 _fail(pending, "the scribe died of this body, twice")
             else:
                 self._send(pending)

@@ -17,7 +17,7 @@ import numpy as np
 
 from headrace.control import Message, SignatureMessage
 from headrace.engine.slots import align, pack_bytes, tensor, unpack_bytes
-from headrace.errors import HeadraceError, rebuild
+from headrace.errors import HeadraceError, InvalidInput, rebuild
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import Decoded, Dialect
 from headrace.values import Array, DType
@@ -27,6 +27,9 @@ Place = tuple[str | int, ...]
 
 MAX_FRAME_BYTES = 2**17
 """The longest frame; a signature of some hundred inputs fits."""
+
+MOST_REST_BYTES = 2**18
+"""Of a body without its tensors, which is parsed on the event loop; names and shapes fit."""
 
 _JOB = struct.Struct("<QQBB")  # job, bytes of what comes with it, task, dialect
 _ANSWER = struct.Struct("<QQQ")  # job, where the answer stands, its bytes
@@ -156,9 +159,7 @@ def write(descriptor: int, size_bytes: int, body: dict[str, Any] | HeadraceError
             fault = None if decoded.error is None else Fault.of(decoded.error)
             parts.append(Part(place=place, tensors=lying, fault=fault))
             _at(body, place)[place[-1]] = None
-        rest = _dumps(body)
-        report = Report(parts=tuple(parts), rest_offset=end, rest_bytes=len(rest))
-        end = _put(descriptor, rest, end)
+        report, end = _report(descriptor, _dumps(body), parts, end)
     return _put_report(descriptor, report, end)
 
 
@@ -265,6 +266,18 @@ def _put(descriptor: int, data: bytes | memoryview, offset: int) -> int:
         offset += written
         left = left[written:]
     return offset
+
+
+def _report(descriptor: int, rest: bytes, parts: list[Part], offset: int) -> tuple[Report, int]:
+    """Report a decoded body, and write what is left of it; say where that ends."""
+    if len(rest) > MOST_REST_BYTES:
+        words = (
+            f"the body without its tensors has {len(rest)} bytes: names, shapes and parameters "
+            f"may have {MOST_REST_BYTES}"
+        )
+        return Report(fault=Fault.of(InvalidInput(words))), offset
+    report = Report(parts=tuple(parts), rest_offset=offset, rest_bytes=len(rest))
+    return report, _put(descriptor, rest, offset)
 
 
 def _put_report(descriptor: int, report: Report, offset: int) -> Answer:

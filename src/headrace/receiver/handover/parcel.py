@@ -34,9 +34,9 @@ class Parcel:
 
     @classmethod
     def of(cls, body: bytes | memoryview) -> Parcel | None:
-        """Return the parcel that a body is a view of, if it is."""
+        """Return the parcel that a body is a view of, if it is one of all of it."""
         owner = body.obj if isinstance(body, memoryview) else None
-        return owner.parcel if isinstance(owner, _Mapped) else None
+        return owner.parcel if isinstance(owner, _Mapped) and len(owner) == len(body) else None
 
     def write(self, chunks: Sequence[bytes | memoryview]) -> None:
         """Append bytes.

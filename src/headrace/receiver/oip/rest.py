@@ -93,8 +93,8 @@ class OipRest:
             if size == 0 and LENGTH_HEADER in exchange.headers:
                 request, wanted = raw_request(served, version, view, exchange), _ALL_BINARY
             else:
-                if size == len(body) > LARGE_BYTES:
-                    header = await self._core.parse(exchange, Dialect.OIP)
+                if size > LARGE_BYTES:
+                    header = await self._core.parse(exchange, Dialect.OIP, text=view[:size])
                 else:
                     header = json_tensor.parse(view[:size])
                 request, wanted = _request(
@@ -104,7 +104,7 @@ class OipRest:
                     self._remember(key, request, wanted, len(body))
         response = await self._core.run(exchange, served, request)
         if not wanted.places and not any(map(wanted, response.outputs)):
-            large = await self._core.encode(Dialect.OIP, response)
+            large = await self._core.encode(exchange, Dialect.OIP, response)
             if large is not None:
                 return Reply(200, large)
         return self._encode(served, response, wanted)

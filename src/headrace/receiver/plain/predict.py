@@ -51,7 +51,7 @@ class Predict:
             timeout_s=exchange.timeout_s,
         )
         response = await self._core.run(exchange, served, request)
-        large = await self._core.encode(Dialect.PLAIN, response)
+        large = await self._core.encode(exchange, Dialect.PLAIN, response)
         return Reply(200, encode(response.outputs) if large is None else large)
 
     async def _tensors(

@@ -22,35 +22,44 @@ MOST_WAITING = 1024
 
 
 class Limits(NamedTuple):
-    """How long a sequence is kept without a request, how many there may be, how many may wait."""
+    """How long a sequence is kept without a request, and how much of all there may be.
+
+    ``max_rows`` is of all sequences together, for each row has a state of its own.
+    """
 
     idle_s: float
-    max_sequences: int
+    max_rows: int
     max_waiting: int
 
 
 class Turn:
     """One request of a sequence: ``running`` once those before it have ended.
 
-    ``payload`` is the caller's, to be told by. Compared by identity.
+    ``rows`` are its own, ``payload`` is the caller's, to be told by. Compared by identity.
     """
 
-    __slots__ = ("call", "kept", "payload", "running")
+    __slots__ = ("call", "kept", "payload", "rows", "rows_before", "running")
 
     def __init__(self, call: SequenceCall, payload: Any = None) -> None:
         self.call = call
         self.payload = payload
+        self.rows = 1
+        self.rows_before = 0  # of its sequence, to which a start that fails returns
         self.running = False
         self.kept: Kept | None = None
 
 
 class Kept:
-    """A sequence; ``state`` is None before its first answer, and after its last."""
+    """A sequence; ``state`` is None before its first answer, and after its last.
 
-    __slots__ = ("id", "running", "state", "used_s", "waiting")
+    ``rows`` are what it has, or takes if it is being started anew with more.
+    """
+
+    __slots__ = ("id", "rows", "running", "state", "used_s", "waiting")
 
     def __init__(self, identity: str) -> None:
         self.id = identity
+        self.rows = 0
         self.state: State | None = None
         self.used_s = 0.0
         self.running: Turn | None = None
@@ -71,6 +80,7 @@ class SequenceTable:
         self._idle: dict[str, Kept] = {}  # least recently used first
         self.expired = 0
         self.waiting = 0
+        self.rows = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -83,7 +93,7 @@ class SequenceTable:
 
         Raises:
             SequenceNotStarted: its sequence is not known, and it does not start one.
-            TooManySequences: there are as many as there may be.
+            TooManySequences: there are as many rows as there may be.
             QueueFull: too many wait.
         """
         self.expire(now_s)
@@ -101,10 +111,14 @@ class SequenceTable:
 
         Raises:
             SequenceNotStarted: the one before it ended the sequence, or failed to start it.
+            TooManySequences: it starts it anew with more rows than there is room for.
         """
-        if turn.call.start:
-            return None
         kept = turn.kept
+        if turn.call.start:
+            if kept is not None:  # what it has is kept until the new beginning is answered
+                turn.rows_before = kept.rows
+                self._resize(kept, max(kept.rows, turn.rows))
+            return None
         if kept is None or kept.state is None:
             raise self._unknown(turn.call.id)
         return kept.state
@@ -115,6 +129,8 @@ class SequenceTable:
         if kept is None:
             return None
         kept.state = None if turn.call.end else state
+        if self._kept.get(kept.id) is kept:
+            self._resize(kept, turn.rows)
         return self._advance(kept, now_s)
 
     def abandon(self, turn: Turn, now_s: float) -> Turn | None:
@@ -123,6 +139,8 @@ class SequenceTable:
         if kept is None:
             return None
         if turn.running:
+            if turn.rows_before and self._kept.get(kept.id) is kept:
+                self._resize(kept, turn.rows_before)
             return self._advance(kept, now_s)
         if turn in kept.waiting:
             kept.waiting.remove(turn)
@@ -154,14 +172,22 @@ class SequenceTable:
         identity = turn.call.id
         if not turn.call.start:
             raise self._unknown(identity)
-        if len(self._kept) >= self._limits.max_sequences:
+        kept = Kept(identity)
+        self._resize(kept, turn.rows)
+        self._kept[identity] = kept
+        return kept
+
+    def _resize(self, kept: Kept, rows: int) -> None:
+        """Count a sequence with so many rows."""
+        counted = self.rows - kept.rows + rows
+        if counted > self._limits.max_rows and rows > kept.rows:
             raise TooManySequences(
-                f"model {self._model!r} keeps {len(self._kept)} sequences already: end some with "
-                "sequence_end, or raise sequence.max_streams",
+                f"model {self._model!r} keeps {len(self._kept)} sequences already, of {self.rows} "
+                f"rows, and may keep {self._limits.max_rows} rows: end some with sequence_end, or "
+                "raise sequence.max_streams",
                 retry_after_s=1.0,
             )
-        kept = self._kept[identity] = Kept(identity)
-        return kept
+        self.rows, kept.rows = counted, rows
 
     def _queue(self, kept: Kept, turn: Turn) -> None:
         if len(kept.waiting) >= MOST_WAITING or self.waiting >= self._limits.max_waiting:
@@ -191,6 +217,7 @@ class SequenceTable:
 
     def _forget(self, kept: Kept) -> None:
         del self._kept[kept.id]
+        self.rows -= kept.rows
         self._idle.pop(kept.id, None)
         self._on_gone(kept.id)
 

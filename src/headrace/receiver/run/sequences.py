@@ -51,31 +51,47 @@ class Remembered(NamedTuple):
 
 
 class Owners:
-    """Which version each live sequence is on: it stays there while that version serves."""
+    """Which version each live sequence is on: it stays there while that version serves.
+
+    One that is being started anew on another version is on both, for should that fail it lives on
+    where it was; who is asked stands last.
+    """
 
     def __init__(self) -> None:
-        self._owners: dict[tuple[str, str], Sequences] = {}
+        self._owners: dict[tuple[str, str], tuple[Sequences, ...]] = {}
 
     def route(self, asked: Sequences, call: SequenceCall, version: int | None) -> Sequences:
         """Return who answers: who has the sequence, unless it starts anew or names its version."""
         key = (asked.served.name, call.id)
+        owners = self._owners.get(key, ())
         if call.start:
-            self._owners[key] = asked
-        elif version is None:
-            return self._owners.get(key, asked)
+            self._owners[key] = (*(one for one in owners if one is not asked), asked)
+        elif version is None and owners:
+            return owners[-1]
         return asked
 
-    def drop(self, owner: Sequences, identity: str) -> None:
-        """Note that a sequence has ended."""
+    def settle(self, owner: Sequences, identity: str) -> None:
+        """Note that a sequence has begun there: it is no longer where it was before."""
         key = (owner.served.name, identity)
-        if self._owners.get(key) is owner:
-            del self._owners[key]
+        owners = self._owners.get(key, ())
+        if owner in owners:
+            self._owners[key] = owners[owners.index(owner) :]
+
+    def drop(self, owner: Sequences, identity: str) -> None:
+        """Note that a sequence has ended there, or has not begun."""
+        self._drop(owner, (owner.served.name, identity))
 
     def remove(self, owner: Sequences) -> None:
         """Send nothing more to a version that is being taken away."""
-        for key, one in list(self._owners.items()):
-            if one is owner:
-                del self._owners[key]
+        for key in list(self._owners):
+            self._drop(owner, key)
+
+    def _drop(self, owner: Sequences, key: tuple[str, str]) -> None:
+        left = tuple(one for one in self._owners.get(key, ()) if one is not owner)
+        if left:
+            self._owners[key] = left
+        else:
+            self._owners.pop(key, None)
 
 
 class Sequences:
@@ -99,6 +115,7 @@ class Sequences:
         self._states = tuple(RequestedOutput(one.output) for one in card.state)
         self._slo_s = math.inf if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
         limits = Limits(card.idle_s, card.max_streams, served.settings.max_queue)
+        self._max_rows = card.max_streams
         self._table = SequenceTable(served.name, limits, self._gone)
         self._timer: asyncio.TimerHandle | None = None
         served.metrics.gauges["sequences"] = lambda: len(self._table)
@@ -128,7 +145,7 @@ class Sequences:
         exchange.served = self.served
         turn = Turn(call)
         try:
-            rows = self._check(request)
+            turn.rows = rows = self._check(request)
             self._table.enter(turn, time.monotonic())
             if not turn.running:
                 await self._wait(turn, request)
@@ -141,6 +158,8 @@ class Sequences:
             if call.id not in self._table:
                 self._owners.drop(self, call.id)
             raise
+        if call.start:
+            self._owners.settle(self, call.id)
         self._wake(self._table.finish(turn, after, time.monotonic()))
         return response
 
@@ -150,7 +169,13 @@ class Sequences:
             if self.served.signature.output(want.name) is None:
                 names = ", ".join(spec.name for spec in self.served.signature.outputs)
                 raise InvalidInput(f"unknown output {want.name!r}; outputs: {names}")
-        return validate(self._signature, request.inputs)
+        rows = validate(self._signature, request.inputs)
+        if rows > self._max_rows:
+            raise InvalidInput(
+                f"the request has {rows} rows, each with a state of its own, and the model may "
+                f"keep {self._max_rows}: send fewer at once, or raise sequence.max_streams"
+            )
+        return rows
 
     def _check_rows(self, identity: str, rows: int, state: State) -> None:
         kept = len(state[self._remembered[0].input])
@@ -161,10 +186,13 @@ class Sequences:
             )
 
     def _beginning(self, rows: int) -> State:
-        """What a new sequence begins with."""
+        """What a new sequence begins with; its rows are one, seen many times: they cost nothing."""
         if not self._signature.batched:
             return {one.input: one.first for one in self._remembered}
-        return {one.input: np.repeat(one.first[None], rows, axis=0) for one in self._remembered}
+        return {
+            one.input: np.broadcast_to(one.first, (rows, *one.first.shape))
+            for one in self._remembered
+        }
 
     async def _run(
         self, request: Request, exchange: Exchange, state: State

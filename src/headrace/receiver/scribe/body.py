@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InvalidInput
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import Decoded, Dialect
 from headrace.receiver.codecs.tensors import read_dtype
@@ -20,6 +20,14 @@ from headrace.values import Array, DType, Signature
 # What the plain front calls columns.
 _COLUMNS = {"instances": "instances", "inputs": "inputs", "input": "inputs"}
 _NO_JSON = (DType.FP16, DType.BF16)
+# What a front looks at; the rest of a body stays here, for the receiver would parse it again.
+_READ = {
+    Dialect.TFSERVING: frozenset({"signature_name", "instances", "inputs"}),
+    Dialect.PLAIN: frozenset(_COLUMNS),
+    Dialect.OIP: frozenset({"id", "parameters", "inputs", "outputs"}),
+}
+MOST_TENSORS = 1024
+"""Tensors in one body: each costs the event loop some 40 us, however small it is."""
 
 
 def decode(
@@ -29,9 +37,11 @@ def decode(
 
     Raises:
         MalformedRequest: it is no JSON, or no object.
+        InvalidInput: more tensors than there may be.
     """
     tfserving = dialect is Dialect.TFSERVING
-    value = parser.parse(body, first_only=tfserving)
+    parsed = parser.parse(body, first_only=tfserving)
+    value = {key: parsed[key] for key in parsed.keys() & _READ[dialect]}
     if dialect is Dialect.OIP or signature is None:
         _tensors(value.get("inputs"))
         return value
@@ -45,16 +55,26 @@ def _read(body: dict[str, Any], signature: Signature, tfserving: bool) -> dict[s
 
 
 def _tensors(inputs: Any) -> None:
-    for tensor in inputs if isinstance(inputs, list) else ():
-        if not isinstance(tensor, dict) or "data" not in tensor:
-            continue
-        try:
-            dtype = read_dtype("", tensor.get("datatype", ""))
-        except HeadraceError:
-            continue  # its front will say so
-        name = tensor.get("name")
-        if isinstance(name, str) and dtype not in _NO_JSON:
-            tensor["data"] = _decoded(_tensor, name, tensor["data"], dtype)
+    tensors = inputs if isinstance(inputs, list) else []
+    if len(tensors) > MOST_TENSORS:
+        raise InvalidInput(
+            f"the request has {len(tensors)} tensors in JSON: send at most {MOST_TENSORS} at once"
+        )
+    for tensor in tensors:
+        if isinstance(tensor, dict) and "data" in tensor:
+            tensor["data"] = _data(tensor)
+
+
+def _data(tensor: dict[str, Any]) -> Decoded | None:
+    """None for what its front refuses whatever the data is: it does not travel back."""
+    name = tensor.get("name")
+    try:
+        dtype = read_dtype("", tensor.get("datatype", ""))
+    except HeadraceError:
+        return None
+    if not isinstance(name, str) or dtype in _NO_JSON:
+        return None
+    return _decoded(_tensor, name, tensor["data"], dtype)
 
 
 def _tensor(name: str, value: Any, dtype: DType) -> dict[str, Array]:

@@ -77,7 +77,7 @@ class TfServingRest:
                 timeout_s=exchange.timeout_s,
             )
             response = await counted.run(served, request)
-            large = await self._core.encode(Dialect.TFSERVING, response, rows=rows)
+            large = await self._core.encode(exchange, Dialect.TFSERVING, response, rows=rows)
             if large is not None:
                 return Reply(200, large)
             return encode(served.name, response.outputs, rows=rows)

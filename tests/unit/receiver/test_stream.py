@@ -1,0 +1,143 @@
+"""Streams without a network: clients that half-close, leave, or do not read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from headrace.control import ModelState
+from headrace.errors import Cancelled, HeadraceError, InternalError
+from headrace.receiver import grpc, stream
+from headrace.receiver.catalog import Catalog
+from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.exchange import Exchange
+from headrace.receiver.health import Health
+from headrace.receiver.stream import Stream, serve
+
+Asked = message("grpc.health.v1.HealthCheckRequest")
+Answer = message("grpc.health.v1.HealthCheckResponse")
+
+ASKED = grpc.frame(Asked(service="").SerializeToString())
+
+
+@pytest.fixture(autouse=True)
+def _asked_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_PRESENCE_S", 0.01)
+
+
+class Border:
+    """Counts nothing."""
+
+    def translate(self, error: Exception) -> HeadraceError:
+        return error if isinstance(error, HeadraceError) else InternalError(str(error))
+
+    def count(self, exchange: Exchange, outcome: str) -> None:
+        pass
+
+
+def _chunk(body: bytes, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+class Client:
+    """Sends these chunks; then it is there, without a body, until ``leaves``."""
+
+    def __init__(self, *chunks: dict[str, Any]) -> None:
+        self._chunks = list(chunks)
+        self._ended = False
+        self._waiting: list[asyncio.Future[dict[str, Any]]] = []
+        self.left = False
+        self.told: list[int] = []
+        self.heard: Callable[[], object] = bool
+
+    def receive(self) -> asyncio.Future[dict[str, Any]]:
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        if self._chunks:
+            future.set_result(self._chunks.pop(0))
+            self._ended = not future.result()["more_body"]
+        elif self.left:
+            future.set_result({"type": "http.disconnect"})
+        elif self._ended:
+            future.set_result(_chunk(b"", more=False))
+        else:
+            self._waiting.append(future)
+        return future
+
+    def leave(self) -> None:
+        self.left = True
+        for future in self._waiting:
+            future.set_result({"type": "http.disconnect"})
+
+    async def send(self, event: dict[str, Any]) -> None:
+        if event["type"] == "http.response.body" and event["body"]:
+            self.told.append(Answer.FromString(event["body"][5:]).status)
+            self.heard()
+
+
+def _catalog() -> Catalog:
+    catalog = Catalog()
+    catalog.configured = True
+    return catalog
+
+
+def _stream(client: Client, catalog: Catalog) -> Stream:
+    exchange = Exchange({}, client.receive, time.monotonic())
+    return Stream(exchange, client.send, 10**6, catalog, Border())
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [_chunk(ASKED, more=False)],
+        [_chunk(ASKED, more=True), _chunk(b"", more=False)],
+        [_chunk(ASKED, more=True), _chunk(ASKED, more=True), _chunk(ASKED, more=False)],
+        [_chunk(ASKED, more=True)],
+        [_chunk(ASKED, more=True), _chunk(ASKED, more=True)],
+    ],
+)
+async def test_a_watch_ends_when_its_client_leaves(chunks: list[dict[str, Any]]) -> None:
+    client, catalog = Client(*chunks), _catalog()
+    client.heard = lambda: asyncio.get_running_loop().call_later(0.05, client.leave)
+    watch = serve(_stream(client, catalog), Health(catalog).watch, client.send)
+    assert await asyncio.wait_for(watch, 10) == Cancelled.code
+    assert client.told == [Answer.SERVING]
+
+
+async def test_a_watch_is_told_of_what_changed_while_it_was_being_told() -> None:
+    client, catalog = Client(_chunk(ASKED, more=False)), _catalog()
+
+    def heard() -> None:
+        if len(client.told) == 1:
+            catalog.set_state(ModelState(name="m", version=1, state="loading"))
+        else:
+            client.leave()
+
+    client.heard = heard
+    watch = serve(_stream(client, catalog), Health(catalog).watch, client.send)
+    await asyncio.wait_for(watch, 10)
+    assert client.told == [Answer.SERVING, Answer.NOT_SERVING]
+
+
+async def test_asking_who_is_there_takes_nothing_from_who_reads() -> None:
+    client, catalog = Client(_chunk(ASKED, more=True), _chunk(ASKED, more=False)), _catalog()
+    one = _stream(client, catalog)
+    item = one.item()
+    read = []
+    async for body in one.messages():
+        read.append(body)
+        assert (await item.receive())["type"] == "http.request"
+    assert read == [ASKED[5:]] * 2
+    client.leave()
+    assert (await item.receive())["type"] == "http.disconnect"
+
+
+async def test_an_item_knows_that_its_client_left_behind_what_nobody_has_read() -> None:
+    client, catalog = Client(_chunk(ASKED, more=False)), _catalog()
+    item = _stream(client, catalog).item()
+    assert (await item.receive())["type"] == "http.request"
+    client.leave()
+    assert (await item.receive())["type"] == "http.disconnect"
