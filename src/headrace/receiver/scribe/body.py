@@ -11,9 +11,10 @@ from typing import Any
 
 from headrace.errors import HeadraceError
 from headrace.receiver.codecs import json_tensor
-from headrace.receiver.codecs.decoded import Decoded, Dialect
+from headrace.receiver.codecs.decoded import FIRST_ONLY, Decoded, Dialect
 from headrace.receiver.codecs.tensors import read_dtype
 from headrace.receiver.scribe.lists import ListParser
+from headrace.receiver.tfserving import examples as tfserving_examples
 from headrace.receiver.tfserving import rest as tfserving_rest
 from headrace.values import Array, DType, Signature
 
@@ -31,9 +32,14 @@ def decode(
         MalformedRequest: it is no JSON, or no object.
     """
     tfserving = dialect is Dialect.TFSERVING
-    value = parser.parse(body, first_only=tfserving)
+    value = parser.parse(body, first_only=dialect in FIRST_ONLY)
     if dialect is Dialect.OIP or signature is None:
         _tensors(value.get("inputs"))
+        return value
+    if dialect is Dialect.EXAMPLES:
+        if "examples" in value:
+            value["examples"] = _decoded(tfserving_examples.read_json, signature, dict(value))
+        value.pop("context", None)
         return value
     for key in _COLUMNS.keys() & value.keys():
         value[key] = _decoded(_read, {_COLUMNS[key]: value[key]}, signature, tfserving)

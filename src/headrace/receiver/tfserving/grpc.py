@@ -95,11 +95,13 @@ class TfServingGrpc:
             served = self._served(exchange, proto.model_spec)
             _check_signature(proto.model_spec, "No signature was found with the name: {}")
             found = tfserving_results.class_outputs(served.signature)
-            examples = tfserving_examples.read(served.signature, proto.input)
-            request = tfserving_examples.to_request(served, exchange, examples, found.names)
+            inputs = tfserving_examples.read(served.signature, proto.input)
+            request = tfserving_examples.to_request(served, exchange, inputs, found.names)
             response = await counted.run(served, request)
             answer = _Message["ClassificationResponse"]()
-            rows = tfserving_results.classifications(served, found, response.outputs, len(examples))
+            rows = tfserving_results.classifications(
+                served, found, response.outputs, tfserving_examples.count(inputs)
+            )
             _fill_classes(answer.result, rows)
             _fill_spec(answer.model_spec, served)
             return bytes(answer.SerializeToString())
@@ -111,11 +113,11 @@ class TfServingGrpc:
             served = self._served(exchange, proto.model_spec)
             _check_signature(proto.model_spec, "No signature was found with the name: {}")
             output = tfserving_results.regress_output(served.signature)
-            examples = tfserving_examples.read(served.signature, proto.input)
-            request = tfserving_examples.to_request(served, exchange, examples, [output])
+            inputs = tfserving_examples.read(served.signature, proto.input)
+            request = tfserving_examples.to_request(served, exchange, inputs, [output])
             response = await counted.run(served, request)
             answer = _Message["RegressionResponse"]()
-            _fill_values(answer.result, response.outputs[output], len(examples))
+            _fill_values(answer.result, response.outputs[output], tfserving_examples.count(inputs))
             _fill_spec(answer.model_spec, served)
             return bytes(answer.SerializeToString())
 
@@ -125,8 +127,8 @@ class TfServingGrpc:
         _check_tasks(proto.tasks)
         served = self._served(exchange, proto.tasks[0].model_spec)
         wanted = _task_outputs(proto.tasks, served.signature)
-        examples = tfserving_examples.read(served.signature, proto.input)
-        request = tfserving_examples.to_request(served, exchange, examples, wanted)
+        inputs = tfserving_examples.read(served.signature, proto.input)
+        request = tfserving_examples.to_request(served, exchange, inputs, wanted)
         response = await self._core.run(exchange, served, request)
         answer = _Message["MultiInferenceResponse"]()
         for task in proto.tasks:
@@ -134,11 +136,15 @@ class TfServingGrpc:
             _fill_spec(result.model_spec, served)
             if task.method_name == tfserving_results.REGRESS:
                 output = tfserving_results.regress_output(served.signature)
-                _fill_values(result.regression_result, response.outputs[output], len(examples))
+                _fill_values(
+                    result.regression_result,
+                    response.outputs[output],
+                    tfserving_examples.count(inputs),
+                )
             else:
                 found = tfserving_results.class_outputs(served.signature)
                 rows = tfserving_results.classifications(
-                    served, found, response.outputs, len(examples)
+                    served, found, response.outputs, tfserving_examples.count(inputs)
                 )
                 _fill_classes(result.classification_result, rows)
         return bytes(answer.SerializeToString())
