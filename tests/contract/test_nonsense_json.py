@@ -136,7 +136,7 @@ def example_body(draw: st.DrawFn, arrays: dict[str, Array]) -> dict[str, Any]:
             if array.ndim
             else []
         )
-        if "context" in body and cells and draw(st.booleans()):
+        if cells and "context" in body and draw(st.booleans()):
             body["context"][name] = cells[0]
         for example, cell in zip(body["examples"], cells, strict=False):
             if name not in body.get("context", {}) or draw(st.booleans()):

@@ -49,8 +49,8 @@ class TfServingRest:
 
     async def metrics(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         """``GET /monitoring/prometheus/metrics``."""
-        versions = [(one.name, one.metrics.tfserving) for one in self._core.catalog.served()]
-        return Reply(200, tfserving.page(versions), ((b"content-type", b"text/plain"),))
+        page = tfserving.page(self._core.catalog.asked)
+        return Reply(200, page, ((b"content-type", b"text/plain"),))
 
     async def options(self, exchange: Exchange) -> Reply:
         """``OPTIONS``: nothing, to a browser; Envoy adds who may ask."""
