@@ -123,31 +123,21 @@ class TfServingGrpc:
 
     async def multi_inference(self, exchange: Exchange) -> bytes:
         """MultiInference: several readings of one run."""
-        proto = _parse("MultiInferenceRequest", exchange.body)
-        _check_tasks(proto.tasks)
-        served = self._served(exchange, proto.tasks[0].model_spec)
-        wanted = _task_outputs(proto.tasks, served.signature)
-        inputs = tfserving_examples.read(served.signature, proto.input)
-        request = tfserving_examples.to_request(served, exchange, inputs, wanted)
-        response = await self._core.run(exchange, served, request)
-        answer = _Message["MultiInferenceResponse"]()
-        for task in proto.tasks:
-            result = answer.results.add()
-            _fill_spec(result.model_spec, served)
-            if task.method_name == tfserving_results.REGRESS:
-                output = tfserving_results.regress_output(served.signature)
-                _fill_values(
-                    result.regression_result,
-                    response.outputs[output],
-                    tfserving_examples.count(inputs),
-                )
-            else:
-                found = tfserving_results.class_outputs(served.signature)
-                rows = tfserving_results.classifications(
-                    served, found, response.outputs, tfserving_examples.count(inputs)
-                )
-                _fill_classes(result.classification_result, rows)
-        return bytes(answer.SerializeToString())
+        with status.Counted(self._core, exchange, "MultiInference", "GRPC") as counted:
+            proto = _parse("MultiInferenceRequest", exchange.body)
+            _check_tasks(proto.tasks)
+            served = self._served(exchange, proto.tasks[0].model_spec)
+            wanted = _task_outputs(proto.tasks, served.signature)
+            inputs = tfserving_examples.read(served.signature, proto.input)
+            request = tfserving_examples.to_request(served, exchange, inputs, wanted)
+            response = await counted.run(served, request)
+            answer = _Message["MultiInferenceResponse"]()
+            examples = tfserving_examples.count(inputs)
+            for task in proto.tasks:
+                result = answer.results.add()
+                _fill_spec(result.model_spec, served)
+                _fill_task(result, task.method_name, served, response.outputs, examples)
+            return bytes(answer.SerializeToString())
 
     async def metadata(self, exchange: Exchange) -> bytes:
         """GetModelMetadata."""
@@ -278,6 +268,18 @@ def _fill_classes(result: Any, rows: list[list[tuple[str, float]]]) -> None:
         one = result.classifications.add()
         for label, score in row:
             one.classes.add(label=label, score=score)
+
+
+def _fill_task(
+    result: Any, method: str, served: ServedModel, outputs: Mapping[str, Array], examples: int
+) -> None:
+    if method == tfserving_results.REGRESS:
+        output = tfserving_results.regress_output(served.signature)
+        _fill_values(result.regression_result, outputs[output], examples)
+        return
+    found = tfserving_results.class_outputs(served.signature)
+    rows = tfserving_results.classifications(served, found, outputs, examples)
+    _fill_classes(result.classification_result, rows)
 
 
 def _fill_values(result: Any, array: Array, examples: int) -> None:
