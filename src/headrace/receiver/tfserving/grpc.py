@@ -17,7 +17,7 @@ from headrace.errors import (
     SignatureNotFound,
 )
 from headrace.receiver.catalog import ServedModel
-from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.codecs.protobuf import message, parse
 from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.tfserving import examples as tfserving_examples
 from headrace.receiver.tfserving import results as tfserving_results
@@ -65,7 +65,7 @@ class TfServingGrpc:
     async def predict(self, exchange: Exchange) -> bytes:
         """Predict."""
         with status.Counted(self._core, exchange, "Predict", "GRPC") as counted:
-            proto = _parse("PredictRequest", exchange.body)
+            proto = parse(_Message["PredictRequest"], exchange.body)
             served = self._served(exchange, proto.model_spec)
             if proto.model_spec.signature_name not in status.SIGNATURES:
                 raise SignatureNotFound(
@@ -91,7 +91,7 @@ class TfServingGrpc:
     async def classify(self, exchange: Exchange) -> bytes:
         """Classify."""
         with status.Counted(self._core, exchange, "Classify", "GRPC") as counted:
-            proto = _parse("ClassificationRequest", exchange.body)
+            proto = parse(_Message["ClassificationRequest"], exchange.body)
             served = self._served(exchange, proto.model_spec)
             _check_signature(proto.model_spec, "No signature was found with the name: {}")
             found = tfserving_results.class_outputs(served.signature)
@@ -109,7 +109,7 @@ class TfServingGrpc:
     async def regress(self, exchange: Exchange) -> bytes:
         """Regress."""
         with status.Counted(self._core, exchange, "Regress", "GRPC") as counted:
-            proto = _parse("RegressionRequest", exchange.body)
+            proto = parse(_Message["RegressionRequest"], exchange.body)
             served = self._served(exchange, proto.model_spec)
             _check_signature(proto.model_spec, "No signature was found with the name: {}")
             output = tfserving_results.regress_output(served.signature)
@@ -124,7 +124,7 @@ class TfServingGrpc:
     async def multi_inference(self, exchange: Exchange) -> bytes:
         """MultiInference: several readings of one run."""
         with status.Counted(self._core, exchange, "MultiInference", "GRPC") as counted:
-            proto = _parse("MultiInferenceRequest", exchange.body)
+            proto = parse(_Message["MultiInferenceRequest"], exchange.body)
             _check_tasks(proto.tasks)
             served = self._served(exchange, proto.tasks[0].model_spec)
             wanted = _task_outputs(proto.tasks, served.signature)
@@ -141,7 +141,7 @@ class TfServingGrpc:
 
     async def metadata(self, exchange: Exchange) -> bytes:
         """GetModelMetadata."""
-        proto = _parse("GetModelMetadataRequest", exchange.body)
+        proto = parse(_Message["GetModelMetadataRequest"], exchange.body)
         name, which = read_model(proto.model_spec)
         tfserving_signature.check_fields(proto.metadata_field)
         served = status.look_up(self._core.catalog, name, which)
@@ -149,7 +149,7 @@ class TfServingGrpc:
 
     async def status(self, exchange: Exchange) -> bytes:
         """GetModelStatus."""
-        proto = _parse("GetModelStatusRequest", exchange.body)
+        proto = parse(_Message["GetModelStatusRequest"], exchange.body)
         name, which = read_model(proto.model_spec)
         answer = _Message["GetModelStatusResponse"]()
         for one in status.find(self._core.catalog, name, which):
@@ -285,10 +285,3 @@ def _fill_task(
 def _fill_values(result: Any, array: Array, examples: int) -> None:
     for value in tfserving_results.regressions(array, examples):
         result.regressions.add(value=value)
-
-
-def _parse(name: str, body: bytes | memoryview) -> Any:
-    try:
-        return _Message[name].FromString(bytes(body))
-    except Exception as error:  # upb raises DecodeError, or ValueError for bad UTF-8
-        raise MalformedRequest(f"the message is no {name}: {error}") from error
