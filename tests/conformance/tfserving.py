@@ -158,24 +158,33 @@ def _in_a_thread(run: Callable[[World], None]) -> Callable[[World], Awaitable[No
     return lambda world: asyncio.to_thread(run, world)
 
 
-async def _curl(world: World, path: str, body: Any = None) -> Any:
-    """What ``curl`` prints; ``-d`` makes it a POST of a form, which is how the pages use it."""
+async def _curl(world: World, path: str, body: Any = None) -> tuple[int, Any]:
+    """Status and what ``curl`` prints; ``-d`` makes it a POST of a form, as the pages use it."""
     data = () if body is None else ("-d", body if isinstance(body, str) else json.dumps(body))
     process = await asyncio.create_subprocess_exec(
-        "curl", "-sS", *data, f"{world.url}{path}", stdout=asyncio.subprocess.PIPE
-    )
-    text, _ = await process.communicate()
+        "curl", "-sS", "-w", "\n%{http_code}", *data, f"{world.url}{path}",
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    printed, _ = await process.communicate()
     assert process.returncode == 0
-    return json.loads(text)
+    text, _, status = printed.rpartition(b"\n")
+    return int(status), json.loads(text)
 
 
 def _curls(path: str, body: Any, expected: Any) -> Callable[[World], Awaitable[None]]:
     async def run(world: World) -> None:
-        found = await _curl(world, path, body)
+        status, found = await _curl(world, path, body)
+        assert status == 200, found
         for key, value in expected.items():
             assert found[key] == value, found
 
     return run
+
+
+async def _nobody(world: World) -> None:
+    status, found = await _curl(world, "/v1/models/nobody:predict", ROW)
+    assert status == 404, found
+    assert found["error"].startswith("Servable not found for request: Latest(nobody)"), found
 
 
 ROW = {"instances": [[1.0, 2.0, 5.0, 0.5]]}
@@ -231,11 +240,6 @@ _CURLS: dict[str, tuple[str, Any, dict[str, Any]]] = {
         {"examples": [{"x": 2.5}, {"x": [4.0]}]},
         {"results": [2.5, 4.0]},
     ),
-    "POST /v1/models/M:predict, an error": (
-        "/v1/models/nobody:predict",
-        ROW,
-        {},
-    ),
     "POST /v2/models/M/generate": (
         "/v2/models/echo/generate",
         {"text_input": "hello"},
@@ -258,6 +262,7 @@ RUNS: dict[tuple[str, str], Callable[[World], Awaitable[None]]] = {
     (MODEL, "GetModelStatus"): _in_a_thread(_status),
     (MODEL, "HandleReloadConfigRequest"): _in_a_thread(_reload),
     **{(CURL, name): _curls(*how) for name, how in _CURLS.items()},
+    (CURL, "POST /v1/models/M:predict, an error"): _nobody,
 }
 
 

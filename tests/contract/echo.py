@@ -84,6 +84,7 @@ class Echo:
         for served in (*_each_dtype(), PAIR):
             catalog.set_state(ModelState(name=served.name, version=1, state="serving"))
             catalog.add(served)
+        self.signatures = {served.name: served.signature for served in catalog.served()}
         self._processors = {served.name: build(served.signature, ()) for served in catalog.served()}
         core = Core(catalog, self._infer)
         self.routes = Routes(core, bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -387,28 +388,50 @@ def metric(server: Server, name: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-@pytest.mark.parametrize(("api", "entrypoint"), [("predict", "REST"), ("Predict", "GRPC")])
+def _predicts_by_rest() -> tuple[Call, Call]:
+    path = "/v1/models/words:predict"
+    return post(path, {"instances": ["a"]}), post(path, {})
+
+
+def _predicts_by_grpc() -> tuple[Call, Call]:
+    request = codecs.predict_request("words", {"text": np.array([b"a"], object)})
+    good = unary(TF_PREDICT, request.SerializeToString())
+    request.inputs["text"].dtype = 1
+    return good, unary(TF_PREDICT, request.SerializeToString())
+
+
+def _several_readings() -> tuple[Call, Call]:
+    request = both()
+    good = unary(MULTI, request.SerializeToString())
+    del request.input.example_list_with_context.examples[0].features.feature["b"]
+    return good, unary(MULTI, request.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("model", "api", "entrypoint", "calls"),
+    [
+        ("words", "predict", "REST", _predicts_by_rest),
+        ("words", "Predict", "GRPC", _predicts_by_grpc),
+        ("both", "MultiInference", "GRPC", _several_readings),
+    ],
+)
 def test_requests_are_counted_by_model_api_and_entrypoint(
-    tf_served: Server, api: str, entrypoint: str
+    tf_served: Server,
+    model: str,
+    api: str,
+    entrypoint: str,
+    calls: Callable[[], tuple[Call, Call]],
 ) -> None:
-    labels = f'model_name="words",API="{api}",entrypoint="{entrypoint}"'
+    labels = f'model_name="{model}",API="{api}",entrypoint="{entrypoint}"'
     counts = (
         f"request_latency_count{{{labels}}}",
         f'request_latency_bucket{{{labels},le="+Inf"}}',
-        f'runtime_latency_count{{model_name="words",API="{api}",runtime="TF1"}}',
-        'request_count{model_name="words",status="OK"}',
+        f'runtime_latency_count{{model_name="{model}",API="{api}",runtime="TF1"}}',
+        f'request_count{{model_name="{model}",status="OK"}}',
     )
-    refused = 'request_count{model_name="words",status="INVALID_ARGUMENT"}'
+    refused = f'request_count{{model_name="{model}",status="INVALID_ARGUMENT"}}'
     before = [metric(tf_served, name) for name in (*counts, refused)]
-    text = np.array([b"a"], object)
-    if entrypoint == "REST":
-        good = post("/v1/models/words:predict", {"instances": ["a"]})
-        bad = post("/v1/models/words:predict", {})
-    else:
-        request = codecs.predict_request("words", {"text": text})
-        good = unary(TF_PREDICT, request.SerializeToString())
-        request.inputs["text"].dtype = 1
-        bad = unary(TF_PREDICT, request.SerializeToString())
+    good, bad = calls()
     assert ask(tf_served, good).error is None
     assert ask(tf_served, bad).error is not None
     for name, count in zip((*counts, refused), before, strict=True):

@@ -98,6 +98,25 @@ def test_a_mistake_deep_inside_is_told(server: Server, front: str, fault: str) -
 
 
 @pytest.mark.slow
+def test_many_examples_are_answered_and_a_mistake_among_them_is_told(server: Server) -> None:
+    examples: list[dict[str, Any]] = [{"x": row} for row in rows()]
+    url = f"{server.url}/v1/models/m:classify"
+    reply = requests.post(url, json={"examples": examples}, timeout=60)
+    assert reply.status_code == 200, reply.text[:500]
+    scores = [[score for _, score in row] for row in reply.json()["results"]]
+    np.testing.assert_allclose(scores, np.asarray(rows()) * 2, rtol=1e-6)
+    for fault, words in (
+        ({"x": [1.0] * 3}, "Index: 30000.  Number of float values"),
+        ({"x": ["4"] * 4}, "the JSON has strings"),
+        ([1.0] * 4, "must be JSON object"),
+    ):
+        wrong = [*examples[:30_000], fault, *examples[30_001:]]
+        reply = requests.post(url, json={"examples": wrong}, timeout=60)
+        assert reply.status_code == 400
+        assert words in reply.json()["error"]
+
+
+@pytest.mark.slow
 def test_a_body_without_a_length_or_in_gzip_is_answered_too(server: Server) -> None:
     text = body("plain", rows())
     pieces = (text[at : at + 100_000] for at in range(0, len(text), 100_000))

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from headrace.receiver.codecs.protobuf import message
+from tests.contract.calls import plain, send
 from tests.e2e.clients import http
 from tests.e2e.conftest import write_linear
 from tests.e2e.server import Server
@@ -131,3 +132,25 @@ def test_what_cannot_be_done_changes_nothing(
     assert words in refused.value.details()
     assert _serving(server, "linear") == ["3", "2", "1"]
     assert _serving(server, "other") == ["1"]
+
+
+def test_what_tensorflow_serving_counts_outlives_versions_and_models(
+    server: Server, root: Path
+) -> None:
+    def answered() -> float:
+        page = plain("GET", "/monitoring/prometheus/metrics")
+        lines = send(server.address, page, timeout_s=30).body.decode().splitlines()
+        name = ':tensorflow:serving:request_count{model_name="linear",status="OK"} '
+        return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+    for version in (1, 3):
+        path = f"{server.url}/v1/models/linear/versions/{version}:predict"
+        assert http(path, {"instances": [[1, 2, 3, 4]]})[0] == 200
+    assert answered() == 2
+    _reload(server, {"name": "linear", "base_path": str(root / "linear")})
+    assert answered() == 2
+    _reload(server)
+    assert answered() == 2
+    _reload(server, {"name": "linear", "base_path": str(root / "linear")})
+    assert http(f"{server.url}/v1/models/linear:predict", {"instances": [[1, 2, 3, 4]]})[0] == 200
+    assert answered() == 3

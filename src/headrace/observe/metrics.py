@@ -17,7 +17,6 @@ from prometheus_client.core import (
 
 from headrace.observe.histogram import ROWS, Histogram
 from headrace.observe.runs import Runs
-from headrace.observe.tfserving import ApiMetrics
 
 PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "total")
 """The phases of a request, in order; ``total`` is from its arrival to its encoded answer."""
@@ -37,8 +36,7 @@ class ModelMetrics:
     ``decode``, ``queue``, ``results``, ``encode`` and ``total`` are seconds a request, ``assemble``
     and ``infer`` seconds a batch, ``rows`` rows a batch; ``outcomes`` counts requests by reason:
     ``ok`` or an error's code, and ``failed_s`` is how long those took that were not answered with
-    outputs. ``runs`` are the batches by their size. ``tfserving`` has what
-    TensorFlow Serving's APIs count.
+    outputs. ``runs`` are the batches by their size.
     """
 
     __slots__ = (
@@ -55,7 +53,6 @@ class ModelMetrics:
         "rows",
         "runs",
         "sequences_expired",
-        "tfserving",
         "total",
         "version",
     )
@@ -76,7 +73,6 @@ class ModelMetrics:
         self.failed_s = 0.0
         self.gauges: dict[str, Callable[[], float]] = {"sequences": lambda: 0}
         self.sequences_expired: Callable[[], float] = lambda: 0
-        self.tfserving = ApiMetrics()
 
 
 class Collector:

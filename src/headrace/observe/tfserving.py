@@ -6,9 +6,11 @@ Source: tensorflow_serving/servables/tensorflow/util.cc and util/prometheus_expo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from headrace.observe.histogram import Histogram
+
+_Histograms = dict[tuple[str, ...], Histogram]  # by the values of their labels
 
 MICROSECONDS = tuple(10 * 1.8**power for power in range(33))
 """TensorFlow Serving's bucket bounds for latencies."""
@@ -22,7 +24,7 @@ _ENGINE = "TF1"
 
 
 class ApiMetrics:
-    """The numbers of one version of one model, as TensorFlow Serving's APIs asked for it.
+    """The numbers of one model, all its versions, as TensorFlow Serving's APIs asked for it.
 
     ``statuses`` counts requests by gRPC's names of statuses; ``requests`` has the latencies of
     those that were answered, in µs, by API and entrypoint, ``runs`` those of what they ran, by API.
@@ -42,20 +44,18 @@ class ApiMetrics:
         _observe(self.runs, (api, _ENGINE), run_s * 1e6)
 
 
-def page(versions: Iterable[tuple[str, ApiMetrics]]) -> bytes:
+def page(models: Mapping[str, ApiMetrics]) -> bytes:
     """Write the metrics of models by name, as TensorFlow Serving's exporter writes them."""
-    statuses: Counter[tuple[str, ...]] = Counter()
-    requests: dict[tuple[str, ...], Histogram] = {}
-    runs: dict[tuple[str, ...], Histogram] = {}
-    for name, metrics in versions:
-        for status, count in metrics.statuses.items():
-            statuses[name, status] += count
-        for into, found in ((requests, metrics.requests), (runs, metrics.runs)):
-            for key, histogram in found.items():
-                _add(into.setdefault((name, *key), Histogram(MICROSECONDS)), histogram)
     lines = [f"# TYPE {_COUNT} counter"]
-    for labels, count in statuses.items():
-        lines.append(f"{_COUNT}{{{_pairs(('model_name', 'status'), labels)}}} {count}")
+    for name, metrics in models.items():
+        for status, count in metrics.statuses.items():
+            lines.append(f"{_COUNT}{{{_pairs(('model_name', 'status'), (name, status))}}} {count}")
+    requests: _Histograms = {
+        (name, *key): h for name, one in models.items() for key, h in one.requests.items()
+    }
+    runs: _Histograms = {
+        (name, *key): h for name, one in models.items() for key, h in one.runs.items()
+    }
     lines += _histograms(_REQUEST, ("model_name", "API", "entrypoint"), requests)
     lines += _histograms(_RUNTIME, ("model_name", "API", "runtime"), runs)
     return "\n".join((*lines, "")).encode()
@@ -68,14 +68,7 @@ def _observe(histograms: dict[tuple[str, str], Histogram], key: tuple[str, str],
     histogram.observe(us)
 
 
-def _add(into: Histogram, more: Histogram) -> None:
-    into.counts = [a + b for a, b in zip(into.counts, more.counts, strict=True)]
-    into.total += more.total
-
-
-def _histograms(
-    name: str, labels: tuple[str, ...], found: dict[tuple[str, ...], Histogram]
-) -> list[str]:
+def _histograms(name: str, labels: tuple[str, ...], found: _Histograms) -> list[str]:
     lines = [f"# TYPE {name} histogram"]
     for values, histogram in found.items():
         pairs = _pairs(labels, values)

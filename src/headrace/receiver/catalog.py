@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from headrace.control import ModelState, Profile
 from headrace.errors import ClientError, ModelFailed, ModelNotFound, NotReady, VersionNotFound
 from headrace.media import Medium
 from headrace.observe.metrics import ModelMetrics
+from headrace.observe.tfserving import ApiMetrics
 from headrace.receiver.bell import Bell
 from headrace.settings import ModelSettings
 from headrace.values import Signature
@@ -40,12 +42,15 @@ class Catalog:
     """Names → versions → their state, and the served model where there is one.
 
     ``draining`` turns readiness off; serving goes on. ``bell`` rings when any of it changes.
+    ``asked`` is what TensorFlow Serving's APIs asked of each model; it outlives its versions, since
+    counters never fall.
     """
 
     default_model: str | None = None
     draining: bool = False
     configured: bool = False
     bell: Bell = field(default_factory=Bell)
+    asked: defaultdict[str, ApiMetrics] = field(default_factory=lambda: defaultdict(ApiMetrics))
     _states: dict[str, dict[int, ModelState]] = field(default_factory=dict)
     _served: dict[str, dict[int, ServedModel]] = field(default_factory=dict)
     _newest: dict[str, ServedModel] = field(default_factory=dict)

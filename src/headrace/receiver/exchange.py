@@ -11,7 +11,7 @@ from headrace.control import Order, SignatureMessage
 from headrace.errors import NotAllowed
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.codecs import json_tensor
-from headrace.receiver.codecs.decoded import Dialect
+from headrace.receiver.codecs.decoded import FIRST_ONLY, Dialect
 from headrace.receiver.handover.client import LARGE_BYTES, ScribeClient
 from headrace.receiver.handover.messages import AnswerHead
 from headrace.receiver.tracing.record import Trace
@@ -121,7 +121,7 @@ class Core(NamedTuple):
         """
         body = exchange.body if text is None else text
         if self.scribe is None or len(body) <= LARGE_BYTES:
-            return json_tensor.parse(body, first_only=dialect is Dialect.TFSERVING)
+            return json_tensor.parse(body, first_only=dialect in FIRST_ONLY)
         wrapped = None if signature is None else SignatureMessage.of(signature)
         return await self.scribe.decode(body, dialect, wrapped, _left_s(exchange))
 

@@ -26,6 +26,7 @@ REPOSITORY = {
     "small": "inputs: {x: [INT8, [null]], flag: [BOOL, [null]]}\n"
     "outputs: {y: [INT8, [null]], z: [BOOL, [null]]}\n",
     "free": "inputs: {x: [FP16, [null, null]]}\noutputs: {y: [FP16, [null, null]]}\n",
+    "wide": "inputs: {x: [FP32, [null, null]]}\noutputs: {y: [FP32, [null, null]]}\n",
     "broken": "inputs: nothing that makes sense\n",
 }
 """Doubles by name; ``broken`` cannot be loaded. ``linear`` has versions 1 and 3."""

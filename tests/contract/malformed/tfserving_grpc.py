@@ -75,6 +75,17 @@ def regress(features: Mapping[str, Sequence[Any]] | None, **spec: str) -> Call:
     return by_examples("Regress", "Regression", features, **spec)
 
 
+def by_context(model: str, name: str, values: Sequence[float], examples: int) -> Call:
+    """Classify examples that have nothing but their context."""
+    request = message("tensorflow.serving.ClassificationRequest")()
+    request.model_spec.name = model
+    source = request.input.example_list_with_context
+    source.context.features.feature[name].float_list.value.extend(values)
+    for _ in range(examples):
+        source.examples.add()
+    return framed(f"{_SERVICE}/Classify", frame(bytes(request.SerializeToString())))
+
+
 def metadata(*fields: str, model: str = "linear") -> Call:
     request = message("tensorflow.serving.GetModelMetadataRequest")(metadata_field=fields)
     request.model_spec.name = model
@@ -202,6 +213,19 @@ CASES = [
         "1 values for 4294967296 elements",
     ),
     tf_grpc(
+        "many values for many more",
+        predict({"x": {"dtype": FLOAT, "shape": (2**26, 4), "float_val": [1.0] * 256}}),
+        "256 values for 268435456 elements",
+    ),
+    tf_grpc(
+        "a long string for many",
+        predict(
+            {"text": {"dtype": STRING, "shape": (2**14,), "string_val": [b"a" * 2**14]}},
+            model="words",
+        ),
+        "1 values for 16384 elements",
+    ),
+    tf_grpc(
         "number too large",
         predict(
             {
@@ -293,6 +317,11 @@ CASES = [
         classify({"x": [1.0] * 4}, signature="other"),
         "No signature was found with the name: other",
         "invalid_argument",
+    ),
+    tf_grpc(
+        "context times examples",
+        by_context("wide", "x", [1.0] * 2**12, 2**14),
+        "4096 of the context, 16384 times: values that are sent once",
     ),
     tf_grpc("no classifier", classify(None, model="small"), 'at least one of "classes" or'),
     tf_grpc("no regressor", regress({"x": [1.0] * 4}), r"\[batch_size, 1\] but got \[\?,4\]"),

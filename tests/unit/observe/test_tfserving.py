@@ -23,10 +23,8 @@ def samples(text: str, pattern: str) -> dict[str, float]:
     }
 
 
-def test_versions_of_one_model_are_one() -> None:
-    text = page(
-        [("m", counted(20e-6, 1)), ("m", counted(30e-6, refused=2)), ("n", counted())]
-    ).decode()
+def test_each_model_has_its_numbers() -> None:
+    text = page({"m": counted(20e-6, 1, 30e-6, refused=2), "n": counted()}).decode()
     assert samples(text, r"request_count\S*") == {
         'request_count{model_name="m",status="OK"}': 3,
         'request_count{model_name="m",status="NOT_FOUND"}': 2,
@@ -41,7 +39,7 @@ def test_versions_of_one_model_are_one() -> None:
 
 
 def test_names_and_bounds_are_tensorflow_servings() -> None:
-    text = page([("m", counted(1.0))]).decode()
+    text = page({"m": counted(1.0)}).decode()
     assert re.findall(r"^# TYPE (\S+) (\w+)$", text, re.MULTILINE) == [
         (":tensorflow:serving:request_count", "counter"),
         (":tensorflow:serving:request_latency", "histogram"),
@@ -56,4 +54,4 @@ def test_names_and_bounds_are_tensorflow_servings() -> None:
 
 
 def test_nobody_asked_is_a_page_too() -> None:
-    assert page([]).decode().count("\n") == 3
+    assert page({}).decode().count("\n") == 3

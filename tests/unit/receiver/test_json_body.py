@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from headrace.receiver.oip.shared_memory import Regions
 from headrace.receiver.scribe import lists as json_lists
 from headrace.receiver.scribe.body import MOST_TENSORS, decode
 from headrace.receiver.scribe.lists import ListParser, regular_shape
+from headrace.receiver.tfserving import examples as tfserving_examples
 from headrace.receiver.tfserving import rest as tfserving_rest
 from headrace.values import Array, DType, Signature, TensorSpec
 
@@ -48,21 +50,24 @@ def on_the_loop(body: bytes, signed: Signature | None) -> Found:
 
 def beside_it(body: bytes, signed: Signature | None) -> Found:
     """What a front gets through a memory file, as from the process."""
+    try:
+        return _front(through(body, Dialect.PLAIN if signed else Dialect.OIP, signed), signed)
+    except HeadraceError as error:
+        return type(error)
+
+
+def through(body: bytes, dialect: Dialect, signed: Signature | None) -> dict[str, Any]:
     descriptor = os.memfd_create("test")
     try:
         os.write(descriptor, body)
         try:
-            decoded: dict[str, Any] | HeadraceError = decode(
-                ListParser(), body, Dialect.PLAIN if signed else Dialect.OIP, signed
-            )
+            decoded: dict[str, Any] | HeadraceError = decode(ListParser(), body, dialect, signed)
         except HeadraceError as error:
             decoded = error
         answer = handover.write(descriptor, len(body), decoded)
         size = os.fstat(descriptor).st_size
         came = memoryview(os.pread(descriptor, size, 0))
-        return _front(handover.read(came, answer), signed)
-    except HeadraceError as error:
-        return type(error)
+        return handover.read(came, answer)
     finally:
         os.close(descriptor)
 
@@ -171,6 +176,38 @@ def test_broken_bodies_are_broken_alike(body: dict[str, Any], data: st.DataObjec
     text[place : place + 1] = data.draw(st.sampled_from([b"", b"]", b"[", b",", b'"', b"e", b"}"]))
     signed = signature(x=DType.FP32)
     assert same(on_the_loop(bytes(text), signed), beside_it(bytes(text), signed))
+
+
+features = st.one_of(odd, st.lists(elements, max_size=3), tensors)
+examples = st.dictionaries(st.sampled_from(["x", "y", "z"]), features, max_size=3)
+example_bodies = st.fixed_dictionaries(
+    {},
+    optional={
+        "examples": st.one_of(st.lists(examples, max_size=3), tensors),
+        "context": st.one_of(examples, tensors),
+        "signature_name": st.one_of(st.text(max_size=3), tensors),
+    },
+)
+
+
+@given(example_bodies, st.sampled_from([*NUMBERS, DType.BYTES]), st.sampled_from([None, 1]))
+def test_examples_are_the_same(body: dict[str, Any], dtype: DType, indent: int | None) -> None:
+    signed = Signature(
+        (TensorSpec("x", dtype, (None, None)), TensorSpec("y", DType.FP32, (None,))),
+        (),
+        batched=True,
+    )
+    text = json.dumps(body, indent=indent).encode() + b" and what is not looked at"
+
+    def read(value: Callable[[], dict[str, Any]]) -> Found | str:
+        try:
+            return tfserving_examples.read_json(signed, value())
+        except HeadraceError as error:
+            return f"{error.code}: {error.message}"
+
+    here = read(lambda: json_tensor.parse(text, first_only=True))
+    there = read(lambda: through(text, Dialect.EXAMPLES, signed))
+    assert here == there if isinstance(here, str) or isinstance(there, str) else same(here, there)
 
 
 def test_a_long_list_becomes_an_array_and_keeps_its_integers() -> None:

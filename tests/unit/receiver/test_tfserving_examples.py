@@ -44,13 +44,11 @@ def of_protos(*examples: Any, context: Any = None, signature: Signature = SIGNAT
     else:
         source.example_list_with_context.examples.extend(examples)
         source.example_list_with_context.context.CopyFrom(context)
-    rows = tfserving_examples.read(signature, source)
-    return tfserving_examples.to_inputs(signature, rows)
+    return tfserving_examples.read(signature, source)
 
 
 def of_json(*examples: Any, signature: Signature = SIGNATURE, **more: Any) -> Any:
-    rows = tfserving_examples.read_json(signature, {"examples": list(examples), **more})
-    return tfserving_examples.to_inputs(signature, rows)
+    return tfserving_examples.read_json(signature, {"examples": list(examples), **more})
 
 
 def lists(tensors: Any) -> Any:
@@ -156,6 +154,9 @@ def test_no_examples_are_refused() -> None:
             tfserving_examples.read(SIGNATURE, source)
 
 
+GOOD_JSON = {"x": [1.5, 2.5], "n": 7, "words": ["a"]}
+
+
 @pytest.mark.parametrize(
     ("body", "error", "words"),
     [
@@ -166,11 +167,31 @@ def test_no_examples_are_refused() -> None:
         ({"examples": [{}], "context": []}, MalformedRequest, "must be JSON object .* a list"),
         ({"examples": [{"x": None}]}, InvalidInput, "Feature: x has element .* type: null"),
         ({"examples": [{"x": [[1, 2]]}]}, InvalidInput, "Feature: x has element .* a list"),
-        ({"examples": [{"x": {"a": 1}}]}, InvalidInput, "'x' is FP32, the JSON has"),
-        ({"examples": [{"words": {"b64": 1}}]}, InvalidInput, "broken base64"),
-        ({"examples": [{"n": 1.5}]}, InvalidInput, "'n' is INT8, the JSON has fractions"),
+        ({"examples": [{"x": [{"a": 1}, 2]}]}, InvalidInput, "'x' is FP32, the JSON has"),
+        ({"examples": [GOOD_JSON | {"words": {"b64": 1}}]}, InvalidInput, "broken base64"),
+        (
+            {"examples": [GOOD_JSON | {"n": 1.5}]},
+            InvalidInput,
+            "'n' is INT8, the JSON has fractions",
+        ),
     ],
 )
 def test_other_bodies_are_refused(body: Any, error: type[HeadraceError], words: str) -> None:
     with pytest.raises(error, match=words):
         tfserving_examples.read_json(SIGNATURE, body)
+
+
+def test_a_context_may_not_make_gigabytes_of_kilobytes() -> None:
+    """Only what is sent once and used often counts."""
+    wide = Signature((TensorSpec("x", DType.FP32, (None, None)),), (), batched=True)
+    few = of_json({}, {"x": [2] * 4096}, signature=wide, context={"x": [1] * 4096})["x"]
+    assert few.sum(1).tolist() == [4096, 8192]
+    words = r"'x': 4096 of the context, 10000 times: values that are sent once may become"
+    with pytest.raises(InvalidInput, match=words):
+        of_json(*[{}] * 10_000, signature=wide, context={"x": [1] * 4096})
+    with pytest.raises(InvalidInput, match=words):
+        of_protos(*[Example()] * 10_000, signature=wide, context=example(x=[1.0] * 4096))
+    strings = of_json({"x": "a"}, signature=one(DType.BYTES))
+    assert strings["x"].tolist() == [b"a"]
+    with pytest.raises(InvalidInput, match="'x': 1 of the context, 10000 times"):
+        of_json(*[{}] * 10_000, signature=one(DType.BYTES), context={"x": "a" * 2**14})

@@ -15,6 +15,11 @@ class Dialect(IntEnum):
     TFSERVING = 1
     PLAIN = 2
     OIP = 3
+    EXAMPLES = 4
+
+
+FIRST_ONLY = frozenset({Dialect.TFSERVING, Dialect.EXAMPLES})
+"""Those in which nobody looks at what follows the first JSON document."""
 
 
 class Decoded:

@@ -11,9 +11,10 @@ from typing import Any
 
 from headrace.errors import HeadraceError, InvalidInput
 from headrace.receiver.codecs import json_tensor
-from headrace.receiver.codecs.decoded import Decoded, Dialect
+from headrace.receiver.codecs.decoded import FIRST_ONLY, Decoded, Dialect
 from headrace.receiver.codecs.tensors import read_dtype
 from headrace.receiver.scribe.lists import ListParser
+from headrace.receiver.tfserving import examples as tfserving_examples
 from headrace.receiver.tfserving import rest as tfserving_rest
 from headrace.values import Array, DType, Signature
 
@@ -23,6 +24,7 @@ _NO_JSON = (DType.FP16, DType.BF16)
 # What a front looks at; the rest of a body stays here, for the receiver would parse it again.
 _READ = {
     Dialect.TFSERVING: frozenset({"signature_name", "instances", "inputs"}),
+    Dialect.EXAMPLES: frozenset({"signature_name", "examples", "context"}),
     Dialect.PLAIN: frozenset(_COLUMNS),
     Dialect.OIP: frozenset({"id", "parameters", "inputs", "outputs"}),
 }
@@ -40,10 +42,15 @@ def decode(
         InvalidInput: more tensors than there may be.
     """
     tfserving = dialect is Dialect.TFSERVING
-    parsed = parser.parse(body, first_only=tfserving)
+    parsed = parser.parse(body, first_only=dialect in FIRST_ONLY)
     value = {key: parsed[key] for key in parsed.keys() & _READ[dialect]}
     if dialect is Dialect.OIP or signature is None:
         _tensors(value.get("inputs"))
+        return value
+    if dialect is Dialect.EXAMPLES:
+        if "examples" in value:
+            value["examples"] = _decoded(tfserving_examples.read_json, signature, dict(value))
+        value.pop("context", None)
         return value
     for key in _COLUMNS.keys() & value.keys():
         value[key] = _decoded(_read, {_COLUMNS[key]: value[key]}, signature, tfserving)

@@ -9,7 +9,7 @@ Source: tensorflow/core/example/{example,feature}.proto, tensorflow_serving/apis
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,62 +17,76 @@ import numpy as np
 from headrace.errors import InvalidInput, MalformedRequest
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
+from headrace.receiver.codecs.decoded import Decoded
 from headrace.receiver.exchange import Exchange
-from headrace.receiver.tfserving.tensors import NAMES
+from headrace.receiver.tfserving.tensors import NAMES, check_repeated
 from headrace.values import Array, DType, Request, RequestedOutput, Signature, TensorSpec
 
-Features = Mapping[str, Array]
-"""One example: flat values by name."""
+Values = Sequence[Any]
+"""The flat values of one feature of one example."""
 
 _FLOATS = frozenset({DType.FP16, DType.BF16, DType.FP32, DType.FP64})
 _LISTS = {"bytes_list": "string", "float_list": "float", "int64_list": "int64"}
 
 
-def to_inputs(signature: Signature, examples: Sequence[Features]) -> dict[str, Array]:
-    """Stack the features of the examples.
-
-    Raises:
-        InvalidInput: a feature is missing, or has another number of values than its input.
-    """
-    return {spec.name: _stack(spec, examples) for spec in signature.inputs}
-
-
 def to_request(
-    served: ServedModel, exchange: Exchange, examples: Sequence[Features], outputs: Iterable[str]
+    served: ServedModel, exchange: Exchange, inputs: Mapping[str, Array], outputs: Iterable[str]
 ) -> Request:
-    """Make the request for these outputs of these examples.
-
-    Raises:
-        InvalidInput: as ``to_inputs``.
-    """
+    """Make the request for these outputs of the examples that the inputs were read from."""
     return Request(
         model=served.name,
         version=None,
-        inputs=to_inputs(served.signature, examples),
+        inputs=inputs,
         arrival_s=exchange.arrival_s,
         outputs=tuple(RequestedOutput(name) for name in outputs),
         timeout_s=exchange.timeout_s,
     )
 
 
-def _stack(spec: TensorSpec, examples: Sequence[Features]) -> Array:
-    rows = []
-    for example in examples:
-        if spec.name not in example:
-            raise InvalidInput(
-                f"Name: <unknown>, Feature: {spec.name} (data type: {_kind(spec)[1]}) is required "
-                "but could not be found."
-            )
-        rows.append(example[spec.name])
-    shape = _item_shape(spec, rows[0].size)
-    for index, row in enumerate(rows):
-        if row.size != math.prod(shape):
+def count(inputs: Mapping[str, Array]) -> int:
+    """How many examples the inputs were read from."""
+    return next(map(len, inputs.values()), 0)
+
+
+def _stack(
+    spec: TensorSpec,
+    rows: Sequence[Values | None],
+    context: Values | None,
+    make: Callable[[TensorSpec, list[Any]], Array],
+) -> Array:
+    """Make one input: all values at once, and those of the context for who has none of its own."""
+    shared = None if context is None else make(spec, list(context))
+    own = [index for index, row in enumerate(rows) if row is not None]
+    if context is None and len(own) < len(rows):
+        raise InvalidInput(
+            f"Name: <unknown>, Feature: {spec.name} (data type: {_kind(spec)[1]}) is required "
+            "but could not be found."
+        )
+    sizes = [len((context or ()) if row is None else row) for row in rows]
+    shape = _item_shape(spec, sizes[0])
+    _check_sizes(spec, sizes, shape)
+    flat = [value for row in rows if row is not None for value in row]
+    array = make(spec, flat).reshape(len(own), *shape)
+    if shared is None or len(own) == len(rows):
+        return array
+    check_repeated(
+        spec.name, shared, len(rows) - len(own), f"{shared.size} of the context, {len(rows)} times"
+    )
+    whole = np.empty((len(rows), *shape), shared.dtype)
+    whole[:] = shared.reshape(shape)
+    whole[own] = array
+    return whole
+
+
+def _check_sizes(spec: TensorSpec, sizes: Iterable[int], shape: tuple[int, ...]) -> None:
+    expected = math.prod(shape)
+    for index, size in enumerate(sizes):
+        if size != expected:
             raise InvalidInput(
                 f"Name: <unknown>, Key: {spec.name}, Index: {index}.  Number of {_kind(spec)[1]} "
-                f"values != expected.  Values size: {row.size} but output shape: "
+                f"values != expected.  Values size: {size} but output shape: "
                 f"[{','.join(map(str, shape))}]"
             )
-    return np.stack(rows).reshape(len(rows), *shape)
 
 
 def _item_shape(spec: TensorSpec, size: int) -> tuple[int, ...]:
@@ -103,89 +117,101 @@ def _kind(spec: TensorSpec) -> tuple[str, str]:
 # -- gRPC ------------------------------------------------------------------------------------------
 
 
-def read(signature: Signature, source: Any) -> list[Features]:
+def read(signature: Signature, source: Any) -> dict[str, Array]:
     """Read a ``tensorflow.serving.Input``; features that are no inputs are not looked at.
 
     Raises:
-        InvalidInput: it is empty, or a feature is of another kind than its input.
+        InvalidInput: it is empty, or a feature is missing, of another kind than its input, or has
+            another number of values.
     """
-    context: Features = {}
+    context: Mapping[str, Any] = {}
     examples = source.example_list.examples
     if source.WhichOneof("kind") == "example_list_with_context":
         examples = source.example_list_with_context.examples
-        context = _example(signature, source.example_list_with_context.context)
+        context = source.example_list_with_context.context.features.feature
     if not examples:
         raise InvalidInput("Input is empty.")
-    return [{**context, **_example(signature, example)} for example in examples]
+    found = [example.features.feature for example in examples]
+    return {
+        spec.name: _stack(
+            spec, [_values(spec, one) for one in found], _values(spec, context), _typed
+        )
+        for spec in signature.inputs
+    }
 
 
-def _example(signature: Signature, example: Any) -> Features:
-    features = example.features.feature
-    found = {}
-    for spec in signature.inputs:
-        if spec.name in features:
-            feature = features[spec.name]
-            kind = feature.WhichOneof("kind")
-            if kind is not None:  # a feature without values is one that is not there
-                found[spec.name] = _values(spec, kind, feature)
-    return found
-
-
-def _values(spec: TensorSpec, kind: str, feature: Any) -> Array:
+def _values(spec: TensorSpec, features: Mapping[str, Any]) -> Values | None:
+    if spec.name not in features:
+        return None
+    feature = features[spec.name]
+    kind = feature.WhichOneof("kind")
+    if kind is None:  # a feature without values is one that is not there
+        return None
     wanted, word = _kind(spec)
     if kind != wanted:
         raise InvalidInput(
             f"Name: <unknown>, Feature: {spec.name}.  Data types don't match. Expected type: "
             f"{word}, got {_LISTS[kind]}: the input is {NAMES[spec.dtype]}"
         )
-    values = getattr(feature, kind).value
+    values: Values = getattr(feature, kind).value
+    return values
+
+
+def _typed(spec: TensorSpec, values: list[Any]) -> Array:
     if spec.dtype is DType.BYTES:
         strings = np.empty(len(values), object)
         strings[:] = values
         return strings
     if spec.dtype is DType.BOOL:
-        return json_tensor.to_tensor(spec.name, list(values), DType.INT64).astype(np.bool_)
-    return json_tensor.to_tensor(spec.name, list(values), spec.dtype)
+        return json_tensor.to_tensor(spec.name, values, DType.INT64).astype(np.bool_)
+    return json_tensor.to_tensor(spec.name, values, spec.dtype)
 
 
 # -- JSON ------------------------------------------------------------------------------------------
 
 
-def read_json(signature: Signature, body: Mapping[str, Any]) -> list[Features]:
+def read_json(signature: Signature, body: Mapping[str, Any]) -> dict[str, Array]:
     """Read ``examples`` and ``context`` of a ``:classify`` or ``:regress`` body.
 
     JSON has no datatypes: its numbers are taken as what the model wants.
 
     Raises:
         MalformedRequest: there are none, or one is no object.
-        InvalidInput: a feature is no value or list of values, or of another kind than its input.
+        InvalidInput: a feature is missing, is no value or list of values, is of another kind than
+            its input, or has another number of values.
     """
     examples = body.get("examples")
     if "examples" not in body:
         raise MalformedRequest(
             "When method is classify, key 'examples' is expected and was not found"
         )
-    if not isinstance(examples, list):
+    if isinstance(examples, Decoded):
+        return examples.take()
+    if not isinstance(examples, list | np.ndarray):
         raise MalformedRequest("Expecting 'examples' value to be an list/array")
-    if not examples:
+    if len(examples) == 0:
         raise MalformedRequest("'examples' value is an empty array")
-    context = _json_example(signature, body.get("context", {}))
-    return [{**context, **_json_example(signature, example)} for example in examples]
-
-
-def _json_example(signature: Signature, example: Any) -> Features:
-    if not isinstance(example, dict):
-        raise MalformedRequest(
-            f"Example must be JSON object but got JSON {json_tensor.kind(example)}"
-        )
+    context = body.get("context", {})
+    for one in (context, *examples):
+        if not isinstance(one, dict):
+            raise MalformedRequest(f"Example must be JSON object but got JSON {_json_kind(one)}")
     return {
-        spec.name: _json_values(spec, example[spec.name])
+        spec.name: _stack(
+            spec,
+            [_json_values(spec, one) for one in examples],
+            _json_values(spec, context),
+            _of_json,
+        )
         for spec in signature.inputs
-        if spec.name in example
     }
 
 
-def _json_values(spec: TensorSpec, value: Any) -> Array:
+def _json_values(spec: TensorSpec, example: Mapping[str, Any]) -> Values | None:
+    if spec.name not in example:
+        return None
+    value = example[spec.name]
+    if isinstance(value, np.ndarray):  # of a long list, from the scribe's parser
+        value = value.tolist()
     values = value if isinstance(value, list) else [value]
     for element in values:
         if element is None or isinstance(element, list):
@@ -193,6 +219,13 @@ def _json_values(spec: TensorSpec, value: Any) -> Array:
                 f"Feature: {spec.name} has element with unexpected JSON type: "
                 f"{json_tensor.kind(element)}; give a value or a flat list of values"
             )
-    if not values:
-        return np.empty(0, spec.dtype.numpy)
+    return values
+
+
+def _of_json(spec: TensorSpec, values: list[Any]) -> Array:
     return json_tensor.to_tensor(spec.name, values, spec.dtype)
+
+
+def _json_kind(value: Any) -> str:
+    is_list = isinstance(value, np.ndarray) and value.ndim > 0
+    return json_tensor.kind([] if is_list else value)

@@ -17,7 +17,7 @@ from headrace.errors import (
     SignatureNotFound,
 )
 from headrace.receiver.catalog import ServedModel
-from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.codecs.protobuf import message, parse
 from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.tfserving import examples as tfserving_examples
 from headrace.receiver.tfserving import results as tfserving_results
@@ -65,7 +65,7 @@ class TfServingGrpc:
     async def predict(self, exchange: Exchange) -> bytes:
         """Predict."""
         with status.Counted(self._core, exchange, "Predict", "GRPC") as counted:
-            proto = _parse("PredictRequest", exchange.body)
+            proto = parse(_Message["PredictRequest"], exchange.body)
             served = self._served(exchange, proto.model_spec)
             if proto.model_spec.signature_name not in status.SIGNATURES:
                 raise SignatureNotFound(
@@ -91,15 +91,17 @@ class TfServingGrpc:
     async def classify(self, exchange: Exchange) -> bytes:
         """Classify."""
         with status.Counted(self._core, exchange, "Classify", "GRPC") as counted:
-            proto = _parse("ClassificationRequest", exchange.body)
+            proto = parse(_Message["ClassificationRequest"], exchange.body)
             served = self._served(exchange, proto.model_spec)
             _check_signature(proto.model_spec, "No signature was found with the name: {}")
             found = tfserving_results.class_outputs(served.signature)
-            examples = tfserving_examples.read(served.signature, proto.input)
-            request = tfserving_examples.to_request(served, exchange, examples, found.names)
+            inputs = tfserving_examples.read(served.signature, proto.input)
+            request = tfserving_examples.to_request(served, exchange, inputs, found.names)
             response = await counted.run(served, request)
             answer = _Message["ClassificationResponse"]()
-            rows = tfserving_results.classifications(served, found, response.outputs, len(examples))
+            rows = tfserving_results.classifications(
+                served, found, response.outputs, tfserving_examples.count(inputs)
+            )
             _fill_classes(answer.result, rows)
             _fill_spec(answer.model_spec, served)
             return bytes(answer.SerializeToString())
@@ -107,45 +109,39 @@ class TfServingGrpc:
     async def regress(self, exchange: Exchange) -> bytes:
         """Regress."""
         with status.Counted(self._core, exchange, "Regress", "GRPC") as counted:
-            proto = _parse("RegressionRequest", exchange.body)
+            proto = parse(_Message["RegressionRequest"], exchange.body)
             served = self._served(exchange, proto.model_spec)
             _check_signature(proto.model_spec, "No signature was found with the name: {}")
             output = tfserving_results.regress_output(served.signature)
-            examples = tfserving_examples.read(served.signature, proto.input)
-            request = tfserving_examples.to_request(served, exchange, examples, [output])
+            inputs = tfserving_examples.read(served.signature, proto.input)
+            request = tfserving_examples.to_request(served, exchange, inputs, [output])
             response = await counted.run(served, request)
             answer = _Message["RegressionResponse"]()
-            _fill_values(answer.result, response.outputs[output], len(examples))
+            _fill_values(answer.result, response.outputs[output], tfserving_examples.count(inputs))
             _fill_spec(answer.model_spec, served)
             return bytes(answer.SerializeToString())
 
     async def multi_inference(self, exchange: Exchange) -> bytes:
         """MultiInference: several readings of one run."""
-        proto = _parse("MultiInferenceRequest", exchange.body)
-        _check_tasks(proto.tasks)
-        served = self._served(exchange, proto.tasks[0].model_spec)
-        wanted = _task_outputs(proto.tasks, served.signature)
-        examples = tfserving_examples.read(served.signature, proto.input)
-        request = tfserving_examples.to_request(served, exchange, examples, wanted)
-        response = await self._core.run(exchange, served, request)
-        answer = _Message["MultiInferenceResponse"]()
-        for task in proto.tasks:
-            result = answer.results.add()
-            _fill_spec(result.model_spec, served)
-            if task.method_name == tfserving_results.REGRESS:
-                output = tfserving_results.regress_output(served.signature)
-                _fill_values(result.regression_result, response.outputs[output], len(examples))
-            else:
-                found = tfserving_results.class_outputs(served.signature)
-                rows = tfserving_results.classifications(
-                    served, found, response.outputs, len(examples)
-                )
-                _fill_classes(result.classification_result, rows)
-        return bytes(answer.SerializeToString())
+        with status.Counted(self._core, exchange, "MultiInference", "GRPC") as counted:
+            proto = parse(_Message["MultiInferenceRequest"], exchange.body)
+            _check_tasks(proto.tasks)
+            served = self._served(exchange, proto.tasks[0].model_spec)
+            wanted = _task_outputs(proto.tasks, served.signature)
+            inputs = tfserving_examples.read(served.signature, proto.input)
+            request = tfserving_examples.to_request(served, exchange, inputs, wanted)
+            response = await counted.run(served, request)
+            answer = _Message["MultiInferenceResponse"]()
+            examples = tfserving_examples.count(inputs)
+            for task in proto.tasks:
+                result = answer.results.add()
+                _fill_spec(result.model_spec, served)
+                _fill_task(result, task.method_name, served, response.outputs, examples)
+            return bytes(answer.SerializeToString())
 
     async def metadata(self, exchange: Exchange) -> bytes:
         """GetModelMetadata."""
-        proto = _parse("GetModelMetadataRequest", exchange.body)
+        proto = parse(_Message["GetModelMetadataRequest"], exchange.body)
         name, which = read_model(proto.model_spec)
         tfserving_signature.check_fields(proto.metadata_field)
         served = status.look_up(self._core.catalog, name, which)
@@ -153,7 +149,7 @@ class TfServingGrpc:
 
     async def status(self, exchange: Exchange) -> bytes:
         """GetModelStatus."""
-        proto = _parse("GetModelStatusRequest", exchange.body)
+        proto = parse(_Message["GetModelStatusRequest"], exchange.body)
         name, which = read_model(proto.model_spec)
         answer = _Message["GetModelStatusResponse"]()
         for one in status.find(self._core.catalog, name, which):
@@ -274,13 +270,18 @@ def _fill_classes(result: Any, rows: list[list[tuple[str, float]]]) -> None:
             one.classes.add(label=label, score=score)
 
 
+def _fill_task(
+    result: Any, method: str, served: ServedModel, outputs: Mapping[str, Array], examples: int
+) -> None:
+    if method == tfserving_results.REGRESS:
+        output = tfserving_results.regress_output(served.signature)
+        _fill_values(result.regression_result, outputs[output], examples)
+        return
+    found = tfserving_results.class_outputs(served.signature)
+    rows = tfserving_results.classifications(served, found, outputs, examples)
+    _fill_classes(result.classification_result, rows)
+
+
 def _fill_values(result: Any, array: Array, examples: int) -> None:
     for value in tfserving_results.regressions(array, examples):
         result.regressions.add(value=value)
-
-
-def _parse(name: str, body: bytes | memoryview) -> Any:
-    try:
-        return _Message[name].FromString(bytes(body))
-    except Exception as error:  # upb raises DecodeError, or ValueError for bad UTF-8
-        raise MalformedRequest(f"the message is no {name}: {error}") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.control import Reload, VersionPolicy, WantedModel
 from headrace.errors import MalformedRequest
-from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.codecs.protobuf import message, parse
 from headrace.receiver.exchange import Core, Exchange
 
 _SCHEME = "file://"
@@ -28,12 +28,7 @@ class TfServingReload:
 
     async def reload(self, exchange: Exchange) -> bytes:
         """HandleReloadConfigRequest: the answer comes when the new set serves."""
-        try:
-            asked = message("tensorflow.serving.ReloadConfigRequest").FromString(
-                bytes(exchange.body)
-            )
-        except Exception as error:  # what protobuf raises has no public name
-            raise MalformedRequest("the message is not a ReloadConfigRequest") from error
+        asked = parse(message("tensorflow.serving.ReloadConfigRequest"), exchange.body)
         await self._core.command(read_reload(asked), {})
         answer = message("tensorflow.serving.ReloadConfigResponse")()
         answer.status.SetInParent()

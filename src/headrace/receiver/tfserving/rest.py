@@ -49,8 +49,8 @@ class TfServingRest:
 
     async def metrics(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         """``GET /monitoring/prometheus/metrics``."""
-        versions = [(one.name, one.metrics.tfserving) for one in self._core.catalog.served()]
-        return Reply(200, tfserving.page(versions), ((b"content-type", b"text/plain"),))
+        page = tfserving.page(self._core.catalog.asked)
+        return Reply(200, page, ((b"content-type", b"text/plain"),))
 
     async def options(self, exchange: Exchange) -> Reply:
         """``OPTIONS``: nothing, to a browser; Envoy adds who may ask."""
@@ -86,26 +86,30 @@ class TfServingRest:
         """``POST ...:classify``."""
         with status.Counted(self._core, exchange, "classify", "REST") as counted:
             served = status.find_served(self._core, exchange, name, which)
-            body = json_tensor.parse(exchange.body, first_only=True)
+            body = await self._core.parse(exchange, Dialect.EXAMPLES, served.signature)
             _check_signature(body, ClientError, "No signature was found with the name: {}")
             found = tfserving_results.class_outputs(served.signature)
-            examples = tfserving_examples.read_json(served.signature, body)
-            request = tfserving_examples.to_request(served, exchange, examples, found.names)
+            inputs = tfserving_examples.read_json(served.signature, body)
+            request = tfserving_examples.to_request(served, exchange, inputs, found.names)
             response = await counted.run(served, request)
-            rows = tfserving_results.classifications(served, found, response.outputs, len(examples))
+            rows = tfserving_results.classifications(
+                served, found, response.outputs, tfserving_examples.count(inputs)
+            )
             return Reply(200, tfserving_json.results(rows))
 
     async def regress(self, exchange: Exchange, name: str, which: Which) -> Reply:
         """``POST ...:regress``."""
         with status.Counted(self._core, exchange, "regress", "REST") as counted:
             served = status.find_served(self._core, exchange, name, which)
-            body = json_tensor.parse(exchange.body, first_only=True)
+            body = await self._core.parse(exchange, Dialect.EXAMPLES, served.signature)
             _check_signature(body, ClientError, "No signature was found with the name: {}")
             output = tfserving_results.regress_output(served.signature)
-            examples = tfserving_examples.read_json(served.signature, body)
-            request = tfserving_examples.to_request(served, exchange, examples, [output])
+            inputs = tfserving_examples.read_json(served.signature, body)
+            request = tfserving_examples.to_request(served, exchange, inputs, [output])
             response = await counted.run(served, request)
-            values = tfserving_results.regressions(response.outputs[output], len(examples))
+            values = tfserving_results.regressions(
+                response.outputs[output], tfserving_examples.count(inputs)
+            )
             return Reply(200, tfserving_json.values(values))
 
 

@@ -136,7 +136,7 @@ class Counted:
         served = self._exchange.served
         if served is None:
             return
-        metrics = served.metrics.tfserving
+        metrics = self._core.catalog.asked[served.name]
         if error is None:
             request_s = time.monotonic() - self._exchange.arrival_s
             metrics.answered(self._api, self._entrypoint, request_s, self._run_s)

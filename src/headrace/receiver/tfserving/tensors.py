@@ -38,6 +38,9 @@ _FIELDS = {dtype: field for _, _, dtype, field in _TYPES}
 _PACKED = {DType.FP32: b"\x2a", DType.FP64: b"\x32", DType.BOOL: b"\x5a"}
 _HALVES = frozenset({DType.FP16, DType.BF16})
 
+MOST_REPEATED_BYTES = 2**27
+"""What may be made of values that were sent once; a request may not grow without end."""
+
 NUMBERS = {dtype: number for number, _, dtype, _ in _TYPES}
 """TensorFlow's number of a dtype."""
 
@@ -67,13 +70,26 @@ def to_array(name: str, tensor: Any) -> Array:
         raise InvalidInput(
             f"input {name!r}: shape {list(shape)} has {count} elements, {field} {len(values)}"
         )
-    # One value stands for all, but a few bytes must not become gigabytes.
-    if count > max(len(values), 1) * 2**20:
-        raise InvalidInput(f"input {name!r}: {len(values)} values for {count} elements")
     array = _typed(name, dtype, values)
     if len(values) < count:
-        array = np.concatenate([array, np.repeat(array[-1:], count - len(values))])
+        missing, last = count - len(values), array[-1:]
+        check_repeated(name, last, missing, f"{len(values)} values for {count} elements")
+        array = np.concatenate([array, np.repeat(last, missing)])
     return array.reshape(shape)
+
+
+def check_repeated(name: str, array: Array, times: int, what: str) -> None:
+    """Check that an array may be repeated so often: a few bytes must not become gigabytes.
+
+    Raises:
+        InvalidInput: it may not.
+    """
+    size_bytes = array.nbytes + (sum(map(len, array.flat)) if array.dtype.hasobject else 0)
+    if size_bytes * times > MOST_REPEATED_BYTES:
+        raise InvalidInput(
+            f"input {name!r}: {what}: values that are sent once may become {MOST_REPEATED_BYTES} "
+            "bytes at most; send each of them, or less in a request"
+        )
 
 
 def _typed(name: str, dtype: DType, values: list[Any]) -> Array:
