@@ -88,7 +88,8 @@ class Tokens:
             InvalidInput: it is not UTF-8, or nothing is left of it.
             BodyTooLarge: it is longer than a megabyte.
         """
-        found = self.tokenizer.encode(_decode(data, self.name))
+        # `encode` would keep Python's lock: one of a batch does not.
+        [found] = self.tokenizer.encode_batch([_decode(data, self.name)])
         if not found.ids:
             raise InvalidInput(f"{self.name!r}: the text has no tokens")
         return Encoded(found.ids, found.attention_mask, found.type_ids)

@@ -1,6 +1,6 @@
 """Files are decoded in threads, so that nobody else waits for a large photo; within a bound.
 
-The libraries let go of Python's lock while they work.
+The calls into the libraries are those that let go of Python's lock while they work.
 """
 
 from __future__ import annotations
