@@ -191,6 +191,12 @@ def test_files_in_json_that_do_not_fit_say_so(body: object, says: str) -> None:
         read(model(PHOTO), "application/json", body)
 
 
+def test_files_of_all_inputs_count_together() -> None:
+    body = {"input": {"photo": [b64(b"a")] * 64, "sound": [b64(b"a")] * 65}}
+    with pytest.raises(InvalidInput, match="has 129 files: send at most 128 at once"):
+        read(model(PHOTO, SOUND), "application/json", body)
+
+
 @pytest.mark.parametrize(
     "body",
     [{}, {"input": 1, "inputs": 1}, {"input": []}, {"instances": []}, {"instances": [{"a": 1}, 3]}],

@@ -120,6 +120,11 @@ def _json(body: bytes | memoryview, served: ServedModel) -> Upload | None:
     }
     if not found:
         return None
+    count = sum(len(files) for files in found.values())
+    if count > multipart.MOST_PARTS:
+        raise InvalidInput(
+            f"the request has {count} files: send at most {multipart.MOST_PARTS} at once"
+        )
     signature = served.profile.signature.unwrap()
     tensors = {
         name: _tensor(name, value, signature, media)
