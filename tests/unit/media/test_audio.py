@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,26 @@ def test_models_without_a_batch_axis(shape: tuple[int, ...]) -> None:
 def test_a_long_file_is_refused() -> None:
     with pytest.raises(BodyTooLarge, match=r"longer than 0.2 s; send less.*raise `max_s`"):
         read(sound(tone()), max_s=0.2)
+
+
+def test_a_file_of_many_channels_is_never_in_memory_as_a_whole() -> None:
+    silence = sound(np.zeros((3_000_000, 8), np.float32), 192_000, kind="FLAC")
+    tracemalloc.start()
+    try:
+        samples = read(silence)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert samples.shape == (250_000,)
+    assert peak_bytes < 50e6  # all channels are 96 MB
+
+
+def test_a_file_that_does_not_know_its_length_is_not_called_too_long() -> None:
+    piped = bytearray(sound(tone(), kind="FLAC"))
+    piped[21] &= 0xF0  # the header's count of samples: 36 bits, 0 is unknown
+    piped[22:26] = bytes(4)
+    with pytest.raises(InvalidInput, match="the sound is broken"):  # libsndfile cannot
+        read(bytes(piped))
 
 
 def test_a_file_that_lies_about_its_length_is_read_as_far_as_it_goes() -> None:

@@ -101,6 +101,13 @@ def test_python_s_lock_is_free_while_a_long_text_is_read(tokenizer: Path) -> Non
     assert longest_s < whole_s / 2
 
 
+def test_short_texts_are_not_padded_to_a_huge_one_without_bound(tokenizer: Path) -> None:
+    one = medium(bert(), tokenizer=tokenizer)
+    items = [one.read(b"a " * 2**19), *[one.read(b"a")] * 127]
+    with pytest.raises(BodyTooLarge, match=r"128 texts of 524290 tokens.* more than 256 MiB"):
+        one.gather(items)
+
+
 def test_what_is_no_text_is_refused(tokenizer: Path) -> None:
     one = medium(bert(), tokenizer=tokenizer)
     with pytest.raises(InvalidInput, match=r"'text': the text is not UTF-8 \(byte 1\)"):
