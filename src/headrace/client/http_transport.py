@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import threading
 import time
@@ -216,7 +217,17 @@ class _Stream(httpcore.NetworkStream):
         return self._inner.read(max_bytes, left(self._clock.ends_s))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        self._inner.write(buffer, left(self._clock.ends_s))
+        """As httpcore's, but that gives every piece of the buffer the whole time."""
+        connection: socket.socket = self._inner.get_extra_info("socket")
+        rest = memoryview(buffer)
+        try:
+            while rest:
+                connection.settimeout(left(self._clock.ends_s))
+                rest = rest[connection.send(rest) :]
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout(error) from error
+        except OSError as error:  # httpcore reads on then: an answer may have come before the end
+            raise httpcore.WriteError(error) from error
 
     def close(self) -> None:
         self._inner.close()
@@ -312,7 +323,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         try:
             self._writer.write(buffer)
             await self._writer.drain()
-        except OSError as error:  # httpcore reads on then: an answer may have come before the end
+        except OSError as error:  # as above
             raise httpcore.WriteError(error) from error
 
     async def aclose(self) -> None:

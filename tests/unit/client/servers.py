@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -94,6 +95,23 @@ class Scripted:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 if step.then != "go on":
                     return
+
+
+@contextmanager
+def slow_reader() -> Iterator[str]:
+    """The address of somebody who reads some MB/s of whatever comes, and never answers."""
+    listener, ended = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def read() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            while connection.recv(65536):
+                ended.wait(0.005)
+
+    with listener, ThreadPoolExecutor(1) as pool:
+        pool.submit(read)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        ended.set()
 
 
 def _read(connection: socket.socket) -> bytes | None:

@@ -28,6 +28,7 @@ from tests.unit.client.servers import (
     Scripted,
     Step,
     answer,
+    slow_reader,
 )
 
 X = {"x": np.ones(1, np.float32)}
@@ -146,6 +147,15 @@ def test_the_deadline_holds_whatever_the_server_does(kind: str, step: Step) -> N
         assert client.infer("m", X).output == 5  # on another connection
         assert server.connections == 2
         assert b"headrace-timeout-ms: " in server.requests[0].lower()
+
+
+@over_http
+def test_the_deadline_holds_while_a_large_body_is_sent(kind: str) -> None:
+    with slow_reader() as address, opened(kind, address) as client:
+        began_s = time.monotonic()
+        with pytest.raises(errors.Expired, match="timeout_s"):
+            client.infer("m", {"x": np.zeros(40_000_000, np.uint8)}, timeout_s=0.5)
+        assert 0.5 <= time.monotonic() - began_s < 1.5
 
 
 @over_http
