@@ -18,8 +18,9 @@ from pathlib import Path
 from headrace.engine import backends
 from headrace.engine.backends.contract import Instance
 from headrace.engine.warmup import item_shapes, make
+from headrace.layers import resolve
 from headrace.loader.card import read_card
-from headrace.settings import BackendName, ModelSettings, resolve
+from headrace.settings import BackendName, ModelSettings
 from headrace.values import Array
 
 SIZES = (1, 2, 4, 8, 16)

@@ -21,16 +21,9 @@ from pydantic import BaseModel
 from headrace import errors
 from headrace.accepts import Accepted, AcceptedAudio, AcceptedImage, AcceptedText
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
+from headrace.layers import Setting, listing
 from headrace.loader.lifecycle import TRANSITIONS
-from headrace.settings import (
-    Card,
-    ModelSettings,
-    ResultStep,
-    Sequence,
-    Setting,
-    StateTensor,
-    listing,
-)
+from headrace.settings import Card, ModelSettings, ResultStep, Sequence, StateTensor
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "benchmarks" / "results"

@@ -36,7 +36,7 @@ from headrace.control import (
 )
 from headrace.errors import Draining, StartError
 from headrace.loader.fleet import Fleet
-from headrace.loader.keeper import check_socket_path, socket_path
+from headrace.loader.keeper import Audience, check_socket_path, socket_path
 from headrace.loader.lifecycle import Backoff
 from headrace.loader.orders import Orders
 from headrace.loader.store import FoundVersion, find
@@ -100,9 +100,9 @@ class Supervisor:
             settings.server,
             runtime_dir,
             tell=self._tell,
-            on_serving=self._show,
-            on_state=self._note,
-            on_progress=self._progress,
+            audience=Audience(
+                on_serving=self._show, on_state=self._note, on_progress=self._progress
+            ),
         )
         self._orders = Orders(settings, self._fleet)
         self._ordered: set[asyncio.Task[None]] = set()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from headrace import __version__
 from headrace.errors import OperatorError, SettingsError
+from headrace.layers import load
 from headrace.problems import place
-from headrace.settings import ModelSettings, ServerSettings, Settings, load
+from headrace.settings import ModelSettings, ServerSettings, Settings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

@@ -1,35 +1,24 @@
-"""One frozen tree of settings: the only reader of the file, the environment and the flags.
+"""One frozen tree of settings, with what each may be; ``docs/settings.md`` is generated from it.
 
-Order: flag > environment (``HEADRACE_SERVER__PORT=9000``) > file (``headrace.yaml``) > default.
-Unknown keys are errors. ``docs/settings.md`` is generated from this file.
+Unknown keys are errors. ``layers`` reads it.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from headrace.accepts import AcceptedInput
-from headrace.documents import Document, anchor_paths, merge, read
-from headrace.errors import SettingsError
-from headrace.problems import explain, located, place
 
-_PREFIX = "HEADRACE_"
 _LAST_PORT = 65535
 # What a browser sends as `Origin`: no path, not even a slash.
 _ORIGIN = re.compile(r"https?://[^/\s,*]+")
-# Flags with this prefix are set on each entry of `models`.
-_EVERY_MODEL = "models.*."
-# These say which model it is, so they cannot be what every model takes.
-_NO_DEFAULTS = ("path", "name")
+NO_DEFAULTS = ("path", "name")
+"""These say which model it is, so they cannot be what every model takes."""
 
 
 class Group(BaseModel):
@@ -294,165 +283,7 @@ class Settings(Group):
     @field_validator("defaults")
     @classmethod
     def _no_identity(cls, defaults: ModelSettings) -> ModelSettings:
-        named = [name for name in _NO_DEFAULTS if name in defaults.model_fields_set]
+        named = [name for name in NO_DEFAULTS if name in defaults.model_fields_set]
         if named:
             raise ValueError(f"{named[0]} belongs to one model, under `models`")
         return defaults
-
-
-class Setting(NamedTuple):
-    """One leaf of the tree, for those who list them: environment, flags, documentation."""
-
-    key: str
-    field: FieldInfo
-
-    @property
-    def variable(self) -> str:
-        """Its environment variable."""
-        return _PREFIX + self.key.upper().replace(".", "__")
-
-    @property
-    def allowed(self) -> str:
-        """What it may be, in words."""
-        return place(self.field).allowed
-
-
-def listing() -> Iterator[Setting]:
-    """Every setting that has a key of its own: ``server.*``, ``defaults.*`` and ``models``."""
-    for name, field in ServerSettings.model_fields.items():
-        yield Setting(f"server.{name}", field)
-    for name, field in ModelSettings.model_fields.items():
-        if name not in _NO_DEFAULTS:
-            yield Setting(f"defaults.{name}", field)
-    yield Setting("models", Settings.model_fields["models"])
-
-
-def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
-    """Merge flags over the environment over the file over the defaults, and check everything.
-
-    ``flags`` maps dotted keys to values, None meaning not given; ``models.*.KEY`` sets KEY of every
-    model. Values that are mappings or lists are replaced whole, not merged. Paths in the file are
-    relative to the file, others to the working directory.
-
-    Raises:
-        SettingsError: names every problem, a line each, with its file and line, variable or flag.
-    """
-    layers = [Document({}, {}) if file is None else _from_file(file)]
-    variables, problems = _from_environment(environment)
-    layers += [variables, _from_flags(flags)]
-    merged = merge(layers)
-    _set_on_every_model(merged, flags)
-    try:
-        loaded = Settings.model_validate(merged.data)
-        problems += [
-            located(("models", index), "`path` must be given", merged.origins)
-            for index, entry in enumerate(loaded.models)
-            if entry.path is None
-        ]
-    except ValidationError as error:
-        problems += explain(error, Settings, merged.data, merged.origins)
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return loaded
-
-
-def resolve(
-    entry: ModelSettings, card: Card, defaults: ModelSettings, *, cores: int
-) -> ModelSettings:
-    """Settle the settings of one model: its entry > its card > ``defaults`` > built in.
-
-    ``instances`` becomes a number (``cores // threads``, at least 1); a backend of ``auto`` is left
-    to the engine.
-    """
-    said: dict[str, Any] = {}
-    for layer in (defaults, card, entry):
-        said |= {name: getattr(layer, name) for name in layer.model_fields_set}
-    settled = ModelSettings.model_validate(said)
-    if settled.instances is not None:
-        return settled
-    return settled.model_copy(update={"instances": max(1, cores // settled.threads)})
-
-
-def _from_file(file: Path) -> Document:
-    document = read(file)
-    # A section whose every line is commented out reads as null.
-    data = {section: value for section, value in document.data.items() if value is not None}
-    models = data.get("models")
-    server = data.get("server")
-    if isinstance(server, dict) and isinstance(server.get("model_roots"), list):
-        server["model_roots"] = [str(file.parent / root) for root in server["model_roots"]]
-    if isinstance(server, dict) and isinstance(server.get("trace_dir"), str):
-        server["trace_dir"] = str(file.parent / server["trace_dir"])
-    for entry in [*(models if isinstance(models, list) else ()), data.get("defaults")]:
-        if isinstance(entry, dict):
-            anchor_paths(entry, file.parent)
-    return Document(data, document.origins)
-
-
-def _from_environment(environment: Mapping[str, str]) -> tuple[Document, list[str]]:
-    """Read the variables that are settings, and name the problems of those that are none."""
-    known = {setting.variable: setting for setting in listing()}
-    document, problems = Document({}, {}), []
-    for variable, text in environment.items():
-        if not variable.startswith(_PREFIX) or not text:  # empty: as good as not set
-            continue
-        setting = known.get(variable)
-        if setting is None:
-            problems.append(
-                f"environment {variable}: unknown variable{_alike(variable, list(known))}"
-            )
-            continue
-        try:
-            value = _value(text, setting)
-        except yaml.YAMLError:
-            problems.append(f"environment {variable}: {text!r} is not valid YAML or JSON")
-            continue
-        document.put(tuple(setting.key.split(".")), value, f"environment {variable}")
-    return document, problems
-
-
-def _alike(variable: str, known: list[str]) -> str:
-    """Name the variable that was meant; without the prefix, which makes all of them look alike."""
-    names = [name.removeprefix(_PREFIX) for name in known]
-    close = difflib.get_close_matches(variable.removeprefix(_PREFIX), names, n=1)
-    if not close:
-        return "; docs/settings.md lists them all"
-    return f"; did you mean `{_PREFIX}{close[0]}`?"
-
-
-def _value(text: str, setting: Setting) -> Any:
-    """Read a variable: text as it is, lists and mappings as YAML, a list of words by its commas."""
-    here = place(setting.field)
-    if here.takes_many and text[0] + text[-1] in {"[]", "{}"}:
-        return yaml.safe_load(text)
-    if here.takes_words:
-        return [part.strip() for part in text.split(",")]
-    return None if here.takes_null and text == "null" else text
-
-
-def _from_flags(flags: Mapping[str, Any]) -> Document:
-    document = Document({}, {})
-    for key, value in flags.items():
-        if value is not None and not key.startswith(_EVERY_MODEL):
-            document.put(tuple(key.split(".")), value, _flag(key))
-    return document
-
-
-def _flag(key: str) -> str:
-    return "argument" if key == "models" else f"flag --{key.rpartition('.')[2].replace('_', '-')}"
-
-
-def _set_on_every_model(document: Document, flags: Mapping[str, Any]) -> None:
-    entries = document.data.get("models")
-    every = {
-        key.removeprefix(_EVERY_MODEL): value
-        for key, value in flags.items()
-        if key.startswith(_EVERY_MODEL) and value is not None
-    }
-    if not every or not isinstance(entries, list):
-        return
-    document.data["models"] = [e | every if isinstance(e, dict) else e for e in entries]
-    for index in range(len(entries)):
-        for name in every:
-            document.origins.pop(("models", index, name), None)  # problems are told in this order
-            document.origins["models", index, name] = _flag(name)

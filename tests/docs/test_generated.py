@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from headrace.settings import listing
+from headrace.layers import listing
 
 ROOT = Path(__file__).parents[2]
 

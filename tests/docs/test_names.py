@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
-from headrace.settings import ModelSettings, ServerSettings, listing
+from headrace.layers import listing
+from headrace.settings import ModelSettings, ServerSettings
 from tests.docs.markdown import PACKAGE, PAGES, ROOT, Page, anchor, read
 from zoo.models import MODELS
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from headrace.cli import parser
-from headrace.settings import Card, Settings, load
+from headrace.layers import load
+from headrace.settings import Card, Settings
 from tests.docs.markdown import PAGES, read
 
 every_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

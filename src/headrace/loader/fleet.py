@@ -16,7 +16,7 @@ from pathlib import Path
 
 from headrace.control import Labels, Message, ModelServing, ModelState
 from headrace.errors import ModelLoadError
-from headrace.loader.keeper import ENGINE, EngineKeeper
+from headrace.loader.keeper import ENGINE, Audience, EngineKeeper
 from headrace.loader.store import FoundVersion, Stamp, stamp
 from headrace.settings import ServerSettings
 
@@ -47,7 +47,7 @@ class Post:
 class Fleet:
     """Starts, replaces and retires engines; for the supervisor's event loop.
 
-    ``tell`` sends to the receiver, ``on_serving`` and ``on_state`` hear what it is told of engines.
+    ``tell`` sends to the receiver, and the audience hears what it is told of engines.
     """
 
     def __init__(
@@ -56,9 +56,7 @@ class Fleet:
         runtime_dir: Path,
         *,
         tell: Callable[[Message], None],
-        on_serving: Callable[[ModelServing], None],
-        on_state: Callable[[ModelState], None],
-        on_progress: Callable[[str, int, str], None],
+        audience: Audience,
         command: Sequence[str] = ENGINE,
     ) -> None:
         self.states: dict[Key, ModelState] = {}
@@ -67,9 +65,7 @@ class Fleet:
         self._server = server
         self._runtime_dir = runtime_dir
         self._tell = tell
-        self._on_serving = on_serving
-        self._on_state = on_state
-        self._on_progress = on_progress
+        self._audience = audience
         self._command = command
         self._posts: dict[Key, Post] = {}  # those that are, or will be, what the receiver serves
         self._keepers: set[EngineKeeper] = set()  # of these and of those that are on their way out
@@ -186,9 +182,11 @@ class Fleet:
             found,
             self._server,
             self._runtime_dir,
-            on_serving=lambda serving: self._serves(post, serving),
-            on_state=lambda state: self._moved(post, state),
-            on_progress=self._on_progress,
+            audience=Audience(
+                on_serving=lambda serving: self._serves(post, serving),
+                on_state=lambda state: self._moved(post, state),
+                on_progress=self._audience.on_progress,
+            ),
             incarnations=self._incarnations[found.name, found.version],
             command=self._command,
         )
@@ -217,7 +215,7 @@ class Fleet:
         """Tell of a post's engine; a receiver that comes later replaces nothing."""
         if post.serving is not None:
             self.serving[post.key] = post.serving
-            self._on_serving(post.serving)
+            self._audience.on_serving(post.serving)
             self._tell(post.serving.model_copy(update={"replaces": post.replaces}))
 
     def _moved(self, post: Post, state: ModelState) -> None:
@@ -232,7 +230,7 @@ class Fleet:
         if state.state != "serving":
             self.serving.pop(post.key, None)
         self._tell(state)
-        self._on_state(state)
+        self._audience.on_state(state)
 
     def _expect(self, post: Post) -> None:
         """Await word from the receiver that it has nothing left for an engine."""

@@ -16,6 +16,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -58,13 +59,24 @@ class _NotStarted(Exception):
     """The system would not start the program; the cause says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who hears of engines."""
+
+    on_serving: Callable[[ModelServing], None]
+    """Whenever an engine is ready, before the state says so."""
+    on_state: Callable[[ModelState], None]
+    """After every move."""
+    on_progress: Callable[[str, int, str], None]
+    """While one loads: the name, the version, and the step it is at."""
+
+
 class EngineKeeper:
     """Owns the engine processes of one version, one after the other.
 
     ``run`` belongs in the caller's task group; it returns when the version has failed or ``stop``
-    was called. Callbacks: ``on_serving`` whenever an engine is ready (before the state says so),
-    ``on_state`` after every move, ``on_progress(name, version, step)`` while one loads.
-    ``incarnations`` number its engines; two keepers of one version at a time share them.
+    was called. ``incarnations`` number its engines; two keepers of one version at a time share
+    them.
     """
 
     def __init__(
@@ -73,9 +85,7 @@ class EngineKeeper:
         server: ServerSettings,
         runtime_dir: Path,
         *,
-        on_serving: Callable[[ModelServing], None],
-        on_state: Callable[[ModelState], None],
-        on_progress: Callable[[str, int, str], None],
+        audience: Audience,
         incarnations: Iterator[int] | None = None,
         command: Sequence[str] = ENGINE,
     ) -> None:
@@ -83,9 +93,7 @@ class EngineKeeper:
         self._found = found
         self._server = server
         self._runtime_dir = runtime_dir
-        self._on_serving = on_serving
-        self._on_state = on_state
-        self._on_progress = on_progress
+        self._audience = audience
         self._command = tuple(command)
         self._log = structlog.get_logger("headrace.loader").bind(
             model=found.name, version=found.version
@@ -210,7 +218,7 @@ class EngineKeeper:
             return None
         match report:
             case EngineLoading(step=step):
-                self._on_progress(self._found.name, self._found.version, step)
+                self._audience.on_progress(self._found.name, self._found.version, step)
                 if step.startswith(_WARMING) and can_move(self.state, Event.LOADED):
                     self._move(Event.LOADED)
                 return None
@@ -230,7 +238,7 @@ class EngineKeeper:
             labels=self._found.labels,
             profile=profile,
         )
-        self._on_serving(serving)
+        self._audience.on_serving(serving)
         self._move(Event.READY)
 
     # -- between engines ---------------------------------------------------------------------------
@@ -263,7 +271,7 @@ class EngineKeeper:
 
     def _move(self, event: Event, reason: str = "") -> None:
         self.state = move(self.state, event)
-        self._on_state(
+        self._audience.on_state(
             ModelState(
                 name=self._found.name,
                 version=self._found.version,

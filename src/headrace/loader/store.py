@@ -26,9 +26,10 @@ from headrace.errors import (
     OperatorError,
     SettingsError,
 )
+from headrace.layers import resolve
 from headrace.loader.card import read_card, read_labels
 from headrace.loader.cores import usable_cores
-from headrace.settings import ModelSettings, Settings, resolve
+from headrace.settings import ModelSettings, Settings
 
 SUFFIXES = (".onnx", ".xml", ".fake")
 """What a model file is called: ONNX, OpenVINO IR, and the fake backend's."""

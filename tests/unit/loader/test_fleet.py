@@ -17,6 +17,7 @@ from headrace.errors import ModelLoadError
 from headrace.loader.fleet import Fleet
 from headrace.loader.store import FoundVersion
 from headrace.settings import ModelSettings, ServerSettings
+from tests.unit.loader.audience import NOBODY
 
 ENGINE = Path(__file__).with_name("fake_engine.py")
 
@@ -81,9 +82,7 @@ async def _fleet(
         ServerSettings(drain_timeout_s=5.0),
         folder,
         tell=receiver.hear,
-        on_serving=lambda _: None,
-        on_state=lambda _: None,
-        on_progress=lambda *_: None,
+        audience=NOBODY,
         command=(sys.executable, str(ENGINE), behaviour),
     )
     receiver.fleet = fleet

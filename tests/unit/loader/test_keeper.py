@@ -15,7 +15,7 @@ import pytest
 import headrace
 from headrace.control import ModelServing, ModelState
 from headrace.errors import StartError
-from headrace.loader.keeper import EngineKeeper, check_socket_path, socket_path
+from headrace.loader.keeper import Audience, EngineKeeper, check_socket_path, socket_path
 from headrace.loader.store import FoundVersion
 from headrace.settings import ModelSettings, ServerSettings
 
@@ -52,9 +52,11 @@ def _keeper(folder: Path, seen: Seen, *command: str, **server: Any) -> EngineKee
         FOUND,
         ServerSettings(**server),
         folder,
-        on_serving=seen.serving.append,
-        on_state=seen.note,
-        on_progress=lambda *step: seen.steps.append(step),
+        audience=Audience(
+            on_serving=seen.serving.append,
+            on_state=seen.note,
+            on_progress=lambda *step: seen.steps.append(step),
+        ),
         command=command,
     )
 

@@ -22,6 +22,7 @@ from headrace.control import (
 from headrace.loader.fleet import Fleet
 from headrace.loader.orders import Orders
 from headrace.settings import ModelControl, ModelSettings, ServerSettings, Settings
+from tests.unit.loader.audience import NOBODY
 
 
 def _write(root: Path, name: str, *versions: int, text: str = "") -> None:
@@ -47,9 +48,7 @@ class Scene:
             settings.server,
             run,
             tell=self._hear,
-            on_serving=lambda _: None,
-            on_state=lambda _: None,
-            on_progress=lambda *_: None,
+            audience=NOBODY,
         )
         self.orders = Orders(settings, self.fleet)
 

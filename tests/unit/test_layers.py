@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 from headrace.accepts import AcceptedText
 from headrace.documents import Document, parse
 from headrace.errors import SettingsError
+from headrace.layers import listing, load, resolve
 from headrace.loader.card import read_card
-from headrace.settings import (
-    BackendName,
-    Card,
-    ModelSettings,
-    Settings,
-    listing,
-    load,
-    resolve,
-)
+from headrace.settings import BackendName, Card, ModelSettings, Settings
 
 
 def _file(folder: Path, text: str) -> Path:
