@@ -32,10 +32,13 @@ _OPTIONS = (
 )
 
 
-def _open(module: Any, address: Address) -> Any:
-    if not address.secure:
+def _credentials(address: Address) -> Any:
+    return grpc.ssl_channel_credentials(certificates(address)) if address.secure else None
+
+
+def _open(module: Any, address: Address, credentials: Any) -> Any:
+    if credentials is None:
         return module.insecure_channel(address.authority, options=_OPTIONS)
-    credentials = grpc.ssl_channel_credentials(certificates(address))
     return module.secure_channel(address.authority, credentials, options=_OPTIONS)
 
 
@@ -73,7 +76,7 @@ class GrpcTransport:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._metadata = tuple(address.headers.items())
-        self._channel = _open(grpc, address)
+        self._channel = _open(grpc, address, _credentials(address))
         self._methods: dict[str, Any] = {}
         self._opened = True
 
@@ -104,6 +107,7 @@ class AsyncGrpcTransport:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._metadata = tuple(address.headers.items())
+        self._credentials = _credentials(address)
         self._channel: Any = None  # made in the event loop, to which it belongs
         self._methods: dict[str, Any] = {}
         self._opened = True
@@ -115,7 +119,7 @@ class AsyncGrpcTransport:
         method = self._methods.get(question.path)
         if method is None:
             if self._channel is None:
-                self._channel = _open(grpc.aio, self._address)
+                self._channel = _open(grpc.aio, self._address, self._credentials)
             method = self._methods[question.path] = self._channel.unary_unary(question.path)
         try:
             body = await method(question.body, timeout=left(ends_s), metadata=self._metadata)

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpcore
 
-from headrace.client.address import Address, certificates
+from headrace.client.address import Address, trusting
 from headrace.client.question import Answer, Question, Value
 from headrace.errors import (
     ClientError,
@@ -62,10 +62,7 @@ class _Messages:
 
     def tls(self) -> ssl.SSLContext | None:
         """How to encrypt, or None."""
-        if not self.address.secure:
-            return None
-        trusted = certificates(self.address)
-        return ssl.create_default_context(cadata=trusted.decode() if trusted else None)
+        return trusting(self.address) if self.address.secure else None
 
     def write(self, question: Question[Value], left_s: float) -> dict[str, Any]:
         """The arguments of httpcore's ``request``."""
