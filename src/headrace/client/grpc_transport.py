@@ -15,7 +15,6 @@ from headrace.errors import (
     ConnectionFailed,
     ConnectionLost,
     GrpcStatus,
-    HeadraceError,
 )
 
 _LARGEST_BYTES = 2**31 - 1
@@ -30,6 +29,24 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 2000),
     ("grpc.enable_http_proxy", 0),
 )
+
+# Grpcio says only in words that there is no connection, and whether anybody can have seen the
+# request; these are its own from 1.66 to 1.85. Servers may well say UNAVAILABLE themselves.
+_NOT_REACHED = ("failed to connect", "DNS resolution failed", "errors resolving")
+_LOST = (
+    "Stream removed",
+    "Socket closed",
+    "recvmsg:",
+    "sendmsg:",
+    "Connection reset",
+    "Broken pipe",
+    "GOAWAY received",
+    "Received RST_STREAM",
+    "Endpoint closing",
+    "keepalive",
+    "ping timeout",
+)
+_LATE = "Deadline Exceeded"
 
 
 def _credentials(address: Address) -> Any:
@@ -53,17 +70,18 @@ def _failure(error: Any, address: Address) -> Answer:
     headers = {name: value for name, value in pairs if isinstance(value, str)}
     message = error.details() or ""
     if status is GrpcStatus.UNAVAILABLE and not headers:
-        raise _no_connection(message, address)
-    if status is GrpcStatus.DEADLINE_EXCEEDED and not headers:
+        _check_connection(message, address)
+    if status is GrpcStatus.DEADLINE_EXCEEDED and message == _LATE:
         message = f"no answer from {address.authority} in time: raise timeout_s"
     return Answer(int(status), headers, b"", message)
 
 
-def _no_connection(message: str, address: Address) -> HeadraceError:
-    """Grpcio says only in words whether the request can have been seen by anybody."""
-    if message.startswith(("failed to connect", "DNS resolution failed")):
-        return ConnectionFailed(f"no connection to grpc://{address.authority}: {message}")
-    return ConnectionLost(f"grpc://{address.authority} gave no answer: {message}")
+def _check_connection(message: str, address: Address) -> None:
+    where = f"{address.scheme}://{address.authority}"
+    if message.startswith(_NOT_REACHED):
+        raise ConnectionFailed(f"no connection to {where}: {message}")
+    if message.startswith(_LOST):
+        raise ConnectionLost(f"{where} gave no answer: {message}")
 
 
 def _closed() -> ClientError:

@@ -114,6 +114,34 @@ def slow_reader() -> Iterator[str]:
         ended.set()
 
 
+@contextmanager
+def hangs_up_on_grpc(seen: list[bytes]) -> Iterator[str]:
+    """The address of an HTTP/2 server that ends every connection once it has a call's message."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    settings, acknowledged = b"\0\0\0\4\0\0\0\0\0", b"\0\0\0\4\1\0\0\0\0"
+
+    def serve(connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream:
+            connection.sendall(settings + acknowledged)
+            stream.read(24)  # the preface
+            while len(head := stream.read(9)) == 9:
+                content = stream.read(int.from_bytes(head[:3]))
+                if head[3] == 0:
+                    seen.append(content)
+                    return
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                serve(listener.accept()[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(accept)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
 def _read(connection: socket.socket) -> bytes | None:
     data = b""
     while b"\r\n\r\n" not in data:
@@ -141,9 +169,11 @@ class Aborted(NamedTuple):
 
 
 class GrpcScripted:
-    """A gRPC server of a few steps, each a failure; after the last, every call is answered well."""
+    """A gRPC server of a few steps: failures, or what to wait for; then it answers well."""
 
-    def __init__(self, steps: Sequence[Aborted | bytes], credentials: Any = None) -> None:
+    def __init__(
+        self, steps: Sequence[Aborted | bytes | Callable[[], Any]], credentials: Any = None
+    ) -> None:
         self.steps = list(steps)
         self._credentials = credentials
         self.calls: list[str] = []
@@ -179,6 +209,8 @@ class GrpcScripted:
         if isinstance(step, Aborted):
             context.set_trailing_metadata(step.trailers)
             context.abort(step.code, step.message)
+        if callable(step):
+            step()
         if isinstance(step, bytes):
             return step
         good = message("inference.ModelInferResponse")(model_name="m", model_version="1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from tests.unit.client.servers import (
     Scripted,
     Step,
     answer,
+    hangs_up_on_grpc,
     slow_reader,
 )
 
@@ -106,6 +108,61 @@ def test_a_server_that_is_busy_is_asked_again_when_it_says(kind: str) -> None:
         assert client.infer("m", X).output == 5
         assert time.monotonic() - began_s >= 0.05
         assert server.connections == 1
+
+
+@over_grpc
+def test_a_lost_grpc_connection_is_tried_once_more_but_not_with_a_sequence(kind: str) -> None:
+    seen: list[bytes] = []
+    with (
+        hangs_up_on_grpc(seen) as address,
+        opened(kind, address, retry=RetryPolicy(backoff_s=0.001)) as client,
+    ):
+        for options, tries in (({}, 2), (SEQUENCE, 1)):
+            seen.clear()
+            with pytest.raises(errors.ConnectionLost, match=f"grpc://{address} gave no answer"):
+                client.infer("m", X, **options)
+            assert len(seen) == tries
+
+
+@over_grpc
+def test_a_name_that_nobody_has_is_a_connection_that_failed(kind: str) -> None:
+    with (
+        opened(kind, "nobody.invalid:1", retry=RetryPolicy(attempts=1)) as client,
+        pytest.raises(errors.ConnectionFailed, match="nobody"),
+    ):
+        client.infer("m", X)
+
+
+@over_grpc
+@pytest.mark.parametrize("message", ["full", ""])
+def test_a_server_that_says_it_is_unavailable_has_answered(kind: str, message: str) -> None:
+    steps = [Aborted(UNAVAILABLE, message)] * 3
+    with asked(kind, *steps) as (client, server):
+        with pytest.raises(errors.UnavailableError, match=message or "status 14") as caught:
+            client.infer("m", X)
+        assert type(caught.value) is errors.UnavailableError
+        assert len(server.calls) == 3
+
+
+@over_grpc
+def test_a_server_that_is_late_says_it_in_its_own_words(kind: str) -> None:
+    late = Aborted(grpc.StatusCode.DEADLINE_EXCEEDED, "the queue was too long")
+    with (
+        asked(kind, late, retry=RetryPolicy(attempts=1)) as (client, _),
+        pytest.raises(errors.Expired, match="the queue was too long"),
+    ):
+        client.infer("m", X)
+
+
+@over_grpc
+def test_the_deadline_holds_over_grpc_whatever_the_server_does(kind: str) -> None:
+    over = threading.Event()
+    with asked(kind, lambda: over.wait(10)) as (client, _):
+        began_s = time.monotonic()
+        with pytest.raises(errors.Expired, match="timeout_s"):
+            client.infer("m", X, timeout_s=0.2)
+        over.set()
+        assert 0.19 <= time.monotonic() - began_s < 2
 
 
 @over_grpc
