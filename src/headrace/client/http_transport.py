@@ -105,6 +105,10 @@ def _typed(address: Address) -> Iterator[None]:
         raise ConnectionLost(f"{where} ended the connection before its answer: {error}") from error
 
 
+def _usable(connection: httpcore.HTTPConnection | httpcore.AsyncHTTPConnection) -> bool:
+    return connection.is_available() and not connection.has_expired()
+
+
 def _closed() -> ClientError:
     return ClientError("this client is closed: make another one")
 
@@ -152,7 +156,7 @@ class HttpTransport:
                 connection = self._idle.pop()
             except IndexError:
                 return _Connection(self._messages.origin, self._tls)
-            if connection.http.is_available() and not connection.http.has_expired():
+            if _usable(connection.http):
                 return connection
             connection.http.close()
 
@@ -160,6 +164,11 @@ class HttpTransport:
         self._idle.append(connection)
         if not self._open:
             self.close()
+        # Who is used last is taken next, so after a burst nobody else looks at the others.
+        with contextlib.suppress(IndexError, ValueError):  # another thread has just taken it
+            while not _usable((coldest := self._idle[0]).http):
+                self._idle.remove(coldest)
+                coldest.http.close()
 
 
 class _Connection:
@@ -268,6 +277,8 @@ class AsyncHttpTransport:
         self._idle.append(connection)
         if not self._open:
             await self.close()
+        while self._idle and not _usable(self._idle[0]):  # as above
+            await self._idle.pop(0).aclose()
         return answer
 
     async def close(self) -> None:
@@ -279,7 +290,7 @@ class AsyncHttpTransport:
     async def _take(self) -> httpcore.AsyncHTTPConnection:
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_available() and not connection.has_expired():
+            if _usable(connection):
                 return connection
             await connection.aclose()
         return httpcore.AsyncHTTPConnection(

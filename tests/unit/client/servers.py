@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import struct
 import threading
@@ -110,6 +111,34 @@ def slow_reader() -> Iterator[str]:
 
     with listener, ThreadPoolExecutor(1) as pool:
         pool.submit(read)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        ended.set()
+
+
+@contextmanager
+def after_a_burst(size: int) -> Iterator[str]:
+    """The address of a server that answers so many calls at once, and then keeps one connection.
+
+    That is the one that brings the next call; the others are ended before it is answered.
+    """
+    listener, ended = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def serve() -> None:
+        with contextlib.ExitStack() as stack:
+            ours = [stack.enter_context(listener.accept()[0]) for _ in range(size)]
+            for connection in ours:
+                _read(connection)
+            for connection in ours:
+                connection.sendall(answer())
+            (kept, *_), _, _ = select.select(ours, [], [], 10)
+            _read(kept)
+            for connection in set(ours) - {kept}:
+                connection.close()
+            kept.sendall(answer())
+            ended.wait(10)
+
+    with listener, ThreadPoolExecutor(1) as pool:
+        pool.submit(serve)
         yield f"127.0.0.1:{listener.getsockname()[1]}"
         ended.set()
 

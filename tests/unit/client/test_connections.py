@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -28,6 +31,7 @@ from tests.unit.client.servers import (
     GrpcScripted,
     Scripted,
     Step,
+    after_a_burst,
     answer,
     hangs_up_on_grpc,
     slow_reader,
@@ -223,6 +227,36 @@ def test_one_connection_serves_many_calls_and_an_ended_one_is_replaced(kind: str
         assert server.connections == 1
         client.infer("m", X, **SEQUENCE)
         assert server.connections == 2
+
+
+def sockets_to(address: str) -> int:
+    """How many of the kernel's sockets are connected to there, or have been left by the server."""
+    there = f":{int(address.rpartition(':')[2]):04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return sum(words[2].endswith(there) and words[3] in {"01", "08"} for words in lines)
+
+
+BURST = 8
+
+
+def test_what_a_burst_has_left_is_closed_once_the_server_has_ended_it() -> None:
+    with after_a_burst(BURST) as address, opened("http", address) as client:
+        with ThreadPoolExecutor(BURST) as pool:
+            list(pool.map(lambda _: client.infer("m", X), range(BURST)))
+        assert sockets_to(address) == BURST
+        client.infer("m", X)
+        assert sockets_to(address) == 1
+        client.close()
+
+
+async def test_what_a_burst_of_tasks_has_left_is_closed_too() -> None:
+    with after_a_burst(BURST) as address:
+        async with headrace.AsyncClient(f"http://{address}") as client:
+            await asyncio.gather(*[client.infer("m", X) for _ in range(BURST)])
+            assert sockets_to(address) == BURST
+            await client.infer("m", X)
+            await asyncio.sleep(0)  # asyncio closes sockets in its next turn
+            assert sockets_to(address) == 1
 
 
 @every_kind
