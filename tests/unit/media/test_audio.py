@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from headrace.accepts import AcceptedAudio
 from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
 from headrace.media import audio
+from headrace.media import resample as resampling
 from headrace.media.resample import resample
 from headrace.values import Array, DType, TensorSpec
 from tests.unit.media.files import sound, tone
@@ -63,6 +64,29 @@ def test_other_rates_are_resampled(rate_hz: int) -> None:
     assert abs(len(samples) - len(wave)) <= 1
     both = min(len(samples), len(wave))
     np.testing.assert_allclose(samples[200 : both - 200], wave[200 : both - 200], atol=1e-3)
+
+
+@pytest.mark.parametrize(("rate_hz", "wanted_hz"), [(383_999, 1000), (44_101, 16_000), (999, 8009)])
+def test_odd_rates_are_a_few_filters_of_which_only_those_wanted_are_made(
+    rate_hz: int, wanted_hz: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    taps = resampling._taps
+
+    def counted(half: int, *rest: float) -> Array:
+        made.append(2 * half)
+        return taps(half, *rest)
+
+    monkeypatch.setattr(resampling, "_taps", counted)
+    wave = resample(tone(rate_hz, hz=100).T, rate_hz, wanted_hz)[0]
+    assert sum(made) < 80_000
+    wanted = tone(wanted_hz, hz=100)[:, 0]
+    both = min(len(wave), len(wanted))
+    middle = slice(both // 8, both - both // 8)
+    np.testing.assert_allclose(wave[middle], wanted[middle], atol=1e-3)
+    made.clear()
+    resample(np.ones((1, rate_hz // 500), np.float32), rate_hz, wanted_hz)
+    assert len(made) <= -(-wanted_hz // 500) + 1
 
 
 def test_what_is_too_high_for_the_lower_rate_is_left_out() -> None:
