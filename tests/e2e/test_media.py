@@ -159,15 +159,27 @@ def test_a_file_counts_with_its_model(media: Server) -> None:
 
 def test_nobody_waits_for_a_large_photo(media: Server) -> None:
     large = encode(Image.new("L", (8000, 6000)), "PNG")
+    answer, longest_s = _beside(media, "color", "image/png", large)
+    assert answer == {"output": [[0, 0, 0]]}
+    assert longest_s < 1.0
+
+
+def test_nobody_waits_for_a_long_text(media: Server) -> None:
+    answer, longest_s = _beside(media, "tokens", "text/plain", b"a " * 2**19)
+    assert answer == {"output": [[1] * 2**19]}
+    assert longest_s < 0.5
+
+
+def _beside(server: Server, name: str, kind: str, body: bytes) -> tuple[Any, float]:
+    """The answer, and the longest that somebody else waited meanwhile."""
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(send, media, "color", "image/png", large)
+        waiting = pool.submit(send, server, name, kind, body)
         longest_s = 0.0
         while not waiting.done():
             start_s = time.monotonic()
-            assert http(f"{media.url}/livez")[0] == 200
+            assert http(f"{server.url}/livez")[0] == 200
             longest_s = max(longest_s, time.monotonic() - start_s)
-        assert waiting.result()[1] == {"output": [[0, 0, 0]]}
-    assert longest_s < 1.0
+        return waiting.result()[1], longest_s
 
 
 # -- models that cannot have what their card says --------------------------------------------------

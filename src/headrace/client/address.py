@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,12 @@ from urllib.parse import urlsplit
 from headrace.errors import BackendMissing, SettingsError
 
 _PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
+_LABEL = "[A-Za-z0-9_-]{1,63}"
+_HOST = re.compile(rf"({_LABEL}\.)*{_LABEL}\.?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9_.%-]+)?")
+_PREFIX = re.compile("[!-~]*")
+# What gRPC can carry, which is less than HTTP can: so that a client's scheme may be changed.
+_HEADER_NAME = re.compile("[0-9a-z_.-]+(?<!-bin)")
+_HEADER_VALUE = re.compile("([!-~]([ -~]*[!-~])?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +65,15 @@ def read_address(
     """Read a URL.
 
     Raises:
-        SettingsError: it is none, or of a scheme that is not spoken.
+        SettingsError: it is none, or of a scheme that is not spoken; or a header cannot be sent.
     """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise SettingsError(f"the address {url!r} is no URL: {error}") from error
-    if parts.scheme not in _PORTS or not parts.hostname or not parts.hostname.isascii():
+    host = parts.hostname or ""
+    if parts.scheme not in _PORTS or not _HOST.fullmatch(host) or port == 0:
         raise SettingsError(
             f"the address {url!r} must look like http://host:port or grpc://host:port "
             "(https:// and grpcs:// with TLS)"
@@ -72,10 +81,28 @@ def read_address(
     prefix = parts.path.rstrip("/")
     if parts.query or parts.fragment or (prefix and parts.scheme.startswith("grpc")):
         raise SettingsError(f"the address {url!r} must end after host and port")
+    if not _PREFIX.fullmatch(prefix):
+        raise SettingsError(f"the path of the address {url!r} must be quoted: urllib.parse.quote")
     path = None if ca_file is None else Path(ca_file)
-    lower = {name.lower(): value for name, value in (headers or {}).items()}
+    lower = dict(_header(name, value) for name, value in (headers or {}).items())
     port = _PORTS[parts.scheme] if port is None else port
-    return Address(parts.scheme, parts.hostname, port, prefix, path, lower)
+    return Address(parts.scheme, host, port, prefix, path, lower)
+
+
+def _header(name: str, value: str) -> tuple[str, str]:
+    lower = str(name).lower()
+    if not _HEADER_NAME.fullmatch(lower):
+        raise SettingsError(
+            f"the header {name!r} cannot be sent: names are of a-z, 0-9, '-', '_' and '.', and do "
+            "not end in '-bin'"
+        )
+    # Its value may be a secret, and is not repeated.
+    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        raise SettingsError(
+            f"the value of header {name!r} cannot be sent: it must be a str of printable ASCII, "
+            "without spaces or line breaks around it"
+        )
+    return lower, value
 
 
 def library(name: str) -> ModuleType:
@@ -100,7 +127,19 @@ def certificates(address: Address) -> bytes | None:
     """
     if address.ca_file is None:
         return None
+    trusting(address)  # grpcio says nothing of a file it cannot read
+    return address.ca_file.read_bytes()
+
+
+def trusting(address: Address) -> ssl.SSLContext:
+    """TLS that trusts those certificates.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
     try:
-        return address.ca_file.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"ca_file {address.ca_file} cannot be read: {error}") from error
+        return ssl.create_default_context(cafile=address.ca_file)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"ca_file {address.ca_file} cannot be read as certificates (PEM): {error}"
+        ) from error

@@ -1,6 +1,7 @@
-"""Typed errors of answers: the very classes the server raised, by the code it sends with them.
+"""Typed errors: of requests that cannot be written, and of answers.
 
-Servers that send no code are read by their status, as well as that goes.
+Those are the very classes the server raised, by the code it sends with them; servers that send no
+code are read by their status, as well as that goes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import orjson
 
 from headrace import errors
 from headrace.client.question import Answer
-from headrace.errors import GrpcStatus, HeadraceError, MalformedAnswer
+from headrace.errors import GrpcStatus, HeadraceError, MalformedAnswer, MalformedRequest
 
 _TEXT_LIMIT = 300
 
@@ -79,6 +80,19 @@ def grpc_error(answer: Answer) -> HeadraceError:
     pushback_ms = _number(answer.headers.get("grpc-retry-pushback-ms"))
     error.retry_after_s = None if pushback_ms is None else pushback_ms / 1e3
     return error
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Where requests are made: what the protocol cannot hold is a typed error.
+
+    Raises:
+        MalformedRequest: it could not be written.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise MalformedRequest(f"the request cannot be written: {error}") from error
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from headrace.errors import (
     ConnectionFailed,
     ConnectionLost,
     GrpcStatus,
-    HeadraceError,
 )
 
 _LARGEST_BYTES = 2**31 - 1
@@ -31,11 +30,32 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
 )
 
+# Grpcio says only in words that there is no connection, and whether anybody can have seen the
+# request; these are its own from 1.66 to 1.85. Servers may well say UNAVAILABLE themselves.
+_NOT_REACHED = ("failed to connect", "DNS resolution failed", "errors resolving")
+_LOST = (
+    "Stream removed",
+    "Socket closed",
+    "recvmsg:",
+    "sendmsg:",
+    "Connection reset",
+    "Broken pipe",
+    "GOAWAY received",
+    "Received RST_STREAM",
+    "Endpoint closing",
+    "keepalive",
+    "ping timeout",
+)
+_LATE = "Deadline Exceeded"
 
-def _open(module: Any, address: Address) -> Any:
-    if not address.secure:
+
+def _credentials(address: Address) -> Any:
+    return grpc.ssl_channel_credentials(certificates(address)) if address.secure else None
+
+
+def _open(module: Any, address: Address, credentials: Any) -> Any:
+    if credentials is None:
         return module.insecure_channel(address.authority, options=_OPTIONS)
-    credentials = grpc.ssl_channel_credentials(certificates(address))
     return module.secure_channel(address.authority, credentials, options=_OPTIONS)
 
 
@@ -50,17 +70,18 @@ def _failure(error: Any, address: Address) -> Answer:
     headers = {name: value for name, value in pairs if isinstance(value, str)}
     message = error.details() or ""
     if status is GrpcStatus.UNAVAILABLE and not headers:
-        raise _no_connection(message, address)
-    if status is GrpcStatus.DEADLINE_EXCEEDED and not headers:
+        _check_connection(message, address)
+    if status is GrpcStatus.DEADLINE_EXCEEDED and message == _LATE:
         message = f"no answer from {address.authority} in time: raise timeout_s"
     return Answer(int(status), headers, b"", message)
 
 
-def _no_connection(message: str, address: Address) -> HeadraceError:
-    """Grpcio says only in words whether the request can have been seen by anybody."""
-    if message.startswith(("failed to connect", "DNS resolution failed")):
-        return ConnectionFailed(f"no connection to grpc://{address.authority}: {message}")
-    return ConnectionLost(f"grpc://{address.authority} gave no answer: {message}")
+def _check_connection(message: str, address: Address) -> None:
+    where = f"{address.scheme}://{address.authority}"
+    if message.startswith(_NOT_REACHED):
+        raise ConnectionFailed(f"no connection to {where}: {message}")
+    if message.startswith(_LOST):
+        raise ConnectionLost(f"{where} gave no answer: {message}")
 
 
 def _closed() -> ClientError:
@@ -73,7 +94,7 @@ class GrpcTransport:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._metadata = tuple(address.headers.items())
-        self._channel = _open(grpc, address)
+        self._channel = _open(grpc, address, _credentials(address))
         self._methods: dict[str, Any] = {}
         self._opened = True
 
@@ -104,6 +125,7 @@ class AsyncGrpcTransport:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._metadata = tuple(address.headers.items())
+        self._credentials = _credentials(address)
         self._channel: Any = None  # made in the event loop, to which it belongs
         self._methods: dict[str, Any] = {}
         self._opened = True
@@ -115,7 +137,7 @@ class AsyncGrpcTransport:
         method = self._methods.get(question.path)
         if method is None:
             if self._channel is None:
-                self._channel = _open(grpc.aio, self._address)
+                self._channel = _open(grpc.aio, self._address, self._credentials)
             method = self._methods[question.path] = self._channel.unary_unary(question.path)
         try:
             body = await method(question.body, timeout=left(ends_s), metadata=self._metadata)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Any
 
 import httpcore
 
-from headrace.client.address import Address, certificates
+from headrace.client.address import Address, trusting
 from headrace.client.question import Answer, Question, Value
 from headrace.errors import (
     ClientError,
@@ -61,10 +62,7 @@ class _Messages:
 
     def tls(self) -> ssl.SSLContext | None:
         """How to encrypt, or None."""
-        if not self.address.secure:
-            return None
-        trusted = certificates(self.address)
-        return ssl.create_default_context(cadata=trusted.decode() if trusted else None)
+        return trusting(self.address) if self.address.secure else None
 
     def write(self, question: Question[Value], left_s: float) -> dict[str, Any]:
         """The arguments of httpcore's ``request``."""
@@ -105,6 +103,10 @@ def _typed(address: Address) -> Iterator[None]:
         raise ClientError(f"the request cannot be sent: {error}") from error
     except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
         raise ConnectionLost(f"{where} ended the connection before its answer: {error}") from error
+
+
+def _usable(connection: httpcore.HTTPConnection | httpcore.AsyncHTTPConnection) -> bool:
+    return connection.is_available() and not connection.has_expired()
 
 
 def _closed() -> ClientError:
@@ -154,7 +156,7 @@ class HttpTransport:
                 connection = self._idle.pop()
             except IndexError:
                 return _Connection(self._messages.origin, self._tls)
-            if connection.http.is_available() and not connection.http.has_expired():
+            if _usable(connection.http):
                 return connection
             connection.http.close()
 
@@ -162,6 +164,11 @@ class HttpTransport:
         self._idle.append(connection)
         if not self._open:
             self.close()
+        # Who is used last is taken next, so after a burst nobody else looks at the others.
+        with contextlib.suppress(IndexError, ValueError):  # another thread has just taken it
+            while not _usable((coldest := self._idle[0]).http):
+                self._idle.remove(coldest)
+                coldest.http.close()
 
 
 class _Connection:
@@ -216,7 +223,17 @@ class _Stream(httpcore.NetworkStream):
         return self._inner.read(max_bytes, left(self._clock.ends_s))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        self._inner.write(buffer, left(self._clock.ends_s))
+        """As httpcore's, but that gives every piece of the buffer the whole time."""
+        connection: socket.socket = self._inner.get_extra_info("socket")
+        rest = memoryview(buffer)
+        try:
+            while rest:
+                connection.settimeout(left(self._clock.ends_s))
+                rest = rest[connection.send(rest) :]
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout(error) from error
+        except OSError as error:  # httpcore reads on then: an answer may have come before the end
+            raise httpcore.WriteError(error) from error
 
     def close(self) -> None:
         self._inner.close()
@@ -260,6 +277,8 @@ class AsyncHttpTransport:
         self._idle.append(connection)
         if not self._open:
             await self.close()
+        while self._idle and not _usable(self._idle[0]):  # as above
+            await self._idle.pop(0).aclose()
         return answer
 
     async def close(self) -> None:
@@ -271,7 +290,7 @@ class AsyncHttpTransport:
     async def _take(self) -> httpcore.AsyncHTTPConnection:
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_available() and not connection.has_expired():
+            if _usable(connection):
                 return connection
             await connection.aclose()
         return httpcore.AsyncHTTPConnection(
@@ -312,7 +331,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         try:
             self._writer.write(buffer)
             await self._writer.drain()
-        except OSError as error:  # httpcore reads on then: an answer may have come before the end
+        except OSError as error:  # as above
             raise httpcore.WriteError(error) from error
 
     async def aclose(self) -> None:

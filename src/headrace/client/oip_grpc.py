@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from headrace.client.failures import grpc_error, reading
+from headrace.client.failures import grpc_error, reading, writing
 from headrace.client.question import Answer, Inference, Question, Value
 from headrace.client.result import ModelMetadata, ModelState, Result, ServerMetadata
 from headrace.client.tensors import raw
 from headrace.engine.slots import pack_bytes
-from headrace.errors import GrpcStatus, MalformedAnswer, MalformedRequest
+from headrace.errors import GrpcStatus, MalformedAnswer
 from headrace.receiver.codecs.protobuf import message
 from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape
 from headrace.receiver.codecs.wire import RAW_INPUT_TAG, varint
@@ -29,7 +28,7 @@ class OipGrpc:
 
     def infer(self, inference: Inference) -> Question[Result]:
         """See ``question.Codec``."""
-        with _writing():
+        with writing():
             head = message("inference.ModelInferRequest")(
                 model_name=inference.model, model_version=inference.version, id=inference.id
             )
@@ -80,18 +79,9 @@ class OipGrpc:
         return _ask("RepositoryIndex", _models)
 
 
-@contextlib.contextmanager
-def _writing() -> Iterator[None]:
-    """Where messages are made: what protobuf cannot hold is a typed error."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise MalformedRequest(f"the request cannot be written: {error}") from error
-
-
 def _ask(method: str, read: Callable[[Any], Value], **fields: str) -> Question[Value]:
     answers = message(f"inference.{method}Response")
-    with _writing():
+    with writing():
         body = message(f"inference.{method}Request")(**fields).SerializeToString()
 
     def read_answer(answer: Answer) -> Value:

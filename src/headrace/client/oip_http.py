@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 import orjson
 
-from headrace.client.failures import http_error, reading
+from headrace.client.failures import http_error, reading, writing
 from headrace.client.question import Answer, Inference, Question
 from headrace.client.result import ModelMetadata, ModelState, Result, ServerMetadata
 from headrace.client.tensors import raw
 from headrace.engine.slots import pack_bytes
-from headrace.errors import InvalidInput, MalformedRequest
+from headrace.errors import InvalidInput
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape
 from headrace.values import Array, DType, TensorSpec
@@ -37,6 +37,10 @@ class OipHttp:
 
     def infer(self, inference: Inference) -> Question[Result]:
         """See ``question.Codec``."""
+        with writing():
+            return self._infer(inference)
+
+    def _infer(self, inference: Inference) -> Question[Result]:
         head: dict[str, Any] = {}
         if inference.id:
             head["id"] = inference.id
@@ -85,8 +89,9 @@ class OipHttp:
         return Question(f"{self._root}/repository/index", b"{}", _models)
 
     def _path(self, model: str, version: str) -> str:
-        path = f"{self._root}/models/{quote(model, safe='')}"
-        return f"{path}/versions/{quote(version, safe='')}" if version else path
+        with writing():
+            path = f"{self._root}/models/{quote(model, safe='')}"
+            return f"{path}/versions/{quote(version, safe='')}" if version else path
 
     def _get(self, path: str, read: Any) -> Question[Any]:
         return Question(path, b"", read, method="GET")
@@ -113,12 +118,9 @@ class OipHttp:
 
 
 def _json(head: dict[str, Any], *, numbers: bool) -> bytes:
-    try:
-        if numbers:  # orjson would write null for NaN
-            return json.dumps(head).encode()
-        return orjson.dumps(head)
-    except (TypeError, ValueError) as error:
-        raise MalformedRequest(f"the request cannot be written: {error}") from error
+    if numbers:  # orjson would write null for NaN
+        return json.dumps(head).encode()
+    return orjson.dumps(head)
 
 
 def _texts(name: str, array: Array) -> list[str]:

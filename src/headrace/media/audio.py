@@ -23,6 +23,8 @@ _MOST_CHANNELS = 16
 # Resampling from an odd rate has a filter for each fraction: bounded with the rate.
 _MOST_HZ = 384_000
 _LEAST_HZ = 1000
+_BLOCK = 65536  # samples of each channel; all channels of all of it are never in memory
+_UNKNOWN = 2**62  # more samples than this are no announcement: FLAC that was written to a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +95,35 @@ def read(library: Any, data: bytes, made: Plan) -> Array:
             rate_hz = int(file.samplerate)
             limit = int(made.accepted.max_s * rate_hz)
             _check(made, rate_hz, int(file.channels))
-            samples = file.read(limit + 1, dtype="float32", always_2d=True).T
+            samples = _read_mixed(file, limit, made)
     except HeadraceError:
         raise
     except Exception as error:
         raise InvalidInput(f"input {made.name!r}: the sound is broken: {error}") from error
     if samples.shape[1] > limit:
-        raise BodyTooLarge(
-            f"input {made.name!r}: the sound is longer than {made.accepted.max_s:g} s; send less "
-            "at once, or raise `max_s` of `accepts` in the model's card"
-        )
-    return numbers(mix(samples, made), rate_hz, made)
+        raise _too_long(made)
+    return numbers(samples, rate_hz, made)
+
+
+def _read_mixed(file: Any, limit: int, made: Plan) -> Array:
+    """Channels of samples, to just over the limit."""
+    if limit < file.frames < _UNKNOWN:
+        raise _too_long(made)
+    blocks, count = [np.empty((1 if made.accepted.mono else file.channels, 0), np.float32)], 0
+    while count <= limit:
+        block = file.read(_BLOCK, dtype="float32", always_2d=True).T
+        if not block.size:
+            break
+        blocks.append(mix(block, made))
+        count += block.shape[1]
+    return np.concatenate(blocks, axis=1)
+
+
+def _too_long(made: Plan) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"input {made.name!r}: the sound is longer than {made.accepted.max_s:g} s; send less at "
+        "once, or raise `max_s` of `accepts` in the model's card"
+    )
 
 
 class _Bytes(io.BytesIO):

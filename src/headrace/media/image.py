@@ -28,6 +28,8 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _AXES = 3
+# What one image may become where it decides its size itself: as much as a body may be.
+_MOST_BYTES = 64 * 2**20
 _WHITE = (255, 255, 255, 255)
 _FLOATS = frozenset({DType.FP16, DType.BF16, DType.FP32, DType.FP64})
 _NOT_NUMBERS = frozenset({DType.BOOL, DType.BYTES})
@@ -153,13 +155,14 @@ def read(data: bytes, made: Plan) -> Array:
 
     Raises:
         InvalidInput: it is broken, of a format that is not read, or cannot be given the size.
-        BodyTooLarge: it has too many pixels.
+        BodyTooLarge: it has too many pixels, or would become too large a tensor.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_pixels(made, *opened.size)
             image = flatten(ImageOps.exif_transpose(opened), gray=made.accepted.color == "gray")
         image = resize(image, made)
+        _check_bytes(made, *image.size)
     except HeadraceError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -261,10 +264,14 @@ def numbers(pixels: Array, made: Plan) -> Array:
         factor, offset = made.factor, made.offset
     if made.plain:
         return np.ascontiguousarray(pixels.astype(made.dtype.numpy))
-    values = pixels.astype(np.float32) * factor + offset
+    values = pixels.astype(np.float32)
+    values *= factor  # in place: large images need not be in memory four times
+    values += offset
     if made.dtype not in _FLOATS:
         limits = np.iinfo(made.dtype.numpy)
-        values = np.rint(values.astype(np.float64)).clip(limits.min, limits.max)
+        if made.dtype.numpy.itemsize > 2:  # noqa: PLR2004 - whose limits are no FP32
+            values = values.astype(np.float64)
+        np.rint(values, out=values).clip(limits.min, limits.max, out=values)
     return np.ascontiguousarray(values.astype(made.dtype.numpy))
 
 
@@ -273,6 +280,17 @@ def _check_pixels(made: Plan, width: int, height: int) -> None:
         raise _too_many(made)
     if not width or not height:
         raise InvalidInput(f"input {made.name!r}: the image has no pixels")
+
+
+def _check_bytes(made: Plan, width: int, height: int) -> None:
+    if made.height is not None and made.width is not None:
+        return  # the card said so
+    if width * height * len(made.factor) * made.dtype.numpy.itemsize > _MOST_BYTES:
+        raise BodyTooLarge(
+            f"input {made.name!r}: an image of {width} x {height} would become a tensor of more "
+            f"than {_MOST_BYTES >> 20} MiB; make it smaller, or set `size` of `accepts` in the "
+            "model's card"
+        )
 
 
 def _too_many(made: Plan) -> BodyTooLarge:

@@ -15,8 +15,11 @@ from headrace.values import Array
 _CROSSINGS = 24
 # The Kaiser window's: what is left of what should not be there is 80 dB below.
 _BETA = 8.0
-# Between odd rates there are thousands of fractions: they share this many filters (-66 dB).
+# Between odd rates there are thousands of fractions: they share this many filters (-66 dB), of a
+# sample at the lower rate.
 _MOST_FRACTIONS = 1024
+# Samples gathered at once where outputs are not at equal distances.
+_GATHERED = 2**20
 # Where the filter begins to close, of half the lower rate.
 _ROLL_OFF = 0.94
 
@@ -32,14 +35,31 @@ def resample(samples: Array, rate_hz: int, wanted_hz: int) -> Array:
     half = math.ceil(_CROSSINGS / cutoff)
     padded = np.pad(samples, ((0, 0), (half, half + 1 + down // up)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half, axis=-1)
-    steps = min(up, _MOST_FRACTIONS)
-    taps = [_taps(half, cutoff, step / steps) for step in range(steps + 1)]
     out = np.empty((samples.shape[0], count), np.float32)
+    steps = min(up, math.ceil(_MOST_FRACTIONS * min(1.0, up / down)))
+    if steps < up:
+        return _shared(windows, out, up, down, steps, cutoff)
     for phase in range(min(up, count)):
         # Every up-th output lies at the same fraction of a sample, `down` samples apart.
         start, fraction = divmod(phase * down, up)
         here = windows[:, start + 1 :: down][:, : -(-(count - phase) // up)]
-        out[:, phase::up] = here @ taps[round(fraction * steps / up)]
+        out[:, phase::up] = here @ _taps(half, cutoff, fraction / up)
+    return out
+
+
+def _shared(windows: Array, out: Array, up: int, down: int, steps: int, cutoff: float) -> Array:
+    """Fill ``out`` filter by filter: however many fractions there are, they share ``steps``."""
+    width = windows.shape[-1]
+    starts, fractions = np.divmod(np.arange(out.shape[-1]) * down, up)
+    nearest = np.rint(fractions * (steps / up)).astype(np.int64)
+    order = np.argsort(nearest, kind="stable")
+    wanted, firsts = np.unique(nearest[order], return_index=True)
+    at_once = max(1, _GATHERED // width)
+    for step, outputs in zip(wanted, np.split(order, firsts[1:]), strict=True):
+        taps = _taps(width // 2, cutoff, step / steps)
+        for first in range(0, len(outputs), at_once):
+            some = outputs[first : first + at_once]
+            out[:, some] = windows[:, starts[some] + 1] @ taps
     return out
 
 

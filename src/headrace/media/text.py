@@ -15,6 +15,8 @@ from headrace.values import Array, DType, Signature, TensorSpec
 
 # Longer text would keep a thread busy for seconds, and is cut to a few hundred tokens anyway.
 _LIMIT_BYTES = 2**20
+# What the texts of one request may become.
+_MOST_BYTES = 256 * 2**20
 _TOKEN_DTYPES = frozenset({DType.INT32, DType.INT64})
 _AXES = 2
 _USUAL = {"ids": "input_ids", "mask": "attention_mask", "types": "token_type_ids"}
@@ -23,9 +25,14 @@ _USUAL = {"ids": "input_ids", "mask": "attention_mask", "types": "token_type_ids
 class Encoded(NamedTuple):
     """The tokens of one text."""
 
-    ids: Sequence[int]
-    mask: Sequence[int]
-    types: Sequence[int]
+    ids: Array
+    mask: Array
+    types: Array
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return self.ids.nbytes + self.mask.nbytes + self.types.nbytes
 
 
 def read_bytes(data: bytes) -> bytes:
@@ -88,20 +95,30 @@ class Tokens:
             InvalidInput: it is not UTF-8, or nothing is left of it.
             BodyTooLarge: it is longer than a megabyte.
         """
-        found = self.tokenizer.encode(_decode(data, self.name))
-        if not found.ids:
+        # `encode` would keep Python's lock: one of a batch does not.
+        [found] = self.tokenizer.encode_batch([_decode(data, self.name)])
+        parts = (found.ids, found.attention_mask, found.type_ids)
+        encoded = Encoded(*(np.array(part, np.int64) for part in parts))
+        if not encoded.ids.size:
             raise InvalidInput(f"{self.name!r}: the text has no tokens")
-        return Encoded(found.ids, found.attention_mask, found.type_ids)
+        return encoded
 
     def gather(self, items: Sequence[Encoded]) -> Mapping[str, Array]:
         """Make one tensor an input of the texts of one request, padded to the longest.
 
         Raises:
             InvalidInput: there are several, and the model takes one a request.
+            BodyTooLarge: padding the others to the longest makes too much of them.
         """
         if len(items) > 1 and not self.row_axis:
             raise InvalidInput(f"{self.name!r} takes one text a request, not {len(items)}")
         length = self.length or max(len(item.ids) for item in items)
+        size_bytes = len(items) * length * sum(dtype.numpy.itemsize for dtype in self.dtypes)
+        if size_bytes > _MOST_BYTES:
+            raise BodyTooLarge(
+                f"{self.name!r}: {len(items)} texts of {length} tokens, as long as the longest, "
+                f"are more than {_MOST_BYTES >> 20} MiB: send fewer at once, or shorter ones"
+            )
         tensors = {}
         for name, part, dtype in zip(self.inputs, self.parts, self.dtypes, strict=True):
             rows = np.full((len(items), length), self.pad if part == "ids" else 0, dtype.numpy)

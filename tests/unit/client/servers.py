@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import select
 import socket
 import struct
 import threading
@@ -96,6 +98,79 @@ class Scripted:
                     return
 
 
+@contextmanager
+def slow_reader() -> Iterator[str]:
+    """The address of somebody who reads some MB/s of whatever comes, and never answers."""
+    listener, ended = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def read() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            while connection.recv(65536):
+                ended.wait(0.005)
+
+    with listener, ThreadPoolExecutor(1) as pool:
+        pool.submit(read)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        ended.set()
+
+
+@contextmanager
+def after_a_burst(size: int) -> Iterator[str]:
+    """The address of a server that answers so many calls at once, and then keeps one connection.
+
+    That is the one that brings the next call; the others are ended before it is answered.
+    """
+    listener, ended = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def serve() -> None:
+        with contextlib.ExitStack() as stack:
+            ours = [stack.enter_context(listener.accept()[0]) for _ in range(size)]
+            for connection in ours:
+                _read(connection)
+            for connection in ours:
+                connection.sendall(answer())
+            (kept, *_), _, _ = select.select(ours, [], [], 10)
+            _read(kept)
+            for connection in set(ours) - {kept}:
+                connection.close()
+            kept.sendall(answer())
+            ended.wait(10)
+
+    with listener, ThreadPoolExecutor(1) as pool:
+        pool.submit(serve)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        ended.set()
+
+
+@contextmanager
+def hangs_up_on_grpc(seen: list[bytes]) -> Iterator[str]:
+    """The address of an HTTP/2 server that ends every connection once it has a call's message."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    settings, acknowledged = b"\0\0\0\4\0\0\0\0\0", b"\0\0\0\4\1\0\0\0\0"
+
+    def serve(connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream:
+            connection.sendall(settings + acknowledged)
+            stream.read(24)  # the preface
+            while len(head := stream.read(9)) == 9:
+                content = stream.read(int.from_bytes(head[:3]))
+                if head[3] == 0:
+                    seen.append(content)
+                    return
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                serve(listener.accept()[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(accept)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
 def _read(connection: socket.socket) -> bytes | None:
     data = b""
     while b"\r\n\r\n" not in data:
@@ -123,9 +198,11 @@ class Aborted(NamedTuple):
 
 
 class GrpcScripted:
-    """A gRPC server of a few steps, each a failure; after the last, every call is answered well."""
+    """A gRPC server of a few steps: failures, or what to wait for; then it answers well."""
 
-    def __init__(self, steps: Sequence[Aborted | bytes], credentials: Any = None) -> None:
+    def __init__(
+        self, steps: Sequence[Aborted | bytes | Callable[[], Any]], credentials: Any = None
+    ) -> None:
         self.steps = list(steps)
         self._credentials = credentials
         self.calls: list[str] = []
@@ -161,6 +238,8 @@ class GrpcScripted:
         if isinstance(step, Aborted):
             context.set_trailing_metadata(step.trailers)
             context.abort(step.code, step.message)
+        if callable(step):
+            step()
         if isinstance(step, bytes):
             return step
         good = message("inference.ModelInferResponse")(model_name="m", model_version="1")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -27,7 +31,10 @@ from tests.unit.client.servers import (
     GrpcScripted,
     Scripted,
     Step,
+    after_a_burst,
     answer,
+    hangs_up_on_grpc,
+    slow_reader,
 )
 
 X = {"x": np.ones(1, np.float32)}
@@ -108,6 +115,61 @@ def test_a_server_that_is_busy_is_asked_again_when_it_says(kind: str) -> None:
 
 
 @over_grpc
+def test_a_lost_grpc_connection_is_tried_once_more_but_not_with_a_sequence(kind: str) -> None:
+    seen: list[bytes] = []
+    with (
+        hangs_up_on_grpc(seen) as address,
+        opened(kind, address, retry=RetryPolicy(backoff_s=0.001)) as client,
+    ):
+        for options, tries in (({}, 2), (SEQUENCE, 1)):
+            seen.clear()
+            with pytest.raises(errors.ConnectionLost, match=f"grpc://{address} gave no answer"):
+                client.infer("m", X, **options)
+            assert len(seen) == tries
+
+
+@over_grpc
+def test_a_name_that_nobody_has_is_a_connection_that_failed(kind: str) -> None:
+    with (
+        opened(kind, "nobody.invalid:1", retry=RetryPolicy(attempts=1)) as client,
+        pytest.raises(errors.ConnectionFailed, match="nobody"),
+    ):
+        client.infer("m", X)
+
+
+@over_grpc
+@pytest.mark.parametrize("message", ["full", ""])
+def test_a_server_that_says_it_is_unavailable_has_answered(kind: str, message: str) -> None:
+    steps = [Aborted(UNAVAILABLE, message)] * 3
+    with asked(kind, *steps) as (client, server):
+        with pytest.raises(errors.UnavailableError, match=message or "status 14") as caught:
+            client.infer("m", X)
+        assert type(caught.value) is errors.UnavailableError
+        assert len(server.calls) == 3
+
+
+@over_grpc
+def test_a_server_that_is_late_says_it_in_its_own_words(kind: str) -> None:
+    late = Aborted(grpc.StatusCode.DEADLINE_EXCEEDED, "the queue was too long")
+    with (
+        asked(kind, late, retry=RetryPolicy(attempts=1)) as (client, _),
+        pytest.raises(errors.Expired, match="the queue was too long"),
+    ):
+        client.infer("m", X)
+
+
+@over_grpc
+def test_the_deadline_holds_over_grpc_whatever_the_server_does(kind: str) -> None:
+    over = threading.Event()
+    with asked(kind, lambda: over.wait(10)) as (client, _):
+        began_s = time.monotonic()
+        with pytest.raises(errors.Expired, match="timeout_s"):
+            client.infer("m", X, timeout_s=0.2)
+        over.set()
+        assert 0.19 <= time.monotonic() - began_s < 2
+
+
+@over_grpc
 def test_a_grpc_server_that_is_busy_is_asked_again_when_it_says(kind: str) -> None:
     trailers = (("headrace-error", "queue_full"), ("grpc-retry-pushback-ms", "50"))
     busy = Aborted(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", trailers)
@@ -149,6 +211,15 @@ def test_the_deadline_holds_whatever_the_server_does(kind: str, step: Step) -> N
 
 
 @over_http
+def test_the_deadline_holds_while_a_large_body_is_sent(kind: str) -> None:
+    with slow_reader() as address, opened(kind, address) as client:
+        began_s = time.monotonic()
+        with pytest.raises(errors.Expired, match="timeout_s"):
+            client.infer("m", {"x": np.zeros(40_000_000, np.uint8)}, timeout_s=0.5)
+        assert 0.5 <= time.monotonic() - began_s < 1.5
+
+
+@over_http
 def test_one_connection_serves_many_calls_and_an_ended_one_is_replaced(kind: str) -> None:
     with asked(kind, answer(), answer(), Step(answer(), "close")) as (client, server):
         for _ in range(3):
@@ -156,6 +227,36 @@ def test_one_connection_serves_many_calls_and_an_ended_one_is_replaced(kind: str
         assert server.connections == 1
         client.infer("m", X, **SEQUENCE)
         assert server.connections == 2
+
+
+def sockets_to(address: str) -> int:
+    """How many of the kernel's sockets are connected to there, or have been left by the server."""
+    there = f":{int(address.rpartition(':')[2]):04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return sum(words[2].endswith(there) and words[3] in {"01", "08"} for words in lines)
+
+
+BURST = 8
+
+
+def test_what_a_burst_has_left_is_closed_once_the_server_has_ended_it() -> None:
+    with after_a_burst(BURST) as address, opened("http", address) as client:
+        with ThreadPoolExecutor(BURST) as pool:
+            list(pool.map(lambda _: client.infer("m", X), range(BURST)))
+        assert sockets_to(address) == BURST
+        client.infer("m", X)
+        assert sockets_to(address) == 1
+        client.close()
+
+
+async def test_what_a_burst_of_tasks_has_left_is_closed_too() -> None:
+    with after_a_burst(BURST) as address:
+        async with headrace.AsyncClient(f"http://{address}") as client:
+            await asyncio.gather(*[client.infer("m", X) for _ in range(BURST)])
+            assert sockets_to(address) == BURST
+            await client.infer("m", X)
+            await asyncio.sleep(0)  # asyncio closes sockets in its next turn
+            assert sockets_to(address) == 1
 
 
 @every_kind

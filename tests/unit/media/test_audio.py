@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from headrace.accepts import AcceptedAudio
 from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
 from headrace.media import audio
+from headrace.media import resample as resampling
 from headrace.media.resample import resample
 from headrace.values import Array, DType, TensorSpec
 from tests.unit.media.files import sound, tone
@@ -64,6 +66,29 @@ def test_other_rates_are_resampled(rate_hz: int) -> None:
     np.testing.assert_allclose(samples[200 : both - 200], wave[200 : both - 200], atol=1e-3)
 
 
+@pytest.mark.parametrize(("rate_hz", "wanted_hz"), [(383_999, 1000), (44_101, 16_000), (999, 8009)])
+def test_odd_rates_are_a_few_filters_of_which_only_those_wanted_are_made(
+    rate_hz: int, wanted_hz: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    taps = resampling._taps
+
+    def counted(half: int, *rest: float) -> Array:
+        made.append(2 * half)
+        return taps(half, *rest)
+
+    monkeypatch.setattr(resampling, "_taps", counted)
+    wave = resample(tone(rate_hz, hz=100).T, rate_hz, wanted_hz)[0]
+    assert sum(made) < 80_000
+    wanted = tone(wanted_hz, hz=100)[:, 0]
+    both = min(len(wave), len(wanted))
+    middle = slice(both // 8, both - both // 8)
+    np.testing.assert_allclose(wave[middle], wanted[middle], atol=1e-3)
+    made.clear()
+    resample(np.ones((1, rate_hz // 500), np.float32), rate_hz, wanted_hz)
+    assert len(made) <= -(-wanted_hz // 500) + 1
+
+
 def test_what_is_too_high_for_the_lower_rate_is_left_out() -> None:
     high = tone(48000, hz=11_000).T
     assert np.abs(resample(high, 48000, 16000)[:, 200:-200]).max() < 1e-3
@@ -97,6 +122,26 @@ def test_models_without_a_batch_axis(shape: tuple[int, ...]) -> None:
 def test_a_long_file_is_refused() -> None:
     with pytest.raises(BodyTooLarge, match=r"longer than 0.2 s; send less.*raise `max_s`"):
         read(sound(tone()), max_s=0.2)
+
+
+def test_a_file_of_many_channels_is_never_in_memory_as_a_whole() -> None:
+    silence = sound(np.zeros((3_000_000, 8), np.float32), 192_000, kind="FLAC")
+    tracemalloc.start()
+    try:
+        samples = read(silence)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert samples.shape == (250_000,)
+    assert peak_bytes < 50e6  # all channels are 96 MB
+
+
+def test_a_file_that_does_not_know_its_length_is_not_called_too_long() -> None:
+    piped = bytearray(sound(tone(), kind="FLAC"))
+    piped[21] &= 0xF0  # the header's count of samples: 36 bits, 0 is unknown
+    piped[22:26] = bytes(4)
+    with pytest.raises(InvalidInput, match="the sound is broken"):  # libsndfile cannot
+        read(bytes(piped))
 
 
 def test_a_file_that_lies_about_its_length_is_read_as_far_as_it_goes() -> None:

@@ -170,6 +170,14 @@ def test_long_and_thin_is_refused_when_it_would_become_huge() -> None:
             read(data, **keys)
 
 
+def test_an_image_that_decides_its_size_becomes_no_huge_tensor() -> None:
+    data = encode(Image.new("L", (1_000_000, 48)))
+    for shape in ((None, None, None, 3), (None, 48, None, 3), (None, None, 1_000_000, 3)):
+        with pytest.raises(BodyTooLarge, match=r"1000000 x 48 would become .* than 64 MiB; .*size"):
+            read(data, shape, DType.FP32)
+    assert read(data, (None, 4, 4, 3), DType.FP32).shape == (4, 4, 3)
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [

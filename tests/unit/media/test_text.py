@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,28 @@ def test_text_may_go_to_the_model_as_it_is() -> None:
     assert give(scalar, "a") == {"s": b"a"}
     with pytest.raises(InvalidInput, match="takes one text a request, not 2"):
         give(scalar, "a", "b")
+
+
+def test_python_s_lock_is_free_while_a_long_text_is_read(tokenizer: Path) -> None:
+    one = medium(bert(), tokenizer=tokenizer)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()  # the thread is there
+        began_s = last_s = time.monotonic()
+        reading, longest_s = pool.submit(one.read, b"a " * 2**19), 0.0
+        while not reading.done():
+            now_s = time.monotonic()
+            longest_s, last_s = max(longest_s, now_s - last_s), now_s
+        whole_s = time.monotonic() - began_s
+        longest_s = max(longest_s, time.monotonic() - last_s)
+        assert len(reading.result().ids) == 2**19 + 2
+    assert longest_s < whole_s / 2
+
+
+def test_short_texts_are_not_padded_to_a_huge_one_without_bound(tokenizer: Path) -> None:
+    one = medium(bert(), tokenizer=tokenizer)
+    items = [one.read(b"a " * 2**19), *[one.read(b"a")] * 127]
+    with pytest.raises(BodyTooLarge, match=r"128 texts of 524290 tokens.* more than 256 MiB"):
+        one.gather(items)
 
 
 def test_what_is_no_text_is_refused(tokenizer: Path) -> None:

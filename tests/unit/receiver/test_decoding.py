@@ -6,9 +6,10 @@ import asyncio
 import threading
 import time
 
+import numpy as np
 import pytest
 
-from headrace.errors import Expired, InvalidInput, QueueFull
+from headrace.errors import BodyTooLarge, Expired, InvalidInput, QueueFull
 from headrace.receiver.plain.decoding import Decoding, Job
 
 
@@ -62,3 +63,30 @@ async def test_the_first_error_is_told() -> None:
 
     with pytest.raises(InvalidInput, match="no b'a'"):
         await Decoding().run([Job(fail, b"a"), Job(bytes, b"")], None)
+
+
+async def test_what_the_files_of_a_request_become_is_bounded() -> None:
+    decoding = Decoding(most_bytes=2**20)
+    jobs = [Job(lambda data: np.zeros(len(data) << 19, np.uint8), b"a")] * 2
+    assert len(await decoding.run(jobs, None)) == 2
+    assert len(await decoding.run(jobs, None)) == 2  # each request has its own
+    with pytest.raises(BodyTooLarge, match="more than 1 MiB of tensors: send fewer at once"):
+        await decoding.run([*jobs, *jobs], None)
+
+
+async def test_when_one_fails_the_others_are_not_read() -> None:
+    began, go, decoding = [], threading.Event(), Decoding()
+
+    def fail(data: bytes) -> bytes:
+        raise InvalidInput(f"no {data!r}")
+
+    def read(data: bytes) -> bytes:
+        began.append(data)
+        go.wait(10)
+        return data
+
+    with pytest.raises(InvalidInput):
+        await decoding.run([Job(fail, b""), *[Job(read, b"a")] * 200], None)
+    go.set()
+    assert await decoding.run([Job(bytes, b"b")], None) == [b"b"]
+    assert len(began) <= 8  # what the threads had in hand

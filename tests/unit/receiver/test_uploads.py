@@ -183,12 +183,24 @@ def test_text_is_text_in_json(body: object) -> None:
         ({"input": [b64(b"a"), [b64(b"a")]]}, "every row must be a file"),
         ({"input": [b64(b"a")] * 129}, "has 129 files: send at most 128 at once"),
         ({"input": {"photo": b64(b"a"), "x": 1}}, "unknown input 'x'; the model has photo"),
-        (b"nonsense", "JSON Parse error"),
+        (b'{"input": {"b64": "a}', "JSON Parse error"),
     ],
 )
 def test_files_in_json_that_do_not_fit_say_so(body: object, says: str) -> None:
     with pytest.raises(HeadraceError, match=says):
         read(model(PHOTO), "application/json", body)
+
+
+def test_files_of_all_inputs_count_together() -> None:
+    body = {"input": {"photo": [b64(b"a")] * 64, "sound": [b64(b"a")] * 65}}
+    with pytest.raises(InvalidInput, match="has 129 files: send at most 128 at once"):
+        read(model(PHOTO, SOUND), "application/json", body)
+
+
+def test_json_without_files_is_not_parsed_here_but_once_in_the_plain_way() -> None:
+    assert read(model(PHOTO), "application/json", b"nonsense") is None
+    spelled = b'{"input": {"\\u006264": "YQ=="}}'
+    assert read(model(PHOTO), "application/json", spelled) == Upload({"photo": [b"a"]})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ the model's card accepts files, also one of those, or a form of them (``uploads`
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply, smaller
+from headrace.receiver.handover.client import LARGE_BYTES
 from headrace.receiver.plain import uploads
 from headrace.receiver.plain.decoding import Decoding, Job
 from headrace.receiver.plain.uploads import Upload
@@ -37,7 +39,7 @@ class Predict:
     async def predict(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /predict/{name}``."""
         served = self._core.find(exchange, name, version)
-        upload = uploads.read(exchange.headers, exchange.body, served)
+        upload = await self._read(exchange, served)
         if upload is None:
             body = await self._core.parse(exchange, Dialect.PLAIN, served.signature)
             inputs = _decode(body, served.signature)
@@ -53,6 +55,16 @@ class Predict:
         response = await self._core.run(exchange, served, request)
         large = await self._core.encode(exchange, Dialect.PLAIN, response)
         return Reply(200, encode(response.outputs) if large is None else large)
+
+    async def _read(self, exchange: Exchange, served: ServedModel) -> Upload | None:
+        """Find the files of a request; large forms and JSON are taken apart in a thread.
+
+        Not in those that decode: it would wait its turn there twice.
+        """
+        headers, body = exchange.headers, exchange.body
+        if len(body) > LARGE_BYTES and uploads.takes_long(headers, served):
+            return await asyncio.to_thread(uploads.read, headers, body, served)
+        return uploads.read(headers, body, served)
 
     async def _tensors(
         self, upload: Upload, served: ServedModel, exchange: Exchange

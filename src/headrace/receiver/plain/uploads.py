@@ -19,6 +19,7 @@ from headrace.values import Array, Signature
 
 _FORM, _TEXT, _ANYTHING = "multipart/form-data", "text/plain", "application/octet-stream"
 _FILES = ("image/", "audio/", "multipart/")
+_AS_THEY_ARE = ("image/", "audio/", _ANYTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,7 @@ def read(headers: Headers, body: bytes | memoryview, served: ServedModel) -> Upl
         MalformedRequest: a form or JSON that cannot be read.
         InvalidInput: a field that this model does not have.
     """
-    kind, _, _ = headers.get(b"content-type", b"").decode("latin-1").partition(";")
-    kind = kind.strip().lower()
+    kind = _kind(headers)
     if not served.media:
         if kind.startswith(_FILES):
             raise UnsupportedEncoding(
@@ -51,7 +51,27 @@ def read(headers: Headers, body: bytes | memoryview, served: ServedModel) -> Upl
     if medium is not None:
         _check_alone(medium, served)
         return Upload({medium.name: [bytes(body)]})
+    if not _may_have_files(body, served):
+        return None  # not even parsed: the plain way does that beside the event loop
     return _json(body, served)
+
+
+def takes_long(headers: Headers, served: ServedModel) -> bool:
+    """Whether a large body is more than one file as it is, or what is refused at once."""
+    return bool(served.media) and not _kind(headers).startswith(_AS_THEY_ARE)
+
+
+def _kind(headers: Headers) -> str:
+    kind, _, _ = headers.get(b"content-type", b"").decode("latin-1").partition(";")
+    return kind.strip().lower()
+
+
+def _may_have_files(body: bytes | memoryview, served: ServedModel) -> bool:
+    """Whether JSON can have files in it: text is any string, others say so."""
+    if any(medium.kind == "text" for medium in served.media):
+        return True
+    text = bytes(body)
+    return b'"b64"' in text or b"\\u" in text  # by which the very key may be spelled
 
 
 def _told_by(kind: str, served: ServedModel) -> Medium | None:
@@ -120,6 +140,11 @@ def _json(body: bytes | memoryview, served: ServedModel) -> Upload | None:
     }
     if not found:
         return None
+    count = sum(len(files) for files in found.values())
+    if count > multipart.MOST_PARTS:
+        raise InvalidInput(
+            f"the request has {count} files: send at most {multipart.MOST_PARTS} at once"
+        )
     signature = served.profile.signature.unwrap()
     tensors = {
         name: _tensor(name, value, signature, media)
