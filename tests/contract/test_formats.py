@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from headrace.engine import backends
-from headrace.errors import ModelLoadError
+from headrace.errors import BackendMissing, ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.values import DType
 
@@ -193,3 +193,13 @@ def test_a_broken_program_is_refused_with_its_name(program: Path, tmp_path: Path
         with pytest.raises(ModelLoadError) as caught:
             backends.load(path, ModelSettings())
         assert str(path) in caught.value.message
+
+
+def test_without_pytorch_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What Python itself does for a package that is not there; undone after the test.
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "headrace.engine.backends.torch_", raising=False)
+    with pytest.raises(BackendMissing, match=r"pip install 'headrace\[torch\]'"):
+        backends.load(tmp_path / "m.pt2", ModelSettings())
