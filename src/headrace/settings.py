@@ -36,6 +36,8 @@ class BackendName(StrEnum):
     AUTO = "auto"
     OPENVINO = "openvino"
     ONNXRUNTIME = "onnxruntime"
+    TORCH = "torch"
+    PYTHON = "python"
     FAKE = "fake"
 
 
@@ -159,8 +161,8 @@ class ModelSettings(Card):
     name: str | None = Field(default=None, description="The name it is served under.")
     backend: BackendName = Field(
         default=BackendName.AUTO,
-        description="auto: OpenVINO on x86, ONNX Runtime elsewhere; of a model whose run is "
-        "shorter than 0.5 ms, the faster of both.",
+        description="auto: what reads the file. Of ONNX, which two read: OpenVINO on x86, ONNX "
+        "Runtime elsewhere; of a model whose run is shorter than 0.5 ms, the faster of both.",
     )
     precision: Precision = Field(
         default=Precision.F32, description="Arithmetic inside the backend."

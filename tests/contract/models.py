@@ -34,6 +34,8 @@ ONNX_TYPES: dict[DType, int] = {
 
 node = helper.make_node
 
+_FOUR = '{{"{}": ("FP32", [None, 4])}}'
+
 
 def write(
     path: Path,
@@ -86,4 +88,17 @@ def double(path: Path, text: str) -> Path:
     """A ``.fake`` file: a double of a model, which answers with its inputs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+    return path
+
+
+def python(path: Path, body: str, inputs: str = "", outputs: str = "") -> Path:
+    """A Python file with a class; ``body`` is what ``infer`` does, a line a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = "".join(f"        {line}\n" for line in body.splitlines())
+    path.write_text(
+        "import numpy as np\n\n\nclass Model:\n"
+        f"    inputs = {inputs or _FOUR.format('x')}\n"
+        f"    outputs = {outputs or _FOUR.format('y')}\n\n"
+        f"    def infer(self, batch):\n{lines}"
+    )
     return path

@@ -22,7 +22,7 @@ from tests.contract import models
 from tests.contract.models import node
 
 REAL = [BackendName.OPENVINO, BackendName.ONNXRUNTIME]
-ALL = [*REAL, BackendName.FAKE]
+ALL = [*REAL, BackendName.PYTHON, BackendName.FAKE]
 WEIGHTS = (np.arange(12, dtype=np.float32).reshape(4, 3) - 5) / 2
 X = np.array([[1, 2, 3, 4], [0.5, -1, 0, 2], [-3, 0, 0, 1]], np.float32)
 
@@ -38,6 +38,10 @@ def linear(backend: BackendName, folder: Path) -> Linear:
     if backend is BackendName.FAKE:
         text = "inputs: {x: [FP32, [null, 4]]}\noutputs: {y: [FP32, [null, 4]]}\nscale: 2\n"
         return Linear(models.double(folder / "model.fake", text), lambda x: x * 2)
+    if backend is BackendName.PYTHON:
+        body = f'w = np.array({WEIGHTS.tolist()}, np.float32)\nreturn {{"y": batch["x"] @ w}}'
+        port = '{"y": ("FP32", [None, 3])}'
+        return Linear(models.python(folder / "model.py", body, outputs=port), lambda x: x @ WEIGHTS)
     return Linear(models.product(folder / "model.onnx", WEIGHTS), lambda x: x @ WEIGHTS)
 
 
@@ -128,6 +132,7 @@ def test_a_row_gives_the_same_alone_and_among_others(backend: BackendName, tmp_p
 SPOKEN: dict[BackendName, list[DType]] = {
     BackendName.OPENVINO: [d for d in DType if d not in {DType.FP64, DType.BYTES}],
     BackendName.ONNXRUNTIME: list(DType),
+    BackendName.PYTHON: list(DType),
     BackendName.FAKE: list(DType),
 }
 
@@ -170,6 +175,9 @@ def test_every_dtype_comes_out_as_it_went_in(
     if backend is BackendName.FAKE:
         port = f"[{dtype.value}, [null, 3]]"
         path = models.double(tmp_path / "m.fake", f"inputs: {{x: {port}}}\noutputs: {{y: {port}}}")
+    elif backend is BackendName.PYTHON:
+        ports = [f'{{"{name}": ("{dtype.value}", [None, 3])}}' for name in "xy"]
+        path = models.python(tmp_path / "m.py", 'return {"y": batch["x"]}', *ports)
     else:
         path = models.identity(tmp_path / "m.onnx", dtype)
     model = load(path, backend)
@@ -214,11 +222,14 @@ def test_free_axes_take_any_size_also_none(backend: BackendName, tmp_path: Path)
     if backend is BackendName.FAKE:
         port = "[FP32, [null, null]]"
         path = models.double(tmp_path / "m.fake", f"inputs: {{x: {port}}}\noutputs: {{y: {port}}}")
+    elif backend is BackendName.PYTHON:
+        ports = [f'{{"{name}": (np.float32, [None, None])}}' for name in "xy"]
+        path = models.python(tmp_path / "m.py", 'return {"y": batch["x"] * 1}', *ports)
     else:
         dims = ("N", "length")
         nodes = [node("Add", ["x", "x"], ["d"]), node("Sub", ["d", "x"], ["y"])]
-        ports = {"x": (DType.FP32, dims)}
-        path = models.write(tmp_path / "m.onnx", nodes, ports, {"y": (DType.FP32, dims)})
+        x_port = {"x": (DType.FP32, dims)}
+        path = models.write(tmp_path / "m.onnx", nodes, x_port, {"y": (DType.FP32, dims)})
     instance = load(path, backend).instance()
     for shape in [(1, 1), (3, 7), (2, 128), (1, 0), (2, 7)]:
         x = np.random.default_rng(0).random(shape, np.float32)
@@ -291,6 +302,9 @@ def failing(backend: BackendName, folder: Path) -> tuple[Path, Array]:
     if backend is BackendName.FAKE:
         path = models.double(folder / "m.fake", "fail_at: 13\n")
         return path, np.full((1, 4), 13, np.float32)
+    if backend is BackendName.PYTHON:
+        body = 'return {"y": batch["x"] + np.array([1, 2, 3, 4], np.float32)}'
+        return models.python(folder / "m.py", body), np.zeros((1, 3), np.float32)
     path = models.write(
         folder / "m.onnx",
         [node("Add", ["x", "steps"], ["y"])],
@@ -326,6 +340,7 @@ def test_strings_that_are_no_text_fail_with_their_reason(tmp_path: Path) -> None
 SUFFIX = {
     BackendName.OPENVINO: ".onnx",
     BackendName.ONNXRUNTIME: ".onnx",
+    BackendName.PYTHON: ".py",
     BackendName.FAKE: ".fake",
 }
 

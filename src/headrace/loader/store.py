@@ -31,8 +31,14 @@ from headrace.loader.card import read_card, read_labels
 from headrace.loader.cores import usable_cores
 from headrace.settings import ModelSettings, Settings
 
-SUFFIXES = (".onnx", ".xml", ".fake")
-"""What a model file is called: ONNX, OpenVINO IR, and the fake backend's."""
+SUFFIXES = (".onnx", ".xml", ".tflite", ".pt2", ".py", ".fake")
+"""What a model file is called: ONNX, OpenVINO IR, TFLite, PyTorch's, the user's, the fake's."""
+
+SAVED_MODEL = "saved_model.pb"
+"""The file that makes a folder a TensorFlow SavedModel; it stands for the folder."""
+
+USER_CODE = "model.py"
+"""A Python file is only a model if it is named, or called so in a version folder."""
 
 _LOOKED_FOR = (
     f"a model file ({', '.join(SUFFIXES)}), version folders (1/model.onnx), or models in folders "
@@ -209,6 +215,8 @@ def _look(path: Path, name: str | None) -> list[_Place]:
         if path.suffix not in SUFFIXES:
             raise ModelLoadError(f"{path}: not a model file; known are {', '.join(SUFFIXES)}")
         return [_Place(name or path.stem, 1, path, path.parent)]
+    if (path / SAVED_MODEL).is_file():
+        return [_Place(name or path.name, 1, path / SAVED_MODEL, path)]
     if _numbered(path):
         return _versions(path, name or path.name)
     return _folder_of_models(path, name)
@@ -234,6 +242,8 @@ def _versions(folder: Path, name: str) -> list[_Place]:
 
 
 def _only_model_file(folder: Path) -> Path:
+    if (folder / USER_CODE).is_file():
+        return folder / USER_CODE  # the rest is what it reads, another model perhaps
     files = _model_files(folder)
     if len(files) > 1:
         raise ModelLoadError(
@@ -265,7 +275,9 @@ def _models_in(folder: Path) -> Iterator[_Place]:
     for inner in _entries(folder):
         if inner.is_dir() and _numbered(inner):
             yield from _versions(inner, inner.name)
-        elif inner.suffix in SUFFIXES and not inner.is_dir():
+        elif (inner / SAVED_MODEL).is_file():
+            yield _Place(inner.name, 1, inner / SAVED_MODEL, inner)
+        elif _is_model_file(inner):
             yield _Place(inner.stem, 1, inner, folder)
 
 
@@ -279,7 +291,18 @@ def _numbered(folder: Path) -> list[Path]:
 
 
 def _model_files(folder: Path) -> list[Path]:
-    return [file for file in _entries(folder) if file.suffix in SUFFIXES and not file.is_dir()]
+    """The files in it that are models; of a SavedModel, also in a folder of its own, its file."""
+    entries = _entries(folder)
+    saved = [entry / SAVED_MODEL for entry in entries if entry.suffix == ".savedmodel"]
+    return [
+        *(file for file in entries if _is_model_file(file) or file.name == SAVED_MODEL),
+        *(file for file in saved if file.is_file()),
+    ]
+
+
+def _is_model_file(file: Path) -> bool:
+    # Not every script that lies beside models is one, and it would be run.
+    return file.suffix in SUFFIXES and file.suffix != ".py" and not file.is_dir()
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -41,7 +41,7 @@ def _error(*entries: Path | ModelSettings, kind: type[OperatorError] = ModelLoad
 # -- what is found -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".fake"])
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".tflite", ".pt2", ".py", ".fake"])
 def test_a_file_is_version_1_under_its_own_name(tmp_path: Path, suffix: str) -> None:
     _make(tmp_path, f"digits{suffix}")
     (found,) = _find(tmp_path / f"digits{suffix}")
@@ -142,7 +142,7 @@ def test_every_bad_model_is_named(tmp_path: Path) -> None:
     _make(tmp_path, "notes.txt")
     assert _error(tmp_path / "no.onnx", tmp_path / "notes.txt").splitlines() == [
         f"{tmp_path}/no.onnx: no such file or folder",
-        f"{tmp_path}/notes.txt: not a model file; known are .onnx, .xml, .fake",
+        f"{tmp_path}/notes.txt: not a model file; known are .onnx, .xml, .tflite, .pt2, .py, .fake",
     ]
 
 
@@ -151,14 +151,17 @@ def test_every_bad_model_is_named(tmp_path: Path) -> None:
     [
         (
             (),
-            "nothing to serve here; looked for a model file (.onnx, .xml, .fake), version folders",
+            "nothing to serve here; looked for a model file (.onnx, .xml, .tflite, .pt2, ",
         ),
         (("x/notes.txt", "b.pt"), "; found b.pt, x/"),
         (
             tuple(f"{n}.txt" for n in "abcdefghij"),
             "; found a.txt, b.txt, c.txt, d.txt, e.txt, f.txt",
         ),
-        (("1/model.pt",), "/1: no model file (.onnx, .xml, .fake) here; found model.pt"),
+        (
+            ("1/model.pt",),
+            "/1: no model file (.onnx, .xml, .tflite, .pt2, .py, .fake) here; found model.pt",
+        ),
         (("1/a.onnx", "1/b.onnx"), "/1: has 2 model files (a.onnx, b.onnx); keep one a version"),
         (("1/a.onnx", "b.onnx"), "has version folders and model files (b.onnx); keep one kind"),
         (("1/a.onnx", "01/a.onnx"), "version 1 is there twice: 01/ and 1/"),
@@ -237,3 +240,23 @@ def test_without_a_quota_the_affinity_counts(tmp_path: Path, quota: str | None) 
     if quota is not None:
         (tmp_path / "cpu.max").write_text(quota)
     assert usable_cores(tmp_path / "cpu.max") == len(os.sched_getaffinity(0))
+
+
+def test_a_folder_with_a_saved_model_is_one(tmp_path: Path) -> None:
+    for place in ("plain/1", "nested/1/model.savedmodel", "flat"):
+        _make(tmp_path, f"{place}/saved_model.pb", f"{place}/variables/variables.index")
+    found = _find(tmp_path)
+    assert {one.name: one.path.relative_to(tmp_path).as_posix() for one in found} == {
+        "flat": "flat/saved_model.pb",
+        "nested": "nested/1/model.savedmodel/saved_model.pb",
+        "plain": "plain/1/saved_model.pb",
+    }
+    assert [one.name for one in _find(tmp_path / "flat")] == ["flat"]
+
+
+def test_a_script_beside_models_is_none_but_model_py_is_in_a_version(tmp_path: Path) -> None:
+    _make(tmp_path, "train.py", "a.onnx", "code/1/model.py", "code/1/weights.onnx", "code/make.py")
+    found = _find(tmp_path)
+    assert [one.path.name for one in found] == ["a.onnx", "model.py"]
+    named = _find(tmp_path / "train.py")
+    assert [one.name for one in named] == ["train"]

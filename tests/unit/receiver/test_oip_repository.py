@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from headrace.control import Load, VersionPolicy
-from headrace.errors import HeadraceError, InvalidInput, MalformedRequest
+from headrace.errors import HeadraceError, InvalidInput, MalformedRequest, NotAllowed
 from headrace.receiver.oip.repository import NO_OVERRIDES, read_config, read_load
 from headrace.settings import ModelSettings
 
@@ -50,6 +50,7 @@ def test_a_file_goes_nowhere_but_into_a_version_folder(path: str) -> None:
         ("m", {"colour": "red"}, InvalidInput, "'colour' is not known"),
         ("m", {"config": 3}, InvalidInput, "must be a string"),
         ("m", {"config": "{}", "file:1/m.onnx": "text"}, InvalidInput, "hold the file"),
+        ("m", {"config": "{}", "file:1/model.py": b"code"}, NotAllowed, "code is not taken"),
     ],
 )
 def test_bad_parameters(

@@ -1,7 +1,8 @@
 """The libraries that can run a model: one module each, imported on use.
 
 ``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install
-· ``fake`` is a double with settable delays and faults, for tests and benchmarks.
+· ``torch_`` wants PyTorch · ``python_`` runs a user's own file · ``fake`` is a double with settable
+delays and faults, for tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -20,10 +21,21 @@ from headrace.settings import BackendName, ModelSettings
 # and then outlives the server. None is how to forbid an import.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
+# Files that only one backend reads.
+_ONLY: dict[str, BackendName] = {
+    ".fake": BackendName.FAKE,
+    ".pb": BackendName.OPENVINO,
+    ".pt2": BackendName.TORCH,
+    ".py": BackendName.PYTHON,
+    ".tflite": BackendName.OPENVINO,
+    ".xml": BackendName.OPENVINO,
+}
 # The module, and what pip installs to make it importable.
 _MODULES: dict[BackendName, tuple[str, str]] = {
     BackendName.OPENVINO: ("headrace.engine.backends.openvino_", "openvino"),
     BackendName.ONNXRUNTIME: ("headrace.engine.backends.onnxruntime_", "onnxruntime"),
+    BackendName.TORCH: ("headrace.engine.backends.torch_", "headrace[torch]"),
+    BackendName.PYTHON: ("headrace.engine.backends.python_", "headrace"),
     BackendName.FAKE: ("headrace.engine.backends.fake", "headrace"),
 }
 
@@ -32,10 +44,8 @@ def candidates(path: Path, asked: BackendName) -> tuple[BackendName, ...]:
     """Return the backends to try for a model, best first."""
     if asked is not BackendName.AUTO:
         return (asked,)
-    if path.suffix == ".fake":
-        return (BackendName.FAKE,)
-    if path.suffix == ".xml":
-        return (BackendName.OPENVINO,)
+    if path.suffix in _ONLY:
+        return (_ONLY[path.suffix],)
     if platform.machine() in {"x86_64", "AMD64"}:
         return (BackendName.OPENVINO, BackendName.ONNXRUNTIME)
     return (BackendName.ONNXRUNTIME, BackendName.OPENVINO)

@@ -38,7 +38,7 @@ _PRECISIONS = {ov.Type.f32: "f32", ov.Type.bf16: "bf16", ov.Type.f16: "f16"}
 
 
 def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
-    """Load an ONNX or IR file; see ``contract.Load``."""
+    """Load an ONNX, IR, TFLite or SavedModel file; see ``contract.Load``."""
     instances = settings.instances or 1
     threads = instances * settings.threads
     options: dict[str, Any] = {
@@ -56,13 +56,14 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
         options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
     try:
         core = ov.Core()
-        model = core.read_model(path)
+        # Of a SavedModel the path is its saved_model.pb, and the model is the whole folder.
+        model = core.read_model(path.parent if path.suffix == ".pb" else path)
         signature = _signature(model, path)
         loaded = OpenVinoModel(core.compile_model(model, "CPU", options), signature)
     except RuntimeError as error:
         raise ModelLoadError(
-            f"cannot load {path}: {str(error)[:500]}; it must be a whole ONNX or OpenVINO IR file "
-            "of operators that OpenVINO has"
+            f"cannot load {path}: {str(error)[:500]}; it must be a whole ONNX, OpenVINO IR, "
+            "TFLite or SavedModel file of operators that OpenVINO has"
         ) from error
     if loaded.precision != settings.precision.value:
         raise ModelLoadError(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace.control import Load, ModelState, Unload, VersionPolicy
-from headrace.errors import InvalidInput, MalformedRequest
+from headrace.errors import InvalidInput, MalformedRequest, NotAllowed
 from headrace.receiver.codecs.json_tensor import parse
 from headrace.receiver.codecs.protobuf import message, read, read_parameters
 from headrace.receiver.exchange import Core, Exchange, Reply
@@ -138,6 +138,7 @@ def read_load(name: str, parameters: Mapping[str, Any]) -> tuple[Load, dict[str,
 
     Raises:
         InvalidInput: one of them is not known or cannot be used; the message says which.
+        NotAllowed: a file is Python code.
     """
     files = {key.removeprefix(_FILE): v for key, v in parameters.items() if key.startswith(_FILE)}
     for path, content in files.items():
@@ -145,6 +146,11 @@ def read_load(name: str, parameters: Mapping[str, Any]) -> tuple[Load, dict[str,
             raise InvalidInput(
                 f"{_FILE}{path}: should be {_FILE}VERSION/NAME, as in {_FILE}1/model.onnx, and "
                 "hold the file"
+            )
+        if path.endswith(".py"):
+            raise NotAllowed(
+                f"{_FILE}{path}: code is not taken from clients: it would run with all the rights "
+                "of the server"
             )
     others = [key for key in parameters if key != "config" and not key.startswith(_FILE)]
     if others:

@@ -1,0 +1,122 @@
+"""A Python file with a class: what of it is wrong is told, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrace.engine import backends
+from headrace.engine.backends.contract import Instance, Model
+from headrace.errors import InferenceFailed, ModelLoadError
+from headrace.settings import ModelSettings
+from tests.contract import models
+
+X = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)
+PORTS = 'inputs = {"x": ("FP32", [None, 4])}; outputs = {"y": ("FP32", [None, 4])}'
+
+
+def load(path: Path) -> Model:
+    name, model = backends.load(path, ModelSettings())
+    assert name == "python"
+    return model
+
+
+def instance(folder: Path, body: str, outputs: str = "") -> Instance:
+    return load(models.python(folder / "m.py", body, outputs=outputs)).instance()
+
+
+@pytest.mark.parametrize(
+    ("body", "outputs", "said"),
+    [
+        ("raise ValueError('why')", "", r"ValueError: why \(.*m\.py:9\)"),
+        ("import sys; sys.exit(3)", "", r"SystemExit: 3 \(.*m\.py:9\)"),
+        ("batch['x'][0] = 7", "", "read-only"),
+        ("return batch['x']", "", "must return a dict of arrays by name; it returned ndarray"),
+        ("return {'z': batch['x']}", "", "no output 'y'; there is: z"),
+        ("return {'y': batch['x'].astype('f8')}", "", "is float64, and declared FP32"),
+        ("return {'y': batch['x'][:1]}", "", r"shape \[1, 4\], and should have \[2, 4\]"),
+        ("return {'y': batch['x'][0]}", "", r"shape \[4\], and should have \[2, 4\]"),
+        ("return {'y': batch['x']}", '{"y": ("BYTES", [None, 4])}', "has a float32 in it"),
+    ],
+)
+def test_what_is_wrong_with_an_answer_is_told(
+    body: str, outputs: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InferenceFailed, match=said):
+        instance(tmp_path, body, outputs).run({"x": X})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1", "it has: none"),
+        ("class A:\n infer = 1\nclass B:\n infer = 1", "it has: A, B"),
+        ("class Model:\n def infer(self, b): ...", "Model.inputs must be declared"),
+        ('class Model:\n inputs = {"x": ("FP33", [1])}\n infer = 1', r"inputs\['x'\]"),
+        ('class Model:\n inputs = {"x": ("FP32", ["N"])}\n infer = 1', "'N' is no size"),
+        ("class Model\n pass", r"SyntaxError.*m\.py:1"),
+        ("import no_such_package", r"No module named 'no_such_package' \(.*m\.py:1\)"),
+        (f"class Model:\n {PORTS}; infer = 1\n def load(self, folder): 1 / 0", r"m\.py:3"),
+        ("raise SystemExit(0)", r"SystemExit: 0 \(.*m\.py:1\)"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.py"
+    path.write_text(text)
+    with pytest.raises(ModelLoadError, match=said) as caught:
+        load(path)
+    assert str(path) in caught.value.message
+
+
+def test_other_files_are_never_run(tmp_path: Path) -> None:
+    path = models.python(tmp_path / "m.onnx", "return batch")
+    with pytest.raises(ModelLoadError, match=r"end in \.py"):
+        backends.load(path, ModelSettings.model_validate({"backend": "python"}))
+
+
+ROWS = """
+import numpy as np
+import beside
+
+class OnlyOne:
+    inputs = {"text": (object, [None])}
+    outputs = {"length": (np.int64, [None]), "upper": (str, [None])}
+
+    def load(self, folder):
+        self.factor = int((folder / "factor.txt").read_text())
+
+    def preprocess(self, item):
+        return {"text": item["text"].decode()}
+
+    def infer(self, batch):
+        return {"text": batch["text"], "length": np.array([len(t) for t in batch["text"]])}
+
+    def postprocess(self, item):
+        return {"length": item["length"] * self.factor, "upper": beside.loud(item["text"])}
+"""
+
+
+def test_rows_are_changed_before_and_after(tmp_path: Path) -> None:
+    (tmp_path / "factor.txt").write_text("10")
+    (tmp_path / "beside.py").write_text("def loud(text):\n    return str(text).upper()\n")
+    (tmp_path / "m.py").write_text(ROWS)
+    x = np.array([b"ab", "größer".encode()], object)
+    outputs = load(tmp_path / "m.py").instance().run({"text": x})
+    assert outputs["length"].tolist() == [20, 60]
+    assert outputs["upper"].tolist() == [b"AB", "GRÖSSER".encode()]
+
+
+@pytest.mark.parametrize(("said", "objects"), [("", 2), ("threadsafe = True", 1)])
+def test_every_instance_has_its_object_unless_it_may_be_shared(
+    said: str, objects: int, tmp_path: Path
+) -> None:
+    (tmp_path / "m.py").write_text(
+        f"import numpy as np\nclass Model:\n {PORTS}\n {said}\n"
+        " def infer(self, b): return {'y': np.full((2, 4), id(self) % 2**20, 'f4')}\n"
+    )
+    model = load(tmp_path / "m.py")
+    lanes = [model.instance() for _ in range(2)]
+    answers = {float(lane.run({"x": X})["y"][0, 0]) for lane in lanes}
+    assert len(answers) == objects
