@@ -160,24 +160,23 @@ def _version(_: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace) -> Settings:
     """Read the settings that the options ask for."""
-    file, models = _sources(options.paths, options.config)
+    file, models = _sources([Path(path) for path in options.paths], options.config)
     given = vars(options)
     flags: dict[str, Any] = {f"server.{name}": given.get(name) for name in SERVER_FLAGS}
     flags |= {f"models.*.{name}": given.get(name) for name in MODEL_FLAGS}
     if models:
-        flags["models"] = [{"path": path} for path in models]
+        flags["models"] = [{"path": str(path)} for path in models]
     if given.get("name") is not None and len(models) != 1:
         raise SettingsError("--name is for one model: give exactly one PATH with it")
     return load(file, os.environ, flags)
 
 
-def _sources(paths: list[str], config: Path | None) -> tuple[Path | None, list[str]]:
-    """Tell the settings file from the models, which may be URLs, among the paths."""
-    files = [Path(path) for path in paths if path.endswith(_CONFIG_SUFFIXES)]
-    models = [path for path in paths if not path.endswith(_CONFIG_SUFFIXES)]
+def _sources(paths: list[Path], config: Path | None) -> tuple[Path | None, list[Path]]:
+    """Tell the settings file from the models among the paths."""
+    files = [path for path in paths if path.suffix in _CONFIG_SUFFIXES]
     if config is not None:
         files.append(config)
-        models = [path for path in models if Path(path) != config]
+    models = [path for path in paths if path not in files]
     if len(files) > 1:
         raise SettingsError(f"one settings file at a time, not {', '.join(map(str, files))}")
     if not paths and not files and _CONFIG.exists():
