@@ -40,11 +40,12 @@ from headrace.loader.keeper import Audience, check_socket_path, socket_path
 from headrace.loader.lifecycle import Backoff
 from headrace.loader.orders import Orders
 from headrace.loader.store import FoundVersion, find
+from headrace.loader.watch import Watch
 from headrace.observe.logs import configure
 from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
 from headrace.receiver.scribe_process import ScribeProcess
-from headrace.settings import Settings
+from headrace.settings import ModelControl, Settings
 
 # What the receiver says is short, but for a model's settings and a long list of models.
 _LINE_LIMIT_BYTES = 64 * 2**20
@@ -126,6 +127,8 @@ class Supervisor:
             scribe = ScribeProcess(self._settings.server, self._runtime_dir)
             decoding = group.create_task(scribe.run(self._first_serves))
             receiving = group.create_task(self._keep_receiver())
+            if self._polls:
+                self._ordered.add(group.create_task(Watch(self._settings, self._fleet).run()))
             await self._stopping.wait()
             for task in self._ordered:
                 task.cancel()
@@ -259,12 +262,17 @@ class Supervisor:
                 "model_failed", model=state.name, version=state.version, reason=state.reason
             )
         self._announce()
-        if self._all_failed() and not self._stopping.is_set():
+        if self._all_failed() and not self._polls and not self._stopping.is_set():
             self._console.print("no model is left to serve; the log says why")
             self._stopping.set()
 
     def _progress(self, name: str, version: int, step: str) -> None:
         self._log.debug("model_loading", model=name, version=version, step=step)
+
+    @property
+    def _polls(self) -> bool:
+        """Whether the folders are watched: then what failed may yet be mended there."""
+        return self._settings.server.model_control is ModelControl.POLL
 
     def _all_failed(self) -> bool:
         return all(state.state == "failed" for state in self._fleet.states.values())

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
     from headrace.loader.store import FoundVersion
 
-SERVER_FLAGS = ("port", "host", "listen", "default_model", "model_control", "log_level")
+SERVER_FLAGS = ("port", "host", "listen", "default_model", "model_control", "poll_s", "log_level")
 """The keys of ``server`` that have a flag."""
 
 MODEL_FLAGS = (
     "name",
+    "versions",
     "slo_ms",
     "backend",
     "precision",

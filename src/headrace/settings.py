@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from headrace.accepts import AcceptedInput
 
@@ -50,10 +50,11 @@ class Precision(StrEnum):
 
 
 class ModelControl(StrEnum):
-    """Whether clients may load and unload models; the names are Triton's."""
+    """What may change the models while the server runs; the names are Triton's."""
 
     NONE = "none"
     EXPLICIT = "explicit"
+    POLL = "poll"
 
 
 class ResultStep(Group):
@@ -151,6 +152,46 @@ class Card(Group):
     )
 
 
+class Versions(Group):
+    """Which versions of a model to serve; nothing said: all of them.
+
+    As text, for flags and variables: ``all``, ``latest``, ``latest:2``, ``specific:1,3``.
+    """
+
+    latest: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="The so many newest."
+    )
+    specific: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = (
+        Field(default=None, description="These and no others.")
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, said: Any) -> Any:
+        if not isinstance(said, str):
+            return said
+        kind, colon, rest = said.strip().partition(":")
+        numbers = [int(part) for part in rest.split(",") if part.strip().isdecimal()]
+        if kind == "all" and not colon:
+            return {}
+        if kind == "latest" and (not colon or (len(numbers) == 1 and "," not in rest)):
+            return {"latest": numbers[0] if colon else 1}
+        if kind == "specific" and numbers and len(numbers) == len(rest.split(",")):
+            return {"specific": numbers}
+        raise ValueError("should be all, latest, latest:2 or specific:1,3")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.latest is not None and self.specific is not None:
+            raise ValueError("has latest and specific; give one of them")
+        return self
+
+    def __str__(self) -> str:
+        if self.specific is not None:
+            return f"specific:{','.join(map(str, self.specific))}"
+        return "all" if self.latest is None else f"latest:{self.latest}"
+
+
 class ModelSettings(Card):
     """One model. Every key of its card may be given here and wins over `card.yaml`."""
 
@@ -159,6 +200,11 @@ class ModelSettings(Card):
         description="A model file, a versioned folder (`1/model.onnx`), or a folder of those.",
     )
     name: str | None = Field(default=None, description="The name it is served under.")
+    versions: Versions = Field(
+        default=Versions(),
+        description="Which of its versions to serve: `all`, `{latest: 2}`, `{specific: [1, 3]}`; "
+        "in a flag or a variable `latest:2`, `specific:1,3`.",
+    )
     backend: BackendName = Field(
         default=BackendName.AUTO,
         description="auto: what reads the file. Of ONNX, which two read: OpenVINO on x86, ONNX "
@@ -227,7 +273,13 @@ class ServerSettings(Group):
     )
     model_control: ModelControl = Field(
         default=ModelControl.NONE,
-        description="explicit: whoever can reach the server may load, unload and reload models.",
+        description="explicit: whoever can reach the server may load, unload and reload models. "
+        "poll: what changes where `models` lie is served as it changes.",
+    )
+    poll_s: Annotated[float, Field(ge=0.05, le=86400)] = Field(
+        default=1.0,
+        description="With `model_control: poll`, how often to look. A change counts when nothing "
+        "has been written for twice as long.",
     )
     model_roots: tuple[Path, ...] = Field(
         default=(),

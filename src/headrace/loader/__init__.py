@@ -7,6 +7,8 @@
     lifecycle          which moves a version may make (pure); the keeper asks before each
     fleet              the engines of all versions: one is started, replaced, retired
     orders             what clients order over the wire: load, unload, reload
+    watch              follows what changes where models lie (model_control: poll)
+    settled            what of it to load and unload, and when (pure)
     keeper             one engine process a version: start, load, warm, watch, restart, stop
     cores              how many cores this process may really use
 """

@@ -93,6 +93,10 @@ class Fleet:
         """End every engine: each within ``timeout_s``, or for certain."""
         await asyncio.gather(*(keeper.stop(timeout_s) for keeper in list(self._keepers)))
 
+    def posts(self) -> dict[Key, Post]:
+        """Every version's post, also of those that have failed."""
+        return dict(self._posts)
+
     def versions(self, name: str) -> dict[int, Post]:
         """The versions of a model that serve or are on their way to."""
         return {

@@ -63,9 +63,14 @@ class Orders:
         folder = None if order.folder is None else Path(order.folder)
         async with self._alone(order.name):
             found = await asyncio.to_thread(
-                find_named, self._settings, order.name, folder=folder, overrides=order.overrides
+                find_named,
+                self._settings,
+                order.name,
+                folder=folder,
+                overrides=order.overrides,
+                policy=None if order.policy == VersionPolicy() else order.policy,
             )
-            await self._serve(order.name, _chosen(order.name, found, order.policy))
+            await self._serve(order.name, found)
 
     async def _unload(self, name: str) -> None:
         async with self._alone(name):
@@ -92,8 +97,9 @@ class Orders:
 
     async def _find(self, model: WantedModel) -> tuple[FoundVersion, ...]:
         path = await asyncio.to_thread(self._allowed, model.path)
-        found = await asyncio.to_thread(find_named, self._settings, model.name, folder=path)
-        return _chosen(model.name, found, model.policy)
+        return await asyncio.to_thread(
+            find_named, self._settings, model.name, folder=path, policy=model.policy
+        )
 
     def _allowed(self, text: str) -> Path:
         """Let models come from where the operator said models are, and from nowhere else.
@@ -151,16 +157,6 @@ class Orders:
 
 def _changed(found: FoundVersion, post: Post | None) -> bool:
     return post is None or post.found != found or post.stamp != stamp(found)
-
-
-def _chosen(
-    name: str, found: Sequence[FoundVersion], policy: VersionPolicy
-) -> tuple[FoundVersion, ...]:
-    wanted = policy.choose(one.version for one in found)
-    if not wanted:
-        there = ", ".join(str(one.version) for one in found)
-        raise ModelNotFound(f"model {name!r} has none of the versions asked for; it has {there}")
-    return tuple(one for one in found if one.version in wanted)
 
 
 def _check_names(names: Sequence[str]) -> None:

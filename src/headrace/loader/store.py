@@ -12,13 +12,14 @@ A path is one of three things::
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from headrace.control import VersionPolicy
 from headrace.errors import (
     InvalidInput,
     ModelLoadError,
@@ -70,7 +71,7 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 """Of each file: path, size in bytes, time of writing in nanoseconds, inode."""
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where a version lies, before its settings are known."""
 
     name: str
@@ -95,7 +96,8 @@ def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion,
     errors: list[OperatorError] = []
     for entry in settings.models:
         try:
-            found += [_settle(place, entry, settings.defaults, usable) for place in _locate(entry)]
+            places = _wanted(locate(entry), policy_of(entry, settings.defaults))
+            found += [settle(place, entry, settings.defaults, usable) for place in places]
         except OperatorError as error:
             errors.append(error)
     errors += _twice(found)
@@ -111,15 +113,17 @@ def find_named(
     *,
     folder: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    policy: VersionPolicy | None = None,
     cores: int | None = None,
 ) -> tuple[FoundVersion, ...]:
-    """Find the versions that one model has now, ascending.
+    """Find the versions to serve of one model as it is now, ascending.
 
     ``folder`` is where it lies, in place of where the settings say; ``overrides`` are keys of
-    ``ModelSettings`` that win over the rest.
+    ``ModelSettings`` that win over the rest; ``policy`` wins over its ``versions``.
 
     Raises:
-        ModelNotFound: the settings name no such model, or it is no longer there.
+        ModelNotFound: the settings name no such model, it is no longer there, or it has none of
+            the versions asked for.
         SettingsError: its card is bad.
         InvalidInput: an override is.
         ModelLoadError: it cannot be read.
@@ -129,18 +133,49 @@ def find_named(
         places, entry = _named(settings, name)
     else:
         entry = _entry(settings, name).model_copy(update={"path": folder, "name": name})
-        places = _locate(entry)
+        places = locate(entry)
     if not places:
         raise ModelNotFound(f"there is no model {name!r} where the settings look for models")
     entry = _override(entry, overrides or {})
-    return tuple(_settle(place, entry, settings.defaults, usable) for place in places)
+    if policy is None:
+        policy = policy_of(entry, settings.defaults)
+    there = ", ".join(str(place.version) for place in places)
+    places = [one for one in places if one.version in policy.choose(p.version for p in places)]
+    if not places:
+        raise ModelNotFound(f"model {name!r} has none of the versions asked for; it has {there}")
+    return tuple(settle(place, entry, settings.defaults, usable) for place in places)
 
 
-def _named(settings: Settings, name: str) -> tuple[list[_Place], ModelSettings]:
+def policy_of(entry: ModelSettings, defaults: ModelSettings) -> VersionPolicy:
+    """Which of its versions a model of this entry serves."""
+    said = entry if "versions" in entry.model_fields_set else defaults
+    return VersionPolicy(latest=said.versions.latest, specific=said.versions.specific)
+
+
+def _wanted(places: list[Place], policy: VersionPolicy) -> list[Place]:
+    """Those that the policy wants, of each model.
+
+    Raises:
+        ModelLoadError: one that it names is not there.
+    """
+    there: dict[str, set[int]] = {}
+    for place in places:
+        there.setdefault(place.name, set()).add(place.version)
+    for name, versions in there.items():
+        missing = sorted(set(policy.specific or ()) - versions)
+        if missing:
+            raise ModelLoadError(
+                f"model {name!r} has no version {', '.join(map(str, missing))}, which `versions` "
+                f"names; it has {', '.join(map(str, sorted(versions)))}"
+            )
+    return [place for place in places if place.version in policy.choose(there[place.name])]
+
+
+def _named(settings: Settings, name: str) -> tuple[list[Place], ModelSettings]:
     """Where a model lies now, and its entry; an entry that cannot be read now is passed over."""
     for entry in settings.models:
         try:
-            places = [place for place in _locate(entry) if place.name == name]
+            places = [place for place in locate(entry) if place.name == name]
         except ModelLoadError:
             if entry.name == name:
                 raise
@@ -183,24 +218,57 @@ def stamp(found: FoundVersion) -> Stamp:
     return tuple(lines)
 
 
-def _settle(
-    place: _Place, entry: ModelSettings, defaults: ModelSettings, cores: int
-) -> FoundVersion:
+def settle(place: Place, entry: ModelSettings, defaults: ModelSettings, cores: int) -> FoundVersion:
+    """Settle the settings of a version, with its card.
+
+    Raises:
+        SettingsError: its card is bad.
+        ModelLoadError: its labels cannot be read.
+    """
     card = read_card(place.path.parent, place.folder)
     settled = resolve(entry, card, defaults, cores=cores)
     settled = settled.model_copy(update={"name": place.name})
     return FoundVersion(*place, settings=settled, labels=read_labels(settled.labels))
 
 
-def _locate(entry: ModelSettings) -> list[_Place]:
+class Complaint(NamedTuple):
+    """Why a model, or one version of it, cannot be taken as it lies there now."""
+
+    name: str
+    version: int | None
+    error: OperatorError
+
+
+Complain = Callable[[Complaint], None]
+
+
+def _refuse(complaint: Complaint) -> None:
+    raise complaint.error
+
+
+def locate(entry: ModelSettings, complain: Complain = _refuse) -> list[Place]:
+    """Find where the versions of an entry lie, by name, ascending.
+
+    ``complain`` hears what is wrong with one model or version, and the others are found, or none;
+    without it the first such thing is raised, and that there is none.
+
+    Raises:
+        SettingsError: the entry has no path.
+        ModelLoadError: nothing is to be found or read there.
+    """
     if entry.path is None:
         raise SettingsError(f"model {entry.name or '(without a name)'}: `path` must be given")
-    path = entry.path.expanduser().absolute()
+    path = Path(entry.path).expanduser().absolute()
     try:
-        places = _look(path, entry.name)
-        for place in places:
-            _check_name(place)
-            _check_readable(place.path)
+        places = []
+        for place in _look(path, entry.name, complain):
+            try:
+                _check_name(place)
+                _check_readable(place.path)
+            except ModelLoadError as error:
+                complain(Complaint(place.name, place.version, error))
+            else:
+                places.append(place)
     except OSError as error:
         raise ModelLoadError(
             f"{error.filename or path}: cannot be read: {error.strerror}"
@@ -208,37 +276,46 @@ def _locate(entry: ModelSettings) -> list[_Place]:
     return places
 
 
-def _look(path: Path, name: str | None) -> list[_Place]:
+def _look(path: Path, name: str | None, complain: Complain) -> list[Place]:
     if not path.exists():
         raise ModelLoadError(f"{path}: no such file or folder")
     if path.is_file():
         if path.suffix not in SUFFIXES:
             raise ModelLoadError(f"{path}: not a model file; known are {', '.join(SUFFIXES)}")
-        return [_Place(name or path.stem, 1, path, path.parent)]
+        return [Place(name or path.stem, 1, path, path.parent)]
     if (path / SAVED_MODEL).is_file():
-        return [_Place(name or path.name, 1, path / SAVED_MODEL, path)]
+        return [Place(name or path.name, 1, path / SAVED_MODEL, path)]
     if _numbered(path):
-        return _versions(path, name or path.name)
-    return _folder_of_models(path, name)
+        return _versions(path, name or path.name, complain)
+    return _folder_of_models(path, name, complain)
 
 
-def _versions(folder: Path, name: str) -> list[_Place]:
+def _versions(folder: Path, name: str, complain: Complain) -> list[Place]:
     """The versions of a versioned folder, ascending."""
     strays = _model_files(folder)
     if strays:
-        raise ModelLoadError(
+        error = ModelLoadError(
             f"{folder}: has version folders and model files ({_names(strays)}); keep one kind"
         )
-    versions: dict[int, _Place] = {}
+        complain(Complaint(name, None, error))
+        return []
+    versions: dict[int, Place] = {}
     for inner in _numbered(folder):
         version = int(inner.name)
-        if version in versions:
-            raise ModelLoadError(
-                f"{folder}: version {version} is there twice: "
-                f"{versions[version].path.parent.name}/ and {inner.name}/"
-            )
-        versions[version] = _Place(name, version, _only_model_file(inner), folder)
+        try:
+            if version in versions:
+                _refuse_repeated(versions[version].path.parent, inner)
+            versions[version] = Place(name, version, _only_model_file(inner), folder)
+        except ModelLoadError as error:
+            complain(Complaint(name, version, error))
     return [versions[version] for version in sorted(versions)]
+
+
+def _refuse_repeated(first: Path, second: Path) -> None:
+    raise ModelLoadError(
+        f"{first.parent}: version {int(first.name)} is there twice: {first.name}/ and "
+        f"{second.name}/"
+    )
 
 
 def _only_model_file(folder: Path) -> Path:
@@ -256,10 +333,10 @@ def _only_model_file(folder: Path) -> Path:
     return files[0]
 
 
-def _folder_of_models(folder: Path, name: str | None) -> list[_Place]:
+def _folder_of_models(folder: Path, name: str | None, complain: Complain) -> list[Place]:
     """The models of a folder, by name; entries that are neither are left alone."""
-    models = list(_models_in(folder))
-    if not models:
+    models = list(_models_in(folder, complain))
+    if not models and complain is _refuse:
         raise ModelLoadError(
             f"{folder}: nothing to serve here; looked for {_LOOKED_FOR}; found {_contents(folder)}"
         )
@@ -271,14 +348,14 @@ def _folder_of_models(folder: Path, name: str | None) -> list[_Place]:
     return [place._replace(name=name or place.name) for place in models]
 
 
-def _models_in(folder: Path) -> Iterator[_Place]:
+def _models_in(folder: Path, complain: Complain) -> Iterator[Place]:
     for inner in _entries(folder):
         if inner.is_dir() and _numbered(inner):
-            yield from _versions(inner, inner.name)
+            yield from _versions(inner, inner.name, complain)
         elif (inner / SAVED_MODEL).is_file():
-            yield _Place(inner.name, 1, inner / SAVED_MODEL, inner)
+            yield Place(inner.name, 1, inner / SAVED_MODEL, inner)
         elif _is_model_file(inner):
-            yield _Place(inner.stem, 1, inner, folder)
+            yield Place(inner.stem, 1, inner, folder)
 
 
 def _numbered(folder: Path) -> list[Path]:
@@ -309,7 +386,7 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
-def _check_name(place: _Place) -> None:
+def _check_name(place: Place) -> None:
     if not _NAME.fullmatch(place.name):
         raise ModelLoadError(
             f"{place.path}: {place.name!r} cannot be a model's name, which is letters, digits, "

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
 from headrace.loader.cores import usable_cores
@@ -260,3 +261,44 @@ def test_a_script_beside_models_is_none_but_model_py_is_in_a_version(tmp_path: P
     assert [one.path.name for one in found] == ["a.onnx", "model.py"]
     named = _find(tmp_path / "train.py")
     assert [one.name for one in named] == ["train"]
+
+
+# -- which versions ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "served"),
+    [
+        ("all", [1, 2, 10]),
+        ("latest", [10]),
+        ("latest:2", [2, 10]),
+        ({"latest": 9}, [1, 2, 10]),
+        ("specific:1,10", [1, 10]),
+        ({"specific": [2]}, [2]),
+    ],
+)
+def test_versions_says_which_are_served(tmp_path: Path, said: Any, served: list[int]) -> None:
+    _make(tmp_path, "a/1/model.onnx", "a/2/model.onnx", "a/10/model.onnx")
+    path = tmp_path / "a"
+    entry = ModelSettings.model_validate({"path": path, "versions": said})
+    assert [one.version for one in _find(entry)] == served
+    defaults = ModelSettings.model_validate({"versions": said})
+    assert [one.version for one in _find(path, defaults=defaults)] == served
+
+
+def test_a_specific_version_that_is_not_there_is_named(tmp_path: Path) -> None:
+    _make(tmp_path, "a/1/model.onnx", "a/2/model.onnx")
+    entry = ModelSettings.model_validate({"path": tmp_path / "a", "versions": "specific:1,3"})
+    assert "model 'a' has no version 3, which `versions` names; it has 1, 2" in _error(entry)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("", "newest", "all:1", "latest:", "latest:0", "latest:1,2", "latest:x", "specific:"),
+        *("specific:1,,2", "specific:1,x", {"latest": 1, "specific": [1]}, {"specific": []}, 3),
+    ],
+)
+def test_a_bad_version_policy_is_refused(said: Any) -> None:
+    with pytest.raises(ValidationError):
+        ModelSettings.model_validate({"versions": said})

@@ -121,7 +121,7 @@ async def test_a_request_has_no_more_rows_than_may_be_kept(tmp_path: Path) -> No
 
 async def test_a_request_that_is_refused_costs_no_state(tmp_path: Path) -> None:
     wide = DELAY.replace("state: [FP32, [null, 2]]", "state: [FP32, [null, 16384]]")
-    async with inside(wide, tmp_path, sequence=CARD, max_batch=1, slo_ms=1) as server:
+    async with inside(wide, tmp_path, sequence=CARD, max_batch=1, slo_ms=200) as server:
         body = json.dumps({"input": [[1, 1]] * 1000}).encode()
         tracemalloc.start()
         try:

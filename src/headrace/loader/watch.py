@@ -1,0 +1,224 @@
+"""Watches where models lie (``model_control: poll``) and has the fleet follow.
+
+What is decided is ``settled``'s; here are the looking and the doing. One model's load does not hold
+up another's. Where nothing can be read nothing is unloaded: a share that is not mounted is not a
+repository without models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from headrace.control import VersionPolicy
+from headrace.errors import HeadraceError, OperatorError
+from headrace.loader.cores import usable_cores
+from headrace.loader.fleet import Fleet
+from headrace.loader.settled import Look, Settled, Step
+from headrace.loader.store import (
+    Complaint,
+    FoundVersion,
+    Place,
+    locate,
+    policy_of,
+    settle,
+    stamp,
+)
+from headrace.settings import ModelSettings, Settings
+
+Content = tuple[FoundVersion, Any]
+
+
+@dataclass(slots=True)
+class _Model:
+    """What one look found of one model."""
+
+    entry: int
+    policy: VersionPolicy
+    folder: Path | None = None
+    there: dict[int, Content] = field(default_factory=dict)
+    unsure: set[int] = field(default_factory=set)
+    unsure_of_all: bool = False
+
+
+@dataclass(slots=True)
+class Survey:
+    """What one look found: the models, the entries that could not be read, and the troubles."""
+
+    models: dict[str, _Model] = field(default_factory=dict)
+    unread: set[int] = field(default_factory=set)
+    troubles: set[str] = field(default_factory=set)
+
+
+class Surveyor:
+    """Looks where models lie; runs in a thread, one look at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._cores = usable_cores()
+        self._roots: dict[int, tuple[int, int]] = {}  # which folder each entry was, when it had any
+
+    def look(self) -> Survey:
+        """Find what is there now; what cannot be read is told, never raised."""
+        survey = Survey()
+        for number, entry in enumerate(self._settings.models):
+            try:
+                places = locate(entry, lambda told, n=number: self._hear(survey, n, told))  # type: ignore[misc]
+            except OperatorError as error:
+                survey.unread.add(number)
+                survey.troubles.add(error.message)
+                continue
+            if not places and not self._is_known(number, entry):
+                survey.unread.add(number)
+                survey.troubles.add(f"{entry.path}: nothing to serve here any more")
+                continue
+            self._remember(number, entry)
+            for place in places:
+                self._take(survey, number, entry, place)
+        return survey
+
+    def _hear(self, survey: Survey, number: int, told: Complaint) -> None:
+        model = self._model(survey, number, told.name)
+        survey.troubles.add(told.error.message)
+        if told.version is None:
+            model.unsure_of_all = True
+        else:
+            model.unsure.add(told.version)
+
+    def _take(self, survey: Survey, number: int, entry: ModelSettings, place: Place) -> None:
+        model = self._model(survey, number, place.name)
+        if model.entry != number or model.folder not in {None, place.folder}:
+            survey.troubles.add(
+                f"two models are called {place.name!r}: {place.path} is the second; "
+                "give one of them another `name`"
+            )
+            return
+        model.folder = place.folder
+        try:
+            found = settle(place, entry, self._settings.defaults, self._cores)
+            model.there[place.version] = found, stamp(found)
+        except (OperatorError, OSError) as error:
+            survey.troubles.add(str(error))
+            model.unsure.add(place.version)
+
+    def _model(self, survey: Survey, number: int, name: str) -> _Model:
+        policy = policy_of(self._settings.models[number], self._settings.defaults)
+        return survey.models.setdefault(name, _Model(number, policy))
+
+    def _remember(self, number: int, entry: ModelSettings) -> None:
+        root = _identity(entry)
+        if root is not None:
+            self._roots[number] = root
+
+    def _is_known(self, number: int, entry: ModelSettings) -> bool:
+        """Whether it is the folder that had models, so that somebody has removed them.
+
+        Another folder in its place is what is seen when a file system is not mounted.
+        """
+        root = _identity(entry)
+        return root is not None and self._roots.get(number) == root
+
+
+def _identity(entry: ModelSettings) -> tuple[int, int] | None:
+    try:
+        status = Path(entry.path or "").expanduser().stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+class Watch:
+    """Has a fleet serve what lies in the folders, as it changes; for one event loop."""
+
+    def __init__(self, settings: Settings, fleet: Fleet) -> None:
+        self._poll_s = settings.server.poll_s
+        self._fleet = fleet
+        self._surveyor = Surveyor(settings)
+        self._settled: dict[str, Settled] = {}
+        self._entries: dict[str, int] = {}  # where each model was last seen
+        self._busy: set[str] = set()
+        self._told: set[str] = set()
+        self._log = structlog.get_logger("headrace.loader")
+
+    async def run(self) -> None:
+        """Look and follow, until cancelled."""
+        for (name, version), post in self._fleet.posts().items():
+            self._of(name).tried(version, (post.found, post.stamp))
+        async with asyncio.TaskGroup() as group:
+            while True:
+                survey = await asyncio.to_thread(self._surveyor.look)
+                self._tell(survey)
+                for name, step in self._steps(survey):
+                    self._busy.add(name)
+                    group.create_task(self._follow(name, step, survey.models.get(name)))
+                await asyncio.sleep(self._poll_s)
+
+    def _steps(self, survey: Survey) -> list[tuple[str, Step]]:
+        """What to do, of the models that nothing is being done with."""
+        now_s = time.monotonic()
+        for name, model in survey.models.items():
+            self._entries[name] = model.entry
+        steps = []
+        for name in dict.fromkeys([*self._fleet.names(), *survey.models]):
+            if name in self._busy or self._entries.get(name) in survey.unread:
+                continue
+            step = self._of(name).step(now_s, self._view(name, survey.models.get(name)))
+            if step != Step():
+                steps.append((name, step))
+        for name in self._settled.keys() - survey.models.keys() - set(self._fleet.names()):
+            del self._settled[name]
+        return steps
+
+    def _view(self, name: str, model: _Model | None) -> Look:
+        posts = self._fleet.versions(name)
+        serving = {version: (post.found, post.stamp) for version, post in posts.items()}
+        if model is None:
+            # A model that no look has seen came from elsewhere, and stays.
+            return Look({}, serving, unsure_of_all=name not in self._entries)
+        return Look(
+            model.there,
+            serving,
+            frozenset(model.unsure),
+            unsure_of_all=model.unsure_of_all,
+            choose=model.policy.choose,
+        )
+
+    async def _follow(self, name: str, step: Step, model: _Model | None) -> None:
+        try:
+            for version in step.load:
+                if model is not None:
+                    await self._load(model.there[version])
+            for version in step.unload:
+                self._log.info("model_leaves", model=name, version=version)
+                await self._fleet.unload((name, version))
+        finally:
+            self._busy.discard(name)
+
+    async def _load(self, content: Content) -> None:
+        found = content[0]
+        self._log.info("model_changed", model=found.name, version=found.version)
+        self._of(found.name).tried(found.version, content)
+        try:
+            await self._fleet.load(found)
+        except (HeadraceError, OSError) as error:
+            reason = str(error)
+            self._log.error(
+                "change_not_taken", model=found.name, version=found.version, reason=reason
+            )
+            return
+        if found.settings.version_labels and found.name not in self._fleet.labels:
+            self._fleet.label(found.name, dict(found.settings.version_labels))
+
+    def _tell(self, survey: Survey) -> None:
+        """Log each trouble once, as long as it lasts."""
+        for trouble in sorted(survey.troubles - self._told):
+            self._log.warning("models_unreadable", reason=trouble)
+        self._told = survey.troubles
+
+    def _of(self, name: str) -> Settled:
+        return self._settled.setdefault(name, Settled(2 * self._poll_s))

@@ -1,0 +1,137 @@
+"""Models come, change and go as their files do: ``model_control: poll`` over a real server."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+from tests.e2e.conftest import write_linear
+from tests.e2e.server import Server, until
+
+pytestmark = pytest.mark.slow
+
+X = np.ones((1, 4), np.float32)
+BASE = float(np.arange(12, dtype=np.float32).reshape(4, 3).sum(axis=0)[0] - 20)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_linear(tmp_path / "models/linear/1/model.onnx", 1.0)
+    write_linear(tmp_path / "models/other/1/model.onnx", 1.0)
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def server(root: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    flags = getattr(request, "param", ())
+    with Server(root, "--model-control", "poll", "--poll-s", "0.2", *flags) as running:
+        yield running
+
+
+def _scale(server: Server, name: str = "linear", version: str = "") -> float | None:
+    """By what the weights of the model that answers are multiplied; None: none answers."""
+    with triton.InferenceServerClient(server.address) as client:
+        tensor = triton.InferInput("x", [1, 4], "FP32")
+        tensor.set_data_from_numpy(X)
+        try:
+            answer: Any = client.infer(name, [tensor], model_version=version).as_numpy("y")
+        except InferenceServerException:
+            return None
+    return float(answer[0, 0]) / BASE
+
+
+def _states(server: Server) -> dict[tuple[str, str], tuple[str, str]]:
+    with triton.InferenceServerClient(server.address) as client:
+        rows: Any = client.get_model_repository_index()
+    return {(r["name"], r["version"]): (r["state"], r.get("reason", "")) for r in rows}
+
+
+def _max_batch(server: Server) -> int:
+    with triton.InferenceServerClient(server.address) as client:
+        return int(client.get_model_config("linear")["max_batch_size"])
+
+
+def _copied(root: Path, version: int, scale: float) -> Path:
+    """A version folder beside the repository, to be moved into it."""
+    return write_linear(root.parent / f"staged/{version}/model.onnx", scale)
+
+
+@pytest.mark.parametrize("server", [("--versions", "latest:1")], indirect=True)
+def test_new_versions_take_over_and_no_request_fails(server: Server, root: Path) -> None:
+    answers: list[float | None] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            answers.append(_scale(server))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for version in (2, 3):
+        write_linear(root / f"linear/{version}/model.onnx", float(version))
+        until(lambda: answers and answers[-1] == version, 60)  # noqa: B023 - called at once
+        until(lambda: len(server.engines()) == 2, 60)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert set(answers) == {1.0, 2.0, 3.0}
+    assert _states(server)["linear", "1"][0] == "UNAVAILABLE"
+
+
+def test_files_changed_in_place_and_the_card_are_read_again(server: Server, root: Path) -> None:
+    write_linear(root / "linear/1/model.onnx", 5.0)
+    until(lambda: _scale(server) == 5.0, 60)
+    (root / "linear/card.yaml").write_text("max_batch: 1\n")
+    until(lambda: _max_batch(server) == 1, 60)
+    assert _scale(server) == 5.0
+
+
+def test_what_is_half_copied_or_broken_leaves_what_serves_alone(server: Server, root: Path) -> None:
+    whole = _copied(root, 2, 2.0).read_bytes()
+    (root / "linear/2").mkdir()
+    (root / "linear/2/.model.onnx.Ab3dEf").write_bytes(whole[:50])
+    until(lambda: "models_unreadable" in server.output, 60)
+    (root / "linear/2/model.onnx").write_bytes(whole[: len(whole) // 2])
+    until(lambda: ("linear", "2") in _states(server), 60)
+    until(lambda: _states(server)["linear", "2"][1] != "", 60)
+    assert _scale(server) == 1.0
+    (root / "linear/2/model.onnx").write_bytes(whole)
+    until(lambda: _scale(server) == 2.0, 60)
+    assert _scale(server, version="1") == 1.0
+
+
+def test_models_come_and_go_with_their_folders(server: Server, root: Path) -> None:
+    staged = _copied(root, 1, 7.0).parent
+    (root / "late").mkdir()
+    staged.rename(root / "late/1")
+    until(lambda: _scale(server, "late") == 7.0, 60)
+    shutil.rmtree(root / "linear")
+    until(lambda: _scale(server) is None, 60)
+    assert _scale(server, "other") == 1.0
+    shutil.rmtree(root / "other/1")
+    shutil.rmtree(root / "late/1")
+    until(lambda: not server.engines(), 60)
+    write_linear(root / "other/1/model.onnx", 3.0)
+    until(lambda: _scale(server, "other") == 3.0, 60)
+
+
+def test_a_repository_that_is_not_there_unloads_nothing(server: Server, root: Path) -> None:
+    until(lambda: _scale(server) == 1.0)
+    root.rename(root.with_name("away"))
+    until(lambda: "no such file or folder" in server.output, 60)
+    root.mkdir()  # as an empty mount point
+    until(lambda: "nothing to serve here" in server.output, 60)
+    assert (_scale(server), _scale(server, "other")) == (1.0, 1.0)
+    root.rmdir()
+    root.with_name("away").rename(root)
+    write_linear(root / "linear/2/model.onnx", 2.0)
+    until(lambda: _scale(server) == 2.0, 60)
