@@ -27,7 +27,7 @@ from headrace.errors import (
     SettingsError,
 )
 from headrace.layers import resolve
-from headrace.loader.card import read_card, read_labels
+from headrace.loader.card import model_file, read_labels, read_said
 from headrace.loader.cores import usable_cores
 from headrace.settings import ModelSettings, Settings
 
@@ -49,7 +49,7 @@ class FoundVersion:
     """One version of one model, found and settled but not yet loaded.
 
     ``path`` is the model file, ``folder`` the model's own folder; ``settings`` are resolved with
-    the card, ``labels`` read.
+    the card, ``labels`` read; ``remarks`` are for the log.
     """
 
     name: str
@@ -58,6 +58,7 @@ class FoundVersion:
     folder: Path
     settings: ModelSettings
     labels: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -180,10 +181,11 @@ def stamp(found: FoundVersion) -> Stamp:
 def _settle(
     place: _Place, entry: ModelSettings, defaults: ModelSettings, cores: int
 ) -> FoundVersion:
-    card = read_card(place.path.parent, place.folder)
+    card, remarks = read_said(place.path.parent, place.folder)
     settled = resolve(entry, card, defaults, cores=cores)
     settled = settled.model_copy(update={"name": place.name})
-    return FoundVersion(*place, settings=settled, labels=read_labels(settled.labels))
+    labels = read_labels(settled.labels)
+    return FoundVersion(*place, settings=settled, labels=labels, remarks=remarks)
 
 
 def _locate(entry: ModelSettings) -> list[_Place]:
@@ -236,6 +238,9 @@ def _versions(folder: Path, name: str) -> list[_Place]:
 def _only_model_file(folder: Path) -> Path:
     files = _model_files(folder)
     if len(files) > 1:
+        name = model_file(folder.parent)
+        if named := [file for file in files if file.name == name]:
+            return named[0]
         raise ModelLoadError(
             f"{folder}: has {len(files)} model files ({_names(files)}); keep one a version"
         )
