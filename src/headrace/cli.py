@@ -79,6 +79,11 @@ def parser() -> argparse.ArgumentParser:
     _add_sources(check)
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(call=_check)
+    importing = commands.add_parser(
+        "import", help="import others' settings", description=_import.__doc__, allow_abbrev=False
+    )
+    _add_import(importing)
+    importing.set_defaults(call=_import)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(call=_version)
     return root
@@ -93,6 +98,20 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         f"file ({', '.join(_CONFIG_SUFFIXES)}); none: ./{_CONFIG}",
     )
     command.add_argument("--config", type=Path, help="the settings file; PATHs replace its models")
+
+
+def _add_import(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="a config.pbtxt, a model's folder, a model repository, a model_config_file or a "
+        "batching_parameters_file",
+    )
+    command.add_argument("--out", type=Path, help="the file to write; none: standard output")
+    command.add_argument("--force", action="store_true", help="replace the file of --out")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_flags(command: argparse.ArgumentParser) -> None:
@@ -150,6 +169,35 @@ def _check(options: argparse.Namespace) -> int:
         print(json.dumps({"ok": True, "problems": [], "models": models}))
     else:
         _print_table(found)
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    """Write a settings file from the configuration of Triton or TensorFlow Serving.
+
+    Says what became of every field. Exit status 2: something cannot be read.
+    """
+    from rich.console import Console  # noqa: PLC0415 - as above
+
+    from headrace.importers import gather, report, written  # noqa: PLC0415 - as above
+
+    out: Path | None = options.out
+    try:
+        found = gather.gather(options.paths)
+        if out is not None:
+            text = written.write(found, out.absolute().parent)
+            written.save(text, out, force=options.force)
+    except OperatorError as error:
+        if not options.json:
+            raise
+        print(json.dumps({"ok": False, "problems": error.message.splitlines(), "models": []}))
+        return _OPERATOR_STATUS
+    if options.json:
+        print(json.dumps(report.described(found)))
+        return 0
+    if out is None:
+        print(written.write(found, None), end="")
+    report.show(found, Console(stderr=out is None))
     return 0
 
 

@@ -3,7 +3,7 @@
 ::
 
     store.find         a path becomes versions: files, folders, names, numbers
-    card.read_card     what the model says of itself, laid under what the operator says
+    card.read_said     what the model says of itself, laid under what the operator says
     lifecycle          which moves a version may make (pure); the keeper asks before each
     fleet              the engines of all versions: one is started, replaced, retired
     orders             what clients order over the wire: load, unload, reload

@@ -1,17 +1,48 @@
-"""What a model says of itself: ``card.yaml`` beside it, and its class names."""
+"""What a model says of itself: ``card.yaml`` or ``config.pbtxt`` beside it; class names."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from headrace.documents import anchor_paths, read
+from headrace.documents import Key, anchor_paths, read
 from headrace.errors import ModelLoadError, SettingsError
+from headrace.importers.gather import read_text
+from headrace.importers.rules import Fate
+from headrace.importers.triton import CONFIG_NAME, preferred_file, read_config
 from headrace.problems import explain
-from headrace.settings import Card
+from headrace.settings import Card, ModelSettings
 
 CARD_NAME = "card.yaml"
+# Which model it is, and which of its versions there are, is not for a file in its folder to say.
+_NOT_ITS_OWN = ("name", "versions")
+
+
+class Said(NamedTuple):
+    """What a model says of itself.
+
+    From a ``config.pbtxt`` that is ``ModelSettings``, for it speaks of the machine too, and
+    ``remarks`` name what could not be mapped, and what to do.
+    """
+
+    card: Card
+    remarks: tuple[str, ...] = ()
+
+
+def read_said(version: Path, model: Path) -> Said:
+    """Read what lies beside a version: ``card.yaml``, else the ``config.pbtxt`` of its model.
+
+    ``version`` is the folder of the model file, ``model`` the one of its version folders. Where
+    these are the same there are no version folders, and other models may lie beside it.
+
+    Raises:
+        SettingsError: names every bad key with its file and line.
+    """
+    carded = any((folder / CARD_NAME).exists() for folder in (version, model))
+    configured = None if carded or version == model else read_configured(model)
+    return configured or Said(read_card(version, model))
 
 
 def read_card(*folders: Path) -> Card:
@@ -32,6 +63,51 @@ def read_card(*folders: Path) -> Card:
     except ValidationError as error:
         problems = explain(error, Card, document.data, document.origins)
         raise SettingsError("\n".join(problems)) from error
+
+
+def read_configured(folder: Path) -> Said | None:
+    """Read ``config.pbtxt`` of a model's folder; None: there is none.
+
+    Labels are relative to that folder.
+
+    Raises:
+        SettingsError: it cannot be read; with its file and line.
+    """
+    path = folder / CONFIG_NAME
+    if not path.exists():
+        return None
+    read = read_config(read_text(path), str(path))
+    keys = {key: value for key, value in read.keys.items() if key not in _NOT_ITS_OWN}
+    remarks = [
+        f"{note.place}: {note.field}: {note.fate}: {note.words}"
+        for note in read.notes
+        if note.fate in {Fate.NOT_MAPPED, Fate.UNKNOWN}
+    ]
+    if read.keys.get("name", folder.name) != folder.name:
+        remarks.append(f"{read.origins['name']}: the model is called {folder.name!r} here")
+    if "versions" in read.keys:
+        remarks.append(
+            f"{read.origins['versions']}: which versions are served is said by `versions` of the "
+            "model's entry in the settings"
+        )
+    anchor_paths(keys, folder)
+    try:
+        return Said(ModelSettings.model_validate(keys), tuple(remarks))
+    except ValidationError as error:
+        origins: dict[Key, str] = {
+            (key,): origin.partition(" ")[0] for key, origin in read.origins.items()
+        }
+        raise SettingsError("\n".join(explain(error, ModelSettings, keys, origins))) from error
+
+
+def model_file(folder: Path) -> str | None:
+    """What ``config.pbtxt`` of a model's folder calls the model file of each version.
+
+    Raises:
+        SettingsError: it cannot be read; with its file and line.
+    """
+    path = folder / CONFIG_NAME
+    return preferred_file(read_text(path), str(path)) if path.exists() else None
 
 
 def read_labels(labels: tuple[str, ...] | Path | None) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from headrace.errors import (
     SettingsError,
 )
 from headrace.layers import resolve
-from headrace.loader.card import read_card, read_labels
+from headrace.loader.card import model_file, read_labels, read_said
 from headrace.loader.cores import usable_cores
 from headrace.settings import ModelSettings, Settings
 
@@ -56,7 +56,7 @@ class FoundVersion:
     """One version of one model, found and settled but not yet loaded.
 
     ``path`` is the model file, ``folder`` the model's own folder; ``settings`` are resolved with
-    the card, ``labels`` read.
+    the card, ``labels`` read; ``remarks`` are for the log.
     """
 
     name: str
@@ -65,6 +65,7 @@ class FoundVersion:
     folder: Path
     settings: ModelSettings
     labels: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -225,10 +226,11 @@ def settle(place: Place, entry: ModelSettings, defaults: ModelSettings, cores: i
         SettingsError: its card is bad.
         ModelLoadError: its labels cannot be read.
     """
-    card = read_card(place.path.parent, place.folder)
+    card, remarks = read_said(place.path.parent, place.folder)
     settled = resolve(entry, card, defaults, cores=cores)
     settled = settled.model_copy(update={"name": place.name})
-    return FoundVersion(*place, settings=settled, labels=read_labels(settled.labels))
+    labels = read_labels(settled.labels)
+    return FoundVersion(*place, settings=settled, labels=labels, remarks=remarks)
 
 
 class Complaint(NamedTuple):
@@ -258,7 +260,7 @@ def locate(entry: ModelSettings, complain: Complain = _refuse) -> list[Place]:
     """
     if entry.path is None:
         raise SettingsError(f"model {entry.name or '(without a name)'}: `path` must be given")
-    path = Path(entry.path).expanduser().absolute()
+    path = entry.path.expanduser().absolute()
     try:
         places = []
         for place in _look(path, entry.name, complain):
@@ -323,6 +325,9 @@ def _only_model_file(folder: Path) -> Path:
         return folder / USER_CODE  # the rest is what it reads, another model perhaps
     files = _model_files(folder)
     if len(files) > 1:
+        name = model_file(folder.parent)
+        if named := [file for file in files if file.name == name]:
+            return named[0]
         raise ModelLoadError(
             f"{folder}: has {len(files)} model files ({_names(files)}); keep one a version"
         )

@@ -1,0 +1,14 @@
+"""From other servers' configuration to ours; nothing is dropped in silence.
+
+::
+
+    textproto   protobuf's text format as a tree that knows its lines, no schema needed (pure)
+    rules       what may become of a field, and the walk that asks of every one (pure)
+    triton      config.pbtxt: its table, and what is made of each field (pure)
+    sequences   the part of it about models with state (pure)
+    versions    which versions are served, as both servers say it (pure)
+    tfserving   model_config_file and batching_parameters_file (pure)
+    gather      paths given on the command line to what is read of them
+    written     what was read as a headrace.yaml with comments
+    report      the same for people, a table, and for programs, JSON
+"""

@@ -1,0 +1,158 @@
+"""A model repository as Triton has it, served as it lies there: ``config.pbtxt`` and no card."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+import tritonclient.http
+
+from headrace.errors import SettingsError
+from headrace.layers import load
+from headrace.loader.store import FoundVersion, find
+from headrace.settings import BackendName, ModelSettings, Settings
+from tests.e2e.conftest import write_linear
+from tests.e2e.server import Server, until
+
+CONFIG = """
+name: "classifier"
+platform: "onnxruntime_onnx"
+max_batch_size: 8
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 3 ] label_filename: "labels.txt" } ]
+instance_group [ { count: 2 kind: KIND_CPU } ]
+dynamic_batching { preferred_batch_size: [ 4, 8 ] max_queue_delay_microseconds: 100
+  preserve_ordering: true }
+"""
+X = np.array([[1, 2, 3, 4]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("repository")
+    write_linear(root / "classifier/1/model.onnx", 1.0)
+    write_linear(root / "classifier/1/other.onnx", 2.0)
+    (root / "classifier/labels.txt").write_text("cat\ndog\nfish\n")
+    (root / "classifier/config.pbtxt").write_text(
+        f'{CONFIG}\ndefault_model_filename: "model.onnx"\n'
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(root: Path) -> Iterator[Server]:
+    with Server(root, "--port", "0") as running:
+        yield running
+
+
+def one(path: Path, **keys: Any) -> FoundVersion:
+    defaults = ModelSettings(instances=7, max_batch=3, threads=2)
+    settings = Settings(defaults=defaults, models=(ModelSettings(path=path, **keys),))
+    (found,) = find(settings)
+    return found
+
+
+def test_an_entry_wins_over_the_configuration_and_that_over_the_defaults(root: Path) -> None:
+    found = one(root)
+    assert (found.settings.instances, found.settings.max_batch) == (2, 8)
+    assert found.settings.threads == 2
+    assert found.labels == ("cat", "dog", "fish")
+    assert found.path.name == "model.onnx"
+    assert one(root, instances=4).settings.instances == 4
+
+
+def test_what_it_cannot_map_is_remarked_with_its_line(root: Path) -> None:
+    (remark,) = one(root).remarks
+    assert "config.pbtxt:9: dynamic_batching.preserve_ordering: not mapped" in remark
+
+
+def test_a_card_wins_over_the_whole_of_it(tmp_path: Path) -> None:
+    write_linear(tmp_path / "m/1/model.onnx", 1.0)
+    (tmp_path / "m/config.pbtxt").write_text("max_batch_size: 8 other: 3")
+    (tmp_path / "m/card.yaml").write_text("slo_ms: 5")
+    found = one(tmp_path)
+    assert (found.settings.slo_ms, found.settings.max_batch, found.remarks) == (5, 3, ())
+
+
+def test_another_name_is_remarked_and_not_taken(tmp_path: Path) -> None:
+    write_linear(tmp_path / "m/1/model.onnx", 1.0)
+    (tmp_path / "m/config.pbtxt").write_text('name: "n" backend: "openvino"')
+    found = one(tmp_path)
+    assert (found.name, found.settings.backend) == ("m", BackendName.OPENVINO)
+    assert "config.pbtxt:1 name: the model is called 'm' here" in found.remarks[0]
+
+
+def test_it_is_no_configuration_of_files_beside_it(tmp_path: Path) -> None:
+    write_linear(tmp_path / "loose.onnx", 1.0)
+    (tmp_path / "config.pbtxt").write_text("max_batch_size: 8")
+    assert one(tmp_path).settings.max_batch == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"max_batch_size: 8\ninput {", "config.pbtxt:2: the file ends where a } is missing"),
+        (b"max_batch_size: 'a'", "config.pbtxt:1: max_batch_size: should be a whole number"),
+        (b"\xff", "config.pbtxt:1: is not UTF-8 text"),
+    ],
+)
+def test_a_broken_one_is_named_with_its_line(tmp_path: Path, text: bytes, says: str) -> None:
+    write_linear(tmp_path / "m/1/model.onnx", 1.0)
+    (tmp_path / "m/config.pbtxt").write_bytes(text)
+    with pytest.raises(SettingsError) as caught:
+        one(tmp_path)
+    assert says in caught.value.message
+
+
+@pytest.mark.slow
+def test_triton_s_client_finds_the_configuration(server: Server) -> None:
+    with tritonclient.grpc.InferenceServerClient(server.address) as client:
+        config = client.get_model_config("classifier", as_json=True)["config"]
+    assert config["name"] == "classifier"
+    assert config["max_batch_size"] <= 8
+    assert [int(size) for size in config["input"][0]["dims"]] == [4]
+    (group,) = config["instance_group"]
+    assert (group["kind"], group["count"]) == ("KIND_CPU", 2)
+    assert max(config["dynamic_batching"]["preferred_batch_size"]) <= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", [tritonclient.grpc, tritonclient.http])
+def test_triton_s_client_gets_the_labels(server: Server, library: Any) -> None:
+    tensor = library.InferInput("x", X.shape, "FP32")
+    tensor.set_data_from_numpy(X)
+    wanted = library.InferRequestedOutput("y", class_count=2)
+    with library.InferenceServerClient(server.address) as client:
+        found = client.infer("classifier", [tensor], outputs=[wanted]).as_numpy("y")
+    scores = (X @ (np.arange(12, dtype=np.float32).reshape(4, 3) - 5))[0]
+    best = np.argsort(-scores)[:2]
+    texts = [text.decode().split(":") for text in found.reshape(-1)]
+    names = ["cat", "dog", "fish"]
+    assert [(int(index), label) for _, index, label in texts] == [(i, names[i]) for i in best]
+
+
+@pytest.mark.slow
+def test_the_log_says_once_what_was_not_mapped(server: Server) -> None:
+    until(lambda: "config_not_all_mapped" in server.output)
+    assert server.output.count("config_not_all_mapped") == 1
+
+
+@pytest.mark.slow
+def test_what_is_imported_is_checked_and_served(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "headrace.yaml"
+    command = [sys.executable, "-m", "headrace"]
+    subprocess.run([*command, "import", root, "--out", out], check=True, capture_output=True)
+    checked = subprocess.run([*command, "check", out], check=True, capture_output=True, text=True)
+    assert "classifier" in checked.stdout
+    (entry,) = load(out, {}, {}).models
+    assert (entry.instances, entry.max_batch, entry.labels) == (
+        2,
+        8,
+        root / "classifier/labels.txt",
+    )

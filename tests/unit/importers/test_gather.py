@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from headrace import cli
+from headrace.errors import SettingsError
+from headrace.importers.gather import gather
+from headrace.layers import load
+from headrace.settings import ModelSettings
+
+GOLDEN = Path(__file__).parent / "golden"
+VERSIONS = "versions" in ModelSettings.model_fields
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+
+
+def keys(*paths: str) -> list[dict[str, object]]:
+    found = gather(map(Path, paths))
+    return [{k: v for k, v in one.keys.items() if k != "versions"} for one in found]
+
+
+def test_it_writes_what_the_golden_file_has(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["import", "models", "models.config", "batching.config", "--out", "headrace.yaml"]
+    assert cli.main([*words, "--force"]) == 0
+    written = Path("headrace.yaml").read_text().splitlines()
+    # Where there is such a setting, each says that its server takes the newest version.
+    kept = [line for line in written if not line.startswith("    versions: {latest: 1}")]
+    assert len(written) - len(kept) == (3 if VERSIONS else 0)
+    assert kept == (GOLDEN / "headrace.yaml").read_text().splitlines()
+    assert "3 of 4 models imported" in capsys.readouterr().out
+
+
+def test_what_it_writes_are_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["import", "models", "models.config", "batching.config"]) == 0
+    printed = capsys.readouterr()
+    Path("new.yaml").write_text(printed.out)
+    settings = load(Path("new.yaml"), {}, {})
+    assert [model.name for model in settings.models] == ["densenet", "vad", "half_plus_two"]
+    assert settings.models[0].labels == Path.cwd() / "models/densenet/labels.txt"
+    assert settings.defaults.max_queue == 12800
+    assert "is now" in printed.err
+
+
+def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["import", "models", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [model["name"] for model in found["models"]] == ["densenet", "vad"]
+    assert [one["name"] for one in found["left_out"]] == ["chain"]
+    unknown = [note for note in found["notes"] if note["fate"] == "unknown"]
+    assert [(note["place"], note["field"]) for note in unknown] == [
+        ("models/densenet/config.pbtxt:27", "optimisation")
+    ]
+
+
+def test_it_replaces_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("there.yaml").write_text("mine")
+    assert cli.main(["import", "models", "--out", "there.yaml"]) == 2
+    assert "there.yaml: is there already; --force replaces it" in capsys.readouterr().err
+    assert Path("there.yaml").read_text() == "mine"
+    assert cli.main(["import", "models", "--out", "there.yaml", "--force"]) == 0
+    assert yaml.safe_load(Path("there.yaml").read_text())["models"]
+    assert cli.main(["import", "models", "--out", "nowhere/there.yaml"]) == 2
+
+
+def test_one_model_or_one_file_is_enough() -> None:
+    (folder,) = keys("models/vad")
+    (file,) = keys("models/vad/config.pbtxt")
+    assert folder == file
+    assert file["path"] == str(Path.cwd() / "models/vad")
+
+
+def test_a_model_without_a_configuration_is_one_all_the_same() -> None:
+    Path("models/plain/1").mkdir(parents=True)
+    (found,) = keys("models/plain")
+    assert found == {"name": "plain", "path": str(Path.cwd() / "models/plain")}
+
+
+def test_a_file_is_known_by_what_is_in_it() -> None:
+    shutil.copy("models/vad/config.pbtxt", "models/vad/copy.txt")
+    assert keys("models/vad/copy.txt")[0]["name"] == "vad"
+    Path("sizes.txt").write_text("allowed_batch_sizes: 4")
+    assert gather([Path("sizes.txt")])[0].shared
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("none", "none: cannot be read: No such file"),
+        ("empty", "empty: no config.pbtxt and no models in folders here"),
+        ("words.txt", "words.txt:1: none of Triton's config.pbtxt"),
+        ("broken.txt", "broken.txt:2: the file ends where a } is missing"),
+        ("binary.txt", "binary.txt:2: is not UTF-8 text"),
+    ],
+)
+def test_what_cannot_be_read_ends_with_status_2(
+    path: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty").mkdir()
+    Path("words.txt").write_text("hello: 'there'")
+    Path("broken.txt").write_text("input {\n")
+    Path("binary.txt").write_bytes(b"a: 1\n\xff")
+    assert cli.main(["import", "models", path]) == 2
+    printed = capsys.readouterr()
+    assert says in printed.err
+    assert printed.out == ""
+    assert cli.main(["import", path, "--json"]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert says in answer["problems"][0]
+    assert not answer["ok"]
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        gather([Path("none"), Path("models/vad"), Path("models"), Path("neither")])
+    lines = caught.value.message.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "none",
+        "neither",
+        "models/vad/config.pbtxt",
+    ]
+    assert "also in models/vad/config.pbtxt; import one of them" in lines[2]
+
+
+def test_a_file_larger_than_any_configuration_is_refused() -> None:
+    Path("large.txt").write_bytes(b"#" * (4 * 2**20 + 1))
+    with pytest.raises(SettingsError, match="is larger than"):
+        gather([Path("large.txt")])
