@@ -93,10 +93,11 @@ class Engine:
         The lanes are this thread's, and so have its priority.
         """
         settings = self._spec.settings
+        nice = os.getpriority(os.PRIO_PROCESS, 0)  # the setting adds to what the server has
         alone = (settings.instances or 1) * settings.threads == 1
 
         def prepare() -> Loaded:
-            with standing_back(settings.nice, alone=alone):
+            with standing_back(nice, alone=alone):
                 return prepared(self._spec, self._progress)
 
         with ThreadPoolExecutor(1, "loading") as pool:
