@@ -251,6 +251,7 @@ class Supervisor:
             f"{profile.precision}, {profile.instances} instance(s) of {profile.threads} thread(s), "
             f"{batches if profile.signature.batched else 'every request alone'}, "
             f"loaded in {profile.load_s:.2f} s, "
+            f"{'from the cache, ' if profile.cached else ''}"
             f"{f'warm in {profile.warm_s:.2f} s' if profile.measurements else 'cold'}, "
             f"{profile.memory_bytes / 2**20:.0f} MiB",
             soft_wrap=True,

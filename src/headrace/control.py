@@ -42,6 +42,7 @@ class EngineSpec(Message):
     path: str
     socket_path: str
     settings: ModelSettings
+    cache_dir: str | None = None
     log_level: Level = "info"
     log_format: Format = "auto"
 
@@ -99,7 +100,7 @@ class Profile(Message):
 
     ``batch_sizes`` are the sizes a run may have, ascending, every one warm on every instance; with
     ``pads`` the backend runs only those, so a batch is padded up to the next of them.
-    ``reason`` says why it is that backend.
+    ``reason`` says why it is that backend, ``cached`` whether an earlier start had found it out.
     """
 
     signature: SignatureMessage
@@ -115,6 +116,7 @@ class Profile(Message):
     load_s: float
     warm_s: float
     memory_bytes: int
+    cached: bool = False
 
 
 class EngineLoading(Message):

@@ -232,6 +232,11 @@ class ModelSettings(Card):
         description="What TensorFlow Serving's clients call versions: `{stable: 1, canary: 2}`. "
         "Every version named must be there.",
     )
+    cache: bool = Field(
+        default=True,
+        description="Whether its compiled form and what warm-up measured are kept in "
+        "`server.cache_dir`, for a fast next start. False: nothing of it is written.",
+    )
     slot_mib: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=64,
         description="Shared memory of one slot, inputs; the pages used are what it costs.",

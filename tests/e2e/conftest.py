@@ -29,6 +29,14 @@ def write_linear(path: Path, scale: float) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers of tests write nothing into the cache of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADRACE_SERVER__CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two models: `linear` with versions 1 and 3, `labelled` with a card."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from headrace.engine import backends, stateful
 from headrace.engine.backends.contract import Model
+from headrace.engine.cache import Kept
 from headrace.engine.warmup import item_shapes, make
 from headrace.errors import InferenceFailed, OperatorError
 from headrace.settings import BackendName, ModelSettings
@@ -28,6 +29,8 @@ class Choice(NamedTuple):
     backend: str
     model: Model
     reason: str
+    plain: Model
+    """The model as its backend made it, before its state was taken in."""
 
 
 def choose(path: Path, settings: ModelSettings, progress: Callable[[str], None]) -> Choice:
@@ -37,30 +40,42 @@ def choose(path: Path, settings: ModelSettings, progress: Callable[[str], None])
         ModelLoadError: no backend can read or compile it.
         BackendMissing: the library is not installed.
     """
-    name, model = _load(path, settings)
+    name, model, plain = _load(path, settings)
     if settings.backend is not BackendName.AUTO:
-        return Choice(name, model, "asked for")
+        return Choice(name, model, "asked for", plain)
     others = [other for other in backends.candidates(path, settings.backend) if other.value != name]
     seconds = _one_row_s(model, settings) if others else None
     if seconds is None or seconds > _SHORT_S:
-        return Choice(name, model, "default")
+        return Choice(name, model, "default", plain)
     for other in others:
         progress(f"a run takes {seconds * 1e6:.0f} us with {name}: trying {other.value}")
         try:
-            _, rival = _load(path, settings.model_copy(update={"backend": other}))
+            _, rival, rival_plain = _load(path, settings.model_copy(update={"backend": other}))
         except OperatorError:
             continue
         rival_s = _one_row_s(rival, settings)
         if rival_s is not None and rival_s < seconds:
             reason = f"{rival_s * 1e6:.0f} us a run, {name} {seconds * 1e6:.0f} us"
-            return Choice(other.value, rival, reason)
-    return Choice(name, model, f"{seconds * 1e6:.0f} us a run")
+            return Choice(other.value, rival, reason, rival_plain)
+    return Choice(name, model, f"{seconds * 1e6:.0f} us a run", plain)
 
 
-def _load(path: Path, settings: ModelSettings) -> tuple[str, Model]:
-    """Load a model; one with state as the rest of the engine sees it."""
+def again(path: Path, settings: ModelSettings, kept: Kept) -> Choice:
+    """Load what was chosen before, from its compiled form where it was kept.
+
+    Raises:
+        OperatorError: it cannot be had any more.
+    """
+    name, reason = kept.record.backend, kept.record.reason
+    asked = settings.model_copy(update={"backend": BackendName(name)})
+    plain = backends.revive(path, asked, kept.blob)
+    return Choice(name, stateful.adapt(plain, settings), reason, plain)
+
+
+def _load(path: Path, settings: ModelSettings) -> tuple[str, Model, Model]:
+    """Load a model; one with state as the rest of the engine sees it, and as it is."""
     name, model = backends.load(path, settings)
-    return name, stateful.adapt(model, settings)
+    return name, stateful.adapt(model, settings), model
 
 
 def _one_row_s(model: Model, settings: ModelSettings) -> float | None:

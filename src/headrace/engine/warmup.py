@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -76,6 +76,16 @@ class Warm:
     batch_sizes: tuple[int, ...]
     measurements: tuple[Measurement, ...]
     output_bytes: int
+    shapes: tuple[Shapes, ...] = ()
+
+
+def warm_again(warm: Warm, instances: Sequence[Instance]) -> None:
+    """Run what an earlier warm-up decided on, once on every instance.
+
+    Raises:
+        InferenceFailed: it does not run as it did.
+    """
+    _run_everywhere(warm.signature, instances, warm.shapes, warm.batch_sizes)
 
 
 def warm_up(
@@ -107,7 +117,8 @@ def warm_up(
         progress(f"timed shape {number + 1} of {len(shapes)}: batches up to {found[-1]}")
     _run_everywhere(signature, instances, shapes, sizes)
     kept = tuple(p for p in points if p.rows in sizes)
-    return Warm(_tied(signature, instances[0], shapes), sizes, kept, output_bytes)
+    tied = _tied(signature, instances[0], shapes)
+    return Warm(tied, sizes, kept, output_bytes, tuple(shapes))
 
 
 def _time(
@@ -128,7 +139,7 @@ def _time(
         inputs = make(signature, item, size)
         outputs = instance.run(inputs)
         output_bytes = max(output_bytes, sum(a.nbytes for a in outputs.values()))
-        times = list(_timed(instance, inputs))
+        times = _timed(instance, inputs, settings.threads)
         median = statistics.median(times)
         too_long = slo_s is not None and waits * median > slo_s
         if kept and (too_long or median > _LONGEST_RUN_S):
@@ -145,14 +156,25 @@ def _time(
     return tuple(kept), output_bytes
 
 
-def _timed(instance: Instance, inputs: Mapping[str, Array]) -> Iterator[float]:
+def _timed(instance: Instance, inputs: Mapping[str, Array], threads: int) -> list[float]:
+    """How long runs take; of one thread, without the time in which others had its core.
+
+    A run waits for its own threads or for a device, too: as long as the run that waits least.
+    """
+    walls: list[float] = []
+    busy: list[float] = []
     end = time.perf_counter() + _BUDGET_S
     for done in range(_RUNS * 4):
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         if done >= 3 and started > end:  # noqa: PLR2004
-            return
+            break
         instance.run(inputs)
-        yield time.perf_counter() - started
+        busy.append(time.process_time() - cpu)
+        walls.append(time.perf_counter() - started)
+    if threads > 1:
+        return walls
+    wait = min(wall - cpu for wall, cpu in zip(walls, busy, strict=True))
+    return [cpu + max(wait, 0.0) for cpu in busy]
 
 
 def _run_everywhere(

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,9 +29,10 @@ from headrace.control import (
     line,
 )
 from headrace.engine.backends.contract import Instance
-from headrace.engine.choice import choose
 from headrace.engine.instances import Connection
-from headrace.engine.warmup import Warm, warm_up
+from headrace.engine.preparing import Loaded, prepared
+from headrace.engine.priority import standing_back
+from headrace.engine.warmup import Warm
 from headrace.errors import HeadraceError
 from headrace.observe.logs import configure
 
@@ -57,15 +59,9 @@ class Engine:
         Raises:
             HeadraceError: the model cannot be loaded or warmed up.
         """
-        settings = self._spec.settings
-        started_s = time.monotonic()
-        self._progress("loading")
-        choice = choose(Path(self._spec.path), settings, self._progress)
-        model = choice.model
-        instances = [model.instance() for _ in range(settings.instances or 1)]
-        loaded_s = time.monotonic()
-        self._progress("warming up")
-        warm = warm_up(model, instances, settings, self._progress)
+        loaded = self._prepare()
+        settings, choice, warm = self._spec.settings, loaded.choice, loaded.warm
+        model, instances = choice.model, loaded.instances
         # The receiver makes the same once more; what is wrong with them is told now, as a failure
         # to load. (An engine that waits for requests has no use for their libraries.)
         media.build(warm.signature, settings.accepts)
@@ -80,8 +76,9 @@ class Engine:
             batch_sizes=warm.batch_sizes,
             pads=model.fixed_sizes and warm.signature.batched,
             measurements=warm.measurements,
-            load_s=loaded_s - started_s,
-            warm_s=time.monotonic() - loaded_s,
+            load_s=loaded.load_s,
+            warm_s=loaded.warm_s,
+            cached=loaded.cached,
             memory_bytes=_resident_bytes(),
         )
         self._listener.bind(self._spec.socket_path)
@@ -89,6 +86,22 @@ class Engine:
         self._listening.set()
         self._report(EngineReady(profile=profile))
         self._serve(instances, warm, pads=profile.pads)
+
+    def _prepare(self) -> Loaded:
+        """Load and warm up, in a thread that stands back from those that serve.
+
+        The lanes are this thread's, and so have its priority.
+        """
+        settings = self._spec.settings
+        nice = os.getpriority(os.PRIO_PROCESS, 0)  # the setting adds to what the server has
+        alone = (settings.instances or 1) * settings.threads == 1
+
+        def prepare() -> Loaded:
+            with standing_back(nice, alone=alone):
+                return prepared(self._spec, self._progress)
+
+        with ThreadPoolExecutor(1, "loading") as pool:
+            return pool.submit(prepare).result()
 
     def stop(self) -> None:
         """Finish what runs and end; for another thread."""

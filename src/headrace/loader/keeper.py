@@ -185,6 +185,7 @@ class EngineKeeper:
                 path=str(self._found.path),
                 socket_path=socket_path,
                 settings=self._found.settings,
+                cache_dir=self._cache_dir(),
                 log_level=self._server.log_level,
                 log_format=self._server.log_format,
             )
@@ -281,6 +282,10 @@ class EngineKeeper:
                 reason=reason,
             )
         )
+
+    def _cache_dir(self) -> str | None:
+        folder = self._server.cache_dir
+        return None if folder is None else str(folder.expanduser())
 
     def _hang_up(self) -> None:
         """Close the engine's standard input, which asks it to finish and end."""

@@ -207,10 +207,11 @@ def _override(entry: ModelSettings, overrides: Mapping[str, Any]) -> ModelSettin
 def stamp(found: FoundVersion) -> Stamp:
     """What changes when the files of a version do: names, sizes and times of writing.
 
-    Of a versioned folder every file counts, of a single file it and those named like it.
+    Of a versioned folder or a SavedModel every file counts, of a single file it and those named
+    like it.
     """
     inner = found.path.parent
-    own = inner != found.folder
+    own = inner != found.folder or found.path.name == SAVED_MODEL
     files = [f for f in inner.rglob("*" if own else f"{found.path.stem}.*") if f.is_file()]
     lines = []
     for file in sorted(files):

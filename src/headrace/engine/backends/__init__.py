@@ -15,6 +15,7 @@ from pathlib import Path
 from headrace.engine.backends.contract import Model
 from headrace.errors import BackendMissing, ModelLoadError, OperatorError
 from headrace.settings import BackendName, ModelSettings
+from headrace.values import Array
 
 # OpenVINO tells Google Analytics that it was imported. Nobody who serves models asked for that; and
 # it does so from a fork of the engine, which may hang on a lock of a thread that it no longer has,
@@ -70,6 +71,23 @@ def load(path: Path, settings: ModelSettings) -> tuple[str, Model]:
     if len(problems) == 1:
         raise problems[0]
     raise ModelLoadError("; ".join(problem.message for problem in problems))
+
+
+def revive(path: Path, settings: ModelSettings, blob: Array | None) -> Model:
+    """Load a model with the one backend of its settings, from its compiled form where there is one.
+
+    Raises:
+        ModelLoadError: it cannot be had; ``load`` may do better.
+        BackendMissing: the library is not installed.
+    """
+    if blob is None:
+        return load(path, settings)[1]
+    module = _import(*_MODULES[settings.backend])
+    try:
+        revived: Model = module.revive(path, settings, blob)
+    except AttributeError as error:
+        raise ModelLoadError(f"{settings.backend.value} revives no models") from error
+    return revived
 
 
 def _import(module: str, requirement: str):  # type: ignore[no-untyped-def] # noqa: ANN202

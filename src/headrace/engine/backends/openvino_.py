@@ -39,6 +39,42 @@ _PRECISIONS = {ov.Type.f32: "f32", ov.Type.bf16: "bf16", ov.Type.f16: "f16"}
 
 def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
     """Load an ONNX, IR, TFLite or SavedModel file; see ``contract.Load``."""
+    try:
+        core = ov.Core()
+        # Of a SavedModel the path is its saved_model.pb, and the model is the whole folder.
+        model = core.read_model(path.parent if path.suffix == ".pb" else path)
+        signature = _signature(model, path)
+        loaded = OpenVinoModel(core.compile_model(model, "CPU", _options(settings)), signature)
+    except RuntimeError as error:
+        raise ModelLoadError(
+            f"cannot load {path}: {str(error)[:500]}; it must be a whole ONNX, OpenVINO IR, "
+            "TFLite or SavedModel file of operators that OpenVINO has"
+        ) from error
+    if loaded.precision != settings.precision.value:
+        raise ModelLoadError(
+            f"cannot load {path}: precision {settings.precision.value} is not to be had on this "
+            f"processor, which would compute in {loaded.precision}: ask for that, or for f32"
+        )
+    return loaded
+
+
+def revive(path: Path, settings: ModelSettings, blob: Array) -> OpenVinoModel:
+    """Load what ``OpenVinoModel.export`` gave away for the same file and settings.
+
+    Raises:
+        ModelLoadError: it is not to be had from this.
+    """
+    try:
+        compiled = ov.Core().import_model(ov.Tensor(blob), "CPU", _options(settings))
+        loaded = OpenVinoModel(compiled, _signature(compiled, path), blob)
+    except RuntimeError as error:
+        raise ModelLoadError(f"cannot use the compiled {path}: {str(error)[:500]}") from error
+    if loaded.precision != settings.precision.value:
+        raise ModelLoadError(f"cannot use the compiled {path}: it computes in {loaded.precision}")
+    return loaded
+
+
+def _options(settings: ModelSettings) -> dict[str, Any]:
     instances = settings.instances or 1
     threads = instances * settings.threads
     options: dict[str, Any] = {
@@ -54,23 +90,7 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
     if settings.precision is Precision.F32:
         # Without this it rounds what it multiplies 8-bit weights with to 8 bits, too.
         options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
-    try:
-        core = ov.Core()
-        # Of a SavedModel the path is its saved_model.pb, and the model is the whole folder.
-        model = core.read_model(path.parent if path.suffix == ".pb" else path)
-        signature = _signature(model, path)
-        loaded = OpenVinoModel(core.compile_model(model, "CPU", options), signature)
-    except RuntimeError as error:
-        raise ModelLoadError(
-            f"cannot load {path}: {str(error)[:500]}; it must be a whole ONNX, OpenVINO IR, "
-            "TFLite or SavedModel file of operators that OpenVINO has"
-        ) from error
-    if loaded.precision != settings.precision.value:
-        raise ModelLoadError(
-            f"cannot load {path}: precision {settings.precision.value} is not to be had on this "
-            f"processor, which would compute in {loaded.precision}: ask for that, or for f32"
-        )
-    return loaded
+    return options
 
 
 class OpenVinoModel:
@@ -80,10 +100,18 @@ class OpenVinoModel:
     # The first run at a new shape builds kernels for it: some milliseconds that no request pays.
     fixed_sizes = True
 
-    def __init__(self, compiled: ov.CompiledModel, signature: Signature) -> None:
+    def __init__(
+        self, compiled: ov.CompiledModel, signature: Signature, blob: Array | None = None
+    ) -> None:
         self._compiled = compiled
+        self._blob = blob  # its weights may lie there
         self.signature = signature
         self.precision = _PRECISIONS[compiled.get_property("INFERENCE_PRECISION_HINT")]
+
+    def export(self) -> memoryview:
+        """Return what ``revive`` makes the same model of."""
+        exported = self._compiled.export_model()
+        return exported.getbuffer() if hasattr(exported, "getbuffer") else memoryview(exported)
 
     def instance(self) -> OpenVinoInstance:
         """Make one more lane."""
@@ -126,7 +154,7 @@ def _tensor(array: Array, kind: ov.Type) -> ov.Tensor:
     return ov.Tensor(array, array.shape, kind)
 
 
-def _signature(model: ov.Model, path: Path) -> Signature:
+def _signature(model: ov.Model | ov.CompiledModel, path: Path) -> Signature:
     inputs = tuple(_spec(port, f"input_{index}", path) for index, port in enumerate(model.inputs))
     outputs = tuple(
         _spec(port, f"output_{index}", path) for index, port in enumerate(model.outputs)

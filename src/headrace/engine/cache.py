@@ -1,0 +1,228 @@
+"""What a load found out, kept for the next start: the compiled model and what warm-up measured.
+
+A file an entry, named by everything that what is in it depends on: the model's files, settings,
+libraries and processor. An entry that is cut off, damaged or not ours counts as none. The folder is
+its owner's alone, for a compiled model is nearly a program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import mmap
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from headrace.control import Measurement, SignatureMessage
+from headrace.settings import ModelSettings
+from headrace.values import Array
+
+_log = structlog.get_logger("headrace.engine")
+
+_MAGIC = b"headrace"
+_HEAD = struct.Struct("<8sQQI")  # magic, size of the record, size of the blob, their CRC 32
+_PAGE = 4096  # where the blob starts, and so may be mapped
+# Together; the entries that nobody has used for longest go.
+_LIMIT_BYTES = 4 * 2**30
+_LIBRARIES = ("headrace", "openvino", "onnxruntime", "torch")
+_USER_CODE, _SAVED_MODEL = ".py", ".pb"
+# Settings that change neither the compiled model nor what warm-up finds.
+_APART = frozenset(
+    {
+        "path",
+        "name",
+        "nice",
+        "max_queue",
+        "version_labels",
+        "labels",
+        "results",
+        "accepts",
+        "pad_values",
+        "slot_mib",
+        "cache",
+    }
+)
+# The key under which an ONNX file names a file of weights beside it, as protobuf writes it.
+_EXTERNAL = b"\x0a\x08location"
+
+
+class Record(BaseModel):
+    """What choosing a backend and warming up found out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: str
+    reason: str
+    signature: SignatureMessage
+    batch_sizes: tuple[int, ...]
+    measurements: tuple[Measurement, ...]
+    output_bytes: int
+    shapes: tuple[dict[str, tuple[int, ...]], ...]
+
+
+class Kept(NamedTuple):
+    """An entry: the record, and the compiled model where its backend gives it away."""
+
+    record: Record
+    blob: Array | None
+
+
+class Cache:
+    """The entry of one model; with None for a folder nothing is kept."""
+
+    def __init__(self, folder: Path | None, path: Path, settings: ModelSettings) -> None:
+        self._folder = folder
+        self._path = path
+        self._settings = settings
+
+    def read(self) -> Kept | None:
+        """The entry, or None when there is none that can be used."""
+        file = self._file()
+        if file is None:
+            return None
+        try:
+            kept = _parse(np.memmap(file, np.uint8, "r"))
+            os.utime(file)
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        except (OSError, ValueError, struct.error, ValidationError) as error:
+            _log.warning("cache_entry_ignored", file=str(file), reason=str(error)[:200])
+            return None
+        return kept
+
+    def write(self, record: Record, blob: bytes | memoryview = b"") -> None:
+        """Keep an entry; what goes wrong with it is logged, and nothing more."""
+        file = self._file()
+        if file is None or len(blob) > _LIMIT_BYTES // 2:
+            return
+        try:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _put(file, record.model_dump_json().encode(), blob)
+            _prune(file.parent)
+        except OSError as error:
+            _log.warning("cache_not_written", file=str(file), reason=str(error))
+
+    def _file(self) -> Path | None:
+        if self._folder is None or not self._settings.cache:
+            return None
+        try:
+            name = _key(self._path, self._settings)
+        except OSError:  # the model is being changed: loading it will tell
+            return None
+        return None if name is None else self._folder / "engines" / f"{name}.entry"
+
+
+def _key(path: Path, settings: ModelSettings) -> str | None:
+    """Name everything that an entry depends on; None when that cannot be known."""
+    if path.suffix == _USER_CODE:
+        return None  # who knows what it reads
+    # A version's folder, or a SavedModel: what is in it is the model.
+    own = path.parent.name.isdigit() or path.suffix == _SAVED_MODEL
+    if not own and path.suffix == ".onnx" and _has(path, _EXTERNAL):
+        return None
+    files = path.parent.rglob("*") if own else path.parent.glob(f"{path.stem}.*")
+    stamps = [(str(f), *_stamp(f)) for f in sorted(files) if f.is_file()]
+    dump = settings.model_dump(mode="json")
+    said = [
+        str(path.absolute()),
+        stamps,
+        {key: value for key, value in dump.items() if key not in _APART},
+        {name: _version(name) for name in _LIBRARIES},
+        _processor(),
+        len(os.sched_getaffinity(0)),
+    ]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _has(path: Path, words: bytes) -> bool:
+    with path.open("rb") as file:
+        try:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return data.find(words) >= 0
+        except ValueError:  # it is empty
+            return False
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    """The first processor's name and abilities."""
+    with contextlib.suppress(OSError):
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+        return "\n".join(
+            text for text in first.split("\n") if text.startswith(("model name", "flags", "Feat"))
+        )
+    return ""
+
+
+def _parse(data: Array) -> Kept:
+    """Read an entry.
+
+    Raises:
+        ValueError: it is cut off, damaged or not ours.
+    """
+    magic, record_bytes, blob_bytes, crc = _HEAD.unpack(data[: _HEAD.size].tobytes())
+    start = _blob_start(record_bytes)
+    if magic != _MAGIC or len(data) != start + blob_bytes:
+        raise ValueError("it is cut off, or not an entry")
+    record = data[_HEAD.size : _HEAD.size + record_bytes].tobytes()
+    blob = data[start:]
+    if zlib.crc32(blob.data, zlib.crc32(record)) != crc:
+        raise ValueError("it is damaged")
+    return Kept(Record.model_validate_json(record), blob if blob_bytes else None)
+
+
+def _blob_start(record_bytes: int) -> int:
+    return -(-(_HEAD.size + record_bytes) // _PAGE) * _PAGE
+
+
+def _put(file: Path, record: bytes, blob: bytes | memoryview) -> None:
+    """Write an entry whole or not at all, for another server may read it now."""
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            crc = zlib.crc32(blob, zlib.crc32(record))
+            out.write(_HEAD.pack(_MAGIC, len(record), len(blob), crc) + record)
+            out.write(bytes(_blob_start(len(record)) - out.tell()))
+            out.write(blob)
+        Path(temporary).replace(file)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _prune(folder: Path, limit_bytes: int = _LIMIT_BYTES) -> None:
+    """Remove the entries used longest ago until the rest fits."""
+    room = limit_bytes
+    for _, size_bytes, file in sorted(_entries(folder), reverse=True):
+        room -= size_bytes
+        if room < 0:
+            file.unlink(missing_ok=True)
+
+
+def _entries(folder: Path) -> Iterator[tuple[int, int, Path]]:
+    for file in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another server has removed it
+            status = file.stat()
+            yield status.st_mtime_ns, status.st_size, file

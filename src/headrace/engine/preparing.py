@@ -1,0 +1,121 @@
+"""From a file to instances that are warm: as an earlier start found it, or from the beginning."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from headrace.control import EngineSpec, SignatureMessage
+from headrace.engine.backends.contract import Instance
+from headrace.engine.cache import Cache, Kept, Record
+from headrace.engine.choice import Choice, again, choose
+from headrace.engine.warmup import Warm, warm_again, warm_up
+from headrace.errors import HeadraceError
+
+_log = structlog.get_logger("headrace.engine")
+
+Progress = Callable[[str], None]
+
+
+class Loaded(NamedTuple):
+    """A model whose instances are warm, and what that took."""
+
+    choice: Choice
+    instances: list[Instance]
+    warm: Warm
+    load_s: float
+    warm_s: float
+    cached: bool
+
+
+def prepared(spec: EngineSpec, progress: Progress) -> Loaded:
+    """Load and warm up, the short way if an earlier start has kept it.
+
+    Raises:
+        HeadraceError: the model cannot be loaded or warmed up.
+    """
+    folder = None if spec.cache_dir is None else Path(spec.cache_dir)
+    cache = Cache(folder, Path(spec.path), spec.settings)
+    kept = cache.read()
+    if kept is not None:
+        try:
+            return _again(spec, kept, progress)
+        except HeadraceError as error:  # the long way decides whether it can be served
+            _log.warning("cache_entry_ignored", reason=error.message)
+    loaded = _anew(spec, progress)
+    _keep(cache, loaded)
+    return loaded
+
+
+def _again(spec: EngineSpec, kept: Kept, progress: Progress) -> Loaded:
+    record = kept.record
+    started_s = time.monotonic()
+    progress("loading what was compiled before")
+    choice = again(Path(spec.path), spec.settings, kept)
+    instances = _instances(spec, choice)
+    loaded_s = time.monotonic()
+    progress("warming up")
+    warm = Warm(
+        record.signature.unwrap(),
+        record.batch_sizes,
+        record.measurements,
+        record.output_bytes,
+        record.shapes,
+    )
+    warm_again(warm, instances)
+    return _loaded(choice, instances, warm, (started_s, loaded_s), cached=True)
+
+
+def _anew(spec: EngineSpec, progress: Progress) -> Loaded:
+    started_s = time.monotonic()
+    progress("loading")
+    choice = choose(Path(spec.path), spec.settings, progress)
+    instances = _instances(spec, choice)
+    loaded_s = time.monotonic()
+    progress("warming up")
+    warm = warm_up(choice.model, instances, spec.settings, progress)
+    return _loaded(choice, instances, warm, (started_s, loaded_s), cached=False)
+
+
+def _instances(spec: EngineSpec, choice: Choice) -> list[Instance]:
+    return [choice.model.instance() for _ in range(spec.settings.instances or 1)]
+
+
+def _loaded(
+    choice: Choice,
+    instances: list[Instance],
+    warm: Warm,
+    times_s: tuple[float, float],
+    *,
+    cached: bool,
+) -> Loaded:
+    started_s, loaded_s = times_s
+    warm_s = time.monotonic() - loaded_s
+    return Loaded(choice, instances, warm, loaded_s - started_s, warm_s, cached)
+
+
+def _keep(cache: Cache, loaded: Loaded) -> None:
+    """Keep what was found out; a model that started cold has found nothing."""
+    choice, warm = loaded.choice, loaded.warm
+    if not warm.shapes:
+        return
+    record = Record(
+        backend=choice.backend,
+        reason=choice.reason,
+        signature=SignatureMessage.of(warm.signature),
+        batch_sizes=warm.batch_sizes,
+        measurements=warm.measurements,
+        output_bytes=warm.output_bytes,
+        shapes=tuple(dict(item) for item in warm.shapes),
+    )
+    export = getattr(choice.plain, "export", None)
+    try:
+        blob = b"" if export is None else export()
+    except RuntimeError as error:  # a model of some operators cannot be given away
+        _log.warning("not_exported", reason=str(error)[:200])
+        return
+    cache.write(record, blob)

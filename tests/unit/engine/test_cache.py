@@ -1,0 +1,181 @@
+"""What is kept of a load: used when it fits, ignored when anything about it does not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.control import EngineSpec, SignatureMessage
+from headrace.engine import cache
+from headrace.engine.cache import Cache, Record
+from headrace.engine.preparing import prepared
+from headrace.settings import ModelSettings
+from headrace.values import DType, Signature, TensorSpec
+from tests.e2e.conftest import write_linear
+
+X = TensorSpec("x", DType.FP32, (None, 4))
+RECORD = Record(
+    backend="fake",
+    reason="asked for",
+    signature=SignatureMessage.of(Signature((X,), (X,), batched=True)),
+    batch_sizes=(1, 2),
+    measurements=(),
+    output_bytes=32,
+    shapes=({"x": (4,)},),
+)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_linear(tmp_path / "linear/1/model.onnx", 1.0)
+
+
+def entry(folder: Path) -> Path:
+    (found,) = (folder / "engines").iterdir()
+    return found
+
+
+def test_an_entry_comes_back_as_it_was_written_and_is_its_owners_alone(
+    model: Path, tmp_path: Path
+) -> None:
+    kept = Cache(tmp_path / "c", model, ModelSettings())
+    assert kept.read() is None
+    kept.write(RECORD, b"compiled")
+    again = kept.read()
+    assert again is not None
+    assert again.record == RECORD
+    assert again.blob is not None
+    assert again.blob.tobytes() == b"compiled"
+    assert (tmp_path / "c/engines").stat().st_mode & 0o777 == 0o700
+    assert entry(tmp_path / "c").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("folder", [None, "c"])
+def test_nothing_is_written_without_a_folder_or_for_a_model_that_forbids_it(
+    folder: str | None, model: Path, tmp_path: Path
+) -> None:
+    where = None if folder is None else tmp_path / folder
+    kept = Cache(where, model, ModelSettings(cache=folder is None))
+    kept.write(RECORD, b"compiled")
+    assert kept.read() is None
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "fits"),
+    [
+        ({"precision": "bf16"}, False),
+        ({"threads": 2}, False),
+        ({"buckets": {"x": {1: [4]}}}, False),
+        ({"slo_ms": 5.0}, False),
+        ({"nice": 3, "max_queue": 7, "name": "other"}, True),
+    ],
+)
+def test_only_settings_that_matter_make_another_entry(
+    change: dict[str, object], fits: bool, model: Path, tmp_path: Path
+) -> None:
+    Cache(tmp_path / "c", model, ModelSettings()).write(RECORD)
+    found = Cache(tmp_path / "c", model, ModelSettings.model_validate(change)).read()
+    assert (found is not None) is fits
+
+
+def test_a_file_of_the_model_that_changes_makes_another_entry(model: Path, tmp_path: Path) -> None:
+    kept = Cache(tmp_path / "c", model, ModelSettings())
+    weights = model.with_name("weights.bin")
+    weights.write_bytes(b"1")
+    kept.write(RECORD)
+    assert kept.read() is not None
+    weights.write_bytes(b"22")
+    assert kept.read() is None
+
+
+def test_a_lone_file_with_weights_elsewhere_is_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"..\x0a\x08location\x12\x07weights..")
+    kept = Cache(tmp_path / "c", path, ModelSettings())
+    kept.write(RECORD)
+    assert kept.read() is None
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_damaged_counts_as_none(
+    data: st.DataObject, model: Path, tmp_path: Path
+) -> None:
+    kept = Cache(tmp_path / "c", model, ModelSettings())
+    kept.write(RECORD, b"compiled")
+    file = entry(tmp_path / "c")
+    whole = bytearray(file.read_bytes())
+    record_end = whole.rindex(b"}") + 1
+    places = st.integers(0, record_end - 1) | st.integers(4096, len(whole) - 1)
+    if data.draw(st.booleans()):
+        del whole[data.draw(st.integers(0, len(whole) - 1)) :]
+    else:
+        whole[data.draw(places)] ^= data.draw(st.integers(1, 255))
+    file.write_bytes(whole)
+    assert kept.read() is None
+
+
+def test_a_folder_that_cannot_be_written_to_is_no_failure(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "c").write_text("a file")
+    kept = Cache(tmp_path / "c", model, ModelSettings())
+    kept.write(RECORD)
+    with pytest.raises(NotADirectoryError):
+        (tmp_path / "c/engines").mkdir()
+
+
+def test_the_entries_used_longest_ago_go(tmp_path: Path) -> None:
+    for age in range(5):
+        file = tmp_path / f"{age}.entry"
+        file.write_bytes(bytes(100))
+        os.utime(file, (1000 - age, 1000 - age))
+    cache._prune(tmp_path, limit_bytes=250)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["0.entry", "1.entry"]
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "auto"])
+@pytest.mark.parametrize("instances", [1, 2])
+def test_a_second_load_computes_the_same(
+    backend: str, instances: int, model: Path, tmp_path: Path
+) -> None:
+    spec = EngineSpec(
+        name="linear",
+        version=1,
+        path=str(model),
+        socket_path="",
+        settings=ModelSettings.model_validate(
+            {"backend": backend, "instances": instances, "max_batch": 4}
+        ),
+        cache_dir=str(tmp_path / "c"),
+    )
+    first = prepared(spec, lambda _: None)
+    second = prepared(spec, lambda _: None)
+    assert (first.cached, second.cached) == (False, True)
+    assert second.warm == first.warm
+    assert second.choice[0] == first.choice[0]
+    x = {"x": np.arange(8, dtype=np.float32).reshape(2, 4)}
+    for one, other in zip(first.instances, second.instances, strict=True):
+        np.testing.assert_array_equal(one.run(x)["y"], other.run(x)["y"])
+
+
+def test_a_compiled_model_that_its_library_refuses_is_made_again(
+    model: Path, tmp_path: Path
+) -> None:
+    chosen = ModelSettings.model_validate({"backend": "openvino", "instances": 1, "max_batch": 2})
+    foreign = RECORD.model_copy(update={"backend": "openvino"})
+    Cache(tmp_path / "c", model, chosen).write(foreign, b"of another version")
+    spec = EngineSpec(
+        name="linear",
+        version=1,
+        path=str(model),
+        socket_path="",
+        settings=chosen,
+        cache_dir=str(tmp_path / "c"),
+    )
+    assert not prepared(spec, lambda _: None).cached
+    assert prepared(spec, lambda _: None).cached
