@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 NEEDED := 3.11
+# Without a GPU's libraries, of which PyPI's PyTorch brings gigabytes.
+TORCH := torch==2.13.0+cpu
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 CAN_RUN := import sys; sys.exit(sys.version_info < tuple(map(int, "$(NEEDED)".split("."))))
 
@@ -81,4 +83,7 @@ $(ALL): $(DEV)
 	@{ $(BIN)/python -m pip install -qq --editable '.[demo,dev,conformance]' && \
 		$(BIN)/python -m pip install -qq --no-deps 'tensorflow-serving-api>=2.18'; } || \
 		echo "Not all of them can be had for this Python: their tests will be skipped"
+	@$(BIN)/python -m pip install -qq --retries 1 --timeout 15 \
+		--extra-index-url https://download.pytorch.org/whl/cpu '$(TORCH)' || \
+		echo "$(TORCH) cannot be had here: the tests of PyTorch files will be skipped"
 	@touch $@

@@ -55,6 +55,7 @@ class Catalog:
     _served: dict[str, dict[int, ServedModel]] = field(default_factory=dict)
     _newest: dict[str, ServedModel] = field(default_factory=dict)
     _labels: dict[str, dict[str, int]] = field(default_factory=dict)
+    _been_ready: bool = False
 
     def names(self) -> list[str]:
         """Every model name known, in order of appearance."""
@@ -120,8 +121,8 @@ class Catalog:
     def ready(self, name: str | None = None, version: int | None = None) -> bool:
         """Whether the server (no name given), a model or a version answers requests now.
 
-        A server that has been ready stays so while it replaces a dead engine: its other models
-        answer, and requests for that one wait for the new engine within their deadlines.
+        A server that has been ready stays so, while it replaces a dead engine and while it loads
+        another version: what it served before answers.
         """
         if self.draining or not self.configured:
             return False
@@ -129,6 +130,9 @@ class Catalog:
             versions = self._states.get(name, {})
             asked = versions.values() if version is None else [versions.get(version)]
             return any(state is not None and state.state == "serving" for state in asked)
+        return self._been_ready or self._settled()
+
+    def _settled(self) -> bool:
         states = [state for versions in self._states.values() for state in versions.values()]
         return all(state.state in _SETTLED for state in states)
 
@@ -139,6 +143,7 @@ class Catalog:
     def set_state(self, state: ModelState) -> None:
         """Note where a version is in its life."""
         self._states.setdefault(state.name, {})[state.version] = state
+        self._been_ready = self._been_ready or (self.configured and self._settled())
         self.bell.ring()
 
     def drain(self) -> None:

@@ -71,8 +71,8 @@ def test_refusals_name_what_there_is(catalog: Catalog) -> None:
 
 
 def test_ready_waits_for_all_but_the_failed(catalog: Catalog) -> None:
-    serving(catalog, 1)
     catalog.set_state(state(1, "slow"))
+    serving(catalog, 1)
     assert not catalog.ready()
     assert catalog.ready("m")
     assert not catalog.ready("slow")
@@ -81,6 +81,16 @@ def test_ready_waits_for_all_but_the_failed(catalog: Catalog) -> None:
     catalog.draining = True
     assert not catalog.ready()
     assert not catalog.ready("m")
+
+
+def test_ready_once_is_ready_while_another_version_loads(catalog: Catalog) -> None:
+    serving(catalog, 1)
+    assert catalog.ready()
+    catalog.set_state(state(2))
+    assert catalog.ready()
+    assert not catalog.ready("m", 2)
+    catalog.draining = True
+    assert not catalog.ready()
 
 
 def test_a_receiver_that_was_told_nothing_is_not_ready() -> None:
