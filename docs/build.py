@@ -2,8 +2,8 @@
 
 ``settings.md`` comes from the settings tree and the command line, ``errors.md`` from the error
 tree. Other pages have generated blocks, between ``<!-- generated: NAME -->`` and ``<!-- end -->``:
-the moves of a version, the figures of benchmarks. With ``--check`` nothing is written; the exit
-status says whether all of it is current.
+the moves of a version, the figures of benchmarks, what becomes of other servers' settings. With
+``--check`` nothing is written; the exit status says whether all of it is current.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from pydantic import BaseModel
 from headrace import errors
 from headrace.accepts import Accepted, AcceptedAudio, AcceptedImage, AcceptedText
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
+from headrace.importers import tfserving, triton
+from headrace.importers.rules import Rule
 from headrace.layers import Setting, listing
 from headrace.loader.lifecycle import TRANSITIONS
 from headrace.settings import Card, ModelSettings, ResultStep, Sequence, StateTensor
@@ -59,8 +61,9 @@ models:
     name: digits
 ```
 
-`path` is a model file (`.onnx`, `.xml` of OpenVINO, `.fake` for tests), a versioned folder, or a
-folder of those. Of a versioned folder, every version is served; the newest is the highest number.
+`path` is a model file ([models.md](models.md) lists the formats), a versioned folder, or a folder
+of those. Of a versioned folder every version is served, or those that `versions` names; the newest
+is the highest number.
 """
 
 _MODEL = """
@@ -171,7 +174,24 @@ def _number(value: float) -> str:
 PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "errors.md": errors_page}
 """File name → what makes it."""
 
-BLOCKS: dict[str, Callable[[], str]] = {"lifecycle": lifecycle_block, "figures": figures_block}
+
+def imported_block(rules: Mapping[str, Rule]) -> str:
+    """Return the table of what becomes of another server's fields."""
+    rows = ["| field | what becomes of it | key | |\n|---|---|---|---|\n"]
+    for name, rule in rules.items():
+        key = f"`{rule.key}`" if rule.key else ""
+        words = rule.words.replace("|", "\\|")
+        rows.append(f"| `{name}` | {rule.fate} | {key} | {words} |\n")
+    return "".join(rows)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "batching": lambda: imported_block(tfserving.BATCHING_RULES),
+    "figures": figures_block,
+    "lifecycle": lifecycle_block,
+    "model_config": lambda: imported_block(tfserving.MODEL_RULES),
+    "pbtxt": lambda: imported_block(triton.RULES),
+}
 """Name of a block → what makes it."""
 
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

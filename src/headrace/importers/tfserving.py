@@ -45,7 +45,7 @@ BATCHING_RULES: dict[str, Rule] = {
         _LOST, "", "name the sizes to pad to under `buckets` of the model"
     ),
     "enable_large_batch_splitting": Rule(
-        _LOST, "", "a request with more rows than `max_batch` is refused; send it in parts"
+        _OWN, "", "a request of more rows than a batch may have is always run in parts"
     ),
     "max_execution_batch_size": Rule(_OWN, "", "warm-up measures up to which size a batch pays"),
     "batch_padding_policy": Rule(_OWN, "", "batches are not padded, where the backend allows"),
