@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,9 @@ from headrace.errors import (
     QueueFull,
     ScribeLost,
 )
+from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.decoded import Decoded, Dialect
+from headrace.receiver.exchange import Core
 from headrace.receiver.handover import client as scribe_client
 from headrace.receiver.handover import messages as handover
 from headrace.receiver.handover.client import ScribeClient
@@ -30,7 +34,7 @@ from headrace.receiver.handover.messages import AnswerHead
 from headrace.receiver.handover.parcel import Parcel
 from headrace.receiver.scribe import worker as scribe
 from headrace.receiver.scribe.answer import encode
-from headrace.values import Array, DType, Signature, TensorSpec
+from headrace.values import Array, DType, Response, Signature, TensorSpec
 
 Life = Callable[[socket.socket], None]
 
@@ -228,3 +232,17 @@ async def test_rows_of_outputs_that_have_none_are_refused(tmp_path: Path) -> Non
         async with connected(path) as client:
             with pytest.raises(InvalidInput, match="no rows in common"):
                 await client.encode(Dialect.TFSERVING, head, outputs)
+
+
+async def test_many_rows_of_nothing_are_encoded_beside_the_event_loop(tmp_path: Path) -> None:
+    outputs: dict[str, Array] = {"y": np.empty((2**16, 0), np.float32)}
+    with scribes(tmp_path / "s", scribe.serve) as path:
+        async with connected(path) as client:
+            core = Core(Catalog(), _never, scribe=client)
+            found = await core.encode(Dialect.TFSERVING, Response("m", 1, "", outputs), rows=True)
+    assert found is not None
+    assert json.loads(found) == {"predictions": [[]] * 2**16}
+
+
+def _never(*_: object) -> Any:
+    raise AssertionError("nothing is run here")
