@@ -139,7 +139,10 @@ class Core(NamedTuple):
             HeadraceError: it cannot be encoded, or could not in time.
         """
         outputs = response.outputs
-        size = sum(0 if array.dtype.hasobject else array.nbytes for array in outputs.values())
+        size = sum(
+            0 if array.dtype.hasobject else json_tensor.written(array) * array.itemsize
+            for array in outputs.values()
+        )
         if self.scribe is None or size <= LARGE_BYTES:
             return None
         head = AnswerHead(model=response.model, version=response.version, id=response.id, rows=rows)

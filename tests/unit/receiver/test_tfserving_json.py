@@ -153,3 +153,10 @@ def test_what_is_large_is_compact_and_says_the_same() -> None:
     assert list(json.loads(columns(y=large, z=small))["outputs"]) == ["y", "z"]
     names = np.full(tfserving_json.PRETTY_ELEMENTS + 1, b"\xff", object)
     assert json.loads(rows(w_bytes=names))["predictions"][0] == {"b64": "/w=="}
+
+
+def test_rows_of_nothing_are_written_and_count() -> None:
+    hollow = np.empty((tfserving_json.PRETTY_ELEMENTS + 1, 0), np.float32)
+    for text, key in ((rows(y=hollow), "predictions"), (columns(y=hollow), "outputs")):
+        assert "\n" not in text
+        assert json.loads(text)[key] == [[]] * len(hollow)

@@ -81,6 +81,7 @@ def test_set_up_upgrades_pip_first_and_is_done_once(tmp_path: Path) -> None:
         ".[demo,dev]",
         ".[demo,dev,conformance]",
         "tensorflow-serving-api>=2.18",
+        "torch==2.13.0+cpu",
     ]
     assert "--upgrade" in asked[0]
     assert _make("setup", *arguments).returncode == 0
@@ -93,7 +94,7 @@ def test_another_python_makes_the_environment_anew(tmp_path: Path) -> None:
         python = _python(tmp_path / version, version, log)
         assert _make("setup", venv, f"PYTHON={python}").returncode == 0
     versions = [line.partition(" ")[0] for line in log.read_text().splitlines()]
-    assert versions == ["3.12"] * 4 + ["3.13"] * 4
+    assert versions == ["3.12"] * 5 + ["3.13"] * 5
 
 
 def test_an_environment_made_by_hand_is_kept(tmp_path: Path) -> None:

@@ -90,6 +90,11 @@ def to_json(array: Array, *, base64_bytes: bool = False) -> Any:
     return np.asarray(array, order="C") if array.ndim else array.item()
 
 
+def written(array: Array) -> int:
+    """How many numbers and empty lists a tensor is in JSON at most: empty rows are written too."""
+    return math.prod(max(size, 1) for size in array.shape)
+
+
 def widened(array: Array) -> Array:
     """Make FP32 of the floats that have no digits of their own in JSON."""
     if array.dtype not in _HALVES:

@@ -194,7 +194,7 @@ def _is_short(exact: Array, sizes: Array) -> Array:
 
 
 def _is_small(outputs: Mapping[str, Array]) -> bool:
-    return sum(array.size for array in outputs.values()) <= PRETTY_ELEMENTS
+    return sum(map(json_tensor.written, outputs.values())) <= PRETTY_ELEMENTS
 
 
 # -- pretty ----------------------------------------------------------------------------------------
