@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from jsonschema_rs import validator_for
 
 from headrace.accepts import AcceptedImage, AcceptedText
+from headrace.control import ModelState
 from headrace.media import build
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Exchange
@@ -19,7 +21,7 @@ from headrace.receiver.openapi.page import DocsPage, read_page
 from headrace.settings import ModelSettings
 from headrace.values import DType, TensorSpec
 from tests.contract.calls import plain, post
-from tests.contract.echo import PAIR, Echo, finish, serve
+from tests.contract.echo import PAIR, Echo, serve
 
 PHOTO = TensorSpec("photo", DType.UINT8, (None, 2, 2, 3))
 TABLE = serve(
@@ -178,19 +180,35 @@ def test_examples_have_the_sizes_of_the_card_and_are_short_or_none() -> None:
     assert write(spoken)["x-headrace-models"][0]["example"] == {"input": "Some text."}
 
 
-def test_the_document_is_written_again_when_the_models_change() -> None:
+async def test_the_document_is_written_again_when_the_models_change() -> None:
     catalog = Catalog(configured=True)
     docs = DocsPage(catalog, Echo().routes.listing())
     exchange = Exchange({}, None, 0.0)  # type: ignore[arg-type] # it asks for nothing
-    first = finish(docs.openapi(exchange)).body
-    assert finish(docs.openapi(exchange)).body is first
+
+    async def written() -> bytes:
+        return (await docs.openapi(exchange)).body
+
+    first = await written()
+    assert await written() is first
+    catalog.set_state(ModelState(name="table", version=1, state="serving"))
     catalog.add(TABLE)
-    second = finish(docs.openapi(exchange)).body
+    second = await written()
     assert b"/predict/table" in second
     catalog.add(replace(TABLE))
-    assert finish(docs.openapi(exchange)).body is not second
+    assert await written() is not second
+    catalog.set_state(ModelState(name="other", version=1, state="loading"))
+    assert await written() != second, "of two models, none is the default"
     catalog.remove("table", 1)
-    assert finish(docs.openapi(exchange)).body == first
+    assert await written() == first
+
+
+async def test_the_document_is_written_once_for_all_who_ask_together() -> None:
+    catalog = Catalog(configured=True)
+    catalog.add(TABLE)
+    docs = DocsPage(catalog, Echo().routes.listing())
+    exchange = Exchange({}, None, 0.0)  # type: ignore[arg-type] # as above
+    one, other = await asyncio.gather(docs.openapi(exchange), docs.openapi(exchange))
+    assert one.body is other.body
 
 
 def test_the_page_allows_its_own_script_and_style_and_brings_nothing_else() -> None:

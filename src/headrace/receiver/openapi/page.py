@@ -5,6 +5,7 @@ The page is one static file without anything from elsewhere; its script draws it
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import importlib.resources
@@ -28,16 +29,26 @@ class DocsPage:
         self._catalog = catalog
         self._routes = tuple(routes)
         self._models: tuple[ServedModel, ...] | None = None
+        self._shown_default: ServedModel | None = None
         self._document = b""
+        self._writing = asyncio.Lock()
         self._page: Reply | None = None
 
     async def openapi(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         """``GET /openapi.json``."""
-        models = tuple(self._catalog.served())
-        if self._models is None or not _same(models, self._models):
-            written = document(self._routes, models, self._default())
-            self._document, self._models = orjson.dumps(written), models
-        return Reply(200, self._document)
+        async with self._writing:  # once, whoever else comes for it meanwhile
+            models, default = tuple(self._catalog.served()), self._default()
+            if (
+                self._models is None
+                or not _same(models, self._models)
+                or default is not self._shown_default
+            ):
+                # Of hundreds of models it takes a third of a second.
+                self._document = await asyncio.to_thread(
+                    lambda: orjson.dumps(document(self._routes, models, default))
+                )
+                self._models, self._shown_default = models, default
+            return Reply(200, self._document)
 
     async def page(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         """``GET /docs``."""
