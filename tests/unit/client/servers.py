@@ -160,9 +160,13 @@ def hangs_up_on_grpc(seen: list[bytes]) -> Iterator[str]:
                     return
 
     def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                serve(listener.accept()[0])
+        while True:
+            try:
+                connection = listener.accept()[0]
+            except OSError:
+                return
+            with contextlib.suppress(OSError):  # the client may hang up first, and come again
+                serve(connection)
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(accept)
