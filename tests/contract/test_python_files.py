@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,14 @@ def test_every_instance_has_its_object_unless_it_may_be_shared(
     lanes = [model.instance() for _ in range(2)]
     answers = {float(lane.run({"x": X})["y"][0, 0]) for lane in lanes}
     assert len(answers) == objects
+
+
+def test_files_beside_it_are_imported_and_nothing_is_written_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (tmp_path / "beside_the_model.py").write_text("TWICE = 2\n")
+    body = "import beside_the_model as b; return {'y': batch['x'] * np.float32(b.TWICE)}"
+    one = instance(tmp_path, body)
+    np.testing.assert_array_equal(one.run({"x": X})["y"], X * 2)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["beside_the_model.py", "m.py"]

@@ -124,7 +124,11 @@ class PythonInstance:
 
 
 def _execute(path: Path) -> ModuleType:
-    """Run a file as a module; files beside it can be imported. Nothing is written beside it."""
+    """Run a file as a module; files beside it can be imported. Nothing is written beside it.
+
+    Bytecode there would be a change of the model, to whoever watches its folder.
+    """
+    sys.dont_write_bytecode = True
     code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
     module = ModuleType(_MODULE)
     module.__file__ = str(path)
