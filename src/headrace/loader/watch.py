@@ -19,16 +19,9 @@ from headrace.control import VersionPolicy
 from headrace.errors import HeadraceError, OperatorError
 from headrace.loader.cores import usable_cores
 from headrace.loader.fleet import Fleet
+from headrace.loader.places import Complaint, Place, locate
 from headrace.loader.settled import Look, Settled, Step
-from headrace.loader.store import (
-    Complaint,
-    FoundVersion,
-    Place,
-    locate,
-    policy_of,
-    settle,
-    stamp,
-)
+from headrace.loader.store import FoundVersion, policy_of, settle, stamp
 from headrace.settings import ModelSettings, Settings
 
 Content = tuple[FoundVersion, Any]

@@ -1,0 +1,231 @@
+"""Where the versions of a model lie: what an operator names becomes places, nothing is settled yet.
+
+A path is one of three things::
+
+    resnet.onnx                 one file: version 1 of ``resnet``
+    resnet/1/model.onnx         a versioned folder: every numbered folder in it is a version; the
+    resnet/2/model.onnx         newest is the highest number
+    models/resnet/1/model.onnx  a folder of those: every entry is a model under its own name
+    models/digits.onnx
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from headrace.errors import ModelLoadError, OperatorError, SettingsError
+from headrace.loader.card import model_file
+from headrace.settings import ModelSettings
+
+SUFFIXES = (".onnx", ".xml", ".tflite", ".pt2", ".py", ".fake")
+"""What a model file is called: ONNX, OpenVINO IR, TFLite, PyTorch's, the user's, the fake's."""
+
+SAVED_MODEL = "saved_model.pb"
+"""The file that makes a folder a TensorFlow SavedModel; it stands for the folder."""
+
+USER_CODE = "model.py"
+"""A Python file is only a model if it is named, or called so in a version folder."""
+
+_LOOKED_FOR = (
+    f"a model file ({', '.join(SUFFIXES)}), version folders (1/model.onnx), or models in folders "
+    "(name/1/model.onnx)"
+)
+# Safe in a URL, in a metric's label and in the name of a socket.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# How many names of a folder's entries a message shows.
+_SHOWN = 8
+
+
+class Place(NamedTuple):
+    """Where a version lies, before its settings are known."""
+
+    name: str
+    version: int
+    path: Path
+    folder: Path
+
+
+class Complaint(NamedTuple):
+    """Why a model, or one version of it, cannot be taken as it lies there now."""
+
+    name: str
+    version: int | None
+    error: OperatorError
+
+
+Complain = Callable[[Complaint], None]
+
+
+def _refuse(complaint: Complaint) -> None:
+    raise complaint.error
+
+
+def locate(entry: ModelSettings, complain: Complain = _refuse) -> list[Place]:
+    """Find where the versions of an entry lie, by name, ascending.
+
+    ``complain`` hears what is wrong with one model or version, and the others are found, or none;
+    without it the first such thing is raised, and that there is none.
+
+    Raises:
+        SettingsError: the entry has no path.
+        ModelLoadError: nothing is to be found or read there.
+    """
+    if entry.path is None:
+        raise SettingsError(f"model {entry.name or '(without a name)'}: `path` must be given")
+    path = entry.path.expanduser().absolute()
+    try:
+        places = []
+        for place in _look(path, entry.name, complain):
+            try:
+                _check_name(place)
+                _check_readable(place.path)
+            except ModelLoadError as error:
+                complain(Complaint(place.name, place.version, error))
+            else:
+                places.append(place)
+    except OSError as error:
+        raise ModelLoadError(
+            f"{error.filename or path}: cannot be read: {error.strerror}"
+        ) from error
+    return places
+
+
+def _look(path: Path, name: str | None, complain: Complain) -> list[Place]:
+    if not path.exists():
+        raise ModelLoadError(f"{path}: no such file or folder")
+    if path.is_file():
+        if path.suffix not in SUFFIXES:
+            raise ModelLoadError(f"{path}: not a model file; known are {', '.join(SUFFIXES)}")
+        return [Place(name or path.stem, 1, path, path.parent)]
+    if (path / SAVED_MODEL).is_file():
+        return [Place(name or path.name, 1, path / SAVED_MODEL, path)]
+    if _numbered(path):
+        return _versions(path, name or path.name, complain)
+    return _folder_of_models(path, name, complain)
+
+
+def _versions(folder: Path, name: str, complain: Complain) -> list[Place]:
+    """The versions of a versioned folder, ascending."""
+    strays = _model_files(folder)
+    if strays:
+        error = ModelLoadError(
+            f"{folder}: has version folders and model files ({_names(strays)}); keep one kind"
+        )
+        complain(Complaint(name, None, error))
+        return []
+    versions: dict[int, Place] = {}
+    for inner in _numbered(folder):
+        version = int(inner.name)
+        try:
+            if version in versions:
+                _refuse_repeated(versions[version].path.parent, inner)
+            versions[version] = Place(name, version, _only_model_file(inner), folder)
+        except ModelLoadError as error:
+            complain(Complaint(name, version, error))
+    return [versions[version] for version in sorted(versions)]
+
+
+def _refuse_repeated(first: Path, second: Path) -> None:
+    raise ModelLoadError(
+        f"{first.parent}: version {int(first.name)} is there twice: {first.name}/ and "
+        f"{second.name}/"
+    )
+
+
+def _only_model_file(folder: Path) -> Path:
+    if (folder / USER_CODE).is_file():
+        return folder / USER_CODE  # the rest is what it reads, another model perhaps
+    files = _model_files(folder)
+    if len(files) > 1:
+        name = model_file(folder.parent)
+        if named := [file for file in files if file.name == name]:
+            return named[0]
+        raise ModelLoadError(
+            f"{folder}: has {len(files)} model files ({_names(files)}); keep one a version"
+        )
+    if not files:
+        raise ModelLoadError(
+            f"{folder}: no model file ({', '.join(SUFFIXES)}) here; found {_contents(folder)}"
+        )
+    return files[0]
+
+
+def _folder_of_models(folder: Path, name: str | None, complain: Complain) -> list[Place]:
+    """The models of a folder, by name; entries that are neither are left alone."""
+    models = list(_models_in(folder, complain))
+    if not models and complain is _refuse:
+        raise ModelLoadError(
+            f"{folder}: nothing to serve here; looked for {_LOOKED_FOR}; found {_contents(folder)}"
+        )
+    if name is not None and len({place.name for place in models}) > 1:
+        raise ModelLoadError(
+            f"{folder}: is a folder of several models, which cannot all be called {name!r}; "
+            "name one of them by its own path"
+        )
+    return [place._replace(name=name or place.name) for place in models]
+
+
+def _models_in(folder: Path, complain: Complain) -> Iterator[Place]:
+    for inner in _entries(folder):
+        if inner.is_dir() and _numbered(inner):
+            yield from _versions(inner, inner.name, complain)
+        elif (inner / SAVED_MODEL).is_file():
+            yield Place(inner.name, 1, inner / SAVED_MODEL, inner)
+        elif _is_model_file(inner):
+            yield Place(inner.stem, 1, inner, folder)
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """The folders in it whose name is a number."""
+    return [
+        inner
+        for inner in _entries(folder)
+        if inner.name.isascii() and inner.name.isdigit() and inner.is_dir()
+    ]
+
+
+def _model_files(folder: Path) -> list[Path]:
+    """The files in it that are models; of a SavedModel, also in a folder of its own, its file."""
+    entries = _entries(folder)
+    saved = [entry / SAVED_MODEL for entry in entries if entry.suffix == ".savedmodel"]
+    return [
+        *(file for file in entries if _is_model_file(file) or file.name == SAVED_MODEL),
+        *(file for file in saved if file.is_file()),
+    ]
+
+
+def _is_model_file(file: Path) -> bool:
+    # Not every script that lies beside models is one, and it would be run.
+    return file.suffix in SUFFIXES and file.suffix != ".py" and not file.is_dir()
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def _check_name(place: Place) -> None:
+    if not _NAME.fullmatch(place.name):
+        raise ModelLoadError(
+            f"{place.path}: {place.name!r} cannot be a model's name, which is letters, digits, "
+            "`.`, `_` and `-`; give it one with `name` (--name)"
+        )
+
+
+def _check_readable(path: Path) -> None:
+    """Open it once, so that a missing permission or a broken link is told now and by its name."""
+    with path.open("rb"):
+        pass
+
+
+def _contents(folder: Path) -> str:
+    entries = _entries(folder)
+    return _names(entries) if entries else "nothing"
+
+
+def _names(entries: list[Path]) -> str:
+    names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
