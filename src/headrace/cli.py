@@ -160,10 +160,7 @@ def _check(options: argparse.Namespace) -> int:
     try:
         found = find(_load(options))
     except OperatorError as error:
-        if not options.json:
-            raise
-        print(json.dumps({"ok": False, "problems": error.message.splitlines(), "models": []}))
-        return _OPERATOR_STATUS
+        return _tell_problems(error, options)
     if options.json:
         models = [dict(zip(_COLUMNS, row, strict=True)) for row in map(_row, found)]
         print(json.dumps({"ok": True, "problems": [], "models": models}))
@@ -188,10 +185,7 @@ def _import(options: argparse.Namespace) -> int:
             text = written.write(found, out.absolute().parent)
             written.save(text, out, force=options.force)
     except OperatorError as error:
-        if not options.json:
-            raise
-        print(json.dumps({"ok": False, "problems": error.message.splitlines(), "models": []}))
-        return _OPERATOR_STATUS
+        return _tell_problems(error, options)
     if options.json:
         print(json.dumps(report.described(found)))
         return 0
@@ -199,6 +193,14 @@ def _import(options: argparse.Namespace) -> int:
         print(written.write(found, None), end="")
     report.show(found, Console(stderr=out is None))
     return 0
+
+
+def _tell_problems(error: OperatorError, options: argparse.Namespace) -> int:
+    """Print what is wrong as JSON where that was asked for; else it is ``main``'s to tell."""
+    if not options.json:
+        raise error
+    print(json.dumps({"ok": False, "problems": error.message.splitlines(), "models": []}))
+    return _OPERATOR_STATUS
 
 
 def _version(_: argparse.Namespace) -> int:

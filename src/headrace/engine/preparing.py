@@ -53,12 +53,6 @@ def prepared(spec: EngineSpec, progress: Progress) -> Loaded:
 
 def _again(spec: EngineSpec, kept: Kept, progress: Progress) -> Loaded:
     record = kept.record
-    started_s = time.monotonic()
-    progress("loading what was compiled before")
-    choice = again(Path(spec.path), spec.settings, kept)
-    instances = _instances(spec, choice)
-    loaded_s = time.monotonic()
-    progress("warming up")
     warm = Warm(
         record.signature.unwrap(),
         record.batch_sizes,
@@ -66,36 +60,43 @@ def _again(spec: EngineSpec, kept: Kept, progress: Progress) -> Loaded:
         record.output_bytes,
         record.shapes,
     )
-    warm_again(warm, instances)
-    return _loaded(choice, instances, warm, (started_s, loaded_s), cached=True)
+
+    def load() -> Choice:
+        progress("loading what was compiled before")
+        return again(Path(spec.path), spec.settings, kept)
+
+    def rewarm(_: Choice, instances: list[Instance]) -> Warm:
+        warm_again(warm, instances)
+        return warm
+
+    return _timed(spec, progress, load, rewarm)._replace(cached=True)
 
 
 def _anew(spec: EngineSpec, progress: Progress) -> Loaded:
+    def load() -> Choice:
+        progress("loading")
+        return choose(Path(spec.path), spec.settings, progress)
+
+    def warm(choice: Choice, instances: list[Instance]) -> Warm:
+        return warm_up(choice.model, instances, spec.settings, progress)
+
+    return _timed(spec, progress, load, warm)
+
+
+def _timed(
+    spec: EngineSpec,
+    progress: Progress,
+    load: Callable[[], Choice],
+    warm: Callable[[Choice, list[Instance]], Warm],
+) -> Loaded:
     started_s = time.monotonic()
-    progress("loading")
-    choice = choose(Path(spec.path), spec.settings, progress)
-    instances = _instances(spec, choice)
+    choice = load()
+    instances = [choice.model.instance() for _ in range(spec.settings.instances or 1)]
     loaded_s = time.monotonic()
     progress("warming up")
-    warm = warm_up(choice.model, instances, spec.settings, progress)
-    return _loaded(choice, instances, warm, (started_s, loaded_s), cached=False)
-
-
-def _instances(spec: EngineSpec, choice: Choice) -> list[Instance]:
-    return [choice.model.instance() for _ in range(spec.settings.instances or 1)]
-
-
-def _loaded(
-    choice: Choice,
-    instances: list[Instance],
-    warm: Warm,
-    times_s: tuple[float, float],
-    *,
-    cached: bool,
-) -> Loaded:
-    started_s, loaded_s = times_s
+    found = warm(choice, instances)
     warm_s = time.monotonic() - loaded_s
-    return Loaded(choice, instances, warm, loaded_s - started_s, warm_s, cached)
+    return Loaded(choice, instances, found, loaded_s - started_s, warm_s, cached=False)
 
 
 def _keep(cache: Cache, loaded: Loaded) -> None:

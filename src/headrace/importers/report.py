@@ -27,7 +27,7 @@ def show(found: Iterable[Imported], console: Console) -> None:
     lost = sum(note.fate in _STYLES for one in models for note in one.notes)
     console.print(
         f"{len(served)} of {sum(not one.shared for one in models)} models imported; "
-        f"{lost} fields could not be mapped"
+        f"{lost} field{'' if lost == 1 else 's'} could not be mapped"
     )
 
 
