@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from headrace.importers.rules import Draft, Fate, Imported, Spot
-from headrace.settings import ModelSettings
+from headrace.importers.rules import Draft, Imported, Spot
 
-_SUPPORTED = "versions" in ModelSettings.model_fields
 _HIGHEST = 2**63 - 1
 
 
@@ -25,17 +23,12 @@ def add_versions(draft: Draft, spot: Spot) -> None:
         if not versions or not 0 <= min(versions) <= max(versions) <= _HIGHEST:
             draft.lose(spot, "versions are numbers from 0; at least one must be named")
             return
-    if _SUPPORTED:
-        draft.put(spot, "versions", policy)
-    elif policy == "all":
-        draft.note(spot, Fate.NOT_NEEDED, "", "every version is served")
-    else:
-        draft.lose(spot, "every version in the folder is served: move the others out of it")
+    draft.put(spot, "versions", policy)
 
 
 def with_default(one: Imported) -> Imported:
     """Say what both servers do when they are not told: they serve the newest version only."""
-    if not _SUPPORTED or one.shared or "versions" in one.keys:
+    if one.shared or "versions" in one.keys:
         return one
     origin = f"{one.source}: says nothing of it, which means the newest there"
     return replace(

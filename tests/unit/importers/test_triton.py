@@ -16,8 +16,6 @@ from headrace.importers.written import write
 from headrace.settings import ModelSettings, Settings
 from tests.unit.importers.configs import configs
 
-VERSIONS = "versions" in ModelSettings.model_fields
-
 
 def fates(one: Imported) -> dict[str, Fate]:
     return {note.field: note.fate for note in one.notes}
@@ -66,7 +64,7 @@ def test_the_versions_to_serve_are_taken_where_there_is_such_a_setting() -> None
         ("version_policy: { all {} }", "all"),
         ("version_policy: { specific { versions: [1, 3] } }", {"specific": [1, 3]}),
     ):
-        assert read_config(text, "f").keys == ({"versions": policy} if VERSIONS else {})
+        assert read_config(text, "f").keys == {"versions": policy}
     for text in ("specific {}", "specific { versions: -1 }"):
         read = read_config(f"version_policy: {{ {text} }}", "f")
         assert fates(read) == {"version_policy.specific": Fate.NOT_MAPPED}
