@@ -8,11 +8,13 @@ its owner's alone, for a compiled model is nearly a program.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import importlib.metadata
 import json
 import mmap
 import os
+import stat
 import struct
 import tempfile
 import zlib
@@ -35,7 +37,9 @@ _HEAD = struct.Struct("<8sQQI")  # magic, size of the record, size of the blob, 
 _PAGE = 4096  # where the blob starts, and so may be mapped
 # Together; the entries that nobody has used for longest go.
 _LIMIT_BYTES = 4 * 2**30
-_LIBRARIES = ("headrace", "openvino", "onnxruntime", "torch")
+_LIBRARIES = ("openvino", "onnxruntime", "torch")
+_OURSELVES = Path(__file__).parent  # another warm-up may find something else
+_ENTRY, _PART = ".entry", ".part"
 _USER_CODE, _SAVED_MODEL = ".py", ".pb"
 # Settings that change neither the compiled model nor what warm-up finds.
 _APART = frozenset(
@@ -86,25 +90,37 @@ class Cache:
         self._path = path
         self._settings = settings
 
+    def key(self) -> str | None:
+        """Name everything that an entry depends on, as it is now; None when nothing is kept."""
+        if self._folder is None or not self._settings.cache:
+            return None
+        try:
+            return _key(self._path, self._settings)
+        except OSError:  # the model is being changed: loading it will tell
+            return None
+
     def read(self) -> Kept | None:
         """The entry, or None when there is none that can be used."""
-        file = self._file()
+        file = self._file(self.key())
         if file is None:
             return None
         try:
-            kept = _parse(np.memmap(file, np.uint8, "r"))
+            kept = _parse(_mapped(file))
             os.utime(file)
-        except (FileNotFoundError, IsADirectoryError):
+        except FileNotFoundError:
             return None
         except (OSError, ValueError, struct.error, ValidationError) as error:
             _log.warning("cache_entry_ignored", file=str(file), reason=str(error)[:200])
             return None
         return kept
 
-    def write(self, record: Record, blob: bytes | memoryview = b"") -> None:
-        """Keep an entry; what goes wrong with it is logged, and nothing more."""
-        file = self._file()
-        if file is None or len(blob) > _LIMIT_BYTES // 2:
+    def write(self, key: str, record: Record, blob: bytes | memoryview = b"") -> None:
+        """Keep an entry of what had this key before it was loaded, if it has it still.
+
+        What goes wrong is logged, and nothing more.
+        """
+        file = self._file(self.key())
+        if file is None or key != file.stem or len(blob) > _LIMIT_BYTES // 2:
             return
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,41 +129,49 @@ class Cache:
         except OSError as error:
             _log.warning("cache_not_written", file=str(file), reason=str(error))
 
-    def _file(self) -> Path | None:
-        if self._folder is None or not self._settings.cache:
+    def _file(self, key: str | None) -> Path | None:
+        if self._folder is None or key is None:
             return None
-        try:
-            name = _key(self._path, self._settings)
-        except OSError:  # the model is being changed: loading it will tell
-            return None
-        return None if name is None else self._folder / "engines" / f"{name}.entry"
+        return self._folder / "engines" / f"{key}{_ENTRY}"
 
 
 def _key(path: Path, settings: ModelSettings) -> str | None:
-    """Name everything that an entry depends on; None when that cannot be known."""
     if path.suffix == _USER_CODE:
         return None  # who knows what it reads
-    # A version's folder, or a SavedModel: what is in it is the model.
-    own = path.parent.name.isdigit() or path.suffix == _SAVED_MODEL
-    if not own and path.suffix == ".onnx" and _has(path, _EXTERNAL):
+    files = _files(path)
+    if files is None:
         return None
-    files = path.parent.rglob("*") if own else path.parent.glob(f"{path.stem}.*")
-    stamps = [(str(f), *_stamp(f)) for f in sorted(files) if f.is_file()]
     dump = settings.model_dump(mode="json")
     said = [
         str(path.absolute()),
-        stamps,
+        [(str(f), *_stamp(f)) for f in sorted(files)],
         {key: value for key, value in dump.items() if key not in _APART},
         {name: _version(name) for name in _LIBRARIES},
+        [(f.name, *_stamp(f)) for f in sorted(_OURSELVES.rglob("*.py"))],
         _processor(),
         len(os.sched_getaffinity(0)),
     ]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _stamp(file: Path) -> tuple[int, int, int]:
+def _files(path: Path) -> set[Path] | None:
+    """The files of a model; None when there may be others that are not found here."""
+    # A version's folder, or a SavedModel: what is in it is the model.
+    if path.parent.name.isdigit() or path.suffix == _SAVED_MODEL:
+        inside = list(path.parent.rglob("*"))
+        if any(one.is_symlink() and one.is_dir() for one in inside):
+            return None
+    elif path.suffix == ".onnx" and _has(path, _EXTERNAL):
+        return None
+    else:
+        inside = list(path.parent.glob(f"{glob.escape(path.stem)}.*"))
+    return {path, *(one for one in inside if one.is_file())}
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    # The time of change tells what was written over with its time of writing set back.
     status = file.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _has(path: Path, words: bytes) -> bool:
@@ -176,6 +200,22 @@ def _processor() -> str:
     return ""
 
 
+def _mapped(file: Path) -> Array:
+    """Map an entry into memory, which nobody else may have written.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is not a file of ours alone.
+    """
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:
+        for status in (os.fstat(opened.fileno()), file.parent.stat()):
+            if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise ValueError("others may have written it")
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise ValueError("it is no file")
+        return np.memmap(opened, np.uint8, "r")
+
+
 def _parse(data: Array) -> Kept:
     """Read an entry.
 
@@ -199,7 +239,7 @@ def _blob_start(record_bytes: int) -> int:
 
 def _put(file: Path, record: bytes, blob: bytes | memoryview) -> None:
     """Write an entry whole or not at all, for another server may read it now."""
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, suffix=".part")
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, suffix=_PART)
     try:
         with os.fdopen(descriptor, "wb") as out:
             crc = zlib.crc32(blob, zlib.crc32(record))
@@ -223,6 +263,8 @@ def _prune(folder: Path, limit_bytes: int = _LIMIT_BYTES) -> None:
 
 def _entries(folder: Path) -> Iterator[tuple[int, int, Path]]:
     for file in folder.iterdir():
+        if file.suffix not in {_ENTRY, _PART}:
+            continue  # somebody else's
         with contextlib.suppress(FileNotFoundError):  # another server has removed it
             status = file.stat()
             yield status.st_mtime_ns, status.st_size, file

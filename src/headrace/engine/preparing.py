@@ -40,6 +40,7 @@ def prepared(spec: EngineSpec, progress: Progress) -> Loaded:
     """
     folder = None if spec.cache_dir is None else Path(spec.cache_dir)
     cache = Cache(folder, Path(spec.path), spec.settings)
+    key = cache.key()
     kept = cache.read()
     if kept is not None:
         try:
@@ -47,7 +48,8 @@ def prepared(spec: EngineSpec, progress: Progress) -> Loaded:
         except HeadraceError as error:  # the long way decides whether it can be served
             _log.warning("cache_entry_ignored", reason=error.message)
     loaded = _anew(spec, progress)
-    _keep(cache, loaded)
+    if key is not None:
+        _keep(cache, key, loaded)
     return loaded
 
 
@@ -99,7 +101,7 @@ def _timed(
     return Loaded(choice, instances, found, loaded_s - started_s, warm_s, cached=False)
 
 
-def _keep(cache: Cache, loaded: Loaded) -> None:
+def _keep(cache: Cache, key: str, loaded: Loaded) -> None:
     """Keep what was found out; a model that started cold has found nothing."""
     choice, warm = loaded.choice, loaded.warm
     if not warm.shapes:
@@ -119,4 +121,4 @@ def _keep(cache: Cache, loaded: Loaded) -> None:
     except RuntimeError as error:  # a model of some operators cannot be given away
         _log.warning("not_exported", reason=str(error)[:200])
         return
-    cache.write(record, blob)
+    cache.write(key, record, blob)

@@ -35,6 +35,10 @@ def model(tmp_path: Path) -> Path:
     return write_linear(tmp_path / "linear/1/model.onnx", 1.0)
 
 
+def write(kept: Cache, record: Record = RECORD, blob: bytes = b"") -> None:
+    kept.write(kept.key() or "none", record, blob)
+
+
 def entry(folder: Path) -> Path:
     (found,) = (folder / "engines").iterdir()
     return found
@@ -45,7 +49,7 @@ def test_an_entry_comes_back_as_it_was_written_and_is_its_owners_alone(
 ) -> None:
     kept = Cache(tmp_path / "c", model, ModelSettings())
     assert kept.read() is None
-    kept.write(RECORD, b"compiled")
+    write(kept, RECORD, b"compiled")
     again = kept.read()
     assert again is not None
     assert again.record == RECORD
@@ -61,7 +65,7 @@ def test_nothing_is_written_without_a_folder_or_for_a_model_that_forbids_it(
 ) -> None:
     where = None if folder is None else tmp_path / folder
     kept = Cache(where, model, ModelSettings(cache=folder is None))
-    kept.write(RECORD, b"compiled")
+    write(kept, RECORD, b"compiled")
     assert kept.read() is None
     assert not (tmp_path / "c").exists()
 
@@ -79,7 +83,7 @@ def test_nothing_is_written_without_a_folder_or_for_a_model_that_forbids_it(
 def test_only_settings_that_matter_make_another_entry(
     change: dict[str, object], fits: bool, model: Path, tmp_path: Path
 ) -> None:
-    Cache(tmp_path / "c", model, ModelSettings()).write(RECORD)
+    write(Cache(tmp_path / "c", model, ModelSettings()))
     found = Cache(tmp_path / "c", model, ModelSettings.model_validate(change)).read()
     assert (found is not None) is fits
 
@@ -88,9 +92,56 @@ def test_a_file_of_the_model_that_changes_makes_another_entry(model: Path, tmp_p
     kept = Cache(tmp_path / "c", model, ModelSettings())
     weights = model.with_name("weights.bin")
     weights.write_bytes(b"1")
-    kept.write(RECORD)
+    write(kept)
     assert kept.read() is not None
     weights.write_bytes(b"22")
+    assert kept.read() is None
+
+
+def test_what_changed_while_it_was_loaded_is_not_kept(model: Path, tmp_path: Path) -> None:
+    kept = Cache(tmp_path / "c", model, ModelSettings())
+    key = kept.key()
+    assert key is not None
+    write_linear(model, 5.0)
+    kept.write(key, RECORD)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_name_that_is_a_pattern_and_times_that_were_set_back_are_seen(tmp_path: Path) -> None:
+    path = write_linear(tmp_path / "m[v2].onnx", 1.0)
+    kept = Cache(tmp_path / "c", path, ModelSettings())
+    write(kept)
+    assert kept.read() is not None
+    times, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert kept.read() is None
+
+
+def test_of_a_folder_that_is_a_link_nothing_is_kept(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (model.parent / "variables").symlink_to(tmp_path / "shared")
+    assert Cache(tmp_path / "c", model, ModelSettings()).key() is None
+
+
+@pytest.mark.parametrize("others", ["file", "folder", "fifo", "link"])
+def test_what_others_may_have_written_is_not_read(others: str, model: Path, tmp_path: Path) -> None:
+    kept = Cache(tmp_path / "c", model, ModelSettings())
+    write(kept, RECORD, b"compiled")
+    assert kept.read() is not None
+    file = entry(tmp_path / "c")
+    match others:
+        case "file":
+            file.chmod(0o620)
+        case "folder":
+            file.parent.chmod(0o702)
+        case "fifo":
+            file.unlink()
+            os.mkfifo(file, 0o600)
+        case _:
+            file.rename(tmp_path / "elsewhere")
+            file.symlink_to(tmp_path / "elsewhere")
     assert kept.read() is None
 
 
@@ -98,7 +149,7 @@ def test_a_lone_file_with_weights_elsewhere_is_not_kept(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"..\x0a\x08location\x12\x07weights..")
     kept = Cache(tmp_path / "c", path, ModelSettings())
-    kept.write(RECORD)
+    write(kept)
     assert kept.read() is None
 
 
@@ -108,7 +159,7 @@ def test_whatever_is_damaged_counts_as_none(
     data: st.DataObject, model: Path, tmp_path: Path
 ) -> None:
     kept = Cache(tmp_path / "c", model, ModelSettings())
-    kept.write(RECORD, b"compiled")
+    write(kept, RECORD, b"compiled")
     file = entry(tmp_path / "c")
     whole = bytearray(file.read_bytes())
     record_end = whole.rindex(b"}") + 1
@@ -124,9 +175,9 @@ def test_whatever_is_damaged_counts_as_none(
 def test_a_folder_that_cannot_be_written_to_is_no_failure(model: Path, tmp_path: Path) -> None:
     (tmp_path / "c").write_text("a file")
     kept = Cache(tmp_path / "c", model, ModelSettings())
-    kept.write(RECORD)
-    with pytest.raises(NotADirectoryError):
-        (tmp_path / "c/engines").mkdir()
+    write(kept)
+    assert kept.read() is None
+    assert (tmp_path / "c").read_text() == "a file"
 
 
 def test_the_entries_used_longest_ago_go(tmp_path: Path) -> None:
@@ -134,8 +185,9 @@ def test_the_entries_used_longest_ago_go(tmp_path: Path) -> None:
         file = tmp_path / f"{age}.entry"
         file.write_bytes(bytes(100))
         os.utime(file, (1000 - age, 1000 - age))
+    (tmp_path / "a.plan").write_bytes(bytes(1000))  # somebody else's
     cache._prune(tmp_path, limit_bytes=250)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["0.entry", "1.entry"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["0.entry", "1.entry", "a.plan"]
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "auto"])
@@ -168,7 +220,7 @@ def test_a_compiled_model_that_its_library_refuses_is_made_again(
 ) -> None:
     chosen = ModelSettings.model_validate({"backend": "openvino", "instances": 1, "max_batch": 2})
     foreign = RECORD.model_copy(update={"backend": "openvino"})
-    Cache(tmp_path / "c", model, chosen).write(foreign, b"of another version")
+    write(Cache(tmp_path / "c", model, chosen), foreign, b"of another version")
     spec = EngineSpec(
         name="linear",
         version=1,
