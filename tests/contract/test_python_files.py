@@ -33,7 +33,11 @@ def instance(folder: Path, body: str, outputs: str = "") -> Instance:
     [
         ("raise ValueError('why')", "", r"ValueError: why \(.*m\.py:9\)"),
         ("import sys; sys.exit(3)", "", r"SystemExit: 3 \(.*m\.py:9\)"),
+        ("import asyncio; raise asyncio.CancelledError", "", r"CancelledError \(.*m\.py:9\)"),
+        ("raise KeyboardInterrupt", "", r"KeyboardInterrupt \(.*m\.py:9\)"),
         ("batch['x'][0] = 7", "", "read-only"),
+        ("return {'y': [[1], [2, 3]]}", "", "ValueError: .*inhomogeneous"),
+        ("return {'y': ['a', '\\ud800']}", '{"y": ("BYTES", [None])}', "UnicodeEncodeError"),
         ("return batch['x']", "", "must return a dict of arrays by name; it returned ndarray"),
         ("return {'z': batch['x']}", "", "no output 'y'; there is: z"),
         ("return {'y': batch['x'].astype('f8')}", "", "is float64, and declared FP32"),
@@ -107,6 +111,14 @@ def test_rows_are_changed_before_and_after(tmp_path: Path) -> None:
     outputs = load(tmp_path / "m.py").instance().run({"text": x})
     assert outputs["length"].tolist() == [20, 60]
     assert outputs["upper"].tolist() == [b"AB", "GRÖSSER".encode()]
+
+
+def test_strings_keep_the_zeros_at_their_ends(tmp_path: Path) -> None:
+    ports = '{"x": ("FP32", [None, 4])}', '{"y": ("BYTES", [None])}'
+    path = models.python(tmp_path / "m.py", r"return {'y': [b'ab\0\0', b'\0']}", *ports)
+    assert load(path).instance().run({"x": X})["y"].tolist() == [b"ab\0\0", b"\0"]
+    path.write_text(f"{path.read_text()}\n    def postprocess(self, item): return item\n")
+    assert load(path).instance().run({"x": X})["y"].tolist() == [b"ab\0\0", b"\0"]
 
 
 @pytest.mark.parametrize(("said", "objects"), [("", 2), ("threadsafe = True", 1)])

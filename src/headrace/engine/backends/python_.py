@@ -55,7 +55,7 @@ def load(path: Path, settings: ModelSettings) -> PythonModel:
     except HeadraceError as error:
         raise ModelLoadError(f"cannot load {path}: {error.message}") from error
     # The border of somebody else's code: whatever it raises while it is loaded, sys.exit too.
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         _log.exception("load_failed", path=str(path))
         raise ModelLoadError(f"cannot load {path}: {_explain(error, path)}") from error
     return model
@@ -105,22 +105,23 @@ class PythonInstance:
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
         batch = {name: _read_only(array) for name, array in inputs.items()}
+        rows = len(next(iter(inputs.values()))) if self._signature.batched else None
         try:
             if self._before is not None:
-                batch = _each_row(self._before, batch)
+                batch = _each_row(self._before, "preprocess", batch)
             outputs = self._infer(batch)
             if self._after is not None:
-                outputs = _each_row(self._after, _named(outputs, "infer"))
+                outputs = _each_row(self._after, "postprocess", _named(outputs, "infer"))
+            named = _named(outputs, "infer" if self._after is None else "postprocess")
+            return {spec.name: _checked(spec, named, rows) for spec in self._signature.outputs}
         except InferenceFailed:
             raise
-        # The border of somebody else's code. sys.exit in a thread would end that thread only, and
-        # nobody would wait for batches any more.
-        except (Exception, SystemExit) as error:
+        # The border of somebody else's code, and of what its objects do while they are looked at.
+        # sys.exit and cancellations in a thread would end that thread only, and nobody would wait
+        # for batches any more.
+        except BaseException as error:
             _log.exception("model_raised", path=str(self._path))
             raise InferenceFailed(_explain(error, self._path)) from error
-        named = _named(outputs, "infer" if self._after is None else "postprocess")
-        rows = len(next(iter(inputs.values()))) if self._signature.batched else None
-        return {spec.name: _checked(spec, named, rows) for spec in self._signature.outputs}
 
 
 def _execute(path: Path) -> ModuleType:
@@ -211,21 +212,33 @@ def _read_only(array: Array) -> Array:
     return view
 
 
-def _each_row(call: Callable[[dict[str, Array]], Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+def _each_row(
+    call: Callable[[dict[str, Array]], Any], name: str, batch: Mapping[str, Any]
+) -> dict[str, Any]:
     """Call it with every row, and put the rows that it gives together."""
-    columns = {name: np.asarray(column) for name, column in batch.items()}
+    columns = {key: _array(column) for key, column in batch.items()}
     if any(not column.ndim for column in columns.values()):
         raise InferenceFailed("infer gave an array without rows, which postprocess works on")
     rows = zip(*columns.values(), strict=True)
-    items = [_named(call(dict(zip(columns, row, strict=True))), call.__name__) for row in rows]
-    return {name: _stack(name, items) for name in (items[0] if items else columns)}
+    items = [_named(call(dict(zip(columns, row, strict=True))), name) for row in rows]
+    return {key: _stack(key, items) for key in (items[0] if items else columns)}
 
 
 def _stack(name: str, items: Sequence[Mapping[str, Any]]) -> Array:
+    if not items:
+        raise InferenceFailed("infer gave no rows, which postprocess works on")
     try:
-        return np.stack([np.asarray(item[name]) for item in items])
+        return np.stack([_array(item[name]) for item in items])
     except (KeyError, ValueError) as error:
         raise InferenceFailed(f"{name!r} differs between the rows of a batch: {error}") from error
+
+
+def _array(value: Any) -> Array:
+    """An array of it; of strings one of objects, for numpy's own lose zeros at their ends."""
+    if isinstance(value, np.ndarray):
+        return value
+    array = np.asarray(value)
+    return np.asarray(value, object) if array.dtype.kind in "SU" else array
 
 
 def _named(value: Any, function: str) -> Mapping[str, Any]:
@@ -244,7 +257,7 @@ def _checked(spec: TensorSpec, outputs: Mapping[str, Any], rows: int | None) -> 
     """
     if spec.name not in outputs:
         raise InferenceFailed(f"no output {spec.name!r}; there is: {', '.join(map(str, outputs))}")
-    array = np.asarray(outputs[spec.name])
+    array = _array(outputs[spec.name])
     expected = list(spec.wire_shape)
     if rows is not None:
         expected[0] = rows
