@@ -51,6 +51,7 @@ def test_a_file_goes_nowhere_but_into_a_version_folder(path: str) -> None:
         ("m", {"config": 3}, InvalidInput, "must be a string"),
         ("m", {"config": "{}", "file:1/m.onnx": "text"}, InvalidInput, "hold the file"),
         ("m", {"config": "{}", "file:1/model.py": b"code"}, NotAllowed, "code is not taken"),
+        ("m", {"config": "{}", "file:1/model.pt2": b"code"}, NotAllowed, "code is not taken"),
     ],
 )
 def test_bad_parameters(

@@ -1,16 +1,14 @@
 """PyTorch: ``.pt2`` programs of ``torch.export.save``, on the CPU.
 
-Such a file may have pickles in it, which can run any code; PyTorch itself does not look. Here each
-is read first in the way that allows tensors only, and a file with any other is refused.
+Such a file is a program: PyTorch unpickles parts of it and evaluates others, and whoever wrote it
+can run any code here. No look at the file beforehand changes that, so clients may not send one.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,15 +32,6 @@ _DTYPES: dict[torch.dtype, DType] = {
     torch.float64: DType.FP64,
 }
 
-# Short texts that PyTorch writes about the archive itself.
-_MARKS = frozenset({"version", "byteorder", "archive_format", "archive_version"}) | {
-    "serialization_id",
-    ".format_version",
-    ".storage_alignment",
-}
-# Other names are objects, which it unpickles whatever the archive's list says.
-_TENSOR_NAMES = ("weight_", "tensor_")
-
 
 def load(path: Path, settings: ModelSettings) -> TorchModel:
     """Load an exported program; see ``contract.Load``."""
@@ -60,6 +49,7 @@ def load(path: Path, settings: ModelSettings) -> TorchModel:
     try:
         _check_archive(path)
         program = torch.export.load(path)
+        _check_memory(program)
         return TorchModel(program.module(), _signature(program))
     except ModelLoadError as error:
         raise ModelLoadError(f"cannot load {path}: {error.message}") from error
@@ -88,7 +78,7 @@ class TorchModel:
 
 
 class TorchInstance:
-    """One lane over the shared program, which keeps nothing between calls."""
+    """One lane over the shared program, which changes nothing of its own."""
 
     def __init__(self, module: torch.nn.Module, signature: Signature) -> None:
         self._module = module
@@ -114,7 +104,7 @@ def _tensor(array: Array, spec: TensorSpec) -> torch.Tensor:
 
 
 def _array(tensor: torch.Tensor, spec: TensorSpec) -> Array:
-    tensor = tensor.contiguous()
+    tensor = tensor.detach().contiguous()  # one that is a parameter wants gradients
     if spec.dtype is DType.BF16:
         bits: Array = tensor.view(torch.int16).numpy()
         return bits.view(DType.BF16.numpy)
@@ -161,54 +151,29 @@ def _dim(dim: Any) -> Dim:
 
 
 def _check_archive(path: Path) -> None:
-    """Look at every file in it before PyTorch does.
+    """Refuse what would unfold to more than the file itself.
 
     Raises:
-        ModelLoadError: one is compressed, compiled code, or a pickle of more than tensors.
+        ModelLoadError: something in it is compressed, or declared larger than the file.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        # PyTorch stores without compression; what is compressed might unfold to any size.
+        # PyTorch stores without compression.
         if any(one.compress_type != zipfile.ZIP_STORED for one in members):
             raise ModelLoadError("has compressed files in it, which torch.export.save never writes")
         if sum(one.file_size for one in members) > path.stat().st_size:
             raise ModelLoadError("declares more than the file holds")
-        names = [PurePosixPath(one.filename) for one in members]
-        if any("aotinductor" in name.parts for name in names):
-            raise ModelLoadError("has compiled code in it; export it without")
-        # Else what is looked at here need not be what PyTorch reads under that name.
-        if len(set(names)) != len(names) or len({name.parts[0] for name in names}) != 1:
-            raise ModelLoadError("has a name twice, or several top folders")
-        harmless = _plain_tensors(archive)
-        for one, name in zip(members, names, strict=True):
-            inner = PurePosixPath(*name.parts[1:])
-            if str(inner) not in harmless and inner.name not in _MARKS:
-                data = archive.read(one)
-                if not data.startswith(b"{"):  # JSON; no pickle begins so
-                    _check_pickle(data, one.filename)
 
 
-def _plain_tensors(archive: zipfile.ZipFile) -> set[str]:
-    """The files that all of the archive's own lists say are the bytes of a tensor and no pickle."""
-    plain: set[str] = set()
-    pickled: set[str] = set()
-    for name in archive.namelist():
-        inner = PurePosixPath(name)
-        if inner.name.endswith("_config.json") and inner.parent.name in {"weights", "constants"}:
-            folder = PurePosixPath(*inner.parent.parts[1:])
-            for entry in json.loads(archive.read(name))["config"].values():
-                listed = str(folder / entry["path_name"])
-                named = PurePosixPath(entry["path_name"]).name
-                is_plain = entry["use_pickle"] is False and named.startswith(_TENSOR_NAMES)
-                (plain if is_plain else pickled).add(listed)
-    return plain - pickled
+def _check_memory(program: torch.export.ExportedProgram) -> None:
+    """Refuse a program that remembers: its lanes and its clients would share that.
 
-
-def _check_pickle(data: bytes, name: str) -> None:
-    try:
-        torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    except Exception as error:
+    Raises:
+        ModelLoadError: it changes its own buffers.
+    """
+    changed = sorted(set(program.graph_signature.buffers_to_mutate.values()))
+    if changed:
         raise ModelLoadError(
-            f"{name} in it is no pickle of tensors alone, and others can run any code; "
-            "export the model without custom objects"
-        ) from error
+            f"it changes {', '.join(changed)} when it runs, which all clients would share: make "
+            "that an input and an output, and name them under `sequence`"
+        )

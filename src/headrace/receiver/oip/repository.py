@@ -31,6 +31,8 @@ _STATES = {
     "failed": "UNAVAILABLE",
     "unloaded": "UNAVAILABLE",
 }
+# PyTorch's programs are Python's, too.
+_CODE = (".py", ".pt2")
 _FILE = "file:"
 _VERSION = re.compile("[0-9]{1,18}")
 # A version folder and a file in it, of names that lead nowhere else.
@@ -138,7 +140,7 @@ def read_load(name: str, parameters: Mapping[str, Any]) -> tuple[Load, dict[str,
 
     Raises:
         InvalidInput: one of them is not known or cannot be used; the message says which.
-        NotAllowed: a file is Python code.
+        NotAllowed: a file is code.
     """
     files = {key.removeprefix(_FILE): v for key, v in parameters.items() if key.startswith(_FILE)}
     for path, content in files.items():
@@ -147,7 +149,7 @@ def read_load(name: str, parameters: Mapping[str, Any]) -> tuple[Load, dict[str,
                 f"{_FILE}{path}: should be {_FILE}VERSION/NAME, as in {_FILE}1/model.onnx, and "
                 "hold the file"
             )
-        if path.endswith(".py"):
+        if path.endswith(_CODE):
             raise NotAllowed(
                 f"{_FILE}{path}: code is not taken from clients: it would run with all the rights "
                 "of the server"
