@@ -104,15 +104,30 @@ def _forget(origins: dict[Key, str], replaced: list[Key]) -> None:
         del origins[key]
 
 
-def anchor_paths(entry: dict[str, Any], folder: Path) -> None:
-    """Make the relative paths that a model's keys hold relative to ``folder``, in place."""
+def anchor_paths(entry: dict[str, Any], file: Path) -> None:
+    """Make the relative paths that a model's keys hold relative to the file they are in, in place.
+
+    Raises:
+        SettingsError: one can be no path.
+    """
     for name in ("path", "labels"):
         if isinstance(entry.get(name), str):
-            entry[name] = str(folder / Path(entry[name]).expanduser())
+            entry[name] = _anchored(entry[name], name, file)
     accepts = entry.get("accepts")
     for accepted in accepts if isinstance(accepts, list) else ():
         if isinstance(accepted, dict) and isinstance(accepted.get("tokenizer"), str):
-            accepted["tokenizer"] = str(folder / Path(accepted["tokenizer"]).expanduser())
+            accepted["tokenizer"] = _anchored(accepted["tokenizer"], "tokenizer", file)
+
+
+def _anchored(text: str, name: str, file: Path) -> str:
+    if "\0" in text:
+        raise SettingsError(f"{file}: {name}: {text!r} is no path: it has a zero byte")
+    try:
+        return str(file.parent / Path(text).expanduser())
+    except RuntimeError as error:
+        raise SettingsError(
+            f"{file}: {name}: {text!r}: there is no such user; write ./~ for a name with a tilde"
+        ) from error
 
 
 def _syntax(source: str, error: yaml.YAMLError) -> str:

@@ -110,7 +110,7 @@ def _from_file(file: Path) -> Document:
             server[key] = str(file.parent / Path(server[key]).expanduser())
     for entry in [*(models if isinstance(models, list) else ()), data.get("defaults")]:
         if isinstance(entry, dict):
-            anchor_paths(entry, file.parent)
+            anchor_paths(entry, file)
     return Document(data, document.origins)
 
 

@@ -57,7 +57,7 @@ def read_card(*folders: Path) -> Card:
     if path is None:
         return Card()
     document = read(path)
-    anchor_paths(document.data, path.parent)
+    anchor_paths(document.data, path)
     try:
         return Card.model_validate(document.data)
     except ValidationError as error:
@@ -90,7 +90,7 @@ def read_configured(folder: Path) -> Said | None:
             f"{read.origins['versions']}: which versions are served is said by `versions` of the "
             "model's entry in the settings"
         )
-    anchor_paths(keys, folder)
+    anchor_paths(keys, path)
     try:
         return Said(ModelSettings.model_validate(keys), tuple(remarks))
     except ValidationError as error:
@@ -128,6 +128,8 @@ def read_labels(labels: tuple[str, ...] | Path | None) -> tuple[str, ...]:
         raise ModelLoadError(f"labels file {labels}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ModelLoadError(f"labels file {labels}: is not UTF-8 text") from error
+    except ValueError as error:  # a zero byte, which only an order over the wire can have
+        raise ModelLoadError(f"labels file {str(labels)!r}: is no path") from error
     lines = [line.strip() for line in text.rstrip().split("\n")]
     if lines == [""]:
         raise ModelLoadError(f"labels file {labels}: is empty; it should name a class a line")

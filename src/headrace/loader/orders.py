@@ -106,14 +106,18 @@ class Orders:
 
         Raises:
             NotAllowed: the path, its links followed, leads elsewhere.
+            InvalidInput: it can be no path.
         """
         server = self._settings.server
         roots = [
             *server.model_roots,
             *(m.path for m in self._settings.models if m.path is not None),
         ]
-        path = Path(text).expanduser()
-        real = path.resolve()
+        try:
+            path = Path(text).expanduser()
+            real = path.resolve()
+        except (ValueError, RuntimeError) as error:  # a zero byte, a ring of links, no such user
+            raise InvalidInput(f"{text!r} is no path: {error}") from error
         if not any(real.is_relative_to(root.expanduser().resolve()) for root in roots):
             raise NotAllowed(
                 f"{path} is in none of the folders that models may be loaded from: add its folder "

@@ -12,7 +12,7 @@ A path is one of three things::
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +35,8 @@ _LOOKED_FOR = (
 )
 # Safe in a URL, in a metric's label and in the name of a socket.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# What the wire and the engine's socket have room for.
+_HIGHEST_VERSION = 2**63 - 1
 # How many names of a folder's entries a message shows.
 _SHOWN = 8
 
@@ -120,19 +122,21 @@ def _versions(folder: Path, name: str, complain: Complain) -> list[Place]:
     for inner in _numbered(folder):
         version = int(inner.name)
         try:
-            if version in versions:
-                _refuse_repeated(versions[version].path.parent, inner)
+            _check_version(version, inner, versions)
             versions[version] = Place(name, version, _only_model_file(inner), folder)
         except ModelLoadError as error:
             complain(Complaint(name, version, error))
     return [versions[version] for version in sorted(versions)]
 
 
-def _refuse_repeated(first: Path, second: Path) -> None:
-    raise ModelLoadError(
-        f"{first.parent}: version {int(first.name)} is there twice: {first.name}/ and "
-        f"{second.name}/"
-    )
+def _check_version(version: int, folder: Path, before: Mapping[int, Place]) -> None:
+    if version > _HIGHEST_VERSION:
+        raise ModelLoadError(f"{folder}: a version is at most {_HIGHEST_VERSION}")
+    if version in before:
+        first = before[version].path.parent
+        raise ModelLoadError(
+            f"{folder.parent}: version {version} is there twice: {first.name}/ and {folder.name}/"
+        )
 
 
 def _only_model_file(folder: Path) -> Path:

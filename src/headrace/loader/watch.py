@@ -144,12 +144,24 @@ class Watch:
             self._of(name).tried(version, (post.found, post.stamp))
         async with asyncio.TaskGroup() as group:
             while True:
-                survey = await asyncio.to_thread(self._surveyor.look)
-                self._tell(survey)
-                for name, step in self._steps(survey):
-                    self._busy.add(name)
-                    group.create_task(self._follow(name, step, survey.models.get(name)))
+                survey = await self._look()
+                if survey is not None:
+                    self._tell(survey)
+                    for name, step in self._steps(survey):
+                        self._busy.add(name)
+                        group.create_task(self._follow(name, step, survey.models.get(name)))
                 await asyncio.sleep(self._poll_s)
+
+    async def _look(self) -> Survey | None:
+        """Look; None: it ended in an error that nobody has foreseen.
+
+        What serves is worth more than seeing a change, so that none of these ends the server.
+        """
+        try:
+            return await asyncio.to_thread(self._surveyor.look)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is told
+            self._log.exception("look_failed", reason=repr(error))
+            return None
 
     def _steps(self, survey: Survey) -> list[tuple[str, Step]]:
         """What to do, of the models that nothing is being done with."""

@@ -205,3 +205,13 @@ async def test_a_model_may_come_from_elsewhere_when_its_own_place_is_gone(tmp_pa
         order = Load(name="m", folder=str(tmp_path / "sent/m"))
         assert (await scene.orders.carry_out(order)).code is None
         assert scene.served() == {"m": {4}}
+
+
+async def test_what_can_be_no_path_is_refused_and_ends_nothing(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path) as scene:
+        for path in ("a\0b", "~nosuchuser/m"):
+            models = (WantedModel(name="m", path=path, policy=VersionPolicy()),)
+            assert (await scene.orders.carry_out(Reload(models=models))).code == "invalid_input"
+        done = await scene.orders.carry_out(Load(name="m", overrides={"labels": "a\0b"}))
+        assert done.code == "model_load"

@@ -1,0 +1,118 @@
+"""Watching with a real fleet of doubles; the receiver agrees to everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from headrace.control import Message, ModelServing
+from headrace.loader.fleet import Fleet
+from headrace.loader.watch import Surveyor, Watch
+from headrace.settings import ModelControl, ModelSettings, ServerSettings, Settings
+from tests.unit.loader.audience import NOBODY
+
+
+def _write(root: Path, name: str, *versions: int, text: str = "") -> None:
+    for version in versions:
+        path = root / name / str(version) / "model.fake"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _settings(root: Path, **entry: Any) -> Settings:
+    return Settings(
+        server=ServerSettings(model_control=ModelControl.POLL, poll_s=0.05),
+        defaults=ModelSettings(instances=1, max_batch=1),
+        models=(ModelSettings(path=root, **entry),),
+    )
+
+
+class Scene:
+    """A fleet whose receiver agrees, and a watch of a folder of models."""
+
+    def __init__(self, folder: Path, **entry: Any) -> None:
+        settings = _settings(folder / "models", **entry)
+        run = folder / "run"
+        run.mkdir()
+        self.fleet = Fleet(settings.server, run, tell=self._hear, audience=NOBODY)
+        self.watch = Watch(settings, self.fleet)
+        self.logs: list[Any] = []
+
+    def _hear(self, message: Message) -> None:
+        if isinstance(message, ModelServing):
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self.fleet.confirm, (message.name, message.version), message.socket_path)
+            loop.call_soon(self.fleet.emptied, message.socket_path)
+
+    def served(self) -> set[tuple[str, int]]:
+        """Name and version."""
+        return set(self.fleet.serving)
+
+    def events(self) -> list[str]:
+        """What has been logged."""
+        return [entry["event"] for entry in self.logs]
+
+
+@contextlib.asynccontextmanager
+async def _scene(folder: Path, **entry: Any) -> AsyncIterator[Scene]:
+    scene = Scene(folder, **entry)
+    with capture_logs() as scene.logs:
+        async with asyncio.TaskGroup() as group:
+            scene.fleet.start(group, ())
+            watching = group.create_task(scene.watch.run())
+            yield scene
+            watching.cancel()
+            await scene.fleet.stop(5.0)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+
+
+def _card(root: Path, text: str) -> None:
+    (root / "bad/card.yaml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda root: _card(root, 'labels: "a\\0b"\n'), "zero byte"),
+        (lambda root: _card(root, 'labels: "~nosuchuser/x"\n'), "no such user"),
+        (lambda root: _write(root, "bad", int("9" * 30)), "at most 9223372036854775807"),
+    ],
+)
+def test_one_bad_file_is_one_models_trouble(
+    tmp_path: Path, spoil: Callable[[Path], None], words: str
+) -> None:
+    _write(tmp_path, "bad", 1)
+    _write(tmp_path, "good", 1)
+    spoil(tmp_path)
+    survey = Surveyor(_settings(tmp_path)).look()
+    (trouble,) = survey.troubles
+    assert words in trouble
+    assert str(tmp_path / "bad") in trouble
+    assert set(survey.models["good"].there) == {1}
+
+
+async def test_no_look_ends_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path / "models", "m", 1)
+    looks = iter([ZeroDivisionError("never thought of")])
+    look = Surveyor.look
+
+    def spoiled(surveyor: Surveyor) -> Any:
+        for error in looks:
+            raise error
+        return look(surveyor)
+
+    monkeypatch.setattr(Surveyor, "look", spoiled)
+    async with _scene(tmp_path) as scene:
+        await _until(lambda: scene.served() == {("m", 1)})
+        assert scene.events()[0] == "look_failed"
