@@ -79,20 +79,25 @@ def locate(entry: ModelSettings, complain: Complain = _refuse) -> list[Place]:
         raise SettingsError(f"model {entry.name or '(without a name)'}: `path` must be given")
     path = entry.path.expanduser().absolute()
     try:
-        places = []
-        for place in _look(path, entry.name, complain):
-            try:
-                _check_name(place)
-                _check_readable(place.path)
-            except ModelLoadError as error:
-                complain(Complaint(place.name, place.version, error))
-            else:
-                places.append(place)
+        found = _look(path, entry.name, complain)
     except OSError as error:
-        raise ModelLoadError(
-            f"{error.filename or path}: cannot be read: {error.strerror}"
-        ) from error
+        raise _told(error, path) from error
+    places = []
+    for place in found:
+        try:
+            _check_name(place)
+            _check_readable(place.path)
+        except (OperatorError, OSError) as error:
+            complain(Complaint(place.name, place.version, _told(error, place.path)))
+        else:
+            places.append(place)
     return places
+
+
+def _told(error: OperatorError | OSError, path: Path) -> OperatorError:
+    if isinstance(error, OperatorError):
+        return error
+    return ModelLoadError(f"{error.filename or path}: cannot be read: {error.strerror}")
 
 
 def _look(path: Path, name: str | None, complain: Complain) -> list[Place]:
@@ -124,8 +129,8 @@ def _versions(folder: Path, name: str, complain: Complain) -> list[Place]:
         try:
             _check_version(version, inner, versions)
             versions[version] = Place(name, version, _only_model_file(inner), folder)
-        except ModelLoadError as error:
-            complain(Complaint(name, version, error))
+        except (OperatorError, OSError) as error:
+            complain(Complaint(name, version, _told(error, inner)))
     return [versions[version] for version in sorted(versions)]
 
 
@@ -159,7 +164,11 @@ def _only_model_file(folder: Path) -> Path:
 
 def _folder_of_models(folder: Path, name: str | None, complain: Complain) -> list[Place]:
     """The models of a folder, by name; entries that are neither are left alone."""
-    models = list(_models_in(folder, complain))
+
+    def under_its_name(told: Complaint) -> None:
+        complain(told._replace(name=name or told.name))
+
+    models = list(_models_in(folder, under_its_name))
     if not models and complain is _refuse:
         raise ModelLoadError(
             f"{folder}: nothing to serve here; looked for {_LOOKED_FOR}; found {_contents(folder)}"
@@ -174,12 +183,21 @@ def _folder_of_models(folder: Path, name: str | None, complain: Complain) -> lis
 
 def _models_in(folder: Path, complain: Complain) -> Iterator[Place]:
     for inner in _entries(folder):
-        if inner.is_dir() and _numbered(inner):
-            yield from _versions(inner, inner.name, complain)
-        elif (inner / SAVED_MODEL).is_file():
-            yield Place(inner.name, 1, inner / SAVED_MODEL, inner)
-        elif _is_model_file(inner):
-            yield Place(inner.stem, 1, inner, folder)
+        try:
+            yield from _models_at(inner, complain)
+        except (OperatorError, OSError) as error:
+            name = inner.stem if inner.suffix in SUFFIXES else inner.name
+            complain(Complaint(name, None, _told(error, inner)))
+
+
+def _models_at(path: Path, complain: Complain) -> list[Place]:
+    if path.is_dir() and _numbered(path):
+        return _versions(path, path.name, complain)
+    if (path / SAVED_MODEL).is_file():
+        return [Place(path.name, 1, path / SAVED_MODEL, path)]
+    if _is_model_file(path):
+        return [Place(path.stem, 1, path, path.parent)]
+    return []
 
 
 def _numbered(folder: Path) -> list[Path]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +118,57 @@ async def test_no_look_ends_the_server(tmp_path: Path, monkeypatch: pytest.Monke
     async with _scene(tmp_path) as scene:
         await _until(lambda: scene.served() == {("m", 1)})
         assert scene.events()[0] == "look_failed"
+
+
+def _spoil_link(root: Path) -> None:
+    (root / "bad/2").mkdir()
+    (root / "bad/2/model.fake").symlink_to("nowhere")
+
+
+def _spoil_choice(root: Path) -> None:
+    _write(root, "bad", 2)
+    (root / "bad/2/second.fake").touch()
+    (root / "bad/config.pbtxt").write_text("max_batch_size: {")
+
+
+@pytest.mark.parametrize("spoil", [_spoil_link, _spoil_choice])
+@pytest.mark.parametrize("name", [None, "named"])
+def test_what_is_wrong_with_one_version_hides_no_other(
+    tmp_path: Path, spoil: Callable[[Path], None], name: str | None
+) -> None:
+    root = tmp_path / "models"
+    _write(root, "bad", 1)
+    if name is None:
+        _write(root, "good", 1)
+    spoil(root)
+    survey = Surveyor(_settings(root, name=name)).look()
+    assert survey.unread == set()
+    assert survey.models[name or "bad"].unsure >= {2}
+    if name is None:
+        assert set(survey.models["good"].there) == {1}
+
+
+def test_a_folder_that_may_not_be_read_hides_no_other() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's are for their owner alone
+        root = Path(folder)
+        root.chmod(0o755)
+        _write(root, "m", 1)
+        (root / "lost+found").mkdir(mode=0)
+        with _not_root():
+            survey = Surveyor(_settings(root)).look()
+        assert survey.unread == set()
+        assert survey.troubles == {f"{root}/lost+found: cannot be read: Permission denied"}
+        assert set(survey.models["m"].there) == {1}
+
+
+@contextlib.contextmanager
+def _not_root() -> Iterator[None]:
+    """Root may read everything: be somebody else for a moment."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
