@@ -9,6 +9,8 @@
     fleet              the engines of all versions: one is started, replaced, retired
     orders             what clients order over the wire: load, unload, reload
     watch              follows what changes where models lie (model_control: poll)
+    aside              calls that may hang, in threads that nobody waits for at the end
+    regular            whether a file can be read to its end
     settled            what of it to load and unload, and when (pure)
     keeper             one engine process a version: start, load, warm, watch, restart, stop
     cores              how many cores this process may really use

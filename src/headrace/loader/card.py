@@ -12,6 +12,7 @@ from headrace.errors import ModelLoadError, SettingsError
 from headrace.importers.gather import read_text
 from headrace.importers.rules import Fate
 from headrace.importers.triton import CONFIG_NAME, preferred_file, read_config
+from headrace.loader.regular import check_regular
 from headrace.problems import explain
 from headrace.settings import Card, ModelSettings
 
@@ -56,6 +57,7 @@ def read_card(*folders: Path) -> Card:
     path = next((folder / CARD_NAME for folder in folders if (folder / CARD_NAME).exists()), None)
     if path is None:
         return Card()
+    _refuse_irregular(path)
     document = read(path)
     anchor_paths(document.data, path)
     try:
@@ -76,6 +78,7 @@ def read_configured(folder: Path) -> Said | None:
     path = folder / CONFIG_NAME
     if not path.exists():
         return None
+    _refuse_irregular(path)
     read = read_config(read_text(path), str(path))
     keys = {key: value for key, value in read.keys.items() if key not in _NOT_ITS_OWN}
     remarks = [
@@ -107,7 +110,18 @@ def model_file(folder: Path) -> str | None:
         SettingsError: it cannot be read; with its file and line.
     """
     path = folder / CONFIG_NAME
-    return preferred_file(read_text(path), str(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    _refuse_irregular(path)
+    return preferred_file(read_text(path), str(path))
+
+
+def _refuse_irregular(path: Path) -> None:
+    # Here, not where it is read: on a command line a pipe may well be named.
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def read_labels(labels: tuple[str, ...] | Path | None) -> tuple[str, ...]:
@@ -123,6 +137,7 @@ def read_labels(labels: tuple[str, ...] | Path | None) -> tuple[str, ...]:
     if not isinstance(labels, Path):
         return labels
     try:
+        check_regular(labels)
         text = labels.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ModelLoadError(f"labels file {labels}: cannot be read: {error.strerror}") from error

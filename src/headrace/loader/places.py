@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
 from headrace.loader.card import model_file
+from headrace.loader.regular import check_regular
 from headrace.settings import ModelSettings
 
 SUFFIXES = (".onnx", ".xml", ".tflite", ".pt2", ".py", ".fake")
@@ -238,6 +239,7 @@ def _check_name(place: Place) -> None:
 
 def _check_readable(path: Path) -> None:
     """Open it once, so that a missing permission or a broken link is told now and by its name."""
+    check_regular(path)
     with path.open("rb"):
         pass
 

@@ -17,6 +17,7 @@ import structlog
 
 from headrace.control import VersionPolicy
 from headrace.errors import HeadraceError, OperatorError
+from headrace.loader.aside import aside
 from headrace.loader.cores import usable_cores
 from headrace.loader.fleet import Fleet
 from headrace.loader.places import Complaint, Place, locate
@@ -25,6 +26,9 @@ from headrace.loader.store import FoundVersion, policy_of, settle, stamp
 from headrace.settings import ModelSettings, Settings
 
 Content = tuple[FoundVersion, Any]
+
+# After so many times `poll_s` a look is so late that an operator should know: no change is seen.
+_LONG_LOOK_POLLS = 10
 
 
 @dataclass(slots=True)
@@ -157,8 +161,12 @@ class Watch:
 
         What serves is worth more than seeing a change, so that none of these ends the server.
         """
+        looking = aside(self._surveyor.look)
+        long_s = _LONG_LOOK_POLLS * self._poll_s
+        if not (await asyncio.wait({looking}, timeout=long_s))[0]:
+            self._log.warning("look_takes_long", seconds=long_s)
         try:
-            return await asyncio.to_thread(self._surveyor.look)
+            return await looking
         except Exception as error:  # noqa: BLE001 - whatever it was, it is told
             self._log.exception("look_failed", reason=repr(error))
             return None

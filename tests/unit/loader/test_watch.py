@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from headrace.control import Message, ModelServing
+from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
 from headrace.loader.watch import Surveyor, Watch
 from headrace.settings import ModelControl, ModelSettings, ServerSettings, Settings
@@ -172,3 +174,53 @@ def _not_root() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+@pytest.mark.parametrize("name", ["card.yaml", "config.pbtxt", "2/model.fake", "labels.txt"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    _write(tmp_path, "good", 1)
+    _write(tmp_path, "bad", 1, 2)
+    if name == "labels.txt":
+        _card(tmp_path, "labels: labels.txt\n")
+    (tmp_path / "bad" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "bad" / name)
+    survey = Surveyor(_settings(tmp_path)).look()
+    (trouble,) = survey.troubles
+    assert f"{tmp_path}/bad/{name}: cannot be read: it is not a regular file" in trouble
+    assert set(survey.models["good"].there) == {1}
+
+
+async def test_a_look_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging, looks = threading.Event(), iter([1])
+    look = Surveyor.look
+
+    def hangs(surveyor: Surveyor) -> Any:
+        for _ in looks:
+            hanging.wait()
+        return look(surveyor)
+
+    monkeypatch.setattr(Surveyor, "look", hangs)
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path) as scene:
+        await _until(lambda: "look_takes_long" in scene.events())
+        hanging.set()
+        await _until(lambda: scene.served() == {("m", 1)})
+
+
+def test_the_end_of_a_loop_does_not_wait_for_what_hangs() -> None:
+    hanging, started = threading.Event(), threading.Event()
+
+    def hangs() -> None:
+        started.set()
+        hanging.wait()
+
+    async def wait_a_moment() -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(aside(hangs), 0.01)
+
+    asyncio.run(wait_a_moment())
+    assert started.is_set()
+    (thread,) = (one for one in threading.enumerate() if one.name == "headrace-aside")
+    assert thread.daemon
+    hanging.set()
+    thread.join()
