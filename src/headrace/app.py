@@ -40,7 +40,7 @@ from headrace.loader.keeper import Audience, check_socket_path, socket_path
 from headrace.loader.lifecycle import Backoff
 from headrace.loader.orders import Orders
 from headrace.loader.store import FoundVersion, find
-from headrace.loader.watch import Watch
+from headrace.loader.watch import Surveyor, Watch
 from headrace.observe.logs import configure
 from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
@@ -63,7 +63,7 @@ def serve(settings: Settings, console: Console) -> int:
         OperatorError: something must be changed before it can start.
     """
     configure(settings.server.log_level, settings.server.log_format)
-    found = find(settings)
+    found = _find(settings)
     addresses = [
         Address(settings.server.host, settings.server.port),
         *map(Address.parse, settings.server.listen),
@@ -78,6 +78,13 @@ def serve(settings: Settings, console: Console) -> int:
         return asyncio.run(Supervisor(settings, found, addresses, runtime_dir, console).run())
     finally:
         shutil.rmtree(runtime_dir, ignore_errors=True)
+
+
+def _find(settings: Settings) -> tuple[FoundVersion, ...]:
+    """What to serve first. Where it may change at any time, nothing has to be whole yet."""
+    if settings.server.model_control is ModelControl.POLL:
+        return Surveyor(settings).begin()
+    return find(settings)
 
 
 class Supervisor:
@@ -138,7 +145,7 @@ class Supervisor:
             decoding.cancel()
             # Nobody waits any more for what an engine still runs after an unclean end.
             await self._fleet.stop(_ENGINE_STOP_TIMEOUT_S if clean else 0.0)
-        return 0 if clean and not self._all_failed() else 1
+        return 0 if clean and not (self._fleet.states and self._all_failed()) else 1
 
     def _stop(self) -> None:
         """Take SIGTERM or Ctrl-C: drain; the second time: at once."""

@@ -135,3 +135,14 @@ def test_a_repository_that_is_not_there_unloads_nothing(server: Server, root: Pa
     root.with_name("away").rename(root)
     write_linear(root / "linear/2/model.onnx", 2.0)
     until(lambda: _scale(server) == 2.0, 60)
+
+
+def test_a_start_wants_no_more_than_the_watch_that_follows(root: Path) -> None:
+    (root / "linear/2").mkdir()  # half copied
+    (root / "other/card.yaml").write_text("max_bach: 2\n")
+    with Server(root, "--model-control", "poll", "--poll-s", "0.2") as server:
+        assert _scale(server) == 1.0
+        until(lambda: "linear/2: no model file" in server.output, 60)
+        until(lambda: "max_bach: unknown key" in server.output, 60)
+        (root / "other/card.yaml").unlink()
+        until(lambda: _scale(server, "other") == 1.0, 60)

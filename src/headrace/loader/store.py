@@ -57,8 +57,7 @@ def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion,
         SettingsError: there is no model at all, the default model is unknown, or a card is bad.
         ModelLoadError: a model cannot be found or read; names every such problem, a line each.
     """
-    if not settings.models:
-        raise SettingsError("nothing to serve: give a PATH, or `models` in the settings file")
+    check_any(settings)
     usable = usable_cores() if cores is None else cores
     found: list[FoundVersion] = []
     errors: list[OperatorError] = []
@@ -69,10 +68,20 @@ def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion,
         except OperatorError as error:
             errors.append(error)
     errors += _twice(found)
-    errors += _astray(found)
+    errors += astray(found)
     _raise(errors)
     _check_default(settings.server.default_model, found)
     return tuple(found)
+
+
+def check_any(settings: Settings) -> None:
+    """Check that the settings name a model at all.
+
+    Raises:
+        SettingsError: they do not.
+    """
+    if not settings.models:
+        raise SettingsError("nothing to serve: give a PATH, or `models` in the settings file")
 
 
 def find_named(
@@ -216,8 +225,8 @@ def _twice(found: Iterable[FoundVersion]) -> list[OperatorError]:
     return list(problems.values())
 
 
-def _astray(found: Iterable[FoundVersion]) -> list[OperatorError]:
-    """Name every version label of a model that stands for a version which is not there."""
+def astray(found: Iterable[FoundVersion]) -> list[OperatorError]:
+    """Name every version label of a model that stands for a version which is not served."""
     versions: dict[str, list[int]] = {}
     labels: dict[tuple[str, str], int] = {}
     for one in found:
@@ -226,7 +235,7 @@ def _astray(found: Iterable[FoundVersion]) -> list[OperatorError]:
     return [
         SettingsError(
             f"model {name!r}: version_labels: {label!r} stands for version {to}, which is not "
-            f"there; versions: {', '.join(map(str, versions[name]))}"
+            f"served; versions: {', '.join(map(str, versions[name]))}"
         )
         for (name, label), to in labels.items()
         if to not in versions[name]

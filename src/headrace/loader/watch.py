@@ -22,7 +22,7 @@ from headrace.loader.cores import usable_cores
 from headrace.loader.fleet import Fleet
 from headrace.loader.places import Complaint, Place, locate
 from headrace.loader.settled import Look, Settled, Step
-from headrace.loader.store import FoundVersion, policy_of, settle, stamp
+from headrace.loader.store import FoundVersion, astray, check_any, policy_of, settle, stamp
 from headrace.settings import ModelSettings, Settings
 
 Content = tuple[FoundVersion, Any]
@@ -42,6 +42,10 @@ class _Model:
     unsure: set[int] = field(default_factory=set)
     unsure_of_all: bool = False
 
+    def wanted(self) -> list[FoundVersion]:
+        """What of it the policy wants, ascending."""
+        return [self.there[version][0] for version in sorted(self.policy.choose(self.there))]
+
 
 @dataclass(slots=True)
 class Survey:
@@ -60,6 +64,18 @@ class Surveyor:
         self._cores = usable_cores()
         self._roots: dict[int, tuple[int, int]] = {}  # which folder each entry was, when it had any
 
+    def begin(self) -> tuple[FoundVersion, ...]:
+        """Find what to serve first; what is not to be had then may come later.
+
+        Nothing is told: the first look of a watch, which follows, tells it.
+
+        Raises:
+            SettingsError: the settings name no model at all.
+        """
+        check_any(self._settings)
+        models = self.look().models.values()
+        return tuple(found for model in models for found in model.wanted())
+
     def look(self) -> Survey:
         """Find what is there now; what cannot be read is told, never raised."""
         survey = Survey()
@@ -72,12 +88,32 @@ class Surveyor:
                 continue
             if not places and not self._is_known(number, entry):
                 survey.unread.add(number)
-                survey.troubles.add(f"{entry.path}: nothing to serve here any more")
+                if all(model.entry != number for model in survey.models.values()):
+                    survey.troubles.add(f"{entry.path}: nothing to serve here now")
                 continue
             self._remember(number, entry)
             for place in places:
                 self._take(survey, number, entry, place)
+        self._miss(survey)
         return survey
+
+    def _miss(self, survey: Survey) -> None:
+        """Tell what the settings name and is not there."""
+        for name, model in survey.models.items():
+            wanted = model.wanted()
+            known = model.there.keys() | model.unsure
+            missing = set(model.policy.specific or ()) - known
+            if model.unsure_of_all or not known:
+                continue
+            survey.troubles |= {
+                f"model {name!r} has no version {version}, which `versions` names"
+                for version in sorted(missing)
+            }
+            if not model.unsure:
+                survey.troubles |= {error.message for error in astray(wanted)}
+        default = self._settings.server.default_model
+        if default is not None and default not in survey.models and not survey.unread:
+            survey.troubles.add(f"server.default_model: there is no model {default!r}")
 
     def _hear(self, survey: Survey, number: int, told: Complaint) -> None:
         model = self._model(survey, number, told.name)

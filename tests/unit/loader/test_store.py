@@ -215,7 +215,7 @@ def test_version_labels_stand_for_versions_that_are_there(tmp_path: Path) -> Non
     assert [one.settings.version_labels for one in found] == [labels, labels]
     entry = ModelSettings(path=tmp_path / "m", version_labels={"stable": 1, "canary": 2})
     assert _error(entry, kind=SettingsError) == (
-        "model 'm': version_labels: 'canary' stands for version 2, which is not there; "
+        "model 'm': version_labels: 'canary' stands for version 2, which is not served; "
         "versions: 1, 3"
     )
 

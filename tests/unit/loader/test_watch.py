@@ -15,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from headrace.control import Message, ModelServing
+from headrace.errors import SettingsError
 from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
 from headrace.loader.watch import Surveyor, Watch
@@ -224,3 +225,41 @@ def test_the_end_of_a_loop_does_not_wait_for_what_hangs() -> None:
     assert thread.daemon
     hanging.set()
     thread.join()
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_start_where_nothing_is_yet(tmp_path: Path, made: bool) -> None:
+    root = tmp_path / "models"
+    if made:
+        root.mkdir()
+    assert Surveyor(_settings(root)).begin() == ()
+    with pytest.raises(SettingsError, match="nothing to serve"):
+        Surveyor(Settings()).begin()
+
+
+def test_a_start_takes_what_the_policy_wants_and_tells_what_is_missing(tmp_path: Path) -> None:
+    _write(tmp_path, "m", 1, 2)
+    (tmp_path / "m/3").mkdir()
+    surveyor = Surveyor(_settings(tmp_path, versions="specific:2,3,9"))
+    assert [(one.name, one.version) for one in surveyor.begin()] == [("m", 2)]
+    absent, half = sorted(surveyor.look().troubles, reverse=True)
+    assert absent == "model 'm' has no version 9, which `versions` names"
+    assert "m/3: no model file" in half
+
+
+def test_a_label_whose_version_leaves_is_told(tmp_path: Path) -> None:
+    _write(tmp_path, "m", 1)
+    surveyor = Surveyor(_settings(tmp_path, versions="latest:1", version_labels={"stable": 1}))
+    assert surveyor.look().troubles == set()
+    _write(tmp_path, "m", 2)
+    (trouble,) = surveyor.look().troubles
+    assert "'stable' stands for version 1, which is not served; versions: 2" in trouble
+
+
+def test_a_default_model_that_is_not_there_is_told(tmp_path: Path) -> None:
+    _write(tmp_path, "m", 1)
+    settings = _settings(tmp_path)
+    server = settings.server.model_copy(update={"default_model": "x"})
+    surveyor = Surveyor(settings.model_copy(update={"server": server}))
+    assert [one.name for one in surveyor.begin()] == ["m"]
+    assert surveyor.look().troubles == {"server.default_model: there is no model 'x'"}
