@@ -4,6 +4,7 @@
 
     places.locate      a path becomes versions: files, folders, names, numbers
     store.find         those to serve, each with its settings
+    stamps.stamp       when the files of a version change
     card.read_said     what the model says of itself, laid under what the operator says
     lifecycle          which moves a version may make (pure); the keeper asks before each
     fleet              the engines of all versions: one is started, replaced, retired

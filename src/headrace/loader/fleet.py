@@ -17,7 +17,8 @@ from pathlib import Path
 from headrace.control import Labels, Message, ModelServing, ModelState
 from headrace.errors import ModelLoadError
 from headrace.loader.keeper import ENGINE, Audience, EngineKeeper
-from headrace.loader.store import FoundVersion, Stamp, stamp
+from headrace.loader.stamps import Stamp, stamp
+from headrace.loader.store import FoundVersion
 from headrace.settings import ServerSettings
 
 Key = tuple[str, int]

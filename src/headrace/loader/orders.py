@@ -23,7 +23,8 @@ from headrace.errors import (
     NotAllowed,
 )
 from headrace.loader.fleet import Fleet, Post
-from headrace.loader.store import FoundVersion, find_named, stamp
+from headrace.loader.stamps import stamp
+from headrace.loader.store import FoundVersion, find_named
 from headrace.settings import ModelControl, Settings
 
 

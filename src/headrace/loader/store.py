@@ -23,7 +23,7 @@ from headrace.errors import (
 from headrace.layers import resolve
 from headrace.loader.card import read_labels, read_said
 from headrace.loader.cores import usable_cores
-from headrace.loader.places import SAVED_MODEL, Place, locate
+from headrace.loader.places import Place, locate
 from headrace.settings import ModelSettings, Settings
 
 
@@ -42,10 +42,6 @@ class FoundVersion:
     settings: ModelSettings
     labels: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-
-
-Stamp = tuple[tuple[str, int, int, int], ...]
-"""Of each file: path, size in bytes, time of writing in nanoseconds, inode."""
 
 
 def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion, ...]:
@@ -178,22 +174,6 @@ def _override(entry: ModelSettings, overrides: Mapping[str, Any]) -> ModelSettin
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise InvalidInput(f"setting {where} of the order: {first['msg']}") from error
-
-
-def stamp(found: FoundVersion) -> Stamp:
-    """What changes when the files of a version do: names, sizes and times of writing.
-
-    Of a versioned folder or a SavedModel every file counts, of a single file it and those named
-    like it.
-    """
-    inner = found.path.parent
-    own = inner != found.folder or found.path.name == SAVED_MODEL
-    files = [f for f in inner.rglob("*" if own else f"{found.path.stem}.*") if f.is_file()]
-    lines = []
-    for file in sorted(files):
-        status = file.stat()
-        lines.append((str(file), status.st_size, status.st_mtime_ns, status.st_ino))
-    return tuple(lines)
 
 
 def settle(place: Place, entry: ModelSettings, defaults: ModelSettings, cores: int) -> FoundVersion:

@@ -22,7 +22,8 @@ from headrace.loader.cores import usable_cores
 from headrace.loader.fleet import Fleet
 from headrace.loader.places import Complaint, Place, locate
 from headrace.loader.settled import Look, Settled, Step
-from headrace.loader.store import FoundVersion, astray, check_any, policy_of, settle, stamp
+from headrace.loader.stamps import stamp
+from headrace.loader.store import FoundVersion, astray, check_any, policy_of, settle
 from headrace.settings import ModelSettings, Settings
 
 Content = tuple[FoundVersion, Any]

@@ -1,0 +1,71 @@
+"""When the files of a version change, as far as their names and status tell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from headrace.errors import ModelLoadError
+from headrace.loader.places import SAVED_MODEL
+from headrace.loader.store import FoundVersion
+
+Stamp = tuple[tuple[str, int, int, int, int], ...]
+"""Of each file: path, size in bytes, times of writing and of change in nanoseconds, inode."""
+
+# More than any model has; a link to `/` has more.
+_MOST_FILES = 100_000
+
+
+def stamp(found: FoundVersion) -> Stamp:
+    """What changes when the files of a version do; hidden files are not of it.
+
+    Of a versioned folder or a SavedModel every file counts, of a single file it and those named
+    like it.
+
+    Raises:
+        ModelLoadError: there are more files than a model has.
+        OSError: a folder cannot be read.
+    """
+    inner = found.path.parent
+    own = inner != found.folder or found.path.name == SAVED_MODEL
+    lines = []
+    for file in _files_below(inner) if own else _files_named(inner, found.path.stem):
+        if not os.path.isfile(file):  # noqa: PTH113 - there may be very many
+            continue
+        if len(lines) == _MOST_FILES:
+            raise ModelLoadError(f"{inner}: has more than {_MOST_FILES} files")
+        status = os.stat(file)  # noqa: PTH116 - there may be very many
+        lines.append((file, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+    return tuple(sorted(lines))
+
+
+def _files_named(folder: Path, stem: str) -> Iterator[str]:
+    return (str(file) for file in folder.iterdir() if file.name.startswith(f"{stem}."))
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """The files of a folder and of those in it, of linked ones too, each folder once."""
+    seen: set[tuple[int, int]] = set()
+    _is_new(str(folder), seen)
+    for here, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if not name.startswith(".") and _is_new(os.path.join(here, name), seen)  # noqa: PTH118
+        ]
+        yield from (f"{here}/{name}" for name in files if not name.startswith("."))
+
+
+def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
+    status = os.stat(folder)  # noqa: PTH116 - there may be very many
+    identity = status.st_dev, status.st_ino
+    if identity in seen:
+        return False
+    seen.add(identity)
+    return True
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, PermissionError):  # what may not be read is read by nobody
+        raise error

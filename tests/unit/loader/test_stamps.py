@@ -1,0 +1,89 @@
+"""What counts as a change of a version's files, and what does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from headrace.errors import ModelLoadError
+from headrace.loader import stamps
+from headrace.loader.stamps import Stamp, stamp
+from headrace.loader.store import find
+from headrace.settings import ModelSettings, Settings
+
+
+def _make(path: Path, text: str = "x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def _stamp(path: Path, name: str | None = None) -> Stamp:
+    (found,) = find(Settings(models=(ModelSettings(path=path, name=name),)), cores=1)
+    return stamp(found)
+
+
+def _names(path: Path, name: str | None = None) -> list[str]:
+    return [os.path.relpath(line[0], path.parent) for line in _stamp(path, name)]
+
+
+def test_of_a_loose_file_it_and_those_named_like_it(tmp_path: Path) -> None:
+    odd = _make(tmp_path / "x[1].fake")
+    _make(tmp_path / "x[1].bin")
+    _make(tmp_path / "x1.fake")
+    _make(tmp_path / "other/x[1].vocab")
+    assert _names(odd, "x") == ["x[1].bin", "x[1].fake"]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    _make(tmp_path / "store/v1/w.bin", "1")
+    _make(tmp_path / "store/v2/w.bin", "2")
+    _make(tmp_path / "m/1/model.fake")
+    (tmp_path / "m/1/variables").symlink_to(tmp_path / "store/v1")
+    (tmp_path / "m/1/ring").symlink_to(tmp_path / "m/1")
+    return tmp_path / "m"
+
+
+def _switch(model: Path) -> None:
+    (model / "1/variables").unlink()
+    (model / "1/variables").symlink_to(model.parent / "store/v2")
+
+
+def _rewrite_below_a_link(model: Path) -> None:
+    _make(model.parent / "store/v1/w.bin", "22")
+
+
+def _rewrite_and_set_back(model: Path) -> None:
+    file = model / "1/model.fake"
+    status = file.stat()
+    while file.stat().st_ctime_ns == status.st_ctime_ns:  # the clock of a file system is coarse
+        file.write_text("y")
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [_switch, _rewrite_below_a_link, _rewrite_and_set_back])
+def test_a_change(model: Path, change: Callable[[Path], None]) -> None:
+    before = _stamp(model)
+    change(model)
+    assert _stamp(model) != before
+
+
+def test_hidden_files_are_not_of_it(model: Path) -> None:
+    before = _stamp(model)
+    _make(model / "1/.nfs0001")
+    _make(model / "1/.cache/file")
+    assert _stamp(model) == before
+
+
+def test_each_folder_counts_once(model: Path) -> None:
+    assert sorted(_names(model)) == ["m/1/model.fake", "m/1/variables/w.bin"]
+
+
+def test_more_files_than_a_model_has(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stamps, "_MOST_FILES", 1)
+    with pytest.raises(ModelLoadError, match="more than 1 files"):
+        _stamp(model)
