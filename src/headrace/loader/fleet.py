@@ -12,10 +12,12 @@ import contextlib
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from headrace.control import Labels, Message, ModelServing, ModelState
-from headrace.errors import ModelLoadError
+from headrace.errors import ModelLoadError, OperatorError
+from headrace.loader.aside import aside
 from headrace.loader.keeper import ENGINE, Audience, EngineKeeper
 from headrace.loader.stamps import Stamp, stamp
 from headrace.loader.store import FoundVersion
@@ -86,7 +88,7 @@ class Fleet:
             if one.settings.version_labels:
                 self.labels[one.name] = dict(one.settings.version_labels)
             self.states[key] = ModelState(name=one.name, version=one.version, state="found")
-            self._posts[key] = self._post(one)
+            self._posts[key] = self._post(one, _stamp_of(one))
         for post in list(self._posts.values()):
             group.create_task(self._run(post))
 
@@ -117,10 +119,12 @@ class Fleet:
 
         Raises:
             ModelLoadError: it cannot be loaded; what served goes on.
+            OSError: its files cannot be looked at.
         """
+        files = await aside(partial(stamp, found))  # they may be many, and far away
         key = found.name, found.version
         old = self.versions(found.name).get(found.version)
-        post = self._post(found)
+        post = self._post(found, files)
         if old is None:
             self._posts[key] = post
             self._note(post, ModelState(name=found.name, version=found.version, state="found"))
@@ -182,7 +186,7 @@ class Fleet:
 
     # -- posts -------------------------------------------------------------------------------------
 
-    def _post(self, found: FoundVersion) -> Post:
+    def _post(self, found: FoundVersion, files: Stamp) -> Post:
         keeper = EngineKeeper(
             found,
             self._server,
@@ -195,7 +199,7 @@ class Fleet:
             incarnations=self._incarnations[found.name, found.version],
             command=self._command,
         )
-        post = Post(found, keeper, stamp(found))
+        post = Post(found, keeper, files)
         self._keepers.add(keeper)
         return post
 
@@ -265,3 +269,11 @@ class Fleet:
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+
+
+def _stamp_of(found: FoundVersion) -> Stamp:
+    """Its stamp, or one that is like none, so that the next look or order takes it anew."""
+    try:
+        return stamp(found)
+    except (OperatorError, OSError):
+        return ()

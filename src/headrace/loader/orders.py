@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ class Orders:
     async def _serve(self, name: str, found: Sequence[FoundVersion]) -> None:
         """Serve these versions of a model and no others; what has not changed is left alone."""
         there = self._fleet.versions(name)
-        fresh = [one for one in found if _changed(one, there.get(one.version))]
+        fresh = await asyncio.to_thread(_fresh, found, there)
         try:
             await _all(self._fleet.load(one) for one in fresh)
         except ModelLoadError:
@@ -158,6 +158,11 @@ class Orders:
         if not self._wanted[name]:
             del self._wanted[name]
             self._locks.pop(name, None)
+
+
+def _fresh(found: Sequence[FoundVersion], there: Mapping[int, Post]) -> list[FoundVersion]:
+    """Those that are not there as they are now."""
+    return [one for one in found if _changed(one, there.get(one.version))]
 
 
 def _changed(found: FoundVersion, post: Post | None) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from headrace.control import (
     Load,
@@ -19,8 +22,11 @@ from headrace.control import (
     VersionPolicy,
     WantedModel,
 )
+from headrace.loader import fleet, orders, stamps
 from headrace.loader.fleet import Fleet
 from headrace.loader.orders import Orders
+from headrace.loader.stamps import Stamp
+from headrace.loader.store import FoundVersion, find
 from headrace.settings import ModelControl, ModelSettings, ServerSettings, Settings
 from tests.unit.loader.audience import NOBODY
 
@@ -215,3 +221,33 @@ async def test_what_can_be_no_path_is_refused_and_ends_nothing(tmp_path: Path) -
             assert (await scene.orders.carry_out(Reload(models=models))).code == "invalid_input"
         done = await scene.orders.carry_out(Load(name="m", overrides={"labels": "a\0b"}))
         assert done.code == "model_load"
+
+
+async def test_no_file_is_looked_at_on_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path / "models", "m", 1)
+    threads = []
+
+    def seen(found: FoundVersion) -> Stamp:
+        threads.append(threading.current_thread())
+        return stamps.stamp(found)
+
+    monkeypatch.setattr(fleet, "stamp", seen)
+    monkeypatch.setattr(orders, "stamp", seen)
+    async with _scene(tmp_path) as scene:
+        for _ in range(2):
+            assert (await scene.orders.carry_out(Load(name="m"))).code is None
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
+
+
+async def test_files_that_have_gone_before_the_start_are_a_failed_model(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    scene = Scene(tmp_path)
+    (found,) = find(Settings(models=(ModelSettings(path=tmp_path / "models"),)), cores=1)
+    shutil.rmtree(tmp_path / "models")
+    async with asyncio.TaskGroup() as group:
+        scene.fleet.start(group, (found,))
+        assert scene.fleet.posts()["m", 1].stamp == ()
+        await scene.fleet.stop(5.0)
