@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -23,7 +23,7 @@ from headrace.errors import (
 from headrace.layers import resolve
 from headrace.loader.card import read_labels, read_said
 from headrace.loader.cores import usable_cores
-from headrace.loader.places import Place, locate
+from headrace.loader.places import Complaint, Place, locate
 from headrace.settings import ModelSettings, Settings
 
 
@@ -41,7 +41,7 @@ class FoundVersion:
     folder: Path
     settings: ModelSettings
     labels: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
 
 def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion, ...]:
@@ -95,7 +95,7 @@ def find_named(
     ``ModelSettings`` that win over the rest; ``policy`` wins over its ``versions``.
 
     Raises:
-        ModelNotFound: the settings name no such model, it is no longer there, or it has none of
+        ModelNotFound: the settings name no such model, it is no longer there, or it lacks one of
             the versions asked for.
         SettingsError: its card is bad.
         InvalidInput: an override is.
@@ -103,19 +103,16 @@ def find_named(
     """
     usable = usable_cores() if cores is None else cores
     if folder is None:
-        places, entry = _named(settings, name)
+        lying = _named(settings, name)
     else:
-        entry = _entry(settings, name).model_copy(update={"path": folder, "name": name})
-        places = locate(entry)
+        entry = _named(settings, name).entry.model_copy(update={"path": folder, "name": name})
+        lying = _locate(entry, name)
+    entry = _override(lying.entry, overrides or {})
+    places = lying.choose(policy or policy_of(entry, settings.defaults))
     if not places:
+        if folder is not None:
+            locate(entry)  # which says what it has looked for
         raise ModelNotFound(f"there is no model {name!r} where the settings look for models")
-    entry = _override(entry, overrides or {})
-    if policy is None:
-        policy = policy_of(entry, settings.defaults)
-    there = ", ".join(str(place.version) for place in places)
-    places = [one for one in places if one.version in policy.choose(p.version for p in places)]
-    if not places:
-        raise ModelNotFound(f"model {name!r} has none of the versions asked for; it has {there}")
     return tuple(settle(place, entry, settings.defaults, usable) for place in places)
 
 
@@ -144,26 +141,47 @@ def _wanted(places: list[Place], policy: VersionPolicy) -> list[Place]:
     return [place for place in places if place.version in policy.choose(there[place.name])]
 
 
-def _named(settings: Settings, name: str) -> tuple[list[Place], ModelSettings]:
-    """Where a model lies now, and its entry; an entry that cannot be read now is passed over."""
-    for entry in settings.models:
+class _Lying(NamedTuple):
+    """How one model lies now: its places, and what is wrong with it."""
+
+    entry: ModelSettings
+    places: list[Place]
+    complaints: list[Complaint]
+
+    def choose(self, policy: VersionPolicy) -> list[Place]:
+        """The places that a policy wants.
+
+        Raises:
+            ModelNotFound: one that it names is not there.
+            OperatorError: one that it wants cannot be taken as it lies there.
+        """
+        broken = {told.version for told in self.complaints if told.version is not None}
+        wanted = policy.choose({place.version for place in self.places} | broken)
+        for told in self.complaints:
+            if told.version is None or told.version in wanted:
+                raise told.error
         try:
-            places = [place for place in locate(entry) if place.name == name]
-        except ModelLoadError:
-            if entry.name == name:
-                raise
-            continue
-        if places:
-            return places, entry
-    return [], ModelSettings()
+            return _wanted(self.places, policy)
+        except ModelLoadError as error:
+            raise ModelNotFound(error.message) from error
 
 
-def _entry(settings: Settings, name: str) -> ModelSettings:
-    """The entry of a model that lies elsewhere now; where it lay need not be there any more."""
+def _named(settings: Settings, name: str) -> _Lying:
+    """How a model lies now; an entry that cannot be read and is not its own is passed over."""
+    for entry in settings.models:
+        lying = _locate(entry, name)
+        if lying.places or lying.complaints:
+            return lying
+    return _Lying(ModelSettings(), [], [])
+
+
+def _locate(entry: ModelSettings, name: str) -> _Lying:
+    complaints: list[Complaint] = []
     try:
-        return _named(settings, name)[1]
-    except ModelLoadError:
-        return next(entry for entry in settings.models if entry.name == name)
+        places = [place for place in locate(entry, complaints.append) if place.name == name]
+    except ModelLoadError as error:
+        places, complaints = [], [Complaint(entry.name or "", None, error)]
+    return _Lying(entry, places, [told for told in complaints if told.name == name])
 
 
 def _override(entry: ModelSettings, overrides: Mapping[str, Any]) -> ModelSettings:

@@ -251,3 +251,47 @@ async def test_files_that_have_gone_before_the_start_are_a_failed_model(tmp_path
         scene.fleet.start(group, (found,))
         assert scene.fleet.posts()["m", 1].stamp == ()
         await scene.fleet.stop(5.0)
+
+
+async def test_an_order_hears_of_its_own_model_only(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    _write(root, "b", 1)
+    (root / "a/1").mkdir(parents=True)
+    _write(root, "c", 1)
+    (root / "c/1/second.fake").touch()
+    (root / "c/config.pbtxt").write_text("{")
+    async with _scene(tmp_path) as scene:
+        done = {name: await scene.orders.carry_out(Load(name=name)) for name in "abcd"}
+    assert {name: one.code for name, one in done.items()} == {
+        "a": "model_load",
+        "b": None,
+        "c": "settings",
+        "d": "model_not_found",
+    }
+    assert "a/1: no model file" in done["a"].message
+    assert "c/config.pbtxt" in done["c"].message
+
+
+async def test_an_order_gets_every_version_it_names_or_none(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1, 2)
+    (tmp_path / "models/m/3").mkdir()
+    async with _scene(tmp_path) as scene:
+        absent = Load(name="m", policy=VersionPolicy(specific=(1, 9)))
+        done = await scene.orders.carry_out(absent)
+        assert (done.code, "has no version 9" in done.message) == ("model_not_found", True)
+        half = await scene.orders.carry_out(Load(name="m"))
+        assert (half.code, "m/3: no model file" in half.message) == ("model_load", True)
+        assert scene.served() == {}
+        whole = Load(name="m", policy=VersionPolicy(specific=(1, 2)))
+        assert (await scene.orders.carry_out(whole)).code is None
+        assert scene.served() == {"m": {1, 2}}
+
+
+async def test_a_folder_without_a_model_says_what_was_looked_for(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    (tmp_path / "models/empty").mkdir()
+    path = str(tmp_path / "models/empty")
+    order = Reload(models=(WantedModel(name="m", path=path, policy=VersionPolicy()),))
+    async with _scene(tmp_path) as scene:
+        done = await scene.orders.carry_out(order)
+    assert (done.code, "looked for a model file" in done.message) == ("model_load", True)

@@ -302,3 +302,14 @@ def test_a_specific_version_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_bad_version_policy_is_refused(said: Any) -> None:
     with pytest.raises(ValidationError):
         ModelSettings.model_validate({"versions": said})
+
+
+def test_a_comment_in_a_configuration_is_no_change(tmp_path: Path) -> None:
+    _make(tmp_path / "m", "1/model.onnx")
+    config = tmp_path / "m/config.pbtxt"
+    config.write_text("response_cache { enable: true }\n")
+    before = _find(tmp_path / "m")
+    config.write_text(f"# said again\n{config.read_text()}")
+    after = _find(tmp_path / "m")
+    assert before == after
+    assert before[0].remarks != after[0].remarks
