@@ -29,7 +29,7 @@ def stamp(found: FoundVersion) -> Stamp:
     """
     inner = found.path.parent
     own = inner != found.folder or found.path.name == SAVED_MODEL
-    lines = []
+    lines: list[tuple[str, int, int, int, int]] = []
     for file in _files_below(inner) if own else _files_named(inner, found.path.stem):
         if not os.path.isfile(file):  # noqa: PTH113 - there may be very many
             continue
