@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,9 +18,18 @@ from headrace.loader.regular import check_regular
 from headrace.problems import explain
 from headrace.settings import Card, ModelSettings
 
+if TYPE_CHECKING:
+    from functools import _lru_cache_wrapper
+
 CARD_NAME = "card.yaml"
 # Which model it is, and which of its versions there are, is not for a file in its folder to say.
 _NOT_ITS_OWN = ("name", "versions")
+# How many parsed cards are kept; where there are more, each is parsed whenever it is asked for.
+_KEPT = 4096
+_TICK_NS = 2 * 10**9  # the coarsest there is, that of FAT
+
+Status = tuple[int, ...]
+Parsed = TypeVar("Parsed")
 
 
 class Said(NamedTuple):
@@ -58,6 +69,11 @@ def read_card(*folders: Path) -> Card:
     if path is None:
         return Card()
     _refuse_irregular(path)
+    return _unless_kept(_parse_card, path)
+
+
+@lru_cache(_KEPT)
+def _parse_card(path: Path, _status: Status) -> Card:
     document = read(path)
     anchor_paths(document.data, path)
     try:
@@ -79,6 +95,12 @@ def read_configured(folder: Path) -> Said | None:
     if not path.exists():
         return None
     _refuse_irregular(path)
+    return _unless_kept(_parse_configured, path)
+
+
+@lru_cache(_KEPT)
+def _parse_configured(path: Path, _status: Status) -> Said:
+    folder = path.parent
     read = read_config(read_text(path), str(path))
     keys = {key: value for key, value in read.keys.items() if key not in _NOT_ITS_OWN}
     remarks = [
@@ -101,6 +123,20 @@ def read_configured(folder: Path) -> Said | None:
             (key,): origin.partition(" ")[0] for key, origin in read.origins.items()
         }
         raise SettingsError("\n".join(explain(error, ModelSettings, keys, origins))) from error
+
+
+def _unless_kept(parse: _lru_cache_wrapper[Parsed], path: Path) -> Parsed:
+    """Parse a file that has changed since; who watches asks for the same ones every second."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    # What was written this moment may be written again before the clock of its file system ticks.
+    fresh = time.time_ns() - status.st_ctime_ns < _TICK_NS
+    read = parse.__wrapped__ if fresh else parse
+    return read(
+        path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    )
 
 
 def model_file(folder: Path) -> str | None:
