@@ -180,6 +180,14 @@ class Configure(Message):
     models: tuple[ModelState, ...]
 
 
+class Forget(Message):
+    """Supervisor → receiver: a version has ended, and its files have gone; it is no more."""
+
+    kind: Literal["forget"] = "forget"
+    name: str
+    version: int
+
+
 class Drain(Message):
     """Supervisor → receiver: answer not-ready from now on; go on serving what comes."""
 
@@ -204,7 +212,8 @@ class Done(Message):
 
 
 ToReceiver = Annotated[
-    Configure | ModelServing | ModelState | Drain | Labels | Done, Field(discriminator="kind")
+    Configure | ModelServing | ModelState | Forget | Drain | Labels | Done,
+    Field(discriminator="kind"),
 ]
 
 
@@ -284,7 +293,7 @@ FromReceiver = Annotated[
 ]
 
 engine_report: TypeAdapter[EngineLoading | EngineReady | EngineFailed] = TypeAdapter(EngineReport)
-to_receiver: TypeAdapter[Configure | ModelServing | ModelState | Drain | Labels | Done] = (
+to_receiver: TypeAdapter[Configure | ModelServing | ModelState | Forget | Drain | Labels | Done] = (
     TypeAdapter(ToReceiver)
 )
 from_receiver: TypeAdapter[ReceiverReady | Emptied | Load | Unload | Reload] = TypeAdapter(

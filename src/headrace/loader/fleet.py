@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from headrace.control import Labels, Message, ModelServing, ModelState
+from headrace.control import Forget, Labels, Message, ModelServing, ModelState
 from headrace.errors import ModelLoadError, OperatorError
 from headrace.loader.aside import aside
 from headrace.loader.keeper import ENGINE, Audience, EngineKeeper
@@ -149,6 +149,19 @@ class Fleet:
             self._expect(post)
             post.keeper.drain()
             await self._retire(post)
+
+    def forget(self, key: Key) -> None:
+        """Say nothing more of a version that has ended, nor of a model that has no others."""
+        self._posts.pop(key, None)
+        self._confirmed.pop(key, None)
+        self.states.pop(key, None)
+        if all(name != key[0] for name, _ in self.states):
+            self.labels.pop(key[0], None)
+        self._tell(Forget(name=key[0], version=key[1]))
+
+    def ended(self) -> list[Key]:
+        """The versions that have failed or been unloaded."""
+        return [key for key, one in self.states.items() if one.state in {"failed", "unloaded"}]
 
     def label(self, name: str, versions: dict[str, int]) -> None:
         """Set the version labels of a model."""

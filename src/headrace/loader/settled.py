@@ -56,6 +56,10 @@ class Settled:
         """Note that this was loaded, or could not be: it is not tried again until it changes."""
         self._tried[version] = content
 
+    def forget(self, version: int) -> None:
+        """A version has gone: when it comes again it is a new one."""
+        self._tried.pop(version, None)
+
     def step(self, now_s: float, look: Look) -> Step:
         """Decide. What could not be read is neither loaded nor unloaded."""
         if look.unsure_of_all:

@@ -43,6 +43,10 @@ class _Model:
     unsure: set[int] = field(default_factory=set)
     unsure_of_all: bool = False
 
+    def may_have(self, version: int) -> bool:
+        """Whether it is there, or could not be seen."""
+        return self.unsure_of_all or version in self.there or version in self.unsure
+
     def wanted(self) -> list[FoundVersion]:
         """What of it the policy wants, ascending."""
         return [self.there[version][0] for version in sorted(self.policy.choose(self.there))]
@@ -213,6 +217,7 @@ class Watch:
         now_s = time.monotonic()
         for name, model in survey.models.items():
             self._entries[name] = model.entry
+        self._forget(survey)
         steps = []
         for name in dict.fromkeys([*self._fleet.names(), *survey.models]):
             if name in self._busy or self._entries.get(name) in survey.unread:
@@ -223,6 +228,16 @@ class Watch:
         for name in self._settled.keys() - survey.models.keys() - set(self._fleet.names()):
             del self._settled[name]
         return steps
+
+    def _forget(self, survey: Survey) -> None:
+        """Forget the versions that have ended and whose files are gone: they may be any number."""
+        for name, version in self._fleet.ended():
+            number, model = self._entries.get(name), survey.models.get(name)
+            if number is None or number in survey.unread or name in self._busy:
+                continue
+            if model is None or not model.may_have(version):
+                self._of(name).forget(version)
+                self._fleet.forget((name, version))
 
     def _view(self, name: str, model: _Model | None) -> Look:
         posts = self._fleet.versions(name)

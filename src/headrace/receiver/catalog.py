@@ -146,6 +146,15 @@ class Catalog:
         self._been_ready = self._been_ready or (self.configured and self._settled())
         self.bell.ring()
 
+    def forget(self, name: str, version: int) -> None:
+        """A version that had ended is no more, and with the last one the model and its labels."""
+        versions = self._states.get(name, {})
+        versions.pop(version, None)
+        if not versions:
+            self._states.pop(name, None)
+            self._labels.pop(name, None)
+        self.bell.ring()
+
     def drain(self) -> None:
         """The server ends: not ready from now on."""
         self.draining = True

@@ -25,6 +25,7 @@ from headrace.control import (
     Done,
     Drain,
     Emptied,
+    Forget,
     Labels,
     Message,
     ModelServing,
@@ -173,13 +174,15 @@ class Runtime:
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def _obey(
-        self, message: Configure | ModelServing | ModelState | Drain | Labels | Done
+        self, message: Configure | ModelServing | ModelState | Forget | Drain | Labels | Done
     ) -> None:
         match message:
             case ModelServing():
                 await self._serve(message)
             case ModelState():
                 self._note(message)
+            case Forget():
+                self._catalog.forget(message.name, message.version)
             case Labels():
                 self._catalog.set_labels(message.name, message.versions)
             case Done():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from headrace.control import Message, ModelServing
+from headrace.control import Forget, Message, ModelServing
 from headrace.errors import SettingsError
 from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
@@ -48,12 +49,16 @@ class Scene:
         self.fleet = Fleet(settings.server, run, tell=self._hear, audience=NOBODY)
         self.watch = Watch(settings, self.fleet)
         self.logs: list[Any] = []
+        self.told: list[Message] = []
 
     def _hear(self, message: Message) -> None:
+        self.told.append(message)
+        loop = asyncio.get_running_loop()
         if isinstance(message, ModelServing):
-            loop = asyncio.get_running_loop()
             loop.call_soon(self.fleet.confirm, (message.name, message.version), message.socket_path)
-            loop.call_soon(self.fleet.emptied, message.socket_path)
+        for one in self.told:
+            if isinstance(one, ModelServing):  # a receiver that never has anything left to do
+                loop.call_soon(self.fleet.emptied, one.socket_path)
 
     def served(self) -> set[tuple[str, int]]:
         """Name and version."""
@@ -263,3 +268,23 @@ def test_a_default_model_that_is_not_there_is_told(tmp_path: Path) -> None:
     surveyor = Surveyor(settings.model_copy(update={"server": server}))
     assert [one.name for one in surveyor.begin()] == ["m"]
     assert surveyor.look().troubles == {"server.default_model: there is no model 'x'"}
+
+
+async def test_what_has_failed_or_left_is_forgotten_when_its_files_have_gone(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "models"
+    _write(root, "m", 1, 2)
+    _write(root, "m", 3, text="nonsense: 1\n")
+    async with _scene(tmp_path, versions="latest:2", version_labels={"stable": 2}) as scene:
+        await _until(lambda: ("m", 3) in scene.fleet.ended())
+        assert scene.served() == {("m", 1), ("m", 2)} or scene.served() == {("m", 2)}
+        shutil.rmtree(root / "m/3")
+        await _until(lambda: ("m", 3) not in scene.fleet.states)
+        assert ("m", 3) not in scene.fleet.posts()
+        assert Forget(name="m", version=3) in scene.told
+        _write(root, "m", 3, text="nonsense: 1\n")  # the same again is a new one
+        await _until(lambda: ("m", 3) in scene.fleet.ended())
+        shutil.rmtree(root / "m")
+        await _until(lambda: scene.fleet.states == {})
+        assert (scene.fleet.posts(), scene.fleet.labels) == ({}, {})

@@ -120,3 +120,18 @@ def test_the_default_model_is_the_only_one_or_the_named_one(catalog: Catalog) ->
         catalog.default()
     catalog.default_model = "n"
     assert catalog.default() == "n"
+
+
+def test_what_is_forgotten_is_not_known_any_more(catalog: Catalog) -> None:
+    serving(catalog, 1)
+    catalog.set_state(state(2, is_in="failed"))
+    catalog.set_labels("m", {"stable": 1})
+    catalog.forget("m", 2)
+    assert [one.version for one in catalog.states("m")] == [1]
+    with pytest.raises(VersionNotFound):
+        catalog.find("m", 2)
+    catalog.remove("m", 1)
+    catalog.forget("m", 1)
+    assert catalog.names() == []
+    with pytest.raises(ModelNotFound):
+        catalog.version_of("m", "stable")
