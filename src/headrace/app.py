@@ -196,7 +196,8 @@ class Supervisor:
         """Tell a new receiver all there is, then hear what it serves."""
         self._writer = writer
         states = tuple(self._fleet.states.values())
-        self._tell(Configure(server=self._settings.server, models=states))
+        server, was_ready = self._settings.server, self._announced
+        self._tell(Configure(server=server, models=states, was_ready=was_ready))
         for serving in self._fleet.serving.values():
             self._tell(serving)
         for name, versions in self._fleet.labels.items():
