@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
-from headrace import media
+from headrace import media, results
 from headrace.control import (
     EngineFailed,
     EngineLoading,
@@ -64,7 +64,8 @@ class Engine:
         model, instances = choice.model, loaded.instances
         # The receiver makes the same once more; what is wrong with them is told now, as a failure
         # to load. (An engine that waits for requests has no use for their libraries.)
-        media.build(warm.signature, settings.accepts)
+        processor = results.build(warm.signature, settings.results, self._spec.labels)
+        media.build(processor.signature, settings.accepts)
         profile = Profile(
             signature=SignatureMessage.of(warm.signature),
             backend=choice.backend,
