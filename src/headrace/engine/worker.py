@@ -42,6 +42,10 @@ _BACKLOG = 8
 _FAREWELL_S = 30.0
 
 
+# Models that may start threads of their own whatever the settings say.
+_CODE = (".py", ".pt2")
+
+
 class Engine:
     """Loads, then serves one receiver at a time until told to stop."""
 
@@ -95,7 +99,8 @@ class Engine:
         """
         settings = self._spec.settings
         nice = os.getpriority(os.PRIO_PROCESS, 0)  # the setting adds to what the server has
-        alone = (settings.instances or 1) * settings.threads == 1
+        lanes = (settings.instances or 1) * settings.threads
+        alone = lanes == 1 and Path(self._spec.path).suffix not in _CODE
 
         def prepare() -> Loaded:
             with standing_back(nice, alone=alone):
