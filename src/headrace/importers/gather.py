@@ -14,8 +14,8 @@ from headrace.importers.tfserving import BATCHING_RULES, read_batching, read_mod
 from headrace.importers.triton import CONFIG_NAME, RULES, read_config
 from headrace.importers.versions import with_default
 
-_MOST_BYTES = 4 * 2**20
-"""Of one file; the largest configurations seen have a few thousand lines."""
+_MOST_BYTES = 256 * 2**10
+"""Of one file, which takes a second to read; the largest seen have a few thousand lines."""
 
 
 def read_text(path: Path) -> str:

@@ -16,6 +16,8 @@ _HIGHEST_BATCH = 4096
 _HIGHEST_COUNT = 256
 # Dimensions of tensors, the most that a shape may have anywhere here.
 _LARGEST_DIM = 2**31 - 1
+# Each is run at every batch size before the model is ready.
+_MOST_SHAPES = 256
 _MAPPED, _OWN, _LOST = Fate.MAPPED, Fate.NOT_NEEDED, Fate.NOT_MAPPED
 _SIGNATURE = Rule(_OWN, "", "read from the model itself")
 _GPU = Rule(_OWN, "", "models run on the CPU")
@@ -259,6 +261,9 @@ def _warmup(draft: Draft, spot: Spot) -> None:
     known: dict[str, list[list[int]]] = draft.keys.get("warm_shapes", {})
     if known and known.keys() != shapes.keys():
         draft.lose(spot, "has other inputs than the one before; shapes go in step across inputs")
+        return
+    if any(len(dims) >= _MOST_SHAPES for dims in known.values()):
+        draft.lose(spot, f"{_MOST_SHAPES} shapes are warmed up at; the rest are as they come")
         return
     steps = [dict(zip(known, step, strict=True)) for step in zip(*known.values(), strict=True)]
     if shapes in steps:

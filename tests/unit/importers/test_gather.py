@@ -126,6 +126,6 @@ def test_every_problem_is_told_at_once() -> None:
 
 
 def test_a_file_larger_than_any_configuration_is_refused() -> None:
-    Path("large.txt").write_bytes(b"#" * (4 * 2**20 + 1))
+    Path("large.txt").write_bytes(b"#" * (256 * 2**10 + 1))
     with pytest.raises(SettingsError, match="is larger than"):
         gather([Path("large.txt")])

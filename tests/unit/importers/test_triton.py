@@ -90,6 +90,13 @@ def test_shapes_of_warm_ups_go_in_step() -> None:
     assert warm({"a": [-1]}).keys == {}
 
 
+def test_more_shapes_than_anybody_waits_for_are_not_warmed_up() -> None:
+    entry = "model_warmup { inputs { key: 'a' value { dims: %d } } }\n"
+    read = read_config("".join(entry % size for size in range(1, 301)), "f")
+    assert read.keys == {"warm_shapes": {"a": [[size] for size in range(1, 257)]}}
+    assert [note.fate for note in read.notes[255:]] == [Fate.MAPPED] + [Fate.NOT_MAPPED] * 44
+
+
 def test_state_becomes_a_sequence() -> None:
     text = """sequence_batching {
       max_sequence_idle_microseconds: 2500000
