@@ -48,7 +48,7 @@ def gather(paths: Iterable[Path]) -> tuple[Imported, ...]:
     found: list[Imported] = []
     problems: list[str] = []
     for path in paths:
-        for read in _readers(path.expanduser()):
+        for read in _readers(path):
             try:
                 found += read()
             except SettingsError as error:
@@ -133,11 +133,11 @@ def _model(folder: Path, config: Path | None = None) -> Imported:
 
 
 def _placed(one: Imported, folder: Path) -> Imported:
-    """Make its paths absolute; they were relative to that folder. URLs stay as they are."""
+    """Make its paths absolute; they were relative to that folder."""
     keys = dict(one.keys)
     for name in ("path", "labels"):
         text = keys.get(name)
-        if isinstance(text, str) and "://" not in text:
+        if isinstance(text, str):
             keys[name] = str(folder) if text == "." else str(folder / text)
     return replace(one, keys=keys)
 

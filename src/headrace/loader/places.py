@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from headrace.documents import expand
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
 from headrace.loader.card import model_file, why_left_out
 from headrace.settings import ModelSettings
@@ -82,7 +83,7 @@ def locate(entry: ModelSettings, complain: Complain = _refuse) -> list[Place]:
     """
     if entry.path is None:
         raise SettingsError(f"model {entry.name or '(without a name)'}: `path` must be given")
-    path = entry.path.expanduser().absolute()
+    path = expand(entry.path).absolute()
     try:
         places = []
         for place in _look(path, entry.name, complain):
