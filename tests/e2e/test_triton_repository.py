@@ -175,6 +175,15 @@ def test_what_is_imported_is_checked_and_served(root: Path, tmp_path: Path) -> N
         8,
         root / "classifier/labels.txt",
     )
+    tensor = tritonclient.http.InferInput("x", X.shape, "FP32").set_data_from_numpy(X)
+    with (
+        Server(out) as running,
+        tritonclient.http.InferenceServerClient(running.address) as client,
+    ):
+        answer = client.infer("classifier", [tensor]).as_numpy("y")
+        (group,) = client.get_model_config("classifier")["instance_group"]
+    np.testing.assert_allclose(answer, X @ (np.arange(12, dtype=np.float32).reshape(4, 3) - 5))
+    assert group["count"] == 2
 
 
 # -- models that are not served here -------------------------------------------------------------
