@@ -39,6 +39,7 @@ from headrace.loader.fleet import Fleet
 from headrace.loader.keeper import Audience, check_socket_path, socket_path
 from headrace.loader.lifecycle import Backoff
 from headrace.loader.orders import Orders
+from headrace.loader.places import left_out
 from headrace.loader.store import FoundVersion, find
 from headrace.loader.watch import Watch
 from headrace.observe.logs import configure
@@ -64,6 +65,8 @@ def serve(settings: Settings, console: Console) -> int:
     """
     configure(settings.server.log_level, settings.server.log_format)
     found = find(settings)
+    if settings.server.model_control is not ModelControl.POLL:  # else the watch tells
+        _tell_left_out(settings)
     addresses = [
         Address(settings.server.host, settings.server.port),
         *map(Address.parse, settings.server.listen),
@@ -78,6 +81,14 @@ def serve(settings: Settings, console: Console) -> int:
         return asyncio.run(Supervisor(settings, found, addresses, runtime_dir, console).run())
     finally:
         shutil.rmtree(runtime_dir, ignore_errors=True)
+
+
+def _tell_left_out(settings: Settings) -> None:
+    """Log which models are passed over, and why."""
+    log = structlog.get_logger("headrace.loader")
+    for entry in settings.models:
+        for model in left_out(entry):
+            log.warning("model_left_out", model=model.name, reason=model.error.message)
 
 
 class Supervisor:

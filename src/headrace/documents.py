@@ -6,6 +6,7 @@ about a key can name its line.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,11 +109,16 @@ def anchor_paths(entry: dict[str, Any], folder: Path) -> None:
     """Make the relative paths that a model's keys hold relative to ``folder``, in place."""
     for name in ("path", "labels"):
         if isinstance(entry.get(name), str):
-            entry[name] = str(folder / Path(entry[name]).expanduser())
+            entry[name] = str(folder / expand(entry[name]))
     accepts = entry.get("accepts")
     for accepted in accepts if isinstance(accepts, list) else ():
         if isinstance(accepted, dict) and isinstance(accepted.get("tokenizer"), str):
-            accepted["tokenizer"] = str(folder / Path(accepted["tokenizer"]).expanduser())
+            accepted["tokenizer"] = str(folder / expand(accepted["tokenizer"]))
+
+
+def expand(path: str | Path) -> Path:
+    """Put a home in place of ``~``; that of nobody is a name, as in a shell."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - the other raises for nobody's
 
 
 def _syntax(source: str, error: yaml.YAMLError) -> str:

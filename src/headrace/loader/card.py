@@ -100,6 +100,20 @@ def read_configured(folder: Path) -> Said | None:
         raise SettingsError("\n".join(explain(error, ModelSettings, keys, origins))) from error
 
 
+def why_left_out(folder: Path) -> str | None:
+    """Why a model cannot be served here, by the ``config.pbtxt`` of its folder; None: it can.
+
+    A card takes the place of that, and what cannot be read is ``read_said``'s to name.
+    """
+    path = folder / CONFIG_NAME
+    if not path.exists() or any(any(folder.glob(f"{below}{CARD_NAME}")) for below in ("", "*/")):
+        return None
+    try:
+        return read_config(read_text(path), str(path)).left_out
+    except SettingsError:
+        return None
+
+
 def model_file(folder: Path) -> str | None:
     """What ``config.pbtxt`` of a model's folder calls the model file of each version.
 

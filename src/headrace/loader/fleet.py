@@ -14,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import structlog
+
 from headrace.control import Labels, Message, ModelServing, ModelState
 from headrace.errors import ModelLoadError
 from headrace.loader.keeper import ENGINE, Audience, EngineKeeper
@@ -74,6 +76,8 @@ class Fleet:
         )
         self._confirmed: dict[Key, str] = {}
         self._full: set[str] = set()  # sockets of retired engines that have something left to do
+        self._remarked: dict[str, tuple[str, ...]] = {}  # what has been logged, of each model
+        self._log = structlog.get_logger("headrace.loader")
         self._news = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
 
@@ -181,7 +185,16 @@ class Fleet:
 
     # -- posts -------------------------------------------------------------------------------------
 
+    def _remark(self, found: FoundVersion) -> None:
+        """Log what of its configuration was not taken: once a model, while that is the same."""
+        if found.remarks and self._remarked.get(found.name) != found.remarks:
+            self._remarked[found.name] = found.remarks
+            self._log.warning(
+                "config_not_all_mapped", model=found.name, remarks=list(found.remarks)
+            )
+
     def _post(self, found: FoundVersion) -> Post:
+        self._remark(found)
         keeper = EngineKeeper(
             found,
             self._server,

@@ -112,8 +112,6 @@ class EngineKeeper:
 
     async def run(self) -> None:
         """Start the engine and keep it going, until it has failed or is stopped."""
-        if self._found.remarks:
-            self._log.warning("config_not_all_mapped", remarks=list(self._found.remarks))
         try:
             if not self._stopping.is_set():
                 self._move(Event.START)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from headrace.control import VersionPolicy
 from headrace.errors import (
+    HeadraceError,
     InvalidInput,
     ModelLoadError,
     ModelNotFound,
@@ -23,7 +24,7 @@ from headrace.errors import (
 from headrace.layers import resolve
 from headrace.loader.card import read_labels, read_said
 from headrace.loader.cores import usable_cores
-from headrace.loader.places import SAVED_MODEL, Place, locate
+from headrace.loader.places import SAVED_MODEL, Place, left_out, locate
 from headrace.settings import ModelSettings, Settings
 
 
@@ -94,7 +95,7 @@ def find_named(
             the versions asked for.
         SettingsError: its card is bad.
         InvalidInput: an override is.
-        ModelLoadError: it cannot be read.
+        ModelLoadError: it cannot be read, or is of a kind that is not served here.
     """
     usable = usable_cores() if cores is None else cores
     if folder is None:
@@ -103,7 +104,7 @@ def find_named(
         entry = _entry(settings, name).model_copy(update={"path": folder, "name": name})
         places = locate(entry)
     if not places:
-        raise ModelNotFound(f"there is no model {name!r} where the settings look for models")
+        raise _absent(settings, name)
     entry = _override(entry, overrides or {})
     if policy is None:
         policy = policy_of(entry, settings.defaults)
@@ -151,6 +152,14 @@ def _named(settings: Settings, name: str) -> tuple[list[Place], ModelSettings]:
         if places:
             return places, entry
     return [], ModelSettings()
+
+
+def _absent(settings: Settings, name: str) -> HeadraceError:
+    for entry in settings.models:
+        for complaint in left_out(entry):
+            if complaint.name == name:
+                return complaint.error
+    return ModelNotFound(f"there is no model {name!r} where the settings look for models")
 
 
 def _entry(settings: Settings, name: str) -> ModelSettings:
