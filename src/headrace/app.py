@@ -39,6 +39,7 @@ from headrace.loader.fleet import Fleet
 from headrace.loader.keeper import Audience, check_socket_path, socket_path
 from headrace.loader.lifecycle import Backoff
 from headrace.loader.orders import Orders
+from headrace.loader.places import left_out
 from headrace.loader.store import FoundVersion, find
 from headrace.loader.watch import Surveyor, Watch
 from headrace.observe.logs import configure
@@ -64,6 +65,8 @@ def serve(settings: Settings, console: Console) -> int:
     """
     configure(settings.server.log_level, settings.server.log_format)
     found = _find(settings)
+    if settings.server.model_control is not ModelControl.POLL:  # else the watch tells
+        _tell_left_out(settings)
     addresses = [
         Address(settings.server.host, settings.server.port),
         *map(Address.parse, settings.server.listen),
@@ -85,6 +88,14 @@ def _find(settings: Settings) -> tuple[FoundVersion, ...]:
     if settings.server.model_control is ModelControl.POLL:
         return Surveyor(settings).begin()
     return find(settings)
+
+
+def _tell_left_out(settings: Settings) -> None:
+    """Log which models are passed over, and why."""
+    log = structlog.get_logger("headrace.loader")
+    for entry in settings.models:
+        for model in left_out(entry):
+            log.warning("model_left_out", model=model.name, reason=model.error.message)
 
 
 class Supervisor:
@@ -203,7 +214,8 @@ class Supervisor:
         """Tell a new receiver all there is, then hear what it serves."""
         self._writer = writer
         states = tuple(self._fleet.states.values())
-        self._tell(Configure(server=self._settings.server, models=states))
+        server, was_ready = self._settings.server, self._announced
+        self._tell(Configure(server=server, models=states, was_ready=was_ready))
         for serving in self._fleet.serving.values():
             self._tell(serving)
         for name, versions in self._fleet.labels.items():

@@ -155,16 +155,22 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """Check a settings file and find its models without loading them. Exit status 2: problems."""
+    from headrace.loader.places import left_out  # noqa: PLC0415 - as above
     from headrace.loader.store import find  # noqa: PLC0415 - as above
 
     try:
-        found = find(_load(options))
+        settings = _load(options)
+        found = find(settings)
     except OperatorError as error:
         return _tell_problems(error, options)
+    passed = {one.name: one.error.message for entry in settings.models for one in left_out(entry)}
     if options.json:
         models = [dict(zip(_COLUMNS, row, strict=True)) for row in map(_row, found)]
-        print(json.dumps({"ok": True, "problems": [], "models": models}))
+        told = {"ok": True, "problems": [], "models": models, "left_out": passed}
+        print(json.dumps(told))
     else:
+        for reason in passed.values():
+            print(f"left out: {reason}")
         _print_table(found)
     return 0
 

@@ -42,6 +42,7 @@ class EngineSpec(Message):
     path: str
     socket_path: str
     settings: ModelSettings
+    labels: tuple[str, ...] = ()
     cache_dir: str | None = None
     log_level: Level = "info"
     log_format: Format = "auto"
@@ -173,11 +174,15 @@ class ModelState(Message):
 
 
 class Configure(Message):
-    """Supervisor → receiver, first of all: the server's settings and every version known."""
+    """Supervisor → receiver, first of all: the server's settings and every version known.
+
+    ``was_ready``: an earlier receiver was, and this one takes its place.
+    """
 
     kind: Literal["configure"] = "configure"
     server: ServerSettings
     models: tuple[ModelState, ...]
+    was_ready: bool = False
 
 
 class Forget(Message):

@@ -105,9 +105,12 @@ def _from_file(file: Path) -> Document:
     server = data.get("server")
     if isinstance(server, dict) and isinstance(server.get("model_roots"), list):
         server["model_roots"] = [str(file.parent / root) for root in server["model_roots"]]
-    for key in ("trace_dir", "cache_dir"):
-        if isinstance(server, dict) and isinstance(server.get(key), str):
-            server[key] = str(file.parent / Path(server[key]).expanduser())
+    if isinstance(server, dict):
+        for key in ("trace_dir", "cache_dir"):
+            text = server.get(key)
+            home = key == "cache_dir" and isinstance(text, str) and text.startswith("~")
+            if isinstance(text, str) and not home:
+                server[key] = str(file.parent / text)
     for entry in [*(models if isinstance(models, list) else ()), data.get("defaults")]:
         if isinstance(entry, dict):
             anchor_paths(entry, file)

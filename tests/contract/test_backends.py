@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import mmap
+import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +24,7 @@ from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array, DType
 from tests.contract import models
 from tests.contract.models import node
+from tests.contract.test_formats import TORCH, needs_torch, written
 
 REAL = [BackendName.OPENVINO, BackendName.ONNXRUNTIME]
 ALL = [*REAL, BackendName.PYTHON, BackendName.FAKE]
@@ -42,7 +47,17 @@ def linear(backend: BackendName, folder: Path) -> Linear:
         body = f'w = np.array({WEIGHTS.tolist()}, np.float32)\nreturn {{"y": batch["x"] @ w}}'
         port = '{"y": ("FP32", [None, 3])}'
         return Linear(models.python(folder / "model.py", body, outputs=port), lambda x: x @ WEIGHTS)
+    if backend is BackendName.TORCH:
+        return Linear(program(), lambda x: x @ WEIGHTS)
     return Linear(models.product(folder / "model.onnx", WEIGHTS), lambda x: x @ WEIGHTS)
+
+
+@functools.cache
+def program() -> Path:
+    """A PyTorch program; making one takes seconds."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return written(TORCH, folder) / "model.pt2"
 
 
 def load(path: Path, backend: BackendName, instances: int = 1) -> Model:
@@ -51,7 +66,7 @@ def load(path: Path, backend: BackendName, instances: int = 1) -> Model:
     return model
 
 
-@pytest.fixture(params=ALL)
+@pytest.fixture(params=[*ALL, pytest.param(BackendName.TORCH, marks=needs_torch)])
 def backend(request: pytest.FixtureRequest) -> BackendName:
     name: BackendName = request.param
     return name
@@ -282,7 +297,7 @@ def test_two_instances_run_in_two_threads_at_once(backend: BackendName, tmp_path
         for _ in range(100):
             x = random.random((int(random.integers(1, 5)), 4), np.float32)
             y = instance.run({"x": x})["y"]
-            if not np.allclose(y, expected(x), rtol=1e-5):
+            if not np.allclose(y, expected(x), rtol=1e-5, atol=1e-6):
                 wrong.append(f"{seed}: {x} → {y}")
 
     threads = [threading.Thread(target=work, args=(model.instance(), seed)) for seed in (1, 2)]
@@ -298,7 +313,9 @@ def test_two_instances_run_in_two_threads_at_once(backend: BackendName, tmp_path
 
 
 def failing(backend: BackendName, folder: Path) -> tuple[Path, Array]:
-    """A model that adds 1 2 3 4 to every row, and an input it cannot run."""
+    """A model of rows of four, and an input it cannot run."""
+    if backend is BackendName.TORCH:
+        return program(), np.zeros((1, 3), np.float32)
     if backend is BackendName.FAKE:
         path = models.double(folder / "m.fake", "fail_at: 13\n")
         return path, np.full((1, 4), 13, np.float32)
@@ -341,6 +358,7 @@ SUFFIX = {
     BackendName.OPENVINO: ".onnx",
     BackendName.ONNXRUNTIME: ".onnx",
     BackendName.PYTHON: ".py",
+    BackendName.TORCH: ".pt2",
     BackendName.FAKE: ".fake",
 }
 

@@ -33,11 +33,17 @@ class Linear(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
     def __call__(self, x):
         y = tf.matmul(x, self.w)
-        return {"y": y, "top": tf.argmax(y, 1)}
+        return {"y": y, "same": y, "top": tf.argmax(y, 1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def passes(self, x):
+        return {"x": x * 2, "y": x}
 
 model = Linear()
 call = model.__call__.get_concrete_function()
 tf.saved_model.save(model, sys.argv[1] + "/saved", signatures={"serving_default": call})
+call_too = model.passes.get_concrete_function()
+tf.saved_model.save(model, sys.argv[1] + "/passes", signatures={"serving_default": call_too})
 lite = tf.lite.TFLiteConverter.from_concrete_functions([call], model).convert()
 open(sys.argv[1] + "/model.tflite", "wb").write(lite)
 """
@@ -102,10 +108,17 @@ def test_a_saved_model_has_the_names_of_its_signature(tensorflow_files: Path) ->
     assert name == "openvino"
     assert model.signature.batched
     assert [spec.name for spec in model.signature.inputs] == ["x"]
-    assert {spec.name for spec in model.signature.outputs} == {"y", "top"}
+    assert {spec.name for spec in model.signature.outputs} == {"y", "same", "top"}
     outputs = model.instance().run({"x": X})
     np.testing.assert_allclose(outputs["y"], X @ WEIGHTS, rtol=1e-6)
+    np.testing.assert_allclose(outputs["same"], X @ WEIGHTS, rtol=1e-6)
     assert outputs["top"].tolist() == (X @ WEIGHTS).argmax(1).tolist()
+
+
+@needs_tensorflow
+def test_an_output_that_is_an_input_is_refused_for_its_name_is_lost(tensorflow_files: Path) -> None:
+    with pytest.raises(ModelLoadError, match="an output is the input 'x' as it came"):
+        backends.load(tensorflow_files / "passes/saved_model.pb", ModelSettings())
 
 
 @needs_tensorflow
@@ -114,7 +127,7 @@ def test_a_tflite_file_is_read(tensorflow_files: Path) -> None:
     name, model = backends.load(tensorflow_files / "model.tflite", ModelSettings())
     assert name == "openvino"
     [given] = model.signature.inputs
-    [numbers] = [spec for spec in model.signature.outputs if spec.dtype is DType.FP32]
+    numbers = next(spec for spec in model.signature.outputs if spec.dtype is DType.FP32)
     outputs = model.instance().run({given.name: X})
     np.testing.assert_allclose(outputs[numbers.name], X @ WEIGHTS, rtol=1e-6)
 

@@ -122,6 +122,25 @@ def test_what_cannot_be_loaded_leaves_what_serves_alone(client: Any, root: Path)
 
 
 @pytest.mark.parametrize(
+    ("card", "reason"),
+    [
+        ("results: [{output: nosuch, apply: softmax}]", "no output 'nosuch'"),
+        ("labels: [a, b]\nresults: [{output: y, apply: top_k, k: 1}]", "labels"),
+    ],
+)
+def test_a_card_that_does_not_fit_its_model_leaves_what_serves_alone(
+    client: Any, root: Path, card: str, reason: str
+) -> None:
+    before = _ask(client)
+    (root / "linear/card.yaml").write_text(card)
+    with pytest.raises(InferenceServerException, match=reason):
+        client.load_model("linear")
+    np.testing.assert_array_equal(_ask(client), before)
+    (root / "linear/card.yaml").unlink()
+    client.load_model("linear")
+
+
+@pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         ({"model_name": "nobody"}, "there is no model 'nobody'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +15,10 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 
-from headrace.errors import SettingsError
+from headrace.errors import ModelLoadError, SettingsError
 from headrace.layers import load
-from headrace.loader.store import FoundVersion, find
+from headrace.loader.places import left_out
+from headrace.loader.store import FoundVersion, find, find_named
 from headrace.settings import BackendName, ModelSettings, Settings
 from tests.e2e.conftest import write_linear
 from tests.e2e.server import Server, until
@@ -138,9 +141,25 @@ def test_triton_s_client_gets_the_labels(server: Server, library: Any) -> None:
 
 
 @pytest.mark.slow
-def test_the_log_says_once_what_was_not_mapped(server: Server) -> None:
-    until(lambda: "config_not_all_mapped" in server.output)
-    assert server.output.count("config_not_all_mapped") == 1
+def test_the_log_says_once_what_was_not_mapped_as_long_as_that_is_the_same(tmp_path: Path) -> None:
+    def lost() -> int:
+        return running.output.count("config_not_all_mapped")
+
+    for version in (1, 2):
+        write_linear(tmp_path / f"m/{version}/model.onnx", version)
+    config = tmp_path / "m/config.pbtxt"
+    config.write_text("response_cache { enable: true }")
+    with Server(tmp_path, "--model-control", "explicit") as running:
+        until(lost)
+        with tritonclient.http.InferenceServerClient(running.address) as client:
+            for version in (1, 2):
+                write_linear(tmp_path / f"m/{version}/model.onnx", version + 2)
+            client.load_model("m")
+            assert lost() == 1
+            config.write_text("batch_input {}")
+            client.load_model("m")
+            until(lambda: "batch_input" in running.output)
+    assert lost() == 2
 
 
 @pytest.mark.slow
@@ -156,3 +175,102 @@ def test_what_is_imported_is_checked_and_served(root: Path, tmp_path: Path) -> N
         8,
         root / "classifier/labels.txt",
     )
+    tensor = tritonclient.http.InferInput("x", X.shape, "FP32").set_data_from_numpy(X)
+    with (
+        Server(out) as running,
+        tritonclient.http.InferenceServerClient(running.address) as client,
+    ):
+        answer = client.infer("classifier", [tensor]).as_numpy("y")
+        (group,) = client.get_model_config("classifier")["instance_group"]
+    np.testing.assert_allclose(answer, X @ (np.arange(12, dtype=np.float32).reshape(4, 3) - 5))
+    assert group["count"] == 2
+
+
+# -- models that are not served here -------------------------------------------------------------
+
+LEFT_OUT = {
+    "chain": 'platform: "ensemble" ensemble_scheduling { step [] }',
+    "streams": "model_transaction_policy { decoupled: true }",
+    "plan": 'platform: "tensorrt_plan"',
+    "script": 'backend: "python"',
+}
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A repository of one model and of those that Triton alone can serve, as they lie there."""
+    root = tmp_path / "repository"
+    write_linear(root / "m/1/model.onnx", 1.0)
+    for name, config in LEFT_OUT.items():
+        (root / name / "1").mkdir(parents=True)
+        (root / name / "config.pbtxt").write_text(f'name: "{name}"\n{config}\n')
+    write_linear(root / "streams/1/model.onnx", 1.0)
+    (root / "plan/1/model.plan").write_bytes(b"")
+    (root / "script/1/model.py").write_text("class TritonPythonModel: ...\n")
+    return root
+
+
+def test_what_is_not_served_here_is_passed_over(mixed: Path) -> None:
+    settings = Settings(models=(ModelSettings(path=mixed),))
+    assert [found.name for found in find(settings)] == ["m"]
+    told = left_out(settings.models[0])
+    assert [one.name for one in told] == sorted(LEFT_OUT)
+    for one in told:
+        assert one.error.message.startswith(f"{mixed / one.name}/config.pbtxt:2: ")
+
+
+def test_what_is_not_served_here_is_refused_where_it_is_asked_for(mixed: Path) -> None:
+    settings = Settings(models=(ModelSettings(path=mixed),))
+    for name in LEFT_OUT:
+        direct = Settings(models=(ModelSettings(path=mixed / name),))
+        says = f"{name}/config.pbtxt:2: "
+        with pytest.raises(ModelLoadError, match=says):
+            find(direct)
+        for folder in (None, mixed / name):
+            with pytest.raises(ModelLoadError, match=says):
+                find_named(settings, name, folder=folder)
+
+
+def test_a_repository_of_nothing_else_says_why(mixed: Path) -> None:
+    shutil.rmtree(mixed / "m")
+    with pytest.raises(ModelLoadError) as caught:
+        one(mixed)
+    first, *more = caught.value.message.splitlines()
+    assert "nothing to serve here" in first
+    assert len(more) == len(LEFT_OUT)
+
+
+@pytest.mark.parametrize("where", ["streams", "streams/1"])
+def test_a_card_brings_it_back(mixed: Path, where: str) -> None:
+    (mixed / where / "card.yaml").write_text("slo_ms: 5")
+    found = find(Settings(models=(ModelSettings(path=mixed),)))
+    assert [version.name for version in found] == ["m", "streams"]
+
+
+def test_a_broken_configuration_hides_no_neighbour(mixed: Path) -> None:
+    (mixed / "streams/config.pbtxt").write_text("{")
+    settings = Settings(models=(ModelSettings(path=mixed),))
+    assert [found.name for found in find_named(settings, "m")] == ["m"]
+
+
+@pytest.mark.parametrize("control", ["none", "poll"])
+@pytest.mark.slow
+def test_the_log_says_once_what_is_left_out(mixed: Path, control: str) -> None:
+    words = ("--model-control", control)
+    environment = {"HEADRACE_SERVER__POLL_S": "0.05"}
+    with Server(mixed, *words, environment=environment) as running:
+        until(lambda: running.output.count("model_left_out") == len(LEFT_OUT))
+        if control == "poll":  # a model that comes is seen by a later look
+            write_linear(mixed / "later/1/model.onnx", 1.0)
+            until(lambda: "later" in running.output)
+        assert running.output.count("model_left_out") == len(LEFT_OUT)
+        assert "models_unreadable" not in running.output
+
+
+@pytest.mark.slow
+def test_check_tells_what_is_left_out(mixed: Path) -> None:
+    command = [sys.executable, "-m", "headrace", "check", str(mixed)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.count("left out: ") == len(LEFT_OUT)
+    answer = subprocess.run([*command, "--json"], check=True, capture_output=True, text=True).stdout
+    assert json.loads(answer)["left_out"].keys() == LEFT_OUT.keys()

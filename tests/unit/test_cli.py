@@ -169,6 +169,7 @@ def test_check_lists_the_models(tmp_path: Path, capsys: pytest.CaptureFixture[st
                 "threads": 1,
             }
         ],
+        "left_out": {},
     }
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -65,6 +66,7 @@ _BETTER, _MOST_EVEN = 0.98, 4
 # How much longer than its median a batch may take that still has to be answered in time; the other
 # part of the objective is the wait for a lane. The scheduler reckons likewise.
 _TAIL = 1.1
+_TASKS = Path("/proc/self/task")
 _SAME = 1e-2  # relative difference that arithmetic in another order may make
 
 
@@ -139,7 +141,7 @@ def _time(
         inputs = make(signature, item, size)
         outputs = instance.run(inputs)
         output_bytes = max(output_bytes, sum(a.nbytes for a in outputs.values()))
-        times = _timed(instance, inputs, settings.threads)
+        times = _timed(instance, inputs)
         median = statistics.median(times)
         too_long = slo_s is not None and waits * median > slo_s
         if kept and (too_long or median > _LONGEST_RUN_S):
@@ -156,25 +158,31 @@ def _time(
     return tuple(kept), output_bytes
 
 
-def _timed(instance: Instance, inputs: Mapping[str, Array], threads: int) -> list[float]:
-    """How long runs take; of one thread, without the time in which others had its core.
-
-    A run waits for its own threads or for a device, too: as long as the run that waits least.
-    """
-    walls: list[float] = []
-    busy: list[float] = []
+def _timed(instance: Instance, inputs: Mapping[str, Array]) -> list[float]:
+    """How long runs take, in seconds, without the time in which others had the cores it wanted."""
+    times: list[float] = []
     end = time.perf_counter() + _BUDGET_S
     for done in range(_RUNS * 4):
-        started, cpu = time.perf_counter(), time.process_time()
+        before, started = _waits_s(), time.perf_counter()
         if done >= 3 and started > end:  # noqa: PLR2004
             break
         instance.run(inputs)
-        busy.append(time.process_time() - cpu)
-        walls.append(time.perf_counter() - started)
-    if threads > 1:
-        return walls
-    wait = min(wall - cpu for wall, cpu in zip(walls, busy, strict=True))
-    return [cpu + max(wait, 0.0) for cpu in busy]
+        wall_s = time.perf_counter() - started
+        # A run is as long as the thread that is done last; libraries run it in threads of theirs.
+        waited_s = max((now - before.get(task, now) for task, now in _waits_s().items()), default=0)
+        times.append(max(wall_s - waited_s, 0.0))
+    return times
+
+
+def _waits_s() -> dict[str, float]:
+    """How long each thread of this process has waited for a core (schedstats, in proc(5))."""
+    waits: dict[str, float] = {}
+    for task in _TASKS.iterdir():
+        try:
+            waits[task.name] = int((task / "schedstat").read_bytes().split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):  # it has ended, or this kernel keeps no account
+            continue
+    return waits
 
 
 def _run_everywhere(

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
-from headrace import media
+from headrace import media, results
 from headrace.control import (
     EngineFailed,
     EngineLoading,
@@ -42,6 +42,10 @@ _BACKLOG = 8
 _FAREWELL_S = 30.0
 
 
+# Models that may start threads of their own whatever the settings say.
+_CODE = (".py", ".pt2")
+
+
 class Engine:
     """Loads, then serves one receiver at a time until told to stop."""
 
@@ -64,7 +68,8 @@ class Engine:
         model, instances = choice.model, loaded.instances
         # The receiver makes the same once more; what is wrong with them is told now, as a failure
         # to load. (An engine that waits for requests has no use for their libraries.)
-        media.build(warm.signature, settings.accepts)
+        processor = results.build(warm.signature, settings.results, self._spec.labels)
+        media.build(processor.signature, settings.accepts)
         profile = Profile(
             signature=SignatureMessage.of(warm.signature),
             backend=choice.backend,
@@ -94,7 +99,8 @@ class Engine:
         """
         settings = self._spec.settings
         nice = os.getpriority(os.PRIO_PROCESS, 0)  # the setting adds to what the server has
-        alone = (settings.instances or 1) * settings.threads == 1
+        lanes = (settings.instances or 1) * settings.threads
+        alone = lanes == 1 and Path(self._spec.path).suffix not in _CODE
 
         def prepare() -> Loaded:
             with standing_back(nice, alone=alone):

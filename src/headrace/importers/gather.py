@@ -14,8 +14,8 @@ from headrace.importers.tfserving import BATCHING_RULES, read_batching, read_mod
 from headrace.importers.triton import CONFIG_NAME, RULES, read_config
 from headrace.importers.versions import with_default
 
-_MOST_BYTES = 4 * 2**20
-"""Of one file; the largest configurations seen have a few thousand lines."""
+_MOST_BYTES = 256 * 2**10
+"""Of one file, which takes a second to read; the largest seen have a few thousand lines."""
 
 
 def read_text(path: Path) -> str:
@@ -48,7 +48,7 @@ def gather(paths: Iterable[Path]) -> tuple[Imported, ...]:
     found: list[Imported] = []
     problems: list[str] = []
     for path in paths:
-        for read in _readers(path.expanduser()):
+        for read in _readers(path):
             try:
                 found += read()
             except SettingsError as error:
@@ -133,11 +133,11 @@ def _model(folder: Path, config: Path | None = None) -> Imported:
 
 
 def _placed(one: Imported, folder: Path) -> Imported:
-    """Make its paths absolute; they were relative to that folder. URLs stay as they are."""
+    """Make its paths absolute; they were relative to that folder."""
     keys = dict(one.keys)
     for name in ("path", "labels"):
         text = keys.get(name)
-        if isinstance(text, str) and "://" not in text:
+        if isinstance(text, str):
             keys[name] = str(folder) if text == "." else str(folder / text)
     return replace(one, keys=keys)
 

@@ -9,14 +9,18 @@ from headrace.importers.textproto import Field
 
 _MAPPED, _OWN, _LOST = Fate.MAPPED, Fate.NOT_NEEDED, Fate.NOT_MAPPED
 _DELAY = Rule(_OWN, "", "a batch waits only while waiting pays; say what counts with `slo_ms`")
-_MOST_STREAMS = 2**31 - 1
 
 SEQUENCE_RULES: dict[str, Rule] = {
     "sequence_batching.max_sequence_idle_microseconds": Rule(_MAPPED, "sequence.idle_s", ""),
     "sequence_batching.state": Rule(
         _MAPPED, "sequence.state", "`initial` is 0; rows are on axis 0 unless `batch_axis` is set"
     ),
-    "sequence_batching.oldest.max_candidate_sequences": Rule(_MAPPED, "sequence.max_streams", ""),
+    "sequence_batching.oldest.max_candidate_sequences": Rule(
+        _LOST,
+        "",
+        "more of an instance wait there; here `sequence.max_streams` is of the model, and more are "
+        "refused",
+    ),
     "sequence_batching.control_input": Rule(
         _LOST,
         "",
@@ -54,12 +58,6 @@ def _idle(draft: Draft, spot: Spot) -> None:
         draft.put(spot, "idle_s", micros / 1e6)
 
 
-def _streams(draft: Draft, spot: Spot) -> None:
-    most = draft.size(spot, 1, _MOST_STREAMS)
-    if most is not None:
-        draft.put(spot, "max_streams", most)
-
-
 def _state(draft: Draft, spot: Spot) -> None:
     message = spot.field.message()
     names = [message.one("input_name"), message.one("output_name")]
@@ -89,6 +87,5 @@ def _initial(draft: Draft, spot: Spot) -> None:
 
 _HANDLERS: dict[str, Handler] = {
     "sequence_batching.max_sequence_idle_microseconds": _idle,
-    "sequence_batching.oldest.max_candidate_sequences": _streams,
     "sequence_batching.state": _state,
 }

@@ -17,7 +17,7 @@ _LOW = Rule(_LOST, "", "requests have priorities of their own, in one queue")
 
 MODEL_RULES: dict[str, Rule] = {
     "name": Rule(_MAPPED, "name", ""),
-    "base_path": Rule(_MAPPED, "path", "a folder, or a URL"),
+    "base_path": Rule(_MAPPED, "path", "a folder; a model at a URL is left out"),
     "model_platform": Rule(_OWN, "", "the fastest backend that reads the file"),
     "model_type": Rule(_OWN, "", "the fastest backend that reads the file"),
     "model_version_policy.latest": Rule(
@@ -97,7 +97,7 @@ def _list(models: Message, source: str) -> list[Imported]:
         draft = Draft(source, MODEL_RULES)
         if field.name == "config":
             walk(draft, field.message(), MODEL_RULES, _MODEL)
-            if "path" not in draft.keys:
+            if "path" not in draft.keys and draft.left_out is None:
                 draft.left_out = f"{field.place}: config: has no base_path"
         else:
             draft.note(Spot(field.name, field, models), Fate.UNKNOWN, "", "no such field")
@@ -112,7 +112,11 @@ def _name(draft: Draft, spot: Spot) -> None:
 
 def _path(draft: Draft, spot: Spot) -> None:
     path = draft.only(spot).text()
-    if path:
+    if "://" in path:
+        words = "no models are read from URLs yet: copy it to a folder and name that"
+        draft.left_out = f"{spot.field.place}: {spot.path}: {words}"
+        draft.lose(spot, words)
+    elif path:
         draft.put(spot, "path", path)
     else:
         draft.lose(spot, "an empty path")

@@ -16,12 +16,17 @@ _HIGHEST_BATCH = 4096
 _HIGHEST_COUNT = 256
 # Dimensions of tensors, the most that a shape may have anywhere here.
 _LARGEST_DIM = 2**31 - 1
+# Each is run at every batch size before the model is ready.
+_MOST_SHAPES = 256
 _MAPPED, _OWN, _LOST = Fate.MAPPED, Fate.NOT_NEEDED, Fate.NOT_MAPPED
 _SIGNATURE = Rule(_OWN, "", "read from the model itself")
 _GPU = Rule(_OWN, "", "models run on the CPU")
 _FRAMEWORKS = {"openvino": "openvino"}
 _NO_BACKEND = {
     "ensemble": "ensembles: call its models one after the other, or export them as one",
+    "pytorch": "TorchScript files, which it means unless `default_model_filename` ends in .pt2: "
+    "save the model with torch.export and name that file",
+    "tensorflow_graphdef": "frozen graphs: save the model as a SavedModel",
     "tensorrt": "TensorRT plans: export the model to ONNX",
     "python": "Triton's Python models: write them as a class with `infer`",
     "dali": "DALI pipelines: `accepts` decodes and resizes images",
@@ -29,7 +34,7 @@ _NO_BACKEND = {
     "tensorrtllm": "generation engines",
     "fil": "forests of FIL: export the model to ONNX",
 }
-_HERE = {"onnxruntime", "openvino", "tensorflow", "pytorch", "tensorrt", ""}
+_HERE = {"onnxruntime", "openvino", "tensorflow", "pytorch", ""}
 
 RULES: dict[str, Rule] = {
     "name": Rule(_MAPPED, "name", ""),
@@ -109,7 +114,7 @@ RULES: dict[str, Rule] = {
     "instance_group.name": Rule(_OWN, "", "instances need no names"),
     "instance_group.kind": Rule(_OWN, "", "decides what becomes of `count`"),
     "instance_group.count": Rule(
-        _MAPPED, "instances", "of KIND_CPU and KIND_AUTO, added up; `threads` is of each"
+        _MAPPED, "instances", "of KIND_CPU, and KIND_AUTO without `gpus`, added up"
     ),
     "instance_group.rate_limiter": Rule(_LOST, "", "cores are shared by `nice` and `instances`"),
     "instance_group.gpus": _GPU,
@@ -170,7 +175,10 @@ def _backend(draft: Draft, spot: Spot) -> None:
     said = draft.only(spot).text()
     name = said.partition("_")[0]
     reason = _NO_BACKEND.get(said) or _NO_BACKEND.get(name)
-    if reason is None and name not in _HERE:
+    file = spot.parent.one("default_model_filename")
+    if name == "pytorch" and file is not None and file.text().endswith(".pt2"):
+        reason = None
+    elif reason is None and name not in _HERE:
         reason = "custom backends: serve a Python file instead"
     if reason is not None:
         draft.left_out = f"{spot.field.place}: {spot.path} {spot.field.shown()}: no {reason}"
@@ -206,7 +214,7 @@ def _labels(draft: Draft, spot: Spot) -> None:
     file = draft.only(spot).text()
     if "labels" in draft.keys or not file:
         draft.lose(spot, "one list of labels a model: that of the first output")
-    elif file.startswith("/") or ".." in file.split("/") or not file.isprintable():
+    elif file.startswith(("/", "~")) or ".." in file.split("/") or not file.isprintable():
         draft.lose(spot, "a file outside of the model's folder; move it there, or set `labels`")
     else:
         draft.put(spot, "labels", file)
@@ -223,7 +231,7 @@ def _max_queue(draft: Draft, spot: Spot) -> None:
 def _instances(draft: Draft, spot: Spot) -> None:
     kind = spot.parent.one("kind")
     name = "KIND_AUTO" if kind is None else kind.name_of()
-    if name in {"KIND_GPU", "1"}:
+    if name in {"KIND_GPU", "1"} or (name in {"KIND_AUTO", "0"} and spot.parent.all("gpus")):
         draft.lose(
             spot, "instances of a GPU; here they follow from the cores unless `instances` is set"
         )
@@ -259,6 +267,9 @@ def _warmup(draft: Draft, spot: Spot) -> None:
     known: dict[str, list[list[int]]] = draft.keys.get("warm_shapes", {})
     if known and known.keys() != shapes.keys():
         draft.lose(spot, "has other inputs than the one before; shapes go in step across inputs")
+        return
+    if any(len(dims) >= _MOST_SHAPES for dims in known.values()):
+        draft.lose(spot, f"{_MOST_SHAPES} shapes are warmed up at; the rest are as they come")
         return
     steps = [dict(zip(known, step, strict=True)) for step in zip(*known.values(), strict=True)]
     if shapes in steps:

@@ -73,7 +73,8 @@ def _lost(one: Imported) -> Iterator[str]:
 def _near(text: str, folder: Path) -> str:
     path = Path(text)
     inside = path.is_absolute() and path.is_relative_to(folder)
-    return str(path.relative_to(folder)) if inside else text
+    near = str(path.relative_to(folder)) if inside else text
+    return text if near.startswith("~") else near  # that would be somebody's home
 
 
 def _flow(value: Any) -> str:

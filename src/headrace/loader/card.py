@@ -68,7 +68,6 @@ def read_card(*folders: Path) -> Card:
     path = next((folder / CARD_NAME for folder in folders if (folder / CARD_NAME).exists()), None)
     if path is None:
         return Card()
-    _refuse_irregular(path)
     return _unless_kept(_parse_card, path)
 
 
@@ -94,7 +93,6 @@ def read_configured(folder: Path) -> Said | None:
     path = folder / CONFIG_NAME
     if not path.exists():
         return None
-    _refuse_irregular(path)
     return _unless_kept(_parse_configured, path)
 
 
@@ -127,16 +125,33 @@ def _parse_configured(path: Path, _status: Status) -> Said:
 
 def _unless_kept(parse: _lru_cache_wrapper[Parsed], path: Path) -> Parsed:
     """Parse a file that has changed since; who watches asks for the same ones every second."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    _refuse_irregular(path)
+    status = path.stat()
     # What was written this moment may be written again before the clock of its file system ticks.
     fresh = time.time_ns() - status.st_ctime_ns < _TICK_NS
     read = parse.__wrapped__ if fresh else parse
     return read(
         path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     )
+
+
+def why_left_out(folder: Path) -> str | None:
+    """Why a model cannot be served here, by the ``config.pbtxt`` of its folder; None: it can.
+
+    A card takes the place of that, and what cannot be read is ``read_said``'s to name.
+    """
+    path = folder / CONFIG_NAME
+    if not path.exists() or any(any(folder.glob(f"{below}{CARD_NAME}")) for below in ("", "*/")):
+        return None
+    try:
+        return _unless_kept(_parse_left_out, path)
+    except SettingsError:
+        return None
+
+
+@lru_cache(_KEPT)
+def _parse_left_out(path: Path, _status: Status) -> str | None:
+    return read_config(read_text(path), str(path)).left_out
 
 
 def model_file(folder: Path) -> str | None:

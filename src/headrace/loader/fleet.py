@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import structlog
+
 from headrace.control import Forget, Labels, Message, ModelServing, ModelState
 from headrace.errors import ModelLoadError, OperatorError
 from headrace.loader.aside import aside
@@ -77,6 +79,8 @@ class Fleet:
         )
         self._confirmed: dict[Key, str] = {}
         self._full: set[str] = set()  # sockets of retired engines that have something left to do
+        self._remarked: dict[str, tuple[str, ...]] = {}  # what has been logged, of each model
+        self._log = structlog.get_logger("headrace.loader")
         self._news = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
 
@@ -199,7 +203,16 @@ class Fleet:
 
     # -- posts -------------------------------------------------------------------------------------
 
+    def _remark(self, found: FoundVersion) -> None:
+        """Log what of its configuration was not taken: once a model, while that is the same."""
+        if found.remarks and self._remarked.get(found.name) != found.remarks:
+            self._remarked[found.name] = found.remarks
+            self._log.warning(
+                "config_not_all_mapped", model=found.name, remarks=list(found.remarks)
+            )
+
     def _post(self, found: FoundVersion, files: Stamp) -> Post:
+        self._remark(found)
         keeper = EngineKeeper(
             found,
             self._server,

@@ -112,8 +112,6 @@ class EngineKeeper:
 
     async def run(self) -> None:
         """Start the engine and keep it going, until it has failed or is stopped."""
-        if self._found.remarks:
-            self._log.warning("config_not_all_mapped", remarks=list(self._found.remarks))
         try:
             if not self._stopping.is_set():
                 self._move(Event.START)
@@ -185,6 +183,7 @@ class EngineKeeper:
                 path=str(self._found.path),
                 socket_path=socket_path,
                 settings=self._found.settings,
+                labels=self._found.labels,
                 cache_dir=self._cache_dir(),
                 log_level=self._server.log_level,
                 log_format=self._server.log_format,
@@ -285,7 +284,13 @@ class EngineKeeper:
 
     def _cache_dir(self) -> str | None:
         folder = self._server.cache_dir
-        return None if folder is None else str(folder.expanduser())
+        if folder is None:
+            return None
+        try:
+            return str(folder.expanduser())
+        except RuntimeError:  # this user has no home: containers may give any number
+            self._log.warning("no_cache", reason=f"{folder}: this user has no home folder")
+            return None
 
     def _hang_up(self) -> None:
         """Close the engine's standard input, which asks it to finish and end."""

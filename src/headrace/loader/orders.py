@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.control import Done, Load, Order, Reload, Unload, VersionPolicy, WantedModel
+from headrace.documents import expand
 from headrace.errors import (
     HeadraceError,
     InvalidInput,
@@ -115,11 +116,11 @@ class Orders:
             *(m.path for m in self._settings.models if m.path is not None),
         ]
         try:
-            path = Path(text).expanduser()
+            path = expand(text)
             real = path.resolve()
-        except (ValueError, RuntimeError) as error:  # a zero byte, a ring of links, no such user
+        except (ValueError, RuntimeError) as error:  # a zero byte, a ring of links
             raise InvalidInput(f"{text!r} is no path: {error}") from error
-        if not any(real.is_relative_to(root.expanduser().resolve()) for root in roots):
+        if not any(real.is_relative_to(expand(root).resolve()) for root in roots):
             raise NotAllowed(
                 f"{path} is in none of the folders that models may be loaded from: add its folder "
                 "to server.model_roots"

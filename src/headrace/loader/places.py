@@ -11,13 +11,15 @@ A path is one of three things::
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from headrace.documents import expand
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
-from headrace.loader.card import model_file
+from headrace.loader.card import model_file, why_left_out
 from headrace.loader.regular import check_regular
 from headrace.settings import ModelSettings
 
@@ -52,25 +54,31 @@ class Place(NamedTuple):
 
 
 class Complaint(NamedTuple):
-    """Why a model, or one version of it, cannot be taken as it lies there now."""
+    """Why a model, or one version of it, cannot be taken as it lies there now.
+
+    ``left_out``: nothing is wrong with it, it is of a kind that is not served here.
+    """
 
     name: str
     version: int | None
     error: OperatorError
+    left_out: bool = False
 
 
 Complain = Callable[[Complaint], None]
 
 
 def _refuse(complaint: Complaint) -> None:
-    raise complaint.error
+    if not complaint.left_out:
+        raise complaint.error
 
 
 def locate(entry: ModelSettings, complain: Complain = _refuse) -> list[Place]:
     """Find where the versions of an entry lie, by name, ascending.
 
     ``complain`` hears what is wrong with one model or version, and the others are found, or none;
-    without it the first such thing is raised, and that there is none.
+    without it the first such thing is raised, and that there is none; what is left out of a
+    folder of models is passed over.
 
     Raises:
         SettingsError: the entry has no path.
@@ -78,7 +86,7 @@ def locate(entry: ModelSettings, complain: Complain = _refuse) -> list[Place]:
     """
     if entry.path is None:
         raise SettingsError(f"model {entry.name or '(without a name)'}: `path` must be given")
-    path = entry.path.expanduser().absolute()
+    path = expand(entry.path).absolute()
     try:
         found = _look(path, entry.name, complain)
     except OSError as error:
@@ -101,6 +109,14 @@ def _told(error: OperatorError | OSError, path: Path) -> OperatorError:
     return ModelLoadError(f"{error.filename or path}: cannot be read: {error.strerror}")
 
 
+def left_out(entry: ModelSettings) -> list[Complaint]:
+    """What ``locate`` passes over; nothing where it cannot look."""
+    heard: list[Complaint] = []
+    with contextlib.suppress(OperatorError):
+        locate(entry, heard.append)
+    return [complaint for complaint in heard if complaint.left_out]
+
+
 def _look(path: Path, name: str | None, complain: Complain) -> list[Place]:
     if not path.exists():
         raise ModelLoadError(f"{path}: no such file or folder")
@@ -110,6 +126,8 @@ def _look(path: Path, name: str | None, complain: Complain) -> list[Place]:
         return [Place(name or path.stem, 1, path, path.parent)]
     if (path / SAVED_MODEL).is_file():
         return [Place(name or path.name, 1, path / SAVED_MODEL, path)]
+    if (reason := why_left_out(path)) is not None:
+        raise ModelLoadError(reason)
     if _numbered(path):
         return _versions(path, name or path.name, complain)
     return _folder_of_models(path, name, complain)
@@ -171,9 +189,11 @@ def _folder_of_models(folder: Path, name: str | None, complain: Complain) -> lis
 
     models = list(_models_in(folder, under_its_name))
     if not models and complain is _refuse:
-        raise ModelLoadError(
+        reasons = [why_left_out(inner) for inner in _entries(folder) if inner.is_dir()]
+        problem = (
             f"{folder}: nothing to serve here; looked for {_LOOKED_FOR}; found {_contents(folder)}"
         )
+        raise ModelLoadError("\n".join([problem, *filter(None, reasons)]))
     if name is not None and len({place.name for place in models}) > 1:
         raise ModelLoadError(
             f"{folder}: is a folder of several models, which cannot all be called {name!r}; "
@@ -192,7 +212,12 @@ def _models_in(folder: Path, complain: Complain) -> Iterator[Place]:
 
 
 def _models_at(path: Path, complain: Complain) -> list[Place]:
-    if path.is_dir() and _numbered(path):
+    is_folder = path.is_dir()
+    is_versioned = is_folder and bool(_numbered(path))
+    if is_folder and (reason := why_left_out(path)) is not None:
+        complain(Complaint(path.name, None, ModelLoadError(reason), left_out=True))
+        return []
+    if is_versioned:
         return _versions(path, path.name, complain)
     if (path / SAVED_MODEL).is_file():
         return [Place(path.name, 1, path / SAVED_MODEL, path)]

@@ -99,7 +99,7 @@ def find_named(
             the versions asked for.
         SettingsError: its card is bad.
         InvalidInput: an override is.
-        ModelLoadError: it cannot be read.
+        ModelLoadError: it cannot be read, or is of a kind that is not served here.
     """
     usable = usable_cores() if cores is None else cores
     if folder is None:

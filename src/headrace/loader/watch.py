@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from headrace.control import VersionPolicy
+from headrace.documents import expand
 from headrace.errors import HeadraceError, OperatorError
 from headrace.loader.aside import aside
 from headrace.loader.cores import usable_cores
@@ -59,6 +60,7 @@ class Survey:
     models: dict[str, _Model] = field(default_factory=dict)
     unread: set[int] = field(default_factory=set)
     troubles: set[str] = field(default_factory=set)
+    left_out: set[tuple[str, str]] = field(default_factory=set)  # each model, and why
 
 
 class Surveyor:
@@ -122,7 +124,10 @@ class Surveyor:
 
     def _hear(self, survey: Survey, number: int, told: Complaint) -> None:
         model = self._model(survey, number, told.name)
-        survey.troubles.add(told.error.message)
+        if told.left_out:
+            survey.left_out.add((told.name, told.error.message))
+        else:
+            survey.troubles.add(told.error.message)
         if told.version is None:
             model.unsure_of_all = True
         else:
@@ -164,7 +169,7 @@ class Surveyor:
 
 def _identity(entry: ModelSettings) -> tuple[int, int] | None:
     try:
-        status = Path(entry.path or "").expanduser().stat()
+        status = expand(entry.path or "").stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino
@@ -181,6 +186,7 @@ class Watch:
         self._entries: dict[str, int] = {}  # where each model was last seen
         self._busy: set[str] = set()
         self._told: set[str] = set()
+        self._told_left_out: set[tuple[str, str]] = set()
         self._log = structlog.get_logger("headrace.loader")
 
     async def run(self) -> None:
@@ -283,7 +289,9 @@ class Watch:
         """Log each trouble once, as long as it lasts."""
         for trouble in sorted(survey.troubles - self._told):
             self._log.warning("models_unreadable", reason=trouble)
-        self._told = survey.troubles
+        for name, reason in sorted(survey.left_out - self._told_left_out):
+            self._log.warning("model_left_out", model=name, reason=reason)
+        self._told, self._told_left_out = survey.troubles, survey.left_out
 
     def _of(self, name: str) -> Settled:
         return self._settled.setdefault(name, Settled(2 * self._poll_s))

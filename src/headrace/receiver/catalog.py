@@ -15,8 +15,7 @@ from headrace.receiver.bell import Bell
 from headrace.settings import ModelSettings
 from headrace.values import Signature
 
-# A version in one of these states does not keep the server from being ready.
-_SETTLED = frozenset({"serving", "recovering", "failed", "unloaded"})
+_ENDED = frozenset({"failed", "unloaded"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,7 @@ class Catalog:
     """Names → versions → their state, and the served model where there is one.
 
     ``draining`` turns readiness off; serving goes on. ``bell`` rings when any of it changes.
+    ``was_ready``: the receiver before this one was, so that only what served then is awaited.
     ``asked`` is what TensorFlow Serving's APIs asked of each model; it outlives its versions, since
     counters never fall.
     """
@@ -49,6 +49,7 @@ class Catalog:
     default_model: str | None = None
     draining: bool = False
     configured: bool = False
+    was_ready: bool = False
     bell: Bell = field(default_factory=Bell)
     asked: defaultdict[str, ApiMetrics] = field(default_factory=lambda: defaultdict(ApiMetrics))
     _states: dict[str, dict[int, ModelState]] = field(default_factory=dict)
@@ -129,12 +130,25 @@ class Catalog:
         if name is not None:
             versions = self._states.get(name, {})
             asked = versions.values() if version is None else [versions.get(version)]
-            return any(state is not None and state.state == "serving" for state in asked)
+            return any(
+                one is not None and one.state == "serving" and self._is_served(one) for one in asked
+            )
         return self._been_ready or self._settled()
 
     def _settled(self) -> bool:
+        """Whether nothing is awaited any more; not when all there is has failed."""
         states = [state for versions in self._states.values() for state in versions.values()]
-        return all(state.state in _SETTLED for state in states)
+        if not any(self._served.values()) and any(state.state == "failed" for state in states):
+            return False
+        return all(self._is_settled(state) for state in states)
+
+    def _is_settled(self, state: ModelState) -> bool:
+        if state.state in _ENDED or self._is_served(state):
+            return True
+        return self.was_ready and state.state != "serving"
+
+    def _is_served(self, state: ModelState) -> bool:
+        return state.version in self._served.get(state.name, {})
 
     def served(self) -> Iterable[ServedModel]:
         """Every version that serves."""
@@ -143,7 +157,7 @@ class Catalog:
     def set_state(self, state: ModelState) -> None:
         """Note where a version is in its life."""
         self._states.setdefault(state.name, {})[state.version] = state
-        self._been_ready = self._been_ready or (self.configured and self._settled())
+        self._look()
         self.bell.ring()
 
     def forget(self, name: str, version: int) -> None:
@@ -154,6 +168,9 @@ class Catalog:
             self._states.pop(name, None)
             self._labels.pop(name, None)
         self.bell.ring()
+
+    def _look(self) -> None:
+        self._been_ready = self._been_ready or (self.configured and self._settled())
 
     def drain(self) -> None:
         """The server ends: not ready from now on."""
@@ -167,6 +184,7 @@ class Catalog:
     def add(self, model: ServedModel) -> None:
         """Let a version serve."""
         self._served.setdefault(model.name, {})[model.version] = model
+        self._look()
         self._renew(model.name)
 
     def remove(self, name: str, version: int) -> None:

@@ -100,6 +100,7 @@ class Runtime:
         configure(first.server.log_level, first.server.log_format)
         self._may_upload = first.server.model_control is ModelControl.EXPLICIT
         self._catalog.default_model = first.server.default_model
+        self._catalog.was_ready = first.was_ready
         for state in first.models:
             self._catalog.set_state(state)
         self._catalog.configured = True

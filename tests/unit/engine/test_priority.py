@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from headrace.engine.priority import standing_back
 
@@ -37,3 +41,22 @@ def test_threads_that_loading_starts_serve_as_ever() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(load).result() == (NICE, NICE)
+
+
+WITHOUT_PRIVILEGE = """
+import os, sys
+from tests.unit.engine.test_priority import NICE, of_this_thread
+from headrace.engine.priority import standing_back
+os.setuid(65534)
+with standing_back(NICE, alone=False):
+    assert of_this_thread() == NICE
+with standing_back(NICE, alone=True):
+    assert of_this_thread() == 19
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="must be root to become somebody else")
+def test_who_may_not_raise_threads_again_does_not_lower_them() -> None:
+    command = [sys.executable, "-c", WITHOUT_PRIVILEGE]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,7 +16,7 @@ import pytest
 
 from headrace.engine import backends
 from headrace.engine.backends.contract import Instance, Model
-from headrace.engine.warmup import SIZES, Warm, make, warm_up
+from headrace.engine.warmup import SIZES, Warm, _timed, make, warm_up
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Signature, TensorSpec
@@ -263,3 +267,39 @@ def test_inputs_of_a_model_that_does_not_batch_have_its_own_shape() -> None:
     spec = TensorSpec("x", DType.FP32, (2, None))
     unbatched = Signature((spec,), (), batched=False)
     assert make(unbatched, {"x": (2, 7)}, 1)["x"].shape == (2, 7)
+
+
+class Busy:
+    """A lane that needs a core for 20 ms, or only waits for that long."""
+
+    def __init__(self, *, computes: bool) -> None:
+        self._computes = computes
+        self.walls_s: list[float] = []
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        started, cpu = time.perf_counter(), time.thread_time()
+        if self._computes:
+            while time.thread_time() - cpu < 0.02:
+                pass
+        else:
+            time.sleep(0.02)
+        self.walls_s.append(time.perf_counter() - started)
+        return inputs
+
+
+@pytest.mark.slow
+def test_the_time_in_which_others_have_the_core_does_not_count_but_other_waits_do() -> None:
+    cores, one = os.sched_getaffinity(0), {min(os.sched_getaffinity(0))}
+    os.sched_setaffinity(0, one)
+    rivals = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        computes, waits = Busy(computes=True), Busy(computes=False)
+        told = _timed(computes, {})
+        assert statistics.median(told) < 0.75 * statistics.median(computes.walls_s)
+        assert min(told) > 0.019
+        assert min(_timed(waits, {})) > 0.019
+    finally:
+        for rival in rivals:
+            rival.kill()
+            rival.wait()
+        os.sched_setaffinity(0, cores)

@@ -73,6 +73,30 @@ def test_one_model_or_one_file_is_enough() -> None:
     assert file["path"] == str(Path.cwd() / "models/vad")
 
 
+@pytest.mark.parametrize("name", ["~nobody", "~root", "~"])
+def test_a_folder_named_like_a_home_is_itself(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree("models/vad", name)
+    assert cli.main(["import", f"./{name}", "--out", "new.yaml"]) == 0
+    (model,) = load(Path("new.yaml"), {}, {}).models
+    assert model.path == Path.cwd() / name
+    assert "1 of 1 models imported" in capsys.readouterr().out
+
+
+def test_a_home_that_there_is_not_is_a_name_as_in_a_shell(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("new.yaml").write_text("models: [{path: ~nobody-of-that-name}]")
+    (model,) = load(Path("new.yaml"), {}, {}).models
+    assert model.path is not None
+    assert model.path.absolute() == Path.cwd() / "~nobody-of-that-name"
+    assert cli.main(["check", "new.yaml"]) == 2
+    assert "~nobody-of-that-name: no such file or folder" in capsys.readouterr().err
+    assert cli.main(["import", "~nobody-of-that-name"]) == 2
+    assert "~nobody-of-that-name: cannot be read" in capsys.readouterr().err
+
+
 def test_a_model_without_a_configuration_is_one_all_the_same() -> None:
     Path("models/plain/1").mkdir(parents=True)
     (found,) = keys("models/plain")
@@ -126,6 +150,6 @@ def test_every_problem_is_told_at_once() -> None:
 
 
 def test_a_file_larger_than_any_configuration_is_refused() -> None:
-    Path("large.txt").write_bytes(b"#" * (4 * 2**20 + 1))
+    Path("large.txt").write_bytes(b"#" * (256 * 2**10 + 1))
     with pytest.raises(SettingsError, match="is larger than"):
         gather([Path("large.txt")])

@@ -38,6 +38,15 @@ def test_a_model_without_a_path_is_left_out() -> None:
         assert read.left_out == "f:2: config: has no base_path"
 
 
+@pytest.mark.parametrize("url", ["gs://bucket/m", "s3://bucket/m", "hdfs://host/m"])
+def test_a_model_at_a_url_is_left_out(url: str) -> None:
+    (read,) = models(f"model_config_list {{\n config {{ name: 'm' base_path: '{url}' }} }}")
+    assert read.left_out is not None
+    assert read.left_out.startswith("f:2: base_path: ")
+    assert "path" not in read.keys
+    assert [note.fate for note in read.notes] == [Fate.MAPPED, Fate.NOT_MAPPED]
+
+
 def test_what_is_no_model_is_left_out() -> None:
     custom, unknown, inner = models(
         "custom_model_config {}\nother: 1\nmodel_config_list { other: 2 }"

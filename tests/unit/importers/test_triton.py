@@ -37,11 +37,15 @@ def fates(one: Imported) -> dict[str, Fate]:
         ("instance_group [{count: 3}, {count: 2, kind: KIND_CPU}]", {"instances": 5}),
         ("instance_group [{count: 3}, {count: 2, kind: KIND_GPU}]", {"instances": 3}),
         ("instance_group { count: 3 kind: KIND_MODEL }", {}),
+        ("instance_group { count: 2 gpus: [0, 1] }", {}),
+        ("instance_group { count: 2 kind: KIND_AUTO gpus: 0 }", {}),
+        ("instance_group { count: 2 kind: KIND_CPU gpus: 0 }", {"instances": 2}),
         ("instance_group { count: 0 }", {}),
         ("instance_group { count: 999 }", {"instances": 256}),
         ("output [{label_filename: 'a'}, {label_filename: 'b'}]", {"labels": "a"}),
         ("output { label_filename: '/etc/passwd' }", {}),
         ("output { label_filename: 'a/../../b' }", {}),
+        ("output { label_filename: '~root/b' }", {}),
         ("dynamic_batching { default_queue_policy { max_queue_size: 9 } }", {"max_queue": 9}),
         ("dynamic_batching { default_queue_policy { max_queue_size: 0 } }", {}),
         (
@@ -90,12 +94,19 @@ def test_shapes_of_warm_ups_go_in_step() -> None:
     assert warm({"a": [-1]}).keys == {}
 
 
+def test_more_shapes_than_anybody_waits_for_are_not_warmed_up() -> None:
+    entry = "model_warmup { inputs { key: 'a' value { dims: %d } } }\n"
+    read = read_config("".join(entry % size for size in range(1, 301)), "f")
+    assert read.keys == {"warm_shapes": {"a": [[size] for size in range(1, 257)]}}
+    assert [note.fate for note in read.notes[255:]] == [Fate.MAPPED] + [Fate.NOT_MAPPED] * 44
+
+
 def test_state_becomes_a_sequence() -> None:
     text = """sequence_batching {
       max_sequence_idle_microseconds: 2500000
       state { input_name: 'i' output_name: 'o' initial_state { data_file: 'z' } }
       state { input_name: 'i' output_name: 'p' }
-      direct {}
+      oldest { max_candidate_sequences: 2 }
     }"""
     read = read_config(text, "f")
     state = [{"input": "i", "output": "o"}]
@@ -106,7 +117,7 @@ def test_state_becomes_a_sequence() -> None:
         ("f:3", Fate.MAPPED),
         ("f:3", Fate.NOT_MAPPED),  # begins with a file
         ("f:4", Fate.NOT_MAPPED),  # the same input again
-        ("f:5", Fate.NOT_NEEDED),
+        ("f:5", Fate.NOT_MAPPED),  # theirs wait, ours are refused
     ]
 
 
@@ -124,6 +135,9 @@ def test_a_sequence_without_state_cannot_be_mapped() -> None:
         "backend: 'python'",
         "backend: 'my_own'",
         "platform: 'tensorrt_plan'",
+        "platform: 'tensorflow_graphdef'",
+        "platform: 'pytorch_libtorch'",
+        "backend: 'pytorch'",
         "model_transaction_policy { decoupled: true }",
     ],
 )
@@ -132,6 +146,12 @@ def test_what_cannot_run_here_is_left_out_with_its_line(text: str) -> None:
     assert read.left_out is not None
     assert read.left_out.startswith("f:2: ")
     assert {note.fate for note in read.notes} == {Fate.NOT_MAPPED}
+
+
+@pytest.mark.parametrize("text", ["platform: 'pytorch_libtorch'", "backend: 'pytorch'"])
+def test_what_pytorch_exports_is_served_where_that_is_the_file(text: str) -> None:
+    assert read_config(f"{text} default_model_filename: 'model.pt2'", "f").left_out is None
+    assert read_config(f"{text} default_model_filename: 'model.pt'", "f").left_out is not None
 
 
 def test_one_answer_a_request_is_what_we_do() -> None:

@@ -95,7 +95,10 @@ def _card(root: Path, text: str) -> None:
     ("spoil", "words"),
     [
         (lambda root: _card(root, 'labels: "a\\0b"\n'), "zero byte"),
-        (lambda root: _card(root, 'labels: "~nosuchuser/x"\n'), "no such user"),
+        (
+            lambda root: _card(root, 'labels: "~nosuchuser/x"\n'),
+            "~nosuchuser/x: cannot be read",
+        ),
         (lambda root: _write(root, "bad", int("9" * 30)), "at most 9223372036854775807"),
     ],
 )

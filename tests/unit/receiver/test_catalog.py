@@ -93,6 +93,25 @@ def test_ready_once_is_ready_while_another_version_loads(catalog: Catalog) -> No
     assert not catalog.ready()
 
 
+def test_when_all_there_is_has_failed_nothing_is_ready(catalog: Catalog) -> None:
+    catalog.set_state(state(1, "m", "failed"))
+    assert not catalog.ready()
+    serving(catalog, 2)
+    assert catalog.ready()
+
+
+def test_who_takes_the_place_of_a_ready_receiver_awaits_what_served() -> None:
+    catalog = Catalog(was_ready=True)
+    catalog.set_state(state(1, "m", "serving"))
+    catalog.set_state(state(2, "m", "loading"))
+    catalog.configured = True
+    assert not catalog.ready()
+    assert not catalog.ready("m")
+    catalog.add(served(1))
+    assert catalog.ready()
+    assert catalog.ready("m")
+
+
 def test_a_receiver_that_was_told_nothing_is_not_ready() -> None:
     assert not Catalog().ready()
 

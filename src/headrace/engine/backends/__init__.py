@@ -82,11 +82,10 @@ def revive(path: Path, settings: ModelSettings, blob: Array | None) -> Model:
     """
     if blob is None:
         return load(path, settings)[1]
-    module = _import(*_MODULES[settings.backend])
-    try:
-        revived: Model = module.revive(path, settings, blob)
-    except AttributeError as error:
-        raise ModelLoadError(f"{settings.backend.value} revives no models") from error
+    reviver = getattr(_import(*_MODULES[settings.backend]), "revive", None)
+    if reviver is None:
+        raise ModelLoadError(f"{settings.backend.value} revives no models")
+    revived: Model = reviver(path, settings, blob)
     return revived
 
 

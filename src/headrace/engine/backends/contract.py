@@ -1,7 +1,8 @@
 """What a backend is: load a model once, run it from several threads.
 
-A backend module offers ``load(path, settings) -> Model``. ``tests/contract/test_backends.py`` runs
-one suite over every implementation.
+A backend module offers ``load(path, settings) -> Model``. One that can give a compiled model away
+also has ``revive(path, settings, blob) -> Model``, and its models ``export() -> memoryview``.
+``tests/contract/test_backends.py`` runs one suite over every implementation.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ calls: OpenVINO 2026.4 corrupts its heap when the two alternate on one request).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,16 +155,34 @@ def _tensor(array: Array, kind: ov.Type) -> ov.Tensor:
 
 
 def _signature(model: ov.Model | ov.CompiledModel, path: Path) -> Signature:
-    inputs = tuple(_spec(port, f"input_{index}", path) for index, port in enumerate(model.inputs))
-    outputs = tuple(
-        _spec(port, f"output_{index}", path) for index, port in enumerate(model.outputs)
-    )
+    inputs = _specs(model.inputs, "input", path)
+    outputs = _specs(model.outputs, "output", path)
+    passed = {spec.name for spec in inputs} & {spec.name for spec in outputs}
+    if passed and path.suffix == ".pb":
+        # What such an output is called is lost, and another may have got its input's name.
+        raise ModelLoadError(
+            f"cannot load {path}: an output is the input {min(passed)!r} as it came, whose own "
+            "name OpenVINO loses: leave it out of the signature"
+        )
     free = all(s.shape and not isinstance(s.shape[0], int) for s in (*inputs, *outputs))
     return Signature(inputs, outputs, batched=free)
 
 
-def _spec(port: Any, default_name: str, path: Path) -> TensorSpec:
-    name = port.any_name if port.names else default_name
+def _specs(ports: Sequence[Any], side: str, path: Path) -> tuple[TensorSpec, ...]:
+    """One for each port; ports of one tensor have all of its names, and each gets another."""
+    used: set[str] = set()
+    specs = []
+    for index, port in enumerate(ports):
+        free = set(port.names) - used if port.names else {f"{side}_{index}"}
+        if not free:
+            raise ModelLoadError(f"cannot load {path}: two {side}s are called {port.any_name!r}")
+        name = port.any_name if port.names and port.any_name in free else min(free)
+        used.add(name)
+        specs.append(_spec(port, name, path))
+    return tuple(specs)
+
+
+def _spec(port: Any, name: str, path: Path) -> TensorSpec:
     if port.element_type not in _DTYPES:  # f64 would be computed in 32 bits, strings not at all
         raise ModelLoadError(
             f"cannot load {path}: {name!r} is {port.element_type.to_string()}, which OpenVINO does "

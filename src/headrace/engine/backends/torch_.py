@@ -169,11 +169,18 @@ def _check_memory(program: torch.export.ExportedProgram) -> None:
     """Refuse a program that remembers: its lanes and its clients would share that.
 
     Raises:
-        ModelLoadError: it changes its own buffers.
+        ModelLoadError: it writes to its own buffers.
     """
-    changed = sorted(set(program.graph_signature.buffers_to_mutate.values()))
+    signature = program.graph_signature
+    own = {**signature.inputs_to_buffers, **signature.inputs_to_parameters}
+    changed = set(signature.buffers_to_mutate.values())
+    for node in program.graph.nodes:
+        # An operator that writes to its first argument ends in an underscore: `copy_.default`.
+        name = getattr(node.target, "__name__", "").partition(".")[0]
+        if name.endswith("_") and node.args and getattr(node.args[0], "name", None) in own:
+            changed.add(own[node.args[0].name])
     if changed:
         raise ModelLoadError(
-            f"it changes {', '.join(changed)} when it runs, which all clients would share: make "
-            "that an input and an output, and name them under `sequence`"
+            f"it changes {', '.join(sorted(changed))} when it runs, which all clients would share: "
+            "make that an input and an output, and name them under `sequence`"
         )
