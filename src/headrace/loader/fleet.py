@@ -172,6 +172,14 @@ class Fleet:
         self.labels[name] = dict(versions)
         self._tell(Labels(name=name, versions=versions))
 
+    def remark(self, found: FoundVersion) -> None:
+        """Log what of its configuration was not taken: once a model, while that is the same."""
+        if found.remarks and self._remarked.get(found.name) != found.remarks:
+            self._remarked[found.name] = found.remarks
+            self._log.warning(
+                "config_not_all_mapped", model=found.name, remarks=list(found.remarks)
+            )
+
     # -- what the receiver says --------------------------------------------------------------------
 
     def confirm(self, key: Key, socket_path: str) -> None:
@@ -203,16 +211,8 @@ class Fleet:
 
     # -- posts -------------------------------------------------------------------------------------
 
-    def _remark(self, found: FoundVersion) -> None:
-        """Log what of its configuration was not taken: once a model, while that is the same."""
-        if found.remarks and self._remarked.get(found.name) != found.remarks:
-            self._remarked[found.name] = found.remarks
-            self._log.warning(
-                "config_not_all_mapped", model=found.name, remarks=list(found.remarks)
-            )
-
     def _post(self, found: FoundVersion, files: Stamp) -> Post:
-        self._remark(found)
+        self.remark(found)
         keeper = EngineKeeper(
             found,
             self._server,

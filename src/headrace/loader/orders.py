@@ -129,6 +129,8 @@ class Orders:
 
     async def _serve(self, name: str, found: Sequence[FoundVersion]) -> None:
         """Serve these versions of a model and no others; what has not changed is left alone."""
+        for one in found:
+            self._fleet.remark(one)  # of what has not changed too
         there = self._fleet.versions(name)
         fresh = await asyncio.to_thread(_fresh, found, there)
         try:

@@ -291,6 +291,9 @@ class Watch:
             self._log.warning("models_unreadable", reason=trouble)
         for name, reason in sorted(survey.left_out - self._told_left_out):
             self._log.warning("model_left_out", model=name, reason=reason)
+        for model in survey.models.values():
+            for found in model.wanted():
+                self._fleet.remark(found)
         self._told, self._told_left_out = survey.troubles, survey.left_out
 
     def _of(self, name: str) -> Settled:
