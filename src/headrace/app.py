@@ -156,7 +156,7 @@ class Supervisor:
             decoding.cancel()
             # Nobody waits any more for what an engine still runs after an unclean end.
             await self._fleet.stop(_ENGINE_STOP_TIMEOUT_S if clean else 0.0)
-        return 0 if clean and not (self._fleet.states and self._all_failed()) else 1
+        return 0 if clean and not self._all_failed() else 1
 
     def _stop(self) -> None:
         """Take SIGTERM or Ctrl-C: drain; the second time: at once."""
@@ -295,7 +295,8 @@ class Supervisor:
         return self._settings.server.model_control is ModelControl.POLL
 
     def _all_failed(self) -> bool:
-        return all(state.state == "failed" for state in self._fleet.states.values())
+        states = self._fleet.states.values()
+        return bool(states) and all(state.state == "failed" for state in states)
 
     # -- ready, and the end ------------------------------------------------------------------------
 

@@ -150,7 +150,7 @@ def test_a_card_that_does_not_fit_its_model_leaves_what_serves_alone(
         ({"model_name": "linear", "config": '{"version_policy": {"latest": 3}}'}, "version_policy"),
         (
             {"model_name": "linear", "config": '{"version_policy":{"specific":{"versions":[9]}}}'},
-            "none of the versions",
+            "has no version 9",
         ),
         (
             {"model_name": "linear", "config": "{}", "files": {"file:../1/m.onnx": b"x"}},

@@ -146,3 +146,12 @@ def test_a_start_wants_no_more_than_the_watch_that_follows(root: Path) -> None:
         until(lambda: "max_bach: unknown key" in server.output, 60)
         (root / "other/card.yaml").unlink()
         until(lambda: _scale(server, "other") == 1.0, 60)
+
+
+def test_a_start_in_an_empty_folder_is_ready_and_serves_what_comes(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    root.mkdir()
+    with Server(root, "--model-control", "poll", "--poll-s", "0.2") as server:
+        assert _states(server) == {}
+        write_linear(root / "linear/1/model.onnx", 2.0)
+        until(lambda: _scale(server) == 2.0, 60)
