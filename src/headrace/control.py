@@ -34,6 +34,7 @@ class EngineSpec(Message):
     """Supervisor → engine: what to load and where to listen.
 
     ``settings`` is resolved: instances is never None. How to log is as in ``ServerSettings``.
+    ``beside``: other models serve meanwhile, and must not notice.
     """
 
     kind: Literal["engine_spec"] = "engine_spec"
@@ -44,6 +45,7 @@ class EngineSpec(Message):
     settings: ModelSettings
     labels: tuple[str, ...] = ()
     cache_dir: str | None = None
+    beside: bool = False
     log_level: Level = "info"
     log_format: Format = "auto"
 

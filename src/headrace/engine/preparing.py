@@ -13,6 +13,7 @@ from headrace.control import EngineSpec, SignatureMessage
 from headrace.engine.backends.contract import Instance
 from headrace.engine.cache import Cache, Kept, Record
 from headrace.engine.choice import Choice, again, choose
+from headrace.engine.moving import moving_about
 from headrace.engine.warmup import Warm, warm_again, warm_up
 from headrace.errors import HeadraceError
 
@@ -80,7 +81,7 @@ def _anew(spec: EngineSpec, progress: Progress) -> Loaded:
         return choose(Path(spec.path), spec.settings, progress)
 
     def warm(choice: Choice, instances: list[Instance]) -> Warm:
-        return warm_up(choice.model, instances, spec.settings, progress)
+        return warm_up(choice.model, instances, spec.settings, progress, beside=spec.beside)
 
     return _timed(spec, progress, load, warm)
 
@@ -96,7 +97,8 @@ def _timed(
     instances = [choice.model.instance() for _ in range(spec.settings.instances or 1)]
     loaded_s = time.monotonic()
     progress("warming up")
-    found = warm(choice, instances)
+    with moving_about(beside=spec.beside):
+        found = warm(choice, instances)
     warm_s = time.monotonic() - loaded_s
     return Loaded(choice, instances, found, loaded_s - started_s, warm_s, cached=False)
 

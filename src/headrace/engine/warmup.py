@@ -58,7 +58,8 @@ _GUESSES = (16, 32, 224, 8, 1, 64, 128, 256, 512)
 _RUNS = 5
 _BUDGET_S = 0.15  # of timing one size
 _LONGEST_RUN_S = 2.0  # larger batches than the first to take this long are not tried
-_TOTAL_S = 12.0  # of timing; the rest of the sizes is given up
+# Of timing; the rest of the sizes is given up. Beside others a core is free for a fraction of it.
+_TOTAL_S, _TOTAL_BESIDE_S = 12.0, 4.0
 # A size that costs this many times more a row than the best, twice in a row, ends the search; so
 # does a row of sizes none of which costs noticeably less than the best before.
 _WORSE, _MOST_WORSE = 1.05, 2
@@ -95,8 +96,10 @@ def warm_up(
     instances: Sequence[Instance],
     settings: ModelSettings,
     progress: Callable[[str], None],
+    *,
+    beside: bool = False,
 ) -> Warm:
-    """Warm every instance.
+    """Warm every instance; in less time, and so at fewer sizes, ``beside`` others that serve.
 
     Raises:
         ModelLoadError: the model does not run at the shapes its card names, or does not batch
@@ -113,7 +116,8 @@ def warm_up(
     output_bytes = 0
     largest = settings.max_batch if signature.batched else 1
     for number, item in enumerate(shapes):
-        found, size_bytes = _time(signature, instances[0], item, largest, settings, points)
+        limit_s = _TOTAL_BESIDE_S if beside else _TOTAL_S
+        found, size_bytes = _time(signature, instances[0], item, largest, settings, points, limit_s)
         output_bytes = max(output_bytes, size_bytes)
         sizes = found if number == 0 else tuple(s for s in sizes if s in found)
         progress(f"timed shape {number + 1} of {len(shapes)}: batches up to {found[-1]}")
@@ -130,6 +134,7 @@ def _time(
     largest: int,
     settings: ModelSettings,
     points: list[Measurement],
+    limit_s: float,
 ) -> tuple[tuple[int, ...], int]:
     """Time batch sizes until a larger one does not pay; return those kept and the most output."""
     elements = sum(math.prod(shape) for shape in item.values())
@@ -153,7 +158,7 @@ def _time(
         even = even + 1 if median / size > best * _BETTER else 0
         best = min(best, median / size)
         spent_s = sum(p.median_s for p in points) * _RUNS
-        if worse == _MOST_WORSE or even == _MOST_EVEN or spent_s > _TOTAL_S:
+        if worse == _MOST_WORSE or even == _MOST_EVEN or spent_s > limit_s:
             break
     return tuple(kept), output_bytes
 

@@ -31,10 +31,10 @@ from headrace.control import (
 from headrace.engine.backends.contract import Instance
 from headrace.engine.instances import Connection
 from headrace.engine.preparing import Loaded, prepared
-from headrace.engine.priority import standing_back
 from headrace.engine.warmup import Warm
 from headrace.errors import HeadraceError
 from headrace.observe.logs import configure
+from headrace.priority import stand_back
 
 # Two receivers may overlap for a moment while one is replaced.
 _BACKLOG = 8
@@ -93,18 +93,19 @@ class Engine:
         self._serve(instances, warm, pads=profile.pads)
 
     def _prepare(self) -> Loaded:
-        """Load and warm up, in a thread that stands back from those that serve.
+        """Load and warm up, in a thread of its own.
 
-        The lanes are this thread's, and so have its priority.
+        The lanes are this thread's, and so have its priority: where nobody may raise the other's
+        again, it stands back all the same if it takes no lane with it.
         """
         settings = self._spec.settings
-        nice = os.getpriority(os.PRIO_PROCESS, 0)  # the setting adds to what the server has
         lanes = (settings.instances or 1) * settings.threads
         alone = lanes == 1 and Path(self._spec.path).suffix not in _CODE
 
         def prepare() -> Loaded:
-            with standing_back(nice, alone=alone):
-                return prepared(self._spec, self._progress)
+            if alone and self._spec.beside:
+                stand_back(threading.get_native_id())
+            return prepared(self._spec, self._progress)
 
         with ThreadPoolExecutor(1, "loading") as pool:
             return pool.submit(prepare).result()

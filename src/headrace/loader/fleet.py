@@ -223,6 +223,7 @@ class Fleet:
                 on_progress=self._audience.on_progress,
             ),
             incarnations=self._incarnations[found.name, found.version],
+            beside=lambda: bool(self.serving),
             command=self._command,
         )
         post = Post(found, keeper, files)

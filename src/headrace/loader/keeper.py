@@ -38,6 +38,7 @@ from headrace.control import (
 from headrace.errors import StartError
 from headrace.loader.lifecycle import Backoff, Deaths, Event, State, can_move, move
 from headrace.loader.store import FoundVersion
+from headrace.priority import come_back, may_come_back, stand_back
 from headrace.settings import ServerSettings
 
 ENGINE = (sys.executable, "-m", "headrace.engine.worker")
@@ -51,6 +52,8 @@ _LINE_LIMIT_BYTES = 64 * 2**20
 _SOCKET_PATH_BYTES = 108
 # What an engine said last is read within this time of its end.
 _LAST_WORDS_S = 0.2
+# A load stands back for this part of the time that it may take, and then no more.
+_PATIENCE = 4
 # Between asking an engine to end (SIGTERM) and ending it (SIGKILL).
 _TERMINATE_TIMEOUT_S = 2.0
 
@@ -76,7 +79,7 @@ class EngineKeeper:
 
     ``run`` belongs in the caller's task group; it returns when the version has failed or ``stop``
     was called. ``incarnations`` number its engines; two keepers of one version at a time share
-    them.
+    them. ``beside`` says whether others serve, which must not notice that one loads.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class EngineKeeper:
         *,
         audience: Audience,
         incarnations: Iterator[int] | None = None,
+        beside: Callable[[], bool] = lambda: False,
         command: Sequence[str] = ENGINE,
     ) -> None:
         self.state = State.FOUND
@@ -94,6 +98,7 @@ class EngineKeeper:
         self._server = server
         self._runtime_dir = runtime_dir
         self._audience = audience
+        self._beside = beside
         self._command = tuple(command)
         self._log = structlog.get_logger("headrace.loader").bind(
             model=found.name, version=found.version
@@ -176,6 +181,7 @@ class EngineKeeper:
         except OSError as error:
             raise _NotStarted from error
         self._process = process
+        beside = self._beside()
         try:
             spec = EngineSpec(
                 name=self._found.name,
@@ -185,6 +191,7 @@ class EngineKeeper:
                 settings=self._found.settings,
                 labels=self._found.labels,
                 cache_dir=self._cache_dir(),
+                beside=beside,
                 log_level=self._server.log_level,
                 log_format=self._server.log_format,
             )
@@ -200,7 +207,7 @@ class EngineKeeper:
         """Hear an engine until it is ready: its profile, or why there is none."""
         limit_s = self._server.load_timeout_s
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(limit_s), self._standing_back(process.pid):
                 async for text in _reports(process):
                     result = self._hear(text)
                     if result is not None:
@@ -209,6 +216,20 @@ class EngineKeeper:
         except TimeoutError:
             return f"did not load and warm up within {limit_s:g} s (server.load_timeout_s)"
         return f"the engine {_end_of(status)} while it loaded the model; see its words above"
+
+    @contextlib.asynccontextmanager
+    async def _standing_back(self, pid: int) -> AsyncIterator[None]:
+        """Let an engine yield to all that serve, for a while: a busy machine may never be idle."""
+        if not (self._beside() and may_come_back() and stand_back(pid)):
+            yield
+            return
+        patience_s = self._server.load_timeout_s / _PATIENCE
+        timer = asyncio.get_running_loop().call_later(patience_s, come_back, pid)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            come_back(pid)
 
     def _hear(self, text: bytes) -> Profile | str | None:
         """Take one report: the profile, why there is none, or None to go on."""

@@ -17,6 +17,7 @@ from headrace.control import ModelServing, ModelState
 from headrace.errors import StartError
 from headrace.loader.keeper import Audience, EngineKeeper, check_socket_path, socket_path
 from headrace.loader.store import FoundVersion
+from headrace.priority import may_come_back
 from headrace.settings import ModelSettings, ServerSettings
 
 ENGINE = Path(__file__).with_name("fake_engine.py")
@@ -31,15 +32,24 @@ class Seen:
     def __init__(self) -> None:
         self.states: list[ModelState] = []
         self.serving: list[ModelServing] = []
-        self.steps: list[tuple[str, int, str]] = []
+        self.steps: list[tuple[Any, ...]] = []
         self._news = asyncio.Event()
 
     def note(self, state: ModelState) -> None:
         self.states.append(state)
         self._news.set()
 
+    def step(self, *step: Any) -> None:
+        self.steps.append(step)
+        self._news.set()
+
     def names(self) -> list[str]:
         return [state.state for state in self.states]
+
+    async def until_loading(self) -> None:
+        while not self.steps:
+            self._news.clear()
+            await self._news.wait()
 
     async def until(self, state: str, times: int = 1) -> None:
         while self.names().count(state) < times:
@@ -47,7 +57,9 @@ class Seen:
             await self._news.wait()
 
 
-def _keeper(folder: Path, seen: Seen, *command: str, **server: Any) -> EngineKeeper:
+def _keeper(
+    folder: Path, seen: Seen, *command: str, beside: bool = False, **server: Any
+) -> EngineKeeper:
     return EngineKeeper(
         FOUND,
         ServerSettings(**server),
@@ -55,8 +67,9 @@ def _keeper(folder: Path, seen: Seen, *command: str, **server: Any) -> EngineKee
         audience=Audience(
             on_serving=seen.serving.append,
             on_state=seen.note,
-            on_progress=lambda *step: seen.steps.append(step),
+            on_progress=seen.step,
         ),
+        beside=lambda: beside,
         command=command,
     )
 
@@ -71,6 +84,11 @@ async def _kept(
         group.create_task(keeper.run())
         yield keeper, seen
         await keeper.stop(5.0)
+
+
+async def _until_policy(keeper: EngineKeeper, policy: int) -> None:
+    while keeper.pid is None or os.sched_getscheduler(keeper.pid) != policy:
+        await asyncio.to_thread(os.sched_yield)  # the kernel tells nobody
 
 
 async def _failure(folder: Path, behaviour: str, **server: Any) -> tuple[Seen, str]:
@@ -90,6 +108,40 @@ async def test_an_engine_loads_warms_serves_and_is_stopped(tmp_path: Path) -> No
     assert serving.settings == FOUND.settings
     assert serving.socket_path == str(tmp_path / "digits-3-1.sock")
     assert keeper.pid is None
+
+
+@pytest.mark.skipif(not may_come_back(), reason="this user may not come back")
+async def test_an_engine_stands_back_while_it_loads_beside_others(tmp_path: Path) -> None:
+    seen = Seen()
+    keeper = _keeper(tmp_path, seen, sys.executable, str(ENGINE), "hang", beside=True)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(keeper.run())
+        await seen.until_loading()
+        assert keeper.pid is not None
+        assert os.sched_getscheduler(keeper.pid) == os.SCHED_IDLE
+        await keeper.stop(0)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+async def test_an_engine_that_serves_competes(tmp_path: Path, beside: bool) -> None:
+    async with _kept(tmp_path, "serve", beside=beside) as (keeper, seen):
+        await seen.until("serving")
+        assert keeper.pid is not None
+        assert os.sched_getscheduler(keeper.pid) == os.SCHED_OTHER
+
+
+@pytest.mark.skipif(not may_come_back(), reason="this user may not come back")
+async def test_an_engine_that_loads_for_long_stands_back_no_more(tmp_path: Path) -> None:
+    seen = Seen()
+    command = sys.executable, str(ENGINE), "hang"
+    keeper = _keeper(tmp_path, seen, *command, beside=True, load_timeout_s=0.4)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(keeper.run())
+        await seen.until("loading")
+        await _until_policy(keeper, os.SCHED_IDLE)
+        await _until_policy(keeper, os.SCHED_OTHER)
+        assert seen.names() == ["loading"]
+        await keeper.stop(0)
 
 
 async def test_a_killed_engine_is_replaced_at_another_socket(tmp_path: Path) -> None:
