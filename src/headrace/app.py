@@ -26,6 +26,7 @@ from headrace.control import (
     Drain,
     Emptied,
     Labels,
+    Memory,
     Message,
     ModelServing,
     ModelState,
@@ -35,8 +36,9 @@ from headrace.control import (
     line,
 )
 from headrace.errors import Draining, StartError
+from headrace.loader.engine_process import check_socket_path, socket_path
 from headrace.loader.fleet import Fleet
-from headrace.loader.keeper import Audience, check_socket_path, socket_path
+from headrace.loader.keeper import Audience
 from headrace.loader.lifecycle import Backoff
 from headrace.loader.orders import Orders
 from headrace.loader.places import left_out
@@ -51,6 +53,8 @@ from headrace.settings import ModelControl, Settings
 # What the receiver says is short, but for a model's settings and a long list of models.
 _LINE_LIMIT_BYTES = 64 * 2**20
 _ENGINE_STOP_TIMEOUT_S = 5.0
+# How often the memory of engines is looked at.
+_MEASURE_S = 5.0
 # More engines than this one version will hardly see; their number is in their sockets' paths.
 _INCARNATIONS = 9999
 
@@ -145,6 +149,7 @@ class Supervisor:
             scribe = ScribeProcess(self._settings.server, self._runtime_dir)
             decoding = group.create_task(scribe.run(self._first_serves))
             receiving = group.create_task(self._keep_receiver())
+            self._ordered.add(group.create_task(self._measure()))
             if self._polls:
                 self._ordered.add(group.create_task(Watch(self._settings, self._fleet).run()))
             await self._stopping.wait()
@@ -220,6 +225,8 @@ class Supervisor:
             self._tell(serving)
         for name, versions in self._fleet.labels.items():
             self._tell(Labels(name=name, versions=versions))
+        for (name, version), size_bytes in self._fleet.memory_bytes.items():
+            self._tell(Memory(name=name, version=version, memory_bytes=size_bytes))
         if self._stopping.is_set():
             self._tell(Drain())
         with contextlib.suppress(ConnectionError):  # it died: who waits for it will hear
@@ -269,22 +276,23 @@ class Supervisor:
             f"[bold]{serving.name}[/] version {serving.version}: {profile.backend} "
             f"{profile.precision}, {profile.instances} instance(s) of {profile.threads} thread(s), "
             f"{batches if profile.signature.batched else 'every request alone'}, "
-            f"loaded in {profile.load_s:.2f} s, "
+            f"started in {profile.start_s:.2f} s, loaded in {profile.load_s:.2f} s, "
             f"{'from the cache, ' if profile.cached else ''}"
             f"{f'warm in {profile.warm_s:.2f} s' if profile.measurements else 'cold'}, "
             f"{profile.memory_bytes / 2**20:.0f} MiB",
             soft_wrap=True,
         )
 
-    def _note(self, state: ModelState) -> None:
-        if state.state == "failed":
-            self._log.error(
-                "model_failed", model=state.name, version=state.version, reason=state.reason
-            )
+    def _note(self, _: ModelState) -> None:
         self._announce()
         if self._all_failed() and not self._polls and not self._stopping.is_set():
             self._console.print("no model is left to serve; the log says why")
             self._stopping.set()
+
+    async def _measure(self) -> None:
+        while True:
+            await asyncio.sleep(_MEASURE_S)
+            self._fleet.measure()
 
     def _progress(self, name: str, version: int, step: str) -> None:
         self._log.debug("model_loading", model=name, version=version, step=step)

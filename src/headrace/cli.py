@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from headrace import __version__
 from headrace.errors import OperatorError, SettingsError
 from headrace.layers import load
+from headrace.models import command
 from headrace.problems import place
 from headrace.settings import ModelSettings, ServerSettings, Settings
 
@@ -84,6 +85,10 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_import(importing)
     importing.set_defaults(call=_import)
+    models = commands.add_parser(
+        "models", help="see and steer a server's models", description=command.run.__doc__
+    )
+    command.add(models)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(call=_version)
     return root

@@ -104,6 +104,7 @@ class Profile(Message):
     ``batch_sizes`` are the sizes a run may have, ascending, every one warm on every instance; with
     ``pads`` the backend runs only those, so a batch is padded up to the next of them.
     ``reason`` says why it is that backend, ``cached`` whether an earlier start had found it out.
+    ``start_s`` is how long the process took until it began to load.
     """
 
     signature: SignatureMessage
@@ -116,6 +117,7 @@ class Profile(Message):
     batch_sizes: tuple[int, ...]
     pads: bool
     measurements: tuple[Measurement, ...]
+    start_s: float = 0.0
     load_s: float
     warm_s: float
     memory_bytes: int
@@ -166,13 +168,17 @@ class ModelServing(Message):
 
 
 class ModelState(Message):
-    """Supervisor → receiver: where a version is in its life (``lifecycle.State`` names)."""
+    """Supervisor → receiver: where a version is in its life (``lifecycle.State`` names).
+
+    ``since_unix_s`` is when it got there, in seconds since 1970; 0 when nobody has noted it yet.
+    """
 
     kind: Literal["model_state"] = "model_state"
     name: str
     version: int
     state: str
     reason: str = ""
+    since_unix_s: float = 0.0
 
 
 class Configure(Message):
@@ -209,6 +215,15 @@ class Labels(Message):
     versions: dict[str, int]
 
 
+class Memory(Message):
+    """Supervisor → receiver: what the engine of a version has in memory now."""
+
+    kind: Literal["memory"] = "memory"
+    name: str
+    version: int
+    memory_bytes: int
+
+
 class Done(Message):
     """Supervisor → receiver: how an order ended; ``code`` is an error's, None when it is done."""
 
@@ -219,7 +234,7 @@ class Done(Message):
 
 
 ToReceiver = Annotated[
-    Configure | ModelServing | ModelState | Forget | Drain | Labels | Done,
+    Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Done,
     Field(discriminator="kind"),
 ]
 
@@ -277,6 +292,18 @@ class Unload(Message):
     name: str
 
 
+class Label(Message):
+    """Receiver → supervisor, an order: let labels of a model stand for other versions, or none.
+
+    Those that are not named stay as they are.
+    """
+
+    kind: Literal["label"] = "label"
+    order: int = 0
+    name: str
+    versions: dict[str, int | None]
+
+
 class WantedModel(Message):
     """One model of a ``Reload``: its folder, which versions of it, and their labels."""
 
@@ -294,16 +321,16 @@ class Reload(Message):
     models: tuple[WantedModel, ...]
 
 
-Order = Load | Unload | Reload
+Order = Load | Unload | Label | Reload
 FromReceiver = Annotated[
-    ReceiverReady | Emptied | Load | Unload | Reload, Field(discriminator="kind")
+    ReceiverReady | Emptied | Load | Unload | Label | Reload, Field(discriminator="kind")
 ]
 
 engine_report: TypeAdapter[EngineLoading | EngineReady | EngineFailed] = TypeAdapter(EngineReport)
-to_receiver: TypeAdapter[Configure | ModelServing | ModelState | Forget | Drain | Labels | Done] = (
-    TypeAdapter(ToReceiver)
-)
-from_receiver: TypeAdapter[ReceiverReady | Emptied | Load | Unload | Reload] = TypeAdapter(
+to_receiver: TypeAdapter[
+    Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Done
+] = TypeAdapter(ToReceiver)
+from_receiver: TypeAdapter[ReceiverReady | Emptied | Load | Unload | Label | Reload] = TypeAdapter(
     FromReceiver
 )
 

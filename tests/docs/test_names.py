@@ -19,6 +19,7 @@ from zoo.models import MODELS
 _FOLDERS = ("src", "tests", "docs", "zoo", "examples", "benchmarks", "tools")
 _FLAGS = {flag(name) for name in (*SERVER_FLAGS, *MODEL_FLAGS)} | {"--config", "--json", "--help"}
 _FLAGS |= {"--out", "--force"}  # of `headrace import`
+_FLAGS |= {"--url", "--watch"}  # of `headrace models`
 _FLAGS |= {"--data-binary", "--cap-add"}  # of curl and of Docker
 _KEY = re.compile(r"(server|defaults)\.(\w+)")
 _CODE = re.compile(r"([\w/]+\.py):([\w.]+)")

@@ -83,7 +83,7 @@ def test_it_prints_what_it_serves_and_where_and_nothing_else(tmp_path: Path) -> 
     with Server(tmp_path, "--listen", "127.0.0.1:0", "--instances", "1") as server:
         pass
     *models, first, second, ready, draining = server.output.strip().splitlines()
-    warm = r"loaded in \d+\.\d\d s, warm in \d+\.\d\d s, \d+ MiB"
+    warm = r"started in \d+\.\d\d s, loaded in \d+\.\d\d s, warm in \d+\.\d\d s, \d+ MiB"
     assert len(models) == 3
     for line in models:
         assert re.fullmatch(

@@ -63,6 +63,7 @@ class Engine:
         Raises:
             HeadraceError: the model cannot be loaded or warmed up.
         """
+        start_s = _age_s()
         loaded = self._prepare()
         settings, choice, warm = self._spec.settings, loaded.choice, loaded.warm
         model, instances = choice.model, loaded.instances
@@ -81,6 +82,7 @@ class Engine:
             batch_sizes=warm.batch_sizes,
             pads=model.fixed_sizes and warm.signature.batched,
             measurements=warm.measurements,
+            start_s=start_s,
             load_s=loaded.load_s,
             warm_s=loaded.warm_s,
             cached=loaded.cached,
@@ -174,6 +176,12 @@ def main() -> int:
         reports.flush()
         return 1
     return 0
+
+
+def _age_s() -> float:
+    """How long ago this process was started (stat, in proc(5))."""
+    began_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began_ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _resident_bytes() -> int:

@@ -8,11 +8,13 @@
     card.read_said     what the model says of itself, laid under what the operator says
     lifecycle          which moves a version may make (pure); the keeper asks before each
     fleet              the engines of all versions: one is started, replaced, retired
-    orders             what clients order over the wire: load, unload, reload
+    orders             what clients order over the wire: load, unload, label, reload
     watch              follows what changes where models lie (model_control: poll)
     aside              calls that may hang, in threads that nobody waits for at the end
     regular            whether a file can be read to its end
     settled            what of it to load and unload, and when (pure)
     keeper             one engine process a version: start, load, warm, watch, restart, stop
+    memory             what a process has in memory
+    engine_process     that process: started, told, heard, ended
     cores              how many cores this process may really use
 """

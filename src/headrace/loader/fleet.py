@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -17,10 +18,12 @@ from pathlib import Path
 
 import structlog
 
-from headrace.control import Forget, Labels, Message, ModelServing, ModelState
+from headrace.control import Forget, Labels, Memory, Message, ModelServing, ModelState
 from headrace.errors import ModelLoadError, OperatorError
 from headrace.loader.aside import aside
-from headrace.loader.keeper import ENGINE, Audience, EngineKeeper
+from headrace.loader.engine_process import ENGINE
+from headrace.loader.keeper import Audience, EngineKeeper
+from headrace.loader.memory import resident_bytes
 from headrace.loader.stamps import Stamp, stamp
 from headrace.loader.store import FoundVersion
 from headrace.settings import ServerSettings
@@ -28,6 +31,8 @@ from headrace.settings import ServerSettings
 Key = tuple[str, int]
 
 _ENGINE_STOP_TIMEOUT_S = 5.0
+# A change of memory smaller than this part of it is not told.
+_NOTICED = 0.02
 
 
 class Post:
@@ -67,6 +72,7 @@ class Fleet:
         self.states: dict[Key, ModelState] = {}
         self.serving: dict[Key, ModelServing] = {}
         self.labels: dict[str, dict[str, int]] = {}
+        self.memory_bytes: dict[Key, int] = {}
         self._server = server
         self._runtime_dir = runtime_dir
         self._tell = tell
@@ -91,8 +97,8 @@ class Fleet:
             key = one.name, one.version
             if one.settings.version_labels:
                 self.labels[one.name] = dict(one.settings.version_labels)
-            self.states[key] = ModelState(name=one.name, version=one.version, state="found")
-            self._posts[key] = self._post(one, _stamp_of(one))
+            self._posts[key] = post = self._post(one, _stamp_of(one))
+            self._note(post, ModelState(name=one.name, version=one.version, state="found"))
         for post in list(self._posts.values()):
             group.create_task(self._run(post))
 
@@ -159,6 +165,7 @@ class Fleet:
         self._posts.pop(key, None)
         self._confirmed.pop(key, None)
         self.states.pop(key, None)
+        self.memory_bytes.pop(key, None)
         if all(name != key[0] for name, _ in self.states):
             self.labels.pop(key[0], None)
         self._tell(Forget(name=key[0], version=key[1]))
@@ -166,6 +173,15 @@ class Fleet:
     def ended(self) -> list[Key]:
         """The versions that have failed or been unloaded."""
         return [key for key, one in self.states.items() if one.state in {"failed", "unloaded"}]
+
+    def measure(self) -> None:
+        """Tell the receiver what the engines that serve have in memory, where that has changed."""
+        for key, post in self._posts.items():
+            pid, told_bytes = post.keeper.pid, self.memory_bytes.get(key, 0)
+            size_bytes = resident_bytes(pid) if key in self.serving and pid is not None else 0
+            if size_bytes and abs(size_bytes - told_bytes) > _NOTICED * told_bytes:
+                self.memory_bytes[key] = size_bytes
+                self._tell(Memory(name=key[0], version=key[1], memory_bytes=size_bytes))
 
     def label(self, name: str, versions: dict[str, int]) -> None:
         """Set the version labels of a model."""
@@ -262,11 +278,28 @@ class Fleet:
         self._wake()
 
     def _note(self, post: Post, state: ModelState) -> None:
-        self.states[post.key] = state
+        before = self.states.get(post.key)
+        state = self.states[post.key] = state.model_copy(update={"since_unix_s": time.time()})
+        self._log_move(before, state)
         if state.state != "serving":
             self.serving.pop(post.key, None)
         self._tell(state)
         self._audience.on_state(state)
+
+    def _log_move(self, before: ModelState | None, now: ModelState) -> None:
+        """Log a move, so that who asks why a model was away can be answered."""
+        said: dict[str, object] = {"model": now.name, "version": now.version}
+        if before is not None:
+            said |= {"was": before.state, "for_s": round(now.since_unix_s - before.since_unix_s, 3)}
+        if now.reason:
+            said["reason"] = now.reason
+        if now.state == "failed":
+            self._log.error("model_failed", **said)
+            return
+        # What was ordered, found or printed is told there; that it is back, nowhere else.
+        back = before is not None and (before.state, now.state) == ("recovering", "serving")
+        log = self._log.info if back else self._log.debug
+        log("model_state", state=now.state, **said)
 
     def _expect(self, post: Post) -> None:
         """Await word from the receiver that it has nothing left for an engine."""

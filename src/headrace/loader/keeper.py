@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
-import os
-import signal
-import sys
-from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import structlog
 from pydantic import ValidationError
 
-import headrace
 from headrace.control import (
     EngineFailed,
     EngineLoading,
@@ -35,31 +29,26 @@ from headrace.control import (
     engine_report,
     line,
 )
-from headrace.errors import StartError
+from headrace.loader.engine_process import (
+    ENGINE,
+    NotStarted,
+    end,
+    end_of,
+    remove,
+    reports,
+    socket_path,
+    start,
+    write,
+)
 from headrace.loader.lifecycle import Backoff, Deaths, Event, State, can_move, move
 from headrace.loader.store import FoundVersion
 from headrace.priority import come_back, may_come_back, stand_back
 from headrace.settings import ServerSettings
 
-ENGINE = (sys.executable, "-m", "headrace.engine.worker")
-"""The program that is an engine."""
-
 # The step of an EngineLoading that begins so belongs to the warm-up.
 _WARMING = "warming"
-# A ready line carries the measurements of the whole warm-up.
-_LINE_LIMIT_BYTES = 64 * 2**20
-# The kernel's limit for the path of a Unix socket, with the closing zero (unix(7)).
-_SOCKET_PATH_BYTES = 108
-# What an engine said last is read within this time of its end.
-_LAST_WORDS_S = 0.2
 # A load stands back for this part of the time that it may take, and then no more.
 _PATIENCE = 4
-# Between asking an engine to end (SIGTERM) and ending it (SIGKILL).
-_TERMINATE_TIMEOUT_S = 2.0
-
-
-class _NotStarted(Exception):
-    """The system would not start the program; the cause says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +139,7 @@ class EngineKeeper:
             if timeout_s > 0:
                 self._log.warning("engine_ignores_stop", timeout_s=timeout_s)
             if self._process is not None:
-                await _end(self._process)
+                await end(self._process)
             await self._ended.wait()
 
     # -- one engine --------------------------------------------------------------------------------
@@ -164,22 +153,22 @@ class EngineKeeper:
                 if isinstance(profile, str):
                     return profile
                 self._serve(profile, socket_path)
-                return f"the engine {_end_of(await process.wait())}"
-        except _NotStarted as error:
+                return f"the engine {end_of(await process.wait())}"
+        except NotStarted as error:
             return f"the engine cannot be started: {error.__cause__}"
         finally:
-            _remove(socket_path)
+            remove(socket_path)
 
     @contextlib.asynccontextmanager
     async def _engine(self, socket_path: str) -> AsyncIterator[Process]:
         """A started engine that has heard its specification; it has ended when this is left."""
         try:
-            process = await _start(
+            process = await start(
                 *self._command,
                 f"{self._found.name}/{self._found.version}",  # for those who look at `ps`
             )
         except OSError as error:
-            raise _NotStarted from error
+            raise NotStarted from error
         self._process = process
         beside = self._beside()
         try:
@@ -195,12 +184,12 @@ class EngineKeeper:
                 log_level=self._server.log_level,
                 log_format=self._server.log_format,
             )
-            _write(process, line(spec))
+            write(process, line(spec))
             if self._stopping.is_set():
                 self._hang_up()
             yield process
         finally:
-            await _end(process)
+            await end(process)
             self._process = None
 
     async def _load(self, process: Process) -> Profile | str:
@@ -208,14 +197,14 @@ class EngineKeeper:
         limit_s = self._server.load_timeout_s
         try:
             async with asyncio.timeout(limit_s), self._standing_back(process.pid):
-                async for text in _reports(process):
+                async for text in reports(process):
                     result = self._hear(text)
                     if result is not None:
                         return result
                 status = await process.wait()
         except TimeoutError:
             return f"did not load and warm up within {limit_s:g} s (server.load_timeout_s)"
-        return f"the engine {_end_of(status)} while it loaded the model; see its words above"
+        return f"the engine {end_of(status)} while it loaded the model; see its words above"
 
     @contextlib.asynccontextmanager
     async def _standing_back(self, pid: int) -> AsyncIterator[None]:
@@ -322,120 +311,3 @@ class EngineKeeper:
         return socket_path(
             self._runtime_dir, self._found.name, self._found.version, next(self._incarnations)
         )
-
-
-def socket_path(runtime_dir: Path, name: str, version: int, incarnation: int) -> str:
-    """Return the path of an engine's socket; a name too long for the kernel is hashed.
-
-    Raises:
-        StartError: the folder alone is too long.
-    """
-    end = f"-{version}-{incarnation}.sock"
-    path = runtime_dir / (name + end)
-    if _fits(path):
-        return str(path)
-    path = runtime_dir / (hashlib.sha256(name.encode()).hexdigest()[:16] + end)
-    check_socket_path(path)
-    return str(path)
-
-
-def check_socket_path(path: Path) -> None:
-    """Check that the kernel takes it for a socket.
-
-    Raises:
-        StartError: it is too long.
-    """
-    if not _fits(path):
-        raise StartError(
-            f"{path.parent} is too long for a socket's path; set TMPDIR to a shorter folder"
-        )
-
-
-def _fits(path: Path) -> bool:
-    return len(os.fsencode(path)) < _SOCKET_PATH_BYTES
-
-
-class _Pipes(SubprocessStreamProtocol):
-    """Lets go of the pipes of a process soon after it has ended, in case a child of it does not.
-
-    asyncio takes a process for ended when its pipes are, and user code in an engine may fork.
-    """
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._process_transport = cast("asyncio.SubprocessTransport", transport)
-
-    def process_exited(self) -> None:
-        super().process_exited()
-        asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._let_go)
-
-    def _let_go(self) -> None:
-        for descriptor in (0, 1):
-            pipe = self._process_transport.get_pipe_transport(descriptor)
-            if pipe is not None:
-                pipe.close()
-
-
-async def _start(*command: str) -> Process:
-    """Start a program that is told on standard input and heard on standard output."""
-    loop = asyncio.get_running_loop()
-    # A group of its own: Ctrl-C goes to the supervisor alone, which drains first.
-    transport, protocol = await loop.subprocess_exec(
-        lambda: _Pipes(_LINE_LIMIT_BYTES, loop),
-        *command,
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=None,
-        env=_environment(),
-        process_group=0,
-    )
-    return Process(transport, protocol, loop)
-
-
-def _remove(path: str) -> None:
-    """Remove a dead engine's socket."""
-    Path(path).unlink(missing_ok=True)
-
-
-def _environment() -> dict[str, str]:
-    """Our own environment, in which the engine finds the same Headrace that we are."""
-    root = str(Path(headrace.__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _reports(process: Process) -> asyncio.StreamReader:
-    if process.stdout is None:
-        raise RuntimeError("an engine is started with a pipe for its reports")
-    return process.stdout
-
-
-def _write(process: Process, text: bytes) -> None:
-    if process.stdin is not None and not process.stdin.is_closing():
-        process.stdin.write(text)  # small; when the engine is dead already its exit tells
-
-
-async def _end(process: Process) -> None:
-    """End a process that may have ended: politely, then for certain."""
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(_TERMINATE_TIMEOUT_S):
-            await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-def _end_of(status: int) -> str:
-    if status >= 0:
-        return f"exited with status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    hint = " (out of memory?)" if -status == signal.SIGKILL else ""
-    return f"was killed by {name}{hint}"

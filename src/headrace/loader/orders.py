@@ -14,7 +14,16 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequenc
 from pathlib import Path
 from typing import Any
 
-from headrace.control import Done, Load, Order, Reload, Unload, VersionPolicy, WantedModel
+from headrace.control import (
+    Done,
+    Label,
+    Load,
+    Order,
+    Reload,
+    Unload,
+    VersionPolicy,
+    WantedModel,
+)
 from headrace.documents import expand
 from headrace.errors import (
     HeadraceError,
@@ -52,6 +61,8 @@ class Orders:
                     await self._load(order)
                 case Unload():
                     await self._unload(order.name)
+                case Label():
+                    await self._label(order)
                 case Reload():
                     await self._reload(order.models)
         except HeadraceError as error:
@@ -81,6 +92,17 @@ class Orders:
                 raise ModelNotFound(f"model {name!r} is not loaded")
             await asyncio.gather(*(self._fleet.unload(post.key) for post in versions.values()))
 
+    async def _label(self, order: Label) -> None:
+        async with self._alone(order.name):
+            versions = self._fleet.versions(order.name)
+            if not versions:
+                raise ModelNotFound(f"model {order.name!r} is not loaded")
+            moved = {label: to for label, to in order.versions.items() if to is not None}
+            _check_labels(order.name, moved, versions)
+            before = self._fleet.labels.get(order.name, {})
+            kept = {label: to for label, to in before.items() if label not in order.versions}
+            self._fleet.label(order.name, kept | moved)
+
     async def _reload(self, models: Sequence[WantedModel]) -> None:
         """Serve these models and no others; nothing changes when one of them is not to be had."""
         names = [model.name for model in models]
@@ -88,7 +110,8 @@ class Orders:
             _check_names(names)
             wanted = {model.name: await self._find(model) for model in models}
             for model in models:
-                _check_labels(model, wanted[model.name])
+                there = [one.version for one in wanted[model.name]]
+                _check_labels(model.name, model.labels, there)
             await _all(self._serve(name, found) for name, found in wanted.items())
             for model in models:
                 self._fleet.label(model.name, model.labels)
@@ -178,13 +201,13 @@ def _check_names(names: Sequence[str]) -> None:
         raise InvalidInput(f"model {twice[0]!r} is in the list twice")
 
 
-def _check_labels(model: WantedModel, found: Sequence[FoundVersion]) -> None:
-    versions = {one.version for one in found}
-    for label, version in model.labels.items():
-        if version not in versions:
+def _check_labels(name: str, labels: Mapping[str, int], versions: Iterable[int]) -> None:
+    there = sorted(versions)
+    for label, version in labels.items():
+        if version not in there:
             raise InvalidInput(
-                f"label {label!r} of model {model.name!r} names version {version}, which would not "
-                f"be served; versions: {', '.join(map(str, sorted(versions)))}"
+                f"label {label!r} of model {name!r} names version {version}, which would not be "
+                f"served; versions: {', '.join(map(str, there))}"
             )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from headrace.control import ModelState, Profile
 from headrace.errors import ClientError, ModelFailed, ModelNotFound, NotReady, VersionNotFound
@@ -36,14 +37,31 @@ class ServedModel:
     media: tuple[Medium, ...] = ()
 
 
+class Entry(NamedTuple):
+    """One version: its state, what serves of it, its labels, and the memory of its engine."""
+
+    state: ModelState
+    served: ServedModel | None
+    labels: tuple[str, ...]
+    measured_bytes: int | None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """As last measured, or as it was when it was ready; None when it does not serve."""
+        if self.served is None:
+            return None
+        return self.measured_bytes or self.served.profile.memory_bytes
+
+
 @dataclass(slots=True)
 class Catalog:
     """Names → versions → their state, and the served model where there is one.
 
     ``draining`` turns readiness off; serving goes on. ``bell`` rings when any of it changes.
     ``was_ready``: the receiver before this one was, so that only what served then is awaited.
-    ``asked`` is what TensorFlow Serving's APIs asked of each model; it outlives its versions, since
-    counters never fall.
+    ``moves`` counts how often a version of a model came to a state, and ``asked`` is what
+    TensorFlow Serving's APIs asked of each model; both outlive its versions, since counters never
+    fall.
     """
 
     default_model: str | None = None
@@ -51,11 +69,13 @@ class Catalog:
     configured: bool = False
     was_ready: bool = False
     bell: Bell = field(default_factory=Bell)
+    moves: Counter[tuple[str, str]] = field(default_factory=Counter)
     asked: defaultdict[str, ApiMetrics] = field(default_factory=lambda: defaultdict(ApiMetrics))
     _states: dict[str, dict[int, ModelState]] = field(default_factory=dict)
     _served: dict[str, dict[int, ServedModel]] = field(default_factory=dict)
     _newest: dict[str, ServedModel] = field(default_factory=dict)
     _labels: dict[str, dict[str, int]] = field(default_factory=dict)
+    _memory_bytes: dict[tuple[str, int], int] = field(default_factory=dict)
     _been_ready: bool = False
 
     def names(self) -> list[str]:
@@ -156,7 +176,11 @@ class Catalog:
 
     def set_state(self, state: ModelState) -> None:
         """Note where a version is in its life."""
-        self._states.setdefault(state.name, {})[state.version] = state
+        versions = self._states.setdefault(state.name, {})
+        before = versions.get(state.version)
+        if before is None or before.state != state.state:
+            self.moves[state.name, state.state] += 1
+        versions[state.version] = state
         self._look()
         self.bell.ring()
 
@@ -164,6 +188,7 @@ class Catalog:
         """A version that had ended is no more, and with the last one the model and its labels."""
         versions = self._states.get(name, {})
         versions.pop(version, None)
+        self._memory_bytes.pop((name, version), None)
         if not versions:
             self._states.pop(name, None)
             self._labels.pop(name, None)
@@ -180,6 +205,27 @@ class Catalog:
     def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
         """Let these labels, and no others, stand for versions of a model."""
         self._labels[name] = dict(labels)
+
+    def labels(self, name: str) -> dict[str, int]:
+        """Which labels of a model stand for which versions."""
+        return dict(self._labels.get(name, {}))
+
+    def set_memory(self, name: str, version: int, size_bytes: int) -> None:
+        """Note what the engine of a version has in memory now."""
+        self._memory_bytes[name, version] = size_bytes
+
+    def entries(self) -> list[Entry]:
+        """Every version, whatever its state, by name and version."""
+        return [
+            Entry(
+                state,
+                self._served.get(name, {}).get(version),
+                tuple(sorted(k for k, v in self._labels.get(name, {}).items() if v == version)),
+                self._memory_bytes.get((name, version)),
+            )
+            for name, versions in sorted(self._states.items())
+            for version, state in sorted(versions.items())
+        ]
 
     def add(self, model: ServedModel) -> None:
         """Let a version serve."""

@@ -27,6 +27,7 @@ from headrace.receiver.oip.repository import OipRepository
 from headrace.receiver.oip.rest import OipRest
 from headrace.receiver.oip.triton_rest import TritonRest
 from headrace.receiver.openapi.page import DocsPage
+from headrace.receiver.plain.models import Models
 from headrace.receiver.plain.predict import Predict
 from headrace.receiver.tfserving.rest import TfServingRest
 from headrace.settings import ServerSettings
@@ -94,7 +95,7 @@ class Routes:
         extras = extras or Extras(ServerSettings())
         oip, tfserving, predict = OipRest(core, extras), TfServingRest(core), Predict(core)
         triton = TritonRest(core, extras)
-        repository = OipRepository(core)
+        repository, models = OipRepository(core), Models(core)
         self._metrics_page = metrics_page
         self._exact: dict[tuple[str, str], Handler] = {
             ("GET", "/"): self._front_page,
@@ -108,6 +109,7 @@ class Routes:
             ("POST", "/v2/repository/index"): repository.index,
             ("GET", "/monitoring/prometheus/metrics"): tfserving.metrics,
             ("POST", "/predict"): predict.predict_default,
+            ("GET", "/models"): models.index,
             **_triton_paths(triton),
         }
         v1, v2 = f"/v1/models/{{model}}{_EITHER}", f"/v2/models/{{model}}{_VERSION}"
@@ -127,6 +129,7 @@ class Routes:
             Pattern.of("GET", v1, tfserving.status, label=True),
             Pattern.of("GET", f"{v1}/metadata", tfserving.metadata, label=True),
             Pattern.of("POST", f"/predict/{{model}}{_VERSION}", predict.predict),
+            Pattern.of("PATCH", "/models/{model}/labels", models.label),
         )
         self._options = tfserving.options
         documented = [*self.listing(), ("GET", "/docs"), ("GET", "/openapi.json")]
@@ -179,6 +182,7 @@ class Routes:
                 "open_inference_protocol": "/v2",
                 "tensorflow_serving": "/v1/models/<model>:predict",
                 "plain": "/predict/<model>",
+                "models": "/models",
                 "docs": "/docs",
                 "openapi": "/openapi.json",
                 "ready": "/readyz",

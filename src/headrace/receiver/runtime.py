@@ -11,8 +11,9 @@ import itertools
 import math
 import os
 import signal
+import time
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -27,6 +28,7 @@ from headrace.control import (
     Emptied,
     Forget,
     Labels,
+    Memory,
     Message,
     ModelServing,
     ModelState,
@@ -37,6 +39,7 @@ from headrace.control import (
     to_receiver,
 )
 from headrace.errors import HeadraceError, ModelFailed, NotReady, rebuild
+from headrace.observe.lives import Life, LifeCollector
 from headrace.observe.logs import configure
 from headrace.observe.metrics import Collector, ModelMetrics
 from headrace.receiver.asgi import Application
@@ -44,6 +47,7 @@ from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.model_files import ModelFiles
+from headrace.receiver.plain.models import load_parts
 from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.sequences import Owners, Sequences, visible
@@ -107,6 +111,7 @@ class Runtime:
         self._registry.register(
             Collector(lambda: [m.metrics for m in self._catalog.served()], self._refused)
         )
+        self._registry.register(LifeCollector(self._lives, self._catalog.moves))
         self._task = self._loop.create_task(self._listen(reader))
         self._application = Application(
             self._catalog,
@@ -118,6 +123,12 @@ class Runtime:
             self._scribe,
         )
         return self._application
+
+    def _lives(self) -> Iterator[Life]:
+        for entry in self._catalog.entries():
+            state, served = entry.state, entry.served
+            load = {} if served is None else load_parts(served.profile)
+            yield Life(state.name, state.version, state.state, entry.memory_bytes, load)
 
     async def stop(self) -> None:
         """End the control task and fail what is left."""
@@ -175,7 +186,8 @@ class Runtime:
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def _obey(
-        self, message: Configure | ModelServing | ModelState | Forget | Drain | Labels | Done
+        self,
+        message: Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Done,
     ) -> None:
         match message:
             case ModelServing():
@@ -184,6 +196,8 @@ class Runtime:
                 self._note(message)
             case Forget():
                 self._catalog.forget(message.name, message.version)
+            case Memory():
+                self._catalog.set_memory(message.name, message.version, message.memory_bytes)
             case Labels():
                 self._catalog.set_labels(message.name, message.versions)
             case Done():
@@ -201,8 +215,11 @@ class Runtime:
             dispatcher = await self._dispatcher(message)
         await dispatcher.connect(message.socket_path, _DEPTH * message.profile.instances + 1)
         self._dispatchers[key] = dispatcher
+        now_s = time.time()
         self._catalog.set_state(
-            ModelState(name=message.name, version=message.version, state="serving")
+            ModelState(
+                name=message.name, version=message.version, state="serving", since_unix_s=now_s
+            )
         )
         self._catalog.add(dispatcher.served)
         self._tell(

@@ -15,7 +15,8 @@ import pytest
 import headrace
 from headrace.control import ModelServing, ModelState
 from headrace.errors import StartError
-from headrace.loader.keeper import Audience, EngineKeeper, check_socket_path, socket_path
+from headrace.loader.engine_process import check_socket_path, socket_path
+from headrace.loader.keeper import Audience, EngineKeeper
 from headrace.loader.store import FoundVersion
 from headrace.priority import may_come_back
 from headrace.settings import ModelSettings, ServerSettings

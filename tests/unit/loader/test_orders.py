@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from headrace.control import (
+    Label,
+    Labels,
     Load,
     Message,
     ModelServing,
@@ -88,7 +90,8 @@ async def _scene(folder: Path, **server: Any) -> AsyncIterator[Scene]:
 async def test_without_model_control_every_order_is_refused(tmp_path: Path) -> None:
     _write(tmp_path / "models", "m", 1)
     async with _scene(tmp_path, model_control=ModelControl.NONE) as scene:
-        for order in (Load(name="m"), Unload(name="m"), Reload(models=())):
+        orders = (Load(name="m"), Unload(name="m"), Reload(models=()), Label(name="m", versions={}))
+        for order in orders:
             done = await scene.orders.carry_out(order)
             assert done.code == "not_allowed"
         assert scene.served() == {}
@@ -105,6 +108,27 @@ async def test_a_second_load_of_what_has_not_changed_does_nothing(tmp_path: Path
         _write(tmp_path / "models", "m", 2, text="scale: 2\n")
         assert (await scene.orders.carry_out(Load(name="m"))).code is None
         assert scene.loads() == 3
+
+
+async def test_labels_move_all_or_none(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1, 2)
+    async with _scene(tmp_path) as scene:
+        await scene.orders.carry_out(Load(name="m"))
+        first = Label(name="m", versions={"stable": 1, "canary": 2, "old": 1})
+        assert (await scene.orders.carry_out(first)).code is None
+        wrong = Label(name="m", versions={"stable": 2, "canary": 3})
+        done = await scene.orders.carry_out(wrong)
+        assert (done.code, scene.fleet.labels["m"]["stable"]) == ("invalid_input", 1)
+        moved = Label(name="m", versions={"stable": 2, "canary": None, "never": None})
+        assert (await scene.orders.carry_out(moved)).code is None
+        assert scene.told[-1] == Labels(name="m", versions={"stable": 2, "old": 1})
+
+
+async def test_a_model_that_is_not_loaded_takes_no_labels(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path) as scene:
+        done = await scene.orders.carry_out(Label(name="m", versions={"stable": 1}))
+        assert done.code == "model_not_found"
 
 
 async def test_other_settings_are_a_change(tmp_path: Path) -> None:

@@ -113,6 +113,8 @@ _DESCRIBED: dict[Route, Described] = {
     ("GET", "/livez"): Described(_SELF, "It answers.", _LIVE),
     ("GET", "/readyz"): Described(_SELF, "Whether all models serve.", _READY, also={"503": _READY}),
     ("GET", "/metrics"): Described(_SELF, "Metrics for Prometheus.", _TEXT, "text/plain"),
+    ("GET", "/models"): Described(_SELF, "Every version, its state and what it costs.", _ANY),
+    ("PATCH", "/models/{model}/labels"): Described(_SELF, "Move labels of a model.", _ANY),
     ("GET", "/openapi.json"): Described(_SELF, "This document.", _ANY),
     ("GET", "/docs"): Described(_SELF, "The same for people.", _TEXT, "text/html"),
     ("POST", "/predict"): Described(_PLAIN, "The default model; there is none now.", None),

@@ -1,0 +1,152 @@
+"""An engine's process: how it is started, told, heard and ended; and the path of its socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
+from pathlib import Path
+from typing import cast
+
+import headrace
+from headrace.errors import StartError
+
+ENGINE = (sys.executable, "-m", "headrace.engine.worker")
+"""The program that is an engine."""
+
+# A ready line carries the measurements of the whole warm-up.
+_LINE_LIMIT_BYTES = 64 * 2**20
+# The kernel's limit for the path of a Unix socket, with the closing zero (unix(7)).
+_SOCKET_PATH_BYTES = 108
+# What an engine said last is read within this time of its end.
+_LAST_WORDS_S = 0.2
+# Between asking an engine to end (SIGTERM) and ending it (SIGKILL).
+_TERMINATE_TIMEOUT_S = 2.0
+
+
+class NotStarted(Exception):
+    """The system would not start the program; the cause says why."""
+
+
+def socket_path(runtime_dir: Path, name: str, version: int, incarnation: int) -> str:
+    """Return the path of an engine's socket; a name too long for the kernel is hashed.
+
+    Raises:
+        StartError: the folder alone is too long.
+    """
+    end = f"-{version}-{incarnation}.sock"
+    path = runtime_dir / (name + end)
+    if _fits(path):
+        return str(path)
+    path = runtime_dir / (hashlib.sha256(name.encode()).hexdigest()[:16] + end)
+    check_socket_path(path)
+    return str(path)
+
+
+def check_socket_path(path: Path) -> None:
+    """Check that the kernel takes it for a socket.
+
+    Raises:
+        StartError: it is too long.
+    """
+    if not _fits(path):
+        raise StartError(
+            f"{path.parent} is too long for a socket's path; set TMPDIR to a shorter folder"
+        )
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) < _SOCKET_PATH_BYTES
+
+
+class _Pipes(SubprocessStreamProtocol):
+    """Lets go of the pipes of a process soon after it has ended, in case a child of it does not.
+
+    asyncio takes a process for ended when its pipes are, and user code in an engine may fork.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._process_transport = cast("asyncio.SubprocessTransport", transport)
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._let_go)
+
+    def _let_go(self) -> None:
+        for descriptor in (0, 1):
+            pipe = self._process_transport.get_pipe_transport(descriptor)
+            if pipe is not None:
+                pipe.close()
+
+
+async def start(*command: str) -> Process:
+    """Start a program that is told on standard input and heard on standard output."""
+    loop = asyncio.get_running_loop()
+    # A group of its own: Ctrl-C goes to the supervisor alone, which drains first.
+    transport, protocol = await loop.subprocess_exec(
+        lambda: _Pipes(_LINE_LIMIT_BYTES, loop),
+        *command,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=None,
+        env=_environment(),
+        process_group=0,
+    )
+    return Process(transport, protocol, loop)
+
+
+def remove(path: str) -> None:
+    """Remove a dead engine's socket."""
+    Path(path).unlink(missing_ok=True)
+
+
+def _environment() -> dict[str, str]:
+    """Our own environment, in which the engine finds the same Headrace that we are."""
+    root = str(Path(headrace.__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def reports(process: Process) -> asyncio.StreamReader:
+    """What it says, a line each."""
+    if process.stdout is None:
+        raise RuntimeError("an engine is started with a pipe for its reports")
+    return process.stdout
+
+
+def write(process: Process, text: bytes) -> None:
+    """Tell it something, if it still hears."""
+    if process.stdin is not None and not process.stdin.is_closing():
+        process.stdin.write(text)  # small; when the engine is dead already its exit tells
+
+
+async def end(process: Process) -> None:
+    """End a process that may have ended: politely, then for certain."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(_TERMINATE_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def end_of(status: int) -> str:
+    """Say how a process ended."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    hint = " (out of memory?)" if -status == signal.SIGKILL else ""
+    return f"was killed by {name}{hint}"

@@ -1,0 +1,120 @@
+"""Ask a running server for its models, and order it to load, unload and label them.
+
+With the standard library alone, so that the base install can.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from headrace.errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    MalformedAnswer,
+    RouteNotFound,
+    SettingsError,
+    rebuild,
+)
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+# What is only looked up is answered at once, or something is wrong; a load may take its time.
+_TIMEOUT_S = 10.0
+_LOAD_TIMEOUT_S = 3600.0
+_OK = 200
+
+
+class ServerModels:
+    """The models of one server.
+
+    Every method raises a ``HeadraceError``: the server's own, or that it cannot be reached.
+
+    Raises:
+        SettingsError: the address is none.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._secure, self._host, self._port, self._base = _parts(url)
+
+    def index(self) -> list[dict[str, Any]]:
+        """Every version, as ``GET /models`` has it."""
+        try:
+            found = self._ask("GET", "/models", None, _TIMEOUT_S)
+        except RouteNotFound as error:
+            raise MalformedAnswer(f"{self._url} is no Headrace server, or an old one") from error
+        if not isinstance(found, dict) or not isinstance(found.get("models"), list):
+            raise MalformedAnswer(f"{self._url} does not answer as a Headrace server does")
+        return list(found["models"])
+
+    def load(self, name: str) -> None:
+        """Load a model, or look again where it lies; returns when it serves."""
+        path = f"/v2/repository/models/{quote(name, safe='')}/load"
+        self._ask("POST", path, {}, _LOAD_TIMEOUT_S)
+
+    def unload(self, name: str) -> None:
+        """Unload every version of a model; returns when what it had is answered."""
+        path = f"/v2/repository/models/{quote(name, safe='')}/unload"
+        self._ask("POST", path, {}, _LOAD_TIMEOUT_S)
+
+    def label(self, name: str, versions: Mapping[str, int | None]) -> dict[str, int]:
+        """Move labels, all or none; with None one is removed. Returns all that it has then."""
+        path = f"/models/{quote(name, safe='')}/labels"
+        return dict(self._ask("PATCH", path, versions, _TIMEOUT_S)["labels"])
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Any:
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=timeout_s)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise ConnectionFailed(
+                f"nobody answers at {self._url}: {error.strerror or error}; is the server running "
+                "(headrace serve), and is this its address (--url)?"
+            ) from error
+        try:
+            text = None if body is None else json.dumps(body)
+            headers = {} if body is None else {"content-type": "application/json"}
+            connection.request(method, self._base + path, text, headers)
+            answer = connection.getresponse()
+            said = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ConnectionLost(f"{self._url} did not answer: {error or 'it hung up'}") from error
+        finally:
+            connection.close()
+        if answer.status != _OK:
+            raise rebuild(answer.getheader("headrace-error") or "", _reason(said, answer.status))
+        return _parsed(said, self._url) if said else None
+
+
+def _parts(url: str) -> tuple[bool, str, int | None, str]:
+    """Whether it is HTTPS, the host, the port, and the path before ours."""
+    text = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(f"--url {url}: {error}") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise SettingsError(f"--url {url}: should be as {DEFAULT_URL}")
+    return parts.scheme == "https", parts.hostname, port, parts.path.rstrip("/")
+
+
+def _reason(said: bytes, status: int) -> str:
+    try:
+        return str(json.loads(said)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"the server answered with HTTP status {status}"
+
+
+def _parsed(said: bytes, url: str) -> Any:
+    try:
+        return json.loads(said)
+    except ValueError as error:
+        raise MalformedAnswer(
+            f"{url} does not answer with JSON: is it a Headrace server?"
+        ) from error

@@ -1,0 +1,105 @@
+"""The command ``headrace models``: its grammar, and what each action does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from headrace.errors import HeadraceError
+from headrace.models.ask import DEFAULT_URL, ServerModels
+
+_FAILED_STATUS = 1
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add the actions; ``--url`` may stand before one or after it."""
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument(
+        "--url",
+        default=argparse.SUPPRESS,
+        help=f"the server's address (default: {DEFAULT_URL})",
+    )
+    where.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object"
+    )
+    for action in where._actions:  # noqa: SLF001 - so that they are written once
+        command._add_action(action)  # noqa: SLF001
+    command.add_argument("--watch", action="store_true", help="keep the table current until Ctrl-C")
+    command.set_defaults(call=run, action=None)
+    actions = command.add_subparsers(metavar="ACTION", dest="action")
+    for name, what in (
+        ("load", "load a model, or look again where it lies"),
+        ("unload", "unload every version of a model"),
+        ("label", "move version labels of a model"),
+    ):
+        one = actions.add_parser(name, help=what, description=what, parents=[where])
+        one.add_argument("model", metavar="MODEL")
+        if name == "label":
+            one.add_argument(
+                "labels",
+                nargs="+",
+                type=_label,
+                metavar="LABEL=VERSION",
+                help="stable=2; with no version (canary=) the label is removed",
+            )
+
+
+def _label(text: str) -> tuple[str, int | None]:
+    label, equals, version = text.partition("=")
+    if not (label and equals and (not version or version.isdecimal())):
+        raise argparse.ArgumentTypeError(f"{text!r} should be LABEL=VERSION, as in stable=2")
+    return label, int(version) if version else None
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show the models of a running server: state, labels, memory, and how long each took to load.
+
+    load, unload and label need a server that runs with --model-control explicit. Exit status 1: it
+    refused, or cannot be reached.
+    """
+    from rich.console import Console  # noqa: PLC0415 - --help need not wait for it
+
+    from headrace.models.show import show, tell, watch  # noqa: PLC0415 - the same
+
+    server = ServerModels(getattr(options, "url", DEFAULT_URL))
+    as_json = getattr(options, "json", False)
+    try:
+        if options.action is None and not as_json:
+            (watch if options.watch else show)(server, Console())
+            return 0
+        told = _ordered(server, options)
+    except KeyboardInterrupt:  # how a watch ends
+        return 0
+    except HeadraceError as error:
+        if as_json:
+            print(json.dumps({"ok": False, "code": error.code, "error": error.message}))
+        else:
+            tell(error, Console(stderr=True))
+        return _FAILED_STATUS
+    print(json.dumps({"ok": True, **told}) if as_json else _in_words(told))
+    return 0
+
+
+def _ordered(server: ServerModels, options: argparse.Namespace) -> dict[str, Any]:
+    """Do what is asked of a server and return what came of it."""
+    match options.action:
+        case "load":
+            server.load(options.model)
+        case "unload":
+            server.unload(options.model)
+        case "label":
+            return {
+                "model": options.model,
+                "labels": server.label(options.model, dict(options.labels)),
+            }
+        case _:
+            return {"models": server.index()}
+    return {"model": options.model, "done": f"{options.action}ed"}
+
+
+def _in_words(told: dict[str, Any]) -> str:
+    if "labels" not in told:
+        return f"{told['model']}: {told['done']}"
+    labels = ", ".join(f"{label}={version}" for label, version in sorted(told["labels"].items()))
+    return f"{told['model']}: labels {labels or 'none'}"

@@ -1,0 +1,90 @@
+"""``GET /models``: every version, where it is in its life, and what it costs.
+
+``PATCH /models/{model}/labels`` takes a JSON merge patch (RFC 7396): ``{"stable": 2, "canary":
+null}`` moves one label, removes another, and leaves the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.control import Label, Profile
+from headrace.errors import InvalidInput, MalformedRequest
+from headrace.receiver.catalog import Entry
+from headrace.receiver.codecs.json_tensor import parse
+from headrace.receiver.exchange import Core, Exchange, Reply
+from headrace.receiver.http import json_reply
+
+# Of one order; a model of more labels than people can keep apart is a mistake.
+_MOST_LABELS = 100
+_LONGEST_LABEL = 200
+_LARGEST_VERSION = 2**63 - 1
+
+
+class Models:
+    """Lists the models, and moves their labels."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def index(self, exchange: Exchange) -> Reply:  # noqa: ARG002
+        """``GET /models``."""
+        return json_reply({"models": [described(one) for one in self._core.catalog.entries()]})
+
+    async def label(self, exchange: Exchange, name: str, _: None) -> Reply:
+        """``PATCH /models/{name}/labels``."""
+        await self._core.command(Label(name=name, versions=read_labels(exchange.body)), {})
+        return json_reply({"labels": self._core.catalog.labels(name)})
+
+
+def described(entry: Entry) -> dict[str, Any]:
+    """One version, for JSON."""
+    state, served = entry.state, entry.served
+    found: dict[str, Any] = {
+        "name": state.name,
+        "version": state.version,
+        "state": state.state,
+        "reason": state.reason,
+        "since_unix_s": state.since_unix_s,
+        "labels": list(entry.labels),
+        "memory_bytes": entry.memory_bytes,
+    }
+    if served is not None:
+        profile = served.profile
+        found |= {
+            "backend": profile.backend,
+            "precision": profile.precision,
+            "instances": profile.instances,
+            "threads": profile.threads,
+            "max_batch": max(profile.batch_sizes, default=1),
+            "load_s": load_parts(profile),
+            "cached": profile.cached,
+        }
+    return found
+
+
+def load_parts(profile: Profile) -> dict[str, float]:
+    """How long each part of a load took, in seconds."""
+    return {"start": profile.start_s, "load": profile.load_s, "warm": profile.warm_s}
+
+
+def read_labels(body: bytes | memoryview) -> dict[str, int | None]:
+    """Read a merge patch of labels.
+
+    Raises:
+        MalformedRequest: it is no JSON object.
+        InvalidInput: a label or a version is not as it should be.
+    """
+    said = parse(body)
+    if len(said) > _MOST_LABELS:
+        raise InvalidInput(f"at most {_MOST_LABELS} labels at once")
+    for label, version in said.items():
+        if not label or len(label) > _LONGEST_LABEL:
+            raise InvalidInput(f"a label should have 1 to {_LONGEST_LABEL} letters")
+        if version is not None and not (type(version) is int and 0 <= version <= _LARGEST_VERSION):
+            raise InvalidInput(
+                f"label {label!r} should be the number of a version, or null to remove it"
+            )
+    if not said:
+        raise MalformedRequest('the body names no label: it should be as {"stable": 2}')
+    return said

@@ -1,0 +1,66 @@
+"""What is asked of servers that are not ours, or not there; of ours, see tests/e2e."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import quote, unquote
+
+import pytest
+
+from headrace.errors import ConnectionFailed, MalformedAnswer, NotAllowed, SettingsError
+from headrace.models.ask import ServerModels
+
+REFUSAL = '{"error": "set it"}'
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Answers every request as its path says: ``/<status>/<body>``, before ours."""
+
+    def do_GET(self) -> None:
+        _, status, body, *_ = self.path.split("/")
+        self.send_response(int(status))
+        if status == "403":
+            self.send_header("headrace-error", "not_allowed")
+        self.end_headers()
+        self.wfile.write(unquote(body).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def stranger() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("url", ["ftp://host", "http://", "http://host:99999", "http://[::1"])
+def test_an_address_that_is_none_is_told(url: str) -> None:
+    with pytest.raises(SettingsError, match="--url"):
+        ServerModels(url)
+
+
+def test_nobody_there_says_what_to_look_at() -> None:
+    with HTTPServer(("127.0.0.1", 0), Stranger) as free:
+        port = free.server_port
+    with pytest.raises(ConnectionFailed, match=r"headrace serve.*--url"):
+        ServerModels(f"http://127.0.0.1:{port}").index()
+
+
+@pytest.mark.parametrize("body", ["hello", "[]", '{"models": 3}'])
+def test_a_server_of_others_is_told_apart(stranger: str, body: str) -> None:
+    with pytest.raises(MalformedAnswer, match="Headrace server"):
+        ServerModels(f"{stranger}/200/{quote(body)}").index()
+
+
+def test_a_refusal_is_the_error_that_the_server_raised(stranger: str) -> None:
+    with pytest.raises(NotAllowed, match=r"^set it$"):
+        ServerModels(f"{stranger}/403/{quote(REFUSAL)}").index()
+    with pytest.raises(NotAllowed, match="HTTP status 403"):
+        ServerModels(f"http://{stranger}/403/x").index()
