@@ -31,6 +31,7 @@ from headrace.control import (
     ModelServing,
     ModelState,
     Order,
+    Recalled,
     ReceiverReady,
     from_receiver,
     line,
@@ -234,7 +235,9 @@ class Supervisor:
                 self._hear(from_receiver.validate_json(text), writer)
         writer.close()
 
-    def _hear(self, message: ReceiverReady | Emptied | Order, writer: asyncio.StreamWriter) -> None:
+    def _hear(
+        self, message: ReceiverReady | Emptied | Recalled | Order, writer: asyncio.StreamWriter
+    ) -> None:
         """Take what a receiver says; one that has been replaced has nothing to say any more."""
         if writer is not self._writer:
             return
@@ -245,6 +248,8 @@ class Supervisor:
                 self._announce()
             case Emptied():
                 self._fleet.emptied(message.socket_path)
+            case Recalled():
+                self._fleet.recalled(message)
             case _ if self._group is None or self._stopping.is_set():
                 self._tell(_too_late(message))
             case _:

@@ -34,7 +34,8 @@ class EngineSpec(Message):
     """Supervisor → engine: what to load and where to listen.
 
     ``settings`` is resolved: instances is never None. How to log is as in ``ServerSettings``.
-    ``beside``: other models serve meanwhile, and must not notice.
+    ``beside``: other models serve meanwhile, and must not notice. ``samples_path`` is a file of
+    ``engine.samples`` that it must agree with.
     """
 
     kind: Literal["engine_spec"] = "engine_spec"
@@ -46,6 +47,7 @@ class EngineSpec(Message):
     labels: tuple[str, ...] = ()
     cache_dir: str | None = None
     beside: bool = False
+    samples_path: str | None = None
     log_level: Level = "info"
     log_format: Format = "auto"
 
@@ -224,6 +226,20 @@ class Memory(Message):
     memory_bytes: int
 
 
+class Recall(Message):
+    """Supervisor → receiver: write the requests kept of a version to a file, then say so.
+
+    Another version is about to be loaded, and must agree with it. Of ``versions`` it is the first
+    of which there are any.
+    """
+
+    kind: Literal["recall"] = "recall"
+    question: int
+    name: str
+    versions: tuple[int, ...]
+    path: str
+
+
 class Done(Message):
     """Supervisor → receiver: how an order ended; ``code`` is an error's, None when it is done."""
 
@@ -234,7 +250,7 @@ class Done(Message):
 
 
 ToReceiver = Annotated[
-    Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Done,
+    Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Recall | Done,
     Field(discriminator="kind"),
 ]
 
@@ -253,6 +269,14 @@ class Emptied(Message):
 
     kind: Literal["emptied"] = "emptied"
     socket_path: str
+
+
+class Recalled(Message):
+    """Receiver → supervisor: so many requests are in the file that a ``Recall`` named."""
+
+    kind: Literal["recalled"] = "recalled"
+    question: int
+    samples: int
 
 
 class VersionPolicy(Message):
@@ -323,15 +347,16 @@ class Reload(Message):
 
 Order = Load | Unload | Label | Reload
 FromReceiver = Annotated[
-    ReceiverReady | Emptied | Load | Unload | Label | Reload, Field(discriminator="kind")
+    ReceiverReady | Emptied | Recalled | Load | Unload | Label | Reload,
+    Field(discriminator="kind"),
 ]
 
 engine_report: TypeAdapter[EngineLoading | EngineReady | EngineFailed] = TypeAdapter(EngineReport)
 to_receiver: TypeAdapter[
-    Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Done
+    Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Recall | Done
 ] = TypeAdapter(ToReceiver)
-from_receiver: TypeAdapter[ReceiverReady | Emptied | Load | Unload | Label | Reload] = TypeAdapter(
-    FromReceiver
+from_receiver: TypeAdapter[ReceiverReady | Emptied | Recalled | Load | Unload | Label | Reload] = (
+    TypeAdapter(FromReceiver)
 )
 
 

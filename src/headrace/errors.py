@@ -42,6 +42,7 @@
     └── OperatorError                the person who starts the server must change something
         ├── SettingsError            a bad key, flag or variable
         ├── ModelLoadError           a model that cannot be found, read or warmed up
+        │   └── ModelDiffers         it does not answer as the version that serves
         ├── BackendMissing           an optional library is not installed
         └── StartError               a process did not come up (port taken, no libpython)
 
@@ -354,6 +355,12 @@ class ModelLoadError(OperatorError):
     code = "model_load"
 
 
+class ModelDiffers(ModelLoadError):
+    """A version that does not answer as the one that serves, where the model says ``verify``."""
+
+    code = "model_differs"
+
+
 class BackendMissing(OperatorError):
     """An optional library is not installed; the message names the extra."""
 
@@ -407,6 +414,7 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "operator": (500, GrpcStatus.INTERNAL),
     "settings": (500, GrpcStatus.INTERNAL),
     "model_load": (500, GrpcStatus.INTERNAL),
+    "model_differs": (500, GrpcStatus.INTERNAL),
     "backend_missing": (500, GrpcStatus.INTERNAL),
     "start": (500, GrpcStatus.INTERNAL),
 }

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from headrace.accepts import AcceptedInput
+from headrace.verify import Verify
 
 _LAST_PORT = 65535
 # What a browser sends as `Origin`: no path, not even a slash.
@@ -231,6 +232,12 @@ class ModelSettings(Card):
         default_factory=dict,
         description="What TensorFlow Serving's clients call versions: `{stable: 1, canary: 2}`. "
         "Every version named must be there.",
+    )
+    verify: Verify = Field(
+        default=Verify(),
+        description="Whether a new version, or one that replaces it, must answer as the one that "
+        "serves before it takes over: `shadow`, or `{mode: shadow, difference: 0.02}`; see "
+        "[models](models.md#verify-a-new-version).",
     )
     cache: bool = Field(
         default=True,

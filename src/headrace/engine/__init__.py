@@ -5,5 +5,6 @@ memory · ``messages`` what crosses the socket · ``worker`` the process · ``ch
 backend · ``stateful`` puts rows first in models with a memory · ``warmup`` runs and times
 everything first ·``preparing`` does all that, or what ``cache`` kept of an earlier start, and keeps
 ``moving`` beside models that serve · ``instances`` the lanes · ``backends`` the libraries that run
-models.
+models · ``shadow`` runs what another version ran, kept in ``samples``, and asks ``agreement`` how
+far the answers are apart.
 """

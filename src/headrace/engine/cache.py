@@ -55,6 +55,7 @@ _APART = frozenset(
         "pad_values",
         "slot_mib",
         "cache",
+        "verify",
     }
 )
 # The key under which an ONNX file names a file of weights beside it, as protobuf writes it.

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+import structlog
+
 from headrace import media, results
 from headrace.control import (
     EngineFailed,
@@ -31,10 +33,13 @@ from headrace.control import (
 from headrace.engine.backends.contract import Instance
 from headrace.engine.instances import Connection
 from headrace.engine.preparing import Loaded, prepared
+from headrace.engine.shadow import verify
 from headrace.engine.warmup import Warm
 from headrace.errors import HeadraceError
 from headrace.observe.logs import configure
 from headrace.priority import stand_back
+
+_log = structlog.get_logger("headrace.engine")
 
 # Two receivers may overlap for a moment while one is replaced.
 _BACKLOG = 8
@@ -107,10 +112,29 @@ class Engine:
         def prepare() -> Loaded:
             if alone and self._spec.beside:
                 stand_back(threading.get_native_id())
-            return prepared(self._spec, self._progress)
+            loaded = prepared(self._spec, self._progress)
+            self._verify(loaded)
+            return loaded
 
         with ThreadPoolExecutor(1, "loading") as pool:
             return pool.submit(prepare).result()
+
+    def _verify(self, loaded: Loaded) -> None:
+        """Answer as the version that serves, where that is asked."""
+        spec, wanted = self._spec, self._spec.settings.verify
+        if spec.samples_path is None or not wanted.shadow:
+            return
+        self._progress("comparing with the version that serves")
+        path, signature = Path(spec.samples_path), loaded.warm.signature
+        verdict = verify(path, wanted, signature, loaded.instances[0])
+        _log.info(
+            "version_agrees",
+            model=spec.name,
+            version=spec.version,
+            with_version=verdict.version,
+            requests=verdict.requests,
+            differences=verdict.differences,
+        )
 
     def stop(self) -> None:
         """Finish what runs and end; for another thread."""

@@ -13,6 +13,7 @@
     aside              calls that may hang, in threads that nobody waits for at the end
     regular            whether a file can be read to its end
     settled            what of it to load and unload, and when (pure)
+    shadow             what a new version must agree with: requests of the one that serves
     keeper             one engine process a version: start, load, warm, watch, restart, stop
     memory             what a process has in memory
     engine_process     that process: started, told, heard, ended

@@ -18,12 +18,21 @@ from pathlib import Path
 
 import structlog
 
-from headrace.control import Forget, Labels, Memory, Message, ModelServing, ModelState
-from headrace.errors import ModelLoadError, OperatorError
+from headrace.control import (
+    Forget,
+    Labels,
+    Memory,
+    Message,
+    ModelServing,
+    ModelState,
+    Recalled,
+)
+from headrace.errors import ModelDiffers, ModelLoadError, OperatorError
 from headrace.loader.aside import aside
 from headrace.loader.engine_process import ENGINE
 from headrace.loader.keeper import Audience, EngineKeeper
 from headrace.loader.memory import resident_bytes
+from headrace.loader.shadow import Shadow
 from headrace.loader.stamps import Stamp, stamp
 from headrace.loader.store import FoundVersion
 from headrace.settings import ServerSettings
@@ -38,7 +47,7 @@ _NOTICED = 0.02
 class Post:
     """One engine's place: what it runs, who keeps it alive, and what has been said of it."""
 
-    __slots__ = ("found", "keeper", "reason", "replaces", "serving", "stamp")
+    __slots__ = ("found", "keeper", "reason", "replaces", "samples", "serving", "stamp")
 
     def __init__(self, found: FoundVersion, keeper: EngineKeeper, files: Stamp) -> None:
         self.found = found
@@ -47,6 +56,7 @@ class Post:
         self.serving: ModelServing | None = None
         self.replaces = False  # another model of its version, until the receiver has changed over
         self.reason = ""  # why it has ended
+        self.samples: Path | None = None  # what it must agree with, until it serves
 
     @property
     def key(self) -> Key:
@@ -83,6 +93,7 @@ class Fleet:
         self._incarnations: defaultdict[Key, Iterator[int]] = defaultdict(
             lambda: itertools.count(1)
         )
+        self._shadow = Shadow(runtime_dir, tell)
         self._confirmed: dict[Key, str] = {}
         self._full: set[str] = set()  # sockets of retired engines that have something left to do
         self._remarked: dict[str, tuple[str, ...]] = {}  # what has been logged, of each model
@@ -128,7 +139,7 @@ class Fleet:
         """Serve a version; when it serves already, this is what takes its place, unnoticed.
 
         Raises:
-            ModelLoadError: it cannot be loaded; what served goes on.
+            ModelLoadError: it cannot be loaded, or does not answer as it must; what served goes on.
             OSError: its files cannot be looked at.
         """
         files = await aside(partial(stamp, found))  # they may be many, and far away
@@ -138,8 +149,11 @@ class Fleet:
         if old is None:
             self._posts[key] = post
             self._note(post, ModelState(name=found.name, version=found.version, state="found"))
-        self._go(post)
-        await self._until(lambda: post.serving is not None or bool(post.reason))
+        serving = [version for name, version in self.serving if name == found.name]
+        async with self._shadow.samples(found, serving) as post.samples:
+            self._go(post)
+            await self._until(lambda: post.serving is not None or bool(post.reason))
+        post.samples = None  # an engine that is restarted has been compared
         if post.serving is not None and old is not None:
             self._expect(old)
             self._posts[key], post.replaces = post, True
@@ -150,7 +164,8 @@ class Fleet:
         if old is not None and self._posts[key] is post:
             await self._retire(old)
         if post.reason:
-            raise ModelLoadError(f"model {found.name!r} version {found.version}: {post.reason}")
+            kind = ModelDiffers if post.keeper.refusal == ModelDiffers.code else ModelLoadError
+            raise kind(f"model {found.name!r} version {found.version}: {post.reason}")
 
     async def unload(self, key: Key) -> None:
         """Stop serving a version, when what it has taken is answered."""
@@ -208,10 +223,15 @@ class Fleet:
         self._full.discard(socket_path)
         self._wake()
 
+    def recalled(self, answer: Recalled) -> None:
+        """The receiver has written down what it had kept of a version."""
+        self._shadow.answer(answer)
+
     def alone(self) -> None:
         """The receiver has gone: it confirms nothing any more, and has nothing for any engine."""
         self._confirmed.clear()
         self._full.clear()
+        self._shadow.alone()
         self._wake()
 
     def waiting(self) -> list[Key]:
@@ -240,6 +260,7 @@ class Fleet:
             ),
             incarnations=self._incarnations[found.name, found.version],
             beside=lambda: bool(self.serving),
+            samples=lambda: post.samples,
             command=self._command,
         )
         post = Post(found, keeper, files)

@@ -68,7 +68,8 @@ class EngineKeeper:
 
     ``run`` belongs in the caller's task group; it returns when the version has failed or ``stop``
     was called. ``incarnations`` number its engines; two keepers of one version at a time share
-    them. ``beside`` says whether others serve, which must not notice that one loads.
+    them. ``beside`` says whether others serve, which must not notice that one loads; ``samples``
+    names what an engine must agree with before it serves.
     """
 
     def __init__(
@@ -80,14 +81,17 @@ class EngineKeeper:
         audience: Audience,
         incarnations: Iterator[int] | None = None,
         beside: Callable[[], bool] = lambda: False,
+        samples: Callable[[], Path | None] = lambda: None,
         command: Sequence[str] = ENGINE,
     ) -> None:
         self.state = State.FOUND
+        self.refusal = ""  # the code of the error with which an engine has not loaded
         self._found = found
         self._server = server
         self._runtime_dir = runtime_dir
         self._audience = audience
         self._beside = beside
+        self._samples = samples
         self._command = tuple(command)
         self._log = structlog.get_logger("headrace.loader").bind(
             model=found.name, version=found.version
@@ -170,7 +174,7 @@ class EngineKeeper:
         except OSError as error:
             raise NotStarted from error
         self._process = process
-        beside = self._beside()
+        beside, samples = self._beside(), self._samples()
         try:
             spec = EngineSpec(
                 name=self._found.name,
@@ -181,6 +185,7 @@ class EngineKeeper:
                 labels=self._found.labels,
                 cache_dir=self._cache_dir(),
                 beside=beside,
+                samples_path=None if samples is None else str(samples),
                 log_level=self._server.log_level,
                 log_format=self._server.log_format,
             )
@@ -236,7 +241,8 @@ class EngineKeeper:
                 return None
             case EngineReady(profile=profile):
                 return profile
-            case EngineFailed(message=message):
+            case EngineFailed(code=code, message=message):
+                self.refusal = code
                 return message
 
     def _serve(self, profile: Profile, socket_path: str) -> None:

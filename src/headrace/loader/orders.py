@@ -218,5 +218,7 @@ async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
     for error in errors:
         if not isinstance(error, ModelLoadError):
             raise error
+    if len(errors) == 1:
+        raise errors[0]
     if errors:
         raise ModelLoadError("; ".join(str(error) for error in errors))

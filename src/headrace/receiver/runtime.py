@@ -34,10 +34,13 @@ from headrace.control import (
     ModelState,
     Order,
     Profile,
+    Recall,
+    Recalled,
     ReceiverReady,
     line,
     to_receiver,
 )
+from headrace.engine.samples import write
 from headrace.errors import HeadraceError, ModelFailed, NotReady, rebuild
 from headrace.observe.lives import Life, LifeCollector
 from headrace.observe.logs import configure
@@ -187,7 +190,15 @@ class Runtime:
 
     async def _obey(
         self,
-        message: Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Done,
+        message: Configure
+        | ModelServing
+        | ModelState
+        | Forget
+        | Drain
+        | Labels
+        | Memory
+        | Recall
+        | Done,
     ) -> None:
         match message:
             case ModelServing():
@@ -200,6 +211,8 @@ class Runtime:
                 self._catalog.set_memory(message.name, message.version, message.memory_bytes)
             case Labels():
                 self._catalog.set_labels(message.name, message.versions)
+            case Recall():
+                await self._recall(message)
             case Done():
                 self._end(message)
             case Drain():
@@ -229,6 +242,18 @@ class Runtime:
         )
         if old is not None and old is not dispatcher:
             self._retire(old)
+
+    async def _recall(self, recall: Recall) -> None:
+        """Write the requests kept of a version to a file; others are answered meanwhile."""
+        count = 0
+        for version in recall.versions:
+            dispatcher = self._dispatchers.get((recall.name, version))
+            samples = () if dispatcher is None else dispatcher.samples
+            if samples:
+                await asyncio.to_thread(write, Path(recall.path), version, samples)
+                count = len(samples)
+                break
+        self._tell(Recalled(question=recall.question, samples=count))
 
     def _note(self, state: ModelState) -> None:
         self._catalog.set_state(state)

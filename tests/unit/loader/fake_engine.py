@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 PROFILE = {
@@ -46,6 +47,14 @@ def serve() -> None:
 
 def refuse() -> None:
     say("engine_failed", code="model_load", message="no such operator: Frob")
+
+
+def differ() -> None:
+    path = SPEC["samples_path"]
+    if path is None:
+        serve()
+    else:
+        say("engine_failed", code="model_differs", message=f"not as {Path(path).read_text()}")
 
 
 def crash() -> None:
@@ -96,6 +105,7 @@ BEHAVIOURS: dict[str, Callable[[], None]] = {
     for one in (
         serve,
         refuse,
+        differ,
         crash,
         abort,
         die_serving,

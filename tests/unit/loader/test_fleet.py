@@ -7,13 +7,14 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from headrace.control import Labels, Message, ModelServing, ModelState
-from headrace.errors import ModelLoadError
+from headrace.control import Labels, Message, ModelServing, ModelState, Recall, Recalled
+from headrace.errors import ModelDiffers, ModelLoadError
 from headrace.loader.fleet import Fleet
 from headrace.loader.store import FoundVersion
 from headrace.settings import ModelSettings, ServerSettings
@@ -37,6 +38,9 @@ class Receiver:
         loop = asyncio.get_running_loop()
         if isinstance(message, ModelServing) and self.confirms and self.fleet is not None:
             loop.call_soon(self.fleet.confirm, (message.name, message.version), message.socket_path)
+        if isinstance(message, Recall) and self.fleet is not None:
+            Path(message.path).write_text(f"version {message.versions[0]}")
+            loop.call_soon(self.fleet.recalled, Recalled(question=message.question, samples=1))
         if self.empties:
             loop.call_soon(self.empty_all)
         self._news.set()
@@ -67,10 +71,14 @@ class Receiver:
             await self._news.wait()
 
 
-def _found(folder: Path, version: int = 1, name: str = "m") -> FoundVersion:
+def _found(folder: Path, version: int = 1, name: str = "m", **settings: Any) -> FoundVersion:
     path = folder / f"{name}.{version}"
     path.write_text("model")
-    return FoundVersion(name, version, path, folder, ModelSettings(instances=1))
+    return FoundVersion(name, version, path, folder, ModelSettings(instances=1, **settings))
+
+
+def _exist(paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if Path(path).exists()]
 
 
 @contextlib.asynccontextmanager
@@ -124,6 +132,30 @@ async def test_one_that_replaces_another_is_told_so_and_the_other_ends(tmp_path:
         await replacing
         assert first.keeper.pid is None
         assert set(receiver.states().values()) == {"serving"}  # nobody saw it leave
+
+
+async def test_a_version_that_differs_fails_and_what_serves_goes_on(tmp_path: Path) -> None:
+    async with _fleet(tmp_path, behaviour="differ") as (fleet, receiver):
+        await fleet.load(_found(tmp_path, 1, verify="shadow"))
+        await fleet.load(_found(tmp_path, 2))  # whose settings do not ask for it
+        for version, like in ((3, 2), (1, 1)):  # the newest that serves, or itself
+            with pytest.raises(ModelDiffers, match=f"version {version}: not as version {like}"):
+                await fleet.load(_found(tmp_path, version, verify="shadow"))
+        states = receiver.states()
+        assert states == {("m", 1): "serving", ("m", 2): "serving", ("m", 3): "failed"}
+        asked = [message for message in receiver.heard if isinstance(message, Recall)]
+        assert [message.versions for message in asked] == [(2, 1), (1,)]
+        assert not _exist(message.path for message in asked)
+
+
+async def test_one_that_has_been_compared_is_not_compared_again(tmp_path: Path) -> None:
+    async with _fleet(tmp_path) as (fleet, receiver):
+        await fleet.load(_found(tmp_path, 1))
+        await fleet.load(_found(tmp_path, 2, verify="shadow"))
+        fleet._posts["m", 2].keeper._command = (sys.executable, str(ENGINE), "differ")
+        os.kill(fleet._posts["m", 2].keeper.pid or 0, signal.SIGKILL)
+        await receiver.until(ModelServing, 3)
+        assert receiver.states()["m", 2] == "serving"
 
 
 async def test_a_replacement_that_fails_leaves_what_serves(tmp_path: Path) -> None:

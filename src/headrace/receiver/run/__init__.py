@@ -2,5 +2,6 @@
 
 ``dispatch`` a request · ``pump`` batches, engine, outcomes · ``validate`` inputs against a
 signature · ``shapes`` who may share a batch · ``departures`` clients that left · ``sequences``
-models with a memory, ``sequence_table`` what they remember.
+models with a memory, ``sequence_table`` what they remember · ``reservoir`` a few requests kept,
+``sampling`` what is kept of them.
 """

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from headrace.engine.samples import Sample
 from headrace.errors import Cancelled, Expired, HeadraceError
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Exchange
@@ -173,6 +174,11 @@ class Dispatcher:
     def socket_path(self) -> str:
         """Where its engine listens."""
         return self._pump.socket_path
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The requests kept, for a version that is to take over."""
+        return self._pump.samples
 
     async def connect(self, socket_path: str, slot_count: int) -> None:
         """Connect to the engine that listens there and let batches run."""

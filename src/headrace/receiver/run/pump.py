@@ -15,10 +15,13 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from headrace.engine.client import EngineClient, Padding
+from headrace.engine.samples import Sample
 from headrace.errors import EngineLost, Expired, HeadraceError, InternalError, Shed
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Receive
 from headrace.receiver.run.departures import Departures
+from headrace.receiver.run.reservoir import Reservoir
+from headrace.receiver.run.sampling import sample
 from headrace.receiver.run.shapes import Fit, crop
 from headrace.receiver.tracing.record import Trace
 from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
@@ -72,7 +75,13 @@ class Pump:
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
+        self._kept = Reservoir[Sample]() if served.settings.verify.shadow else None
         self._log = structlog.get_logger("headrace.receiver")
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The requests kept, for a version that is to take over."""
+        return () if self._kept is None else self._kept.things
 
     # -- batches -----------------------------------------------------------------------------------
 
@@ -130,6 +139,8 @@ class Pump:
         self._scheduler.finish(batch_id, now_s, infer_s)
         self._served.metrics.infer.observe(infer_s)
         self._served.metrics.runs.ended(batch.rows, len(batch.entries), infer_s, now_s)
+        if self._kept is not None and self._kept.due(now_s):
+            self._keep(batch.entries[0].payload, outputs, now_s)
         row = 0
         for entry in batch.entries:
             self._departures.forget(entry)
@@ -142,6 +153,14 @@ class Pump:
                 work.future.set_result(crop(mine, work.fit.crops) if work.fit.crops else mine)
             row = end
         self._fill()
+
+    def _keep(self, work: Work, outputs: Outputs, now_s: float) -> None:
+        """Keep a copy of the request at the front of a batch."""
+        if self._kept is not None:
+            row = 0 if self._batched else None
+            shapes, values = work.fit.item_shapes or {}, self._served.settings.pad_values
+            taken = sample(work.inputs, outputs, row, shapes, values)
+            self._kept.put(taken, taken.size_bytes, now_s)
 
     def _failed(self, batch_id: int, error: HeadraceError) -> None:
         """The backend refused a batch: run its entries alone, so that only the bad one fails."""

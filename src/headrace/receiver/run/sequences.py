@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace import settings as cards
+from headrace.engine.samples import Sample
 from headrace.errors import (
     Expired,
     HeadraceError,
@@ -260,6 +261,11 @@ class Sequences:
     def socket_path(self) -> str:
         """Where its engine listens."""
         return self._dispatcher.socket_path
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The requests kept, with what was remembered as inputs, for a version to take over."""
+        return self._dispatcher.samples
 
     async def connect(self, socket_path: str, slot_count: int) -> None:
         """Connect to an engine; what is remembered stays when one dies."""

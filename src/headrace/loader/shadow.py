@@ -1,0 +1,95 @@
+"""What a version that is about to be loaded must agree with: requests of the one that serves.
+
+The receiver keeps them, and writes them to a file in the folder of the run when it is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+
+import structlog
+
+from headrace.control import Message, Recall, Recalled
+from headrace.loader.store import FoundVersion
+
+# The receiver has at most 16 MiB to write. One that is being restarted has kept nothing.
+_ANSWER_TIMEOUT_S = 5.0
+
+
+class Shadow:
+    """Asks the receiver for the requests it has kept; ``tell`` sends to it."""
+
+    def __init__(self, runtime_dir: Path, tell: Callable[[Message], None]) -> None:
+        self._runtime_dir = runtime_dir
+        self._tell = tell
+        self._questions: dict[int, asyncio.Future[int]] = {}
+        self._numbers = itertools.count(1)
+        self._log = structlog.get_logger("headrace.loader")
+
+    @contextlib.asynccontextmanager
+    async def samples(
+        self, found: FoundVersion, serving: Iterable[int]
+    ) -> AsyncIterator[Path | None]:
+        """A file of requests that a version has answered, as long as it is needed.
+
+        It is the same version where that serves, else the newest of those that have answered any.
+        None when nothing is to be compared, or nothing can be: then that is logged.
+        """
+        rivals = _rivals(found, serving)
+        if not found.settings.verify.shadow or not rivals:
+            yield None
+            return
+        number = next(self._numbers)
+        path = self._path(number)
+        try:
+            count = await self._ask(
+                Recall(question=number, name=found.name, versions=rivals, path=str(path))
+            )
+            if not count:
+                self._log.warning(
+                    "nothing_to_compare",
+                    model=found.name,
+                    version=found.version,
+                    with_versions=rivals,
+                    reason="the receiver does not answer"
+                    if count is None
+                    else "no request has been kept yet",
+                )
+            yield path if count else None
+        finally:
+            path.unlink(missing_ok=True)
+
+    def answer(self, recalled: Recalled) -> None:
+        """Take the receiver's answer; what comes too late is removed."""
+        future = self._questions.get(recalled.question)
+        if future is None or future.done():
+            self._path(recalled.question).unlink(missing_ok=True)
+        else:
+            future.set_result(recalled.samples)
+
+    def alone(self) -> None:
+        """The receiver has gone: it answers nothing any more."""
+        for future in self._questions.values():
+            future.cancel()
+
+    async def _ask(self, recall: Recall) -> int | None:
+        """How many requests are in the file; None: no answer."""
+        future = self._questions[recall.question] = asyncio.get_running_loop().create_future()
+        try:
+            self._tell(recall)
+            await asyncio.wait({future}, timeout=_ANSWER_TIMEOUT_S)
+            return future.result() if future.done() and not future.cancelled() else None
+        finally:
+            del self._questions[recall.question]
+
+    def _path(self, number: int) -> Path:
+        return self._runtime_dir / f"samples-{number}"
+
+
+def _rivals(found: FoundVersion, serving: Iterable[int]) -> tuple[int, ...]:
+    versions = sorted(serving, reverse=True)
+    return (found.version,) if found.version in versions else tuple(versions)
