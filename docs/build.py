@@ -26,6 +26,7 @@ from headrace.importers.rules import Rule
 from headrace.layers import Setting, listing
 from headrace.loader.lifecycle import TRANSITIONS
 from headrace.settings import Card, ModelSettings, ResultStep, Sequence, StateTensor
+from headrace.verify import Verify
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "benchmarks" / "results"
@@ -103,6 +104,8 @@ def settings_page() -> str:
         "\n## A step of `results`\n\n",
         _table(_fields(ResultStep), variables=False),
         *(_accepted(kind) for kind in (AcceptedImage, AcceptedAudio, AcceptedText)),
+        "\n## `verify`\n\nSee [models](models.md#verify-a-new-version).\n\n",
+        _table(_fields(Verify), variables=False),
         "\n## `sequence`\n\nThe state of a model, see [sequences](sequences.md).\n\n",
         _table(_fields(Sequence), variables=False),
         "\n## A tensor of `sequence.state`\n\n",

@@ -42,7 +42,7 @@
     └── OperatorError                the person who starts the server must change something
         ├── SettingsError            a bad key, flag or variable
         ├── ModelLoadError           a model that cannot be found, read or warmed up
-        │   └── ModelDiffers         it does not answer as the version that serves
+        ├── ModelDiffers             a model that does not answer as the version that serves
         ├── BackendMissing           an optional library is not installed
         └── StartError               a process did not come up (port taken, no libpython)
 
@@ -355,7 +355,7 @@ class ModelLoadError(OperatorError):
     code = "model_load"
 
 
-class ModelDiffers(ModelLoadError):
+class ModelDiffers(OperatorError):
     """A version that does not answer as the one that serves, where the model says ``verify``."""
 
     code = "model_differs"

@@ -139,7 +139,8 @@ class Fleet:
         """Serve a version; when it serves already, this is what takes its place, unnoticed.
 
         Raises:
-            ModelLoadError: it cannot be loaded, or does not answer as it must; what served goes on.
+            ModelLoadError: it cannot be loaded; what served goes on.
+        ModelDiffers: it does not answer as what serves, which goes on.
             OSError: its files cannot be looked at.
         """
         files = await aside(partial(stamp, found))  # they may be many, and far away

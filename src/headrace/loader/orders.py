@@ -28,6 +28,7 @@ from headrace.documents import expand
 from headrace.errors import (
     HeadraceError,
     InvalidInput,
+    ModelDiffers,
     ModelLoadError,
     ModelNotFound,
     NotAllowed,
@@ -158,7 +159,7 @@ class Orders:
         fresh = await asyncio.to_thread(_fresh, found, there)
         try:
             await _all(self._fleet.load(one) for one in fresh)
-        except ModelLoadError:
+        except (ModelLoadError, ModelDiffers):
             new = {one.version for one in fresh} - there.keys()
             for version, post in self._fleet.versions(name).items():
                 if version in new:  # what came with an order that failed goes with it
@@ -216,7 +217,7 @@ async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
     ended = await asyncio.gather(*steps, return_exceptions=True)
     errors = [error for error in ended if isinstance(error, BaseException)]
     for error in errors:
-        if not isinstance(error, ModelLoadError):
+        if not isinstance(error, ModelLoadError | ModelDiffers):
             raise error
     if len(errors) == 1:
         raise errors[0]

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from headrace.control import (
@@ -19,17 +20,21 @@ from headrace.control import (
     Message,
     ModelServing,
     Order,
+    Recall,
+    Recalled,
     Reload,
     Unload,
     VersionPolicy,
     WantedModel,
 )
+from headrace.engine.samples import Sample, write
 from headrace.loader import fleet, orders, stamps
 from headrace.loader.fleet import Fleet
 from headrace.loader.orders import Orders
 from headrace.loader.stamps import Stamp
 from headrace.loader.store import FoundVersion, find
 from headrace.settings import ModelControl, ModelSettings, ServerSettings, Settings
+from headrace.verify import Verify
 from tests.unit.loader.audience import NOBODY
 
 
@@ -43,11 +48,11 @@ def _write(root: Path, name: str, *versions: int, text: str = "") -> None:
 class Scene:
     """Orders, their fleet, and what the receiver was told."""
 
-    def __init__(self, folder: Path, **server: Any) -> None:
+    def __init__(self, folder: Path, verify: str = "off", **server: Any) -> None:
         self.told: list[Message] = []
         settings = Settings(
             server=ServerSettings(**{"model_control": ModelControl.EXPLICIT, **server}),
-            defaults=ModelSettings(instances=1, max_batch=1),
+            defaults=ModelSettings(instances=1, max_batch=1, verify=Verify.model_validate(verify)),
             models=(ModelSettings(path=folder / "models"),),
         )
         run = folder / "run"
@@ -65,6 +70,10 @@ class Scene:
         loop = asyncio.get_running_loop()
         if isinstance(message, ModelServing):
             loop.call_soon(self.fleet.confirm, (message.name, message.version), message.socket_path)
+        if isinstance(message, Recall):  # what it has been asked, it has answered with the same
+            x = np.ones((1, 4), np.float32)
+            write(Path(message.path), message.versions[0], [Sample({"x": x}, {"y": x})])
+            loop.call_soon(self.fleet.recalled, Recalled(question=message.question, samples=1))
         for one in self.told:
             if isinstance(one, ModelServing):  # a receiver that never has anything left to do
                 loop.call_soon(self.fleet.emptied, one.socket_path)
@@ -319,3 +328,17 @@ async def test_a_folder_without_a_model_says_what_was_looked_for(tmp_path: Path)
     async with _scene(tmp_path) as scene:
         done = await scene.orders.carry_out(order)
     assert (done.code, "looked for a model file" in done.message) == ("model_load", True)
+
+
+async def test_a_version_that_differs_is_refused_with_a_code_of_its_own(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path, verify="shadow") as scene:
+        await scene.orders.carry_out(Load(order=1, name="m"))
+        _write(tmp_path / "models", "m", 2, text="scale: 2")
+        done = await scene.orders.carry_out(Load(order=2, name="m"))
+        assert done.code == "model_differs"
+        assert "version 2: it does not answer as version 1" in done.message
+        assert scene.served() == {"m": {1}}
+        _write(tmp_path / "models", "m", 2, text="scale: 1.01")
+        assert (await scene.orders.carry_out(Load(order=3, name="m"))).code is None
+        assert scene.served() == {"m": {1, 2}}
