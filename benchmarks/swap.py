@@ -1,8 +1,7 @@
 """A model of 100 MB is replaced while another serves: what the other's clients notice of it.
 
 The other is at half of what it can do. Its p99 while the new model loads, warms up and takes over
-is set against its p99 before, in one run. Then: a second start of the same model, which finds what
-the first has compiled and measured.
+is set against its p99 before, in one run.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import numpy as np
 
 from benchmarks import models
 from benchmarks.figures import Figure
-from headrace.client import Client
 from headrace.load.arrivals import constant, poisson
 from headrace.load.payload import make_target
 from headrace.load.plan import ClosedLoop, OpenLoop, Target
@@ -37,12 +35,11 @@ _CALLERS, _CAPACITY_S = 8, 6.0
 _QUIET_S, _TOTAL_S, _WARM_S = 20.0, 75.0, 2.0
 _LARGE_RPS = 2.0  # to the model that is replaced: none of these may fail
 _WANTED_RATIO = 1.5
-_ROWS = 4  # the largest batch of ResNet-50 on one thread has some more
 _MS = 1e3
 
 
 def measure(progress: Callable[[str], None]) -> Iterator[Figure]:
-    """Replace a large model beside a busy one, then start anew with what was kept."""
+    """Replace a large model beside a busy one."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         large = root / "models" / _LARGE
@@ -50,8 +47,6 @@ def measure(progress: Callable[[str], None]) -> Iterator[Figure]:
             shutil.copytree(models.folder(name), root / "models" / name)
         kept = {"HEADRACE_SERVER__CACHE_DIR": str(root / "cache")}
         yield from _swaps(root / "models", large, kept, progress)
-        progress("a second start")
-        yield from _second_start(large, kept)
 
 
 def _swaps(
@@ -136,44 +131,6 @@ class _Swap:
         if self._moments is None:
             raise RuntimeError("the model was not replaced: see above")
         return self._moments
-
-
-def _second_start(large: Path, kept: dict[str, str]) -> Iterator[Figure]:
-    os.utime(large / "1" / "model.onnx")  # nothing is kept of it yet
-    seconds, ratios = [], []
-    for _ in range(1 + _ROUNDS):
-        with Server(large, environment=kept, timeout_s=120.0) as server:
-            seconds.append(server.ready_s - server.started_s)
-            first_s, *others = _asked(server, rows=_ROWS, times=1 + _ROUNDS)
-            ratios.append(first_s / statistics.median(others))
-    yield Figure(
-        f"{_LARGE}, 102 MB: start to ready, the second time",
-        statistics.median(seconds[1:]),
-        "s",
-        1.0,
-        at_most=True,
-        note=f"the first time {seconds[0]:.2f} s",
-    )
-    yield Figure(
-        f"{_LARGE} after a second start: the first request of {_ROWS} rows, of the next ones",
-        statistics.median(ratios[1:]),
-        "",
-        _WANTED_RATIO,
-        at_most=True,
-        note=f"after the first start {ratios[0]:.2f}",
-    )
-
-
-def _asked(server: Server, *, rows: int, times: int) -> list[float]:
-    """How long requests of so many rows take, one after the other."""
-    inputs = {name: np.repeat(one, rows, 0) for name, one in models.requests(_LARGE)[0].items()}
-    seconds = []
-    with Client(server.url) as client:
-        for _ in range(times):
-            started_s = time.monotonic()
-            client.infer(_LARGE, inputs)
-            seconds.append(time.monotonic() - started_s)
-    return seconds
 
 
 def _target(server: Server, name: str) -> Target:
