@@ -3,7 +3,7 @@
 ``client`` the receiver's side: batches assembled in slots, answers heard · ``slots`` the shared
 memory · ``messages`` what crosses the socket · ``worker`` the process · ``choice`` picks the
 backend · ``stateful`` puts rows first in models with a memory · ``warmup`` runs and times
-everything first ·``preparing`` does all that, or what ``cache`` kept of an earlier start, and keeps
-``moving`` beside models that serve · ``instances`` the lanes · ``backends`` the libraries that run
-models.
+everything first, ``rewarm`` what counts of that the next time · ``preparing`` does all that, or
+what ``cache`` kept of an earlier start, and keeps ``moving`` beside models that serve ·
+``instances`` the lanes · ``backends`` the libraries that run models.
 """
