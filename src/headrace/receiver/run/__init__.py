@@ -1,6 +1,6 @@
 """From a request to its outputs, whichever front it came through.
 
-``dispatch`` queue, batches, engine, outcomes · ``validate`` inputs against a signature ·
-``shapes`` who may share a batch · ``departures`` clients that left · ``sequences`` models with a
-memory, ``sequence_table`` what they remember.
+``dispatch`` a request · ``pump`` batches, engine, outcomes · ``validate`` inputs against a
+signature · ``shapes`` who may share a batch · ``departures`` clients that left · ``sequences``
+models with a memory, ``sequence_table`` what they remember.
 """

@@ -1,8 +1,7 @@
-"""From a request to its outputs: the one function all fronts meet in, and the loop behind it.
+"""From a request to its outputs: the one function all fronts meet in.
 
-``Dispatcher.infer`` validates, admits and waits; ``_pump`` asks the scheduler for batches whenever
-an arrival, a completion or the clock may have made one possible, and hands them to the engine. All
-of it runs on the receiver's one thread.
+``Dispatcher.infer`` validates, admits and waits; ``pump`` runs what it has admitted. All of it is
+on the receiver's one thread.
 """
 
 from __future__ import annotations
@@ -11,57 +10,22 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
-import structlog
 
-from headrace.engine.client import EngineClient, Padding
-from headrace.errors import (
-    Cancelled,
-    EngineLost,
-    Expired,
-    HeadraceError,
-    InternalError,
-    Shed,
-)
+from headrace.errors import Cancelled, Expired, HeadraceError
 from headrace.receiver.catalog import ServedModel
-from headrace.receiver.exchange import Exchange, Receive
+from headrace.receiver.exchange import Exchange
 from headrace.receiver.run.departures import Departures
-from headrace.receiver.run.shapes import Fit, Shaper, crop
+from headrace.receiver.run.pump import Outputs, Pump, Work
+from headrace.receiver.run.shapes import Fit, Shaper
 from headrace.receiver.run.validate import refuse_wide, validate, wide_inputs
-from headrace.receiver.tracing.record import Trace
 from headrace.results import Processor
-from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
+from headrace.scheduler import Entry, Scheduler
 from headrace.values import Array, Request, Response
 
 # Forms of requests whose checks are remembered; fronts keep fewer.
 _FORMS_KEPT = 1024
-
-Outputs = Mapping[str, Array]
-
-
-class Work:
-    """What an entry carries: its inputs, how they fit, and the future its request waits on.
-
-    ``trace`` is that of its request, if it has one.
-    """
-
-    __slots__ = ("fit", "future", "inputs", "receive", "trace")
-
-    def __init__(
-        self,
-        inputs: Mapping[str, Array],
-        fit: Fit,
-        future: asyncio.Future[Outputs],
-        receive: Receive,
-        trace: Trace | None,
-    ) -> None:
-        self.inputs = inputs
-        self.fit = fit
-        self.future = future
-        self.receive = receive
-        self.trace = trace
 
 
 class Dispatcher:
@@ -76,7 +40,6 @@ class Dispatcher:
         departures: Departures,
     ) -> None:
         self.served = served
-        self.socket_path = ""  # where its engine listens
         self._loop = loop
         self._scheduler = scheduler
         self._processor = processor
@@ -86,14 +49,8 @@ class Dispatcher:
         self._wide = wide_inputs(self._model_signature, served.profile.integer_bits)
         self._slo_s = math.inf if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
         self._max_rows = max(served.profile.batch_sizes, default=1)
-        self._engine: EngineClient | None = None
-        self._running: dict[int, Batch] = {}
         self._known: dict[object, tuple[int, Fit]] = {}
-        self._on_empty: Callable[[], None] | None = None  # set when it takes no more requests
-        self._pump_due = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
-        self._log = structlog.get_logger("headrace.receiver")
+        self._pump = Pump(loop, served, scheduler, departures)
 
     # -- a request ---------------------------------------------------------------------------------
 
@@ -169,7 +126,7 @@ class Dispatcher:
             left_s = request.arrival_s + request.timeout_s - time.monotonic()
             timer = self._loop.call_later(left_s, self._overdue, entry, request.timeout_s)
             future.add_done_callback(lambda _: timer.cancel())
-        self._schedule()
+        self._pump.schedule()
         return entry
 
     async def _split(
@@ -203,215 +160,28 @@ class Dispatcher:
     def leave(self, entry: Entry) -> None:
         """The client of this entry has gone: drop it if it still waits."""
         self._scheduler.cancel(entry)
-        self._fail(entry, Cancelled("the client closed the connection"))
+        self._pump.fail(entry, Cancelled("the client closed the connection"))
 
     def _overdue(self, entry: Entry, timeout_s: float) -> None:
         """The client's own time has run out, whether the entry waits or runs."""
         self._scheduler.cancel(entry)
-        self._fail(entry, Expired(f"the client's deadline of {timeout_s:g} s has passed"))
-
-    # -- batches -----------------------------------------------------------------------------------
-
-    def _pump(self) -> None:
-        self._pump_due = False
-        now_s = time.monotonic()
-        while self._engine is None or self._engine.free_slots:
-            batch, drops = self._scheduler.cut(now_s)
-            for drop in drops:
-                self._drop(drop, now_s)
-            if batch is None:
-                break
-            self._start(batch, now_s)
-        self._set_timer(now_s)
-        if self._on_empty is not None:
-            self._look_empty()
-
-    def _start(self, batch: Batch, now_s: float) -> None:
-        engine = self._engine
-        if engine is None:  # the scheduler is paused without an engine
-            raise RuntimeError("a batch was cut while no engine is connected")
-        metrics = self.served.metrics
-        parts = []
-        traces: tuple[Trace, ...] = ()  # of most batches none: nothing is made for them
-        padding = None
-        for entry in batch.entries:
-            metrics.queue.observe(now_s - entry.arrival_s)
-            work: Work = entry.payload
-            parts.append(work.inputs)
-            if work.trace is not None:
-                traces = (*traces, work.trace)
-            if padding is None and work.fit.item_shapes:  # another may fill its bucket as it is
-                padding = Padding(work.fit.item_shapes, self.served.settings.pad_values)
-        self._running[batch.id] = batch
-        started_s = time.monotonic()
-        try:
-            engine.run(batch.id, batch.rows, parts, padding)
-        except HeadraceError as error:
-            self._failed(batch.id, error)
-            return
-        except Exception as error:  # noqa: BLE001 - the border of a batch: nobody waits forever
-            self._log.error("batch_not_assembled", exc_info=error)
-            self._failed(batch.id, InternalError(f"a bug of the server: {error}"))
-            return
-        assemble_s = time.monotonic() - started_s
-        for trace in traces:
-            trace.started(now_s, started_s + assemble_s)
-        metrics.assemble.observe(assemble_s)
-        metrics.runs.assembled(batch.rows, len(batch.entries), assemble_s)
-        metrics.rows.observe(batch.rows)
-
-    def _done(self, batch_id: int, infer_s: float, outputs: Mapping[str, Array]) -> None:
-        batch = self._running.pop(batch_id)
-        now_s = time.monotonic()
-        self._scheduler.finish(batch_id, now_s, infer_s)
-        self.served.metrics.infer.observe(infer_s)
-        self.served.metrics.runs.ended(batch.rows, len(batch.entries), infer_s, now_s)
-        batched = self._model_signature.batched
-        row = 0
-        for entry in batch.entries:
-            self._departures.forget(entry)
-            work: Work = entry.payload
-            if work.trace is not None:
-                work.trace.ran(now_s)
-            end = row + entry.rows
-            if not work.future.done():
-                mine = {n: a[row:end] for n, a in outputs.items()} if batched else outputs
-                work.future.set_result(crop(mine, work.fit.crops) if work.fit.crops else mine)
-            row = end
-        self._pump()
-
-    def _failed(self, batch_id: int, error: HeadraceError) -> None:
-        """The backend refused a batch: run its entries alone, so that only the bad one fails."""
-        batch = self._running.pop(batch_id)
-        now_s = time.monotonic()
-        self._scheduler.finish(batch_id, now_s, None)
-        if len(batch.entries) == 1:
-            self._fail(batch.entries[0], type(error)(error.message))
-        else:
-            for entry in batch.entries:
-                self._alone(entry)
-        self._schedule()
-
-    def _alone(self, entry: Entry) -> None:
-        if entry.payload.future.done():
-            return  # nobody waits for it any more
-        entry.bucket = (entry.bucket, id(entry))
-        self._scheduler.restore(entry)
-
-    def _drop(self, drop: Drop, now_s: float) -> None:
-        waited_ms = (now_s - drop.entry.arrival_s) * 1e3
-        if drop.reason is DropReason.SHED:
-            error: HeadraceError = Shed(
-                f"dropped after {waited_ms:.0f} ms in the queue: it would have missed its deadline"
-            )
-        else:
-            error = Expired(f"the deadline passed after {waited_ms:.0f} ms in the queue")
-        self._fail(drop.entry, error)
-
-    def _fail(self, entry: Entry, error: HeadraceError) -> None:
-        self._departures.forget(entry)
-        future: asyncio.Future[Outputs] = entry.payload.future
-        if not future.done():
-            future.set_exception(error)
+        self._pump.fail(entry, Expired(f"the client's deadline of {timeout_s:g} s has passed"))
 
     # -- the engine comes and goes -----------------------------------------------------------------
 
+    @property
+    def socket_path(self) -> str:
+        """Where its engine listens."""
+        return self._pump.socket_path
+
     async def connect(self, socket_path: str, slot_count: int) -> None:
         """Connect to the engine that listens there and let batches run."""
-        engine = EngineClient(
-            self._loop,
-            self.served.profile,
-            self.served.settings,
-            slot_count=slot_count,
-            on_done=self._done,
-            on_failed=self._failed,
-            on_lost=self._lost,
-        )
-        await engine.connect(socket_path)
-        if self._engine is not None:  # it died, though its end has not been heard yet
-            self._engine.close()
-            self._lost()
-        self._engine, self.socket_path = engine, socket_path
-        self._scheduler.resume()
-        self._schedule()
+        await self._pump.connect(socket_path, slot_count)
 
     def retire(self, on_empty: Callable[[], None]) -> None:
         """Take no more requests; call ``on_empty`` once when those it has are answered."""
-        self._on_empty = on_empty
-        if self._engine is None:
-            self._give_up()
-        self._schedule()
-
-    def _give_up(self) -> None:
-        """Without an engine, and no other will come: nobody may wait for one."""
-        self.close(EngineLost("the engine died while its model was being unloaded"))
-
-    def _look_empty(self) -> None:
-        on_empty = self._on_empty
-        if on_empty is not None and not self._running and not self._scheduler.statistics().waiting:
-            self._on_empty = None
-            on_empty()
-
-    def _lost(self) -> None:
-        """The engine died: what ran in it is tried once more, alone, if its deadline allows."""
-        self._engine = None
-        if self._on_empty is not None:  # no other engine will come
-            self._give_up()
-            self._look_empty()
-            return
-        self._scheduler.pause()
-        now_s = time.monotonic()
-        batches, self._running = list(self._running.values()), {}
-        for batch in batches:
-            self._scheduler.finish(batch.id, now_s, None)
-            for entry in batch.entries:
-                if entry.attempts == 0 and entry.deadline_s > now_s:
-                    entry.attempts = 1
-                    self._alone(entry)
-                else:
-                    self._fail(entry, EngineLost("the engine died while it ran this request"))
-        self._schedule()
+        self._pump.retire(on_empty)
 
     def close(self, error: HeadraceError) -> None:
         """End it: everything waiting or running fails with this error."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._scheduler.pause()
-        batches, self._running = list(self._running.values()), {}
-        for entry in (*self._scheduler.drain(), *(e for b in batches for e in b.entries)):
-            self._fail(entry, type(error)(error.message))
-
-    # -- the clock ---------------------------------------------------------------------------------
-
-    def _schedule(self) -> None:
-        """Pump after what the loop has ready now, and after what that makes ready.
-
-        Two turns of the loop cost nothing when it is idle, and let the requests that came together
-        share a batch when it is not: 8 % more requests/s at 256 concurrent.
-        """
-        if not self._pump_due:
-            self._pump_due = True
-            self._loop.call_soon(self._loop.call_soon, self._pump)
-
-    def _set_timer(self, now_s: float) -> None:
-        at = self._scheduler.wake_at(now_s)
-        if at is None:
-            return
-        if self._timer is not None:
-            if self._timer_at <= at and self._timer_at > now_s:
-                return  # it will look again, and set the next one then
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = self._loop.call_later(max(at - now_s, 0.0), self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        self._timer_at = math.inf
-        self._pump()
-
-    def statistics(self) -> Any:
-        """The scheduler's numbers."""
-        return self._scheduler.statistics()
+        self._pump.close(error)
