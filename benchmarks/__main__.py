@@ -14,7 +14,19 @@ from rich.console import Console
 from benchmarks.figures import Figure, save, show
 from benchmarks.machine import describe
 
-NAMES = ("start", "tiny", "real", "overload", "json", "sequences", "failures", "swap", "soak")
+NAMES = (
+    "start",
+    "tiny",
+    "real",
+    "overload",
+    "json",
+    "sequences",
+    "failures",
+    "swap",
+    "restart",
+    "swaps",
+    "soak",
+)
 MODULES = {"json": "json_"}
 
 

@@ -1,8 +1,7 @@
 """A model of 100 MB is replaced while another serves: what the other's clients notice of it.
 
 The other is at half of what it can do. Its p99 while the new model loads, warms up and takes over
-is set against its p99 before, in one run. Then: a second start of the same model, which finds what
-the first has compiled and measured.
+is set against its p99 before, in one run.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _MS = 1e3
 
 
 def measure(progress: Callable[[str], None]) -> Iterator[Figure]:
-    """Replace a large model beside a busy one, then start anew with what was kept."""
+    """Replace a large model beside a busy one."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         large = root / "models" / _LARGE
@@ -48,8 +47,6 @@ def measure(progress: Callable[[str], None]) -> Iterator[Figure]:
             shutil.copytree(models.folder(name), root / "models" / name)
         kept = {"HEADRACE_SERVER__CACHE_DIR": str(root / "cache")}
         yield from _swaps(root / "models", large, kept, progress)
-        progress("a second start")
-        yield from _second_start(large, kept)
 
 
 def _swaps(
@@ -134,22 +131,6 @@ class _Swap:
         if self._moments is None:
             raise RuntimeError("the model was not replaced: see above")
         return self._moments
-
-
-def _second_start(large: Path, kept: dict[str, str]) -> Iterator[Figure]:
-    os.utime(large / "1" / "model.onnx")  # nothing is kept of it yet
-    seconds = []
-    for _ in range(1 + _ROUNDS):
-        with Server(large, environment=kept, timeout_s=120.0) as server:
-            seconds.append(server.ready_s - server.started_s)
-    yield Figure(
-        f"{_LARGE}, 102 MB: start to ready, the second time",
-        statistics.median(seconds[1:]),
-        "s",
-        1.0,
-        at_most=True,
-        note=f"the first time {seconds[0]:.2f} s",
-    )
 
 
 def _target(server: Server, name: str) -> Target:

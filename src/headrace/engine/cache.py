@@ -37,9 +37,13 @@ _HEAD = struct.Struct("<8sQQI")  # magic, size of the record, size of the blob, 
 _PAGE = 4096  # where the blob starts, and so may be mapped
 # Together; the entries that nobody has used for longest go.
 _LIMIT_BYTES = 4 * 2**30
+# Of one file and one choice of settings: a file that is written anew leaves the entry of what it
+# was. More than one, for containers that share a folder may call different files the same.
+_EDITIONS = 4
 _LIBRARIES = ("openvino", "onnxruntime", "torch")
 _OURSELVES = Path(__file__).parent  # another warm-up may find something else
 _ENTRY, _PART = ".entry", ".part"
+_BETWEEN = "-"  # an entry's name: what it is of, and which edition of that
 _USER_CODE, _SAVED_MODEL = ".py", ".pb"
 # Settings that change neither the compiled model nor what warm-up finds.
 _APART = frozenset(
@@ -126,6 +130,7 @@ class Cache:
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _put(file, record.model_dump_json().encode(), blob)
+            _outdate(file)
             _prune(file.parent)
         except OSError as error:
             _log.warning("cache_not_written", file=str(file), reason=str(error))
@@ -143,15 +148,19 @@ def _key(path: Path, settings: ModelSettings) -> str | None:
     if files is None:
         return None
     dump = settings.model_dump(mode="json")
-    said = [
+    edition = [(str(f), *_stamp(f)) for f in sorted(files)]
+    place = [
         str(path.absolute()),
-        [(str(f), *_stamp(f)) for f in sorted(files)],
         {key: value for key, value in dump.items() if key not in _APART},
         {name: _version(name) for name in _LIBRARIES},
         [(f.name, *_stamp(f)) for f in sorted(_OURSELVES.rglob("*.py"))],
         _processor(),
         len(os.sched_getaffinity(0)),
     ]
+    return f"{_digest(place)}{_BETWEEN}{_digest(edition)}"
+
+
+def _digest(said: object) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -251,6 +260,14 @@ def _put(file: Path, record: bytes, blob: bytes | memoryview) -> None:
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _outdate(file: Path) -> None:
+    """Remove the editions of an entry used longest ago."""
+    place = file.stem.partition(_BETWEEN)[0]
+    same = [one for one in _entries(file.parent) if one[2].stem.startswith(place + _BETWEEN)]
+    for _, _, old in sorted(same, reverse=True)[_EDITIONS:]:
+        old.unlink(missing_ok=True)
 
 
 def _prune(folder: Path, limit_bytes: int = _LIMIT_BYTES) -> None:

@@ -14,7 +14,8 @@ from headrace.engine.backends.contract import Instance
 from headrace.engine.cache import Cache, Kept, Record
 from headrace.engine.choice import Choice, again, choose
 from headrace.engine.moving import moving_about
-from headrace.engine.warmup import Warm, warm_again, warm_up
+from headrace.engine.rewarm import warm_again
+from headrace.engine.warmup import Warm, warm_up
 from headrace.errors import HeadraceError
 
 _log = structlog.get_logger("headrace.engine")
@@ -69,7 +70,7 @@ def _again(spec: EngineSpec, kept: Kept, progress: Progress) -> Loaded:
         return again(Path(spec.path), spec.settings, kept)
 
     def rewarm(_: Choice, instances: list[Instance]) -> Warm:
-        warm_again(warm, instances)
+        warm_again(warm, instances, compiled=kept.blob is not None)
         return warm
 
     return _timed(spec, progress, load, rewarm)._replace(cached=True)

@@ -82,15 +82,6 @@ class Warm:
     shapes: tuple[Shapes, ...] = ()
 
 
-def warm_again(warm: Warm, instances: Sequence[Instance]) -> None:
-    """Run what an earlier warm-up decided on, once on every instance.
-
-    Raises:
-        InferenceFailed: it does not run as it did.
-    """
-    _run_everywhere(warm.signature, instances, warm.shapes, warm.batch_sizes)
-
-
 def warm_up(
     model: Model,
     instances: Sequence[Instance],
@@ -121,7 +112,7 @@ def warm_up(
         output_bytes = max(output_bytes, size_bytes)
         sizes = found if number == 0 else tuple(s for s in sizes if s in found)
         progress(f"timed shape {number + 1} of {len(shapes)}: batches up to {found[-1]}")
-    _run_everywhere(signature, instances, shapes, sizes)
+    run_everywhere(signature, instances, shapes, sizes)
     kept = tuple(p for p in points if p.rows in sizes)
     tied = _tied(signature, instances[0], shapes)
     return Warm(tied, sizes, kept, output_bytes, tuple(shapes))
@@ -137,7 +128,7 @@ def _time(
     limit_s: float,
 ) -> tuple[tuple[int, ...], int]:
     """Time batch sizes until a larger one does not pay; return those kept and the most output."""
-    elements = sum(math.prod(shape) for shape in item.values())
+    elements = elements_of(item)
     slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
     waits = _TAIL + 1 / (settings.instances or 1)
     best, worse, even, output_bytes = math.inf, 0, 0, 0
@@ -161,6 +152,11 @@ def _time(
         if worse == _MOST_WORSE or even == _MOST_EVEN or spent_s > limit_s:
             break
     return tuple(kept), output_bytes
+
+
+def elements_of(item: Shapes) -> int:
+    """How many elements one item has, over all inputs."""
+    return sum(math.prod(shape) for shape in item.values())
 
 
 def _timed(instance: Instance, inputs: Mapping[str, Array]) -> list[float]:
@@ -190,12 +186,14 @@ def _waits_s() -> dict[str, float]:
     return waits
 
 
-def _run_everywhere(
+def run_everywhere(
     signature: Signature,
     instances: Sequence[Instance],
     shapes: Sequence[Shapes],
     sizes: Sequence[int],
 ) -> None:
+    """Run each size at each shape once on every instance, all instances at once."""
+
     def run(instance: Instance) -> None:
         for item in shapes:
             for size in sizes:

@@ -29,6 +29,7 @@ from headrace.control import (
 )
 from headrace.errors import ModelDiffers, ModelLoadError, OperatorError
 from headrace.loader.aside import aside
+from headrace.loader.cores import usable_cores
 from headrace.loader.engine_process import ENGINE
 from headrace.loader.keeper import Audience, EngineKeeper
 from headrace.loader.memory import resident_bytes
@@ -40,6 +41,8 @@ from headrace.settings import ServerSettings
 Key = tuple[str, int]
 
 _ENGINE_STOP_TIMEOUT_S = 5.0
+# Engines that load at once, on machines of few cores: some of their time is reading files.
+_LEAST_PLACES = 4
 # A change of memory smaller than this part of it is not told.
 _NOTICED = 0.02
 
@@ -94,6 +97,8 @@ class Fleet:
             lambda: itertools.count(1)
         )
         self._shadow = Shadow(runtime_dir, tell)
+        self._loading: set[Post] = set()  # they have a place, and have not served yet
+        self._places = max(_LEAST_PLACES, usable_cores())
         self._confirmed: dict[Key, str] = {}
         self._full: set[str] = set()  # sockets of retired engines that have something left to do
         self._remarked: dict[str, tuple[str, ...]] = {}  # what has been logged, of each model
@@ -274,13 +279,19 @@ class Fleet:
         self._group.create_task(self._run(post))
 
     async def _run(self, post: Post) -> None:
+        """Keep an engine, from when there is a place to load it; whoever has ended needs none."""
         try:
+            await self._until(lambda: bool(post.reason) or len(self._loading) < self._places)
+            self._loading.add(post)
             await post.keeper.run()
         finally:
+            self._loading.discard(post)
             self._keepers.discard(post.keeper)
+            self._wake()
 
     def _serves(self, post: Post, serving: ModelServing) -> None:
         post.serving = serving
+        self._loading.discard(post)
         if self._posts.get(post.key) is post:
             self._announce(post)
         self._wake()

@@ -111,7 +111,7 @@ class EngineKeeper:
     async def run(self) -> None:
         """Start the engine and keep it going, until it has failed or is stopped."""
         try:
-            if not self._stopping.is_set():
+            if not self._leaving():
                 self._move(Event.START)
             while not self._leaving():
                 reason = await self._live()
@@ -153,6 +153,8 @@ class EngineKeeper:
         socket_path = self._socket_path()
         try:
             async with self._engine(socket_path) as process:
+                if self._stopping.is_set():  # while it was being started: it may not listen yet
+                    return "it was stopped"
                 profile = await self._load(process)
                 if isinstance(profile, str):
                     return profile
@@ -190,8 +192,6 @@ class EngineKeeper:
                 log_format=self._server.log_format,
             )
             write(process, line(spec))
-            if self._stopping.is_set():
-                self._hang_up()
             yield process
         finally:
             await end(process)
@@ -262,7 +262,7 @@ class EngineKeeper:
     # -- between engines ---------------------------------------------------------------------------
 
     def _leaving(self) -> bool:
-        return self._stopping.is_set() or self.state is State.DRAINING
+        return self._stopping.is_set() or self.state in {State.DRAINING, State.UNLOADED}
 
     def _may_restart(self, reason: str) -> bool:
         """Take the death of an engine: False when the version has failed with it."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import struct
 from typing import Any
 from urllib.parse import quote
 
@@ -20,10 +19,10 @@ from headrace.errors import (
 )
 from headrace.receiver.codecs import compression
 from headrace.receiver.codecs.compression import Bytes
+from headrace.receiver.codecs.frames import PREFIX, read_prefix
 from headrace.receiver.exchange import Headers
 
 CONTENT_TYPE = b"application/grpc"
-_PREFIX = struct.Struct(">BI")
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 # Printable ASCII but the percent sign stands for itself in grpc-message.
@@ -72,17 +71,15 @@ def unframe(body: bytes | memoryview) -> memoryview:
     Raises:
         MalformedRequest: the frame is cut off, too long, or its flag is unknown.
     """
-    if len(body) < _PREFIX.size:
+    if len(body) < PREFIX.size:
         raise MalformedRequest("the gRPC frame is cut off: no 5-byte prefix")
-    compressed, size = _PREFIX.unpack_from(body)
-    if compressed > 1:
-        raise MalformedRequest(f"the gRPC frame's compressed flag is {compressed}, not 0 or 1")
-    if size != len(body) - _PREFIX.size:
+    _, size = read_prefix(body)
+    if size != len(body) - PREFIX.size:
         raise MalformedRequest(
-            f"the gRPC frame announces {size} bytes and {len(body) - _PREFIX.size} came: a unary "
+            f"the gRPC frame announces {size} bytes and {len(body) - PREFIX.size} came: a unary "
             "request is exactly one whole message"
         )
-    return memoryview(body)[_PREFIX.size :]
+    return memoryview(body)[PREFIX.size :]
 
 
 async def decompress(message: Bytes, encoding: bytes | None, limit_bytes: int) -> bytes:
@@ -118,7 +115,7 @@ async def pack(message: bytes, coding: bytes) -> bytes:
     if len(message) < compression.WORTH_BYTES:
         return frame(message)
     packed = await compression.compress(message, coding.decode())
-    return _PREFIX.pack(1, len(packed)) + packed
+    return PREFIX.pack(1, len(packed)) + packed
 
 
 def start(coding: bytes | None) -> dict[str, Any]:
@@ -130,7 +127,7 @@ def start(coding: bytes | None) -> dict[str, Any]:
 
 def frame(message: bytes) -> bytes:
     """Put the prefix before a message."""
-    return _PREFIX.pack(0, len(message)) + message
+    return PREFIX.pack(0, len(message)) + message
 
 
 def _cut(message: str) -> str:

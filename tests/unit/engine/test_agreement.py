@@ -72,7 +72,7 @@ def test_an_answer_near_zero_may_be_off_by_what_is_little_for_the_usual_one() ->
 
 
 def test_a_large_answer_hides_no_other() -> None:
-    before = [np.full((1, 2), size) for size in (1.0, 1000.0, 1.0)]
+    before: list[Array] = [np.full((1, 2), size) for size in (1.0, 1000.0, 1.0)]
     found = _gap(before, [before[0] * 2, before[1] * 1.01, before[2]])
     assert found.size == pytest.approx(1.0)
     assert found.off == 1
@@ -97,8 +97,8 @@ def test_zeros_agree_with_zeros_and_with_nothing_else() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
 def test_every_kind_of_float_is_measured(dtype: type) -> None:
-    before = np.full((1, 4), 2.0).astype(dtype)
-    after = np.full((1, 4), 2.5).astype(dtype)
+    before: Array = np.full((1, 4), 2.0).astype(dtype)
+    after: Array = np.full((1, 4), 2.5).astype(dtype)
     found = _gap([before], [after])
     assert found.size == pytest.approx(0.25)
     assert (found.floats, found.off) == (True, 1)

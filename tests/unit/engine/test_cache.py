@@ -190,6 +190,19 @@ def test_the_entries_used_longest_ago_go(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["0.entry", "1.entry", "a.plan"]
 
 
+def test_of_a_file_written_again_and_again_a_few_editions_are_kept(
+    model: Path, tmp_path: Path
+) -> None:
+    other = Cache(tmp_path / "c", model, ModelSettings(threads=2))
+    kept = Cache(tmp_path / "c", model, ModelSettings())
+    write(other)
+    for number in range(10):
+        os.utime(model, ns=(number, number))
+        write(kept)
+    assert kept.read() is not None
+    assert len(list((tmp_path / "c/engines").iterdir())) == 1 + cache._EDITIONS
+
+
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "auto"])
 @pytest.mark.parametrize("instances", [1, 2])
 def test_a_second_load_computes_the_same(

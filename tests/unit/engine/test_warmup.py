@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headrace.control import Measurement
 from headrace.engine import backends
 from headrace.engine.backends.contract import Instance, Model
+from headrace.engine.rewarm import warm_again
 from headrace.engine.warmup import SIZES, Warm, _timed, make, warm_up
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
@@ -303,3 +305,26 @@ def test_the_time_in_which_others_have_the_core_does_not_count_but_other_waits_d
             rival.kill()
             rival.wait()
         os.sched_setaffinity(0, cores)
+
+
+@pytest.mark.parametrize(
+    ("compiled", "seconds", "ran"),
+    [
+        (True, {1: 0.01, 2: 0.02, 4: 0.04}, [1, 2, 4]),
+        (True, {1: 0.04, 2: 0.08, 4: 0.16}, [1, 2]),
+        (True, {1: 0.2, 2: 0.4, 4: 0.8}, [1]),
+        (False, {1: 0.2, 2: 0.4, 4: 0.8}, [1, 2, 4]),
+    ],
+)
+def test_a_compiled_model_is_warmed_again_where_a_first_run_would_be_noticed(
+    seconds: dict[int, float], ran: list[int], *, compiled: bool
+) -> None:
+    model = Counted(signature((None, 4)))
+    lanes = [model.instance(), model.instance()]
+    points = tuple(
+        Measurement(elements=4, rows=rows, median_s=median_s, p95_s=median_s)
+        for rows, median_s in seconds.items()
+    )
+    found = Warm(model.signature, (1, 2, 4), points, 0, ({"x": (4,)},))
+    warm_again(found, lanes, compiled=compiled)
+    assert model.lanes == [[(rows, 4) for rows in ran]] * 2

@@ -243,3 +243,33 @@ async def test_one_that_dies_before_the_receiver_has_changed_over_still_replaces
         assert [message.replaces for message in told] == [False, True, True]
         fleet.confirm(("m", 1), told[-1].socket_path)
         await replacing
+
+
+async def test_no_more_engines_load_at_once_than_there_are_places(tmp_path: Path) -> None:
+    found = [_found(tmp_path, version) for version in range(1, 40)]
+    async with _fleet(tmp_path, *found, behaviour="hang") as (fleet, receiver):
+        fleet._places = 2
+        await receiver.until_state(("m", 2), "loading")
+        states = list(receiver.states().values())
+        assert states.count("loading") == 2
+        assert states.count("found") == 37
+        async with asyncio.timeout(2):
+            await fleet.unload(("m", 39))  # which still waits for its place
+        assert receiver.states()["m", 39] == "unloaded"
+        await fleet.stop(0.0)
+        assert set(receiver.states().values()) == {"unloaded"}
+
+
+async def test_who_serves_makes_place_for_the_next(tmp_path: Path) -> None:
+    found = [_found(tmp_path, version) for version in range(1, 5)]
+    async with _fleet(tmp_path, *found) as (fleet, receiver):
+        fleet._places = 1
+        await receiver.until(ModelServing, 4)
+
+
+async def test_who_fails_makes_place_for_the_next(tmp_path: Path) -> None:
+    found = [_found(tmp_path, version) for version in range(1, 4)]
+    async with _fleet(tmp_path, *found, behaviour="refuse") as (fleet, receiver):
+        fleet._places = 1
+        for one in found:
+            await receiver.until_state((one.name, one.version), "failed")

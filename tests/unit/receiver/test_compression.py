@@ -46,6 +46,13 @@ def test_any_bytes_are_data_or_a_typed_error(data: bytes, coding: str) -> None:
 
 
 @codings
+def test_a_second_member_is_refused_not_dropped(coding: str) -> None:
+    packed = deflate(b"first", coding)
+    with pytest.raises(MalformedRequest):
+        inflate(packed + deflate(b"second", coding), coding, LIMIT)
+
+
+@codings
 async def test_large_ones_take_a_thread_and_come_out_the_same(coding: str) -> None:
     data = bytes(range(256)) * 400
     packed = await compress(data, coding)

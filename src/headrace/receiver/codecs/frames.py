@@ -12,7 +12,20 @@ from typing import NamedTuple
 
 from headrace.errors import BodyTooLarge, MalformedRequest
 
-_PREFIX = struct.Struct(">BI")
+PREFIX = struct.Struct(">BI")
+"""Before every message: whether it is compressed, and its size in bytes."""
+
+
+def read_prefix(data: bytes | bytearray | memoryview) -> tuple[bool, int]:
+    """Read the prefix at the start: whether the message is compressed, and its size in bytes.
+
+    Raises:
+        MalformedRequest: a flag that is neither 0 nor 1.
+    """
+    compressed, size = PREFIX.unpack_from(data)
+    if compressed > 1:
+        raise MalformedRequest(f"the gRPC frame's compressed flag is {compressed}, not 0 or 1")
+    return compressed == 1, size
 
 
 class Frame(NamedTuple):
@@ -28,7 +41,7 @@ class FrameDecoder:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._held = bytearray()
-        self._wanted_bytes = _PREFIX.size
+        self._wanted_bytes = PREFIX.size
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:
         """Take a chunk, give the frames that it makes whole.
@@ -40,13 +53,13 @@ class FrameDecoder:
         self._held += chunk
         while len(self._held) >= self._wanted_bytes:
             compressed, size = self._head()
-            end = _PREFIX.size + size
+            end = PREFIX.size + size
             if len(self._held) < end:
                 self._wanted_bytes = end
                 return
-            message = bytes(memoryview(self._held)[_PREFIX.size : end])
+            message = bytes(memoryview(self._held)[PREFIX.size : end])
             del self._held[:end]
-            self._wanted_bytes = _PREFIX.size
+            self._wanted_bytes = PREFIX.size
             yield Frame(compressed, message)
 
     def finish(self) -> None:
@@ -61,12 +74,10 @@ class FrameDecoder:
             )
 
     def _head(self) -> tuple[bool, int]:
-        flag, size = _PREFIX.unpack_from(self._held)
-        if flag > 1:
-            raise MalformedRequest(f"the gRPC frame's compressed flag is {flag}, not 0 or 1")
+        compressed, size = read_prefix(self._held)
         if size > self._limit_bytes:
             raise BodyTooLarge(
                 f"a message of {size} bytes is larger than {self._limit_bytes}: send less at once, "
                 "or raise server.max_body_mib"
             )
-        return bool(flag), size
+        return compressed, size
