@@ -31,7 +31,8 @@ def test_the_bounds_hold_whatever_comes(came: list[tuple[float, int]]) -> None:
         assert list(kept.things) == sorted(kept.things)
 
 
-@given(st.floats(min_value=0.001, max_value=5), st.integers(min_value=1, max_value=400))
+# Of what passes more seldom than once a first step all is kept at first, and that is less even.
+@given(st.floats(min_value=0.001, max_value=1), st.integers(min_value=1, max_value=3000))
 def test_what_is_kept_of_a_steady_stream_is_spread_over_it(step_s: float, passes: int) -> None:
     kept = Reservoir[float](LIMIT, LIMIT_BYTES)
     for number in range(passes):
@@ -40,8 +41,9 @@ def test_what_is_kept_of_a_steady_stream_is_spread_over_it(step_s: float, passes
             kept.put(now_s, 1, now_s)
     gaps = [b - a for a, b in itertools.pairwise(kept.things)]
     assert all(gap >= 0.999 for gap in gaps)
-    # Twice the step, and once as long as it takes until the next one passes.
-    assert not gaps or max(gaps) <= 2 * min(gaps) + 2 * step_s
+    # The step, after a halving that of before; what was kept at shorter ones is rounded up to whole
+    # passes, and the rounding doubles with it.
+    assert not gaps or max(gaps) <= 4.01 * min(gaps)
 
 
 def test_the_first_is_wanted_at_once_and_the_next_a_second_later() -> None:
