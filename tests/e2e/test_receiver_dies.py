@@ -59,7 +59,8 @@ def test_a_receiver_that_dies_while_an_engine_restarts_finds_the_new_engine(
         until(lambda: server.engine("one").pid != engine.pid)
         receiver.kill()
     server.wait_for("receiver_died")
-    until(lambda: _ready(server.url))
+    until(lambda: _ready(server.url))  # which does not wait for an engine that restarts
+    until(lambda: http(f"{server.url}/v2/models/one/ready")[0] == 200)
     np.testing.assert_allclose(triton_grpc(server.address, "one", X), 2 * X)
 
 

@@ -11,7 +11,6 @@ import itertools
 import math
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
@@ -230,11 +229,8 @@ class Runtime:
             dispatcher = await self._dispatcher(message)
         await dispatcher.connect(message.socket_path, _DEPTH * message.profile.instances + 1)
         self._dispatchers[key] = dispatcher
-        now_s = time.time()
-        self._catalog.set_state(
-            ModelState(
-                name=message.name, version=message.version, state="serving", since_unix_s=now_s
-            )
+        self._catalog.set_state(  # since when, the supervisor tells
+            ModelState(name=message.name, version=message.version, state="serving")
         )
         self._catalog.add(dispatcher.served)
         self._tell(

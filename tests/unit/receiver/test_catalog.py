@@ -158,7 +158,7 @@ def test_what_is_forgotten_is_not_known_any_more(catalog: Catalog) -> None:
 
 def test_a_state_that_is_told_again_is_no_move_and_keeps_its_beginning() -> None:
     catalog = Catalog()
-    for state, since_s in (("serving", 7.0), ("serving", 9.0), ("recovering", 11.0)):
+    for state, since_s in (("serving", 7.0), ("serving", 0.0), ("recovering", 11.0)):
         catalog.set_state(ModelState(name="m", version=1, state=state, since_unix_s=since_s))
         (entry,) = catalog.entries()
         assert entry.state.since_unix_s == {"serving": 7.0, "recovering": 11.0}[state]
