@@ -40,8 +40,7 @@ def test_what_is_kept_of_a_steady_stream_is_spread_over_it(step_s: float, passes
             kept.put(now_s, 1, now_s)
     gaps = [b - a for a, b in itertools.pairwise(kept.things)]
     assert all(gap >= 0.999 for gap in gaps)
-    # Twice the step, and once as long as it takes until the next one passes.
-    assert not gaps or max(gaps) <= 2 * min(gaps) + 2 * step_s
+    assert not gaps or max(gaps) == pytest.approx(min(gaps))
 
 
 def test_the_first_is_wanted_at_once_and_the_next_a_second_later() -> None:
@@ -58,7 +57,7 @@ def test_of_a_long_time_only_the_last_half_hour_is_kept() -> None:
         if kept.due(now_s):
             kept.put(now_s, 1, now_s)
     assert len(kept.things) == 32
-    assert kept.things[-1] - kept.things[0] == pytest.approx(31 * 64)
+    assert 20 * 60 <= kept.things[-1] - kept.things[0] <= 35 * 60
     assert kept.things[-1] > 100_000 - 100
 
 
