@@ -132,12 +132,16 @@ def test_an_order_that_cannot_be_carried_out_moves_no_label(
     }
 
 
-def test_labels_outlive_the_receiver(server: Server) -> None:
+def test_labels_and_lives_outlive_the_receiver(server: Server) -> None:
     patch(server, "linear", {"stable": 2})
+    since = [one["since_unix_s"] for one in said(server)["models"]]
     server.receiver().kill()
     server.wait_for("receiver_died")
     until(lambda: command(server, "--json").returncode == 0)
     until(lambda: [one["labels"] for one in said(server)["models"]] == [[], ["stable"]])
+    until(lambda: {one["state"] for one in said(server)["models"]} == {"serving"})
+    assert [one["since_unix_s"] for one in said(server)["models"]] == since
+    assert not [name for name in metrics(server.url) if name.startswith("headrace_model_moves")]
 
 
 def test_the_command_steers_a_server(server: Server) -> None:

@@ -145,7 +145,7 @@ class Fleet:
 
         Raises:
             ModelLoadError: it cannot be loaded; what served goes on.
-        ModelDiffers: it does not answer as what serves, which goes on.
+            ModelDiffers: it does not answer as what serves, which goes on.
             OSError: its files cannot be looked at.
         """
         files = await aside(partial(stamp, found))  # they may be many, and far away

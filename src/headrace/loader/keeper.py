@@ -176,7 +176,7 @@ class EngineKeeper:
         except OSError as error:
             raise NotStarted from error
         self._process = process
-        beside, samples = self._beside(), self._samples()
+        beside, samples = self._must_not_be_noticed(), self._samples()
         try:
             spec = EngineSpec(
                 name=self._found.name,
@@ -211,10 +211,14 @@ class EngineKeeper:
             return f"did not load and warm up within {limit_s:g} s (server.load_timeout_s)"
         return f"the engine {end_of(status)} while it loaded the model; see its words above"
 
+    def _must_not_be_noticed(self) -> bool:
+        """Whether others serve; for the successor of a dead engine, clients wait already."""
+        return self.state is not State.RECOVERING and self._beside()
+
     @contextlib.asynccontextmanager
     async def _standing_back(self, pid: int) -> AsyncIterator[None]:
         """Let an engine yield to all that serve, for a while: a busy machine may never be idle."""
-        if not (self._beside() and may_come_back() and stand_back(pid)):
+        if not (self._must_not_be_noticed() and may_come_back() and stand_back(pid)):
             yield
             return
         patience_s = self._server.load_timeout_s / _PATIENCE

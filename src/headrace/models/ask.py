@@ -62,9 +62,12 @@ class ServerModels:
         self._ask("POST", path, {}, _LOAD_TIMEOUT_S)
 
     def label(self, name: str, versions: Mapping[str, int | None]) -> dict[str, int]:
-        """Move labels, all or none; with None one is removed. Returns all that it has then."""
+        """Move labels, all or none; with None one is removed. Returns all that it has then.
+
+        A load of the model that goes on is waited for.
+        """
         path = f"/models/{quote(name, safe='')}/labels"
-        return dict(self._ask("PATCH", path, versions, _TIMEOUT_S)["labels"])
+        return dict(self._ask("PATCH", path, versions, _LOAD_TIMEOUT_S)["labels"])
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Any:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection

@@ -180,6 +180,8 @@ class Catalog:
         before = versions.get(state.version)
         if before is None or before.state != state.state:
             self.moves[state.name, state.state] += 1
+        elif before.since_unix_s:  # it has been told again
+            state = state.model_copy(update={"since_unix_s": before.since_unix_s})
         versions[state.version] = state
         self._look()
         self.bell.ring()

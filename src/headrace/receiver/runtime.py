@@ -110,6 +110,8 @@ class Runtime:
         self._catalog.was_ready = first.was_ready
         for state in first.models:
             self._catalog.set_state(state)
+        if first.was_ready:
+            self._catalog.moves.clear()  # the receiver before this one has counted them
         self._catalog.configured = True
         self._registry.register(
             Collector(lambda: [m.metrics for m in self._catalog.served()], self._refused)

@@ -45,6 +45,11 @@ def serve() -> None:
     sys.stdin.read()  # until the supervisor hangs up
 
 
+def tell_beside() -> None:
+    say("engine_loading", step=f"beside {SPEC['beside']}")
+    serve()
+
+
 def refuse() -> None:
     say("engine_failed", code="model_load", message="no such operator: Frob")
 
@@ -104,6 +109,7 @@ BEHAVIOURS: dict[str, Callable[[], None]] = {
     one.__name__: one
     for one in (
         serve,
+        tell_beside,
         refuse,
         differ,
         crash,

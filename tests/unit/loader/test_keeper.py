@@ -123,6 +123,16 @@ async def test_an_engine_stands_back_while_it_loads_beside_others(tmp_path: Path
         await keeper.stop(0)
 
 
+async def test_the_successor_of_a_dead_engine_does_not_stand_back(tmp_path: Path) -> None:
+    async with _kept(tmp_path, "tell_beside", beside=True) as (keeper, seen):
+        await seen.until("serving")
+        assert keeper.pid is not None
+        os.kill(keeper.pid, signal.SIGKILL)
+        await seen.until("serving", times=2)
+    told = [step[2] for step in seen.steps if step[2].startswith("beside")]
+    assert told == ["beside True", "beside False"]
+
+
 @pytest.mark.parametrize("beside", [True, False])
 async def test_an_engine_that_serves_competes(tmp_path: Path, beside: bool) -> None:
     async with _kept(tmp_path, "serve", beside=beside) as (keeper, seen):

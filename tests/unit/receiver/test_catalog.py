@@ -154,3 +154,12 @@ def test_what_is_forgotten_is_not_known_any_more(catalog: Catalog) -> None:
     assert catalog.names() == []
     with pytest.raises(ModelNotFound):
         catalog.version_of("m", "stable")
+
+
+def test_a_state_that_is_told_again_is_no_move_and_keeps_its_beginning() -> None:
+    catalog = Catalog()
+    for state, since_s in (("serving", 7.0), ("serving", 9.0), ("recovering", 11.0)):
+        catalog.set_state(ModelState(name="m", version=1, state=state, since_unix_s=since_s))
+        (entry,) = catalog.entries()
+        assert entry.state.since_unix_s == {"serving": 7.0, "recovering": 11.0}[state]
+    assert catalog.moves == {("m", "serving"): 1, ("m", "recovering"): 1}
