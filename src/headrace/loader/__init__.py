@@ -8,7 +8,6 @@
     card.read_said     what the model says of itself, laid under what the operator says
     lifecycle          which moves a version may make (pure); the keeper asks before each
     fleet              the engines of all versions: one is started, replaced, retired
-    residency          who leaves memory so that another may come (pure)
     orders             what clients order over the wire: load, unload, label, reload
     watch              follows what changes where models lie (model_control: poll)
     aside              calls that may hang, in threads that nobody waits for at the end
