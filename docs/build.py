@@ -19,8 +19,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from headrace import errors
-from headrace.accepts import Accepted, AcceptedAudio, AcceptedImage, AcceptedText
+from headrace.accepts import AcceptedAudio, AcceptedImage, AcceptedText
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
+from headrace.group import Group
 from headrace.importers import tfserving, triton
 from headrace.importers.rules import Rule
 from headrace.layers import Setting, listing
@@ -114,7 +115,7 @@ def settings_page() -> str:
     return _NOTE + "".join(parts)
 
 
-def _accepted(group: type[Accepted]) -> str:
+def _accepted(group: type[Group]) -> str:
     """A section of one kind of entry of ``accepts``."""
     keys = _fields(group)
     kind = keys[0].allowed.removeprefix("one of ")

@@ -8,20 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from headrace.group import Group
 
 Positive = Annotated[int, Field(ge=1, le=65536)]
 
 
-class Accepted(BaseModel):
-    """What every entry has; unknown keys are refused."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
-    )
-
-
-class AcceptedImage(Accepted):
+class AcceptedImage(Group):
     """An image file as an input of numbers: PNG, JPEG, WebP, GIF, BMP or TIFF, its first frame."""
 
     kind: Literal["image"] = Field(description="What it is.")
@@ -71,7 +65,7 @@ class AcceptedImage(Accepted):
     )
 
 
-class AcceptedAudio(Accepted):
+class AcceptedAudio(Group):
     """A sound file as an input of samples: WAV, FLAC, Ogg or AIFF."""
 
     kind: Literal["audio"] = Field(description="What it is.")
@@ -93,7 +87,7 @@ class AcceptedAudio(Accepted):
     )
 
 
-class AcceptedText(Accepted):
+class AcceptedText(Group):
     """Text as tokens, or as it is for an input of BYTES."""
 
     kind: Literal["text"] = Field(description="What it is.")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from headrace.group import Group
 
 _MODES = ("off", "shadow")
 
 
-class Verify(BaseModel):
+class Verify(Group):
     """Whether a new version must answer as the one that serves, and how nearly.
 
     As text, for flags and variables: ``shadow`` or ``off``.
     """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
-    )
 
     mode: Literal["off", "shadow"] = Field(
         default="off",
