@@ -26,7 +26,6 @@ from headrace.control import (
     Drain,
     Emptied,
     Labels,
-    Memory,
     Message,
     ModelServing,
     ModelState,
@@ -41,6 +40,7 @@ from headrace.loader.engine_process import check_socket_path, socket_path
 from headrace.loader.fleet import Fleet
 from headrace.loader.keeper import Audience
 from headrace.loader.lifecycle import Backoff
+from headrace.loader.memory import EngineMemory
 from headrace.loader.orders import Orders
 from headrace.loader.places import left_out
 from headrace.loader.store import FoundVersion, find
@@ -54,8 +54,6 @@ from headrace.settings import ModelControl, Settings
 # What the receiver says is short, but for a model's settings and a long list of models.
 _LINE_LIMIT_BYTES = 64 * 2**20
 _ENGINE_STOP_TIMEOUT_S = 5.0
-# How often the memory of engines is looked at.
-_MEASURE_S = 5.0
 # More engines than this one version will hardly see; their number is in their sockets' paths.
 _INCARNATIONS = 9999
 
@@ -128,6 +126,7 @@ class Supervisor:
                 on_serving=self._show, on_state=self._note, on_progress=self._progress
             ),
         )
+        self._memory = EngineMemory(self._fleet.pids, self._tell)
         self._orders = Orders(settings, self._fleet)
         self._ordered: set[asyncio.Task[None]] = set()
         self._announced = False
@@ -150,7 +149,7 @@ class Supervisor:
             scribe = ScribeProcess(self._settings.server, self._runtime_dir)
             decoding = group.create_task(scribe.run(self._first_serves))
             receiving = group.create_task(self._keep_receiver())
-            self._ordered.add(group.create_task(self._measure()))
+            self._ordered.add(group.create_task(self._memory.run()))
             if self._polls:
                 self._ordered.add(group.create_task(Watch(self._settings, self._fleet).run()))
             await self._stopping.wait()
@@ -226,8 +225,7 @@ class Supervisor:
             self._tell(serving)
         for name, versions in self._fleet.labels.items():
             self._tell(Labels(name=name, versions=versions))
-        for (name, version), size_bytes in self._fleet.memory_bytes.items():
-            self._tell(Memory(name=name, version=version, memory_bytes=size_bytes))
+        self._memory.tell_again()
         if self._stopping.is_set():
             self._tell(Drain())
         with contextlib.suppress(ConnectionError):  # it died: who waits for it will hear
@@ -293,11 +291,6 @@ class Supervisor:
         if self._all_failed() and not self._polls and not self._stopping.is_set():
             self._console.print("no model is left to serve; the log says why")
             self._stopping.set()
-
-    async def _measure(self) -> None:
-        while True:
-            await asyncio.sleep(_MEASURE_S)
-            self._fleet.measure()
 
     def _progress(self, name: str, version: int, step: str) -> None:
         self._log.debug("model_loading", model=name, version=version, step=step)

@@ -95,6 +95,7 @@ def test_a_supervisor_killed_while_it_loads_leaves_nothing(tmp_path: Path) -> No
         children = server.children()
         server.process.kill()
         until(lambda: all(map(has_ended, children)))
+        assert server.children() == []
     finally:
         server.kill()
 

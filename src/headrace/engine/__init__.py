@@ -3,8 +3,9 @@
 ``client`` the receiver's side: batches assembled in slots, answers heard · ``slots`` the shared
 memory · ``messages`` what crosses the socket · ``worker`` the process · ``choice`` picks the
 backend · ``stateful`` puts rows first in models with a memory · ``warmup`` runs and times
-everything first, ``rewarm`` what counts of that the next time · ``preparing`` does all that, or
-what ``cache`` kept of an earlier start, and keeps ``moving`` beside models that serve ·
+everything first, with ``timing``, ``rewarm`` what counts of that the next time · ``preparing``
+does all that, or what ``cache`` kept of an earlier start, and keeps ``moving`` beside models that
+serve ·
 ``instances`` the lanes · ``backends`` the libraries that run models · ``shadow`` runs what another
 version ran, kept in ``samples``, and asks ``agreement`` how far the answers are apart.
 """

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from headrace.control import Measurement
 from headrace.engine.backends.contract import Instance, Model
+from headrace.engine.timing import RUNS, timed
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Signature, TensorSpec
@@ -55,8 +54,6 @@ SIZES = (
 
 # What a free axis nobody described is tried at: common lengths and sides, then what rarely fails.
 _GUESSES = (16, 32, 224, 8, 1, 64, 128, 256, 512)
-_RUNS = 5
-_BUDGET_S = 0.15  # of timing one size
 _LONGEST_RUN_S = 2.0  # larger batches than the first to take this long are not tried
 # Of timing; the rest of the sizes is given up. Beside others a core is free for a fraction of it.
 _TOTAL_S, _TOTAL_BESIDE_S = 12.0, 4.0
@@ -67,7 +64,6 @@ _BETTER, _MOST_EVEN = 0.98, 4
 # How much longer than its median a batch may take that still has to be answered in time; the other
 # part of the objective is the wait for a lane. The scheduler reckons likewise.
 _TAIL = 1.1
-_TASKS = Path("/proc/self/task")
 _SAME = 1e-2  # relative difference that arithmetic in another order may make
 
 
@@ -137,7 +133,7 @@ def _time(
         inputs = make(signature, item, size)
         outputs = instance.run(inputs)
         output_bytes = max(output_bytes, sum(a.nbytes for a in outputs.values()))
-        times = _timed(instance, inputs)
+        times = timed(instance, inputs)
         median = statistics.median(times)
         too_long = slo_s is not None and waits * median > slo_s
         if kept and (too_long or median > _LONGEST_RUN_S):
@@ -148,7 +144,7 @@ def _time(
         worse = worse + 1 if median / size > best * _WORSE else 0
         even = even + 1 if median / size > best * _BETTER else 0
         best = min(best, median / size)
-        spent_s = sum(p.median_s for p in points) * _RUNS
+        spent_s = sum(p.median_s for p in points) * RUNS
         if worse == _MOST_WORSE or even == _MOST_EVEN or spent_s > limit_s:
             break
     return tuple(kept), output_bytes
@@ -157,33 +153,6 @@ def _time(
 def elements_of(item: Shapes) -> int:
     """How many elements one item has, over all inputs."""
     return sum(math.prod(shape) for shape in item.values())
-
-
-def _timed(instance: Instance, inputs: Mapping[str, Array]) -> list[float]:
-    """How long runs take, in seconds, without the time in which others had the cores it wanted."""
-    times: list[float] = []
-    end = time.perf_counter() + _BUDGET_S
-    for done in range(_RUNS * 4):
-        before, started = _waits_s(), time.perf_counter()
-        if done >= 3 and started > end:  # noqa: PLR2004
-            break
-        instance.run(inputs)
-        wall_s = time.perf_counter() - started
-        # A run is as long as the thread that is done last; libraries run it in threads of theirs.
-        waited_s = max((now - before.get(task, now) for task, now in _waits_s().items()), default=0)
-        times.append(max(wall_s - waited_s, 0.0))
-    return times
-
-
-def _waits_s() -> dict[str, float]:
-    """How long each thread of this process has waited for a core (schedstats, in proc(5))."""
-    waits: dict[str, float] = {}
-    for task in _TASKS.iterdir():
-        try:
-            waits[task.name] = int((task / "schedstat").read_bytes().split()[1]) / 1e9
-        except (OSError, ValueError, IndexError):  # it has ended, or this kernel keeps no account
-            continue
-    return waits
 
 
 def run_everywhere(

@@ -15,7 +15,8 @@
     settled            what of it to load and unload, and when (pure)
     shadow             what a new version must agree with: requests of the one that serves
     keeper             one engine process a version: start, load, warm, watch, restart, stop
-    memory             what a process has in memory
     engine_process     that process: started, told, heard, ended
+    post               one engine's place in the fleet
+    memory             what the engines have in memory, told as it changes
     cores              how many cores this process may really use
 """

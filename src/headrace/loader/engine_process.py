@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -45,6 +48,11 @@ def socket_path(runtime_dir: Path, name: str, version: int, incarnation: int) ->
     path = runtime_dir / (hashlib.sha256(name.encode()).hexdigest()[:16] + end)
     check_socket_path(path)
     return str(path)
+
+
+def socket_paths(runtime_dir: Path, name: str, version: int) -> Iterator[str]:
+    """The paths of the sockets of one engine of a version after the other."""
+    return map(partial(socket_path, runtime_dir, name, version), itertools.count(1))
 
 
 def check_socket_path(path: Path) -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,6 @@ import structlog
 from headrace.control import (
     Forget,
     Labels,
-    Memory,
     Message,
     ModelServing,
     ModelState,
@@ -30,41 +27,17 @@ from headrace.control import (
 from headrace.errors import ModelDiffers, ModelLoadError, OperatorError
 from headrace.loader.aside import aside
 from headrace.loader.cores import usable_cores
-from headrace.loader.engine_process import ENGINE
-from headrace.loader.keeper import Audience, EngineKeeper
-from headrace.loader.memory import resident_bytes
+from headrace.loader.engine_process import ENGINE, socket_paths
+from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
+from headrace.loader.post import Key, Post, log_move
 from headrace.loader.shadow import Shadow
 from headrace.loader.stamps import Stamp, stamp
 from headrace.loader.store import FoundVersion
 from headrace.settings import ServerSettings
 
-Key = tuple[str, int]
-
 _ENGINE_STOP_TIMEOUT_S = 5.0
 # Engines that load at once, on machines of few cores: some of their time is reading files.
 _LEAST_PLACES = 4
-# A change of memory smaller than this part of it is not told.
-_NOTICED = 0.02
-
-
-class Post:
-    """One engine's place: what it runs, who keeps it alive, and what has been said of it."""
-
-    __slots__ = ("found", "keeper", "reason", "replaces", "samples", "serving", "stamp")
-
-    def __init__(self, found: FoundVersion, keeper: EngineKeeper, files: Stamp) -> None:
-        self.found = found
-        self.keeper = keeper
-        self.stamp = files
-        self.serving: ModelServing | None = None
-        self.replaces = False  # another model of its version, until the receiver has changed over
-        self.reason = ""  # why it has ended
-        self.samples: Path | None = None  # what it must agree with, until it serves
-
-    @property
-    def key(self) -> Key:
-        """Name and version."""
-        return self.found.name, self.found.version
 
 
 class Fleet:
@@ -85,7 +58,6 @@ class Fleet:
         self.states: dict[Key, ModelState] = {}
         self.serving: dict[Key, ModelServing] = {}
         self.labels: dict[str, dict[str, int]] = {}
-        self.memory_bytes: dict[Key, int] = {}
         self._server = server
         self._runtime_dir = runtime_dir
         self._tell = tell
@@ -93,9 +65,7 @@ class Fleet:
         self._command = command
         self._posts: dict[Key, Post] = {}  # those that are, or will be, what the receiver serves
         self._keepers: set[EngineKeeper] = set()  # of these and of those that are on their way out
-        self._incarnations: defaultdict[Key, Iterator[int]] = defaultdict(
-            lambda: itertools.count(1)
-        )
+        self._sockets: dict[Key, Iterator[str]] = {}
         self._shadow = Shadow(runtime_dir, tell)
         self._loading: set[Post] = set()  # they have a place, and have not served yet
         self._places = max(_LEAST_PLACES, usable_cores())
@@ -133,6 +103,11 @@ class Fleet:
             for (model, version), post in self._posts.items()
             if model == name and self.states[model, version].state not in {"failed", "unloaded"}
         }
+
+    def pids(self) -> dict[Key, int]:
+        """The processes of the engines that serve."""
+        found = {key: self._posts[key].keeper.pid for key in self.serving}
+        return {key: pid for key, pid in found.items() if pid is not None}
 
     def names(self) -> list[str]:
         """The models of which a version serves or is on its way to."""
@@ -186,7 +161,6 @@ class Fleet:
         self._posts.pop(key, None)
         self._confirmed.pop(key, None)
         self.states.pop(key, None)
-        self.memory_bytes.pop(key, None)
         if all(name != key[0] for name, _ in self.states):
             self.labels.pop(key[0], None)
         self._tell(Forget(name=key[0], version=key[1]))
@@ -194,15 +168,6 @@ class Fleet:
     def ended(self) -> list[Key]:
         """The versions that have failed or been unloaded."""
         return [key for key, one in self.states.items() if one.state in {"failed", "unloaded"}]
-
-    def measure(self) -> None:
-        """Tell the receiver what the engines that serve have in memory, where that has changed."""
-        for key, post in self._posts.items():
-            pid, told_bytes = post.keeper.pid, self.memory_bytes.get(key, 0)
-            size_bytes = resident_bytes(pid) if key in self.serving and pid is not None else 0
-            if size_bytes and abs(size_bytes - told_bytes) > _NOTICED * told_bytes:
-                self.memory_bytes[key] = size_bytes
-                self._tell(Memory(name=key[0], version=key[1], memory_bytes=size_bytes))
 
     def label(self, name: str, versions: dict[str, int]) -> None:
         """Set the version labels of a model."""
@@ -258,20 +223,26 @@ class Fleet:
         keeper = EngineKeeper(
             found,
             self._server,
-            self._runtime_dir,
             audience=Audience(
                 on_serving=lambda serving: self._serves(post, serving),
                 on_state=lambda state: self._moved(post, state),
                 on_progress=self._audience.on_progress,
             ),
-            incarnations=self._incarnations[found.name, found.version],
-            beside=lambda: bool(self.serving),
-            samples=lambda: post.samples,
+            surroundings=Surroundings(
+                sockets=self._socket_paths(found),
+                others_serve=lambda: bool(self.serving),
+                samples=lambda: post.samples,
+            ),
             command=self._command,
         )
         post = Post(found, keeper, files)
         self._keepers.add(keeper)
         return post
+
+    def _socket_paths(self, found: FoundVersion) -> Iterator[str]:
+        """The paths of its engines' sockets: no two of a version have the same."""
+        key = found.name, found.version
+        return self._sockets.setdefault(key, socket_paths(self._runtime_dir, *key))
 
     def _go(self, post: Post) -> None:
         if self._group is None:
@@ -313,26 +284,11 @@ class Fleet:
     def _note(self, post: Post, state: ModelState) -> None:
         before = self.states.get(post.key)
         state = self.states[post.key] = state.model_copy(update={"since_unix_s": time.time()})
-        self._log_move(before, state)
+        log_move(self._log, before, state)
         if state.state != "serving":
             self.serving.pop(post.key, None)
         self._tell(state)
         self._audience.on_state(state)
-
-    def _log_move(self, before: ModelState | None, now: ModelState) -> None:
-        """Log a move, so that who asks why a model was away can be answered."""
-        said: dict[str, object] = {"model": now.name, "version": now.version}
-        if before is not None:
-            said |= {"was": before.state, "for_s": round(now.since_unix_s - before.since_unix_s, 3)}
-        if now.reason:
-            said["reason"] = now.reason
-        if now.state == "failed":
-            self._log.error("model_failed", **said)
-            return
-        # What was ordered, found or printed is told there; that it is back, nowhere else.
-        back = before is not None and (before.state, now.state) == ("recovering", "serving")
-        log = self._log.info if back else self._log.debug
-        log("model_state", state=now.state, **said)
 
     def _expect(self, post: Post) -> None:
         """Await word from the receiver that it has nothing left for an engine."""

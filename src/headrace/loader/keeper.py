@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +35,6 @@ from headrace.loader.engine_process import (
     end_of,
     remove,
     reports,
-    socket_path,
     start,
     write,
 )
@@ -63,42 +61,46 @@ class Audience:
     """While one loads: the name, the version, and the step it is at."""
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a keeper is told by those around it, whenever it starts an engine."""
+
+    sockets: Iterator[str]
+    """Paths for the engines' sockets; two keepers of one version at a time share them."""
+    others_serve: Callable[[], bool]
+    """Whether there are engines that must not notice that one loads."""
+    samples: Callable[[], Path | None]
+    """A file of what the engine must agree with before it serves."""
+
+
 class EngineKeeper:
     """Owns the engine processes of one version, one after the other.
 
     ``run`` belongs in the caller's task group; it returns when the version has failed or ``stop``
-    was called. ``incarnations`` number its engines; two keepers of one version at a time share
-    them. ``beside`` says whether others serve, which must not notice that one loads; ``samples``
-    names what an engine must agree with before it serves.
+    was called.
     """
 
     def __init__(
         self,
         found: FoundVersion,
         server: ServerSettings,
-        runtime_dir: Path,
         *,
         audience: Audience,
-        incarnations: Iterator[int] | None = None,
-        beside: Callable[[], bool] = lambda: False,
-        samples: Callable[[], Path | None] = lambda: None,
+        surroundings: Surroundings,
         command: Sequence[str] = ENGINE,
     ) -> None:
         self.state = State.FOUND
         self.refusal = ""  # the code of the error with which an engine has not loaded
         self._found = found
         self._server = server
-        self._runtime_dir = runtime_dir
         self._audience = audience
-        self._beside = beside
-        self._samples = samples
+        self._surroundings = surroundings
         self._command = tuple(command)
         self._log = structlog.get_logger("headrace.loader").bind(
             model=found.name, version=found.version
         )
         self._backoff = Backoff(quiet_s=server.engine_restart_window_s)
         self._deaths = Deaths(server.engine_restart_limit, server.engine_restart_window_s)
-        self._incarnations = itertools.count(1) if incarnations is None else incarnations
         self._process: Process | None = None
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -150,7 +152,7 @@ class EngineKeeper:
 
     async def _live(self) -> str:
         """Run one engine from start to end; return why it ended."""
-        socket_path = self._socket_path()
+        socket_path = next(self._surroundings.sockets)
         try:
             async with self._engine(socket_path) as process:
                 if self._stopping.is_set():  # while it was being started: it may not listen yet
@@ -176,7 +178,7 @@ class EngineKeeper:
         except OSError as error:
             raise NotStarted from error
         self._process = process
-        beside, samples = self._must_not_be_noticed(), self._samples()
+        beside, samples = self._must_not_be_noticed(), self._surroundings.samples()
         try:
             spec = EngineSpec(
                 name=self._found.name,
@@ -213,7 +215,7 @@ class EngineKeeper:
 
     def _must_not_be_noticed(self) -> bool:
         """Whether others serve; for the successor of a dead engine, clients wait already."""
-        return self.state is not State.RECOVERING and self._beside()
+        return self.state is not State.RECOVERING and self._surroundings.others_serve()
 
     @contextlib.asynccontextmanager
     async def _standing_back(self, pid: int) -> AsyncIterator[None]:
@@ -316,8 +318,3 @@ class EngineKeeper:
         """Close the engine's standard input, which asks it to finish and end."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
-
-    def _socket_path(self) -> str:
-        return socket_path(
-            self._runtime_dir, self._found.name, self._found.version, next(self._incarnations)
-        )

@@ -33,7 +33,8 @@ from headrace.errors import (
     ModelNotFound,
     NotAllowed,
 )
-from headrace.loader.fleet import Fleet, Post
+from headrace.loader.fleet import Fleet
+from headrace.loader.post import Post
 from headrace.loader.stamps import stamp
 from headrace.loader.store import FoundVersion, find_named
 from headrace.settings import ModelControl, Settings

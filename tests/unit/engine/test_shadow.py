@@ -50,7 +50,8 @@ def test_one_that_answers_otherwise_is_refused_with_how_far_it_is_off(tmp_path: 
 
 def test_how_far_it_may_be_off_can_be_set(tmp_path: Path) -> None:
     wanted = Verify(mode="shadow", difference=0.6)
-    _verify(tmp_path, Sample({"x": X}, {"y": X}), wanted, scale=1.5)
+    verdict = _verify(tmp_path, Sample({"x": X}, {"y": X}), wanted, scale=1.5)
+    assert verdict.differences == {"y": "50 % of its size"}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from headrace.control import Measurement
 from headrace.engine import backends
 from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.rewarm import warm_again
-from headrace.engine.warmup import SIZES, Warm, _timed, make, warm_up
+from headrace.engine.timing import timed
+from headrace.engine.warmup import SIZES, Warm, make, warm_up
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Signature, TensorSpec
@@ -89,7 +90,7 @@ def test_sizes_grow_by_at_most_a_half() -> None:
     assert all(before < after <= 1.5 * before for before, after in pairwise(SIZES[1:]))
 
 
-def test_sizes_up_to_the_largest_batch_are_run_and_timed(tmp_path: Path) -> None:
+def test_sizes_up_to_the_largest_batch_are_run_andtimed(tmp_path: Path) -> None:
     found, told = warm(double(tmp_path, ROWS + "base_ms: 2\n"), max_batch=6)
     assert found.batch_sizes == (1, 2, 3, 4, 6)
     assert [(point.rows, point.elements) for point in found.measurements] == [
@@ -296,10 +297,10 @@ def test_the_time_in_which_others_have_the_core_does_not_count_but_other_waits_d
     rivals = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
         computes, waits = Busy(computes=True), Busy(computes=False)
-        told = _timed(computes, {})
+        told = timed(computes, {})
         assert statistics.median(told) < 0.75 * statistics.median(computes.walls_s)
         assert min(told) > 0.019
-        assert min(_timed(waits, {})) > 0.019
+        assert min(timed(waits, {})) > 0.019
     finally:
         for rival in rivals:
             rival.kill()

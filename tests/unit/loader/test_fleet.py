@@ -265,6 +265,7 @@ async def test_who_serves_makes_place_for_the_next(tmp_path: Path) -> None:
     async with _fleet(tmp_path, *found) as (fleet, receiver):
         fleet._places = 1
         await receiver.until(ModelServing, 4)
+        assert {one.version for one in fleet.serving.values()} == {1, 2, 3, 4}
 
 
 async def test_who_fails_makes_place_for_the_next(tmp_path: Path) -> None:
@@ -273,3 +274,4 @@ async def test_who_fails_makes_place_for_the_next(tmp_path: Path) -> None:
         fleet._places = 1
         for one in found:
             await receiver.until_state((one.name, one.version), "failed")
+        assert set(receiver.states().values()) == {"failed"}

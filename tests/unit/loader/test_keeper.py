@@ -15,8 +15,8 @@ import pytest
 import headrace
 from headrace.control import ModelServing, ModelState
 from headrace.errors import StartError
-from headrace.loader.engine_process import check_socket_path, socket_path
-from headrace.loader.keeper import Audience, EngineKeeper
+from headrace.loader.engine_process import check_socket_path, socket_path, socket_paths
+from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
 from headrace.loader.store import FoundVersion
 from headrace.priority import may_come_back
 from headrace.settings import ModelSettings, ServerSettings
@@ -64,13 +64,16 @@ def _keeper(
     return EngineKeeper(
         FOUND,
         ServerSettings(**server),
-        folder,
         audience=Audience(
             on_serving=seen.serving.append,
             on_state=seen.note,
             on_progress=seen.step,
         ),
-        beside=lambda: beside,
+        surroundings=Surroundings(
+            sockets=socket_paths(folder, FOUND.name, FOUND.version),
+            others_serve=lambda: beside,
+            samples=lambda: None,
+        ),
         command=command,
     )
 

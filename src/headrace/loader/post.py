@@ -1,0 +1,51 @@
+"""One engine's place in the fleet, and the log of how its version moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from headrace.control import ModelServing, ModelState
+from headrace.loader.keeper import EngineKeeper
+from headrace.loader.stamps import Stamp
+from headrace.loader.store import FoundVersion
+
+Key = tuple[str, int]
+"""Name and version."""
+
+
+class Post:
+    """One engine's place: what it runs, who keeps it alive, and what has been said of it."""
+
+    __slots__ = ("found", "keeper", "reason", "replaces", "samples", "serving", "stamp")
+
+    def __init__(self, found: FoundVersion, keeper: EngineKeeper, files: Stamp) -> None:
+        self.found = found
+        self.keeper = keeper
+        self.stamp = files
+        self.serving: ModelServing | None = None
+        self.replaces = False  # another model of its version, until the receiver has changed over
+        self.reason = ""  # why it has ended
+        self.samples: Path | None = None  # what it must agree with, until it serves
+
+    @property
+    def key(self) -> Key:
+        """Name and version."""
+        return self.found.name, self.found.version
+
+
+def log_move(log: FilteringBoundLogger, before: ModelState | None, now: ModelState) -> None:
+    """Log a move, so that who asks why a model was away can be answered."""
+    said: dict[str, object] = {"model": now.name, "version": now.version}
+    if before is not None:
+        said |= {"was": before.state, "for_s": round(now.since_unix_s - before.since_unix_s, 3)}
+    if now.reason:
+        said["reason"] = now.reason
+    if now.state == "failed":
+        log.error("model_failed", **said)
+        return
+    # What was ordered, found or printed is told there; that it is back, nowhere else.
+    back = before is not None and (before.state, now.state) == ("recovering", "serving")
+    tell = log.info if back else log.debug
+    tell("model_state", state=now.state, **said)
