@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
+import numpy as np
 import pytest
 
+from headrace.receiver.codecs.protobuf import message
 from tests.contract.calls import plain, send
 from tests.e2e.clients import http, metrics
 from tests.e2e.conftest import write_linear
@@ -23,6 +26,8 @@ from tests.e2e.server import Server, until
 
 pytestmark = pytest.mark.slow
 
+Predict = message("tensorflow.serving.PredictRequest")
+Predicted = message("tensorflow.serving.PredictResponse")
 ROW = {"instances": [[1, 0, 0, 0]]}
 
 
@@ -56,6 +61,24 @@ def patch(server: Server, model: str, body: Any) -> tuple[int, Any]:
     return reply.status, json.loads(reply.body)
 
 
+def labelled(label: str) -> Any:
+    """The same row over gRPC, of the version that a label stands for."""
+    request = Predict()
+    request.model_spec.name, request.model_spec.version_label = "linear", label
+    tensor = request.inputs["x"]
+    tensor.dtype = 1  # DT_FLOAT
+    for size in (1, 4):
+        tensor.tensor_shape.dim.add(size=size)
+    tensor.float_val.extend(ROW["instances"][0])
+    return request
+
+
+def first_of(answer: Any) -> float:
+    tensor = answer.outputs["y"]
+    values = tensor.float_val or np.frombuffer(tensor.tensor_content, np.float32)
+    return float(values[0])
+
+
 def test_every_version_is_there_with_what_it_costs(server: Server) -> None:
     status, answer, _ = http(f"{server.url}/models")
     assert status == 200
@@ -85,13 +108,19 @@ def test_labels_move_while_clients_ask_by_them_and_nobody_fails(server: Server) 
     stop = threading.Event()
 
     def ask() -> None:
-        while not stop.is_set():
-            url = f"{server.url}/v1/models/linear/labels/stable:predict"
-            status, answer, _ = http(url, ROW)
-            if status == 200:
-                seen.add(answer["predictions"][0][0])
-            else:
-                failed.append(answer)
+        with grpc.insecure_channel(server.address) as channel:
+            predict = channel.unary_unary(
+                "/tensorflow.serving.PredictionService/Predict",
+                request_serializer=Predict.SerializeToString,
+                response_deserializer=Predicted.FromString,
+            )
+            while not stop.is_set():
+                try:
+                    answer = predict(labelled("stable"), timeout=30)
+                except grpc.RpcError as error:
+                    failed.append(error)
+                else:
+                    seen.add(first_of(answer))
 
     asking = threading.Thread(target=ask)
     asking.start()
