@@ -14,6 +14,7 @@ from headrace import __version__
 from headrace.errors import OperatorError, SettingsError
 from headrace.layers import load
 from headrace.models import command
+from headrace.plan import command as plan
 from headrace.problems import place
 from headrace.settings import ModelSettings, ServerSettings, Settings
 
@@ -89,6 +90,14 @@ def parser() -> argparse.ArgumentParser:
         "models", help="see and steer a server's models", description=command.run.__doc__
     )
     command.add(models)
+    planning = commands.add_parser(
+        "plan",
+        help="plan capacity: rates, latencies, instances",
+        description=plan.run.__doc__,
+        allow_abbrev=False,
+    )
+    plan.add(planning)
+    planning.set_defaults(call=plan.run)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(call=_version)
     return root
