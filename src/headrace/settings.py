@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from headrace.accepts import AcceptedInput
+from headrace.declared import DeclaredSignature
 from headrace.group import Group
 from headrace.verify import Verify
 from headrace.versions import Versions
@@ -139,6 +140,11 @@ class Card(Group):
         default_factory=dict,
         description="Item shapes (without the batch axis) to warm up inputs with free axes at, in "
         "step across inputs. None given: the buckets, else 1s of a small size.",
+    )
+    signature: DeclaredSignature | None = Field(
+        default=None,
+        description="Inputs and outputs of a model whose file does not say them: TorchScript, a "
+        "Python file.",
     )
     sequence: Sequence | None = Field(
         default=None,

@@ -48,7 +48,7 @@ _FAREWELL_S = 30.0
 
 
 # Models that may start threads of their own whatever the settings say.
-_CODE = (".py", ".pt2")
+_CODE = (".py", ".pt", ".pt2")
 
 
 class Engine:
