@@ -146,6 +146,11 @@ class Card(Group):
         description="Inputs and outputs of a model whose file does not say them: TorchScript, a "
         "Python file.",
     )
+    signature_name: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="Which signature of a SavedModel is served, and what TensorFlow Serving's "
+        "clients call that of any model. None: `serving_default`, or the only one there is.",
+    )
     sequence: Sequence | None = Field(
         default=None,
         description="The state that the server keeps between the requests of a sequence.",

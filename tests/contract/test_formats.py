@@ -44,11 +44,21 @@ class Linear(tf.Module):
     def passes(self, x):
         return {"x": x * 2, "y": x}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="images")])
+    def more(self, images):
+        return {"sums": tf.reduce_sum(tf.matmul(images, self.w), 1)}
+
 model = Linear()
 call = model.__call__.get_concrete_function()
 tf.saved_model.save(model, sys.argv[1] + "/saved", signatures={"serving_default": call})
 call_too = model.passes.get_concrete_function()
 tf.saved_model.save(model, sys.argv[1] + "/passes", signatures={"serving_default": call_too})
+call_more = model.more.get_concrete_function()
+several = {"serving_default": call, "more": call_more, "passes": call_too}
+tf.saved_model.save(model, sys.argv[1] + "/several", signatures=several)
+tf.saved_model.save(model, sys.argv[1] + "/two", signatures={"a": call, "b": call_more})
+tf.saved_model.save(model, sys.argv[1] + "/one", signatures={"more": call_more})
+tf.saved_model.save(model, sys.argv[1] + "/none")
 lite = tf.lite.TFLiteConverter.from_concrete_functions([call], model).convert()
 open(sys.argv[1] + "/model.tflite", "wb").write(lite)
 """
@@ -182,6 +192,54 @@ def test_a_saved_model_has_the_names_of_its_signature(tensorflow_files: Path) ->
     np.testing.assert_allclose(outputs["y"], X @ WEIGHTS, rtol=1e-6)
     np.testing.assert_allclose(outputs["same"], X @ WEIGHTS, rtol=1e-6)
     assert outputs["top"].tolist() == (X @ WEIGHTS).argmax(1).tolist()
+
+
+@needs_tensorflow
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "asked", "output"),
+    [
+        ("several", None, "y"),
+        ("several", "serving_default", "y"),
+        ("several", "more", "sums"),
+        ("two", "b", "sums"),
+        ("one", None, "sums"),
+        ("one", "more", "sums"),
+    ],
+)
+def test_a_saved_model_is_served_by_the_signature_asked_for(
+    tensorflow_files: Path, name: str, asked: str | None, output: str
+) -> None:
+    path = tensorflow_files / name / "saved_model.pb"
+    model = backends.load(path, ModelSettings(signature_name=asked))[1]
+    (given,) = model.signature.inputs
+    assert given.name == {"y": "x", "sums": "images"}[output]
+    expected = {"y": X @ WEIGHTS, "sums": (X @ WEIGHTS).sum(1)}[output]
+    answer = model.instance().run({given.name: X})[output]
+    np.testing.assert_allclose(answer, expected, rtol=1e-6)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize(
+    ("name", "asked", "said"),
+    [
+        ("several", "other", "no signature 'other'; .*: more, passes, serving_default"),
+        (
+            "two",
+            None,
+            "no signature 'serving_default'; name one of these as `signature_name`: a, b",
+        ),
+        ("one", "serving_default", "no signature 'serving_default'; .*: more"),
+        ("none", None, "no signature 'serving_default'; .*: there are none"),
+    ],
+)
+def test_a_signature_that_a_saved_model_lacks_is_told_with_those_it_has(
+    tensorflow_files: Path, name: str, asked: str | None, said: str
+) -> None:
+    with pytest.raises(ModelLoadError, match=said):
+        backends.load(
+            tensorflow_files / name / "saved_model.pb", ModelSettings(signature_name=asked)
+        )
 
 
 @needs_tensorflow

@@ -1,9 +1,10 @@
 """The libraries that can run a model: one module each, imported on use.
 
-``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install
-· ``torch_`` wants PyTorch: ``torch_program`` and ``torch_script`` read its two kinds of files, and
-``torch_tensors`` is what they share · ``python_`` runs a user's own file · ``fake`` is a double
-with settable delays and faults, for tests and benchmarks.
+``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install,
+``openvino_source`` reads what the former compiles · ``torch_`` wants PyTorch: ``torch_program`` and
+``torch_script`` read its two kinds of files, and ``torch_tensors`` is what they share · ``python_``
+runs a user's own file · ``fake`` is a double with settable delays and faults, for tests and
+benchmarks.
 """
 
 from __future__ import annotations
