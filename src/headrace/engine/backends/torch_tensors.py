@@ -35,7 +35,7 @@ class Program(NamedTuple):
 def explain(error: Exception) -> str:
     """What went wrong: of TorchScript the last line, which is below its code."""
     said = str(error).strip()
-    if isinstance(error, torch.jit.Error):
+    if "TorchScript interpreter" in said:
         return said.rpartition("\n")[2][:500]
     return f"{type(error).__name__}: {said[:500]}"
 
