@@ -115,7 +115,8 @@ class Card(Group):
     )
     labels: tuple[str, ...] | Path | None = Field(
         default=None,
-        description="Class names, or a text file with one a line (relative to the file saying so).",
+        description="Class names, or a text file with one a line (relative to the file saying so). "
+        "None: those in the model file, where there are any.",
     )
     results: tuple[ResultStep, ...] = Field(default=(), description="Result-processor steps.")
     accepts: tuple[AcceptedInput, ...] = Field(

@@ -1,17 +1,22 @@
-"""Reads what OpenVINO compiles, with the one signature of a SavedModel that is asked for."""
+"""Reads what OpenVINO compiles: the signature of a SavedModel that is asked for, and names.
+
+Tensors of a TFLite file get the names of its signature.
+"""
 
 from __future__ import annotations
 
 import mmap
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import openvino as ov
 
 from headrace.errors import ModelLoadError
-from headrace.formats import saved_model
+from headrace.formats import saved_model, tflite
 
-_SAVED_MODEL = ".pb"
+_SAVED_MODEL, _TFLITE = ".pb", ".tflite"
 
 
 def read(core: ov.Core, path: Path, signature_name: str | None) -> ov.Model:
@@ -20,6 +25,8 @@ def read(core: ov.Core, path: Path, signature_name: str | None) -> ov.Model:
     Raises:
         ModelLoadError: it has no such signature. RuntimeError: OpenVINO cannot read it.
     """
+    if path.suffix == _TFLITE:
+        return _tflite(core, path)
     if path.suffix != _SAVED_MODEL:
         return core.read_model(path)
     try:
@@ -54,3 +61,30 @@ def _saved_model(core: ov.Core, path: Path, data: mmap.mmap, asked: str | None) 
         changed.unlink()
         changed.write_bytes(content)
         return core.read_model(folder)
+
+
+def _tflite(core: ov.Core, path: Path) -> ov.Model:
+    model = core.read_model(path)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        names = _names(data)
+    if names is not None:
+        _rename(model.inputs, names.inputs)
+        _rename(model.outputs, names.outputs)
+    return model
+
+
+def _rename(ports: list[Any], known: Mapping[str, set[str]]) -> None:
+    """Give ports their names; of several for one port the first, for each start the same."""
+    before = [port.any_name for port in ports]
+    for port, name in zip(ports, before, strict=True):
+        given = sorted(known.get(name, ()))
+        if given:
+            port.get_tensor().set_names(set(given[: before.count(name)]))
+
+
+def _names(data: mmap.mmap) -> tflite.Names | None:
+    with memoryview(data) as view:
+        try:
+            return tflite.names(view)
+        except ValueError:  # OpenVINO has read it all the same: what it calls them must do
+            return None
