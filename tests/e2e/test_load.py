@@ -255,6 +255,51 @@ def test_a_search_needs_an_objective(server: Server, capsys: Captured) -> None:
     assert (status, told["failure"]) == (2, "--find-max needs an objective: --slo-ms")
 
 
+# --- two against each other -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_models_are_measured_in_turns_and_told_apart(tmp_path: Path, capsys: Captured) -> None:
+    folder = write_sleeper(tmp_path / "models", "slow").parent
+    write_fake(folder / "fast" / "1" / "model.fake")
+    page = tmp_path / "compared.html"
+    with Server(folder) as server:
+        words = (
+            f"load --compare {server.url} {server.address} --model fast --model slow "
+            f"--concurrency 1 --duration-s 8 --slo-ms 5000 --json --report {page}"
+        )
+        assert cli.main(words.split()) == 0
+        told = json.loads(capsys.readouterr().out)
+        asked = {name: outcomes(server.url, name)["ok"] for name in ("fast", "slow")}
+    assert told["slices"] == 4
+    assert told["a"]["where"].startswith("fast at ")
+    assert told["b"]["where"].startswith("slow at ")
+    p50 = told["differences"]["p50_ms"]
+    assert p50["can_be_told_apart"]
+    assert 1 < p50["low"] <= p50["b_against_a"] <= p50["high"]
+    assert told["differences"]["answers_per_s"]["b_against_a"] < 0
+    assert told["b"]["report"]["latency_ms"]["p50"] >= 10
+    # All of a slice was sent to whose turn it was; what was counted is a little less.
+    for side, name in (("a", "fast"), ("b", "slow")):
+        assert 0.5 * asked[name] < told[side]["report"]["ok"] < asked[name]
+    assert page.read_text("utf-8").count("<svg ") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--compare u:1 u:1 --model m --rate 1", "two servers, or two models of one"),
+        ("u:1 --compare u:1 u:2 --model m --rate 1", "give no other URL"),
+        ("--compare u:1 u:2 --model m --find-max --slo-ms 1", "--compare or --find-max"),
+        ("u:1 --model m --model n --rate 1", "--model once, or twice with --compare"),
+        ("--model m --rate 1", "give the server's URL"),
+    ],
+)
+def test_a_comparison_that_is_none_is_told(words: str, message: str, capsys: Captured) -> None:
+    assert cli.main(["load", *words.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
 # --- the page -------------------------------------------------------------------------------------
 
 

@@ -10,8 +10,16 @@ PROTOCOLS = ("oip-grpc", "oip-rest", "tfs-grpc", "tfs-rest", "plain")
 
 def add(command: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    command.add_argument("url", metavar="URL", help="the server: http://host:port or host:port")
-    command.add_argument("--model", required=True, metavar="NAME", help="the model to ask")
+    command.add_argument(
+        "url", metavar="URL", nargs="?", help="the server: http://host:port or host:port"
+    )
+    command.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="the model to ask; with --compare a second one is that of the second server",
+    )
     command.add_argument(
         "--protocol",
         choices=PROTOCOLS,
@@ -42,6 +50,13 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="search for the highest rate that keeps --slo-ms for 99 of 100 requests; --rate is "
         "the first one tried",
+    )
+    group.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("URL_A", "URL_B"),
+        help="measure two in turns, in slices of 2 s, A B B A; --duration-s (default: 20) is that "
+        "of each",
     )
     group.add_argument(
         "--arrivals",
@@ -149,6 +164,10 @@ def run(options: argparse.Namespace) -> int:
         from headrace.load.command.find import run_find  # noqa: PLC0415
 
         return run_find(options)
+    if options.compare:
+        from headrace.load.command.compare import run_compare  # noqa: PLC0415
+
+        return run_compare(options)
     from headrace.load.command.once import run_once  # noqa: PLC0415
 
     return run_once(options)

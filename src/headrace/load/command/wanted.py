@@ -29,11 +29,12 @@ class Wanted:
     """A load as it was asked for.
 
     ``duration_s`` None: 10 seconds, or all of a trace. ``rate`` and ``concurrency``: one of them,
-    or of a trace none.
+    or of a trace none. ``other_model``: of the second server of a comparison.
     """
 
     address: Address
     model: str
+    other_model: str | None
     protocol: str
     rate: float | None
     concurrency: int | None
@@ -82,8 +83,9 @@ def read(options: argparse.Namespace) -> Wanted:
     """
     _check(options)
     return Wanted(
-        address=read_address(options.url),
-        model=options.model,
+        address=read_address(options.compare[0] if options.compare else options.url),
+        model=options.model[0],
+        other_model=options.model[1] if len(options.model) > 1 else None,
         protocol=options.protocol,
         rate=options.rate,
         concurrency=options.concurrency,
@@ -110,7 +112,19 @@ def _timeout_s(options: argparse.Namespace) -> float:
     return _TIMEOUT_S
 
 
+def _check_servers(options: argparse.Namespace) -> None:
+    if options.compare and options.url is not None:
+        raise SettingsError("--compare names both servers: give no other URL")
+    if not options.compare and options.url is None:
+        raise SettingsError("give the server's URL, as in: headrace load localhost:8000")
+    if options.compare and options.find_max:
+        raise SettingsError("--compare or --find-max, not both")
+    if len(options.model) > (2 if options.compare else 1):
+        raise SettingsError("--model once, or twice with --compare")
+
+
 def _check(options: argparse.Namespace) -> None:
+    _check_servers(options)
     traced = options.arrivals.startswith(_TRACE)
     if options.find_max and options.slo_ms is None:
         raise SettingsError("--find-max needs an objective: --slo-ms")
