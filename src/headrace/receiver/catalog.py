@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from headrace.control import ModelState, Profile
 from headrace.errors import ClientError, ModelFailed, ModelNotFound, NotReady, VersionNotFound
+from headrace.formats.saved_model import DEFAULT
 from headrace.media import Medium
 from headrace.observe.metrics import ModelMetrics
 from headrace.observe.tfserving import ApiMetrics
@@ -35,6 +36,11 @@ class ServedModel:
     profile: Profile
     metrics: ModelMetrics
     media: tuple[Medium, ...] = ()
+
+    @property
+    def signature_name(self) -> str:
+        """What TensorFlow Serving's clients call its signature."""
+        return self.settings.signature_name or DEFAULT
 
 
 class Entry(NamedTuple):

@@ -9,15 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from jsonschema_rs import validator_for
 
 from headrace.accepts import AcceptedImage, AcceptedText
 from headrace.control import ModelState
+from headrace.errors import HeadraceError
 from headrace.media import build
-from headrace.receiver.catalog import Catalog, ServedModel
+from headrace.receiver.catalog import Catalog, Entry, ServedModel
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.openapi.document import document
+from headrace.receiver.openapi.lives import MOVED_LABELS
 from headrace.receiver.openapi.page import DocsPage, read_page
+from headrace.receiver.plain.models import described, read_labels
 from headrace.settings import ModelSettings
 from headrace.values import DType, TensorSpec
 from tests.contract.calls import plain, post
@@ -53,6 +58,54 @@ def _schema(written: dict[str, Any], path: str, *way: str) -> Any:
 
 def request(served: ServedModel, path: str) -> Any:
     return _schema(write(served), path, "requestBody", "content", "application/json", "schema")
+
+
+def answered(path: str) -> tuple[Any, Any]:
+    """What is answered at a path, and its schema in the document."""
+    echo = Echo()
+    body = json.loads(echo.ask(plain("GET", path)).body)
+    written = json.loads(json.dumps(document(echo.routes.listing(), [PAIR], None)))
+    answer = written["paths"][path]["get"]["responses"]["200"]
+    return body, answer["content"]["application/json"]["schema"]
+
+
+def test_the_lives_of_models_have_every_key_that_the_document_names() -> None:
+    body, schema = answered("/models")
+    validator_for(schema).validate(body)
+    keys = schema["properties"]["models"]["items"]["properties"].keys()
+    assert body["models"]
+    for one in body["models"]:
+        assert one.keys() == keys
+    told = Entry(ModelState(name="m", version=1, state="failed", reason="why"), None, (), None)
+    validator_for(schema).validate({"models": [described(told)]})
+
+
+def test_what_was_measured_has_every_key_that_the_document_names() -> None:
+    body, schema = answered(f"/models/{PAIR.name}/profile")
+    validator_for(schema).validate(body)
+    assert body.keys() == schema["properties"].keys()
+
+
+ANYTHING = st.none() | st.booleans() | st.integers(-2, 3) | st.just(2**63) | st.just("1")
+
+
+@given(st.dictionaries(st.text(max_size=2) | st.just("x" * 201), ANYTHING, max_size=3))
+@example({str(number): 1 for number in range(101)})
+def test_labels_are_taken_exactly_where_the_document_allows_them(said: dict[str, Any]) -> None:
+    try:
+        read_labels(json.dumps(said).encode())
+        taken = True
+    except HeadraceError:
+        taken = False
+    assert validator_for(MOVED_LABELS).is_valid(said) == taken
+
+
+def test_the_signature_has_the_name_of_the_card() -> None:
+    named = replace(TABLE, settings=ModelSettings(signature_name="predict_images"))
+    for served, name in ((TABLE, "serving_default"), (named, "predict_images")):
+        allowed = request(served, "/v1/models/table:predict")
+        assert allowed.is_valid({"signature_name": name, "instances": [[1, 2]]})
+        assert not allowed.is_valid({"signature_name": "other", "instances": [[1, 2]]})
 
 
 def test_every_path_of_the_document_is_answered() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import headrace
 from headrace.receiver.catalog import ServedModel
-from headrace.receiver.openapi import schemas
+from headrace.receiver.openapi import lives, schemas
 
 Route = tuple[str, str]
 """Method and path, with ``{model}``, ``{version}`` and ``{label}`` in it."""
@@ -37,12 +37,13 @@ _ORDERED = (*_RUN, "403", "501")
 
 
 class Described(NamedTuple):
-    """What is known of a path: its group, a sentence, and what is answered."""
+    """What is known of a path: its group, a sentence, what is answered, and what it takes."""
 
     group: str
     summary: str
     answer: Mapping[str, Any] | None
     kind: str = _JSON
+    body: Mapping[str, Any] | None = None
     also: Mapping[str, Any] = {}  # other statuses than 200 that are no errors
 
 
@@ -113,9 +114,11 @@ _DESCRIBED: dict[Route, Described] = {
     ("GET", "/livez"): Described(_SELF, "It answers.", _LIVE),
     ("GET", "/readyz"): Described(_SELF, "Whether all models serve.", _READY, also={"503": _READY}),
     ("GET", "/metrics"): Described(_SELF, "Metrics for Prometheus.", _TEXT, "text/plain"),
-    ("GET", "/models"): Described(_SELF, "Every version, its state and what it costs.", _ANY),
-    ("PATCH", "/models/{model}/labels"): Described(_SELF, "Move labels of a model.", _ANY),
-    ("GET", "/models/{model}/profile"): Described(_SELF, "What warm-up measured.", _ANY),
+    ("GET", "/models"): Described(_SELF, "Every version, its state, its costs.", lives.LIVES),
+    ("PATCH", "/models/{model}/labels"): Described(
+        _SELF, "Move labels of a model.", lives.LABELS, body=lives.MOVED_LABELS
+    ),
+    ("GET", "/models/{model}/profile"): Described(_SELF, "What warm-up measured.", lives.PROFILE),
     ("GET", "/openapi.json"): Described(_SELF, "This document.", _ANY),
     ("GET", "/docs"): Described(_SELF, "The same for people.", _TEXT, "text/html"),
     ("POST", "/predict"): Described(_PLAIN, "The default model; there is none now.", None),
@@ -208,6 +211,8 @@ def _operation(route: Route, served: ServedModel | None) -> Operation:
         responses["200"] = _answer(described.answer, described.kind)
     for status, schema in described.also.items():
         responses[status] = _answer({"anyOf": [schema, _reference("schemas")]}, described.kind)
+    if described.body is not None:
+        about["requestBody"] = {"required": True, "content": {_JSON: {"schema": described.body}}}
     return about | {
         "tags": [described.group],
         "summary": described.summary,

@@ -69,7 +69,7 @@ def plain_answer(served: ServedModel) -> Schema:
 def tfserving_request(served: ServedModel) -> Schema:
     """``instances`` or ``inputs``."""
     signature = served.profile.signature.unwrap()
-    name: Schema = {"signature_name": {"enum": ["", "serving_default"]}}
+    name: Schema = {"signature_name": {"enum": ["", served.signature_name]}}
     ways = [
         _object({"instances": _rows(signature, ())}),
         _object({"inputs": _columns(signature, ())}),

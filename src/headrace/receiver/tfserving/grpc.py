@@ -238,7 +238,7 @@ def _check_tasks(served: ServedModel, tasks: Sequence[Any]) -> None:
     for task in tasks:
         _check_signature(served, task.model_spec, words)
         if task.method_name in seen:
-            name = status.signature_of(served)
+            name = served.signature_name
             raise ClientError(
                 f"Duplicate evaluation of signature: {name}: ask for each method once"
             )
@@ -266,7 +266,7 @@ def _unsupported(method: str) -> HeadraceError:
 def _fill_spec(spec: Any, served: ServedModel) -> None:
     spec.name = served.name
     spec.version.value = served.version
-    spec.signature_name = status.signature_of(served)
+    spec.signature_name = served.signature_name
 
 
 def _fill_classes(result: Any, rows: list[list[tuple[str, float]]]) -> None:

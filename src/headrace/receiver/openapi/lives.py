@@ -1,0 +1,89 @@
+"""JSON schemas of what is told of models: their lives, their labels, what was measured of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.loader.lifecycle import State
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_FLAG: Schema = {"type": "boolean"}
+_SECONDS: Schema = {"type": "number", "minimum": 0}
+_COUNT: Schema = {"type": "integer", "minimum": 1}
+_VERSION: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+_LABEL: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
+
+
+def _object(needed: dict[str, Schema], also: dict[str, Schema] | None = None) -> Schema:
+    return {
+        "type": "object",
+        "properties": {**needed, **(also or {})},
+        "required": list(needed),
+    }
+
+
+_LOADED: dict[str, Schema] = {
+    "backend": _TEXT,
+    "precision": _TEXT,
+    "instances": _COUNT,
+    "threads": _COUNT,
+    "max_batch": _COUNT,
+    "load_s": _object(dict.fromkeys(("start", "load", "warm"), _SECONDS)),
+    "cached": _FLAG,
+}
+LIFE: Schema = _object(
+    {
+        "name": _TEXT,
+        "version": _VERSION,
+        "state": {"enum": [state.value for state in State]},
+        "reason": _TEXT,
+        "since_unix_s": {"type": "number", "minimum": 0},
+        "labels": {"type": "array", "items": _TEXT},
+        "memory_bytes": {"type": ["integer", "null"], "minimum": 0},
+    },
+    _LOADED,
+)
+"""One version, of ``GET /models``; the last keys are only there while it serves."""
+
+LIVES: Schema = _object({"models": {"type": "array", "items": LIFE}})
+"""``GET /models``."""
+
+LABELS: Schema = _object({"labels": {"type": "object", "additionalProperties": _VERSION}})
+"""The labels of a model after ``PATCH /models/{model}/labels``."""
+
+MOVED_LABELS: Schema = {
+    "type": "object",
+    "minProperties": 1,
+    "maxProperties": 100,
+    "propertyNames": _LABEL,
+    "additionalProperties": {**_VERSION, "type": ["integer", "null"]},
+}
+"""What that takes: each label and its version, or null to remove it."""
+
+_MEASUREMENT = _object(
+    {
+        "elements": {"type": "integer", "minimum": 0},
+        "rows": _COUNT,
+        "median_s": _SECONDS,
+        "p95_s": _SECONDS,
+    }
+)
+PROFILE: Schema = _object(
+    {
+        "name": _TEXT,
+        "version": _VERSION,
+        "backend": _TEXT,
+        "precision": _TEXT,
+        "cores": _COUNT,
+        "instances": _COUNT,
+        "threads": _COUNT,
+        "batch_sizes": {"type": "array", "items": _COUNT, "minItems": 1},
+        "pads": _FLAG,
+        "measurements": {"type": "array", "items": _MEASUREMENT},
+        "slo_ms": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        "max_queue": _COUNT,
+    }
+)
+"""``GET /models/{model}/profile``."""
