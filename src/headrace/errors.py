@@ -46,43 +46,14 @@
         ├── BackendMissing           an optional library is not installed
         └── StartError               a process did not come up (port taken, no libpython)
 
-HTTP and gRPC statuses come from the one table below and from nowhere else.
+HTTP and gRPC statuses come from the one table in ``statuses`` and from nowhere else.
 """
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
 from typing import ClassVar
 
-
-class Blame(Enum):
-    """Who has to change something."""
-
-    CLIENT = "client"
-    SERVER = "server"
-    OPERATOR = "operator"
-
-
-class GrpcStatus(IntEnum):
-    """gRPC status codes (grpc/doc/statuscodes.md)."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
+from headrace.statuses import STATUSES, Blame, GrpcStatus
 
 
 class HeadraceError(Exception):
@@ -372,64 +343,3 @@ class StartError(OperatorError):
     """A process did not come up."""
 
     code = "start"
-
-
-# One row a code: HTTP status, gRPC status. 499 is what nginx and TensorFlow Serving call a client
-# that closed the connection; RESOURCE_EXHAUSTED is what grpc-core answers to a large message.
-STATUSES: dict[str, tuple[int, GrpcStatus]] = {
-    "invalid_argument": (400, GrpcStatus.INVALID_ARGUMENT),
-    "malformed_request": (400, GrpcStatus.INVALID_ARGUMENT),
-    "invalid_input": (400, GrpcStatus.INVALID_ARGUMENT),
-    "invalid_timeout": (400, GrpcStatus.INVALID_ARGUMENT),
-    "unsupported_encoding": (415, GrpcStatus.UNIMPLEMENTED),
-    "body_too_large": (413, GrpcStatus.RESOURCE_EXHAUSTED),
-    "route_not_found": (404, GrpcStatus.UNIMPLEMENTED),
-    "method_not_allowed": (405, GrpcStatus.UNIMPLEMENTED),
-    "model_not_found": (404, GrpcStatus.NOT_FOUND),
-    "version_not_found": (404, GrpcStatus.NOT_FOUND),
-    "signature_not_found": (400, GrpcStatus.FAILED_PRECONDITION),
-    "not_allowed": (403, GrpcStatus.PERMISSION_DENIED),
-    "sequence_not_started": (400, GrpcStatus.INVALID_ARGUMENT),
-    "region_not_found": (404, GrpcStatus.NOT_FOUND),
-    "already_exists": (400, GrpcStatus.ALREADY_EXISTS),
-    "unsupported": (501, GrpcStatus.UNIMPLEMENTED),
-    "service_not_found": (404, GrpcStatus.NOT_FOUND),
-    "cancelled": (499, GrpcStatus.CANCELLED),
-    "overloaded": (429, GrpcStatus.RESOURCE_EXHAUSTED),
-    "queue_full": (429, GrpcStatus.RESOURCE_EXHAUSTED),
-    "too_many_sequences": (429, GrpcStatus.RESOURCE_EXHAUSTED),
-    "predicted_miss": (429, GrpcStatus.RESOURCE_EXHAUSTED),
-    "shed": (504, GrpcStatus.DEADLINE_EXCEEDED),
-    "expired": (504, GrpcStatus.DEADLINE_EXCEEDED),
-    "unavailable": (503, GrpcStatus.UNAVAILABLE),
-    "not_ready": (503, GrpcStatus.UNAVAILABLE),
-    "model_failed": (503, GrpcStatus.UNAVAILABLE),
-    "engine_lost": (503, GrpcStatus.UNAVAILABLE),
-    "scribe_lost": (503, GrpcStatus.UNAVAILABLE),
-    "draining": (503, GrpcStatus.UNAVAILABLE),
-    "connection_failed": (503, GrpcStatus.UNAVAILABLE),
-    "connection_lost": (503, GrpcStatus.UNAVAILABLE),
-    "inference_failed": (500, GrpcStatus.INTERNAL),
-    "malformed_answer": (502, GrpcStatus.INTERNAL),
-    "internal": (500, GrpcStatus.INTERNAL),
-    "operator": (500, GrpcStatus.INTERNAL),
-    "settings": (500, GrpcStatus.INTERNAL),
-    "model_load": (500, GrpcStatus.INTERNAL),
-    "model_differs": (500, GrpcStatus.INTERNAL),
-    "backend_missing": (500, GrpcStatus.INTERNAL),
-    "start": (500, GrpcStatus.INTERNAL),
-}
-
-
-def rebuild(code: str, message: str) -> HeadraceError:
-    """Make an error again of what another process wrote down of it: its code and message.
-
-    A code that is not known becomes an ``InternalError``.
-    """
-    waiting: list[type[HeadraceError]] = [HeadraceError]
-    while waiting:
-        kind = waiting.pop()
-        if kind.code == code and kind is not HeadraceError:
-            return kind(message)
-        waiting += kind.__subclasses__()
-    return InternalError(message)

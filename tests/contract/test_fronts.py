@@ -12,8 +12,8 @@ import grpc
 import numpy as np
 import pytest
 
-from headrace.errors import STATUSES
 from headrace.receiver.codecs.protobuf import message
+from headrace.statuses import STATUSES
 from headrace.values import Array, DType
 from tests.contract import codecs
 from tests.contract.calls import Answer, Call, frame, plain, post, send, unary

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.errors import GrpcStatus
 from headrace.receiver.codecs.protobuf import message
+from headrace.statuses import GrpcStatus
 from tests.contract import codecs
 from tests.contract.calls import Answer, Call, plain, post, send, unary
 from tests.contract.codecs import TF_PREDICT

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace import errors
-from headrace.errors import Blame, HeadraceError, ModelLoadError
+from headrace import errors, statuses
+from headrace.errors import HeadraceError, ModelLoadError
+from headrace.statuses import Blame
 
 
 def _kinds(root: type[HeadraceError] = HeadraceError) -> Iterator[type[HeadraceError]]:
@@ -24,14 +25,14 @@ LEAVES = [kind for kind in KINDS if not kind.__subclasses__()]
 def test_every_error_has_a_status_in_both_protocols(kind: type[HeadraceError]) -> None:
     error = kind("why")
     assert 400 <= error.http_status < 600
-    assert error.grpc_status is not errors.GrpcStatus.OK
+    assert error.grpc_status is not statuses.GrpcStatus.OK
     assert str(error) == error.message == "why"
 
 
 def test_codes_of_leaves_are_unique_and_the_table_has_no_others() -> None:
     codes = [kind.code for kind in LEAVES]
     assert len(codes) == len(set(codes))
-    assert set(errors.STATUSES) == {kind.code for kind in KINDS}
+    assert set(statuses.STATUSES) == {kind.code for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

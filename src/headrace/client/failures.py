@@ -14,7 +14,8 @@ import orjson
 
 from headrace import errors
 from headrace.client.question import Answer
-from headrace.errors import GrpcStatus, HeadraceError, MalformedAnswer, MalformedRequest
+from headrace.errors import HeadraceError, MalformedAnswer, MalformedRequest
+from headrace.statuses import GrpcStatus
 
 _TEXT_LIMIT = 300
 

@@ -10,12 +10,8 @@ import grpc.aio
 from headrace.client.address import Address, certificates
 from headrace.client.http_transport import left
 from headrace.client.question import Answer, Question, Value
-from headrace.errors import (
-    ClientError,
-    ConnectionFailed,
-    ConnectionLost,
-    GrpcStatus,
-)
+from headrace.errors import ClientError, ConnectionFailed, ConnectionLost
+from headrace.statuses import GrpcStatus
 
 _LARGEST_BYTES = 2**31 - 1
 _OPTIONS = (

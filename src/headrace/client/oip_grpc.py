@@ -12,10 +12,11 @@ from headrace.client.question import Answer, Inference, Question, Value
 from headrace.client.result import ModelMetadata, ModelState, Result, ServerMetadata
 from headrace.client.tensors import raw
 from headrace.engine.slots import pack_bytes
-from headrace.errors import GrpcStatus, MalformedAnswer
+from headrace.errors import MalformedAnswer
 from headrace.receiver.codecs.protobuf import message
 from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape
 from headrace.receiver.codecs.wire import RAW_INPUT_TAG, varint
+from headrace.statuses import GrpcStatus
 from headrace.values import Array, DType, TensorSpec
 
 _SERVICE = "/inference.GRPCInferenceService/"

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import STATUSES, GrpcStatus
 from headrace.load.arrivals import Times
+from headrace.statuses import STATUSES, GrpcStatus
 
 ERROR_HEADER = "headrace-error"
 """Where Headrace says which of its errors an answer is."""

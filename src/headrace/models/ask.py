@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from headrace.codes import rebuild
 from headrace.errors import (
     ConnectionFailed,
     ConnectionLost,
     MalformedAnswer,
     RouteNotFound,
     SettingsError,
-    rebuild,
 )
 
 DEFAULT_URL = "http://127.0.0.1:8000"

@@ -10,17 +10,12 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from headrace.errors import (
-    GrpcStatus,
-    HeadraceError,
-    InvalidTimeout,
-    MalformedRequest,
-    UnsupportedEncoding,
-)
+from headrace.errors import HeadraceError, InvalidTimeout, MalformedRequest, UnsupportedEncoding
 from headrace.receiver.codecs import compression
 from headrace.receiver.codecs.compression import Bytes
 from headrace.receiver.codecs.frames import PREFIX, read_prefix
 from headrace.receiver.exchange import Headers
+from headrace.statuses import GrpcStatus
 
 CONTENT_TYPE = b"application/grpc"
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")

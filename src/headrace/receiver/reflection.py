@@ -10,9 +10,9 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2
 
-from headrace.errors import GrpcStatus
 from headrace.receiver.codecs.protobuf import POOL, message, parse, services
 from headrace.receiver.stream import Stream, StreamHandler
+from headrace.statuses import GrpcStatus
 
 VERSIONS = ("v1", "v1alpha")
 

@@ -18,6 +18,7 @@ import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace import media
+from headrace.codes import rebuild
 from headrace.control import (
     SCRIBE_NAME,
     Complete,
@@ -40,7 +41,7 @@ from headrace.control import (
     to_receiver,
 )
 from headrace.engine.samples import write
-from headrace.errors import HeadraceError, ModelFailed, NotReady, rebuild
+from headrace.errors import HeadraceError, ModelFailed, NotReady
 from headrace.observe.lives import Life, LifeCollector
 from headrace.observe.logs import configure
 from headrace.observe.metrics import Collector, ModelMetrics

@@ -2,12 +2,13 @@
 
 ``queue`` who waits, earliest deadline first · ``latency`` how long a batch will take · ``lanes``
 what runs, and when a lane is free · ``rate`` how fast rows arrive · ``policy`` the rule: admit,
-cut, shed · ``known`` what a version's scheduler is made of · ``simulate`` the same rule against
-made-up traffic.
+cut, shed, and ``batch`` its values · ``known`` what a version's scheduler is made of · ``simulate``
+the same rule against made-up traffic.
 """
 
+from headrace.scheduler.batch import Batch, Policy, Statistics
 from headrace.scheduler.latency import LatencyModel
-from headrace.scheduler.policy import Batch, Policy, Scheduler, Statistics
+from headrace.scheduler.policy import Scheduler
 from headrace.scheduler.queue import Drop, DropReason, Entry
 
 __all__ = [

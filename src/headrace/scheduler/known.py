@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from headrace.scheduler.batch import Policy
 from headrace.scheduler.latency import LatencyModel, Measurement
-from headrace.scheduler.policy import Policy, Scheduler
+from headrace.scheduler.policy import Scheduler
 
 DEPTH = 2
 """Batches one lane may hold: the one it runs and the one that is ready when that ends."""

@@ -9,10 +9,10 @@ drop that first entry instead and look at the next (Nexus, SOSP'19).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from headrace.errors import Expired, PredictedMiss, QueueFull
+from headrace.scheduler.batch import Batch, Policy, Statistics
 from headrace.scheduler.lanes import Lanes
 from headrace.scheduler.latency import LatencyModel
 from headrace.scheduler.queue import Drop, DropReason, Entry, Queue
@@ -31,49 +31,6 @@ _WAITING_MARGIN = 0.4
 _HEADS_LOOKED_AT = 16
 # Predictions kept between two completions; clients may send any shape.
 _FULLS_KEPT = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The fixed numbers of one model's scheduler.
-
-    ``slo_s``: the objective or None · ``lanes``: concurrent batches · ``depth``: batches a lane may
-    hold, the running one included · ``lead_s``: how long before a lane frees its next batch is cut,
-    beyond what its way to the engine was seen to take; ``full_lead_s`` when it is full and nobody
-    can join it any more · ``results_s``: what answering takes after the run.
-    """
-
-    slo_s: float | None
-    lanes: int
-    max_queue: int
-    max_batch: int
-    depth: int = 2
-    lead_s: float = 0.0005
-    full_lead_s: float = 0.002
-    results_s: float = 0.0005
-
-
-class Batch(NamedTuple):
-    """Entries that run together."""
-
-    id: int
-    entries: tuple[Entry, ...]
-    rows: int
-    elements: int
-    cut_s: float
-    start_s: float
-    expected_finish_s: float
-
-
-class Statistics(NamedTuple):
-    """What the scheduler holds now; the rate is as of the last time it was needed."""
-
-    waiting: int
-    waiting_rows: int
-    running_batches: int
-    arrival_rate_rps: float
-    tail: float
-    overhead_s: float
 
 
 class _Full(NamedTuple):

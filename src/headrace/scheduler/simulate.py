@@ -14,7 +14,7 @@ from itertools import cycle
 from typing import NamedTuple, Protocol
 
 from headrace.errors import HeadraceError
-from headrace.scheduler.policy import Batch
+from headrace.scheduler.batch import Batch
 from headrace.scheduler.queue import Drop, Entry
 
 IN_TIME, LATE = "in_time", "late"

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headrace.errors import GrpcStatus
+from headrace.statuses import GrpcStatus
 from tests.contract.calls import Call, plain
 
 LIMIT_BYTES = 2**20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.errors import GrpcStatus
+from headrace.statuses import GrpcStatus
 from tests.contract.calls import PREFIX, Call, frame, framed
 from tests.contract.malformed.case import DIGITS, NOT_FOUND, ROW, Case, refused
 from tests.contract.malformed.grpc_framing import GOOD_MESSAGE, GX, OIP, infer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headrace.errors import GrpcStatus
 from headrace.receiver.codecs.protobuf import message
+from headrace.statuses import GrpcStatus
 from tests.contract.calls import Call, frame, framed
 from tests.contract.malformed.case import NOT_FOUND, ROW, UNIMPLEMENTED, Case, refused
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import headrace
-from headrace import errors
+from headrace import errors, statuses
 from headrace.client import RetryPolicy
 from headrace.receiver.codecs.protobuf import message
 from tests.contract.clients import KINDS, opened
@@ -360,7 +360,7 @@ def test_a_storm_is_not_made_worse(kind: str) -> None:
         assert tries == 30 + 10
 
 
-CODES = sorted(errors.STATUSES.keys() - {"internal"})
+CODES = sorted(statuses.STATUSES.keys() - {"internal"})
 
 
 def _leaf(code: str) -> str:
@@ -377,7 +377,7 @@ def _kinds(root: type[errors.HeadraceError]) -> Iterator[type[errors.HeadraceErr
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_becomes_its_class_over_http(code: str) -> None:
     headers = {"headrace-error": code, "retry-after": "3"}
-    step = answer(errors.STATUSES[code][0], b'{"error": "why"}', headers)
+    step = answer(statuses.STATUSES[code][0], b'{"error": "why"}', headers)
     never = RetryPolicy(attempts=1)
     with (
         asked("http", step, retry=never) as (client, _),
@@ -390,7 +390,7 @@ def test_every_code_becomes_its_class_over_http(code: str) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_becomes_its_class_over_grpc(code: str) -> None:
-    status = next(one for one in grpc.StatusCode if one.value[0] == int(errors.STATUSES[code][1]))
+    status = next(one for one in grpc.StatusCode if one.value[0] == int(statuses.STATUSES[code][1]))
     trailers = (("headrace-error", code), ("grpc-retry-pushback-ms", "3000"))
     never = RetryPolicy(attempts=1)
     with (

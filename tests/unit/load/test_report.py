@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from headrace.errors import STATUSES, GrpcStatus
 from headrace.load.report import Quantiles, Report, make_report, to_table
 from headrace.load.result import (
     CONNECTION_LOST,
@@ -24,6 +23,7 @@ from headrace.load.result import (
     http_outcome,
     kind,
 )
+from headrace.statuses import STATUSES, GrpcStatus
 
 QUEUE_FULL = Outcome("RESOURCE_EXHAUSTED", "queue_full")
 Row = tuple[float, float | None, float, Outcome]

@@ -17,7 +17,7 @@ from headrace.errors import HeadraceError, InvalidInput, MalformedRequest
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import Dialect
 from headrace.receiver.handover import messages as handover
-from headrace.receiver.oip import rest as oip_rest
+from headrace.receiver.oip import rest_request
 from headrace.receiver.oip.shared_memory import Regions
 from headrace.receiver.scribe import lists as json_lists
 from headrace.receiver.scribe.body import MOST_TENSORS, decode
@@ -74,7 +74,7 @@ def through(body: bytes, dialect: Dialect, signed: Signature | None) -> dict[str
 
 def _front(value: dict[str, Any], signed: Signature | None) -> dict[str, Array]:
     if signed is None:
-        return oip_rest._inputs(value, memoryview(b""), Regions(enabled=False, limit_bytes=0))
+        return rest_request._inputs(value, memoryview(b""), Regions(enabled=False, limit_bytes=0))
     return tfserving_rest.decode(value, signed)[0]
 
 

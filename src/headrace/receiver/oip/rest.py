@@ -7,34 +7,23 @@ docs/protocol/extension_binary_data.md.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-import orjson
-
-from headrace.errors import InvalidInput, MalformedRequest
+from headrace.errors import MalformedRequest
 from headrace.receiver import metadata
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import Dialect
-from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape, to_raw
-from headrace.receiver.exchange import Core, Exchange, Reply, smaller
+from headrace.receiver.codecs.tensors import to_raw
+from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.forms import FORMS_KEPT, Form, make_form
 from headrace.receiver.handover.client import LARGE_BYTES
 from headrace.receiver.http import LENGTH_HEADER, json_reply
 from headrace.receiver.oip.extras import Extras
 from headrace.receiver.oip.raw import raw_request
-from headrace.receiver.oip.shared_memory import (
-    OFFSET,
-    REGION,
-    SIZE,
-    Place,
-    Reading,
-    Regions,
-    read_place,
-)
-from headrace.values import Array, DType, Request, RequestedOutput, Response
+from headrace.receiver.oip.rest_answer import encode
+from headrace.receiver.oip.rest_request import ALL_BINARY, Wanted, read_object, read_request
+from headrace.values import DType, Request, Response
 
 _NO_JSON = (DType.FP16, DType.BF16)
 
@@ -91,16 +80,16 @@ class OipRest:
         else:
             view = memoryview(body)
             if size == 0 and LENGTH_HEADER in exchange.headers:
-                request, wanted = raw_request(served, version, view, exchange), _ALL_BINARY
+                request, wanted = raw_request(served, version, view, exchange), ALL_BINARY
             else:
                 if size > LARGE_BYTES:
                     header = await self._core.parse(exchange, Dialect.OIP, text=view[:size])
                 else:
                     header = json_tensor.parse(view[:size])
-                request, wanted = _request(
+                request, wanted = read_request(
                     name, version, header, view[size:], exchange, self._regions
                 )
-                if "timeout" not in _object(header, "parameters") and not wanted.places:
+                if "timeout" not in read_object(header, "parameters") and not wanted.places:
                     self._remember(key, request, wanted, len(body))
         response = await self._core.run(exchange, served, request)
         if not wanted.places and not any(map(wanted, response.outputs)):
@@ -132,12 +121,12 @@ class OipRest:
         """Write the answer; the head of an all-binary one is the same from request to request."""
         outputs = response.outputs
         if response.id or not all(wanted(name) for name in outputs):
-            return _encode(served, response, wanted, self._regions)
+            return encode(served, response, wanted, self._regions)
         tensors = [(name, array.dtype, array.shape) for name, array in outputs.items()]
         key = (served.name, response.version, *tensors)
         head = self._heads.get(key)
         if head is None:
-            reply = _encode(served, response, wanted, self._regions)
+            reply = encode(served, response, wanted, self._regions)
             if not any(array.dtype.hasobject for array in outputs.values()):
                 size = len(reply.body) - sum(array.nbytes for array in outputs.values())
                 if len(self._heads) < _HEADS_KEPT:
@@ -145,29 +134,6 @@ class OipRest:
             return reply
         parts = [head.text, *[to_raw(array) for array in outputs.values()]]
         return Reply(200, b"".join(parts), head.headers)
-
-
-class Wanted:
-    """Which outputs go binary: those named, or all where the request says so.
-
-    ``places`` are of those that go to shared memory.
-    """
-
-    __slots__ = ("binary", "default", "places")
-
-    def __init__(
-        self, *, default: bool, binary: Mapping[str, bool], places: Mapping[str, Place]
-    ) -> None:
-        self.default = default
-        self.binary = binary
-        self.places = places
-
-    def __call__(self, name: str) -> bool:
-        """Whether this output goes binary."""
-        return self.binary.get(name, self.default)
-
-
-_ALL_BINARY = Wanted(default=True, binary={}, places={})  # what a raw request is answered with
 
 
 class Known(NamedTuple):
@@ -197,178 +163,3 @@ def _header_bytes(exchange: Exchange) -> int:
             f"fit a body of {size} bytes"
         )
     return int(announced)
-
-
-def _request(
-    name: str,
-    version: int | None,
-    header: dict[str, Any],
-    data: memoryview,
-    exchange: Exchange,
-    regions: Regions,
-) -> tuple[Request, Wanted]:
-    parameters = _object(header, "parameters")
-    identity = header.get("id", "")
-    if not isinstance(identity, str):
-        raise MalformedRequest("id must be a string")
-    default = parameters.get("binary_data_output") is True
-    outputs, wanted = _outputs(header, regions, default=default)
-    request = Request(
-        model=name,
-        version=version,
-        inputs=_inputs(header, data, regions),
-        arrival_s=exchange.arrival_s,
-        id=identity,
-        outputs=outputs,
-        timeout_s=smaller(exchange.timeout_s, metadata.parameter_timeout_s(parameters)),
-        priority=metadata.parameter_priority(parameters),
-        sequence=metadata.parameter_sequence(parameters) if parameters else None,
-    )
-    return request, wanted
-
-
-def _inputs(header: dict[str, Any], data: memoryview, regions: Regions) -> dict[str, Array]:
-    tensors = header.get("inputs")
-    if not isinstance(tensors, list) or not tensors:
-        raise MalformedRequest('the request needs "inputs": a list of tensors')
-    inputs: dict[str, Array] = {}
-    at, reading = 0, Reading(regions)
-    for tensor in tensors:
-        if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
-            raise MalformedRequest('every input is an object with a "name"')
-        name = tensor["name"]
-        if name in inputs:
-            raise InvalidInput(f"input {name!r} is given twice")
-        inputs[name], at = _input(name, tensor, data, at, reading)
-    if at != len(data):
-        raise InvalidInput(f"{len(data) - at} bytes of binary data belong to no input")
-    return inputs
-
-
-def _input(
-    name: str, tensor: dict[str, Any], data: memoryview, at: int, shared: Reading
-) -> tuple[Array, int]:
-    dtype = read_dtype(name, tensor.get("datatype", ""))
-    shape = tensor.get("shape")
-    if not isinstance(shape, list):
-        raise InvalidInput(f'input {name!r} needs a "shape": a list of whole numbers')
-    shape = read_shape(name, shape)
-    parameters = _object(tensor, "parameters")
-    size = parameters.get("binary_data_size")
-    place = read_place(name, parameters)
-    if place is not None:
-        if size is not None or "data" in tensor:
-            raise InvalidInput(f"input {name!r} is in shared memory and in the request: send one")
-        return from_raw(name, dtype, shape, shared.read(name, place)), at
-    if size is None:
-        if "data" not in tensor:
-            raise InvalidInput(f'input {name!r} has neither "data" nor binary_data_size')
-        if dtype in _NO_JSON:
-            raise InvalidInput(
-                f"input {name!r}: {dtype.value} cannot be sent as JSON, send it as binary data"
-            )
-        return json_tensor.to_tensor(name, tensor["data"], dtype, shape), at
-    if "data" in tensor:
-        raise InvalidInput(f'input {name!r} has both "data" and binary_data_size')
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0 or at + size > len(data):
-        raise InvalidInput(
-            f"input {name!r}: binary_data_size {reprlib.repr(size)} does not fit the "
-            f"{len(data) - at} bytes left"
-        )
-    return from_raw(name, dtype, shape, data[at : at + size]), at + size
-
-
-def _outputs(
-    header: dict[str, Any], regions: Regions, *, default: bool
-) -> tuple[tuple[RequestedOutput, ...], Wanted]:
-    asked = header.get("outputs", [])
-    if not isinstance(asked, list):
-        raise MalformedRequest('"outputs" must be a list')
-    outputs, binary, places = [], {}, {}
-    for output in asked:
-        if not isinstance(output, dict) or not isinstance(output.get("name"), str):
-            raise MalformedRequest('every requested output is an object with a "name"')
-        parameters = _object(output, "parameters")
-        outputs.append(RequestedOutput(output["name"], metadata.parameter_classes(parameters)))
-        if "binary_data" in parameters:
-            binary[output["name"]] = parameters["binary_data"] is True
-        place = read_place(output["name"], parameters)
-        if place is not None:
-            regions.check(place)  # before the model runs
-            places[output["name"]] = place
-            binary[output["name"]] = False
-    return tuple(outputs), Wanted(default=default, binary=binary, places=places)
-
-
-def _object(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = parent.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise MalformedRequest(f'"{key}" must be an object')
-    return value
-
-
-def _encode(served: ServedModel, response: Response, wanted: Wanted, regions: Regions) -> Reply:
-    tensors: list[dict[str, Any]] = []
-    binary: list[bytes] = []
-    for name, array in response.outputs.items():
-        tensor: dict[str, Any] = {
-            "name": name,
-            "datatype": DType.of(array.dtype).value,
-            "shape": array.shape,
-        }
-        if name in wanted.places:
-            tensor["parameters"] = _shared(name, array, wanted.places[name], regions)
-        elif wanted(name):
-            data = to_raw(array)
-            tensor["parameters"] = {"binary_data_size": len(data)}
-            binary.append(data)
-        else:
-            tensor["data"] = json_tensor.to_json(np.ascontiguousarray(array).reshape(-1))
-        tensors.append(tensor)
-    answer = _answer(served.name, response.version, response.id, tensors)
-    if not binary:
-        return Reply(200, _dumps(answer))
-    head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    headers = (
-        (b"content-type", b"application/octet-stream"),
-        (LENGTH_HEADER, str(len(head)).encode()),
-    )
-    return Reply(200, b"".join((head, *binary)), headers)
-
-
-def encode_json(model: str, version: int, identity: str, outputs: Mapping[str, Array]) -> bytes:
-    """Write an answer that is all JSON."""
-    tensors = [
-        {
-            "name": name,
-            "datatype": DType.of(array.dtype).value,
-            "shape": array.shape,
-            "data": json_tensor.to_json(np.ascontiguousarray(array).reshape(-1)),
-        }
-        for name, array in outputs.items()
-    ]
-    return _dumps(_answer(model, version, identity, tensors))
-
-
-def _answer(
-    model: str, version: int, identity: str, tensors: list[dict[str, Any]]
-) -> dict[str, Any]:
-    answer: dict[str, Any] = {"model_name": model, "model_version": str(version)}
-    if identity:
-        answer["id"] = identity
-    answer["outputs"] = tensors
-    return answer
-
-
-def _dumps(answer: dict[str, Any]) -> bytes:
-    data = [tensor.get("data") for tensor in answer["outputs"]]
-    return json_tensor.dumps(answer, arrays=[one for one in data if isinstance(one, np.ndarray)])
-
-
-def _shared(name: str, array: Array, place: Place, regions: Regions) -> dict[str, Any]:
-    data = to_raw(array)
-    regions.write(name, place, data)
-    parameters: dict[str, Any] = {REGION: place.region, SIZE: len(data)}
-    return {**parameters, OFFSET: place.offset} if place.offset else parameters

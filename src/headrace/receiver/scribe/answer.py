@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from headrace.receiver.codecs.decoded import Dialect
 from headrace.receiver.handover.messages import AnswerHead
-from headrace.receiver.oip import rest as oip_rest
+from headrace.receiver.oip import rest_answer
 from headrace.receiver.plain import predict
 from headrace.receiver.tfserving import rest as tfserving_rest
 from headrace.values import Array
@@ -22,4 +22,4 @@ def encode(dialect: Dialect, head: AnswerHead, outputs: Mapping[str, Array]) -> 
         return tfserving_rest.encode(head.model, outputs, rows=head.rows).body
     if dialect is Dialect.PLAIN:
         return predict.encode(outputs)
-    return oip_rest.encode_json(head.model, head.version, head.id, outputs)
+    return rest_answer.encode_json(head.model, head.version, head.id, outputs)

@@ -1,0 +1,19 @@
+"""Errors by their codes: made again of what another process has written down of them."""
+
+from __future__ import annotations
+
+from headrace.errors import HeadraceError, InternalError
+
+
+def rebuild(code: str, message: str) -> HeadraceError:
+    """Make an error again of what another process wrote down of it: its code and message.
+
+    A code that is not known becomes an ``InternalError``.
+    """
+    waiting: list[type[HeadraceError]] = [HeadraceError]
+    while waiting:
+        kind = waiting.pop()
+        if kind.code == code and kind is not HeadraceError:
+            return kind(message)
+        waiting += kind.__subclasses__()
+    return InternalError(message)
