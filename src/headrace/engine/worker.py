@@ -25,10 +25,8 @@ from headrace.control import (
     EngineLoading,
     EngineReady,
     EngineSpec,
-    Message,
     Profile,
     SignatureMessage,
-    line,
 )
 from headrace.engine.backends.contract import Instance
 from headrace.engine.instances import Connection
@@ -36,6 +34,7 @@ from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.shadow import verify
 from headrace.engine.warmup import Warm
 from headrace.errors import HeadraceError
+from headrace.message import Message, line
 from headrace.observe.logs import configure
 from headrace.priority import stand_back
 

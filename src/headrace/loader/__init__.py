@@ -8,6 +8,7 @@
     card.read_said     what the model says of itself, laid under what the operator says
     lifecycle          which moves a version may make (pure); the keeper asks before each
     fleet              the engines of all versions: one is started, replaced, retired
+    told               what the receiver has been told of them, for the next receiver
     orders             what clients order over the wire: load, unload, label, reload
     watch              follows what changes where models lie (model_control: poll)
     aside              calls that may hang, in threads that nobody waits for at the end

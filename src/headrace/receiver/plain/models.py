@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.control import Label, Profile
+from headrace.control import Profile
 from headrace.errors import InvalidInput, MalformedRequest
+from headrace.order import Label
 from headrace.receiver.catalog import Entry
 from headrace.receiver.codecs.json_tensor import parse
 from headrace.receiver.exchange import Core, Exchange, Reply
