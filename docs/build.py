@@ -64,8 +64,8 @@ models:
 ```
 
 `path` is a model file ([models.md](models.md) lists the formats), a versioned folder, or a folder
-of those. Of a versioned folder every version is served, or those that `versions` names; the newest
-is the highest number.
+of those, or the URL of one ([remote.md](remote.md)). Of a versioned folder every version is
+served, or those that `versions` names; the newest is the highest number.
 """
 
 _MODEL = """

@@ -186,13 +186,21 @@ class ModelState(Message):
 class Configure(Message):
     """Supervisor → receiver, first of all: the server's settings and every version known.
 
-    ``was_ready``: an earlier receiver was, and this one takes its place.
+    ``was_ready``: an earlier receiver was, and this one takes its place. ``awaited``: some places
+    have not been looked at yet, and ``Complete`` will tell.
     """
 
     kind: Literal["configure"] = "configure"
     server: ServerSettings
     models: tuple[ModelState, ...]
     was_ready: bool = False
+    awaited: bool = False
+
+
+class Complete(Message):
+    """Supervisor → receiver: every place has been looked at; what is known is what is to serve."""
+
+    kind: Literal["complete"] = "complete"
 
 
 class Forget(Message):
@@ -250,7 +258,16 @@ class Done(Message):
 
 
 ToReceiver = Annotated[
-    Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Recall | Done,
+    Configure
+    | Complete
+    | ModelServing
+    | ModelState
+    | Forget
+    | Drain
+    | Labels
+    | Memory
+    | Recall
+    | Done,
     Field(discriminator="kind"),
 ]
 
@@ -353,7 +370,16 @@ FromReceiver = Annotated[
 
 engine_report: TypeAdapter[EngineLoading | EngineReady | EngineFailed] = TypeAdapter(EngineReport)
 to_receiver: TypeAdapter[
-    Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Recall | Done
+    Configure
+    | Complete
+    | ModelServing
+    | ModelState
+    | Forget
+    | Drain
+    | Labels
+    | Memory
+    | Recall
+    | Done
 ] = TypeAdapter(ToReceiver)
 from_receiver: TypeAdapter[ReceiverReady | Emptied | Recalled | Load | Unload | Label | Reload] = (
     TypeAdapter(FromReceiver)

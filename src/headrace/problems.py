@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from headrace.documents import Key, dotted
+from headrace.urls import Url
 
 # A value longer than this is cut in messages: the key and the line say enough.
 _SHOWN = 60
@@ -26,6 +27,7 @@ _PLAIN: dict[Any, str] = {
     bool: "true or false",
     str: "text",
     Path: "a path",
+    Url: "a URL",
     type(None): "null",
 }
 
@@ -123,7 +125,7 @@ def _words(detail: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
         return _unknown(str(key[-1]), _group(model, key[:-1], detail["loc"]))
     if kind in {"missing", "union_tag_invalid", "union_tag_not_found"}:
         return _missing(detail, key, model)
-    if detail["loc"][-1] == "[key]":
+    if detail["loc"][-1:] == ("[key]",):
         return f"the key {shown(detail['input'])} {_plain(detail)}"
     if kind == "value_error":
         return f"{shown(detail['input'])} {detail['ctx']['error']}"

@@ -10,16 +10,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from headrace.accepts import AcceptedInput
 from headrace.group import Group
+from headrace.urls import Url, read
 from headrace.verify import Verify
 from headrace.versions import Versions
 
 _LAST_PORT = 65535
 # What a browser sends as `Origin`: no path, not even a slash.
 _ORIGIN = re.compile(r"https?://[^/\s,*]+")
+Location = Annotated[Path | Url, BeforeValidator(read)]
+"""Where models lie: on this machine, or in a store."""
+
 NO_DEFAULTS = ("path", "name")
 """These say which model it is, so they cannot be what every model takes."""
 
@@ -149,9 +153,10 @@ class Card(Group):
 class ModelSettings(Card):
     """One model. Every key of its card may be given here and wins over `card.yaml`."""
 
-    path: Path | None = Field(
+    path: Location | None = Field(
         default=None,
-        description="A model file, a versioned folder (`1/model.onnx`), or a folder of those.",
+        description="A model file, a versioned folder (`1/model.onnx`), or a folder of those; or "
+        "the URL of one (`s3://`, `gs://`, `https://`): see [remote](remote.md).",
     )
     name: str | None = Field(default=None, description="The name it is served under.")
     versions: Versions = Field(

@@ -22,6 +22,7 @@ from headrace.errors import ModelLoadError, OperatorError, SettingsError
 from headrace.loader.card import model_file, why_left_out
 from headrace.loader.regular import check_regular
 from headrace.settings import ModelSettings
+from headrace.urls import Url
 
 SUFFIXES = (".onnx", ".xml", ".tflite", ".pt2", ".py", ".fake")
 """What a model file is called: ONNX, OpenVINO IR, TFLite, PyTorch's, the user's, the fake's."""
@@ -86,6 +87,8 @@ def locate(entry: ModelSettings, complain: Complain = _refuse) -> list[Place]:
     """
     if entry.path is None:
         raise SettingsError(f"model {entry.name or '(without a name)'}: `path` must be given")
+    if isinstance(entry.path, Url):
+        raise ModelLoadError(f"{entry.path}: is not on this machine yet")
     path = expand(entry.path).absolute()
     try:
         found = _look(path, entry.name, complain)
