@@ -283,7 +283,7 @@ class Runtime:
     async def _dispatcher(self, message: ModelServing) -> Dispatcher | Sequences:
         """Compose what serves one version: settings and profile → scheduler, processor, metrics."""
         settings, profile = message.settings, message.profile
-        processor = build(profile.signature.unwrap(), settings.results, message.labels)
+        processor = build(profile.signature.unwrap(), settings.results, profile.labels)
         slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
         metrics = ModelMetrics(message.name, message.version)
         known = Known(
@@ -308,7 +308,7 @@ class Runtime:
             version=message.version,
             signature=seen,
             settings=settings,
-            labels=message.labels,
+            labels=profile.labels,
             profile=profile,
             metrics=metrics,
             media=accepted,
