@@ -27,6 +27,7 @@ NAMES = (
     "restart",
     "swaps",
     "soak",
+    "generator",
 )
 MODULES = {"json": "json_"}
 
