@@ -101,7 +101,8 @@ class Profile(Message):
     ``batch_sizes`` are the sizes a run may have, ascending, every one warm on every instance; with
     ``pads`` the backend runs only those, so a batch is padded up to the next of them.
     ``reason`` says why it is that backend, ``cached`` whether an earlier start had found it out.
-    ``start_s`` is how long the process took until it began to load.
+    ``start_s`` is how long the process took until it began to load. ``labels`` are the names of
+    classes of the card, or else of the file.
     """
 
     signature: SignatureMessage
@@ -119,6 +120,7 @@ class Profile(Message):
     warm_s: float
     memory_bytes: int
     cached: bool = False
+    labels: tuple[str, ...] = ()
 
 
 class EngineLoading(Message):
@@ -159,7 +161,6 @@ class ModelServing(Message):
     version: int
     socket_path: str
     settings: ModelSettings
-    labels: tuple[str, ...] = ()
     profile: Profile
     replaces: bool = False
 
