@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headrace.load.payload import Inputs
+from headrace.load.apis.contract import Inputs
 from zoo.download import Shelf, home
 from zoo.models import fetch
 

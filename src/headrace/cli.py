@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from headrace import __version__
 from headrace.errors import OperatorError, SettingsError
 from headrace.layers import load
+from headrace.load.command import grammar
 from headrace.models import command
+from headrace.plan import command as plan
 from headrace.problems import place
 from headrace.settings import ModelSettings, ServerSettings, Settings
 
@@ -90,6 +92,19 @@ def parser() -> argparse.ArgumentParser:
         "models", help="see and steer a server's models", description=command.run.__doc__
     )
     command.add(models)
+    planning = commands.add_parser(
+        "plan",
+        help="plan capacity: rates, latencies, instances",
+        description=plan.run.__doc__,
+        allow_abbrev=False,
+    )
+    plan.add(planning)
+    planning.set_defaults(call=plan.run)
+    loading = commands.add_parser(
+        "load", help="load a server", description=grammar.run.__doc__, allow_abbrev=False
+    )
+    grammar.add(loading)
+    loading.set_defaults(call=grammar.run)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(call=_version)
     return root

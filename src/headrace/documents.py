@@ -7,6 +7,7 @@ about a key can name its line.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,13 @@ from typing import Any, NamedTuple
 import yaml
 
 from headrace.errors import SettingsError
+
+# No settings and no card are larger, and the parser reads a megabyte in some seconds.
+_MOST_BYTES = 4 * 2**20
+# Half of a surrogate pair, which an escape can write, and which nothing that is sent may have.
+_HALF = re.compile("[\ud800-\udfff]")
+# Values, aliases put in place: of eleven lines they can make ten billion.
+_MOST_VALUES = 200_000
 
 Key = tuple[str | int, ...]
 """The way to a value: ``("models", 0, "slo_ms")``."""
@@ -49,22 +57,26 @@ def read(path: Path) -> Document:
     """Read a YAML file; an empty one is an empty document.
 
     Raises:
-        SettingsError: it cannot be read, is not YAML, repeats a key, or is not keys and values.
+        SettingsError: it cannot be read, is too large, is not YAML, repeats a key, or is not keys
+            and values.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise SettingsError(f"{path}: is larger than {_MOST_BYTES} bytes; no settings are")
+        return parse(content.decode(), str(path))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-    return parse(text, str(path))
 
 
 def parse(text: str, source: str) -> Document:
     """Parse YAML text; ``source`` is what messages call it.
 
     Raises:
-        SettingsError: it is not YAML, repeats a key, or is not keys and values.
+        SettingsError: it is not YAML, repeats a key, is not keys and values, or has too many.
     """
     try:
         node = yaml.compose(text, yaml.SafeLoader)
@@ -144,6 +156,7 @@ class _Reader:
     def __init__(self, source: str) -> None:
         self._source = source
         self._scalars = yaml.constructor.SafeConstructor()
+        self._room = _MOST_VALUES
         self.origins: dict[Key, str] = {}
         self.problems: list[str] = []
 
@@ -160,6 +173,7 @@ class _Reader:
         return values
 
     def _value(self, node: yaml.Node, key: Key) -> Any:
+        self._spend()
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, key)
         if isinstance(node, yaml.SequenceNode):
@@ -173,10 +187,27 @@ class _Reader:
     def _scalar(self, node: yaml.Node) -> Any:
         if not isinstance(node, yaml.ScalarNode):
             raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=node.start_mark)
+        if _HALF.search(node.value):
+            raise yaml.MarkedYAMLError(
+                problem="half of a surrogate pair is no text", problem_mark=node.start_mark
+            )
         try:
             return self._scalars.construct_object(node)
         except ValueError:  # looks like a date or a number and is none: then it is text
             return node.value
+
+    def _spend(self) -> None:
+        """Count one more value, also one that an alias names again.
+
+        Raises:
+            SettingsError: there are more than any settings have.
+        """
+        self._room -= 1
+        if self._room < 0:
+            raise SettingsError(
+                f"{self._source}: has more than {_MOST_VALUES} values, its aliases put in place; "
+                "no settings have"
+            )
 
     def _refuse_repeats(self, node: yaml.MappingNode, key: Key) -> None:
         first: dict[str, str] = {}

@@ -97,8 +97,9 @@ class HeadraceError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        # It names files, whose names need not be text; and it goes over the wire.
+        self.message = message.encode("utf-8", "backslashreplace").decode()
+        super().__init__(self.message)
         self.retry_after_s = retry_after_s
 
     @property

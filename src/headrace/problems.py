@@ -123,7 +123,7 @@ def _words(detail: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
         return _unknown(str(key[-1]), _group(model, key[:-1], detail["loc"]))
     if kind in {"missing", "union_tag_invalid", "union_tag_not_found"}:
         return _missing(detail, key, model)
-    if detail["loc"][-1] == "[key]":
+    if detail["loc"][-1:] == ("[key]",):
         return f"the key {shown(detail['input'])} {_plain(detail)}"
     if kind == "value_error":
         return f"{shown(detail['input'])} {detail['ctx']['error']}"

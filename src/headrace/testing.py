@@ -114,6 +114,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",  # libraries print what a file holds, text or not
             env={**os.environ, "COLUMNS": "200", **self._environment},
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)

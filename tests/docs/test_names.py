@@ -12,6 +12,8 @@ import pytest
 
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
 from headrace.layers import listing
+from headrace.load.command import grammar
+from headrace.plan import command as plan
 from headrace.settings import ModelSettings, ServerSettings
 from tests.docs.markdown import PACKAGE, PAGES, ROOT, Page, anchor, read
 from zoo.models import MODELS
@@ -20,6 +22,10 @@ _FOLDERS = ("src", "tests", "docs", "zoo", "examples", "benchmarks", "tools")
 _FLAGS = {flag(name) for name in (*SERVER_FLAGS, *MODEL_FLAGS)} | {"--config", "--json", "--help"}
 _FLAGS |= {"--out", "--force"}  # of `headrace import`
 _FLAGS |= {"--url", "--watch"}  # of `headrace models`
+for _module in (grammar, plan):
+    _FLAGS |= set(
+        re.findall(r"--[a-z][a-z-]*", Path(str(_module.__file__)).read_text(encoding="utf-8"))
+    )
 _FLAGS |= {"--data-binary", "--cap-add"}  # of curl and of Docker
 _KEY = re.compile(r"(server|defaults)\.(\w+)")
 _CODE = re.compile(r"([\w/]+\.py):([\w.]+)")

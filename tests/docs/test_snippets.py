@@ -32,7 +32,10 @@ def test_yaml_is_settings_or_a_card(path: Path, tmp_path: Path) -> None:
 def test_commands_of_ours_parse(path: Path) -> None:
     page = read(path)
     for code in [*page.spans(), *page.commands()]:
-        if re.match(r"headrace (serve\b|check\b|import .)", code) and "$(" not in code:
+        if (
+            re.match(r"headrace (serve\b|check\b|plan\b|import .|load .)", code)
+            and "$(" not in code
+        ):
             parser().parse_args(shlex.split(code)[1:])
 
 

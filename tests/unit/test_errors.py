@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from headrace import errors
-from headrace.errors import Blame, HeadraceError
+from headrace.errors import Blame, HeadraceError, ModelLoadError
 
 
 def _kinds(root: type[HeadraceError] = HeadraceError) -> Iterator[type[HeadraceError]]:
@@ -50,3 +50,8 @@ def test_the_tree_drawn_at_the_top_is_the_tree() -> None:
 
 def test_retry_after_is_carried() -> None:
     assert errors.QueueFull("full", retry_after_s=0.5).retry_after_s == 0.5
+
+
+def test_a_message_can_be_sent_whatever_it_names() -> None:
+    error = ModelLoadError("mod\udcff.onnx: cannot be read")
+    assert error.message == str(error) == "mod\\udcff.onnx: cannot be read"

@@ -11,8 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-import numpy as np
-
 from headrace.load import frames, http1, http2
 from headrace.load.codec import Codec, Ended, Kept
 from headrace.load.plan import ClosedLoop, OpenLoop, Plan, Protocol, Target, connections
@@ -27,13 +25,16 @@ from headrace.load.result import (
     Result,
     kind,
 )
+from headrace.load.rows import KINDS, Rows
 
 _CONNECT_S = 10.0
 # The first request is due this long after the start, when all is set up.
-_LEAD_S = 0.02
+LEAD_S = 0.02
 # At least as often the sender looks around, for time-outs and lost connections.
 _LOOK_S = 0.02
-# More requests than one sender can send: memory that is never touched costs nothing.
+# However many are due, they go out, and answers come in, after so many.
+_AT_ONCE = 128
+# More requests than one sender can send.
 _CLOSED_RATE = 200_000
 # A caller who was refused waits before the next attempt, as any client does: refusals that are
 # asked for again at once would be all that is measured.
@@ -41,18 +42,14 @@ _PAUSE_S = 0.05
 
 
 class Log:
-    """The rows of a run while it goes on; times are seconds since the start, 0.0: not yet."""
+    """Notes in the rows of a run what happens, and when."""
 
-    def __init__(self, capacity: int, start_s: float) -> None:
+    def __init__(self, rows: Rows, start_s: float) -> None:
         self.start_s = start_s
-        self.columns = [np.zeros(capacity) for _ in range(3)]
-        self.outcome = np.zeros(capacity, np.uint16)
+        self.rows = rows
         self.outcomes: dict[Outcome, int] = {OK: 0}
-        # Through a memoryview one element is read or written at a third of numpy's price.
-        self.intended_s, self.sent_s, self.done_s = (
-            column.data.cast("B").cast("d") for column in self.columns
-        )
-        self._outcome = self.outcome.data
+        self._kinds = [KINDS.index(Kind.OK)]  # of each outcome, by its number
+        self._sent_s, self._done_s = rows.sent_s, rows.done_s
 
     def now(self) -> float:
         """Seconds since the start."""
@@ -62,16 +59,26 @@ class Log:
         """Note that these requests went just now."""
         now_s = time.monotonic() - self.start_s
         for index in written:
-            self.sent_s[index] = now_s
+            self._sent_s[index] = now_s
 
     def ended(self, moment_s: float, ended: list[Ended]) -> None:
         """Note how requests ended, at a moment of the clock."""
         done_s = moment_s - self.start_s
+        good = 0
         for index, outcome in ended:
-            self.done_s[index] = done_s
-            if outcome is not OK:
-                number = self.outcomes.setdefault(outcome, len(self.outcomes))
-                self._outcome[index] = number
+            self._done_s[index] = done_s
+            if outcome is OK:
+                good += 1
+            else:
+                self._ended_otherwise(index, outcome)
+        self.rows.ended(self._kinds[0], good)
+
+    def _ended_otherwise(self, index: int, outcome: Outcome) -> None:
+        number = self.outcomes.setdefault(outcome, len(self.outcomes))
+        if number == len(self._kinds):
+            self._kinds.append(KINDS.index(kind(outcome)))
+        self.rows.outcome[index] = number
+        self.rows.ended(self._kinds[number], 1)
 
 
 class Load:
@@ -79,25 +86,31 @@ class Load:
 
     def __init__(self, log: Log, pool: Pool, timeout_s: float) -> None:
         self.count = 0  # requests so far
+        self.stopped_s: float | None = None  # when it was told to send no more
         self._log = log
+        self._rows = log.rows
         self._pool = pool
         self._timeout_s = timeout_s
         self._oldest = 0  # requests before it have ended
 
     def on_schedule(self, plan: OpenLoop) -> None:
         """Send at the planned times, then wait for the last answers."""
-        log, pool, due_s = self._log, self._pool, self._log.intended_s
-        total = len(due_s)
-        log.columns[0][:] = plan.arrivals.times_s
+        log, pool, rows, due_s = self._log, self._pool, self._rows, self._rows.intended_s
+        total = len(plan.arrivals)
+        due_s[:total] = plan.arrivals.times_s.data
         while self.count < total or pool.outstanding:
+            if rows.stopped:
+                total = self._stop()
             now_s = log.now()
-            while self.count < total and due_s[self.count] <= now_s:
+            last = min(total, self.count + _AT_ONCE)
+            while self.count < last and due_s[self.count] <= now_s:
                 if pool.outstanding < plan.max_outstanding:
                     pool.submit(self.count)
                 else:
                     log.ended(log.start_s + now_s, [(self.count, NOT_SENT)])
                 self.count += 1
             log.sent(pool.flush())
+            rows.count = self.count
             left_s = due_s[self.count] - log.now() if self.count < total else _LOOK_S
             for moment_s, ended in pool.wait(min(left_s, _LOOK_S)):
                 log.ended(moment_s, ended)
@@ -105,41 +118,54 @@ class Load:
 
     def with_callers(self, plan: ClosedLoop) -> None:
         """Keep the callers busy for the time of the plan, then wait for the last answers."""
-        log, pool = self._log, self._pool
+        log, pool, rows = self._log, self._pool, self._rows
         free = plan.concurrency
         resting: deque[tuple[float, int]] = deque()
         while True:
+            if rows.stopped:
+                self._stop()
             now_s = log.now()
             while resting and resting[0][0] <= now_s:
                 free += resting.popleft()[1]
-            if now_s >= plan.duration_s or self.count + free > len(log.outcome):
+            if self._is_over(plan, free, now_s):
                 if not pool.outstanding:
                     return
             elif free and now_s >= 0.0:
                 self._call(free, now_s)
                 free = 0
             log.sent(pool.flush())
+            rows.count = self.count
             for moment_s, ended in pool.wait(_LOOK_S):
                 log.ended(moment_s, ended)
-                refused = sum(outcome is not OK and _is_refusal(outcome) for _, outcome in ended)
+                refused = sum(_is_refusal(outcome) for _, outcome in ended)
                 free += len(ended) - refused
                 if refused:
                     resting.append((now_s + _PAUSE_S, refused))
             free += self._expire()
 
+    def _is_over(self, plan: ClosedLoop, free: int, now_s: float) -> bool:
+        too_many = self.count + free > self._rows.capacity
+        return self.stopped_s is not None or now_s >= plan.duration_s or too_many
+
+    def _stop(self) -> int:
+        """Note the end that somebody asked for; return how many requests there will be."""
+        if self.stopped_s is None:
+            self.stopped_s = max(self._log.now(), 0.0)
+        return self.count
+
     def _call(self, callers: int, now_s: float) -> None:
         for index in range(self.count, self.count + callers):
-            self._log.intended_s[index] = now_s
+            self._rows.intended_s[index] = now_s
             self._pool.submit(index)
         self.count += callers
 
     def _expire(self) -> int:
         """Give up what has waited for longer than the time-out; return how many."""
-        log, expired = self._log, 0
+        log, rows, expired = self._log, self._rows, 0
         now_s = log.now()
         while self._oldest < self.count:
-            if log.done_s[self._oldest] == 0.0:
-                if log.intended_s[self._oldest] + self._timeout_s > now_s:
+            if rows.done_s[self._oldest] == 0.0:
+                if rows.intended_s[self._oldest] + self._timeout_s > now_s:
                     break
                 if self._pool.cancel(self._oldest):
                     log.ended(log.start_s + now_s, [(self._oldest, TIMEOUT)])
@@ -152,12 +178,18 @@ def _is_refusal(outcome: Outcome) -> bool:
     return outcome is CONNECTION_REFUSED or kind(outcome) is Kind.REFUSED
 
 
+def soon() -> float:
+    """Say when to start: as soon as all is set up, on the monotonic clock."""
+    return time.monotonic() + LEAD_S
+
+
 def generate(
-    plan: Plan, target: Target, on_start: Callable[[float], None] = lambda _: None
+    plan: Plan, target: Target, start: Callable[[], float] = soon, rows: Rows | None = None
 ) -> Result:
     """Run a plan against a target, here and now; to measure, let ``run`` do it in a process.
 
-    ``on_start`` is told the start on the monotonic clock.
+    ``start`` is called when all connections are open and says when to begin, on the monotonic
+    clock. ``rows`` are there for who wants to look on.
 
     Raises:
         StartError: the target does not answer.
@@ -168,7 +200,8 @@ def generate(
     )
     try:
         pool.open(_CONNECT_S)
-        return _run(plan, target, pool, kept, on_start)
+        log = Log(Rows.alone(capacity(plan)) if rows is None else rows, start())
+        return _run(plan, target, pool, kept, log)
     finally:
         pool.close()
 
@@ -182,12 +215,8 @@ def _codecs(target: Target, kept: Kept) -> Callable[[], Codec]:
     return lambda: http1.Http1(pieces, kept)
 
 
-def _run(
-    plan: Plan, target: Target, pool: Pool, kept: Kept, on_start: Callable[[float], None]
-) -> Result:
-    log = Log(_capacity(plan), time.monotonic() + _LEAD_S)
+def _run(plan: Plan, target: Target, pool: Pool, kept: Kept, log: Log) -> Result:
     load = Load(log, pool, target.timeout_s)
-    on_start(log.start_s)
     collecting = gc.isenabled()
     gc.disable()  # nothing here makes cycles, and a collection is a pause
     cpu_s = time.process_time()
@@ -200,23 +229,23 @@ def _run(
         if collecting:
             gc.enable()
     cpu_s = time.process_time() - cpu_s
-    intended_s, sent_s, done_s = (column[: load.count].copy() for column in log.columns)
-    sent_s[sent_s == 0.0] = np.nan
+    intended_s, sent_s, done_s, outcome = log.rows.columns()
     return Result(
         intended_s=intended_s,
         sent_s=sent_s,
         done_s=done_s,
-        outcome=log.outcome[: load.count].copy(),
+        outcome=outcome,
         outcomes=tuple(log.outcomes),
         answers=kept.answers,
         started_s=log.start_s,
-        duration_s=plan.duration_s,
+        duration_s=plan.duration_s if load.stopped_s is None else load.stopped_s,
         cpu_s=cpu_s,
         concurrency=plan.concurrency if isinstance(plan, ClosedLoop) else None,
     )
 
 
-def _capacity(plan: Plan) -> int:
+def capacity(plan: Plan) -> int:
+    """Return how many requests there may be."""
     if isinstance(plan, OpenLoop):
         return len(plan.arrivals)
     return int(_CLOSED_RATE * plan.duration_s) + plan.concurrency

@@ -1,7 +1,7 @@
 """What crosses from the caller to the sender process and back: one npz file each way, no pickle.
 
-An order is a plan and a target; its answer is a result. Beside the arrays lies one JSON document,
-and beside that the bodies, end to end.
+An order is a plan and a target; its answer is what a result has beside its rows, which lie in
+shared memory. Beside the arrays lies one JSON document, and beside that the bodies, end to end.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from headrace.load.arrivals import Arrivals
 from headrace.load.plan import ClosedLoop, Message, OpenLoop, Plan, Protocol, Target
 from headrace.load.result import Answer, Outcome, Result
-
-_ROWS = ("intended_s", "sent_s", "done_s", "outcome")
+from headrace.load.rows import Rows
 
 
 def write_order(path: Path, plan: Plan, target: Target) -> None:
@@ -43,7 +42,7 @@ def read_order(path: Path) -> tuple[Plan, Target]:
 
 
 def write_result(path: Path, result: Result) -> None:
-    """Write what came of it."""
+    """Write what came of it beside the rows."""
     document = {
         "outcomes": [tuple(one) for one in result.outcomes],
         "answers": [[index, dict(one.headers)] for index, one in result.answers.items()],
@@ -52,18 +51,16 @@ def write_result(path: Path, result: Result) -> None:
         "cpu_s": result.cpu_s,
         "concurrency": result.concurrency,
     }
-    bodies = (answer.body for answer in result.answers.values())
-    _write(path, document, bodies, {name: getattr(result, name) for name in _ROWS})
+    _write(path, document, (answer.body for answer in result.answers.values()), {})
 
 
-def read_result(path: Path) -> Result:
+def read_result(path: Path, rows: Rows) -> Result:
     """Read what came of it."""
-    document, bodies, arrays = _read(path)
+    document, bodies, _ = _read(path)
     outcomes = tuple(Outcome(*one) for one in document.pop("outcomes"))
     kept = zip(document.pop("answers"), bodies, strict=True)
     answers = {index: Answer(headers, body) for (index, headers), body in kept}
-    rows: dict[str, Any] = {name: arrays[name] for name in _ROWS}
-    return Result(outcomes=outcomes, answers=answers, **rows, **document)
+    return Result(*rows.columns(), outcomes=outcomes, answers=answers, **document)
 
 
 def _plan(plan: Plan) -> dict[str, float]:

@@ -16,8 +16,8 @@ from headrace.load.arrivals import Times
 from headrace.load.result import Kind, Result
 
 # A sender this late measures itself: what it adds must be small beside what it measures.
-_LAG_LIMIT_S = 1e-3
-_LAG_SHARE = 0.05
+LAG_LIMIT_S = 1e-3
+LAG_SHARE = 0.05
 _MS = 1e3
 
 
@@ -92,20 +92,33 @@ class Report:
 
     def to_json(self) -> bytes:
         """Write it as one JSON object, in milliseconds."""
-        return orjson.dumps(_document(self), option=orjson.OPT_INDENT_2)
+        return orjson.dumps(to_document(self), option=orjson.OPT_INDENT_2)
 
 
-def make_report(result: Result, *, slo_s: float | None = None, warm_s: float = 0.0) -> Report:
-    """Sum up a run: ``warm_s`` is cut off its beginning, ``slo_s`` is the objective."""
+def make_report(
+    result: Result,
+    *,
+    slo_s: float | None = None,
+    warm_s: float = 0.0,
+    lag_limit_s: float | None = None,
+) -> Report:
+    """Sum up a run: ``warm_s`` is cut off its beginning, ``slo_s`` is the objective.
+
+    ``lag_limit_s`` is how late the sender may be at p99; None: see ``lag_limit``.
+    """
     window_s = result.duration_s - warm_s
     if window_s <= 0:
         raise ValueError(f"a warm-up of {warm_s:g} s leaves nothing of {result.duration_s:g} s")
-    inside = result.intended_s >= warm_s
+    inside = (result.intended_s >= warm_s) & (result.intended_s < result.duration_s)
     ok = result.is_kind(Kind.OK)
     waited_s = result.done_s - result.intended_s
     came = ok & (result.done_s >= warm_s) & (result.done_s < result.duration_s)
     good = ok & inside & (waited_s <= (np.inf if slo_s is None else slo_s))
-    lag_s = (result.sent_s - result.intended_s)[inside]
+    sent = ~np.isnan(result.sent_s)
+    # Of a request that was not sent, how late that was decided: a late sender is late in this too.
+    given_up = result.is_kind(Kind.NOT_SENT)
+    gone_s = np.where(sent, result.sent_s, np.where(given_up, result.done_s, np.nan))
+    lag_s = (gone_s - result.intended_s)[inside]
     lag = Quantiles.of(lag_s[~np.isnan(lag_s)])
     counts = {kind: int(np.count_nonzero(result.is_kind(kind) & inside)) for kind in Kind}
     refused = result.is_kind(Kind.REFUSED) & inside
@@ -114,7 +127,7 @@ def make_report(result: Result, *, slo_s: float | None = None, warm_s: float = 0
         concurrency=result.concurrency,
         slo_s=slo_s,
         planned=int(np.count_nonzero(inside)),
-        sent=int(np.count_nonzero(~np.isnan(lag_s))),
+        sent=int(np.count_nonzero(sent & inside)),
         ok=counts[Kind.OK],
         offered_per_s=float(np.count_nonzero(inside) / window_s),
         per_s=float(np.count_nonzero(came) / window_s),
@@ -129,7 +142,9 @@ def make_report(result: Result, *, slo_s: float | None = None, warm_s: float = 0
         outcomes=_outcomes(result, inside),
         lag_p99_s=None if lag is None else lag.p99_s,
         sender_cpu=result.cpu_s / max(result.duration_s, float(result.done_s.max(initial=0.0))),
-        spoiled=None if lag is None else _spoiled(result, lag.p99_s, slo_s),
+        spoiled=None
+        if lag is None
+        else _spoiled(result, lag.p99_s, lag_limit(slo_s) if lag_limit_s is None else lag_limit_s),
     )
 
 
@@ -142,23 +157,34 @@ def _outcomes(result: Result, inside: NDArray[np.bool_]) -> tuple[tuple[str, int
     return tuple(named.most_common())
 
 
-def _spoiled(result: Result, lag_p99_s: float, slo_s: float | None) -> str | None:
+def lag_limit(slo_s: float | None) -> float:
+    """How late a sender may be at p99: 1 ms, or 5 % of the objective where that is less."""
+    return LAG_LIMIT_S if slo_s is None else min(LAG_LIMIT_S, LAG_SHARE * slo_s)
+
+
+def _spoiled(result: Result, lag_p99_s: float, limit_s: float) -> str | None:
     """Judge the sender; callers in a closed loop have no time at which they meant to send."""
-    if result.concurrency is not None:
-        return None
-    limits_s = [_LAG_LIMIT_S] if slo_s is None else [_LAG_LIMIT_S, _LAG_SHARE * slo_s]
-    if lag_p99_s <= min(limits_s):
+    if result.concurrency is not None or lag_p99_s <= limit_s:
         return None
     return (
-        f"the sender was {lag_p99_s * _MS:.2f} ms late at p99, over {min(limits_s) * _MS:g} ms: it "
+        f"the sender was {lag_p99_s * _MS:.2f} ms late at p99, over {limit_s * _MS:g} ms: it "
         "needs a core of its own, a lower rate, or more connections"
     )
 
 
-def _document(report: Report) -> dict[str, Any]:
+def to_document(report: Report) -> dict[str, Any]:
+    """Write it for JSON, in milliseconds; what a late sender has measured says nothing: null."""
+
     def in_ms(value_s: float | None) -> float | None:
         return None if value_s is None else round(value_s * _MS, 3)
 
+    measured = {
+        "per_s": round(report.per_s, 1),
+        "goodput_per_s": report.goodput_per_s and round(report.goodput_per_s, 1),
+        "latency_ms": report.latency and report.latency.in_ms(),
+        "refusal_latency_ms": report.refusal_latency and report.refusal_latency.in_ms(),
+        "refusal_after_send_ms": report.refusal_after_send and report.refusal_after_send.in_ms(),
+    }
     return {
         "window_s": report.window_s,
         "concurrency": report.concurrency,
@@ -172,11 +198,7 @@ def _document(report: Report) -> dict[str, Any]:
         "not_sent": report.not_sent,
         "outcomes": dict(report.outcomes),
         "offered_per_s": round(report.offered_per_s, 1),
-        "per_s": round(report.per_s, 1),
-        "goodput_per_s": report.goodput_per_s and round(report.goodput_per_s, 1),
-        "latency_ms": report.latency and report.latency.in_ms(),
-        "refusal_latency_ms": report.refusal_latency and report.refusal_latency.in_ms(),
-        "refusal_after_send_ms": report.refusal_after_send and report.refusal_after_send.in_ms(),
+        **{name: value if report.spoiled is None else None for name, value in measured.items()},
         "lag_p99_ms": in_ms(report.lag_p99_s),
         "sender_cpu": round(report.sender_cpu, 3),
         "spoiled": report.spoiled,

@@ -26,6 +26,8 @@ CARD_NAME = "card.yaml"
 _NOT_ITS_OWN = ("name", "versions")
 # How many parsed cards are kept; where there are more, each is parsed whenever it is asked for.
 _KEPT = 4096
+# Every English word there is takes less.
+_MOST_OF_LABELS = 16 * 2**20
 _TICK_NS = 2 * 10**9  # the coarsest there is, that of FAT
 
 Status = tuple[int, ...]
@@ -189,13 +191,18 @@ def read_labels(labels: tuple[str, ...] | Path | None) -> tuple[str, ...]:
         return labels
     try:
         check_regular(labels)
-        text = labels.read_text(encoding="utf-8-sig")
+        with labels.open(encoding="utf-8-sig") as file:
+            text = file.read(_MOST_OF_LABELS + 1)
     except OSError as error:
         raise ModelLoadError(f"labels file {labels}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ModelLoadError(f"labels file {labels}: is not UTF-8 text") from error
     except ValueError as error:  # a zero byte, which only an order over the wire can have
         raise ModelLoadError(f"labels file {str(labels)!r}: is no path") from error
+    if len(text) > _MOST_OF_LABELS:
+        raise ModelLoadError(
+            f"labels file {labels}: is longer than {_MOST_OF_LABELS} letters; no list of classes is"
+        )
     lines = [line.strip() for line in text.rstrip().split("\n")]
     if lines == [""]:
         raise ModelLoadError(f"labels file {labels}: is empty; it should name a class a line")

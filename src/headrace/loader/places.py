@@ -260,6 +260,10 @@ def _check_name(place: Place) -> None:
             f"{place.path}: {place.name!r} cannot be a model's name, which is letters, digits, "
             "`.`, `_` and `-`; give it one with `name` (--name)"
         )
+    try:
+        str(place.path).encode()
+    except UnicodeEncodeError as error:  # between our processes it travels as text
+        raise ModelLoadError(f"{place.path}: its name is not UTF-8 text: rename it") from error
 
 
 def _check_readable(path: Path) -> None:

@@ -51,6 +51,18 @@ class ServerModels:
             raise MalformedAnswer(f"{self._url} does not answer as a Headrace server does")
         return list(found["models"])
 
+    def profile(self, name: str, version: int | None = None) -> Any:
+        """What warm-up measured of a version, or of the newest that serves."""
+        part = "" if version is None else f"/versions/{version}"
+        try:
+            return self._ask(
+                "GET", f"/models/{quote(name, safe='')}{part}/profile", None, _TIMEOUT_S
+            )
+        except RouteNotFound as error:
+            raise MalformedAnswer(
+                f"{self._url} does not tell its profiles: it is no Headrace server, or an old one"
+            ) from error
+
     def load(self, name: str) -> None:
         """Load a model, or look again where it lies; returns when it serves."""
         path = f"/v2/repository/models/{quote(name, safe='')}/load"

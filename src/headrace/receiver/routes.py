@@ -130,6 +130,7 @@ class Routes:
             Pattern.of("GET", f"{v1}/metadata", tfserving.metadata, label=True),
             Pattern.of("POST", f"/predict/{{model}}{_VERSION}", predict.predict),
             Pattern.of("PATCH", "/models/{model}/labels", models.label),
+            Pattern.of("GET", f"/models/{{model}}{_VERSION}/profile", models.profile),
         )
         self._options = tfserving.options
         documented = [*self.listing(), ("GET", "/docs"), ("GET", "/openapi.json")]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 import os
 import signal
 from collections import Counter
@@ -32,7 +31,6 @@ from headrace.control import (
     ModelServing,
     ModelState,
     Order,
-    Profile,
     Recall,
     Recalled,
     ReceiverReady,
@@ -54,18 +52,10 @@ from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.sequences import Owners, Sequences, visible
 from headrace.results import build
-from headrace.scheduler import LatencyModel, Policy, Scheduler
+from headrace.scheduler.known import DEPTH, Known
 from headrace.settings import ModelControl
 from headrace.values import Request, Response
 
-# Batches one instance may hold: the one it runs and the one that is ready when that ends.
-_DEPTH = 2
-# What a batch costs the receiver and the wake-up of a lane, whatever its size (measured with both
-# cores busy).
-_HANDOVER_S = 0.0003
-# Where runs are shorter than this, more lanes only make batches smaller: one lane, with its next
-# batch ready, keeps such a model as busy as it can be.
-_ONE_LANE_S = 0.0005
 # A ModelServing line carries a whole profile.
 _LINE_LIMIT_BYTES = 64 * 2**20
 
@@ -227,7 +217,7 @@ class Runtime:
         dispatcher = old
         if dispatcher is None or message.replaces:
             dispatcher = await self._dispatcher(message)
-        await dispatcher.connect(message.socket_path, _DEPTH * message.profile.instances + 1)
+        await dispatcher.connect(message.socket_path, DEPTH * message.profile.instances + 1)
         self._dispatchers[key] = dispatcher
         self._catalog.set_state(  # since when, the supervisor tells
             ModelState(name=message.name, version=message.version, state="serving")
@@ -297,20 +287,15 @@ class Runtime:
         processor = build(profile.signature.unwrap(), settings.results, message.labels)
         slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
         metrics = ModelMetrics(message.name, message.version)
-        latency = LatencyModel(
-            [(m.elements, m.rows, m.median_s, m.p95_s) for m in profile.measurements],
+        known = Known(
+            tuple((m.elements, m.rows, m.median_s, m.p95_s) for m in profile.measurements),
             sizes=profile.batch_sizes,
             pads=profile.pads,
-            handover_s=_HANDOVER_S,
-        )
-        policy = Policy(
+            instances=profile.instances,
             slo_s=slo_s,
-            lanes=_lanes(profile),
             max_queue=settings.max_queue,
-            max_batch=max(profile.batch_sizes, default=1),
-            depth=_DEPTH,
         )
-        scheduler = Scheduler(policy, latency)
+        scheduler = known.scheduler()
         scheduler.pause()
         metrics.gauges["queue_length"] = lambda: scheduler.statistics().waiting
         metrics.gauges["running_batches"] = lambda: scheduler.statistics().running_batches
@@ -333,9 +318,3 @@ class Runtime:
         if card is None:
             return dispatcher
         return Sequences(self._loop, dispatcher, card, self._owners)
-
-
-def _lanes(profile: Profile) -> int:
-    """How many batches may run at once."""
-    shortest_s = min((m.median_s for m in profile.measurements), default=math.inf)
-    return 1 if shortest_s < _ONE_LANE_S else profile.instances

@@ -2,7 +2,8 @@
 
 ``queue`` who waits, earliest deadline first · ``latency`` how long a batch will take · ``lanes``
 what runs, and when a lane is free · ``rate`` how fast rows arrive · ``policy`` the rule: admit,
-cut, shed · ``simulate`` the same rule against made-up traffic.
+cut, shed · ``known`` what a version's scheduler is made of · ``simulate`` the same rule against
+made-up traffic.
 """
 
 from headrace.scheduler.latency import LatencyModel

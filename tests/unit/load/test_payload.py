@@ -10,7 +10,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from headrace.load.payload import APIS, Outputs, from_raw, make_target, to_raw
+from headrace.load.apis.contract import Outputs
+from headrace.load.apis.tensors import from_raw, to_raw
+from headrace.load.payload import APIS, make_target
 from headrace.load.plan import Protocol
 from headrace.load.result import Answer
 from headrace.receiver.codecs.protobuf import message
@@ -128,7 +130,7 @@ def test_an_oip_rest_answer_may_be_binary_json_or_both() -> None:
 
 def test_tfserving_rows_are_bare_for_one_input_and_objects_for_several() -> None:
     x, n = np.array([[1, 2], [3, 4]], np.float32), np.array([5, 6])
-    encode = APIS["tfserving-rest"].encode
+    encode = APIS["tfs-rest"].encode
     assert json.loads(encode("m", {"x": x}).body) == {"instances": [[1, 2], [3, 4]]}
     assert json.loads(encode("m", {"x": x, "n": n}).body) == {
         "instances": [{"x": [1, 2], "n": 5}, {"x": [3, 4], "n": 6}]
@@ -137,10 +139,8 @@ def test_tfserving_rows_are_bare_for_one_input_and_objects_for_several() -> None
 
 def test_strings_go_through_json_as_base64() -> None:
     coded = [[{"b64": base64.b64encode(one).decode()} for one in STRINGS[0]]]
-    assert json.loads(APIS["predict"].encode("m", {"s": STRINGS}).body) == {"input": coded}
-    assert json.loads(APIS["tfserving-rest"].encode("m", {"s": STRINGS}).body) == {
-        "instances": coded
-    }
+    assert json.loads(APIS["plain"].encode("m", {"s": STRINGS}).body) == {"input": coded}
+    assert json.loads(APIS["tfs-rest"].encode("m", {"s": STRINGS}).body) == {"instances": coded}
 
 
 @pytest.mark.parametrize(
@@ -155,12 +155,12 @@ def test_strings_go_through_json_as_base64() -> None:
 def test_tfserving_answers_are_read_in_rows_and_columns(
     body: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    _same(APIS["tfserving-rest"].decode(_answer(body)), expected)
+    _same(APIS["tfs-rest"].decode(_answer(body)), expected)
 
 
 def test_plain_json_is_a_tensor_or_an_object_of_them() -> None:
     x, n = np.array([[1.5]], np.float32), np.array([2])
-    api = APIS["predict"]
+    api = APIS["plain"]
     assert json.loads(api.encode("m", {"x": x}).body) == {"input": [[1.5]]}
     assert json.loads(api.encode("m", {"x": x, "n": n}).body) == {"input": {"x": [[1.5]], "n": [2]}}
     _same(api.decode(_answer({"output": [[1.5]]})), {"output": [[1.5]]})
@@ -172,8 +172,8 @@ def test_plain_json_is_a_tensor_or_an_object_of_them() -> None:
     [
         ("oip-grpc", Protocol.GRPC, "/inference.GRPCInferenceService/ModelInfer"),
         ("oip-rest", Protocol.HTTP, "/v2/models/m/infer"),
-        ("tfserving-rest", Protocol.HTTP, "/v1/models/m:predict"),
-        ("predict", Protocol.HTTP, "/predict/m"),
+        ("tfs-rest", Protocol.HTTP, "/v1/models/m:predict"),
+        ("plain", Protocol.HTTP, "/predict/m"),
     ],
 )
 def test_a_target_goes_where_its_api_is(api: str, protocol: Protocol, path: str) -> None:

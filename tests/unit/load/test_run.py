@@ -19,6 +19,7 @@ from headrace.load.payload import APIS, make_target
 from headrace.load.plan import ClosedLoop, Message, OpenLoop, Plan, Protocol, Target, connections
 from headrace.load.report import make_report
 from headrace.load.result import NOT_SENT, OK, Answer, Kind, Outcome, Result
+from headrace.load.rows import Rows
 from headrace.load.run import Sending, run
 from tests.e2e.server import Server
 from tests.unit.load.servers import METHOD, HttpServer
@@ -51,11 +52,16 @@ def test_an_order_arrives_as_it_was_given(tmp_path: Path, plan: Plan) -> None:
 
 @pytest.mark.parametrize("concurrency", [None, 4])
 def test_a_result_arrives_as_it_was_given(tmp_path: Path, concurrency: int | None) -> None:
+    rows, descriptor = Rows.create(5)
+    shared = Rows.join(descriptor, 5)  # as the sender has them
+    os.close(descriptor)
+    for index, (sent_s, done_s, outcome) in enumerate([(0.01, 0.2, 0), (0.0, 0.1, 1)]):
+        shared.intended_s[index] = index / 10
+        shared.sent_s[index], shared.done_s[index] = sent_s, done_s
+        shared.outcome[index] = outcome
+    shared.count = 2
     result = Result(
-        intended_s=np.array([0.0, 0.1]),
-        sent_s=np.array([0.01, np.nan]),
-        done_s=np.array([0.2, 0.1]),
-        outcome=np.array([0, 1], np.uint16),
+        *shared.columns(),
         outcomes=(OK, NOT_SENT),
         answers={0: Answer({"a": "b"}, b"\0\xff"), 3: Answer({}, b"")},
         started_s=12.5,
@@ -64,11 +70,12 @@ def test_a_result_arrives_as_it_was_given(tmp_path: Path, concurrency: int | Non
         concurrency=concurrency,
     )
     write_result(tmp_path / "result", result)
-    found = read_result(tmp_path / "result")
+    found = read_result(tmp_path / "result", rows)
     for name in ("intended_s", "sent_s", "done_s", "outcome"):
         np.testing.assert_array_equal(getattr(found, name), getattr(result, name))
     for name in ("outcomes", "answers", "started_s", "duration_s", "cpu_s", "concurrency"):
         assert getattr(found, name) == getattr(result, name)
+    np.testing.assert_array_equal(found.sent_s, [0.01, np.nan])
     assert found.is_kind(Kind.NOT_SENT).tolist() == [False, True]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.errors import SettingsError
-from headrace.loader.card import read_card, read_configured
+from headrace.errors import ModelLoadError, SettingsError
+from headrace.loader.card import read_card, read_configured, read_labels
 
 
 def _age(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +50,11 @@ def test_a_bad_card_is_told_every_time(tmp_path: Path, monkeypatch: pytest.Monke
     for _ in range(2):
         with pytest.raises(SettingsError, match="slo_ms"):
             read_card(tmp_path)
+
+
+def test_labels_longer_than_any_list_of_classes_are_not_read(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    with labels.open("wb") as out:
+        out.truncate(2**40)
+    with pytest.raises(ModelLoadError, match=r"labels.txt: is longer than 16777216 letters"):
+        read_labels(labels)

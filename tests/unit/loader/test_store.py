@@ -71,6 +71,12 @@ def test_a_folder_of_models(tmp_path: Path) -> None:
     assert _shape(_find(tmp_path)) == [("a", 1, "a.fake"), ("b", 1, "model.onnx")]
 
 
+def test_a_file_whose_name_is_no_text_is_named_all_the_same(tmp_path: Path) -> None:
+    _make(tmp_path, "a/1/model.onnx")
+    (tmp_path / "a/1/model.onnx").rename(os.fsdecode(bytes(tmp_path) + b"/a/1/mod\xff.onnx"))
+    assert "a/1/mod\\udcff.onnx: its name is not UTF-8 text" in _error(tmp_path / "a")
+
+
 def test_a_name_of_its_own(tmp_path: Path) -> None:
     _make(tmp_path, "a/1/model.onnx", "a/2/model.onnx", "one/b.onnx")
     named = ModelSettings(path=tmp_path / "a", name="x")

@@ -36,6 +36,14 @@ def test_json_lines_elsewhere_with_level_time_and_fields() -> None:
     assert event["number"] == {"1": 2}
 
 
+def test_a_name_that_is_no_text_is_logged_all_the_same() -> None:
+    out = io.StringIO()
+    configure("info", "json", out)
+    structlog.get_logger("headrace").warning("ignored", file="mod\udcff.onnx")
+    assert json.loads(out.getvalue())["file"] == "mod\udcff.onnx"
+    out.getvalue().encode()
+
+
 def test_text_on_a_terminal() -> None:
     out = Terminal()
     configure("info", "auto", out)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrace.load.payload import oip_grpc, oip_rest
+from headrace.load.apis import oip_grpc, oip_rest
 from tests.unit.receiver.inside import Came, Inside, inside
 
 SLOW = "base_ms: 20\n"
@@ -60,7 +60,7 @@ async def test_over_http(tmp_path: Path, outcome: str) -> None:
 @pytest.mark.parametrize("outcome", ["ok", "inference_failed", "invalid_input"])
 async def test_over_grpc_and_binary_rest(tmp_path: Path, outcome: str) -> None:
     array = {"ok": ROW, "inference_failed": ROW * 13, "invalid_input": ROW[:, :2]}[outcome]
-    message, binary = oip_grpc("m", {"x": array}), oip_rest("m", {"x": array})
+    message, binary = oip_grpc.encode("m", {"x": array}), oip_rest.encode("m", {"x": array})
     frame = b"\0" + len(message.body).to_bytes(4, "big") + message.body
     headers = [(name.encode(), value.encode()) for name, value in binary.headers]
     async with inside(FAILING, tmp_path) as server:

@@ -292,3 +292,59 @@ def test_a_rule_that_wakes_up_for_nothing_is_found_out() -> None:
 
     with pytest.raises(RuntimeError, match="does nothing"):
         simulate(Restless(1, 1), plan([0.0, 1.0]), linear(0.004, 0.0), lanes=1)
+
+
+def test_lanes_that_share_the_machine_slow_each_other_down() -> None:
+    """Two runs of 4 ms, the second 2 ms later: each is half as fast while both run."""
+    arrivals = plan([0.0, 0.002], timeout_s=1.0)
+    rule = EagerFifo(2, 1)
+    result = simulate(rule, arrivals, linear(0.004, 0.0), lanes=2, speed=lambda busy: 1 / busy)
+    # The first has 2 ms left when the second comes, and takes 4 for them: it ends at 6. The second
+    # has then done 2 of its 4, and is alone: it ends at 8.
+    assert result.duration_s == pytest.approx(0.008)
+    assert result.p50_s == pytest.approx(0.006)
+    assert result.p99_s == pytest.approx(0.006)
+    assert result.utilisation == pytest.approx((0.006 + 0.006) / 0.016)
+
+
+def test_the_rule_is_told_how_long_a_run_really_took() -> None:
+    told: list[float | None] = []
+
+    class Listens(EagerFifo):
+        def finish(self, batch_id: int, now: float, infer_s: float | None) -> None:
+            told.append(infer_s)
+            super().finish(batch_id, now, infer_s)
+
+    simulate(
+        Listens(2, 1),
+        plan([0.0, 0.0], 1.0),
+        linear(0.004, 0.0),
+        lanes=2,
+        speed=lambda busy: 1 / busy,
+    )
+    assert told == [pytest.approx(0.008), pytest.approx(0.008)]
+
+
+def test_what_comes_before_it_has_settled_is_not_counted() -> None:
+    result = simulate(
+        EagerFifo(1, 1),
+        plan([0.0, 0.001, 0.010], 1.0),
+        linear(0.004, 0.0),
+        lanes=1,
+        settled_s=0.006,
+    )
+    # The second still runs when counting begins, until 8 ms; the third from 10 to 14.
+    assert result.outcomes == {IN_TIME: 1}
+    assert result.offered == 1
+    assert result.duration_s == pytest.approx(0.008)
+    assert result.utilisation == pytest.approx(0.006 / 0.008)
+    assert result.mean_batch == 1
+    with pytest.raises(ValueError, match="that counts"):
+        simulate(ours(), plan([0.0]), linear(0.004, 0.0), lanes=1, settled_s=1.0)
+
+
+def test_how_old_a_request_was_counts_into_its_response_and_not_into_its_deadline() -> None:
+    arrivals = [Arrival(0.0, 0.005, waited_s=0.100)]
+    result = simulate(EagerFifo(1, 1), arrivals, linear(0.004, 0.0), lanes=1)
+    assert result.outcomes == {IN_TIME: 1}
+    assert result.mean_s == result.p50_s == pytest.approx(0.104)

@@ -115,6 +115,7 @@ _DESCRIBED: dict[Route, Described] = {
     ("GET", "/metrics"): Described(_SELF, "Metrics for Prometheus.", _TEXT, "text/plain"),
     ("GET", "/models"): Described(_SELF, "Every version, its state and what it costs.", _ANY),
     ("PATCH", "/models/{model}/labels"): Described(_SELF, "Move labels of a model.", _ANY),
+    ("GET", "/models/{model}/profile"): Described(_SELF, "What warm-up measured.", _ANY),
     ("GET", "/openapi.json"): Described(_SELF, "This document.", _ANY),
     ("GET", "/docs"): Described(_SELF, "The same for people.", _TEXT, "text/html"),
     ("POST", "/predict"): Described(_PLAIN, "The default model; there is none now.", None),

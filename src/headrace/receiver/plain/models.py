@@ -1,5 +1,6 @@
 """``GET /models``: every version, where it is in its life, and what it costs.
 
+``GET /models/{model}/profile``: what was measured of one, for whoever plans with it.
 ``PATCH /models/{model}/labels`` takes a JSON merge patch (RFC 7396): ``{"stable": 2, "canary":
 null}`` moves one label, removes another, and leaves the rest.
 """
@@ -10,7 +11,8 @@ from typing import Any
 
 from headrace.control import Label, Profile
 from headrace.errors import InvalidInput, MalformedRequest
-from headrace.receiver.catalog import Entry
+from headrace.loader.cores import usable_cores
+from headrace.receiver.catalog import Entry, ServedModel
 from headrace.receiver.codecs.json_tensor import parse
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.http import json_reply
@@ -30,6 +32,10 @@ class Models:
     async def index(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         """``GET /models``."""
         return json_reply({"models": [described(one) for one in self._core.catalog.entries()]})
+
+    async def profile(self, exchange: Exchange, name: str, version: int | None) -> Reply:  # noqa: ARG002
+        """``GET /models/{name}[/versions/{version}]/profile``."""
+        return json_reply(measured(self._core.catalog.find(name, version)))
 
     async def label(self, exchange: Exchange, name: str, _: None) -> Reply:
         """``PATCH /models/{name}/labels``."""
@@ -61,6 +67,25 @@ def described(entry: Entry) -> dict[str, Any]:
             "cached": profile.cached,
         }
     return found
+
+
+def measured(served: ServedModel) -> dict[str, Any]:
+    """What warm-up measured of a version, and what was set, for JSON."""
+    profile, settings = served.profile, served.settings
+    return {
+        "name": served.name,
+        "version": served.version,
+        "backend": profile.backend,
+        "precision": profile.precision,
+        "cores": usable_cores(),
+        "instances": profile.instances,
+        "threads": profile.threads,
+        "batch_sizes": list(profile.batch_sizes),
+        "pads": profile.pads,
+        "measurements": [one.model_dump() for one in profile.measurements],
+        "slo_ms": settings.slo_ms,
+        "max_queue": settings.max_queue,
+    }
 
 
 def load_parts(profile: Profile) -> dict[str, float]:

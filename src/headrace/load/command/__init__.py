@@ -1,0 +1,6 @@
+"""The command ``headrace load``.
+
+``grammar`` its flags · ``wanted`` what they mean, checked · ``prepare`` the target: the server
+asked what the model takes, requests made, one of them tried · ``drive`` a run with its progress
+shown · ``once`` one load from end to end · ``show`` what is printed.
+"""

@@ -1,0 +1,72 @@
+"""One load from end to end: prepare, run, sum up, tell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from rich.console import Console
+
+from headrace.errors import HeadraceError, OperatorError, SettingsError
+from headrace.load.command import show
+from headrace.load.command.drive import drive, screen
+from headrace.load.command.prepare import prepare
+from headrace.load.command.wanted import Wanted, read
+from headrace.load.verdict import Verdict, judge
+
+_FAILED_STATUS, _OPERATOR_STATUS = 1, 2
+
+
+def run_once(options: argparse.Namespace) -> int:
+    """Do what the flags say, and return the exit status."""
+    try:
+        wanted = read(options)
+        verdict = load(wanted)
+    except HeadraceError as error:
+        return tell(error, as_json=options.json)
+    if options.json:
+        sys.stdout.write(json.dumps(show.document(wanted, verdict), indent=2) + "\n")
+    else:
+        show.show(wanted, verdict, Console())
+    return 0 if verdict.failure is None else _FAILED_STATUS
+
+
+def load(wanted: Wanted) -> Verdict:
+    """Load a server, and judge what came of it.
+
+    Raises:
+        OperatorError: the server is not there, or does not take what it would be sent.
+    """
+    plan = wanted.plan()
+    warm_s = wanted.warm_s(plan.duration_s)
+    if warm_s >= plan.duration_s:
+        raise SettingsError(f"a warm-up of {warm_s:g} s leaves nothing of {plan.duration_s:g} s")
+    with screen(Console(stderr=True)) as shown:
+        shown.show(f"asking {wanted.address.authority} about {wanted.model}")
+        target = prepare(wanted)
+        result, interrupted = drive(plan, target, wanted.senders, shown)
+    return judge(
+        result,
+        slo_s=wanted.slo_s,
+        warm_s=warm_s,
+        lag_limit_s=wanted.lag_limit_s,
+        interrupted=interrupted,
+    )
+
+
+def tell(error: HeadraceError, *, as_json: bool) -> int:
+    """Say what is wrong where it was asked for; return the exit status.
+
+    Raises:
+        OperatorError: it is the caller's to tell.
+    """
+    status = _OPERATOR_STATUS if isinstance(error, OperatorError) else _FAILED_STATUS
+    if as_json:
+        said = {"ok": False, "code": error.code, "failure": error.message}
+        sys.stdout.write(json.dumps(said) + "\n")
+        return status
+    if isinstance(error, OperatorError):
+        raise error
+    sys.stderr.write(f"headrace: {error.message}\n")
+    return status

@@ -1,0 +1,83 @@
+"""The target of a load: the server is asked what the model takes, and one request is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from headrace.errors import SettingsError
+from headrace.load import ask
+from headrace.load.apis.contract import Inputs, Specs
+from headrace.load.command.wanted import Wanted
+from headrace.load.data import File, read_requests
+from headrace.load.payload import APIS
+from headrace.load.plan import Message, Protocol, Target
+from headrace.load.synthetic import complete, given, make_requests
+from headrace.values import DType
+
+_FILES_PROTOCOL = "plain"
+
+
+def prepare(wanted: Wanted) -> Target:
+    """Make the target, and see that it answers.
+
+    Raises:
+        SettingsError: the server has no such model, or does not take such requests.
+        StartError: nobody answers there.
+    """
+    api, address = APIS[wanted.protocol], wanted.address
+    if address.prefix and api.protocol is Protocol.GRPC:
+        raise SettingsError(f"gRPC has no path: end the URL after {address.authority}")
+    target = Target(
+        api.protocol,
+        address.authority,
+        address.prefix + api.path(wanted.model),
+        _messages(wanted),
+        headers=wanted.headers,
+        timeout_s=wanted.timeout_s,
+        connections=wanted.connections,
+    )
+    ask.check(target)
+    return target
+
+
+def _messages(wanted: Wanted) -> tuple[Message, ...]:
+    """Encode the requests, real ones or made up."""
+
+    @cache
+    def specs() -> Specs:
+        return given(wanted.shapes) or ask.find_specs(
+            APIS[wanted.protocol], wanted.address, wanted.model, wanted.headers
+        )
+
+    if wanted.data is None:
+        whole = complete(specs(), wanted.shapes, wanted.rows)
+        requests: list[Inputs | File] = [*make_requests(whole, wanted.seed)]
+    else:
+        requests = read_requests(wanted.data, specs, wanted.rows)
+    api = APIS[wanted.protocol]
+    try:
+        return tuple(
+            _file(one, wanted, specs) if isinstance(one, File) else api.encode(wanted.model, one)
+            for one in requests
+        )
+    except (ValueError, TypeError) as error:  # what a protocol cannot say: NaN, ragged rows
+        raise SettingsError(f"a request cannot be sent as {wanted.protocol}: {error}") from error
+
+
+def _file(file: File, wanted: Wanted, specs: Callable[[], Specs]) -> Message:
+    """Send a file as it is: as the body of plain HTTP, elsewhere as the model's only string."""
+    if wanted.protocol == _FILES_PROTOCOL:
+        return Message(file.body, (("content-type", file.content_type),))
+    takes = [spec for spec in specs() if spec.dtype is DType.BYTES]
+    if len(takes) != 1:
+        raise SettingsError(
+            f"--data: the model {wanted.model!r} has no input that a file goes into as it is "
+            f"({file.content_type}); send arrays (.npz, .npy, .json), or use --protocol plain"
+        )
+    one = np.empty(1, object)
+    one[0] = file.body
+    array = one.reshape((1,) * len(takes[0].shape))
+    return APIS[wanted.protocol].encode(wanted.model, {takes[0].name: array})

@@ -1,0 +1,110 @@
+"""What is printed of a load: a table for people, one JSON object for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from headrace.load.command.wanted import Wanted
+from headrace.load.report import Quantiles, Report, to_document
+from headrace.load.verdict import Verdict
+
+_MS = 1e3
+
+
+def document(wanted: Wanted, verdict: Verdict) -> dict[str, Any]:
+    """Write a load as JSON; numbers that are not to be believed are null."""
+    return {
+        "ok": verdict.failure is None,
+        "failure": verdict.failure,
+        "server": wanted.address.authority + wanted.address.prefix,
+        "model": wanted.model,
+        "protocol": wanted.protocol,
+        "loop": _loop(wanted),
+        "senders": wanted.senders,
+        "warm_up_s": verdict.warm_s,
+        "interrupted": verdict.interrupted,
+        "server_gone_s": verdict.gone_s,
+        "report": None if verdict.report is None else to_document(verdict.report),
+    }
+
+
+def _loop(wanted: Wanted) -> dict[str, Any]:
+    if wanted.concurrency is not None:
+        return {"kind": "closed", "concurrency": wanted.concurrency}
+    return {"kind": "open", "arrivals": wanted.arrivals, "rate": wanted.rate}
+
+
+def show(wanted: Wanted, verdict: Verdict, console: Console) -> None:
+    """Print a load as a table, and what is wrong with it."""
+    report = verdict.report
+    if report is not None:
+        console.print(Text(_title(wanted, report), "italic"), soft_wrap=True)
+        table = Table(show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for name, words in rows(report):
+            table.add_row(name, Text(words))
+        console.print(table)
+    if verdict.failure is not None:
+        console.print(Text(f"not ok: {verdict.failure}", "bold red"), soft_wrap=True)
+
+
+def _title(wanted: Wanted, report: Report) -> str:
+    how = (
+        f"closed loop, {wanted.concurrency} callers"
+        if wanted.concurrency is not None
+        else f"open loop, {wanted.arrivals}"
+    )
+    where = wanted.address.authority + wanted.address.prefix
+    return f"{wanted.model} at {where}, {wanted.protocol}: {how}, {report.window_s:.3g} s counted"
+
+
+def rows(report: Report) -> list[tuple[str, str]]:
+    """The lines of the table: what, and how much."""
+    found = [("sent", f"{report.sent:,} of {report.planned:,}, {report.offered_per_s:,.1f}/s")]
+    if report.spoiled is None:
+        found += _measured(report)
+    found += [
+        (name, f"{count:,} ({count / report.planned:.2%})")
+        for name, count in (
+            ("refused", report.refused),
+            ("late", report.late),
+            ("failed", report.failed),
+            ("not sent", report.not_sent),
+        )
+        if count
+    ]
+    found += [(f"  {name}", f"{count:,}") for name, count in report.outcomes]
+    found.append(("sender", _sender(report)))
+    return found
+
+
+def _measured(report: Report) -> list[tuple[str, str]]:
+    found = [("answered", f"{report.ok:,}, {report.per_s:,.1f}/s")]
+    if report.goodput_per_s is not None and report.slo_s is not None:
+        share = report.goodput_per_s / report.offered_per_s if report.offered_per_s else 0.0
+        found.append(
+            (f"within {report.slo_s * _MS:g} ms", f"{report.goodput_per_s:,.1f}/s ({share:.2%})")
+        )
+    since = "the intended send time" if report.concurrency is None else "the send"
+    if report.latency is not None:
+        found.append((f"latency from {since}", _spread(report.latency)))
+    if report.refusal_latency is not None:
+        found.append(("latency of refusals", _spread(report.refusal_latency)))
+    return found
+
+
+def _spread(latency: Quantiles) -> str:
+    found = [f"{name} {value:.2f}" for name, value in latency.in_ms().items()]
+    return f"{'  '.join(found)} ms"
+
+
+def _sender(report: Report) -> str:
+    used = f"{report.sender_cpu:.2f} cores"
+    if report.lag_p99_s is None or report.concurrency is not None:
+        return used
+    return f"{used}, {report.lag_p99_s * _MS:.2f} ms late at p99"

@@ -1,0 +1,197 @@
+"""What the flags mean, checked before anything is done."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headrace.errors import SettingsError
+from headrace.load.address import Address, read_address
+from headrace.load.arrivals import Arrivals, bursts, constant, poisson
+from headrace.load.plan import ClosedLoop, Headers, OpenLoop, Plan
+from headrace.load.synthetic import Shape
+from headrace.values import DType
+
+_DURATION_S = 10.0
+_WARM_UP_SHARE, _WARM_UP_S = 0.1, 2.0
+_TRACE = "trace:"
+_MS = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A load as it was asked for.
+
+    ``duration_s`` None: 10 seconds, or all of a trace. ``rate`` and ``concurrency``: one of them,
+    or of a trace none.
+    """
+
+    address: Address
+    model: str
+    protocol: str
+    rate: float | None
+    concurrency: int | None
+    arrivals: str
+    duration_s: float | None
+    warm_up_s: float | None
+    senders: int
+    connections: int | None
+    timeout_s: float
+    seed: int
+    rows: int
+    data: Path | None
+    shapes: dict[str, Shape]
+    headers: Headers
+    slo_s: float | None
+    lag_limit_s: float | None
+
+    def plan(self) -> Plan:
+        """Make the plan.
+
+        Raises:
+            SettingsError: there is none with these numbers, or the trace cannot be read.
+        """
+        try:
+            return _plan(self)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
+
+    def warm_s(self, duration_s: float) -> float:
+        """How much of a run is not counted."""
+        if self.warm_up_s is not None:
+            return self.warm_up_s
+        return min(_WARM_UP_SHARE * duration_s, _WARM_UP_S)
+
+
+def read(options: argparse.Namespace) -> Wanted:
+    """Read the flags.
+
+    Raises:
+        SettingsError: they do not go together, or a value cannot be.
+    """
+    _check(options)
+    return Wanted(
+        address=read_address(options.url),
+        model=options.model,
+        protocol=options.protocol,
+        rate=options.rate,
+        concurrency=options.concurrency,
+        arrivals=options.arrivals,
+        duration_s=options.duration_s,
+        warm_up_s=options.warm_up_s,
+        senders=options.senders,
+        connections=options.connections,
+        timeout_s=options.timeout_s,
+        seed=options.seed,
+        rows=options.batch,
+        data=options.data,
+        shapes=dict(_shape(text) for text in options.shape),
+        headers=tuple(_header(text) for text in options.header),
+        slo_s=None if options.slo_ms is None else options.slo_ms / _MS,
+        lag_limit_s=None if options.lag_limit_ms is None else options.lag_limit_ms / _MS,
+    )
+
+
+def _check(options: argparse.Namespace) -> None:
+    traced = options.arrivals.startswith(_TRACE)
+    if options.rate is not None and options.concurrency is not None:
+        raise SettingsError("--rate (open loop) or --concurrency (closed loop), not both")
+    if options.rate is None and options.concurrency is None and not traced:
+        raise SettingsError("give --rate (open loop) or --concurrency (closed loop)")
+    if options.concurrency is not None and traced:
+        raise SettingsError("--concurrency sends when answers come: a trace is for an open loop")
+    if not traced and options.arrivals not in _ARRIVALS:
+        raise SettingsError(
+            f"--arrivals {options.arrivals}: should be {', '.join(_ARRIVALS)} or {_TRACE}FILE"
+        )
+    for name in ("rate", "concurrency", "duration_s", "senders", "connections", "timeout_s",
+                 "batch", "slo_ms", "lag_limit_ms"):  # fmt: skip
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise SettingsError(f"--{name.replace('_', '-')} {value:g}: should be more than 0")
+    if options.concurrency is not None and options.concurrency < options.senders:
+        raise SettingsError("--concurrency should be at least as many as --senders")
+
+
+_ARRIVALS = ("poisson", "constant", "bursts")
+
+
+def _plan(wanted: Wanted) -> Plan:
+    duration_s = wanted.duration_s or _DURATION_S
+    if wanted.concurrency is not None:
+        return ClosedLoop(wanted.concurrency, duration_s)
+    return OpenLoop(arrivals(wanted, wanted.rate))
+
+
+def arrivals(wanted: Wanted, rate: float | None, duration_s: float | None = None) -> Arrivals:
+    """Plan the arrivals of an open loop at a rate (None: as the trace has it).
+
+    Raises:
+        ValueError: there are none with these numbers.
+        SettingsError: the trace cannot be read.
+    """
+    duration_s = duration_s or wanted.duration_s
+    if wanted.arrivals.startswith(_TRACE):
+        path = Path(wanted.arrivals.removeprefix(_TRACE))
+        return _replayed(_read_trace(path), rate, duration_s)
+    duration_s = duration_s or _DURATION_S
+    if rate is None:
+        raise SettingsError("give --rate")
+    if wanted.arrivals == "constant":
+        return constant(rate, duration_s)
+    made = bursts if wanted.arrivals == "bursts" else poisson
+    return made(rate, duration_s, wanted.seed)
+
+
+def _read_trace(path: Path) -> Sequence[float]:
+    """Read a file of times, one a line; what follows a comma is not looked at."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+        times_s = [float(line.partition(",")[0]) for line in lines if line.strip()]
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"--arrivals trace:{path} cannot be read: {error}; it should have a send time in "
+            "seconds on each line"
+        ) from error
+    if not times_s:
+        raise SettingsError(f"--arrivals trace:{path} has no send times")
+    return times_s
+
+
+def _replayed(recorded: Sequence[float], rate: float | None, duration_s: float | None) -> Arrivals:
+    """Plan what was recorded, from its first request on, at another mean rate if one is given."""
+    times_s = np.sort(np.array(recorded, np.float64))
+    times_s -= times_s[0]
+    # The last request ends its own gap: as long as the others are on average.
+    length_s = float(times_s[-1]) * len(times_s) / max(len(times_s) - 1, 1) or 1.0
+    if rate is not None:
+        stretch = len(times_s) / (rate * length_s)
+        times_s, length_s = times_s * stretch, length_s * stretch
+    if duration_s is not None and duration_s < length_s:
+        return Arrivals(times_s[times_s < duration_s], duration_s)
+    return Arrivals(times_s, length_s)
+
+
+def _shape(text: str) -> tuple[str, Shape]:
+    name, equals, rest = text.partition("=")
+    kind, colon, sizes = rest.rpartition(":")
+    try:
+        read_sizes = tuple(int(size) for size in sizes.split(",") if size)
+        dtype = DType(kind) if colon else None
+    except ValueError:
+        name = ""
+    if not (name and equals) or min(read_sizes, default=0) < 0:
+        raise SettingsError(f"--shape {text}: should be as ids=1,128 or ids=INT64:1,128")
+    return name, Shape(read_sizes, dtype)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals) or not (name + value).isascii() or not (name + value).isprintable():
+        raise SettingsError("--header should be NAME=VALUE, of printable ASCII")
+    return name.strip().lower(), value.strip()

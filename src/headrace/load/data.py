@@ -1,0 +1,181 @@
+"""Real requests from files: arrays, JSON as one would send it, and images, audio and text.
+
+``x.npz`` has an array for each input and ``x.npy`` that of the only one; both are cut into requests
+of so many rows. A ``.json`` file is one request, or a list of them. Anything else is sent as it is.
+Of a folder every file is taken, in the order of their names.
+"""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from headrace.errors import SettingsError
+from headrace.load.apis.contract import Inputs, Specs
+from headrace.load.apis.tensors import strings
+from headrace.values import Array, DType, TensorSpec
+
+# They are encoded before the run and kept: more than this is a data set, not a load.
+_MOST_REQUESTS = 4096
+_MOST_BYTES = 2**30
+
+
+class File(NamedTuple):
+    """A request that is a file, sent as it is."""
+
+    body: bytes
+    content_type: str
+
+
+def read_requests(path: Path, specs: Callable[[], Specs], rows: int) -> list[Inputs | File]:
+    """Read the requests of a file or a folder; ``specs`` says what the model takes, when asked.
+
+    Raises:
+        SettingsError: it cannot be read, does not fit the model, or is too much.
+    """
+    try:
+        files = sorted(_files(path))
+        if sum(file.stat().st_size for file in files) > _MOST_BYTES:
+            raise SettingsError(f"--data {path}: more than {_MOST_BYTES >> 20} MiB; give fewer")
+        found = [one for file in files for one in _read(file, specs, rows)]
+    except OSError as error:
+        raise SettingsError(f"--data {path} cannot be read: {error.strerror or error}") from error
+    if not found:
+        raise SettingsError(f"--data {path}: there is nothing to send in it")
+    return found[:_MOST_REQUESTS]
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    yield from (one for one in path.iterdir() if one.is_file() and not one.name.startswith("."))
+
+
+def _read(path: Path, specs: Callable[[], Specs], rows: int) -> Iterator[Inputs | File]:
+    suffix = path.suffix.lower()
+    if suffix not in {".npz", ".npy", ".json"}:
+        guessed = mimetypes.guess_type(path.name)[0]
+        yield File(path.read_bytes(), guessed or "application/octet-stream")
+        return
+    try:
+        if suffix == ".json":
+            for document in _documents(orjson.loads(path.read_bytes())):
+                yield _inputs(_columns(document, specs()), specs())
+        else:
+            yield from _cut(_inputs(_arrays(path, specs()), specs()), specs(), rows)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(f"--data {path}: {error}") from error
+
+
+# --- arrays ---------------------------------------------------------------------------------------
+
+
+def _arrays(path: Path, specs: Specs) -> Mapping[str, Array]:
+    loaded = np.load(path, allow_pickle=False)
+    if path.suffix.lower() == ".npz":
+        with loaded:
+            return dict(loaded)
+    return {_only(specs).name: loaded}
+
+
+def _only(specs: Specs) -> TensorSpec:
+    if len(specs) != 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise ValueError(f"the model has several inputs ({names}): name them, as in an .npz file")
+    return specs[0]
+
+
+def _inputs(columns: Mapping[str, Any], specs: Specs) -> Inputs:
+    """Check names, types and shapes, so that a mistake is told by its name and not by a server."""
+    known = {spec.name: spec for spec in specs}
+    strangers = columns.keys() - known.keys()
+    if strangers:
+        raise ValueError(f"{min(strangers)} is none of the model's inputs ({', '.join(known)})")
+    return {name: _fit(known[name], value) for name, value in columns.items()}
+
+
+def _fit(spec: TensorSpec, value: Any) -> Array:
+    array = _strings(value) if spec.dtype is DType.BYTES else np.asarray(value)
+    wanted = spec.dtype.numpy
+    if array.dtype != wanted:
+        written = isinstance(value, list)  # JSON has no types: what comes is what is wanted
+        if not (written or np.can_cast(array.dtype, wanted, "same_kind")):
+            raise ValueError(f"{spec.name} is {array.dtype}, the model takes {spec.dtype.value}")
+        array = array.astype(wanted)
+    if array.ndim == len(spec.shape) - 1 and spec.shape[0] is None:
+        array = array[np.newaxis]
+    if array.ndim != len(spec.shape) or any(
+        size is not None and size != got for size, got in zip(spec.shape, array.shape, strict=True)
+    ):
+        shape = ",".join("any" if size is None else str(size) for size in spec.shape)
+        raise ValueError(f"{spec.name} is of shape {array.shape}, the model takes ({shape})")
+    return array
+
+
+def _strings(value: Any) -> Array:
+    flat = np.array(value, object)
+    return strings([_octets(one) for one in flat.reshape(-1)]).reshape(flat.shape)
+
+
+def _octets(value: Any) -> bytes:
+    if isinstance(value, dict):
+        return base64.b64decode(value["b64"])
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _cut(inputs: Inputs, specs: Specs, rows: int) -> Iterator[Inputs]:
+    """Cut arrays into requests where the model takes any number of rows."""
+    if any(spec.shape[:1] != (None,) for spec in specs):
+        yield inputs
+        return
+    length = min(len(array) for array in inputs.values())
+    for first in range(0, length - length % rows if length > rows else length, rows):
+        yield {name: array[first : first + rows] for name, array in inputs.items()}
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def _documents(document: Any) -> Iterator[Any]:
+    """One request, a list of them, or Triton's ``{"data": [...]}``."""
+    if isinstance(document, dict) and isinstance(document.get("data"), list):
+        document = document["data"]
+    if isinstance(document, list):
+        yield from document
+    else:
+        yield document
+
+
+def _columns(document: Any, specs: Specs) -> dict[str, Any]:
+    """Read a request as any of the protocols would write it, or bare names and tensors."""
+    if not isinstance(document, dict):
+        raise TypeError("a request is an object of names and tensors")
+    if "instances" in document:
+        return _rows(document["instances"], specs)
+    value = document.get("inputs", document.get("input", document))
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "name" in value[0]:
+        return {one["name"]: np.reshape(one["data"], one["shape"]).tolist() for one in value}
+    if not isinstance(value, dict):
+        return {_only(specs).name: value}
+    return {name: _tensor(one) for name, one in value.items()}
+
+
+def _tensor(value: Any) -> Any:
+    if isinstance(value, dict) and "content" in value:
+        content = value["content"]
+        return np.reshape(content, value["shape"]).tolist() if "shape" in value else content
+    return value
+
+
+def _rows(rows: Any, specs: Specs) -> dict[str, Any]:
+    names = {spec.name for spec in specs}
+    if isinstance(rows[0], dict) and rows[0].keys() <= names:
+        return {name: [row[name] for row in rows] for name in rows[0]}
+    return {_only(specs).name: rows}

@@ -1,0 +1,76 @@
+"""A plan as JSON: milliseconds, requests a second, shares of 1."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from headrace.plan.estimate import Estimate
+from headrace.plan.make import Level, Plan
+from headrace.plan.reasons import reasons
+
+_MS = 1e3
+
+
+def document(plan: Plan) -> dict[str, Any]:
+    """Write everything that a plan says."""
+    profile, question, enough = plan.profile, plan.question, plan.enough
+    return {
+        "model": profile.name,
+        "version": profile.version,
+        "backend": profile.backend,
+        "precision": profile.precision,
+        "instances": question.instances,
+        "lanes": plan.machine.lanes,
+        "threads": profile.threads,
+        "slo_ms": None if question.slo_s is None else _round(question.slo_s * _MS),
+        "rows": question.rows,
+        "elements": question.elements,
+        "arrivals": question.kind.value,
+        "seeds": question.seeds,
+        "limit_rps": plan.limit.document(1),
+        "capacity_rps": _round(plan.capacity.rate_rps),
+        "largest_batch": plan.largest,
+        "levels": [level_document(level) for level in plan.levels],
+        "at_limit": None if plan.at_limit is None else level_document(plan.at_limit),
+        "enough": None
+        if enough is None
+        else {
+            "rate_rps": enough.rate_rps,
+            "instances": enough.instances,
+            "servers": enough.servers,
+            "share_of_limit": None if enough.share is None else _round(enough.share),
+        },
+        "reasons": reasons(plan),
+    }
+
+
+def level_document(level: Level) -> dict[str, Any]:
+    """Write one load."""
+    played, law = level.played, level.law
+    return {
+        "share_of_limit": level.share,
+        "rate_rps": _round(played.rate_rps),
+        "mean_ms": _in_ms(played.mean_s),
+        "p50_ms": _in_ms(played.p50_s),
+        "p99_ms": _in_ms(played.p99_s),
+        "mean_batch": played.batch.document(),
+        "busy": played.busy.document(4),
+        "in_time": played.in_time.document(5),
+        "refused": {code: _round(share) for code, share in played.refused.items()},
+        "in_server": None if level.in_server is None else _round(level.in_server),
+        "law": {
+            "mean_batch": _round(law.batch),
+            "busy": _round(law.busy),
+            "mean_ms": None if math.isinf(law.response_s) else _round(law.response_s * _MS),
+        },
+    }
+
+
+def _in_ms(estimate: Estimate | None) -> dict[str, Any] | None:
+    return None if estimate is None else estimate.scaled(_MS).document()
+
+
+def _round(value: float) -> float:
+    """Four digits that matter: more would only look exact."""
+    return float(f"{value:.4g}")

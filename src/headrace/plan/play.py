@@ -1,0 +1,100 @@
+"""A rate, played several times on the server's own scheduler: what clients would see. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from headrace.load.arrivals import bursts, poisson
+from headrace.plan.estimate import Estimate
+from headrace.plan.machine import Machine
+from headrace.plan.question import Kind, Question
+from headrace.scheduler.simulate import IN_TIME, LATE, Arrival, Result, simulate
+
+# Requests of one play that count: 40 of them are past the 99th percentile. Those before let queues
+# become as long as they will be.
+_COUNTED = 4000
+_SETTLING = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came of a rate: means over the seeds, seconds as clients see them.
+
+    The times are of the answered, None when nobody was; ``answered_rps`` is how many those are.
+    ``in_time`` is the share of all requests that was answered within the objective; ``refused`` the
+    shares of the others, by the code of their error (``late``: answered too late).
+    """
+
+    rate_rps: float
+    answered_rps: float
+    mean_s: Estimate | None
+    p50_s: Estimate | None
+    p99_s: Estimate | None
+    batch: Estimate
+    busy: Estimate
+    in_time: Estimate
+    refused: Mapping[str, float]
+
+
+def play(machine: Machine, question: Question, rate_rps: float) -> Played:
+    """Play a rate with every seed of the question."""
+    results = [play_once(machine, question, rate_rps, seed) for seed in range(question.seeds)]
+    refused = _shares(results)
+    unanswered = sum(share for code, share in refused.items() if code != LATE)
+    return Played(
+        rate_rps,
+        rate_rps * (1 - unanswered),
+        _estimate([one.mean_s for one in results], machine.front.way_s),
+        _estimate([one.p50_s for one in results], machine.front.way_s),
+        _estimate([one.p99_s for one in results], machine.front.way_s),
+        Estimate.of([one.mean_batch for one in results]),
+        Estimate.of([one.utilisation for one in results]),
+        Estimate.of([one.in_time_share for one in results]),
+        refused,
+    )
+
+
+def play_once(machine: Machine, question: Question, rate_rps: float, seed: int) -> Result:
+    """Play a rate once. The same seed gives the same requests, only closer together or apart."""
+    duration_s = _COUNTED * (1 + _SETTLING) / rate_rps
+    return simulate(
+        machine.scheduler(),
+        arrivals(machine, question, rate_rps, duration_s, seed),
+        machine.service(seed),
+        lanes=machine.lanes,
+        speed=machine.speed,
+        settled_s=_SETTLING / (1 + _SETTLING) * duration_s,
+    )
+
+
+def arrivals(
+    machine: Machine, question: Question, rate_rps: float, duration_s: float, seed: int
+) -> Iterator[Arrival]:
+    """Yield requests as they come out of the receiver, which works on one at a time."""
+    make = poisson if question.kind is Kind.POISSON else bursts
+    timeout_s = float("inf") if question.slo_s is None else question.slo_s
+    each_s, free_s = machine.front.each_s, 0.0
+    for at_s in make(rate_rps, duration_s, seed).times_s.tolist():
+        free_s = max(at_s, free_s) + each_s
+        yield Arrival(
+            free_s,
+            timeout_s,
+            question.rows,
+            elements=question.elements,
+            waited_s=free_s - at_s,
+        )
+
+
+def _estimate(values: Sequence[float | None], more_s: float) -> Estimate | None:
+    known = [value + more_s for value in values if value is not None]
+    return Estimate.of(known) if len(known) == len(values) else None
+
+
+def _shares(results: Sequence[Result]) -> dict[str, float]:
+    counts: Counter[str] = Counter()
+    for one in results:
+        counts.update(one.outcomes)
+    total = counts.total()
+    return {code: count / total for code, count in counts.most_common() if code != IN_TIME}

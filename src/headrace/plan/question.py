@@ -1,0 +1,53 @@
+"""What is to be planned: frozen values, right once made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+LOADS = (0.3, 0.6, 0.8, 0.95)
+SEEDS = 5
+IN_TIME = 0.99
+"""So many of all requests must be answered in time: what a p99 within the objective means when who
+is refused counts as late."""
+
+_MOST_SEEDS = 100
+
+
+class Kind(Enum):
+    """How requests come."""
+
+    POISSON = "poisson"
+    """Of many clients that know nothing of each other."""
+
+    BURSTS = "bursts"
+    """The same, with four times the rate for a fifth of the time (0.2 s on average)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The objective, the lanes, what requests are like, and how well to look.
+
+    ``loads`` are shares of the highest rate inside the objective; ``rate_rps`` is one to serve.
+    """
+
+    instances: int
+    slo_s: float | None
+    elements: int
+    rows: int = 1
+    kind: Kind = Kind.POISSON
+    loads: tuple[float, ...] = LOADS
+    rate_rps: float | None = None
+    seeds: int = SEEDS
+
+    def __post_init__(self) -> None:
+        if self.instances < 1 or self.rows < 1:
+            raise ValueError("instances and rows must be at least 1")
+        if not 1 <= self.seeds <= _MOST_SEEDS:
+            raise ValueError(f"seeds must be from 1 to {_MOST_SEEDS}, not {self.seeds}")
+        if not all(0 < load <= 2 for load in self.loads):  # noqa: PLR2004 - past twice all is alike
+            raise ValueError("loads must be over 0 and at most 2")
+        if self.slo_s is not None and self.slo_s <= 0:
+            raise ValueError("the objective must be more than 0")
+        if self.rate_rps is not None and self.rate_rps <= 0:
+            raise ValueError("the rate must be more than 0")

@@ -1,0 +1,136 @@
+"""Why a plan's numbers are what they are, in sentences for people: pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from headrace.plan.make import Level, Plan
+
+_MS = 1e3
+# The limit is that of the model if it is this near to what lanes can do without an objective; the
+# rest is what chance leaves idle.
+_ALL = 0.85
+# The receiver's one thread from here on makes requests wait for it, not for the lanes.
+_FRONT_BUSY = 0.8
+# Twice the batch at this many times the cost: batching pays, pays a little, is used up.
+_PAYS, _USED_UP = 1.5, 1.9
+
+
+def reasons(plan: Plan) -> list[str]:
+    """Say what limits, what batching gives, how many requests are there, and what a rate needs."""
+    return [*_limit(plan), *_batching(plan), *_inside(plan), *_enough(plan)]
+
+
+def _limit(plan: Plan) -> Iterator[str]:
+    slo_s, level = plan.question.slo_s, plan.at_limit
+    lanes = _lanes(plan)
+    if level is None:
+        alone_s = plan.machine.curve()(plan.question.rows) + plan.machine.front.way_s
+        yield (
+            f"No rate is inside the objective: a request that is alone takes {_ms(alone_s)}. Set a "
+            "longer slo_ms, or make the model faster."
+        )
+        return
+    busy, front = level.played.busy.mean, level.played.rate_rps * plan.machine.front.each_s
+    if slo_s is None:
+        yield (
+            "There is no objective, so the limit is 95 % of capacity: nearer to it, requests wait "
+            "ever longer. Plan with one: --slo-ms."
+        )
+    if front >= _FRONT_BUSY:
+        yield (
+            f"What limits is the receiver: its one thread is busy {_percent(front)} of the time at "
+            f"{_rate(level.played.rate_rps)} requests/s, and {lanes} {_percent(busy)}."
+        )
+    elif slo_s is None or level.played.rate_rps >= _ALL * plan.unbound.rate_rps:
+        yield f"What limits is the model: at the limit {lanes} busy {_percent(busy)} of the time."
+    else:
+        run_s = plan.machine.curve()(plan.unbound.batch)
+        yield (
+            f"What limits is the objective: the model could do {_rate(plan.unbound.rate_rps)} "
+            f"requests/s in batches of {plan.unbound.batch}, which take {_ms(run_s)}; within "
+            f"{_ms(slo_s)} so many cannot wait for each other. At the limit {lanes} busy "
+            f"{_percent(busy)} of the time, with {level.played.batch.mean:.1f} rows in a batch."
+        )
+
+
+def _batching(plan: Plan) -> Iterator[str]:
+    curve, sizes = plan.machine.curve(), plan.machine.known.sizes
+    largest = plan.largest
+    half = max((size for size in sizes if size <= largest / 2), default=None)
+    if half is not None:
+        factor = curve(largest) / curve(half)
+        yield (
+            f"A batch of {largest} costs {factor:.1f} times a batch of {half}: "
+            f"{_worth(factor, largest / half)}."
+        )
+    elif max(sizes) == 1:
+        yield "Requests run one by one: larger batches did not pay at warm-up, or are not allowed."
+
+
+def _worth(factor: float, rows: float) -> str:
+    # As if the batch were twice as large, whatever the two sizes.
+    doubled = factor ** (1 / math.log2(rows))
+    if doubled <= _PAYS:
+        return "batching pays well"
+    return "batching still pays a little" if doubled < _USED_UP else "batching is used up"
+
+
+def _inside(plan: Plan) -> Iterator[str]:
+    level = plan.at_limit
+    if level is not None and level.in_server is not None:
+        yield (
+            f"At the limit {level.in_server:.1f} requests are in the server on average (Little's "
+            f"law), in batches of {level.played.batch.mean:.1f}."
+        )
+
+
+def _enough(plan: Plan) -> Iterator[str]:
+    enough, profile = plan.enough, plan.profile
+    if enough is None:
+        return
+    rate = f"{_rate(enough.rate_rps)} requests/s"
+    if enough.servers is not None and enough.share is not None:
+        yield (
+            f"{rate} need {count(enough.servers, 'server')} like this one, each at "
+            f"{_percent(enough.share)} of its limit; one more, for one to fail."
+        )
+    if enough.instances is None:
+        yield "More instances in one server are not enough: its receiver or the objective limits."
+        return
+    cores = enough.instances * profile.threads
+    here = "" if cores <= profile.cores else f"; this server has {count(profile.cores, 'core')}"
+    yield (
+        f"Or one server with {count(enough.instances, 'instance')}, if each is as fast there as "
+        f"here: {count(cores, 'core')} for the model{here}."
+    )
+
+
+def at(level: Level) -> str:
+    """What a row of the table is called: its share of the limit, or the rate asked for."""
+    return "asked" if level.share is None else _percent(level.share)
+
+
+def _lanes(plan: Plan) -> str:
+    lanes, instances = plan.machine.lanes, plan.question.instances
+    if lanes < instances:  # runs are so short that one lane does them all
+        return "the one lane is" if lanes == 1 else f"{lanes} lanes are"
+    return "the instance is" if instances == 1 else f"the {instances} instances are"
+
+
+def count(number: int, what: str) -> str:
+    """A number and its noun."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
+
+
+def _rate(rate_rps: float) -> str:
+    return f"{rate_rps:,.0f}" if rate_rps >= 100 else f"{rate_rps:.3g}"  # noqa: PLR2004
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * _MS:.3g} ms"

@@ -1,0 +1,84 @@
+"""A plan for people: one table, and under it why."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from headrace.plan.estimate import Estimate
+from headrace.plan.make import Level, Plan
+from headrace.plan.reasons import at, count, reasons
+from headrace.scheduler.simulate import LATE
+
+_MS = 1e3
+_SHARE = 100
+_COLUMNS = ("load", "requests/s", "p50 ms", "p99 ms", "batch", "busy", "in time", "refused", "late")
+
+
+def show(plan: Plan, console: Console) -> None:
+    """Print it."""
+    console.print(_heading(plan))
+    console.print(_table(plan))
+    for reason in reasons(plan):
+        console.print(Text(f"- {reason}"))
+
+
+def _heading(plan: Plan) -> Text:
+    profile, question = plan.profile, plan.question
+    parts = [
+        f"{profile.name} version {profile.version}: {profile.backend} {profile.precision}",
+        f"{count(question.instances, 'instance')} of {count(profile.threads, 'thread')}",
+    ]
+    if question.slo_s is not None:
+        parts.append(f"objective {question.slo_s * _MS:g} ms")
+    if question.rows > 1:
+        parts.append(f"{question.rows} rows a request")
+    if len(profile.shapes) > 1:
+        parts.append(f"{question.elements} elements a row (--elements for others)")
+    limit = _written(plan.limit, 1.0, 0)
+    text = Text(", ".join(parts))
+    text.append(f"\nhighest rate inside the objective: {limit} requests/s", "bold")
+    if question.slo_s is None:
+        text = Text(", ".join(parts))
+        text.append(f"\nhighest steady rate: {limit} requests/s", "bold")
+    return text
+
+
+def _table(plan: Plan) -> Table:
+    table = Table()
+    for name in _COLUMNS:
+        table.add_column(name, justify="left" if name == "load" else "right", no_wrap=True)
+    for level in plan.levels:
+        table.add_row(*_cells(level))
+    table.caption = f"± 95 % of {plan.question.seeds} plays; {plan.question.kind.value} arrivals"
+    table.caption_justify = "left"
+    return table
+
+
+def _cells(level: Level) -> list[str]:
+    played = level.played
+    return [
+        at(level),
+        f"{played.rate_rps:,.0f}" if played.rate_rps >= _SHARE else f"{played.rate_rps:.3g}",
+        _written(played.p50_s, _MS, 1),
+        _written(played.p99_s, _MS, 1),
+        f"{played.batch.mean:.1f}",
+        f"{played.busy.mean * _SHARE:.0f} %",
+        _percent(played.in_time.mean),
+        _percent(sum(share for code, share in played.refused.items() if code != LATE)),
+        _percent(played.refused.get(LATE, 0.0)),
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{share * _SHARE:.1f} %" if share else ""
+
+
+def _written(estimate: Estimate | None, factor: float, digits: int) -> str:
+    if estimate is None:
+        return "-"
+    scaled = estimate.scaled(factor)
+    if scaled.off_by is None:
+        return f"{scaled.mean:,.{digits}f}"
+    return f"{scaled.mean:,.{digits}f} ±{scaled.off_by:,.{digits}f}"

@@ -1,0 +1,58 @@
+"""What is known of a version when it begins to serve, and the scheduler that follows from it.
+
+Pure. The server and the plans made for it build their schedulers here, so that what is planned with
+is what runs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from headrace.scheduler.latency import LatencyModel, Measurement
+from headrace.scheduler.policy import Policy, Scheduler
+
+DEPTH = 2
+"""Batches one lane may hold: the one it runs and the one that is ready when that ends."""
+
+# What a batch costs the receiver and the wake-up of a lane, whatever its size (measured with both
+# cores busy).
+_HANDOVER_S = 0.0003
+# Where runs are shorter than this, more lanes only make batches smaller: one lane, with its next
+# batch ready, keeps such a model as busy as it can be.
+_ONE_LANE_S = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Measured run times, the sizes that may run, and what was set."""
+
+    measurements: tuple[Measurement, ...]
+    sizes: tuple[int, ...]
+    pads: bool
+    instances: int
+    slo_s: float | None
+    max_queue: int
+
+    @property
+    def lanes(self) -> int:
+        """How many batches may run at once."""
+        shortest_s = min((median_s for _, _, median_s, _ in self.measurements), default=math.inf)
+        return 1 if shortest_s < _ONE_LANE_S else self.instances
+
+    def latency(self) -> LatencyModel:
+        """Make what predicts its run times."""
+        return LatencyModel(
+            self.measurements, sizes=self.sizes, pads=self.pads, handover_s=_HANDOVER_S
+        )
+
+    def scheduler(self) -> Scheduler:
+        """Make its scheduler, to which nothing has come yet."""
+        policy = Policy(
+            slo_s=self.slo_s,
+            lanes=self.lanes,
+            max_queue=self.max_queue,
+            max_batch=max(self.sizes, default=1),
+            depth=DEPTH,
+        )
+        return Scheduler(policy, self.latency())

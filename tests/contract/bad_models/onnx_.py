@@ -1,0 +1,189 @@
+"""ONNX files: external data, impossible sizes, graphs and functions that go round in circles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from tests.contract.bad_models.case import Case, holding
+
+node = helper.make_node
+Change = Callable[[ModelProto], object]
+
+# More than any machine has.
+_HUGE = 10**6
+
+
+def model(*nodes: NodeProto, weights: Sequence[TensorProto] = ()) -> ModelProto:
+    """x (N,4) to y (N,4), through these nodes; without any, through Relu."""
+    ports = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in ("x", "y")
+    ]
+    graph = helper.make_graph(
+        nodes or (node("Relu", ["x"], ["y"]),), "bad", ports[:1], ports[1:], weights
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def weighted(**fields: object) -> ModelProto:
+    """y = x w, with fields of w (4,4) set to something else."""
+    weight = numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
+    made = model(node("MatMul", ["x", "w"], ["y"]), weights=[weight])
+    for name, value in fields.items():
+        if name == "dims":
+            del made.graph.initializer[0].dims[:]
+            made.graph.initializer[0].dims.extend(value)  # type: ignore[arg-type]
+        else:
+            setattr(made.graph.initializer[0], name, value)
+    return made
+
+
+def external(location: str, **keys: object) -> ModelProto:
+    """y = x w, whose w is said to lie in another file."""
+    made = weighted()
+    tensor = made.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **keys}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return made
+
+
+def saved(made: ModelProto, files: Mapping[str, bytes] | None = None) -> Callable[[Path], object]:
+    """Write the model and what lies beside it."""
+
+    def write(folder: Path) -> object:
+        for name, content in (files or {}).items():
+            (folder / name).write_bytes(content)
+        return (folder / "model.onnx").write_bytes(made.SerializeToString())
+
+    return write
+
+
+def _linked_away(folder: Path) -> None:
+    outside = folder.parent.parent.parent / "outside.bin"
+    outside.write_bytes(bytes(64))
+    (folder / "w.bin").symlink_to(outside)
+    saved(external("w.bin"))(folder)
+
+
+def _piped(folder: Path) -> None:
+    os.mkfifo(folder / "w.bin")
+    saved(external("w.bin"))(folder)
+
+
+def _functions(*calls: tuple[str, str]) -> ModelProto:
+    """A model of functions, each of which calls another: (name, whom it calls)."""
+    made = model(node(calls[0][0], ["x"], ["y"], domain="own"))
+    made.opset_import.append(helper.make_opsetid("own", 1))
+    for name, callee in calls:
+        domain = "" if callee == "Relu" else "own"
+        made.functions.append(
+            helper.make_function(
+                "own",
+                name,
+                ["a"],
+                ["b"],
+                [node(callee, ["a"], ["b"], domain=domain)],
+                [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)],
+            )
+        )
+    return made
+
+
+def _doubling(times: int) -> ModelProto:
+    """Functions that each call the next twice: small in the file, 2 to the power when inlined."""
+    made = _functions(*[(f"f{i}", f"f{i + 1}") for i in range(times)], (f"f{times}", "Relu"))
+    for function in made.functions[:-1]:
+        callee = function.node[0].op_type
+        del function.node[:]
+        function.node.extend(
+            [
+                node(callee, ["a"], ["c"], domain="own"),
+                node(callee, ["c"], ["b"], domain="own"),
+            ]
+        )
+    return made
+
+
+def _nested(levels: int) -> bytes:
+    """An If in an If in an If: written by hand, for the library refuses to."""
+    inner = b""
+    for _ in range(levels):
+        graph = _field(1, _field(4, b"If") + _field(5, _field(6, inner) + b"\xa0\x01\x05"))
+        inner = graph
+    return b"\x08\x09" + _field(7, inner) + _field(8, b"\x10\x11")
+
+
+def _field(number: int, content: bytes) -> bytes:
+    size, length = len(content), bytearray()
+    while size >= 0x80:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([number << 3 | 2, *length, size]) + content
+
+
+def _with(change: Change, made: ModelProto | None = None) -> ModelProto:
+    found = model() if made is None else made
+    change(found)
+    return found
+
+
+_WHOLE = weighted().SerializeToString()
+_BAD_NAME = model(node("Relu", ["x"], ["y"], name="nam")).SerializeToString()
+_SHAPE = numpy_helper.from_array(np.array([_HUGE, _HUGE, 4], np.int64), "shape")
+
+CASES: tuple[Case, ...] = (
+    Case("data-absolute", "external data", saved(external("/etc/passwd"))),
+    Case("data-above", "outside|escapes", saved(external("../../../../outside.bin"))),
+    Case("data-linked-away", "outside|escapes", _linked_away),
+    Case("data-missing", "external data|w.bin", saved(external("w.bin"))),
+    Case("data-short", "w.bin|external data", saved(external("w.bin"), {"w.bin": bytes(10)})),
+    Case(
+        "data-beyond",
+        "w.bin|external data",
+        saved(external("w.bin", offset=4096, length=64), {"w.bin": bytes(64)}),
+    ),
+    Case(
+        "data-offset-huge",
+        "value|offset",
+        saved(external("w.bin", offset=2**70), {"w.bin": bytes(64)}),
+    ),
+    Case(
+        "data-offset-nonsense",
+        "value|offset",
+        saved(external("w.bin", offset="all of it"), {"w.bin": bytes(64)}),
+    ),
+    Case("data-length-wrong", "", saved(external("w.bin", length=8), {"w.bin": bytes(64)})),
+    Case("data-nowhere", "external data", saved(external(""))),
+    Case("data-a-pipe", "external data|w.bin", _piped),
+    Case("weights-declared-terabytes", "w", saved(weighted(dims=[_HUGE, _HUGE], raw_data=b""))),
+    Case("weights-declared-beyond-numbers", "w", saved(weighted(dims=[2**62, 2**62]))),
+    Case("weights-negative", "w", saved(weighted(dims=[-4, 4]))),
+    Case("weights-short", "w", saved(weighted(raw_data=bytes(60)))),
+    Case("weights-of-no-type", "w", saved(weighted(data_type=99))),
+    Case("function-calls-itself", "", saved(_functions(("f", "f")))),
+    Case("functions-in-a-ring", "", saved(_functions(("f", "g"), ("g", "h"), ("h", "f")))),
+    Case("graphs-nested", "", holding("model.onnx", _nested(5000))),
+    Case(
+        "nodes-in-a-ring",
+        "",
+        saved(model(node("Add", ["x", "b"], ["a"]), node("Add", ["a", "a"], ["b"]))),
+    ),
+    Case("operator-unknown", "Frobnicate", saved(model(node("Frobnicate", ["x"], ["y"])))),
+    Case(
+        "domain-unknown",
+        "Frobnicate",
+        saved(model(node("Frobnicate", ["x"], ["y"], domain="com.acme"))),
+    ),
+    Case("graph-missing", "", saved(_with(lambda m: m.ClearField("graph")))),
+    Case("input-unknown", "", saved(model(node("Relu", ["nobody"], ["y"])))),
+    Case("halved", "", holding("model.onnx", _WHOLE[: len(_WHOLE) // 2])),
+    Case("last-byte-missing", "", holding("model.onnx", _WHOLE[:-1])),
+    Case("noise", "", holding("model.onnx", np.random.default_rng(1).bytes(4096))),
+    Case("zeros", "", holding("model.onnx", bytes(4096))),
+)

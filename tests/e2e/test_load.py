@@ -1,0 +1,204 @@
+"""``headrace load`` against a real server: every protocol, both loops, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace import cli
+from headrace.load.command.grammar import PROTOCOLS
+from tests.e2e.clients import outcomes
+from tests.e2e.models import write_fake
+from tests.e2e.server import Server, until
+
+# A busy machine makes senders late, and these tests are of other things.
+_ANY_LAG = "--lag-limit-ms 10000"
+
+Captured = pytest.CaptureFixture[str]
+
+
+def _load(url: str, words: str, capsys: Captured) -> tuple[int, dict[str, Any]]:
+    status = cli.main(["load", url, *words.split(), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_is_loaded_with_requests_made_from_what_the_server_says(
+    server: Server, protocol: str, capsys: Captured
+) -> None:
+    words = f"--model linear --protocol {protocol} --rate 100 --duration-s 0.5 --warm-up-s 0"
+    status, told = _load(
+        server.url, f"{words} --arrivals constant --slo-ms 5000 {_ANY_LAG}", capsys
+    )
+    assert (status, told["ok"], told["failure"]) == (0, True, None)
+    report = told["report"]
+    assert (report["planned"], report["ok"], report["outcomes"]) == (50, 50, {})
+    assert report["goodput_per_s"] == report["offered_per_s"] == 100
+    assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99.9"]
+    assert told["loop"] == {"kind": "open", "arrivals": "constant", "rate": 100}
+
+
+@pytest.mark.parametrize("protocol", ["oip-grpc", "oip-rest"])
+def test_callers_are_a_mode_of_their_own(server: Server, protocol: str, capsys: Captured) -> None:
+    words = f"--model linear --protocol {protocol} --concurrency 4 --duration-s 0.5 --senders 2"
+    status, told = _load(server.url, words, capsys)
+    assert status == 0
+    assert told["loop"] == {"kind": "closed", "concurrency": 4}
+    assert told["report"]["concurrency"] == 4
+    assert told["report"]["ok"] > 4
+
+
+def test_several_senders_send_one_plan(server: Server, capsys: Captured) -> None:
+    words = (
+        f"--model linear --rate 300 --duration-s 0.5 --warm-up-s 0 --arrivals constant {_ANY_LAG}"
+    )
+    before = outcomes(server.url, "linear").get("ok", 0)
+    status, told = _load(server.url, f"{words} --senders 3", capsys)
+    assert status == 0
+    assert (told["senders"], told["report"]["ok"]) == (3, 150)
+    # And the one that was tried before.
+    assert outcomes(server.url, "linear")["ok"] - before == 151
+
+
+@pytest.mark.slow
+def test_a_rate_no_sender_can_keep_fails_and_shows_no_number(
+    server: Server, capsys: Captured
+) -> None:
+    # One connection takes one request after the other, and not 20,000 a second.
+    words = "--model linear --protocol plain --connections 1 --rate 20000 --duration-s 0.5"
+    status, told = _load(server.url, words, capsys)
+    assert status == 1
+    assert not told["ok"]
+    assert "ms late at p99, over 1 ms: it needs a core of its own" in told["failure"]
+    report = told["report"]
+    assert report["lag_p99_ms"] > 1
+    assert report["latency_ms"] is report["per_s"] is report["goodput_per_s"] is None
+
+    assert cli.main(["load", server.url, *words.split()]) == 1
+    shown = capsys.readouterr().out
+    assert "not ok: the sender was" in shown
+    assert "p99 " not in shown.partition("not ok")[0].replace("late at p99", "")
+    assert "answered" not in shown
+
+
+def test_people_get_a_table(server: Server, capsys: Captured) -> None:
+    words = f"--model linear --rate 50 --duration-s 0.4 --slo-ms 5000 {_ANY_LAG}"
+    assert cli.main(["load", server.url, *words.split()]) == 0
+    shown = capsys.readouterr().out
+    assert f"linear at {server.address}, oip-grpc: open loop, poisson" in shown
+    for words in ("within 5000 ms", "(100.00%)", "p99.9", "late at p99"):
+        assert words in shown
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_real_requests_are_sent_and_wrong_ones_are_told_before_the_load(
+    server: Server, tmp_path: Path, protocol: str, capsys: Captured
+) -> None:
+    np.save(tmp_path / "x.npy", np.ones((6, 4), np.float32))
+    words = f"--model linear --protocol {protocol} --rate 20 --duration-s 0.2 {_ANY_LAG}"
+    status, told = _load(server.url, f"{words} --data {tmp_path / 'x.npy'} --batch 3", capsys)
+    assert (status, told["report"]["failed"]) == (0, 0)
+
+    (tmp_path / "x.json").write_text('{"x": [[1, 2, 3]]}')
+    status, told = _load(server.url, f"{words} --data {tmp_path / 'x.json'}", capsys)
+    assert status == 2
+    assert "x is of shape (1, 3), the model takes (any,4)" in told["failure"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_model_that_is_not_there_is_told_with_the_servers_words(
+    server: Server, protocol: str, capsys: Captured
+) -> None:
+    status, told = _load(server.url, f"--model nobody --protocol {protocol} --rate 1", capsys)
+    assert (status, told["ok"], told["code"]) == (2, False, "settings")
+    assert "does not say what the model 'nobody' takes" in told["failure"]
+    assert "is --model right?" in told["failure"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_request_the_server_does_not_take_is_told_with_its_words(
+    server: Server, protocol: str, capsys: Captured
+) -> None:
+    words = f"--model linear --protocol {protocol} --rate 1 --shape x=FP32:1,5"
+    status, told = _load(server.url, words, capsys)
+    assert status == 2
+    assert "does not answer the request: " in told["failure"]
+    assert "(invalid_input): " in told["failure"]
+
+
+@pytest.mark.parametrize("protocol", ["oip-grpc", "plain"])
+def test_nobody_at_the_address_is_told(protocol: str, capsys: Captured) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        words = f"--model m --protocol {protocol} --rate 1"
+        status, told = _load(url, words, capsys)
+        assert (status, told["code"]) == (2, "start")
+        assert "no server answers at 127.0.0.1" in told["failure"]
+        assert cli.main(["load", url, *words.split()]) == 2
+        assert capsys.readouterr().err.startswith("headrace: no server answers at")
+
+
+class Loading:
+    """A load in a process of its own, which something is done to."""
+
+    def __init__(self, url: str, words: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "headrace", "load", url, *words.split(), "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def result(self) -> tuple[int, dict[str, Any]]:
+        out, err = self._process.communicate(timeout=60)
+        assert err == ""
+        return self._process.returncode, json.loads(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["oip-grpc", "oip-rest"])
+def test_a_server_that_dies_ends_the_numbers_and_not_the_report(
+    tmp_path: Path, protocol: str
+) -> None:
+    path = write_fake(tmp_path / "m" / "1" / "model.fake").parents[1]
+    with Server(path) as server:
+        words = (
+            f"--model m --protocol {protocol} --rate 100 --duration-s 6 --warm-up-s 0 {_ANY_LAG}"
+        )
+        loading = Loading(server.url, words)
+        until(lambda: outcomes(server.url, "m").get("ok", 0) > 50)
+        server.kill()
+        status, told = loading.result()
+    assert status == 1
+    assert "the server went away" in told["failure"]
+    assert 0.3 < told["server_gone_s"] < 6
+    report = told["report"]
+    assert report["ok"] >= 50
+    assert report["failed"] <= 3
+    assert report["window_s"] == told["server_gone_s"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["--rate 100", "--concurrency 2"])
+def test_ctrl_c_keeps_what_was_measured(server: Server, how: str) -> None:
+    before = outcomes(server.url, "linear").get("ok", 0)
+    loading = Loading(server.url, f"--model linear {how} --duration-s 60 --warm-up-s 0 {_ANY_LAG}")
+    until(lambda: outcomes(server.url, "linear").get("ok", 0) > before + 50)
+    loading.signal(signal.SIGINT)
+    status, told = loading.result()
+    assert status == 1
+    assert told["failure"].startswith("interrupted")
+    assert told["report"]["ok"] >= 50
+    assert told["report"]["window_s"] < 60

@@ -1,0 +1,112 @@
+"""``headrace plan`` against a real server, and without one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.clients import http
+from tests.e2e.models import write_fake
+from tests.e2e.server import Server
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two instances of a model whose run takes 4 ms and 0.5 ms a row; and one beside it."""
+    folder = tmp_path_factory.mktemp("models")
+    write_fake(folder / "steady" / "2" / "model.fake", base_ms=4, per_row_ms=0.5)
+    write_fake(folder / "other" / "1" / "model.fake", base_ms=1)
+    with Server(folder, "--slo-ms", "50", "--instances", "2", "--max-batch", "32") as running:
+        yield running
+
+
+def plan(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "headrace", "plan", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={"COLUMNS": "100", "PATH": "", "PYTHONPATH": ":".join(sys.path)},
+    )
+
+
+def planned(*arguments: str | Path) -> Any:
+    done = plan(*arguments, "--json", "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_profile_is_what_warm_up_measured(server: Server) -> None:
+    for path in ("/models/steady/profile", "/models/steady/versions/2/profile"):
+        status, found, _ = http(server.url + path)
+        assert status == 200
+        assert (found["name"], found["version"], found["instances"]) == ("steady", 2, 2)
+        assert found["slo_ms"] == 50
+        assert {one["elements"] for one in found["measurements"]} == {4}
+        for one in found["measurements"]:
+            assert one["median_s"] >= 0.004 + 0.0005 * one["rows"]
+    assert http(f"{server.url}/models/steady/versions/1/profile")[0] == 404
+    assert http(f"{server.url}/models/nobody/profile")[0] == 404
+
+
+def test_a_plan_is_made_of_a_server_and_again_of_what_it_saved(
+    server: Server, tmp_path: Path
+) -> None:
+    path = tmp_path / "steady.json"
+    first = planned(server.url, "--model", "steady", "--save", path)
+    assert first["model"] == "steady"
+    assert 0 < first["limit_rps"]["mean"] < 2 * 32 / 0.020 * 1.01
+    assert [round(level["share_of_limit"], 2) for level in first["levels"]] == [0.3, 0.6, 0.8, 0.95]
+    assert planned("--profile", path) == first
+
+
+def test_the_table_says_what_limits_and_what_a_rate_needs(server: Server) -> None:
+    done = plan(server.url, "--model", "steady", "--rate", "9000", "--loads", "50", "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    for words in ("highest rate inside the objective", "p99 ms", "50 %", "asked", "What limits"):
+        assert words in done.stdout
+    assert "9,000 requests/s need" in " ".join(done.stdout.split())
+
+
+def test_which_model_must_be_said_where_there_are_several(server: Server) -> None:
+    done = plan(server.url)
+    assert done.returncode == 2
+    assert "--model; it serves: other, steady" in done.stderr
+    refused = plan(server.url, "--model", "nobody", "--json")
+    assert refused.returncode == 1
+    assert json.loads(refused.stdout)["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["http://127.0.0.1:1"], 1, "is the server running"),
+        (["--profile", "nowhere.json"], 2, "nowhere.json: No such file"),
+        (["here", "--profile", "x.json"], 2, "needs no server"),
+        (["--loads", "many"], 2, "should be as 30,60,80,95"),
+    ],
+)
+def test_what_cannot_be_planned_says_why(arguments: list[str], status: int, words: str) -> None:
+    done = plan(*arguments)
+    assert done.returncode == status
+    assert words in done.stderr
+
+
+def test_flags_that_do_not_go_together_say_so(server: Server) -> None:
+    for arguments, words in (
+        (["--rate", "1", "--per-day", "2"], "not both"),
+        (["--rows", "1000"], "at most 32 rows"),
+        (["--instances", "0"], "must be at least 1"),
+    ):
+        done = plan(server.url, "--model", "steady", *arguments)
+        assert done.returncode == 2
+        assert words in done.stderr

@@ -1,0 +1,149 @@
+"""Real requests from files of every kind, and what is said of those that do not fit."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.errors import SettingsError
+from headrace.load.apis.contract import Inputs, Specs
+from headrace.load.data import File, read_requests
+from headrace.values import DType, TensorSpec
+
+X: Specs = (TensorSpec("x", DType.FP32, (None, 2)),)
+TWO: Specs = (*X, TensorSpec("n", DType.INT64, (None,)))
+TEXT: Specs = (TensorSpec("s", DType.BYTES, (None,)),)
+
+
+def _read(path: Path, specs: Specs = X, rows: int = 1) -> list[Inputs]:
+    found = read_requests(path, lambda: specs, rows)
+    assert not any(isinstance(one, File) for one in found)
+    return [one for one in found if not isinstance(one, File)]
+
+
+def _same(found: list[Inputs], expected: list[dict[str, Any]]) -> None:
+    assert [one.keys() for one in found] == [one.keys() for one in expected]
+    for one, wanted in zip(found, expected, strict=True):
+        for name, value in wanted.items():
+            np.testing.assert_array_equal(one[name], value)
+
+
+def test_the_array_of_an_npy_file_is_cut_into_requests_of_so_many_rows(tmp_path: Path) -> None:
+    array = np.arange(10, dtype=np.float32).reshape(5, 2)
+    np.save(tmp_path / "x.npy", array)
+    _same(_read(tmp_path / "x.npy"), [{"x": array[i : i + 1]} for i in range(5)])
+    _same(_read(tmp_path / "x.npy", rows=2), [{"x": array[0:2]}, {"x": array[2:4]}])
+    _same(_read(tmp_path / "x.npy", rows=9), [{"x": array}])
+
+
+def test_an_npz_file_has_an_array_for_each_input(tmp_path: Path) -> None:
+    x, n = np.ones((3, 2), np.float32), np.arange(3)
+    np.savez(tmp_path / "x.npz", x=x, n=n)
+    found = _read(tmp_path / "x.npz", TWO)
+    _same(found, [{"x": x[i : i + 1], "n": n[i : i + 1]} for i in range(3)])
+    assert found[0]["n"].dtype == np.int64
+
+
+def test_a_model_with_a_fixed_first_axis_gets_the_whole_array(tmp_path: Path) -> None:
+    array = np.ones((4, 2), np.float32)
+    np.save(tmp_path / "x.npy", array)
+    _same(_read(tmp_path / "x.npy", (TensorSpec("x", DType.FP32, (4, 2)),)), [{"x": array}])
+
+
+def test_one_row_without_its_axis_is_a_request_of_one_row(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([1, 2], np.float32))
+    _same(_read(tmp_path / "x.npy"), [{"x": [[1, 2]]}])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"x": [[1, 2]]},
+        {"inputs": {"x": [[1, 2]]}},
+        {"inputs": [[1, 2]]},
+        {"input": [[1, 2]]},
+        {"input": {"x": [[1, 2]]}},
+        {"instances": [[1, 2]]},
+        {"instances": [{"x": [1, 2]}]},
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]},
+        {"data": [{"x": {"content": [1, 2], "shape": [1, 2]}}]},
+        [{"x": [1, 2]}],
+    ],
+    ids=json.dumps,
+)
+def test_json_is_read_as_any_of_the_protocols_writes_it(tmp_path: Path, document: object) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(document))
+    found = _read(tmp_path / "x.json")
+    _same(found, [{"x": [[1, 2]]}])
+    assert found[0]["x"].dtype == np.float32
+
+
+def test_a_list_in_json_is_a_request_each(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('[{"x": [[1, 2]]}, {"x": [[3, 4], [5, 6]]}]')
+    _same(_read(tmp_path / "x.json"), [{"x": [[1, 2]]}, {"x": [[3, 4], [5, 6]]}])
+
+
+def test_strings_in_json_are_text_or_base64(tmp_path: Path) -> None:
+    coded = base64.b64encode(b"\xff").decode()
+    (tmp_path / "x.json").write_text(json.dumps({"inputs": {"s": ["hi", {"b64": coded}]}}))
+    _same(_read(tmp_path / "x.json", TEXT), [{"s": [b"hi", b"\xff"]}])
+
+
+def test_other_files_are_sent_as_they_are_and_a_folder_is_all_of_them(tmp_path: Path) -> None:
+    (tmp_path / "b.jpg").write_bytes(b"jpeg")
+    (tmp_path / "a.txt").write_bytes(b"text")
+    (tmp_path / ".hidden").write_bytes(b"no")
+    np.save(tmp_path / "c.npy", np.ones((1, 2), np.float32))
+
+    assert read_requests(tmp_path / "b.jpg", lambda: X, 1) == [File(b"jpeg", "image/jpeg")]
+    *files, last = read_requests(tmp_path, lambda: X, 1)
+    assert files == [File(b"text", "text/plain"), File(b"jpeg", "image/jpeg")]
+    assert not isinstance(last, File)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.json", b"{", "x.json: "),
+        ("x.json", b"3", "an object of names and tensors"),
+        ("x.json", b'{"y": [1]}', "y is none of the model's inputs"),
+        ("x.json", b'{"x": [[1, 2, 3]]}', r"x is of shape \(1, 3\), the model takes \(any,2\)"),
+        ("x.json", b'{"x": [[1], [2, 3]]}', "x.json: "),
+        ("x.npy", b"PK", "x.npy: "),
+        ("x.json", b"[]", "there is nothing to send in it"),
+    ],
+)
+def test_what_does_not_fit_is_said_with_the_file(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SettingsError, match=message):
+        _read(tmp_path / name)
+
+
+def test_a_type_that_would_lose_something_is_refused_and_a_wider_float_is_not(
+    tmp_path: Path,
+) -> None:
+    np.save(tmp_path / "x.npy", np.ones((1, 2)))
+    assert _read(tmp_path / "x.npy")[0]["x"].dtype == np.float32
+    np.save(tmp_path / "x.npy", np.ones((1, 2), np.complex64))
+    with pytest.raises(SettingsError, match="x is complex64, the model takes FP32"):
+        _read(tmp_path / "x.npy")
+
+
+def test_an_array_without_a_name_is_not_guessed(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((1, 2), np.float32))
+    with pytest.raises(SettingsError, match=r"several inputs \(x, n\)"):
+        _read(tmp_path / "x.npy", TWO)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+        _read(tmp_path / "no.npy")
+    with pytest.raises(SettingsError, match="there is nothing to send"):
+        _read(tmp_path)

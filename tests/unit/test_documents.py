@@ -1,0 +1,67 @@
+"""YAML that would unfold to more than there is memory for, and text that is none."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.documents import parse, read
+from headrace.errors import SettingsError
+
+_TEN = range(1, 11)
+# Each line names the one before ten times over: ten billion values in 600 bytes.
+ALIASES = "a0: &a0 [x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in _TEN
+)
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in _TEN
+)
+
+
+def test_aliases_that_unfold_without_end_are_refused_before_they_do() -> None:
+    tracemalloc.start()
+    with pytest.raises(SettingsError, match="f: has more than 200000 values, its aliases put in"):
+        parse(ALIASES, "f")
+    assert tracemalloc.get_traced_memory()[1] < 256 * 2**20
+    tracemalloc.stop()
+
+
+def test_maps_that_merge_maps_again_and_again_stay_small() -> None:
+    assert parse(MERGES, "f").data["a10"] == {"x": 1}
+
+
+def test_a_few_aliases_and_merges_are_put_in_place() -> None:
+    text = "a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: [*a, *b], z: [*a, *a]}\n"
+    assert parse(text, "f").data == {
+        "a": {"x": 1},
+        "b": {"x": 1, "y": 2},
+        "c": {"x": 1, "y": 2, "z": [{"x": 1}, {"x": 1}]},
+    }
+
+
+def test_half_of_a_surrogate_pair_is_no_text() -> None:
+    with pytest.raises(SettingsError, match="f:2: is not valid YAML: half of a surrogate pair"):
+        parse('a: 1\nb: "\\ud800"\n', "f")
+    with pytest.raises(SettingsError, match="f:1: is not valid YAML: half of a surrogate pair"):
+        parse('"\\udfff": 1\n', "f")
+    assert parse('a: "\\U0001F600"', "f").data == {"a": "\U0001f600"}
+
+
+def test_a_file_larger_than_settings_are_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "card.yaml"
+    with file.open("wb") as out:
+        out.truncate(2**40)
+    with pytest.raises(SettingsError, match="is larger than 4194304 bytes; no settings are"):
+        read(file)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_settings_or_an_error_that_is_text(text: str) -> None:
+    try:
+        parse(text, "f")
+    except SettingsError as error:
+        error.message.encode()
