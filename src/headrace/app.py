@@ -21,6 +21,7 @@ import structlog
 from rich.console import Console
 
 from headrace.control import (
+    Complete,
     Configure,
     Done,
     Drain,
@@ -37,15 +38,16 @@ from headrace.control import (
 )
 from headrace.errors import Draining, StartError
 from headrace.loader.engine_process import check_socket_path, socket_path
+from headrace.loader.first import bring_the_rest, find_first
 from headrace.loader.fleet import Fleet
 from headrace.loader.keeper import Audience
 from headrace.loader.lifecycle import Backoff
 from headrace.loader.memory import EngineMemory
 from headrace.loader.orders import Orders
-from headrace.loader.places import left_out
+from headrace.loader.remote.remotes import Remotes
 from headrace.loader.spare import Beginning, Spare
-from headrace.loader.store import FoundVersion, find
-from headrace.loader.watch import Surveyor, Watch
+from headrace.loader.store import FoundVersion
+from headrace.loader.watch import Watch
 from headrace.observe.logs import configure
 from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
@@ -68,40 +70,24 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
         OperatorError: something must be changed before it can start.
     """
     configure(settings.server.log_level, settings.server.log_format)
-    found = _find(settings)
-    if settings.server.model_control is not ModelControl.POLL:  # else the watch tells
-        _tell_left_out(settings)
-    addresses = [
-        Address(settings.server.host, settings.server.port),
-        *map(Address.parse, settings.server.listen),
-    ]
-    addresses = [address.resolve() for address in addresses]
-    refuse_taken(addresses)
     runtime_dir = Path(tempfile.mkdtemp(prefix="headrace-"))
     try:
+        remotes = Remotes(settings, runtime_dir / "remote")
+        found = find_first(remotes)
+        addresses = [
+            Address(settings.server.host, settings.server.port),
+            *map(Address.parse, settings.server.listen),
+        ]
+        addresses = [address.resolve() for address in addresses]
+        refuse_taken(addresses)
         check_socket_path(runtime_dir / CONTROL_NAME)
         for one in found:
             socket_path(runtime_dir, one.name, one.version, _INCARNATIONS)
         spare = Spare(None) if beginning is None else beginning.spare
         run = asyncio.run if beginning is None else beginning.runner.run
-        return run(Supervisor(settings, found, addresses, runtime_dir, console, spare).run())
+        return run(Supervisor(remotes, found, addresses, runtime_dir, console, spare).run())
     finally:
         shutil.rmtree(runtime_dir, ignore_errors=True)
-
-
-def _find(settings: Settings) -> tuple[FoundVersion, ...]:
-    """What to serve first. Where it may change at any time, nothing has to be whole yet."""
-    if settings.server.model_control is ModelControl.POLL:
-        return Surveyor(settings).begin()
-    return find(settings)
-
-
-def _tell_left_out(settings: Settings) -> None:
-    """Log which models are passed over, and why."""
-    log = structlog.get_logger("headrace.loader")
-    for entry in settings.models:
-        for model in left_out(entry):
-            log.warning("model_left_out", model=model.name, reason=model.error.message)
 
 
 class Supervisor:
@@ -109,14 +95,16 @@ class Supervisor:
 
     def __init__(
         self,
-        settings: Settings,
+        remotes: Remotes,
         found: Sequence[FoundVersion],
         addresses: Sequence[Address],
         runtime_dir: Path,
         console: Console,
         spare: Spare,
     ) -> None:
-        self._settings = settings
+        settings = self._settings = remotes.settings
+        self._remotes = remotes
+        self._awaited = bool(remotes.mirrors)  # what may be there to serve is not all known
         self._found = tuple(found)
         self._addresses = tuple(addresses)
         self._runtime_dir = runtime_dir
@@ -156,7 +144,9 @@ class Supervisor:
             receiving = group.create_task(self._keep_receiver())
             self._ordered.add(group.create_task(self._memory.run()))
             if self._polls:
-                self._ordered.add(group.create_task(Watch(self._settings, self._fleet).run()))
+                watch = Watch(self._settings, self._fleet, self._remotes, self._complete)
+                self._ordered.add(group.create_task(watch.run()))
+            self._ordered.add(group.create_task(self._gather()))
             await self._stopping.wait()
             for task in self._ordered:
                 task.cancel()
@@ -166,7 +156,18 @@ class Supervisor:
             decoding.cancel()
             # Nobody waits any more for what an engine still runs after an unclean end.
             await self._fleet.stop(_ENGINE_STOP_TIMEOUT_S if clean else 0.0)
-        return 0 if clean and not self._all_failed() else 1
+        return 0 if clean and not self._nothing_left() else 1
+
+    async def _gather(self) -> None:
+        await bring_the_rest(self._remotes, self._fleet)
+        self._complete()
+
+    def _complete(self) -> None:
+        """Every place has been looked at."""
+        if self._awaited:
+            self._awaited = False
+            self._tell(Complete())
+            self._note()
 
     def _stop(self) -> None:
         """Take SIGTERM or Ctrl-C: drain; the second time: at once."""
@@ -225,7 +226,9 @@ class Supervisor:
         self._writer = writer
         states = tuple(self._fleet.states.values())
         server, was_ready = self._settings.server, self._announced
-        self._tell(Configure(server=server, models=states, was_ready=was_ready))
+        self._tell(
+            Configure(server=server, models=states, was_ready=was_ready, awaited=self._awaited)
+        )
         for serving in self._fleet.serving.values():
             self._tell(serving)
         for name, versions in self._fleet.labels.items():
@@ -291,9 +294,9 @@ class Supervisor:
             soft_wrap=True,
         )
 
-    def _note(self, _: ModelState) -> None:
+    def _note(self, _: ModelState | None = None) -> None:
         self._announce()
-        if self._all_failed() and not self._polls and not self._stopping.is_set():
+        if self._nothing_left() and not self._polls and not self._stopping.is_set():
             self._console.print("no model is left to serve; the log says why")
             self._stopping.set()
 
@@ -305,17 +308,20 @@ class Supervisor:
         """Whether the folders are watched: then what failed may yet be mended there."""
         return self._settings.server.model_control is ModelControl.POLL
 
-    def _all_failed(self) -> bool:
+    def _nothing_left(self) -> bool:
+        """Whether all that there was to serve has failed."""
         states = self._fleet.states.values()
-        return bool(states) and all(state.state == "failed" for state in states)
+        if self._awaited or not (states or (self._remotes.mirrors and not self._polls)):
+            return False
+        return all(state.state == "failed" for state in states)
 
     # -- ready, and the end ------------------------------------------------------------------------
 
     def _announce(self) -> None:
         """Say once that everything which can serve does, and where."""
-        if self._announced or self._receiver is None or self._all_failed():
+        if self._announced or self._receiver is None or self._nothing_left():
             return
-        if self._fleet.waiting():
+        if self._awaited or self._fleet.waiting():
             return
         self._announced = True
         for address in self._addresses:

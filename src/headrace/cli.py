@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from headrace.models import command
 from headrace.plan import command as plan
 from headrace.problems import place
 from headrace.settings import ModelSettings, ServerSettings, Settings
+from headrace.urls import is_url
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -115,8 +116,9 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         "paths",
         nargs="*",
         metavar="PATH",
-        help="a model file, a versioned folder (1/model.onnx), a folder of those, or a settings "
-        f"file ({', '.join(_CONFIG_SUFFIXES)}); none: ./{_CONFIG}",
+        help="a model file, a versioned folder (1/model.onnx), a folder of those, the URL of one "
+        "(s3://, gs://, https://), or a settings file "
+        f"({', '.join(_CONFIG_SUFFIXES)}); none: ./{_CONFIG}",
     )
     command.add_argument("--config", type=Path, help="the settings file; PATHs replace its models")
 
@@ -175,24 +177,26 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    """Check a settings file and find its models without loading them. Exit status 2: problems."""
-    from headrace.loader.places import left_out  # noqa: PLC0415 - as above
-    from headrace.loader.store import find  # noqa: PLC0415 - as above
+    """Check a settings file and find its models without loading them. Exit status 2: problems.
+
+    What lies elsewhere is fetched, as for a start.
+    """
+    from headrace.loader.rehearsal import rehearse  # noqa: PLC0415 - as above
 
     try:
-        settings = _load(options)
-        found = find(settings)
+        rehearsed = rehearse(_load(options))
     except OperatorError as error:
         return _tell_problems(error, options)
-    passed = {one.name: one.error.message for entry in settings.models for one in left_out(entry)}
+    rows = [_row(*one) for one in rehearsed.found]
+    passed = rehearsed.left_out
     if options.json:
-        models = [dict(zip(_COLUMNS, row, strict=True)) for row in map(_row, found)]
+        models = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
         told = {"ok": True, "problems": [], "models": models, "left_out": passed}
         print(json.dumps(told))
     else:
         for reason in passed.values():
             print(f"left out: {reason}")
-        _print_table(found)
+        _print_table(rows)
     return 0
 
 
@@ -237,23 +241,24 @@ def _version(_: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace) -> Settings:
     """Read the settings that the options ask for."""
-    file, models = _sources([Path(path) for path in options.paths], options.config)
+    file, models = _sources(options.paths, options.config)
     given = vars(options)
     flags: dict[str, Any] = {f"server.{name}": given.get(name) for name in SERVER_FLAGS}
     flags |= {f"models.*.{name}": given.get(name) for name in MODEL_FLAGS}
     if models:
-        flags["models"] = [{"path": str(path)} for path in models]
+        flags["models"] = [{"path": path} for path in models]
     if given.get("name") is not None and len(models) != 1:
         raise SettingsError("--name is for one model: give exactly one PATH with it")
     return load(file, os.environ, flags)
 
 
-def _sources(paths: list[Path], config: Path | None) -> tuple[Path | None, list[Path]]:
+def _sources(paths: list[str], config: Path | None) -> tuple[Path | None, list[str]]:
     """Tell the settings file from the models among the paths."""
-    files = [path for path in paths if path.suffix in _CONFIG_SUFFIXES]
+    named = [text for text in paths if text.endswith(_CONFIG_SUFFIXES) and not is_url(text)]
+    files = [Path(text) for text in named]
     if config is not None:
         files.append(config)
-    models = [path for path in paths if path not in files]
+    models = [text for text in paths if text not in named]
     if len(files) > 1:
         raise SettingsError(f"one settings file at a time, not {', '.join(map(str, files))}")
     if not paths and not files and _CONFIG.exists():
@@ -264,12 +269,12 @@ def _sources(paths: list[Path], config: Path | None) -> tuple[Path | None, list[
 _COLUMNS = ("model", "version", "file", "backend", "precision", "slo_ms", "instances", "threads")
 
 
-def _row(found: FoundVersion) -> tuple[Any, ...]:
+def _row(found: FoundVersion, place: str) -> tuple[Any, ...]:
     settings = found.settings
     return (
         found.name,
         found.version,
-        str(found.path),
+        place,
         settings.backend.value,
         settings.precision.value,
         settings.slo_ms,
@@ -278,7 +283,7 @@ def _row(found: FoundVersion) -> tuple[Any, ...]:
     )
 
 
-def _print_table(found: Sequence[FoundVersion]) -> None:
+def _print_table(rows: Iterable[tuple[Any, ...]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
@@ -286,7 +291,7 @@ def _print_table(found: Sequence[FoundVersion]) -> None:
     table = Table()
     for column in _COLUMNS:  # on a narrow terminal the file's path is what folds
         table.add_column(column, overflow="fold", no_wrap=column != "file")
-    for row in map(_row, found):
+    for row in rows:
         table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
     console = Console()
     console.print(table)

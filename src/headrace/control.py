@@ -106,7 +106,8 @@ class Profile(Message):
     ``batch_sizes`` are the sizes a run may have, ascending, every one warm on every instance; with
     ``pads`` the backend runs only those, so a batch is padded up to the next of them.
     ``reason`` says why it is that backend, ``cached`` whether an earlier start had found it out.
-    ``start_s`` is how long the process took until it began to load.
+    ``start_s`` is how long the process took until it began to load. ``labels`` are the names of
+    classes of the card, or else of the file.
     """
 
     signature: SignatureMessage
@@ -124,6 +125,7 @@ class Profile(Message):
     warm_s: float
     memory_bytes: int
     cached: bool = False
+    labels: tuple[str, ...] = ()
 
 
 class EngineLoading(Message):
@@ -164,7 +166,6 @@ class ModelServing(Message):
     version: int
     socket_path: str
     settings: ModelSettings
-    labels: tuple[str, ...] = ()
     profile: Profile
     replaces: bool = False
 
@@ -186,13 +187,21 @@ class ModelState(Message):
 class Configure(Message):
     """Supervisor → receiver, first of all: the server's settings and every version known.
 
-    ``was_ready``: an earlier receiver was, and this one takes its place.
+    ``was_ready``: an earlier receiver was, and this one takes its place. ``awaited``: some places
+    have not been looked at yet, and ``Complete`` will tell.
     """
 
     kind: Literal["configure"] = "configure"
     server: ServerSettings
     models: tuple[ModelState, ...]
     was_ready: bool = False
+    awaited: bool = False
+
+
+class Complete(Message):
+    """Supervisor → receiver: every place has been looked at; what is known is what is to serve."""
+
+    kind: Literal["complete"] = "complete"
 
 
 class Forget(Message):
@@ -250,7 +259,16 @@ class Done(Message):
 
 
 ToReceiver = Annotated[
-    Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Recall | Done,
+    Configure
+    | Complete
+    | ModelServing
+    | ModelState
+    | Forget
+    | Drain
+    | Labels
+    | Memory
+    | Recall
+    | Done,
     Field(discriminator="kind"),
 ]
 
@@ -353,7 +371,16 @@ FromReceiver = Annotated[
 
 engine_report: TypeAdapter[EngineLoading | EngineReady | EngineFailed] = TypeAdapter(EngineReport)
 to_receiver: TypeAdapter[
-    Configure | ModelServing | ModelState | Forget | Drain | Labels | Memory | Recall | Done
+    Configure
+    | Complete
+    | ModelServing
+    | ModelState
+    | Forget
+    | Drain
+    | Labels
+    | Memory
+    | Recall
+    | Done
 ] = TypeAdapter(ToReceiver)
 from_receiver: TypeAdapter[ReceiverReady | Emptied | Recalled | Load | Unload | Label | Reload] = (
     TypeAdapter(FromReceiver)

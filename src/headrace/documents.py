@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from headrace.errors import SettingsError
+from headrace.urls import FILE, is_url
 
 # No settings and no card are larger, and the parser reads a megabyte in some seconds.
 _MOST_BYTES = 4 * 2**20
@@ -124,8 +125,9 @@ def anchor_paths(entry: dict[str, Any], file: Path) -> None:
         SettingsError: one can be no path.
     """
     for name in ("path", "labels"):
-        if isinstance(entry.get(name), str):
-            entry[name] = _anchored(entry[name], name, file)
+        said = entry.get(name)
+        if isinstance(said, str) and not (name == "path" and is_url(said)):
+            entry[name] = _anchored(said.removeprefix(FILE), name, file)
     accepts = entry.get("accepts")
     for accepted in accepts if isinstance(accepts, list) else ():
         if isinstance(accepted, dict) and isinstance(accepted.get("tokenizer"), str):

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from headrace.documents import Key, dotted
+from headrace.urls import Url
 
 # A value longer than this is cut in messages: the key and the line say enough.
 _SHOWN = 60
@@ -26,6 +27,7 @@ _PLAIN: dict[Any, str] = {
     bool: "true or false",
     str: "text",
     Path: "a path",
+    Url: "a URL",
     type(None): "null",
 }
 

@@ -10,16 +10,21 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from headrace.accepts import AcceptedInput
+from headrace.declared import DeclaredSignature
 from headrace.group import Group
+from headrace.urls import Url, read
 from headrace.verify import Verify
 from headrace.versions import Versions
 
 _LAST_PORT = 65535
 # What a browser sends as `Origin`: no path, not even a slash.
 _ORIGIN = re.compile(r"https?://[^/\s,*]+")
+Location = Annotated[Path | Url, BeforeValidator(read)]
+"""Where models lie: on this machine, or in a store."""
+
 NO_DEFAULTS = ("path", "name")
 """These say which model it is, so they cannot be what every model takes."""
 
@@ -114,7 +119,8 @@ class Card(Group):
     )
     labels: tuple[str, ...] | Path | None = Field(
         default=None,
-        description="Class names, or a text file with one a line (relative to the file saying so).",
+        description="Class names, or a text file with one a line (relative to the file saying so). "
+        "None: those in the model file, where there are any.",
     )
     results: tuple[ResultStep, ...] = Field(default=(), description="Result-processor steps.")
     accepts: tuple[AcceptedInput, ...] = Field(
@@ -140,6 +146,16 @@ class Card(Group):
         description="Item shapes (without the batch axis) to warm up inputs with free axes at, in "
         "step across inputs. None given: the buckets, else 1s of a small size.",
     )
+    signature: DeclaredSignature | None = Field(
+        default=None,
+        description="Inputs and outputs of a model whose file does not say them: TorchScript, a "
+        "Python file.",
+    )
+    signature_name: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="Which signature of a SavedModel is served, and what TensorFlow Serving's "
+        "clients call that of any model. None: `serving_default`, or the only one there is.",
+    )
     sequence: Sequence | None = Field(
         default=None,
         description="The state that the server keeps between the requests of a sequence.",
@@ -149,9 +165,10 @@ class Card(Group):
 class ModelSettings(Card):
     """One model. Every key of its card may be given here and wins over `card.yaml`."""
 
-    path: Path | None = Field(
+    path: Location | None = Field(
         default=None,
-        description="A model file, a versioned folder (`1/model.onnx`), or a folder of those.",
+        description="A model file, a versioned folder (`1/model.onnx`), or a folder of those; or "
+        "the URL of one (`s3://`, `gs://`, `https://`): see [remote](remote.md).",
     )
     name: str | None = Field(default=None, description="The name it is served under.")
     versions: Versions = Field(

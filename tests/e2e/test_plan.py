@@ -77,6 +77,13 @@ def test_the_table_says_what_limits_and_what_a_rate_needs(server: Server) -> Non
     assert "9,000 requests/s need" in " ".join(done.stdout.split())
 
 
+def test_what_instances_cost_each_other_is_counted(server: Server) -> None:
+    alone = planned(server.url, "--model", "steady", "--loads", "50")
+    crowded = planned(server.url, "--model", "steady", "--loads", "50", "--scaling", "1:100,2:160")
+    assert crowded["limit_rps"]["mean"] < 0.9 * alone["limit_rps"]["mean"]
+    assert crowded["scaling"]["contention"]["value"] == pytest.approx(0.25)
+
+
 def test_which_model_must_be_said_where_there_are_several(server: Server) -> None:
     done = plan(server.url)
     assert done.returncode == 2
@@ -93,6 +100,8 @@ def test_which_model_must_be_said_where_there_are_several(server: Server) -> Non
         (["--profile", "nowhere.json"], 2, "nowhere.json: No such file"),
         (["here", "--profile", "x.json"], 2, "needs no server"),
         (["--loads", "many"], 2, "should be as 30,60,80,95"),
+        (["--scaling", "1:2:3"], 2, "should be as 1:410,2:760,4:1200"),
+        (["--scaling", "1:400"], 2, "two or more numbers of instances"),
     ],
 )
 def test_what_cannot_be_planned_says_why(arguments: list[str], status: int, words: str) -> None:

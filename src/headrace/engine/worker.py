@@ -34,6 +34,7 @@ from headrace.control import (
 from headrace.engine import backends
 from headrace.engine.backends.contract import Instance
 from headrace.engine.instances import Connection
+from headrace.engine.own_labels import own_labels
 from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.shadow import verify
 from headrace.engine.warmup import Warm
@@ -50,7 +51,7 @@ _FAREWELL_S = 30.0
 
 
 # Models that may start threads of their own whatever the settings say.
-_CODE = (".py", ".pt2")
+_CODE = (".py", ".pt", ".pt2")
 
 
 class Engine:
@@ -74,9 +75,10 @@ class Engine:
         loaded = self._prepare()
         settings, choice, warm = self._spec.settings, loaded.choice, loaded.warm
         model, instances = choice.model, loaded.instances
+        labels = self._labels(warm)
         # The receiver makes the same once more; what is wrong with them is told now, as a failure
         # to load. (An engine that waits for requests has no use for their libraries.)
-        processor = results.build(warm.signature, settings.results, self._spec.labels)
+        processor = results.build(warm.signature, settings.results, labels)
         media.build(processor.signature, settings.accepts)
         profile = Profile(
             signature=SignatureMessage.of(warm.signature),
@@ -93,6 +95,7 @@ class Engine:
             load_s=loaded.load_s,
             warm_s=loaded.warm_s,
             cached=loaded.cached,
+            labels=labels,
             memory_bytes=_resident_bytes(),
         )
         self._listener.bind(self._spec.socket_path)
@@ -137,6 +140,13 @@ class Engine:
             requests=verdict.requests,
             differences=verdict.differences,
         )
+
+    def _labels(self, warm: Warm) -> tuple[str, ...]:
+        """The card's names of classes, or else the file's own; an empty list wants none."""
+        spec = self._spec
+        if spec.settings.labels is not None:
+            return spec.labels
+        return own_labels(Path(spec.path), warm.signature)
 
     def stop(self) -> None:
         """Finish what runs and end; for another thread."""

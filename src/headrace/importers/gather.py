@@ -13,6 +13,7 @@ from headrace.importers.textproto import Field, Message, parse
 from headrace.importers.tfserving import BATCHING_RULES, read_batching, read_models
 from headrace.importers.triton import CONFIG_NAME, RULES, read_config
 from headrace.importers.versions import with_default
+from headrace.urls import is_url
 
 _MOST_BYTES = 256 * 2**10
 """Of one file, which takes a second to read; the largest seen have a few thousand lines."""
@@ -137,7 +138,7 @@ def _placed(one: Imported, folder: Path) -> Imported:
     keys = dict(one.keys)
     for name in ("path", "labels"):
         text = keys.get(name)
-        if isinstance(text, str):
+        if isinstance(text, str) and not is_url(text):
             keys[name] = str(folder) if text == "." else str(folder / text)
     return replace(one, keys=keys)
 

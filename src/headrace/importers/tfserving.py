@@ -9,6 +9,7 @@ from __future__ import annotations
 from headrace.importers.rules import Draft, Fate, Handler, Imported, Rule, Spot, walk
 from headrace.importers.textproto import Message
 from headrace.importers.versions import add_versions
+from headrace.urls import read
 
 _MAPPED, _OWN, _LOST = Fate.MAPPED, Fate.NOT_NEEDED, Fate.NOT_MAPPED
 _HIGHEST_BATCH = 4096
@@ -17,7 +18,7 @@ _LOW = Rule(_LOST, "", "requests have priorities of their own, in one queue")
 
 MODEL_RULES: dict[str, Rule] = {
     "name": Rule(_MAPPED, "name", ""),
-    "base_path": Rule(_MAPPED, "path", "a folder; a model at a URL is left out"),
+    "base_path": Rule(_MAPPED, "path", "a folder, or the URL of one: `s3://`, `gs://`, `https://`"),
     "model_platform": Rule(_OWN, "", "the fastest backend that reads the file"),
     "model_type": Rule(_OWN, "", "the fastest backend that reads the file"),
     "model_version_policy.latest": Rule(
@@ -111,13 +112,14 @@ def _name(draft: Draft, spot: Spot) -> None:
 
 
 def _path(draft: Draft, spot: Spot) -> None:
-    path = draft.only(spot).text()
-    if "://" in path:
-        words = "no models are read from URLs yet: copy it to a folder and name that"
-        draft.left_out = f"{spot.field.place}: {spot.path}: {words}"
-        draft.lose(spot, words)
-    elif path:
-        draft.put(spot, "path", path)
+    try:
+        path = read(draft.only(spot).text())
+    except ValueError as error:
+        draft.left_out = f"{spot.field.place}: {spot.path}: {error}"
+        draft.lose(spot, str(error))
+        return
+    if path:
+        draft.put(spot, "path", str(path))
     else:
         draft.lose(spot, "an empty path")
 

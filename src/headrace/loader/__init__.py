@@ -9,6 +9,9 @@
     lifecycle          which moves a version may make (pure); the keeper asks before each
     fleet              the engines of all versions: one is started, replaced, retired
     orders             what clients order over the wire: load, unload, label, reload
+    first              what is served first; what lies elsewhere comes later
+    rehearsal          what would be served, found without a server
+    remote             models in object stores and on web servers, as folders of this machine
     watch              follows what changes where models lie (model_control: poll)
     aside              calls that may hang, in threads that nobody waits for at the end
     regular            whether a file can be read to its end

@@ -261,7 +261,6 @@ class EngineKeeper:
             version=self._found.version,
             socket_path=socket_path,
             settings=self._found.settings,
-            labels=self._found.labels,
             profile=profile,
         )
         self._audience.on_serving(serving)

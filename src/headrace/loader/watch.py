@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from headrace.loader.aside import aside
 from headrace.loader.cores import usable_cores
 from headrace.loader.fleet import Fleet
 from headrace.loader.places import Complaint, Place, locate
+from headrace.loader.remote.remotes import Remotes
 from headrace.loader.settled import Look, Settled, Step
 from headrace.loader.stamps import stamp
 from headrace.loader.store import FoundVersion, astray, check_any, policy_of, settle
@@ -66,8 +68,9 @@ class Survey:
 class Surveyor:
     """Looks where models lie; runs in a thread, one look at a time."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, remotes: Remotes | None = None) -> None:
+        self._remotes = Remotes(settings, Path()) if remotes is None else remotes
+        self._settings = self._remotes.settings
         self._cores = usable_cores()
         self._roots: dict[int, tuple[int, int]] = {}  # which folder each entry was, when it had any
 
@@ -87,22 +90,35 @@ class Surveyor:
         """Find what is there now; what cannot be read is told, never raised."""
         survey = Survey()
         for number, entry in enumerate(self._settings.models):
+            mirror = self._remotes.mirrors.get(number)
+            if mirror is not None and not mirror.looked:
+                survey.unread.add(number)
+                continue
             try:
-                places = locate(entry, lambda told, n=number: self._hear(survey, n, told))  # type: ignore[misc]
+                with self._remotes.steady(number):
+                    self._look_at(survey, number, entry)
             except OperatorError as error:
                 survey.unread.add(number)
                 survey.troubles.add(error.message)
-                continue
-            if not places and not self._is_known(number, entry):
-                survey.unread.add(number)
-                if all(model.entry != number for model in survey.models.values()):
-                    survey.troubles.add(f"{entry.path}: nothing to serve here now")
-                continue
-            self._remember(number, entry)
-            for place in places:
-                self._take(survey, number, entry, place)
         self._miss(survey)
+        survey.troubles = {self._remotes.told(trouble) for trouble in survey.troubles}
         return survey
+
+    def _look_at(self, survey: Survey, number: int, entry: ModelSettings) -> None:
+        """Find what is there of one entry.
+
+        Raises:
+            OperatorError: it cannot be read.
+        """
+        places = locate(entry, lambda told: self._hear(survey, number, told))
+        if not places and not self._is_known(number, entry):
+            survey.unread.add(number)
+            if all(model.entry != number for model in survey.models.values()):
+                survey.troubles.add(f"{entry.path}: nothing to serve here now")
+            return
+        self._remember(number, entry)
+        for place in places:
+            self._take(survey, number, entry, place)
 
     def _miss(self, survey: Survey) -> None:
         """Tell what the settings name and is not there."""
@@ -125,7 +141,7 @@ class Surveyor:
     def _hear(self, survey: Survey, number: int, told: Complaint) -> None:
         model = self._model(survey, number, told.name)
         if told.left_out:
-            survey.left_out.add((told.name, told.error.message))
+            survey.left_out.add((told.name, self._remotes.told(told.error.message)))
         else:
             survey.troubles.add(told.error.message)
         if told.version is None:
@@ -143,7 +159,8 @@ class Surveyor:
             return
         model.folder = place.folder
         try:
-            found = settle(place, entry, self._settings.defaults, self._cores)
+            settled = settle(place, entry, self._settings.defaults, self._cores)
+            found = self._remotes.followed(settled)
             model.there[place.version] = found, stamp(found)
         except (OperatorError, OSError) as error:
             survey.troubles.add(str(error))
@@ -178,10 +195,18 @@ def _identity(entry: ModelSettings) -> tuple[int, int] | None:
 class Watch:
     """Has a fleet serve what lies in the folders, as it changes; for one event loop."""
 
-    def __init__(self, settings: Settings, fleet: Fleet) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        remotes: Remotes | None = None,
+        on_complete: Callable[[], None] = lambda: None,
+    ) -> None:
         self._poll_s = settings.server.poll_s
         self._fleet = fleet
-        self._surveyor = Surveyor(settings)
+        self._remotes = Remotes(settings, Path()) if remotes is None else remotes
+        self._on_complete = on_complete
+        self._surveyor = Surveyor(settings, self._remotes)
         self._settled: dict[str, Settled] = {}
         self._entries: dict[str, int] = {}  # where each model was last seen
         self._busy: set[str] = set()
@@ -195,13 +220,20 @@ class Watch:
             self._of(name).tried(version, (post.found, post.stamp))
         async with asyncio.TaskGroup() as group:
             while True:
+                was_awaited = self._remotes.is_awaited()
                 survey = await self._look()
                 if survey is not None:
                     self._tell(survey)
                     for name, step in self._steps(survey):
                         self._busy.add(name)
                         group.create_task(self._follow(name, step, survey.models.get(name)))
+                    if not (was_awaited or self._busy or self._is_idle(survey)):
+                        self._on_complete()
                 await asyncio.sleep(self._poll_s)
+
+    def _is_idle(self, survey: Survey) -> bool:
+        """Whether nothing serves because places could not be read, so that there may be more."""
+        return bool(survey.unread & self._remotes.mirrors.keys()) and not self._fleet.states
 
     async def _look(self) -> Survey | None:
         """Look; None: it ended in an error that nobody has foreseen.
@@ -297,4 +329,6 @@ class Watch:
         self._told, self._told_left_out = survey.troubles, survey.left_out
 
     def _of(self, name: str) -> Settled:
-        return self._settled.setdefault(name, Settled(2 * self._poll_s))
+        # What comes from elsewhere is shown when it is settled, and whole.
+        is_remote = self._entries.get(name) in self._remotes.mirrors
+        return self._settled.setdefault(name, Settled(0.0 if is_remote else 2 * self._poll_s))

@@ -15,6 +15,7 @@ from headrace.models.ask import DEFAULT_URL, ServerModels
 if TYPE_CHECKING:
     from headrace.plan.profile import ModelProfile
     from headrace.plan.question import Question
+    from headrace.plan.scaling import Scaling
 
 _FAILED_STATUS = 1
 _MS = 1e3
@@ -63,6 +64,13 @@ def add(command: argparse.ArgumentParser) -> None:
         help="shares of the limit to show (default 30,60,80,95)",
     )
     asked.add_argument("--seeds", type=int, metavar="N", help="plays of each load (default 5)")
+    asked.add_argument(
+        "--scaling",
+        type=_scaling,
+        metavar="N:RATE,...",
+        help="what some numbers of instances do together, as 1:410,2:760,4:1200: what they cost "
+        "each other",
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -71,6 +79,20 @@ def _loads(text: str) -> tuple[float, ...]:
         return tuple(float(part) / _PERCENT for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} should be as 30,60,80,95") from error
+
+
+def _scaling(text: str) -> Scaling:
+    from headrace.plan.scaling import fit  # noqa: PLC0415 - --help need not wait for it
+
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        points = [(int(count), float(rate)) for count, rate in pairs]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} should be as 1:410,2:760,4:1200") from error
+    try:
+        return fit(points)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
 
 
 def run(options: argparse.Namespace) -> int:
@@ -85,6 +107,7 @@ def run(options: argparse.Namespace) -> int:
     from headrace.plan.make import machine_of, make_plan  # noqa: PLC0415 - the same
     from headrace.plan.profile import save  # noqa: PLC0415 - the same
     from headrace.plan.show import show  # noqa: PLC0415 - the same
+    from headrace.scheduler.simulate import undisturbed  # noqa: PLC0415 - the same
 
     told = Console(stderr=True)
     try:
@@ -92,13 +115,15 @@ def run(options: argparse.Namespace) -> int:
         if options.save is not None:
             save(profile, options.save)
         question = _question(options, profile)
-        machine = machine_of(profile, question)
+        scaling = options.scaling
+        speed = undisturbed if scaling is None else scaling.speed
+        machine = machine_of(profile, question, speed=speed)
         quiet = options.json or not told.is_terminal
         with nullcontext() if quiet else told.status("planning") as status:
             progress: Callable[[str], None] = lambda text: (  # noqa: E731
                 None if status is None else status.update(f"planning: {text}")
             )
-            plan = make_plan(profile, question, machine, progress)
+            plan = make_plan(profile, question, machine, scaling, progress)
     except OperatorError:
         raise
     except HeadraceError as error:

@@ -41,6 +41,7 @@ def document(plan: Plan) -> dict[str, Any]:
             "servers": enough.servers,
             "share_of_limit": None if enough.share is None else _round(enough.share),
         },
+        "scaling": None if plan.scaling is None else plan.scaling.document(),
         "reasons": reasons(plan),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from headrace.plan.machine import Front, Machine, spread_of
 from headrace.plan.play import Played, play, play_once
 from headrace.plan.profile import ModelProfile
 from headrace.plan.question import IN_TIME, Question
+from headrace.plan.scaling import Scaling
 from headrace.scheduler.simulate import Speed, undisturbed
 
 # Without an objective a queue may be as long as it likes, and at capacity it is.
@@ -65,6 +67,7 @@ class Plan:
     levels: tuple[Level, ...]
     at_limit: Level | None
     enough: Enough | None
+    scaling: Scaling | None = None
 
 
 def machine_of(
@@ -89,9 +92,10 @@ def make_plan(
     profile: ModelProfile,
     question: Question,
     machine: Machine,
+    scaling: Scaling | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Plan:
-    """Look for the limit, then play the loads."""
+    """Look for the limit, then play the loads; ``scaling`` is where the machine's speed is from."""
     progress("the highest rate inside the objective")
     limit = find_limit(machine, question)
     capacity = _requests(machine, question, machine.largest())
@@ -106,7 +110,8 @@ def make_plan(
     enough = None
     if question.rate_rps is not None:
         progress(f"what {question.rate_rps:,.0f} requests/s need")
-        enough = _enough(machine, question, question.rate_rps, limit.mean)
+        peak = math.inf if scaling is None else scaling.peak.value
+        enough = _enough(machine, question, question.rate_rps, limit.mean, peak)
     return Plan(
         profile,
         question,
@@ -118,6 +123,7 @@ def make_plan(
         tuple(levels),
         at_limit,
         enough,
+        scaling,
     )
 
 
@@ -161,8 +167,10 @@ def _requests(machine: Machine, question: Question, largest: int) -> laws.Capaci
     return found._replace(rate_rps=min(found.rate_rps / question.rows, 1 / machine.front.each_s))
 
 
-def _enough(machine: Machine, question: Question, rate_rps: float, limit_rps: float) -> Enough:
-    """Look for the fewest lanes; the receiver and what lanes cost each other stay as they are."""
+def _enough(
+    machine: Machine, question: Question, rate_rps: float, limit_rps: float, peak: float
+) -> Enough:
+    """Look for the fewest lanes, up to the peak past which more do less; the receiver stays."""
 
     def keeps_up(instances: int) -> bool:
         known = replace(machine.known, instances=instances)
@@ -173,7 +181,8 @@ def _enough(machine: Machine, question: Question, rate_rps: float, limit_rps: fl
 
     one_rps = machine.capacity(max(machine.known.sizes)).rate_rps / machine.lanes / question.rows
     least = laws.machines(rate_rps, one_rps)
-    instances = fewest(keeps_up, least, _MOST_LANES_FACTOR * least + _MORE_LANES)
+    most = int(min(_MOST_LANES_FACTOR * least + _MORE_LANES, peak))
+    instances = fewest(keeps_up, least, most) if most >= least else None
     if limit_rps <= 0:
         return Enough(rate_rps, instances, None, None)
     servers = laws.machines(rate_rps, limit_rps)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from headrace.plan.make import Level, Plan
+from headrace.plan.scaling import Interval
 
 _MS = 1e3
 # The limit is that of the model if it is this near to what lanes can do without an objective; the
@@ -19,7 +20,7 @@ _PAYS, _USED_UP = 1.5, 1.9
 
 def reasons(plan: Plan) -> list[str]:
     """Say what limits, what batching gives, how many requests are there, and what a rate needs."""
-    return [*_limit(plan), *_batching(plan), *_inside(plan), *_enough(plan)]
+    return [*_limit(plan), *_batching(plan), *_inside(plan), *_scaling(plan), *_enough(plan)]
 
 
 def _limit(plan: Plan) -> Iterator[str]:
@@ -86,6 +87,31 @@ def _inside(plan: Plan) -> Iterator[str]:
         )
 
 
+def _scaling(plan: Plan) -> Iterator[str]:
+    scaling = plan.scaling
+    if scaling is None:
+        return
+    contention, coherency, peak = scaling.contention, scaling.coherency, scaling.peak
+    yield (
+        f"Instances cost each other: contention {_within(contention)}, coherency "
+        f"{_within(coherency)} (universal scalability law). "
+        f"{count(plan.question.instances, 'instance')} do "
+        f"{scaling.throughput(plan.question.instances) / scaling.one_rps.value:.2f} times one."
+    )
+    if math.isfinite(peak.value):
+        yield (
+            f"Most is done with {_within(peak)} instances, "
+            f"{scaling.throughput(peak.value) / scaling.one_rps.value:.2f} times one; more do less."
+        )
+
+
+def _within(value: Interval) -> str:
+    if value.low is None or value.high is None:
+        return f"{value.value:.3g}"
+    high = f"{value.high:.3g}" if math.isfinite(value.high) else "no bound"
+    return f"{value.value:.3g} ({value.low:.3g} to {high})"
+
+
 def _enough(plan: Plan) -> Iterator[str]:
     enough, profile = plan.enough, plan.profile
     if enough is None:
@@ -97,13 +123,17 @@ def _enough(plan: Plan) -> Iterator[str]:
             f"{_percent(enough.share)} of its limit; one more, for one to fail."
         )
     if enough.instances is None:
-        yield "More instances in one server are not enough: its receiver or the objective limits."
+        yield (
+            "More instances in one server are not enough: its receiver, the objective, or what "
+            "instances cost each other limits."
+        )
         return
     cores = enough.instances * profile.threads
     here = "" if cores <= profile.cores else f"; this server has {count(profile.cores, 'core')}"
+    known = "by that law" if plan.scaling is not None else "if each is as fast there as here"
     yield (
-        f"Or one server with {count(enough.instances, 'instance')}, if each is as fast there as "
-        f"here: {count(cores, 'core')} for the model{here}."
+        f"Or one server with {count(enough.instances, 'instance')}, {known}: "
+        f"{count(cores, 'core')} for the model{here}."
     )
 
 

@@ -59,6 +59,7 @@ class Catalog:
 
     ``draining`` turns readiness off; serving goes on. ``bell`` rings when any of it changes.
     ``was_ready``: the receiver before this one was, so that only what served then is awaited.
+    ``awaited``: some models may not be known yet, so that the server is not ready.
     ``moves`` counts how often a version of a model came to a state, and ``asked`` is what
     TensorFlow Serving's APIs asked of each model; both outlive its versions, since counters never
     fall.
@@ -68,6 +69,7 @@ class Catalog:
     draining: bool = False
     configured: bool = False
     was_ready: bool = False
+    awaited: bool = False
     bell: Bell = field(default_factory=Bell)
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
     asked: defaultdict[str, ApiMetrics] = field(default_factory=lambda: defaultdict(ApiMetrics))
@@ -157,6 +159,8 @@ class Catalog:
 
     def _settled(self) -> bool:
         """Whether nothing is awaited any more; not when all there is has failed."""
+        if self.awaited:
+            return False
         states = [state for versions in self._states.values() for state in versions.values()]
         if not any(self._served.values()) and any(state.state == "failed" for state in states):
             return False
@@ -198,6 +202,12 @@ class Catalog:
 
     def _look(self) -> None:
         self._been_ready = self._been_ready or (self.configured and self._settled())
+
+    def complete(self) -> None:
+        """Every model that was to be found is known now."""
+        self.awaited = False
+        self._look()
+        self.bell.ring()
 
     def drain(self) -> None:
         """The server ends: not ready from now on."""

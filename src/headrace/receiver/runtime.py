@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from headrace import media
 from headrace.control import (
     SCRIBE_NAME,
+    Complete,
     Configure,
     Done,
     Drain,
@@ -34,6 +35,7 @@ from headrace.control import (
     Recall,
     Recalled,
     ReceiverReady,
+    ToReceiver,
     line,
     to_receiver,
 )
@@ -97,6 +99,7 @@ class Runtime:
         self._may_upload = first.server.model_control is ModelControl.EXPLICIT
         self._catalog.default_model = first.server.default_model
         self._catalog.was_ready = first.was_ready
+        self._catalog.awaited = first.awaited
         for state in first.models:
             self._catalog.set_state(state)
         if first.was_ready:
@@ -179,37 +182,33 @@ class Runtime:
         self._log.error("supervisor_gone")
         os.kill(os.getpid(), signal.SIGTERM)
 
-    async def _obey(
-        self,
-        message: Configure
-        | ModelServing
-        | ModelState
-        | Forget
-        | Drain
-        | Labels
-        | Memory
-        | Recall
-        | Done,
-    ) -> None:
+    async def _obey(self, message: ToReceiver) -> None:
         match message:
             case ModelServing():
                 await self._serve(message)
             case ModelState():
                 self._note(message)
+            case Recall():
+                await self._recall(message)
+            case Done():
+                self._end(message)
+            case Forget() | Memory() | Labels() | Complete() | Drain():
+                self._learn(message)
+            case Configure():
+                raise TypeError("Configure comes once")
+
+    def _learn(self, message: Forget | Memory | Labels | Complete | Drain) -> None:
+        match message:
             case Forget():
                 self._catalog.forget(message.name, message.version)
             case Memory():
                 self._catalog.set_memory(message.name, message.version, message.memory_bytes)
             case Labels():
                 self._catalog.set_labels(message.name, message.versions)
-            case Recall():
-                await self._recall(message)
-            case Done():
-                self._end(message)
+            case Complete():
+                self._catalog.complete()
             case Drain():
                 self._catalog.drain()
-            case Configure():
-                raise TypeError("Configure comes once")
 
     async def _serve(self, message: ModelServing) -> None:
         key = (message.name, message.version)
@@ -284,7 +283,7 @@ class Runtime:
     async def _dispatcher(self, message: ModelServing) -> Dispatcher | Sequences:
         """Compose what serves one version: settings and profile → scheduler, processor, metrics."""
         settings, profile = message.settings, message.profile
-        processor = build(profile.signature.unwrap(), settings.results, message.labels)
+        processor = build(profile.signature.unwrap(), settings.results, profile.labels)
         slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
         metrics = ModelMetrics(message.name, message.version)
         known = Known(
@@ -309,7 +308,7 @@ class Runtime:
             version=message.version,
             signature=seen,
             settings=settings,
-            labels=message.labels,
+            labels=profile.labels,
             profile=profile,
             metrics=metrics,
             media=accepted,

@@ -90,7 +90,7 @@ def test_a_home_that_there_is_not_is_a_name_as_in_a_shell(
     Path("new.yaml").write_text("models: [{path: ~nobody-of-that-name}]")
     (model,) = load(Path("new.yaml"), {}, {}).models
     assert model.path is not None
-    assert model.path.absolute() == Path.cwd() / "~nobody-of-that-name"
+    assert Path(model.path).absolute() == Path.cwd() / "~nobody-of-that-name"
     assert cli.main(["check", "new.yaml"]) == 2
     assert "~nobody-of-that-name: no such file or folder" in capsys.readouterr().err
     assert cli.main(["import", "~nobody-of-that-name"]) == 2

@@ -38,11 +38,20 @@ def test_a_model_without_a_path_is_left_out() -> None:
         assert read.left_out == "f:2: config: has no base_path"
 
 
-@pytest.mark.parametrize("url", ["gs://bucket/m", "s3://bucket/m", "hdfs://host/m"])
-def test_a_model_at_a_url_is_left_out(url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [("gs://bucket/m", "gs://bucket/m"), ("s3://b/m/", "s3://b/m"), ("file:///srv/m", "/srv/m")],
+)
+def test_a_model_at_a_url_keeps_it(url: str, path: str) -> None:
     (read,) = models(f"model_config_list {{\n config {{ name: 'm' base_path: '{url}' }} }}")
+    assert read.left_out is None
+    assert read.keys["path"] == path
+
+
+def test_a_model_in_a_store_that_is_not_known_is_left_out() -> None:
+    (read,) = models("model_config_list {\n config { name: 'm' base_path: 'hdfs://host/m' } }")
     assert read.left_out is not None
-    assert read.left_out.startswith("f:2: base_path: ")
+    assert read.left_out.startswith("f:2: base_path: should be a path or one of s3://")
     assert "path" not in read.keys
     assert [note.fate for note in read.notes] == [Fate.MAPPED, Fate.NOT_MAPPED]
 

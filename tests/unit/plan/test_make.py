@@ -10,11 +10,12 @@ import pytest
 
 from headrace.plan.document import document
 from headrace.plan.machine import Front, spread_of
-from headrace.plan.make import Plan, find_limit, make_plan
+from headrace.plan.make import Plan, find_limit, machine_of, make_plan
 from headrace.plan.play import arrivals, play, play_once
 from headrace.plan.question import IN_TIME, Kind, Question
 from headrace.plan.reasons import reasons
-from tests.unit.plan.profiles import machine, profile, question
+from headrace.plan.scaling import fit
+from tests.unit.plan.profiles import FREE, machine, profile, question
 
 pytestmark = pytest.mark.slow  # they play thousands of requests
 
@@ -136,6 +137,23 @@ def test_more_lanes_do_not_help_a_model_that_has_one() -> None:
     assert plan.enough.instances is None
     assert "the one lane" in " ".join(reasons(plan))
     assert "More instances in one server are not enough" in " ".join(reasons(plan))
+
+
+def test_instances_that_cost_each_other_do_less_and_are_needed_in_larger_numbers() -> None:
+    scaling = fit([(1, 100.0), (2, 160.0)])
+    asked = question(rate_rps=5000)
+    slowed = machine_of(profile(), asked, front=FREE, speed=scaling.speed)
+    plan = make_plan(profile(), asked, slowed, scaling)
+    assert plan.limit.mean == pytest.approx(0.8 * planned(asked).limit.mean, rel=0.07)
+    assert plan.enough is not None
+    assert plan.enough.instances is None  # more of them are slower each, and late
+    words = " ".join(reasons(plan))
+    assert "contention 0.25, coherency 0 " in words
+    assert "2 instances do 1.60 times one" in words
+    peaked = fit([(n, 100 * n / (1 + 0.05 * (n - 1) + 0.01 * n * (n - 1))) for n in range(1, 9)])
+    told = " ".join(reasons(make_plan(profile(), question(), slowed, peaked)))
+    assert "Most is done with 9.75" in told
+    assert json.loads(json.dumps(document(plan)))["scaling"]["contention"]["value"] > 0.2
 
 
 def test_requests_of_several_rows_leave_as_many_times_less() -> None:

@@ -1,0 +1,71 @@
+"""Web servers: their index pages have a folder's names, and a HEAD of each file the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import ClientResponseError
+
+from headrace.errors import ModelLoadError
+from headrace.loader.places import SUFFIXES
+from headrace.loader.remote.bucket import Came
+from headrace.loader.remote.listing import MOST_FILES, RemoteFile, edition
+from headrace.urls import Url
+
+# A SavedModel has three; an index whose links lead round in circles has no end.
+_DEEPEST = 12
+
+
+class Web:
+    """A store that is read as people read it."""
+
+    def __init__(self, system: Any) -> None:
+        self._system = system
+
+    def files(self, url: Url) -> Iterator[RemoteFile]:
+        """Every file that index pages lead to; of a single file, those beside it if there are."""
+        if not url.name.endswith(SUFFIXES):
+            yield from self._below(url, url.name, _DEEPEST)
+            return
+        yield self.whole(RemoteFile(url.name, url))
+        try:
+            beside = list(self._children(url.rpartition("/")[0]))
+        except (FileNotFoundError, ClientResponseError):  # many that have files have no index
+            return
+        for name, source, is_folder in beside:
+            if not is_folder and source != url:
+                yield RemoteFile(name, source)
+
+    def _below(self, folder: str, name: str, depth: int) -> Iterator[RemoteFile]:
+        if not depth:
+            raise ModelLoadError(f"{folder}: is too deep for a folder of models")
+        for inner, source, is_folder in self._children(folder):
+            if is_folder:
+                yield from self._below(source, f"{name}/{inner}", depth - 1)
+            else:
+                yield RemoteFile(f"{name}/{inner}", source)
+
+    def _children(self, folder: str) -> Iterator[tuple[str, str, bool]]:
+        """What an index page links to right below it: name, URL, and whether it is a folder."""
+        start = f"{folder.rstrip('/')}/"
+        links = self._system.ls(start, detail=False)
+        if len(links) > MOST_FILES:
+            raise ModelLoadError(f"{folder}: its index has more than {MOST_FILES} links")
+        for link in sorted(set(links)):
+            rest = link.removeprefix(start)
+            name = rest.removesuffix("/")
+            # Others lead elsewhere, or sort the page.
+            if link.startswith(start) and name and not any(c in name for c in "/?#"):
+                yield unquote(name), start + name, rest.endswith("/")
+
+    def whole(self, file: RemoteFile) -> RemoteFile:
+        """Ask for the size and edition of a file."""
+        told = self._system.info(file.source)
+        return file._replace(size_bytes=told.get("size"), edition=edition(told))
+
+    def fetch(self, file: RemoteFile, to: Path, on_bytes: Callable[[int], None]) -> None:
+        """Read a file to disk."""
+        self._system.get_file(file.source, str(to), callback=Came(on_bytes))

@@ -1,0 +1,111 @@
+"""Copies are whole or not there, and views are links to them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from headrace.errors import ModelLoadError
+from headrace.loader.remote.chosen import Part
+from headrace.loader.remote.copies import Copies
+from headrace.loader.remote.listing import RemoteFile
+from headrace.loader.remote.views import show
+from headrace.urls import Url
+
+URL = Url.parse("s3://b/m")
+
+
+def _part(edition: str = "1", folder: str = "m", name: str = "1/model.onnx") -> Part:
+    return Part(folder, (RemoteFile(name, "", 5, edition),))
+
+
+def _fill(folder: Path, text: str = "whole", name: str = "1/model.onnx") -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+
+
+def _made(copies: Copies, part: Part, text: str = "whole") -> Path:
+    return copies.make(URL, part, lambda to: _fill(to, text, part.files[0].name))
+
+
+def test_a_copy_is_found_again_by_whoever_shares_the_folder(tmp_path: Path) -> None:
+    made = _made(Copies(tmp_path), _part())
+    assert (made / "1/model.onnx").read_text() == "whole"
+    again = Copies(tmp_path)
+    assert again.find(URL, _part()) == made
+    assert again.find(URL, _part("2")) is None
+    assert again.find(Url.parse("s3://b/other"), _part()) is None
+
+
+def _fail(_: Path) -> None:
+    raise OSError("the store went away")
+
+
+@pytest.mark.parametrize("fetch", [_fail, lambda to: _fill(to, "half")])
+def test_what_is_not_whole_leaves_nothing(tmp_path: Path, fetch: object) -> None:
+    copies = Copies(tmp_path)
+    with pytest.raises((OSError, ModelLoadError)):
+        copies.make(URL, _part(), fetch)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+    assert copies.find(URL, _part()) is None
+
+
+def test_a_damaged_copy_is_made_anew(tmp_path: Path) -> None:
+    made = _made(Copies(tmp_path), _part())
+    (made / "1/model.onnx").write_text("cut")
+    copies = Copies(tmp_path)
+    assert copies.find(URL, _part()) is None
+    assert _made(copies, _part()) == made
+    assert (made / "1/model.onnx").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == [made.name]
+
+
+def test_two_servers_that_fetch_the_same_have_the_same(tmp_path: Path) -> None:
+    first, second = Copies(tmp_path), Copies(tmp_path)
+    other: list[Path] = []
+
+    def fetch(to: Path) -> None:
+        other.append(_made(second, _part()))
+        _fill(to)
+
+    assert first.make(URL, _part(), fetch) == other[0]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    made = _made(Copies(folder), _part())
+    made.chmod(0o777)
+    assert Copies(folder).find(URL, _part()) is None
+    folder.chmod(0o777)
+    with pytest.raises(ModelLoadError, match="others may write there"):
+        _made(Copies(folder), _part("2"))
+
+
+def test_what_has_no_room_is_not_begun(tmp_path: Path) -> None:
+    free_bytes = shutil.disk_usage(tmp_path).free
+    part = Part("m", (RemoteFile("1/model.onnx", "", free_bytes, "e"),))
+    with pytest.raises(ModelLoadError, match=r"s3://b/m: m has \d+ MiB, but .* has room for"):
+        Copies(tmp_path / "kept").make(URL, part, _fill)
+
+
+def test_a_view_has_what_is_shown_and_nothing_else(tmp_path: Path) -> None:
+    copies, view = Copies(tmp_path / "kept"), tmp_path / "view"
+    card = _part("1", "m", "card.yaml")
+    shown = [(part, _made(copies, part)) for part in (_part(), card)]
+    show(view, shown)
+    assert (view / "m/1/model.onnx").read_text() == "whole"
+    assert (view / "m/card.yaml").read_text() == "whole"
+    newer = _part("2")
+    show(view, [(newer, _made(copies, newer, "newer"))])
+    assert (view / "m/1/model.onnx").read_text() == "newer"
+    assert [path.name for path in (view / "m").iterdir()] == ["1"]
+    file = Part("", (RemoteFile("m", "", 5, "1"),))
+    show(view, [(file, _made(copies, file))])
+    assert (view / "m").read_text() == "whole"
+    show(view, shown)
+    assert sorted(path.name for path in (view / "m").iterdir()) == ["1", "card.yaml"]
+    show(view, [])
+    assert list(view.iterdir()) == []
