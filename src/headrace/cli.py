@@ -15,7 +15,7 @@ from headrace.errors import OperatorError, SettingsError
 from headrace.layers import load
 from headrace.load.command import grammar
 from headrace.models import command
-from headrace.plan import command as plan
+from headrace.plan import grammar as plan
 from headrace.problems import place
 from headrace.settings import ModelSettings, ServerSettings, Settings
 from headrace.urls import is_url
