@@ -15,7 +15,7 @@ from headrace.message import Message
 from headrace.observe.logs import Format, Level
 from headrace.order import Demand, Label, Load, Reload, Unload
 from headrace.settings import ModelSettings, ServerSettings
-from headrace.values import DType, Signature, TensorSpec
+from headrace.signature import DType, Signature, TensorSpec
 
 CONTROL_VARIABLE = "HEADRACE_CONTROL"
 """The receiver process finds the supervisor's socket under this environment variable."""
@@ -57,7 +57,7 @@ class Measurement(Message):
 
 
 class TensorSpecMessage(Message):
-    """A :class:`headrace.values.TensorSpec` on the wire."""
+    """A :class:`headrace.signature.TensorSpec` on the wire."""
 
     name: str
     dtype: DType
@@ -65,7 +65,7 @@ class TensorSpecMessage(Message):
 
 
 class SignatureMessage(Message):
-    """A :class:`headrace.values.Signature` on the wire."""
+    """A :class:`headrace.signature.Signature` on the wire."""
 
     inputs: tuple[TensorSpecMessage, ...]
     outputs: tuple[TensorSpecMessage, ...]

@@ -23,6 +23,7 @@ from headrace.loader.engine_process import ENGINE, socket_paths
 from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
 from headrace.loader.post import Key, Post
 from headrace.loader.shadow import Shadow
+from headrace.loader.spare import Spare
 from headrace.loader.stamps import Stamp, stamp
 from headrace.loader.store import FoundVersion
 from headrace.loader.told import Told
@@ -37,7 +38,8 @@ _LEAST_PLACES = 4
 class Fleet:
     """Starts, replaces and retires engines; for the supervisor's event loop.
 
-    ``tell`` sends to the receiver, and the audience hears what it is told of engines.
+    ``tell`` sends to the receiver, and the audience hears what it is told of engines. The first is
+    the ``spare`` process, where there is one.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Fleet:
         *,
         tell: Callable[[Message], None],
         audience: Audience,
+        spare: Spare | None = None,
         command: Sequence[str] = ENGINE,
     ) -> None:
         self._told = Told(tell, audience)
@@ -55,6 +58,7 @@ class Fleet:
         self._server = server
         self._runtime_dir = runtime_dir
         self._audience = audience
+        self._spare = spare or Spare(None)
         self._command = command
         self._posts: dict[Key, Post] = {}  # those that are, or will be, what the receiver serves
         self._keepers: set[EngineKeeper] = set()  # of these and of those that are on their way out
@@ -238,6 +242,7 @@ class Fleet:
                 sockets=self._socket_paths(found),
                 others_serve=lambda: bool(self.serving),
                 samples=lambda: post.samples,
+                spare=self._spare.take,
             ),
             command=self._command,
         )
