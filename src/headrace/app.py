@@ -104,6 +104,7 @@ class Supervisor:
     ) -> None:
         settings = self._settings = remotes.settings
         self._remotes = remotes
+        self._spare = spare
         self._awaited = bool(remotes.mirrors)  # what may be there to serve is not all known
         self._found = tuple(found)
         self._addresses = tuple(addresses)
@@ -318,6 +319,8 @@ class Supervisor:
             return
         self._announced = True
         self._first_serves.set()  # where nothing is loaded before it is asked for
+        if self._group is not None:
+            self._group.create_task(self._spare.end())  # the same
         listed = {one.name for one in self._fleet.states.values() if one.state == "listed"}
         urls = [address.url for address in self._addresses]
         show_ready(self._console, urls, len(listed), time.monotonic() - self._started_s)

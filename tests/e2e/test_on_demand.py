@@ -137,7 +137,7 @@ def test_a_server_of_listed_models_is_ready_at_once_and_without_engines(tmp_path
     for name in ("a", "b"):
         write_fake(tmp_path / f"{name}.fake", load_ms=60_000)
     with Server(tmp_path, *LISTED) as server:
-        assert server.engines() == []
+        until(lambda: server.engines() == [])
         assert http(f"{server.url}/readyz")[0] == 200
         assert "2 models load at their first request" in server.output
 
