@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from headrace.observe.logs import Format, Level
 from headrace.settings import ModelSettings, ServerSettings
-from headrace.values import DType, Signature, TensorSpec
+from headrace.signature import DType, Signature, TensorSpec
 
 CONTROL_VARIABLE = "HEADRACE_CONTROL"
 """The receiver process finds the supervisor's socket under this environment variable."""
@@ -62,7 +62,7 @@ class Measurement(Message):
 
 
 class TensorSpecMessage(Message):
-    """A :class:`headrace.values.TensorSpec` on the wire."""
+    """A :class:`headrace.signature.TensorSpec` on the wire."""
 
     name: str
     dtype: DType
@@ -70,7 +70,7 @@ class TensorSpecMessage(Message):
 
 
 class SignatureMessage(Message):
-    """A :class:`headrace.values.Signature` on the wire."""
+    """A :class:`headrace.signature.Signature` on the wire."""
 
     inputs: tuple[TensorSpecMessage, ...]
     outputs: tuple[TensorSpecMessage, ...]

@@ -298,6 +298,8 @@ class Runtime:
         scheduler.pause()
         metrics.gauges["queue_length"] = lambda: scheduler.statistics().waiting
         metrics.gauges["running_batches"] = lambda: scheduler.statistics().running_batches
+        metrics.gauges["run_tail_ratio"] = lambda: scheduler.statistics().tail
+        metrics.gauges["handover_seconds"] = lambda: scheduler.statistics().overhead_s
         card, seen = settings.sequence, processor.signature
         if card is not None:
             seen = visible(seen, card)
