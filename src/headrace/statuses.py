@@ -64,6 +64,7 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "expired": (504, GrpcStatus.DEADLINE_EXCEEDED),
     "unavailable": (503, GrpcStatus.UNAVAILABLE),
     "not_ready": (503, GrpcStatus.UNAVAILABLE),
+    "not_resident": (503, GrpcStatus.UNAVAILABLE),
     "model_failed": (503, GrpcStatus.UNAVAILABLE),
     "engine_lost": (503, GrpcStatus.UNAVAILABLE),
     "scribe_lost": (503, GrpcStatus.UNAVAILABLE),
