@@ -102,6 +102,7 @@ class EngineKeeper:
         self._backoff = Backoff(quiet_s=server.engine_restart_window_s)
         self._deaths = Deaths(server.engine_restart_limit, server.engine_restart_window_s)
         self._process: Process | None = None
+        self._step = ""  # of the load, that the engine has told last
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
 
@@ -201,7 +202,7 @@ class EngineKeeper:
 
     async def _load(self, process: Process) -> Profile | str:
         """Hear an engine until it is ready: its profile, or why there is none."""
-        limit_s = self._server.load_timeout_s
+        limit_s, self._step = self._server.load_timeout_s, "starting"
         try:
             async with asyncio.timeout(limit_s), self._standing_back(process.pid):
                 async for text in reports(process):
@@ -210,8 +211,14 @@ class EngineKeeper:
                         return result
                 status = await process.wait()
         except TimeoutError:
-            return f"did not load and warm up within {limit_s:g} s (server.load_timeout_s)"
-        return f"the engine {end_of(status)} while it loaded the model; see its words above"
+            return (
+                f"did not load and warm up within {limit_s:g} s (server.load_timeout_s); it was at "
+                f"the step: {self._step}"
+            )
+        return (
+            f"the engine {end_of(status)} while it loaded the model, at the step: {self._step}; "
+            "what it printed is in the log"
+        )
 
     def _must_not_be_noticed(self) -> bool:
         """Whether others serve; for the successor of a dead engine, clients wait already."""
@@ -241,6 +248,7 @@ class EngineKeeper:
             return None
         match report:
             case EngineLoading(step=step):
+                self._step = step
                 self._audience.on_progress(self._found.name, self._found.version, step)
                 if step.startswith(_WARMING) and can_move(self.state, Event.LOADED):
                     self._move(Event.LOADED)
