@@ -251,10 +251,10 @@ class ServerSettings(Group):
         description="With `model_control: poll`, how often to look. A change counts when nothing "
         "has been written for twice as long.",
     )
-    model_roots: tuple[Path, ...] = Field(
+    model_roots: tuple[Location, ...] = Field(
         default=(),
-        description="More folders that models may be reloaded from over the wire, besides those "
-        "of `models`.",
+        description="More folders, or URLs of some, that models may be reloaded from over the "
+        "wire, besides those of `models`.",
     )
     trace_dir: Path | None = Field(
         default=None,
@@ -265,6 +265,10 @@ class ServerSettings(Group):
         default=Path("~/.cache/headrace"),
         description="Where what can be made again is kept from one start to the next: compiled "
         "models, what warm-up measured, copies of remote models. None: nowhere.",
+    )
+    remote_cache_gib: Annotated[float, Field(ge=0)] = Field(
+        default=20.0,
+        description="How much is kept there of copies of remote models that are not served now.",
     )
     engine_restart_limit: Annotated[int, Field(ge=1)] = Field(
         default=5,

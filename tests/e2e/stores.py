@@ -27,6 +27,7 @@ class Bucket:
     def __init__(self, port: int = 0) -> None:
         self._server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
         self._requests = _Requests()
+        self._is_open = True
 
     def __enter__(self) -> Self:
         moto_api_backend.reset()
@@ -39,7 +40,13 @@ class Bucket:
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger("werkzeug").removeHandler(self._requests)
-        self._server.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Be a server that is not there."""
+        if self._is_open:
+            self._is_open = False
+            self._server.stop()
 
     @property
     def port(self) -> int:
