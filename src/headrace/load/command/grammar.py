@@ -38,6 +38,12 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         help="closed loop: callers, each of whom sends when it has its answer",
     )
     group.add_argument(
+        "--find-max",
+        action="store_true",
+        help="search for the highest rate that keeps --slo-ms for 99 of 100 requests; --rate is "
+        "the first one tried",
+    )
+    group.add_argument(
         "--arrivals",
         default="poisson",
         metavar="HOW",
@@ -74,9 +80,9 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--timeout-s",
         type=float,
-        default=10.0,
         metavar="S",
-        help="how long a request is waited for (default: %(default)s)",
+        help="how long a request is waited for (default: 10; with --find-max four objectives, at "
+        "least 1)",
     )
     group.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of arrivals and made-up requests"
@@ -123,6 +129,12 @@ def _add_answers(group: argparse._ArgumentGroup) -> None:
         "objective where that is less)",
     )
     group.add_argument("--json", action="store_true", help="print one JSON object")
+    group.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="write a page with drawings, whole in itself",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -132,6 +144,11 @@ def run(options: argparse.Namespace) -> int:
     meant to be sent. Any server that speaks the protocol can be loaded. Exit status 1: the numbers
     are not to be believed, or there are none; 2: something to change.
     """
-    from headrace.load.command.once import run_once  # noqa: PLC0415 - --help need not wait for it
+    # Imported here: --help need not wait for it.
+    if options.find_max:
+        from headrace.load.command.find import run_find  # noqa: PLC0415
+
+        return run_find(options)
+    from headrace.load.command.once import run_once  # noqa: PLC0415
 
     return run_once(options)

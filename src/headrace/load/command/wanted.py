@@ -18,6 +18,7 @@ from headrace.load.synthetic import Shape
 from headrace.values import DType
 
 _DURATION_S = 10.0
+_TIMEOUT_S = 10.0
 _WARM_UP_SHARE, _WARM_UP_S = 0.1, 2.0
 _TRACE = "trace:"
 _MS = 1e3
@@ -49,6 +50,11 @@ class Wanted:
     headers: Headers
     slo_s: float | None
     lag_limit_s: float | None
+
+    @property
+    def where(self) -> str:
+        """Which model, at which server."""
+        return f"{self.model} at {self.address.authority}{self.address.prefix}"
 
     def plan(self) -> Plan:
         """Make the plan.
@@ -86,7 +92,7 @@ def read(options: argparse.Namespace) -> Wanted:
         warm_up_s=options.warm_up_s,
         senders=options.senders,
         connections=options.connections,
-        timeout_s=options.timeout_s,
+        timeout_s=options.timeout_s or _timeout_s(options),
         seed=options.seed,
         rows=options.batch,
         data=options.data,
@@ -97,12 +103,23 @@ def read(options: argparse.Namespace) -> Wanted:
     )
 
 
+def _timeout_s(options: argparse.Namespace) -> float:
+    """How long to wait where nobody said: in a search hardly longer than can matter."""
+    if options.find_max and options.slo_ms is not None:
+        return max(1.0, 4 * float(options.slo_ms) / _MS)
+    return _TIMEOUT_S
+
+
 def _check(options: argparse.Namespace) -> None:
     traced = options.arrivals.startswith(_TRACE)
+    if options.find_max and options.slo_ms is None:
+        raise SettingsError("--find-max needs an objective: --slo-ms")
     if options.rate is not None and options.concurrency is not None:
         raise SettingsError("--rate (open loop) or --concurrency (closed loop), not both")
-    if options.rate is None and options.concurrency is None and not traced:
-        raise SettingsError("give --rate (open loop) or --concurrency (closed loop)")
+    if options.rate is None and options.concurrency is None and not (traced or options.find_max):
+        raise SettingsError(
+            "give --rate (open loop), --concurrency (closed loop), or --find-max with --slo-ms"
+        )
     if options.concurrency is not None and traced:
         raise SettingsError("--concurrency sends when answers come: a trace is for an open loop")
     if not traced and options.arrivals not in _ARRIVALS:
