@@ -7,6 +7,7 @@
     ripe      what of it has been as it is for long enough (pure)
     stores    what lists and reads a URL; every error of its library becomes one of ours
     bucket    S3 and Google Cloud Storage: one listing tells everything
+    unhurried looking up a name holds up no end
     web       web servers: index pages, and a HEAD a file
     copies    what was fetched: whole or not there, kept from one start to the next
     locks     who uses a copy, among processes that share them

@@ -50,6 +50,11 @@ def choose(root: str, files: Sequence[RemoteFile], policy: VersionPolicy) -> lis
     return [part for part in _choose(root, files, policy) if part.files]
 
 
+def has_models(parts: Iterable[Part]) -> bool:
+    """Whether there is anything to serve in these."""
+    return any(_is_any_model(file.name) for part in parts for file in part.files)
+
+
 def _choose(root: str, files: Sequence[RemoteFile], policy: VersionPolicy) -> Iterator[Part]:
     if any(file.name == root for file in files):
         yield _single(files, root)

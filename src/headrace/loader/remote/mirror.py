@@ -11,7 +11,7 @@ import structlog
 
 from headrace.control import VersionPolicy
 from headrace.errors import ModelLoadError
-from headrace.loader.remote.chosen import Part, choose
+from headrace.loader.remote.chosen import Part, choose, has_models
 from headrace.loader.remote.copies import Copies
 from headrace.loader.remote.listing import RemoteFile, check
 from headrace.loader.remote.ripe import Ripe
@@ -72,6 +72,9 @@ class Mirror:
             store, self._store = self._store, None  # after an error, another one
             store = store or open_store(self.url)
             chosen = self._chosen(store, policy or self._policy)
+            if has_models(part for part, _ in self._shown) and not has_models(chosen):
+                # A bucket that has been emptied looks like one that is not the right one any more.
+                raise ModelLoadError(f"{self.url}: there are no models any more; what serves stays")
             mine = [part for part in chosen if only is None or part.model in {"", only}]
             shown = [(part, self._copy(store, part)) for part in mine]
             shown += [one for one in self._shown if only and one[0].model not in {"", only}]
@@ -85,6 +88,8 @@ class Mirror:
         """What is wanted of what is there now."""
         root = self.url.name
         listed = check(self.url, store.files(self.url))
+        if not listed:
+            raise ModelLoadError(f"{self.url}: nothing is there, or nothing that may be seen")
         before = _files([part for part, _ in self._shown])
         first = _files(choose(root, listed, policy))
         wanted = {file.name for file in (*before, *first)}
