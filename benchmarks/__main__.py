@@ -19,6 +19,7 @@ NAMES = (
     "tiny",
     "real",
     "overload",
+    "plan",
     "json",
     "sequences",
     "failures",
@@ -26,6 +27,7 @@ NAMES = (
     "restart",
     "swaps",
     "soak",
+    "generator",
 )
 MODULES = {"json": "json_"}
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from headrace.accepts import AcceptedInput
+from headrace.declared import DeclaredSignature
 from headrace.group import Group
 from headrace.urls import Url, read
 from headrace.verify import Verify
@@ -118,7 +119,8 @@ class Card(Group):
     )
     labels: tuple[str, ...] | Path | None = Field(
         default=None,
-        description="Class names, or a text file with one a line (relative to the file saying so).",
+        description="Class names, or a text file with one a line (relative to the file saying so). "
+        "None: those in the model file, where there are any.",
     )
     results: tuple[ResultStep, ...] = Field(default=(), description="Result-processor steps.")
     accepts: tuple[AcceptedInput, ...] = Field(
@@ -144,6 +146,16 @@ class Card(Group):
         description="Item shapes (without the batch axis) to warm up inputs with free axes at, in "
         "step across inputs. None given: the buckets, else 1s of a small size.",
     )
+    signature: DeclaredSignature | None = Field(
+        default=None,
+        description="Inputs and outputs of a model whose file does not say them: TorchScript, a "
+        "Python file.",
+    )
+    signature_name: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="Which signature of a SavedModel is served, and what TensorFlow Serving's "
+        "clients call that of any model. None: `serving_default`, or the only one there is.",
+    )
     sequence: Sequence | None = Field(
         default=None,
         description="The state that the server keeps between the requests of a sequence.",
@@ -163,6 +175,11 @@ class ModelSettings(Card):
         default=Versions(),
         description="Which of its versions to serve: `all`, `{latest: 2}`, `{specific: [1, 3]}`; "
         "in a flag or a variable `latest:2`, `specific:1,3`.",
+    )
+    preload: bool = Field(
+        default=True,
+        description="Whether it is loaded at the start. False: at its first request, which waits "
+        "for it; see [operating](operating.md#models-on-demand).",
     )
     backend: BackendName = Field(
         default=BackendName.AUTO,

@@ -15,12 +15,14 @@ import pytest
 
 from headrace import cli
 from headrace.load.command.grammar import PROTOCOLS
-from tests.e2e.clients import outcomes
+from tests.e2e.clients import metrics, outcomes
 from tests.e2e.models import write_fake, write_sleeper
 from tests.e2e.server import Server, until
 
 # A busy machine makes senders late, and these tests are of other things.
 _ANY_LAG = "--lag-limit-ms 10000"
+
+_ROWS = 'headrace_batch_rows_sum{model="linear",version="3"}'
 
 Captured = pytest.CaptureFixture[str]
 
@@ -253,6 +255,134 @@ def test_what_clearly_fails_is_given_up_early(tmp_path: Path, capsys: Captured) 
 def test_a_search_needs_an_objective(server: Server, capsys: Captured) -> None:
     status, told = _load(server.url, "--model linear --find-max", capsys)
     assert (status, told["failure"]) == (2, "--find-max needs an objective: --slo-ms")
+
+
+# --- two against each other -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_models_are_measured_in_turns_and_told_apart(tmp_path: Path, capsys: Captured) -> None:
+    folder = write_sleeper(tmp_path / "models", "slow").parent
+    write_fake(folder / "fast" / "1" / "model.fake")
+    page = tmp_path / "compared.html"
+    with Server(folder) as server:
+        words = (
+            f"load --compare {server.url} {server.address} --model fast --model slow "
+            f"--concurrency 1 --duration-s 8 --slo-ms 5000 --json --report {page}"
+        )
+        assert cli.main(words.split()) == 0
+        told = json.loads(capsys.readouterr().out)
+        asked = {name: outcomes(server.url, name)["ok"] for name in ("fast", "slow")}
+    assert told["slices"] == 4
+    assert told["a"]["where"].startswith("fast at ")
+    assert told["b"]["where"].startswith("slow at ")
+    p50 = told["differences"]["p50_ms"]
+    assert p50["can_be_told_apart"]
+    assert 1 < p50["low"] <= p50["b_against_a"] <= p50["high"]
+    assert told["differences"]["answers_per_s"]["b_against_a"] < 0
+    assert told["b"]["report"]["latency_ms"]["p50"] >= 10
+    # All of a slice was sent to whose turn it was; what was counted is a little less.
+    for side, name in (("a", "fast"), ("b", "slow")):
+        assert 0.5 * asked[name] < told[side]["report"]["ok"] < asked[name]
+    assert page.read_text("utf-8").count("<svg ") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--compare u:1 u:1 --model m --rate 1", "two servers, or two models of one"),
+        ("u:1 --compare u:1 u:2 --model m --rate 1", "give no other URL"),
+        ("--compare u:1 u:2 --model m --find-max --slo-ms 1", "--compare or --find-max"),
+        ("u:1 --model m --model n --rate 1", "--model once, or twice with --compare"),
+        ("--model m --rate 1", "give the server's URL"),
+    ],
+)
+def test_a_comparison_that_is_none_is_told(words: str, message: str, capsys: Captured) -> None:
+    assert cli.main(["load", *words.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+# --- MLPerf's scenarios ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "metric", "rows"),
+    [
+        ("single-stream", "90th percentile, early-stopping estimate", 1),
+        ("multi-stream", "99th percentile, early-stopping estimate", 8),
+        (f"server --rate 100 --slo-ms 5000 {_ANY_LAG}", "Poisson arrivals", 1),
+        ("offline --concurrency 4", "throughput", 1),
+    ],
+    ids=["single-stream", "multi-stream", "server", "offline"],
+)
+def test_a_scenario_is_run_by_its_rules_and_a_short_one_is_not_valid(
+    server: Server, words: str, metric: str, rows: int, capsys: Captured
+) -> None:
+    before = metrics(server.url).get(_ROWS, 0)
+    words = f"--model linear --scenario {words} --duration-s 0.4"
+    status, told = _load(server.url, words, capsys)
+    assert status == 0
+    found = told["mlperf"]
+    assert found["metric"] == metric
+    assert not found["valid"]
+    assert found["faults"][0] == "it lasted 0.4 s of at least 600"
+    assert told["warm_up_s"] == 0
+    # And the query that was tried before.
+    sent = told["report"]["planned"] + 1
+    assert metrics(server.url)[_ROWS] - before == rows * sent
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("server --rate 1", "server needs --rate and --slo-ms"),
+        ("single-stream --rate 1", "single-stream has no --rate"),
+        ("single-stream --concurrency 2", "single-stream has one caller"),
+        ("multi-stream --batch 3", "multi-stream says itself --batch"),
+        ("offline --find-max --slo-ms 1", "one of them"),
+    ],
+)
+def test_what_contradicts_a_scenario_is_told(words: str, message: str, capsys: Captured) -> None:
+    assert cli.main(["load", "u:1", "--model", "m", "--scenario", *words.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "scenario", "line"),
+    [
+        ("single-stream", "SingleStream", "90.0th percentile latency (ns)"),
+        ("multi-stream", "MultiStream", "99.0th percentile latency (ns)"),
+        ("server --rate 100 --slo-ms 5000", "Server", "Completed samples per second"),
+        ("offline --concurrency 4", "Offline", "Samples per second"),
+    ],
+    ids=["single-stream", "multi-stream", "server", "offline"],
+)
+def test_mlcommons_own_loadgen_drives_a_scenario(
+    server: Server, words: str, scenario: str, line: str, capsys: Captured
+) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    words = f"--model linear --scenario {words} --duration-s 0.5 --loadgen"
+    before = outcomes(server.url, "linear").get("ok", 0)
+    status, told = _load(server.url, words, capsys)
+    assert (status, told["ok"]) == (0, True)
+    summary = told["loadgen"]["summary"]
+    assert summary["Scenario"] == scenario
+    assert float(summary[line]) > 0
+    assert summary["Result is"] in {"VALID", "INVALID"}
+    assert outcomes(server.url, "linear")["ok"] - before > 40
+
+    assert cli.main(["load", server.url, *words.split()]) == 0
+    assert "MLPerf Results Summary" in capsys.readouterr().out
+
+
+def test_loadgen_that_is_not_installed_is_told(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
+    status, told = _load("u:1", "--model m --scenario offline --loadgen", capsys)
+    assert (status, told["code"]) == (2, "backend_missing")
+    assert "pip install 'headrace[mlperf]'" in told["failure"]
 
 
 # --- the page -------------------------------------------------------------------------------------

@@ -13,15 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-from headrace.control import (
-    Done,
-    Label,
-    Load,
-    Order,
-    Reload,
-    Unload,
-    WantedModel,
-)
+from headrace.control import Done
 from headrace.errors import (
     HeadraceError,
     InvalidInput,
@@ -37,6 +29,7 @@ from headrace.loader.remote.sought import Sought
 from headrace.loader.remote.tidying import tidy
 from headrace.loader.stamps import stamp
 from headrace.loader.store import FoundVersion
+from headrace.order import Demand, Label, Load, Order, Reload, Unload, WantedModel
 from headrace.settings import ModelControl, Settings
 
 
@@ -54,21 +47,7 @@ class Orders:
     async def carry_out(self, order: Order) -> Done:
         """Do what is ordered; how it ended is in the answer, never raised."""
         try:
-            if self._settings.server.model_control is not ModelControl.EXPLICIT:
-                raise NotAllowed(
-                    "models may not be loaded and unloaded over the wire: set server.model_control "
-                    "to explicit (--model-control explicit) to allow it to whoever can reach the "
-                    "server"
-                )
-            match order:
-                case Load():
-                    await self._load(order)
-                case Unload():
-                    await self._unload(order.name)
-                case Label():
-                    await self._label(order)
-                case Reload():
-                    await self._reload(order.models)
+            await self._obey(order)
         except HeadraceError as error:
             message = self._remotes.told(error.message)
             return Done(order=order.order, code=error.code, message=message)
@@ -78,10 +57,30 @@ class Orders:
         await tidy(self._remotes, self._fleet)
         return Done(order=order.order)
 
+    async def _obey(self, order: Order) -> None:
+        if isinstance(order, Demand):  # which follows from a request, and that from the settings
+            await self._fleet.bring((order.name, order.version))
+            return
+        if self._settings.server.model_control is not ModelControl.EXPLICIT:
+            raise NotAllowed(
+                "models may not be loaded and unloaded over the wire: set server.model_control "
+                "to explicit (--model-control explicit) to allow it to whoever can reach the "
+                "server"
+            )
+        match order:
+            case Load():
+                await self._load(order)
+            case Unload():
+                await self._unload(order.name)
+            case Label():
+                await self._label(order)
+            case Reload():
+                await self._reload(order.models)
+
     async def _load(self, order: Load) -> None:
         async with self._alone(order.name):
             found = await self._sought.named(order)
-            await self._serve(order.name, found)
+            await self._serve(order.name, found, now=True)
 
     async def _unload(self, name: str) -> None:
         async with self._alone(name):
@@ -110,7 +109,7 @@ class Orders:
             for model in models:
                 there = [one.version for one in wanted[model.name]]
                 _check_labels(model.name, model.labels, there)
-            await _all(self._serve(name, found) for name, found in wanted.items())
+            await _all(self._serve(name, found, now=False) for name, found in wanted.items())
             for model in models:
                 self._fleet.label(model.name, model.labels)
             gone = [name for name in self._fleet.names() if name not in wanted]
@@ -119,14 +118,20 @@ class Orders:
                 *(self._fleet.unload(p.key) for n in gone for p in self._fleet.versions(n).values())
             )
 
-    async def _serve(self, name: str, found: Sequence[FoundVersion]) -> None:
-        """Serve these versions of a model and no others; what has not changed is left alone."""
+    async def _serve(self, name: str, found: Sequence[FoundVersion], *, now: bool) -> None:
+        """Serve these versions of a model and no others; what has not changed is left alone.
+
+        ``now``: those that would be loaded at their first request are loaded too.
+        """
         for one in found:
             self._fleet.remark(one)  # of what has not changed too
         there = self._fleet.versions(name)
         fresh = await asyncio.to_thread(_fresh, found, there)
+        if now:
+            fresh += [one for one in found if one not in fresh and there[one.version].listed]
+        load = self._fleet.load if now else self._fleet.take
         try:
-            await _all(self._fleet.load(one) for one in fresh)
+            await _all(load(one) for one in fresh)
         except (ModelLoadError, ModelDiffers):
             new = {one.version for one in fresh} - there.keys()
             for version, post in self._fleet.versions(name).items():

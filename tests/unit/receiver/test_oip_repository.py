@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from headrace.control import Load, VersionPolicy
 from headrace.errors import HeadraceError, InvalidInput, MalformedRequest, NotAllowed
+from headrace.order import Load, VersionPolicy
 from headrace.receiver.oip.repository import NO_OVERRIDES, read_config, read_load
 from headrace.settings import ModelSettings
 
@@ -52,6 +52,7 @@ def test_a_file_goes_nowhere_but_into_a_version_folder(path: str) -> None:
         ("m", {"config": "{}", "file:1/m.onnx": "text"}, InvalidInput, "hold the file"),
         ("m", {"config": "{}", "file:1/model.py": b"code"}, NotAllowed, "code is not taken"),
         ("m", {"config": "{}", "file:1/model.pt2": b"code"}, NotAllowed, "code is not taken"),
+        ("m", {"config": "{}", "file:1/model.pt": b"code"}, NotAllowed, "code is not taken"),
     ],
 )
 def test_bad_parameters(

@@ -5,5 +5,11 @@ asked what the model takes, requests made, one of them tried · ``drive`` a run 
 shown · ``once`` one load from end to end · ``show`` what is printed of it.
 
 ``find`` the search for the highest rate · ``tried`` what it came to · ``show_found`` what is
-printed of that. ``written``: the HTML report of either.
+printed of that.
+
+``compare`` two in turns · ``compared`` what it came to · ``show_compared`` what is printed of that.
+
+``official`` a scenario that MLCommons' LoadGen drives.
+
+``written``: the HTML report of any of these but the last.
 """

@@ -5,13 +5,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+SCENARIOS = ("single-stream", "multi-stream", "server", "offline")
 PROTOCOLS = ("oip-grpc", "oip-rest", "tfs-grpc", "tfs-rest", "plain")
 
 
 def add(command: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    command.add_argument("url", metavar="URL", help="the server: http://host:port or host:port")
-    command.add_argument("--model", required=True, metavar="NAME", help="the model to ask")
+    command.add_argument(
+        "url", metavar="URL", nargs="?", help="the server: http://host:port or host:port"
+    )
+    command.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="the model to ask; with --compare a second one is that of the second server",
+    )
     command.add_argument(
         "--protocol",
         choices=PROTOCOLS,
@@ -42,6 +51,24 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="search for the highest rate that keeps --slo-ms for 99 of 100 requests; --rate is "
         "the first one tried",
+    )
+    group.add_argument(
+        "--scenario",
+        choices=SCENARIOS,
+        help="one of MLPerf's, for 600 s unless --duration-s says otherwise; server needs --rate "
+        "and --slo-ms, offline takes --concurrency (default: 64)",
+    )
+    group.add_argument(
+        "--loadgen",
+        action="store_true",
+        help="have MLCommons' LoadGen drive the --scenario: pip install 'headrace[mlperf]'",
+    )
+    group.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("URL_A", "URL_B"),
+        help="measure two in turns, in slices of 2 s, A B B A; --duration-s (default: 20) is that "
+        "of each",
     )
     group.add_argument(
         "--arrivals",
@@ -97,9 +124,7 @@ def _add_requests(group: argparse._ArgumentGroup) -> None:
         help="real requests: .npz (an array for each input), .npy, .json, an image or any other "
         "file, or a folder of those (default: made up from what the server says the model takes)",
     )
-    group.add_argument(
-        "--batch", type=int, default=1, metavar="N", help="rows of a request (default: %(default)s)"
-    )
+    group.add_argument("--batch", type=int, metavar="N", help="rows of a request (default: 1)")
     group.add_argument(
         "--shape",
         action="append",
@@ -149,6 +174,14 @@ def run(options: argparse.Namespace) -> int:
         from headrace.load.command.find import run_find  # noqa: PLC0415
 
         return run_find(options)
+    if options.loadgen:
+        from headrace.load.command.official import run_official  # noqa: PLC0415
+
+        return run_official(options)
+    if options.compare:
+        from headrace.load.command.compare import run_compare  # noqa: PLC0415
+
+        return run_compare(options)
     from headrace.load.command.once import run_once  # noqa: PLC0415
 
     return run_once(options)

@@ -14,6 +14,7 @@ from headrace.errors import SettingsError
 from headrace.load.address import Address, read_address
 from headrace.load.arrivals import Arrivals, bursts, constant, poisson
 from headrace.load.plan import ClosedLoop, Headers, OpenLoop, Plan
+from headrace.load.scenario import SCENARIOS, SHORTEST_S, Scenario
 from headrace.load.synthetic import Shape
 from headrace.values import DType
 
@@ -29,11 +30,12 @@ class Wanted:
     """A load as it was asked for.
 
     ``duration_s`` None: 10 seconds, or all of a trace. ``rate`` and ``concurrency``: one of them,
-    or of a trace none.
+    or of a trace none. ``other_model``: of the second server of a comparison.
     """
 
     address: Address
     model: str
+    other_model: str | None
     protocol: str
     rate: float | None
     concurrency: int | None
@@ -50,6 +52,7 @@ class Wanted:
     headers: Headers
     slo_s: float | None
     lag_limit_s: float | None
+    scenario: Scenario | None
 
     @property
     def where(self) -> str:
@@ -80,10 +83,14 @@ def read(options: argparse.Namespace) -> Wanted:
     Raises:
         SettingsError: they do not go together, or a value cannot be.
     """
+    scenario = None if options.scenario is None else SCENARIOS[options.scenario]
+    if scenario is not None:
+        options = _as_scenario(options, scenario)
     _check(options)
     return Wanted(
-        address=read_address(options.url),
-        model=options.model,
+        address=read_address(options.compare[0] if options.compare else options.url),
+        model=options.model[0],
+        other_model=options.model[1] if len(options.model) > 1 else None,
         protocol=options.protocol,
         rate=options.rate,
         concurrency=options.concurrency,
@@ -94,13 +101,38 @@ def read(options: argparse.Namespace) -> Wanted:
         connections=options.connections,
         timeout_s=options.timeout_s or _timeout_s(options),
         seed=options.seed,
-        rows=options.batch,
+        rows=options.batch or 1,
         data=options.data,
         shapes=dict(_shape(text) for text in options.shape),
         headers=tuple(_header(text) for text in options.header),
         slo_s=None if options.slo_ms is None else options.slo_ms / _MS,
         lag_limit_s=None if options.lag_limit_ms is None else options.lag_limit_ms / _MS,
+        scenario=scenario,
     )
+
+
+def _as_scenario(options: argparse.Namespace, scenario: Scenario) -> argparse.Namespace:
+    """The flags that a scenario stands for; what contradicts it is an error."""
+    if options.find_max or options.compare:
+        raise SettingsError("--scenario, --find-max or --compare: one of them")
+    if options.batch not in {None, scenario.rows} or options.arrivals != _ARRIVALS[0]:
+        raise SettingsError(f"--scenario {scenario.name} says itself --batch and --arrivals")
+    asked = dict(vars(options))
+    if scenario.callers is None:
+        if options.rate is None or options.slo_ms is None or options.concurrency is not None:
+            raise SettingsError(f"--scenario {scenario.name} needs --rate and --slo-ms")
+    elif options.rate is not None:
+        raise SettingsError(f"--scenario {scenario.name} has no --rate")
+    elif scenario.callers > 1:
+        asked["concurrency"] = options.concurrency or scenario.callers
+    elif options.concurrency is not None or options.senders > 1:
+        raise SettingsError(f"--scenario {scenario.name} has one caller")
+    else:
+        asked["concurrency"] = scenario.callers
+    asked["batch"] = scenario.rows
+    asked["duration_s"] = options.duration_s or SHORTEST_S
+    asked["warm_up_s"] = options.warm_up_s or 0.0  # LoadGen counts every query
+    return argparse.Namespace(**asked)
 
 
 def _timeout_s(options: argparse.Namespace) -> float:
@@ -110,7 +142,19 @@ def _timeout_s(options: argparse.Namespace) -> float:
     return _TIMEOUT_S
 
 
+def _check_servers(options: argparse.Namespace) -> None:
+    if options.compare and options.url is not None:
+        raise SettingsError("--compare names both servers: give no other URL")
+    if not options.compare and options.url is None:
+        raise SettingsError("give the server's URL, as in: headrace load localhost:8000")
+    if options.compare and options.find_max:
+        raise SettingsError("--compare or --find-max, not both")
+    if len(options.model) > (2 if options.compare else 1):
+        raise SettingsError("--model once, or twice with --compare")
+
+
 def _check(options: argparse.Namespace) -> None:
+    _check_servers(options)
     traced = options.arrivals.startswith(_TRACE)
     if options.find_max and options.slo_ms is None:
         raise SettingsError("--find-max needs an objective: --slo-ms")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import SettingsError
-from headrace.load.command import show, show_found
+from headrace.load.command import show, show_compared, show_found
+from headrace.load.command.compared import NAMES, Compared
 from headrace.load.command.tried import Found
 from headrace.load.command.wanted import Wanted
 from headrace.load.page import figures, svg
@@ -50,7 +51,9 @@ def of_one(wanted: Wanted, verdict: Verdict, document: dict[str, Any]) -> Page:
         how=show.how(wanted, report),
         verdict=show.in_a_sentence(verdict),
         failed=verdict.failure is not None,
-        tables=() if report is None else (Table(("", ""), show.rows(report)),),
+        tables=()
+        if report is None
+        else (Table(("", ""), [*show.scored(wanted, verdict), *show.rows(report)]),),
         drawings=() if report is None else tuple(of_run(verdict)),
         document=document,
     )
@@ -93,6 +96,32 @@ def of_search(wanted: Wanted, found: Found, document: dict[str, Any]) -> Page:
         failed=found.failure is not None,
         tables=(Table(show_found.HEADS, show_found.rows(found), numbers=True),),
         drawings=tuple(drawings),
+        document=document,
+    )
+
+
+def of_pair(wanted: Wanted, compared: Compared, document: dict[str, Any]) -> Page:
+    """The page of a comparison."""
+    sides = [
+        (name, side.verdict)
+        for name, side in zip(NAMES, (compared.a, compared.b), strict=True)
+        if side.verdict.report is not None and side.verdict.report.spoiled is None
+    ]
+    drawings = [
+        (
+            figures.latencies(sides, wanted.slo_s),
+            "Share of all requests that were answered within a latency, all slices together.",
+        )
+    ]
+    return Page(
+        title=f"{compared.a.where} and {compared.b.where}",
+        how=f"{show_compared.sides(compared)}. {show_compared.in_slices(wanted, compared)}",
+        verdict=show_compared.answer(compared),
+        failed=compared.failure is not None,
+        tables=(Table(show_compared.HEADS, show_compared.rows(compared), numbers=True),)
+        if len(sides) == len(NAMES)
+        else (),
+        drawings=tuple(drawings) if sides else (),
         document=document,
     )
 

@@ -10,12 +10,12 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from headrace.control import VersionPolicy
 from headrace.documents import expand
 from headrace.errors import ModelLoadError, OperatorError
 from headrace.loader.remote.copies import Copies
 from headrace.loader.remote.mirror import Mirror
 from headrace.loader.store import FoundVersion, policy_of
+from headrace.order import VersionPolicy
 from headrace.settings import ModelControl, ModelSettings, Settings
 from headrace.urls import Url
 
@@ -112,6 +112,10 @@ class Remotes:
                 problems.append(str(error))
         if problems:
             raise ModelLoadError("\n".join(problems))
+
+    def has_any(self) -> bool:
+        """Whether anything lies elsewhere."""
+        return bool(self.mirrors or self._ordered)
 
     def is_awaited(self) -> bool:
         """Whether a place has not been looked at yet."""

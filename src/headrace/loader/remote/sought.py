@@ -6,12 +6,12 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-from headrace.control import Load, VersionPolicy, WantedModel
 from headrace.documents import expand
 from headrace.errors import HeadraceError, InvalidInput, ModelLoadError, NotAllowed
 from headrace.loader.aside import aside
 from headrace.loader.remote.remotes import Remotes
 from headrace.loader.store import FoundVersion, find_named, lies_in
+from headrace.order import Load, VersionPolicy, WantedModel
 from headrace.urls import FILE, Url, is_url
 
 

@@ -13,6 +13,8 @@ from headrace.loader.remote.remotes import Remotes
 
 async def tidy(remotes: Remotes, fleet: Fleet) -> None:
     """Keep what is shown and what serves; of the rest, as much as the settings say."""
+    if not remotes.has_any():
+        return
     served = [post.found.path for name in fleet.names() for post in fleet.versions(name).values()]
     try:
         await aside(partial(remotes.tidy, served))
