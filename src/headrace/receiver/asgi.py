@@ -30,6 +30,7 @@ from headrace.receiver.oip.extras import Extras
 from headrace.receiver.oip.grpc import OipGrpc
 from headrace.receiver.oip.repository import OipRepository
 from headrace.receiver.oip.stream import OipStream
+from headrace.receiver.plain.slowest import ASKS, passed, timing
 from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
 from headrace.receiver.stream import Send, Stream, serve
@@ -129,6 +130,8 @@ class Application:
             del typed  # its traceback holds this frame: a cycle, with the body of the request in it
         finally:
             self._inflight -= places
+        if ASKS in exchange.headers:
+            start = {**start, "headers": [*start["headers"], timing(exchange)]}
         try:
             await send(start)
             await send({"type": "http.response.body", "body": body})
@@ -163,6 +166,8 @@ class Application:
             del typed  # as above
         finally:
             self._inflight -= 1
+        if ASKS in exchange.headers:
+            reply = reply._replace(headers=(*reply.headers, timing(exchange)))
         length = (b"content-length", b"%d" % len(reply.body))
         try:
             await send(
@@ -222,10 +227,13 @@ class Application:
         metrics = served.metrics
         metrics.outcomes[outcome] += 1
         now_s = time.monotonic()
+        seconds = now_s - exchange.arrival_s
+        if metrics.slowest.wants(seconds, now_s):
+            metrics.slowest.put(seconds, passed(exchange, served, outcome, now_s), now_s)
         if exchange.trace is not None:
             self._extras.tracer.end(exchange.trace, exchange.answered_s, now_s)
         if exchange.answered_s:
             metrics.encode.observe(now_s - exchange.answered_s)
-            metrics.total.observe(now_s - exchange.arrival_s)
+            metrics.total.observe(seconds)
         else:
-            metrics.failed_s += now_s - exchange.arrival_s
+            metrics.failed_s += seconds

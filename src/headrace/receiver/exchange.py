@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from headrace.control import Order, SignatureMessage
 from headrace.errors import NotAllowed
+from headrace.observe.phases import Phases, Run
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import FIRST_ONLY, Dialect
@@ -36,16 +37,20 @@ class Reply(NamedTuple):
 class Exchange:
     """What came in with one request, and what is noted for the metrics.
 
-    ``timeout_s`` is what its headers allow; ``answered_s`` when its outputs were there;
-    ``trace`` is its trace, if it has one.
+    ``timeout_s`` is what its headers allow; ``decoded_s`` and ``answered_s`` say when its tensors
+    and its outputs were there, ``run`` what the last of its batches was; ``trace`` is its trace, if
+    it has one.
     """
 
     __slots__ = (
         "answered_s",
         "arrival_s",
         "body",
+        "decoded_s",
         "headers",
+        "id",
         "receive",
+        "run",
         "served",
         "timeout_s",
         "trace",
@@ -58,8 +63,21 @@ class Exchange:
         self.timeout_s: float | None = None
         self.body: bytes | memoryview = b""
         self.served: ServedModel | None = None
+        self.id = ""
+        self.decoded_s = 0.0
+        self.run: Run | None = None
         self.answered_s = 0.0
         self.trace: Trace | None = None
+
+    def phases(self, now_s: float) -> Phases:
+        """Where its time has gone until now."""
+        return Phases.of(
+            arrival_s=self.arrival_s,
+            decoded_s=self.decoded_s,
+            run=self.run,
+            answered_s=self.answered_s,
+            now_s=now_s,
+        )
 
 
 Infer = Callable[[Request, ServedModel, Exchange], Awaitable[Response]]
@@ -154,7 +172,8 @@ class Core(NamedTuple):
         Raises:
             HeadraceError: whatever kept it from being answered.
         """
-        now_s = time.monotonic()
+        exchange.decoded_s = now_s = time.monotonic()
+        exchange.id = request.id
         served.metrics.decode.observe(now_s - exchange.arrival_s)
         tracer = self.tracer
         if tracer is not None and tracer.on:
