@@ -26,6 +26,7 @@ NAMES = (
     "restart",
     "swaps",
     "soak",
+    "generator",
 )
 MODULES = {"json": "json_"}
 

@@ -16,7 +16,7 @@ import pytest
 from headrace import cli
 from headrace.load.command.grammar import PROTOCOLS
 from tests.e2e.clients import outcomes
-from tests.e2e.models import write_fake
+from tests.e2e.models import write_fake, write_sleeper
 from tests.e2e.server import Server, until
 
 # A busy machine makes senders late, and these tests are of other things.
@@ -73,7 +73,7 @@ def test_a_rate_no_sender_can_keep_fails_and_shows_no_number(
     server: Server, capsys: Captured
 ) -> None:
     # One connection takes one request after the other, and not 20,000 a second.
-    words = "--model linear --protocol plain --connections 1 --rate 20000 --duration-s 0.5"
+    words = "--model linear --protocol plain --connections 1 --rate 20000 --duration-s 0.1"
     status, told = _load(server.url, words, capsys)
     assert status == 1
     assert not told["ok"]
@@ -161,6 +161,11 @@ class Loading:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def line(self) -> str:
+        """The next line of progress."""
+        assert self._process.stderr is not None
+        return self._process.stderr.readline()
+
     def result(self) -> tuple[int, dict[str, Any]]:
         out, err = self._process.communicate(timeout=60)
         assert err == ""
@@ -202,3 +207,118 @@ def test_ctrl_c_keeps_what_was_measured(server: Server, how: str) -> None:
     assert told["failure"].startswith("interrupted")
     assert told["report"]["ok"] >= 50
     assert told["report"]["window_s"] < 60
+
+
+# --- the highest rate -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_highest_rate_is_found_and_every_try_is_told(tmp_path: Path, capsys: Captured) -> None:
+    """A model that takes 10 ms for each request, alone: more than 100 a second cannot hold."""
+    page = tmp_path / "found.html"
+    with Server(write_sleeper(tmp_path / "models"), "--instances", "1") as server:
+        words = (
+            "--model sleeper --find-max --slo-ms 200 --rate 20 --duration-s 1 --warm-up-s 0.1 "
+            f"--arrivals constant --report {page}"
+        )
+        assert cli.main(["load", server.url, *words.split(), "--json"]) in {0, 1}
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert 20 <= told["max_per_s"] <= 130  # in a second it may borrow 0.2 s of the objective
+    assert told["fails_at_per_s"] > told["max_per_s"]
+    assert told["ok"] or told["is_at_least"]  # a busy machine makes senders late
+    assert [line.split()[0] for line in captured.err.splitlines()] == ["try"] * len(told["tries"])
+    assert told["tries"][0]["rate"] == 20
+    held = [one for one in told["tries"] if one["rate"] == told["max_per_s"]]
+    assert sum(one["held"] == "holds" for one in held) >= 2
+    assert page.read_text("utf-8").count("<svg ") == 3
+
+
+@pytest.mark.slow
+def test_what_clearly_fails_is_given_up_early(tmp_path: Path, capsys: Captured) -> None:
+    with Server(write_sleeper(tmp_path / "models")) as server:
+        words = "--model sleeper --find-max --slo-ms 20 --rate 2000 --duration-s 20 --timeout-s 1"
+        loading = Loading(server.url, words)
+        line = loading.line()
+        loading.signal(signal.SIGINT)
+        status, told = loading.result()
+    assert line.startswith("try  1     2,000.0/s")
+    assert "fails clearly" in line
+    assert "given up after" in line
+    assert told["tries"][0]["given_up"]
+    assert told["tries"][0]["report"]["planned"] < 20_000
+    assert (status, told["failure"]) == (1, "interrupted: the search was not at its end")
+
+
+def test_a_search_needs_an_objective(server: Server, capsys: Captured) -> None:
+    status, told = _load(server.url, "--model linear --find-max", capsys)
+    assert (status, told["failure"]) == (2, "--find-max needs an objective: --slo-ms")
+
+
+# --- two against each other -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_models_are_measured_in_turns_and_told_apart(tmp_path: Path, capsys: Captured) -> None:
+    folder = write_sleeper(tmp_path / "models", "slow").parent
+    write_fake(folder / "fast" / "1" / "model.fake")
+    page = tmp_path / "compared.html"
+    with Server(folder) as server:
+        words = (
+            f"load --compare {server.url} {server.address} --model fast --model slow "
+            f"--concurrency 1 --duration-s 8 --slo-ms 5000 --json --report {page}"
+        )
+        assert cli.main(words.split()) == 0
+        told = json.loads(capsys.readouterr().out)
+        asked = {name: outcomes(server.url, name)["ok"] for name in ("fast", "slow")}
+    assert told["slices"] == 4
+    assert told["a"]["where"].startswith("fast at ")
+    assert told["b"]["where"].startswith("slow at ")
+    p50 = told["differences"]["p50_ms"]
+    assert p50["can_be_told_apart"]
+    assert 1 < p50["low"] <= p50["b_against_a"] <= p50["high"]
+    assert told["differences"]["answers_per_s"]["b_against_a"] < 0
+    assert told["b"]["report"]["latency_ms"]["p50"] >= 10
+    # All of a slice was sent to whose turn it was; what was counted is a little less.
+    for side, name in (("a", "fast"), ("b", "slow")):
+        assert 0.5 * asked[name] < told[side]["report"]["ok"] < asked[name]
+    assert page.read_text("utf-8").count("<svg ") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--compare u:1 u:1 --model m --rate 1", "two servers, or two models of one"),
+        ("u:1 --compare u:1 u:2 --model m --rate 1", "give no other URL"),
+        ("--compare u:1 u:2 --model m --find-max --slo-ms 1", "--compare or --find-max"),
+        ("u:1 --model m --model n --rate 1", "--model once, or twice with --compare"),
+        ("--model m --rate 1", "give the server's URL"),
+    ],
+)
+def test_a_comparison_that_is_none_is_told(words: str, message: str, capsys: Captured) -> None:
+    assert cli.main(["load", *words.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def test_a_page_is_written_whole_in_itself(
+    server: Server, tmp_path: Path, capsys: Captured
+) -> None:
+    page = tmp_path / "report.html"
+    words = f"--model linear --rate 200 --duration-s 0.5 --slo-ms 5000 {_ANY_LAG} --report {page}"
+    status, told = _load(server.url, words, capsys)
+    assert status == 0
+    text = page.read_text("utf-8")
+    assert "linear at 127.0.0.1" in text
+    assert text.count("<svg ") == 2
+    assert json.dumps(told["report"]["ok"]) in text
+
+
+@pytest.mark.parametrize("path", ["/nowhere/at/all.html", "."])
+def test_a_page_that_cannot_be_written_is_told_before_the_load(path: str, capsys: Captured) -> None:
+    words = f"--model linear --rate 1 --report {path}"
+    status, told = _load("127.0.0.1:1", words, capsys)  # which nobody is asked for
+    assert status == 2
+    assert "should be a file in a folder that is there" in told["failure"]

@@ -13,8 +13,10 @@ the two loops · ``pool`` connections and their sockets · ``codec`` the seam to
 ``http1``, and ``http2`` with ``frames`` and ``hpack``: HTTP, without sockets.
 
 What came of it: ``result`` one row a request, and the names of outcomes · ``look`` the last moments
-of a run that goes on · ``report`` the numbers, and whether they can be believed · ``verdict`` until
-when, and what is wrong.
+of a run that goes on · ``report`` the numbers, and whether they can be believed · ``verdict``
+until when, and what is wrong · ``objective`` whether a run kept it, or still can (pure) ·
+``search`` which rate to try next (pure) · ``join`` runs as one · ``pairs`` two against each other
+(pure) · ``page`` all of it as HTML.
 
 ``command``: all of it as ``headrace load``.
 

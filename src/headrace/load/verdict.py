@@ -67,9 +67,13 @@ def judge(
 
 
 def _gone(result: Result) -> float | None:
-    """When the server went away for good: since then no request had a connection."""
+    """When the server went away for good: since then no request had a connection.
+
+    The last was refused one. Connections that were only lost may be the server's answer to a client
+    that gives up too many requests.
+    """
     without = np.array([outcome in _GONE for outcome in result.outcomes])[result.outcome]
-    if not without.size or not without[-1]:
+    if not without.size or result.outcomes[result.outcome[-1]] != CONNECTION_REFUSED:
         return None
     with_one = np.flatnonzero(~without)
     first = with_one[-1] + 1 if with_one.size else 0

@@ -59,8 +59,15 @@ def test_a_server_that_came_back_did_not_go_away() -> None:
     assert verdict.report.failed == 4
 
 
+def test_a_server_that_hangs_up_on_a_client_is_still_there() -> None:
+    verdict = judge(_result([OK] * 5 + [CONNECTION_LOST] * 5))
+    assert verdict.gone_s is None
+    assert verdict.report is not None
+    assert verdict.report.failed == 5
+
+
 def test_a_server_that_was_away_from_the_start_leaves_nothing_to_count() -> None:
-    verdict = judge(_result([CONNECTION_LOST] * 5))
+    verdict = judge(_result([CONNECTION_LOST] * 2 + [CONNECTION_REFUSED] * 3))
     assert verdict.report is None
     assert verdict.failure is not None
     assert "went away 0.0 s" in verdict.failure

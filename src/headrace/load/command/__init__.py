@@ -2,5 +2,12 @@
 
 ``grammar`` its flags · ``wanted`` what they mean, checked · ``prepare`` the target: the server
 asked what the model takes, requests made, one of them tried · ``drive`` a run with its progress
-shown · ``once`` one load from end to end · ``show`` what is printed.
+shown · ``once`` one load from end to end · ``show`` what is printed of it.
+
+``find`` the search for the highest rate · ``tried`` what it came to · ``show_found`` what is
+printed of that.
+
+``compare`` two in turns · ``compared`` what it came to · ``show_compared`` what is printed of that.
+
+``written``: the HTML report of any of these.
 """

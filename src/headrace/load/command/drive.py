@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.text import Text
 from headrace.load.look import Look, look
 from headrace.load.plan import Plan, Target
 from headrace.load.result import Kind, Result
+from headrace.load.rows import Rows
 from headrace.load.run import Sending
 
 # Often enough to look alive, and too seldom to take a core from anybody.
@@ -24,9 +25,14 @@ _MS = 1e3
 class Screen:
     """A line of progress that is written over; nothing where nobody watches."""
 
-    def __init__(self, live: Live | None) -> None:
+    def __init__(self, console: Console, live: Live | None) -> None:
+        self._console = console
         self._live = live
         self.heading = ""
+
+    def say(self, words: str) -> None:
+        """Print a line that stays."""
+        self._console.print(Text(words), soft_wrap=True)
 
     def show(self, words: str) -> None:
         """Show a line."""
@@ -39,13 +45,19 @@ class Screen:
 def screen(console: Console) -> Iterator[Screen]:
     """Give a line of progress, gone at the end."""
     if not console.is_terminal:
-        yield Screen(None)
+        yield Screen(console, None)
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        yield Screen(live)
+        yield Screen(console, live)
 
 
-def drive(plan: Plan, target: Target, senders: int, shown: Screen) -> tuple[Result, bool]:
+GiveUp = Callable[[Sequence[Rows], float], bool]
+"""Whether a run need not go on, by its rows so far and the seconds since its start."""
+
+
+def drive(
+    plan: Plan, target: Target, senders: int, shown: Screen, give_up: GiveUp | None = None
+) -> tuple[Result, bool]:
     """Run a plan; return what came of it, and whether Ctrl-C ended it early.
 
     Raises:
@@ -57,8 +69,11 @@ def drive(plan: Plan, target: Target, senders: int, shown: Screen) -> tuple[Resu
         while True:
             try:
                 while not sending.has_ended(_EVERY_S):
-                    now = look(sending.rows(), time.monotonic() - started_s, _WINDOW_S)
+                    at_s = time.monotonic() - started_s
+                    now = look(sending.rows(), at_s, _WINDOW_S)
                     shown.show(_in_words(now, plan.duration_s))
+                    if give_up is not None and give_up(sending.rows(), at_s):
+                        sending.stop()
                 return sending.result(), interrupted
             except KeyboardInterrupt:
                 if interrupted:  # and again: nobody wants to wait for the last answers

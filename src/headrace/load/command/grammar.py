@@ -10,8 +10,16 @@ PROTOCOLS = ("oip-grpc", "oip-rest", "tfs-grpc", "tfs-rest", "plain")
 
 def add(command: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    command.add_argument("url", metavar="URL", help="the server: http://host:port or host:port")
-    command.add_argument("--model", required=True, metavar="NAME", help="the model to ask")
+    command.add_argument(
+        "url", metavar="URL", nargs="?", help="the server: http://host:port or host:port"
+    )
+    command.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="the model to ask; with --compare a second one is that of the second server",
+    )
     command.add_argument(
         "--protocol",
         choices=PROTOCOLS,
@@ -36,6 +44,19 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         type=int,
         metavar="C",
         help="closed loop: callers, each of whom sends when it has its answer",
+    )
+    group.add_argument(
+        "--find-max",
+        action="store_true",
+        help="search for the highest rate that keeps --slo-ms for 99 of 100 requests; --rate is "
+        "the first one tried",
+    )
+    group.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("URL_A", "URL_B"),
+        help="measure two in turns, in slices of 2 s, A B B A; --duration-s (default: 20) is that "
+        "of each",
     )
     group.add_argument(
         "--arrivals",
@@ -74,9 +95,9 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--timeout-s",
         type=float,
-        default=10.0,
         metavar="S",
-        help="how long a request is waited for (default: %(default)s)",
+        help="how long a request is waited for (default: 10; with --find-max four objectives, at "
+        "least 1)",
     )
     group.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of arrivals and made-up requests"
@@ -123,6 +144,12 @@ def _add_answers(group: argparse._ArgumentGroup) -> None:
         "objective where that is less)",
     )
     group.add_argument("--json", action="store_true", help="print one JSON object")
+    group.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="write a page with drawings, whole in itself",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -132,6 +159,15 @@ def run(options: argparse.Namespace) -> int:
     meant to be sent. Any server that speaks the protocol can be loaded. Exit status 1: the numbers
     are not to be believed, or there are none; 2: something to change.
     """
-    from headrace.load.command.once import run_once  # noqa: PLC0415 - --help need not wait for it
+    # Imported here: --help need not wait for it.
+    if options.find_max:
+        from headrace.load.command.find import run_find  # noqa: PLC0415
+
+        return run_find(options)
+    if options.compare:
+        from headrace.load.command.compare import run_compare  # noqa: PLC0415
+
+        return run_compare(options)
+    from headrace.load.command.once import run_once  # noqa: PLC0415
 
     return run_once(options)

@@ -9,27 +9,31 @@ import sys
 from rich.console import Console
 
 from headrace.errors import HeadraceError, OperatorError, SettingsError
-from headrace.load.command import show
+from headrace.load.command import show, written
 from headrace.load.command.drive import drive, screen
 from headrace.load.command.prepare import prepare
 from headrace.load.command.wanted import Wanted, read
 from headrace.load.verdict import Verdict, judge
 
-_FAILED_STATUS, _OPERATOR_STATUS = 1, 2
+FAILED_STATUS, _OPERATOR_STATUS = 1, 2
 
 
 def run_once(options: argparse.Namespace) -> int:
     """Do what the flags say, and return the exit status."""
     try:
         wanted = read(options)
+        written.check(options.report)
         verdict = load(wanted)
+        document = show.document(wanted, verdict)
+        if options.report is not None:
+            written.write(options.report, written.of_one(wanted, verdict, document))
     except HeadraceError as error:
         return tell(error, as_json=options.json)
     if options.json:
-        sys.stdout.write(json.dumps(show.document(wanted, verdict), indent=2) + "\n")
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         show.show(wanted, verdict, Console())
-    return 0 if verdict.failure is None else _FAILED_STATUS
+    return 0 if verdict.failure is None else FAILED_STATUS
 
 
 def load(wanted: Wanted) -> Verdict:
@@ -61,7 +65,7 @@ def tell(error: HeadraceError, *, as_json: bool) -> int:
     Raises:
         OperatorError: it is the caller's to tell.
     """
-    status = _OPERATOR_STATUS if isinstance(error, OperatorError) else _FAILED_STATUS
+    status = _OPERATOR_STATUS if isinstance(error, OperatorError) else FAILED_STATUS
     if as_json:
         said = {"ok": False, "code": error.code, "failure": error.message}
         sys.stdout.write(json.dumps(said) + "\n")

@@ -42,7 +42,7 @@ def show(wanted: Wanted, verdict: Verdict, console: Console) -> None:
     """Print a load as a table, and what is wrong with it."""
     report = verdict.report
     if report is not None:
-        console.print(Text(_title(wanted, report), "italic"), soft_wrap=True)
+        console.print(Text(f"{wanted.where}, {how(wanted, report)}", "italic"), soft_wrap=True)
         table = Table(show_header=False)
         table.add_column(no_wrap=True)
         table.add_column()
@@ -53,14 +53,30 @@ def show(wanted: Wanted, verdict: Verdict, console: Console) -> None:
         console.print(Text(f"not ok: {verdict.failure}", "bold red"), soft_wrap=True)
 
 
-def _title(wanted: Wanted, report: Report) -> str:
-    how = (
+def in_a_sentence(verdict: Verdict) -> str:
+    """Tell what came of a run."""
+    report = verdict.report
+    if verdict.failure is not None or report is None or report.latency is None:
+        return f"not ok: {verdict.failure}"
+    found = f"{report.per_s:,.4g} answers/s, p99 {report.latency.p99_s * _MS:.3g} ms"
+    if report.goodput_per_s is None or report.slo_s is None:
+        return found
+    return f"{found}, {_share_in_time(report):.2%} of the requests within {report.slo_s * _MS:g} ms"
+
+
+def _share_in_time(report: Report) -> float:
+    return (report.goodput_per_s or 0.0) / report.offered_per_s if report.offered_per_s else 0.0
+
+
+def how(wanted: Wanted, report: Report | None) -> str:
+    """Tell how a server was loaded."""
+    loop = (
         f"closed loop, {wanted.concurrency} callers"
         if wanted.concurrency is not None
         else f"open loop, {wanted.arrivals}"
     )
-    where = wanted.address.authority + wanted.address.prefix
-    return f"{wanted.model} at {where}, {wanted.protocol}: {how}, {report.window_s:.3g} s counted"
+    counted = "" if report is None else f", {report.window_s:.3g} s counted"
+    return f"{wanted.protocol}: {loop}{counted}"
 
 
 def rows(report: Report) -> list[tuple[str, str]]:
@@ -86,7 +102,7 @@ def rows(report: Report) -> list[tuple[str, str]]:
 def _measured(report: Report) -> list[tuple[str, str]]:
     found = [("answered", f"{report.ok:,}, {report.per_s:,.1f}/s")]
     if report.goodput_per_s is not None and report.slo_s is not None:
-        share = report.goodput_per_s / report.offered_per_s if report.offered_per_s else 0.0
+        share = _share_in_time(report)
         found.append(
             (f"within {report.slo_s * _MS:g} ms", f"{report.goodput_per_s:,.1f}/s ({share:.2%})")
         )

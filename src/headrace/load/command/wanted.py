@@ -18,6 +18,7 @@ from headrace.load.synthetic import Shape
 from headrace.values import DType
 
 _DURATION_S = 10.0
+_TIMEOUT_S = 10.0
 _WARM_UP_SHARE, _WARM_UP_S = 0.1, 2.0
 _TRACE = "trace:"
 _MS = 1e3
@@ -28,11 +29,12 @@ class Wanted:
     """A load as it was asked for.
 
     ``duration_s`` None: 10 seconds, or all of a trace. ``rate`` and ``concurrency``: one of them,
-    or of a trace none.
+    or of a trace none. ``other_model``: of the second server of a comparison.
     """
 
     address: Address
     model: str
+    other_model: str | None
     protocol: str
     rate: float | None
     concurrency: int | None
@@ -49,6 +51,11 @@ class Wanted:
     headers: Headers
     slo_s: float | None
     lag_limit_s: float | None
+
+    @property
+    def where(self) -> str:
+        """Which model, at which server."""
+        return f"{self.model} at {self.address.authority}{self.address.prefix}"
 
     def plan(self) -> Plan:
         """Make the plan.
@@ -76,8 +83,9 @@ def read(options: argparse.Namespace) -> Wanted:
     """
     _check(options)
     return Wanted(
-        address=read_address(options.url),
-        model=options.model,
+        address=read_address(options.compare[0] if options.compare else options.url),
+        model=options.model[0],
+        other_model=options.model[1] if len(options.model) > 1 else None,
         protocol=options.protocol,
         rate=options.rate,
         concurrency=options.concurrency,
@@ -86,7 +94,7 @@ def read(options: argparse.Namespace) -> Wanted:
         warm_up_s=options.warm_up_s,
         senders=options.senders,
         connections=options.connections,
-        timeout_s=options.timeout_s,
+        timeout_s=options.timeout_s or _timeout_s(options),
         seed=options.seed,
         rows=options.batch,
         data=options.data,
@@ -97,12 +105,35 @@ def read(options: argparse.Namespace) -> Wanted:
     )
 
 
+def _timeout_s(options: argparse.Namespace) -> float:
+    """How long to wait where nobody said: in a search hardly longer than can matter."""
+    if options.find_max and options.slo_ms is not None:
+        return max(1.0, 4 * float(options.slo_ms) / _MS)
+    return _TIMEOUT_S
+
+
+def _check_servers(options: argparse.Namespace) -> None:
+    if options.compare and options.url is not None:
+        raise SettingsError("--compare names both servers: give no other URL")
+    if not options.compare and options.url is None:
+        raise SettingsError("give the server's URL, as in: headrace load localhost:8000")
+    if options.compare and options.find_max:
+        raise SettingsError("--compare or --find-max, not both")
+    if len(options.model) > (2 if options.compare else 1):
+        raise SettingsError("--model once, or twice with --compare")
+
+
 def _check(options: argparse.Namespace) -> None:
+    _check_servers(options)
     traced = options.arrivals.startswith(_TRACE)
+    if options.find_max and options.slo_ms is None:
+        raise SettingsError("--find-max needs an objective: --slo-ms")
     if options.rate is not None and options.concurrency is not None:
         raise SettingsError("--rate (open loop) or --concurrency (closed loop), not both")
-    if options.rate is None and options.concurrency is None and not traced:
-        raise SettingsError("give --rate (open loop) or --concurrency (closed loop)")
+    if options.rate is None and options.concurrency is None and not (traced or options.find_max):
+        raise SettingsError(
+            "give --rate (open loop), --concurrency (closed loop), or --find-max with --slo-ms"
+        )
     if options.concurrency is not None and traced:
         raise SettingsError("--concurrency sends when answers come: a trace is for an open loop")
     if not traced and options.arrivals not in _ARRIVALS:

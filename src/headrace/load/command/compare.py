@@ -1,0 +1,114 @@
+"""Two servers, or two models of one, in turns: short slices A B B A."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from headrace.errors import HeadraceError, SettingsError
+from headrace.load.address import read_address
+from headrace.load.command import show_compared, written
+from headrace.load.command.compared import NAMES, Compared, Side
+from headrace.load.command.drive import Screen, drive, screen
+from headrace.load.command.once import FAILED_STATUS, tell
+from headrace.load.command.prepare import prepare
+from headrace.load.command.wanted import Wanted, read
+from headrace.load.join import join
+from headrace.load.pairs import FEWEST_BLOCKS, turns
+from headrace.load.plan import Target
+from headrace.load.report import make_report
+from headrace.load.result import Result
+from headrace.load.verdict import judge
+
+# Long enough for some hundred requests, short beside the minutes in which a machine drifts.
+_SLICE_S = 2.0
+_WARM_SHARE = 0.15
+_A_BLOCK = 4
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Do what the flags say, and return the exit status."""
+    try:
+        sides = _sides(options)
+        written.check(options.report)
+        with screen(Console(stderr=True)) as shown:
+            compared = compare(sides, shown)
+        document = show_compared.document(sides[0], compared)
+        if options.report is not None:
+            written.write(options.report, written.of_pair(sides[0], compared, document))
+    except HeadraceError as error:
+        return tell(error, as_json=options.json)
+    if options.json:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    else:
+        show_compared.show(sides[0], compared, Console())
+    return 0 if compared.failure is None else FAILED_STATUS
+
+
+def _sides(options: argparse.Namespace) -> tuple[Wanted, Wanted]:
+    wanted = read(options)
+    other = read_address(options.compare[1])
+    name = wanted.other_model or wanted.model
+    if (other, name) == (wanted.address, wanted.model):
+        raise SettingsError(
+            "--compare needs two servers, or two models of one: give --model a second time"
+        )
+    return wanted, replace(wanted, address=other, model=name)
+
+
+def compare(sides: tuple[Wanted, Wanted], shown: Screen) -> Compared:
+    """Measure both in turns.
+
+    Raises:
+        OperatorError: one of them is not there, or does not take what it would be sent.
+    """
+    targets = [prepare(side) for side in sides]
+    blocks = _blocks(sides[0])
+    results: tuple[list[Result], list[Result]] = ([], [])
+    interrupted = False
+    try:
+        for number, turn in enumerate(turns(blocks)):
+            shown.heading = f"slice {number + 1} of {_A_BLOCK * blocks}, {NAMES[turn]}"
+            results[turn].append(_slice(sides[turn], targets[turn], number // 2, shown))
+    except KeyboardInterrupt:
+        interrupted = True
+    whole = len(results[1]) // 2 * 2  # slices of blocks that came to their end
+    if interrupted and not whole:
+        raise KeyboardInterrupt
+    a, b = (_side(*one, whole) for one in zip(sides, results, strict=True))
+    return Compared(a, b, interrupted)
+
+
+def _blocks(wanted: Wanted) -> int:
+    """As many as the duration has, of which each side gets its own."""
+    duration_s = wanted.duration_s or 10 * _SLICE_S
+    return max(FEWEST_BLOCKS, math.ceil(duration_s / (2 * _SLICE_S)))
+
+
+def _slice(wanted: Wanted, target: Target, number: int, shown: Screen) -> Result:
+    """Run one slice; A and B get the same arrivals, other slices get others.
+
+    Raises:
+        KeyboardInterrupt: somebody ended it early, so that it is none.
+    """
+    plan = replace(wanted, duration_s=_SLICE_S, seed=wanted.seed + number).plan()
+    result, interrupted = drive(plan, target, wanted.senders, shown)
+    if interrupted:
+        raise KeyboardInterrupt
+    return result
+
+
+def _side(wanted: Wanted, results: Sequence[Result], whole: int) -> Side:
+    warm_s = _WARM_SHARE * _SLICE_S
+    kept = results[:whole]
+    return Side(
+        where=wanted.where,
+        slices=tuple(make_report(one, slo_s=wanted.slo_s, warm_s=warm_s) for one in kept),
+        verdict=judge(join(kept, warm_s), slo_s=wanted.slo_s, lag_limit_s=wanted.lag_limit_s),
+    )

@@ -1,0 +1,130 @@
+"""The highest rate that keeps an objective: tries, one after the other, each told as it ends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from headrace.errors import HeadraceError, SettingsError
+from headrace.load.arrivals import Arrivals
+from headrace.load.command import show_found, written
+from headrace.load.command.drive import Screen, drive, screen
+from headrace.load.command.once import FAILED_STATUS, tell
+from headrace.load.command.prepare import prepare
+from headrace.load.command.tried import Found, Tried
+from headrace.load.command.wanted import Wanted, arrivals, read
+from headrace.load.objective import Objective
+from headrace.load.plan import ClosedLoop, OpenLoop, Target
+from headrace.load.rows import Rows
+from headrace.load.search import Held, Search
+from headrace.load.verdict import judge
+
+# So that a p99 is more than one request by chance: at least so many requests, in at most so long.
+_REQUESTS, _SHORTEST_S, _LONGEST_S = 1000, 5.0, 30.0
+# Where nobody said where to begin: half of what so many callers get.
+_CALLERS, _PROBE_S, _SHARE = 8, 2.0, 0.5
+_LOWEST = 0.1
+
+
+def run_find(options: argparse.Namespace) -> int:
+    """Do what the flags say, and return the exit status."""
+    try:
+        wanted = read(options)
+        written.check(options.report)
+        with screen(Console(stderr=True)) as shown:
+            found = find(wanted, shown)
+        document = show_found.document(wanted, found)
+        if options.report is not None:
+            written.write(options.report, written.of_search(wanted, found, document))
+    except HeadraceError as error:
+        return tell(error, as_json=options.json)
+    if options.json:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    else:
+        show_found.show(wanted, found, Console())
+    return 0 if found.failure is None else FAILED_STATUS
+
+
+def find(wanted: Wanted, shown: Screen) -> Found:
+    """Search.
+
+    Raises:
+        OperatorError: the server is not there, or does not take what it would be sent.
+    """
+    if wanted.slo_s is None:
+        raise SettingsError("--find-max needs an objective: --slo-ms")
+    shown.show(f"asking {wanted.address.authority} about {wanted.model}")
+    target = prepare(wanted)
+    objective = Objective(wanted.slo_s)
+    found = Found(Search(_first(wanted, target, shown), lowest=_LOWEST), ())
+    try:
+        while (rate := found.search.next_rate) is not None:
+            shown.heading = f"try {len(found.tries) + 1}: {rate:,.4g}/s"
+            tried = _try(wanted, target, objective, rate, len(found.tries), shown)
+            if tried is None:
+                return replace(found, interrupted=True)
+            found = Found(found.search.after(rate, tried.held), (*found.tries, tried))
+            shown.say(show_found.try_line(len(found.tries), tried))
+            if tried.verdict.gone_s is not None:
+                break
+    except KeyboardInterrupt:  # between two runs: what was tried is told all the same
+        return replace(found, interrupted=True)
+    return found
+
+
+def _first(wanted: Wanted, target: Target, shown: Screen) -> float:
+    """Where to begin."""
+    if wanted.rate is not None:
+        return max(wanted.rate, _LOWEST)
+    callers = wanted.concurrency or _CALLERS
+    shown.heading = f"{callers} callers, to see where to begin"
+    result, _ = drive(ClosedLoop(callers, _PROBE_S), target, 1, shown)
+    report = judge(result, warm_s=_PROBE_S / 10).report
+    return max(_SHARE * (report.per_s if report else 0.0), 1.0)
+
+
+def _try(
+    wanted: Wanted, target: Target, objective: Objective, rate: float, number: int, shown: Screen
+) -> Tried | None:
+    """Try a rate; None: Ctrl-C ended it."""
+    plan = _plan(wanted, rate, number)
+    warm_s = wanted.warm_s(plan.duration_s)
+    result, interrupted = drive(
+        plan, target, wanted.senders, shown, _giving_up(objective, plan, warm_s)
+    )
+    if interrupted:
+        return None
+    held = objective.judge(result, warm_s)
+    sender = held is not Held.YES and objective.was_the_sender(result, warm_s)
+    verdict = judge(result, slo_s=wanted.slo_s, warm_s=warm_s, lag_limit_s=wanted.lag_limit_s)
+    return Tried(
+        rate=rate,
+        held=held,
+        kept=1 - objective.share_missed(result, warm_s),
+        sender=sender,
+        given_up=result.duration_s < plan.duration_s,
+        verdict=verdict,
+    )
+
+
+def _plan(wanted: Wanted, rate: float, number: int) -> OpenLoop:
+    """The plan of a try; each has arrivals of its own, so that no single drawing decides."""
+    duration_s = wanted.duration_s or min(max(_REQUESTS / rate, _SHORTEST_S), _LONGEST_S)
+    other = replace(wanted, seed=wanted.seed + number)
+    try:
+        planned: Arrivals = arrivals(other, rate, duration_s)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    return OpenLoop(planned)
+
+
+def _giving_up(
+    objective: Objective, plan: OpenLoop, warm_s: float
+) -> Callable[[Sequence[Rows], float], bool]:
+    counted = int((plan.arrivals.times_s >= warm_s).sum())
+    return lambda senders, at_s: objective.is_lost(senders, counted, warm_s, at_s)

@@ -1,0 +1,67 @@
+"""Whether a run kept an objective, and as early as can be said whether it still can: pure.
+
+A rate holds when 99 of 100 requests were answered within the objective of their intended time.
+Those that were refused, given up or never sent count as missed: p99 of the answered alone would
+praise a server for refusing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.load.arrivals import Times
+from headrace.load.result import Kind, Result
+from headrace.load.rows import Rows
+from headrace.load.search import Held
+
+# Far from the objective a second try would say the same.
+_CLEARLY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """Answered within ``slo_s``, but for ``missable`` of the requests."""
+
+    slo_s: float
+    missable: float = 0.01
+
+    def is_lost(self, senders: Sequence[Rows], planned: int, warm_s: float, at_s: float) -> bool:
+        """Whether a run of so many counted requests has missed too many already.
+
+        No guess: whatever comes, the run will not have kept the objective.
+        """
+        missed = sum(self._missed_so_far(rows, warm_s, at_s) for rows in senders)
+        return missed > self.missable * planned
+
+    def _missed_so_far(self, rows: Rows, warm_s: float, at_s: float) -> int:
+        due = np.asarray(rows.intended_s)[: rows.count]
+        first, last = np.searchsorted(due, (warm_s, at_s - self.slo_s)).tolist()
+        intended_s, _, done_s, outcome = rows.columns(first)
+        known = slice(0, max(last - first, 0))
+        kept = (done_s > 0) & (outcome == 0) & (done_s - intended_s <= self.slo_s)
+        return int(np.count_nonzero(~kept[known]))
+
+    def share_missed(self, result: Result, warm_s: float) -> float:
+        """The share of the counted requests that were not answered in time."""
+        return self._share(result, result.intended_s, warm_s)
+
+    def judge(self, result: Result, warm_s: float) -> Held:
+        """Say whether a run kept it; one that was cut short because it was lost has not."""
+        missed = self.share_missed(result, warm_s)
+        if missed <= self.missable:
+            return Held.YES
+        return Held.CLEARLY_NOT if missed > _CLEARLY * self.missable else Held.NO
+
+    def was_the_sender(self, result: Result, warm_s: float) -> bool:
+        """Whether the requests would have kept it from when they really went."""
+        since_s = np.where(np.isnan(result.sent_s), result.intended_s, result.sent_s)
+        return self._share(result, since_s, warm_s) <= self.missable
+
+    def _share(self, result: Result, since_s: Times, warm_s: float) -> float:
+        inside = (result.intended_s >= warm_s) & (result.intended_s < result.duration_s)
+        kept: NDArray[np.bool_] = result.is_kind(Kind.OK) & (result.done_s - since_s <= self.slo_s)
+        return int(np.count_nonzero(~kept & inside)) / max(int(np.count_nonzero(inside)), 1)
