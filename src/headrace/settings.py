@@ -282,6 +282,11 @@ class ServerSettings(Group):
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="auto: text on a terminal, JSON lines elsewhere."
     )
+    access_log: Path | None = Field(
+        default=None,
+        description="A file to which one JSON line is added for every request; `/dev/stderr` for "
+        "the log. None given: there is none.",
+    )
 
     @field_validator("cors_origins")
     @classmethod
