@@ -19,6 +19,7 @@ NAMES = (
     "tiny",
     "real",
     "overload",
+    "plan",
     "json",
     "sequences",
     "failures",

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from headrace import errors
 from headrace.accepts import AcceptedAudio, AcceptedImage, AcceptedText
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
+from headrace.declared import DeclaredSignature, DeclaredTensor
 from headrace.group import Group
 from headrace.importers import tfserving, triton
 from headrace.importers.rules import Rule
@@ -31,6 +32,7 @@ from headrace.verify import Verify
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "benchmarks" / "results"
+_INNER = "*."
 _NOTE = "<!-- Written by docs/build.py: change the code, then run `python docs/build.py`. -->\n"
 
 _SETTINGS = """# Settings
@@ -107,6 +109,10 @@ def settings_page() -> str:
         *(_accepted(kind) for kind in (AcceptedImage, AcceptedAudio, AcceptedText)),
         "\n## `verify`\n\nSee [models](models.md#verify-a-new-version).\n\n",
         _table(_fields(Verify), variables=False),
+        "\n## `signature`\n\nSee [models](models.md).\n\n",
+        _table(_fields(DeclaredSignature), variables=False),
+        "\n## A tensor of `signature`\n\n",
+        _table(_fields(DeclaredTensor), variables=False),
         "\n## `sequence`\n\nThe state of a model, see [sequences](sequences.md).\n\n",
         _table(_fields(Sequence), variables=False),
         "\n## A tensor of `sequence.state`\n\n",
@@ -125,7 +131,8 @@ def _accepted(group: type[Group]) -> str:
 
 
 def _fields(group: type[BaseModel]) -> list[Setting]:
-    return [Setting(name, field) for name, field in group.model_fields.items()]
+    """The keys of a group inside a setting, which have no flags."""
+    return [Setting(f"{_INNER}{name}", field) for name, field in group.model_fields.items()]
 
 
 def errors_page() -> str:
@@ -219,7 +226,9 @@ def _table(settings: list[Setting], *, variables: bool) -> str:
 
 def _row(setting: Setting, *, variables: bool) -> str:
     name = setting.key.rpartition(".")[2]
-    flags = SERVER_FLAGS if setting.key.startswith("server.") else MODEL_FLAGS
+    inner = setting.key.startswith(_INNER)
+    own = SERVER_FLAGS if setting.key.startswith("server.") else MODEL_FLAGS
+    flags = () if inner else own
     cells = [
         f"`{name}`",
         setting.allowed,

@@ -45,6 +45,7 @@ from headrace.loader.lifecycle import Backoff
 from headrace.loader.memory import EngineMemory
 from headrace.loader.orders import Orders
 from headrace.loader.remote.remotes import Remotes
+from headrace.loader.spare import Beginning, Spare
 from headrace.loader.store import FoundVersion
 from headrace.loader.watch import Watch
 from headrace.observe.logs import configure
@@ -60,7 +61,7 @@ _ENGINE_STOP_TIMEOUT_S = 5.0
 _INCARNATIONS = 9999
 
 
-def serve(settings: Settings, console: Console) -> int:
+def serve(settings: Settings, console: Console, beginning: Beginning | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C, and return the exit status.
 
     0: drained; 1: every model failed, or requests were still in flight at ``drain_timeout_s``.
@@ -82,7 +83,9 @@ def serve(settings: Settings, console: Console) -> int:
         check_socket_path(runtime_dir / CONTROL_NAME)
         for one in found:
             socket_path(runtime_dir, one.name, one.version, _INCARNATIONS)
-        return asyncio.run(Supervisor(remotes, found, addresses, runtime_dir, console).run())
+        spare = Spare(None) if beginning is None else beginning.spare
+        run = asyncio.run if beginning is None else beginning.runner.run
+        return run(Supervisor(remotes, found, addresses, runtime_dir, console, spare).run())
     finally:
         shutil.rmtree(runtime_dir, ignore_errors=True)
 
@@ -97,6 +100,7 @@ class Supervisor:
         addresses: Sequence[Address],
         runtime_dir: Path,
         console: Console,
+        spare: Spare,
     ) -> None:
         settings = self._settings = remotes.settings
         self._remotes = remotes
@@ -113,6 +117,7 @@ class Supervisor:
             audience=Audience(
                 on_serving=self._show, on_state=self._note, on_progress=self._progress
             ),
+            spare=spare,
         )
         self._memory = EngineMemory(self._fleet.pids, self._tell)
         self._orders = Orders(settings, self._fleet)

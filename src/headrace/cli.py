@@ -15,7 +15,7 @@ from headrace.errors import OperatorError, SettingsError
 from headrace.layers import load
 from headrace.load.command import grammar
 from headrace.models import command
-from headrace.plan import command as plan
+from headrace.plan import grammar as plan
 from headrace.problems import place
 from headrace.settings import ModelSettings, ServerSettings, Settings
 from headrace.urls import is_url
@@ -23,6 +23,7 @@ from headrace.urls import is_url
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from headrace.loader.spare import Beginning
     from headrace.loader.store import FoundVersion
 
 SERVER_FLAGS = ("port", "host", "listen", "default_model", "model_control", "poll_s", "log_level")
@@ -46,9 +47,9 @@ _OPERATOR_STATUS = 2
 _INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells say it
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str], beginning: Beginning | None = None) -> int:
     """Run one command and return its exit status: 0, 1 (it failed), 2 (something to change)."""
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(arguments, argparse.Namespace(beginning=beginning))
     try:
         return int(options.call(options))
     except KeyboardInterrupt:
@@ -172,7 +173,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     from headrace.app import serve  # noqa: PLC0415 - the same
 
-    return serve(settings, Console())
+    return serve(settings, Console(), options.beginning)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from headrace.observe.logs import Format, Level
 from headrace.settings import ModelSettings, ServerSettings
-from headrace.values import DType, Signature, TensorSpec
+from headrace.signature import DType, Signature, TensorSpec
 
 CONTROL_VARIABLE = "HEADRACE_CONTROL"
 """The receiver process finds the supervisor's socket under this environment variable."""
@@ -62,7 +62,7 @@ class Measurement(Message):
 
 
 class TensorSpecMessage(Message):
-    """A :class:`headrace.values.TensorSpec` on the wire."""
+    """A :class:`headrace.signature.TensorSpec` on the wire."""
 
     name: str
     dtype: DType
@@ -70,7 +70,7 @@ class TensorSpecMessage(Message):
 
 
 class SignatureMessage(Message):
-    """A :class:`headrace.values.Signature` on the wire."""
+    """A :class:`headrace.signature.Signature` on the wire."""
 
     inputs: tuple[TensorSpecMessage, ...]
     outputs: tuple[TensorSpecMessage, ...]
@@ -106,7 +106,8 @@ class Profile(Message):
     ``batch_sizes`` are the sizes a run may have, ascending, every one warm on every instance; with
     ``pads`` the backend runs only those, so a batch is padded up to the next of them.
     ``reason`` says why it is that backend, ``cached`` whether an earlier start had found it out.
-    ``start_s`` is how long the process took until it began to load.
+    ``start_s`` is how long the process took until it began to load. ``labels`` are the names of
+    classes of the card, or else of the file.
     """
 
     signature: SignatureMessage
@@ -124,6 +125,7 @@ class Profile(Message):
     warm_s: float
     memory_bytes: int
     cached: bool = False
+    labels: tuple[str, ...] = ()
 
 
 class EngineLoading(Message):
@@ -164,7 +166,6 @@ class ModelServing(Message):
     version: int
     socket_path: str
     settings: ModelSettings
-    labels: tuple[str, ...] = ()
     profile: Profile
     replaces: bool = False
 

@@ -22,7 +22,7 @@ _MOST_BYTES = 4 * 2**20
 # Half of a surrogate pair, which an escape can write, and which nothing that is sent may have.
 _HALF = re.compile("[\ud800-\udfff]")
 # Values, aliases put in place: of eleven lines they can make ten billion.
-_MOST_VALUES = 200_000
+_MOST_VALUES = 100_000
 
 Key = tuple[str | int, ...]
 """The way to a value: ``("models", 0, "slo_ms")``."""

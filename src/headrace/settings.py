@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from headrace.accepts import AcceptedInput
+from headrace.declared import DeclaredSignature
 from headrace.group import Group
 from headrace.urls import Url, read
 from headrace.verify import Verify
@@ -21,6 +22,7 @@ from headrace.versions import Versions
 _LAST_PORT = 65535
 # What a browser sends as `Origin`: no path, not even a slash.
 _ORIGIN = re.compile(r"https?://[^/\s,*]+")
+_COLLECTOR = re.compile(r"https?://[^/\s,]+(/\S*)?")
 Location = Annotated[Path | Url, BeforeValidator(read)]
 """Where models lie: on this machine, or in a store."""
 
@@ -118,7 +120,8 @@ class Card(Group):
     )
     labels: tuple[str, ...] | Path | None = Field(
         default=None,
-        description="Class names, or a text file with one a line (relative to the file saying so).",
+        description="Class names, or a text file with one a line (relative to the file saying so). "
+        "None: those in the model file, where there are any.",
     )
     results: tuple[ResultStep, ...] = Field(default=(), description="Result-processor steps.")
     accepts: tuple[AcceptedInput, ...] = Field(
@@ -143,6 +146,16 @@ class Card(Group):
         default_factory=dict,
         description="Item shapes (without the batch axis) to warm up inputs with free axes at, in "
         "step across inputs. None given: the buckets, else 1s of a small size.",
+    )
+    signature: DeclaredSignature | None = Field(
+        default=None,
+        description="Inputs and outputs of a model whose file does not say them: TorchScript, a "
+        "Python file.",
+    )
+    signature_name: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="Which signature of a SavedModel is served, and what TensorFlow Serving's "
+        "clients call that of any model. None: `serving_default`, or the only one there is.",
     )
     sequence: Sequence | None = Field(
         default=None,
@@ -287,6 +300,15 @@ class ServerSettings(Group):
         description="A file to which one JSON line is added for every request; `/dev/stderr` for "
         "the log. None given: there is none.",
     )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="An OpenTelemetry collector, as in `http://127.0.0.1:4318`, to which spans of "
+        "requests are sent (OTLP over HTTP; the extra `otel`).",
+    )
+    otlp_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.01,
+        description="Of how many requests, where the client's `traceparent` does not say.",
+    )
 
     @field_validator("cors_origins")
     @classmethod
@@ -295,6 +317,13 @@ class ServerSettings(Group):
             if not (text == "*" or _ORIGIN.fullmatch(text)):
                 raise ValueError("should be * or an origin, as in https://shop.example:8443")
         return origins
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _collector(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not _COLLECTOR.fullmatch(endpoint):
+            raise ValueError("should be as http://127.0.0.1:4318")
+        return endpoint
 
     @field_validator("listen")
     @classmethod

@@ -48,7 +48,8 @@ def tf_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of what TensorFlow Serving's clients ask for, and that browsers may ask.
 
     `scores` (versions 1 and 3, labels for both, classes with names) is a classifier, `value` a
-    regressor, `both` either, `words` has strings, `half_plus_three` is everybody's first model.
+    regressor, `both` either, `words` has strings, `half_plus_three` is everybody's first model,
+    and `renamed` the same with another signature name.
     """
     root = tmp_path_factory.mktemp("tfserving")
     models.product(root / "scores/1/model.onnx", WEIGHTS)
@@ -69,6 +70,11 @@ def tf_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                         "labels": ["cat", "dog", "fish"],
                     },
                     *({"path": str(root / name)} for name in others),
+                    {
+                        "path": str(root / "half_plus_three"),
+                        "name": "renamed",
+                        "signature_name": "predict_images",
+                    },
                 ],
             }
         )

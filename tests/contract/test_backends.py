@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +25,19 @@ from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array, DType
 from tests.contract import models
 from tests.contract.models import node
-from tests.contract.test_formats import TORCH, needs_torch, written
+from tests.contract.test_formats import LINEAR, SCRIPT, TORCH, needs_torch, written
 
 REAL = [BackendName.OPENVINO, BackendName.ONNXRUNTIME]
 ALL = [*REAL, BackendName.PYTHON, BackendName.FAKE]
+
+
+class Format(Enum):
+    """A second format of a backend, of that backend's name."""
+
+    TORCHSCRIPT = "torch"
+
+
+Kind = BackendName | Format
 WEIGHTS = (np.arange(12, dtype=np.float32).reshape(4, 3) - 5) / 2
 X = np.array([[1, 2, 3, 4], [0.5, -1, 0, 2], [-3, 0, 0, 1]], np.float32)
 
@@ -39,7 +49,7 @@ class Linear(NamedTuple):
     expected: Callable[[Array], Array]
 
 
-def linear(backend: BackendName, folder: Path) -> Linear:
+def linear(backend: Kind, folder: Path) -> Linear:
     if backend is BackendName.FAKE:
         text = "inputs: {x: [FP32, [null, 4]]}\noutputs: {y: [FP32, [null, 4]]}\nscale: 2\n"
         return Linear(models.double(folder / "model.fake", text), lambda x: x * 2)
@@ -49,6 +59,8 @@ def linear(backend: BackendName, folder: Path) -> Linear:
         return Linear(models.python(folder / "model.py", body, outputs=port), lambda x: x @ WEIGHTS)
     if backend is BackendName.TORCH:
         return Linear(program(), lambda x: x @ WEIGHTS)
+    if backend is Format.TORCHSCRIPT:
+        return Linear(script(), lambda x: x @ WEIGHTS)
     return Linear(models.product(folder / "model.onnx", WEIGHTS), lambda x: x @ WEIGHTS)
 
 
@@ -60,15 +72,31 @@ def program() -> Path:
     return written(TORCH, folder) / "model.pt2"
 
 
-def load(path: Path, backend: BackendName, instances: int = 1) -> Model:
-    name, model = backends.load(path, ModelSettings(backend=backend, instances=instances))
+@functools.cache
+def script() -> Path:
+    """The same as TorchScript."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return written(SCRIPT, folder) / "model.pt"
+
+
+def load(path: Path, backend: Kind, instances: int = 1) -> Model:
+    keys = {"signature": LINEAR} if path.suffix == ".pt" else {}
+    settings = {"backend": backend.value, "instances": instances, **keys}
+    name, model = backends.load(path, ModelSettings.model_validate(settings))
     assert name == backend.value
     return model
 
 
-@pytest.fixture(params=[*ALL, pytest.param(BackendName.TORCH, marks=needs_torch)])
-def backend(request: pytest.FixtureRequest) -> BackendName:
-    name: BackendName = request.param
+@pytest.fixture(
+    params=[
+        *ALL,
+        pytest.param(BackendName.TORCH, marks=needs_torch),
+        pytest.param(Format.TORCHSCRIPT, marks=needs_torch),
+    ]
+)
+def backend(request: pytest.FixtureRequest) -> Kind:
+    name: Kind = request.param
     return name
 
 
@@ -134,7 +162,7 @@ def test_a_model_without_a_free_first_axis_is_not_batched(
 # -- runs ------------------------------------------------------------------------------------------
 
 
-def test_a_row_gives_the_same_alone_and_among_others(backend: BackendName, tmp_path: Path) -> None:
+def test_a_row_gives_the_same_alone_and_among_others(backend: Kind, tmp_path: Path) -> None:
     path, expected = linear(backend, tmp_path)
     instance = load(path, backend).instance()
     together = np.array(instance.run({"x": X})["y"])
@@ -256,9 +284,7 @@ def test_free_axes_take_any_size_also_none(backend: BackendName, tmp_path: Path)
 # -- memory and threads ----------------------------------------------------------------------------
 
 
-def test_inputs_may_be_read_only_views_of_shared_memory(
-    backend: BackendName, tmp_path: Path
-) -> None:
+def test_inputs_may_be_read_only_views_of_shared_memory(backend: Kind, tmp_path: Path) -> None:
     path, expected = linear(backend, tmp_path)
     instance = load(path, backend).instance()
     with mmap.mmap(-1, 4096) as memory:
@@ -274,7 +300,7 @@ def test_inputs_may_be_read_only_views_of_shared_memory(
 
 
 def test_outputs_stay_until_the_next_run_of_their_own_instance(
-    backend: BackendName, tmp_path: Path
+    backend: Kind, tmp_path: Path
 ) -> None:
     path, expected = linear(backend, tmp_path)
     model = load(path, backend, instances=2)
@@ -285,7 +311,7 @@ def test_outputs_stay_until_the_next_run_of_their_own_instance(
     np.testing.assert_allclose(kept, expected(X), rtol=1e-6)
 
 
-def test_two_instances_run_in_two_threads_at_once(backend: BackendName, tmp_path: Path) -> None:
+def test_two_instances_run_in_two_threads_at_once(backend: Kind, tmp_path: Path) -> None:
     path, expected = linear(backend, tmp_path)
     model = load(path, backend, instances=2)
     start = threading.Barrier(2)
@@ -312,10 +338,12 @@ def test_two_instances_run_in_two_threads_at_once(backend: BackendName, tmp_path
 # -- failures --------------------------------------------------------------------------------------
 
 
-def failing(backend: BackendName, folder: Path) -> tuple[Path, Array]:
+def failing(backend: Kind, folder: Path) -> tuple[Path, Array]:
     """A model of rows of four, and an input it cannot run."""
     if backend is BackendName.TORCH:
         return program(), np.zeros((1, 3), np.float32)
+    if backend is Format.TORCHSCRIPT:
+        return script(), np.zeros((1, 3), np.float32)
     if backend is BackendName.FAKE:
         path = models.double(folder / "m.fake", "fail_at: 13\n")
         return path, np.full((1, 4), 13, np.float32)
@@ -334,7 +362,7 @@ def failing(backend: BackendName, folder: Path) -> tuple[Path, Array]:
 
 @pytest.mark.parametrize("instances", [1, 2])
 def test_a_batch_that_fails_leaves_the_instance_alive(
-    backend: BackendName, instances: int, tmp_path: Path
+    backend: Kind, instances: int, tmp_path: Path
 ) -> None:
     path, bad = failing(backend, tmp_path)
     instance = load(path, backend, instances).instance()
@@ -354,11 +382,12 @@ def test_strings_that_are_no_text_fail_with_their_reason(tmp_path: Path) -> None
         instance.run({"x": x})
 
 
-SUFFIX = {
+SUFFIX: dict[Kind, str] = {
     BackendName.OPENVINO: ".onnx",
     BackendName.ONNXRUNTIME: ".onnx",
     BackendName.PYTHON: ".py",
     BackendName.TORCH: ".pt2",
+    Format.TORCHSCRIPT: ".pt",
     BackendName.FAKE: ".fake",
 }
 
@@ -378,9 +407,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_file_that_cannot_be_read_is_named(
-    backend: BackendName, how: str, tmp_path: Path
-) -> None:
+def test_a_file_that_cannot_be_read_is_named(backend: Kind, how: str, tmp_path: Path) -> None:
     path = tmp_path / f"model{SUFFIX[backend]}"
     BROKEN[how](path)
     with pytest.raises(ModelLoadError) as caught:

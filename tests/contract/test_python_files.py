@@ -75,6 +75,24 @@ def test_what_is_wrong_with_a_file_is_told(text: str, said: str, tmp_path: Path)
     assert str(path) in caught.value.message
 
 
+CARDED = {
+    "inputs": [{"name": "x", "dtype": "FP32", "shape": [None, 4]}],
+    "outputs": [{"name": "y", "dtype": "FP32", "shape": [None]}],
+}
+
+
+def test_a_class_may_leave_its_signature_to_the_card(tmp_path: Path) -> None:
+    path = tmp_path / "m.py"
+    path.write_text("class Model:\n def infer(self, b): return {'y': b['x'].sum(1)}\n")
+    settings = ModelSettings.model_validate({"signature": CARDED})
+    model = backends.load(path, settings)[1]
+    assert model.signature.batched
+    assert model.instance().run({"x": X})["y"].tolist() == [10, 26]
+    path.write_text(f"class Model:\n {PORTS}; infer = 1\n")
+    with pytest.raises(ModelLoadError, match=r"Model\.inputs is declared, and the card has a"):
+        backends.load(path, settings)
+
+
 def test_other_files_are_never_run(tmp_path: Path) -> None:
     path = models.python(tmp_path / "m.onnx", "return batch")
     with pytest.raises(ModelLoadError, match=r"end in \.py"):

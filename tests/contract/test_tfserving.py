@@ -222,6 +222,34 @@ def test_an_unknown_label_is_refused_everywhere(tf_served: Server) -> None:
     assert (answer.status, answer.message) == (GrpcStatus.INVALID_ARGUMENT, words)
 
 
+def test_a_signature_has_the_name_of_the_card_in_every_api(tf_served: Server) -> None:
+    metadata = get(tf_served, "/v1/models/renamed/metadata")
+    signatures = json.loads(metadata.body)["metadata"]["signature_def"]["signature_def"]
+    assert list(signatures) == ["predict_images"]
+    for name in ("", "predict_images"):
+        body = {"signature_name": name, "instances": [1.0]}
+        answer = ask(tf_served, post("/v1/models/renamed:predict", body))
+        assert json.loads(answer.body)["predictions"] == [3.5]
+        _, found = by_grpc(
+            tf_served, "Regress", "Regression", "renamed", examples(X[:, :1]), signature_name=name
+        )
+        assert found.model_spec.signature_name == "predict_images"
+        assert [row.value for row in found.result.regressions] == [3.5, 3.25]
+
+
+def test_another_signature_is_refused_with_the_name_of_the_one_there_is(tf_served: Server) -> None:
+    told = "('renamed' has 'predict_images')"
+    for call in ("predict", "classify", "regress"):
+        body = {"signature_name": "serving_default", "instances": [1.0], "examples": [{"x": 1.0}]}
+        answer = ask(tf_served, post(f"/v1/models/renamed:{call}", body))
+        assert told in json.loads(answer.body)["error"]
+    request = message("tensorflow.serving.MultiInferenceRequest")(input=examples())
+    task = request.tasks.add(method_name="tensorflow/serving/regress")
+    task.model_spec.name, task.model_spec.signature_name = "renamed", "serving_default"
+    answer = ask(tf_served, unary(f"{SERVICE}/MultiInference", request.SerializeToString()))
+    assert told in answer.message
+
+
 # -- what is told of models ------------------------------------------------------------------------
 
 

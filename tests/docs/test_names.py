@@ -13,7 +13,7 @@ import pytest
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
 from headrace.layers import listing
 from headrace.load.command import grammar
-from headrace.plan import command as plan
+from headrace.plan import grammar as plan
 from headrace.settings import ModelSettings, ServerSettings
 from tests.docs.markdown import PACKAGE, PAGES, ROOT, Page, anchor, read
 from zoo.models import MODELS

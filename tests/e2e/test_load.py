@@ -15,12 +15,14 @@ import pytest
 
 from headrace import cli
 from headrace.load.command.grammar import PROTOCOLS
-from tests.e2e.clients import outcomes
+from tests.e2e.clients import metrics, outcomes
 from tests.e2e.models import write_fake, write_sleeper
 from tests.e2e.server import Server, until
 
 # A busy machine makes senders late, and these tests are of other things.
 _ANY_LAG = "--lag-limit-ms 10000"
+
+_ROWS = 'headrace_batch_rows_sum{model="linear",version="3"}'
 
 Captured = pytest.CaptureFixture[str]
 
@@ -297,6 +299,51 @@ def test_two_models_are_measured_in_turns_and_told_apart(tmp_path: Path, capsys:
 )
 def test_a_comparison_that_is_none_is_told(words: str, message: str, capsys: Captured) -> None:
     assert cli.main(["load", *words.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+# --- MLPerf's scenarios ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "metric", "rows"),
+    [
+        ("single-stream", "90th percentile, early-stopping estimate", 1),
+        ("multi-stream", "99th percentile, early-stopping estimate", 8),
+        (f"server --rate 100 --slo-ms 5000 {_ANY_LAG}", "Poisson arrivals", 1),
+        ("offline --concurrency 4", "throughput", 1),
+    ],
+    ids=["single-stream", "multi-stream", "server", "offline"],
+)
+def test_a_scenario_is_run_by_its_rules_and_a_short_one_is_not_valid(
+    server: Server, words: str, metric: str, rows: int, capsys: Captured
+) -> None:
+    before = metrics(server.url).get(_ROWS, 0)
+    words = f"--model linear --scenario {words} --duration-s 0.4"
+    status, told = _load(server.url, words, capsys)
+    assert status == 0
+    found = told["mlperf"]
+    assert found["metric"] == metric
+    assert not found["valid"]
+    assert found["faults"][0] == "it lasted 0.4 s of at least 600"
+    assert told["warm_up_s"] == 0
+    # And the query that was tried before.
+    sent = told["report"]["planned"] + 1
+    assert metrics(server.url)[_ROWS] - before == rows * sent
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("server --rate 1", "server needs --rate and --slo-ms"),
+        ("single-stream --rate 1", "single-stream has no --rate"),
+        ("single-stream --concurrency 2", "single-stream has one caller"),
+        ("multi-stream --batch 3", "multi-stream says itself --batch"),
+        ("offline --find-max --slo-ms 1", "one of them"),
+    ],
+)
+def test_what_contradicts_a_scenario_is_told(words: str, message: str, capsys: Captured) -> None:
+    assert cli.main(["load", "u:1", "--model", "m", "--scenario", *words.split()]) == 2
     assert message in capsys.readouterr().err
 
 

@@ -84,6 +84,33 @@ def test_what_instances_cost_each_other_is_counted(server: Server) -> None:
     assert crowded["scaling"]["contention"]["value"] == pytest.approx(0.25)
 
 
+def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
+    server: Server, tmp_path: Path
+) -> None:
+    path = tmp_path / "steady.json"
+    measuring = (server.url, "--model", "steady", "--measure", "--loads", "30", "--save", path)
+    done = plan(*measuring, "--json", "--seeds", "2")
+    found = json.loads(done.stdout)
+    assert found["ok"], done.stderr
+    (one,) = found["measured"]
+    # How near they are is for a quiet machine to say: `python -m benchmarks plan`.
+    assert one["trusted"] in {True, False, None}
+    assert done.returncode == (1 if one["trusted"] is False else 0)
+    assert one["rate_rps"] == pytest.approx(0.3 * found["limit_rps"]["mean"], rel=0.1)
+    for name in ("p50_ms", "p99_ms"):
+        assert one[name]["predicted"] > 4.5
+        assert one[name]["measured"] > 4.5
+    assert all(batch >= 1 for batch in one["mean_batch"])
+    assert all(0 < busy < 1.2 for busy in one["busy"])
+    assert found["verdict"]
+    # A run of this model sleeps for as long as it was told, and then some.
+    assert 0.8 < found["calibration"]["stretch"] < 3
+    assert found["calibration"]["cpu_s"] > found["calibration"]["each_s"] > 0
+    again = planned("--profile", path, "--loads", "30")
+    assert again["calibration"] == found["calibration"]
+    assert again["limit_rps"] == found["limit_rps"]
+
+
 def test_which_model_must_be_said_where_there_are_several(server: Server) -> None:
     done = plan(server.url)
     assert done.returncode == 2
@@ -101,6 +128,8 @@ def test_which_model_must_be_said_where_there_are_several(server: Server) -> Non
         (["here", "--profile", "x.json"], 2, "needs no server"),
         (["--loads", "many"], 2, "should be as 30,60,80,95"),
         (["--scaling", "1:2:3"], 2, "should be as 1:410,2:760,4:1200"),
+        (["--measure", "--profile", "x.json"], 2, "drives the server as it is: leave --profile"),
+        (["--measure", "--slo-ms", "5"], 2, "leave --slo-ms out"),
         (["--scaling", "1:400"], 2, "two or more numbers of instances"),
     ],
 )

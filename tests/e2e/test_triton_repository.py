@@ -20,6 +20,7 @@ from headrace.layers import load
 from headrace.loader.places import left_out
 from headrace.loader.store import FoundVersion, find, find_named
 from headrace.settings import BackendName, ModelSettings, Settings
+from tests.contract.test_formats import SCRIPT, needs_torch, written
 from tests.e2e.conftest import write_linear
 from tests.e2e.server import Server, until
 
@@ -184,6 +185,38 @@ def test_what_is_imported_is_checked_and_served(root: Path, tmp_path: Path) -> N
         (group,) = client.get_model_config("classifier")["instance_group"]
     np.testing.assert_allclose(answer, X @ (np.arange(12, dtype=np.float32).reshape(4, 3) - 5))
     assert group["count"] == 2
+
+
+PYTORCH = """
+backend: "pytorch"
+max_batch_size: 8
+input [ { name: "INPUT__0" data_type: TYPE_FP32 dims: [ 4 ] },
+        { name: "INPUT__1" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "OUTPUT__0" data_type: TYPE_FP32 dims: [ 4 ] },
+         { name: "OUTPUT__1" data_type: TYPE_BF16 dims: [ 4 ] } ]
+"""
+
+
+@needs_torch
+@pytest.mark.slow
+def test_torchscript_is_served_with_what_its_configuration_says(tmp_path: Path) -> None:
+    folder = tmp_path / "repository/less"
+    (folder / "1").mkdir(parents=True)
+    written(SCRIPT, tmp_path)
+    shutil.copy(tmp_path / "less.pt", folder / "1/model.pt")
+    (folder / "config.pbtxt").write_text(PYTORCH)
+    given = {"INPUT__1": X, "INPUT__0": X * 3}
+    tensors = [
+        tritonclient.http.InferInput(name, array.shape, "FP32").set_data_from_numpy(array)
+        for name, array in given.items()
+    ]
+    with (
+        Server(folder.parent) as running,
+        tritonclient.http.InferenceServerClient(running.address) as client,
+    ):
+        answer = client.infer("less", tensors)
+    np.testing.assert_allclose(answer.as_numpy("OUTPUT__0"), X * 2)
+    np.testing.assert_allclose(answer.as_numpy("OUTPUT__1"), X * 3)
 
 
 # -- models that are not served here -------------------------------------------------------------

@@ -12,6 +12,7 @@ import structlog
 from headrace.control import EngineSpec, SignatureMessage
 from headrace.engine.backends.contract import Instance
 from headrace.engine.cache import Cache, Kept, Record
+from headrace.engine.checks import check
 from headrace.engine.choice import Choice, again, choose
 from headrace.engine.moving import moving_about
 from headrace.engine.rewarm import warm_again
@@ -35,11 +36,12 @@ class Loaded(NamedTuple):
 
 
 def prepared(spec: EngineSpec, progress: Progress) -> Loaded:
-    """Load and warm up, the short way if an earlier start has kept it.
+    """Look at the files, load and warm up, the short way if an earlier start has kept it.
 
     Raises:
         HeadraceError: the model cannot be loaded or warmed up.
     """
+    check(Path(spec.path))
     folder = None if spec.cache_dir is None else Path(spec.cache_dir)
     cache = Cache(folder, Path(spec.path), spec.settings)
     key = cache.key()

@@ -6,6 +6,7 @@
     rules       what may become of a field, and the walk that asks of every one (pure)
     triton      config.pbtxt: its table, and what is made of each field (pure)
     sequences   the part of it about models with state (pure)
+    signatures  inputs and outputs, for models whose files do not say theirs (pure)
     versions    which versions are served, as both servers say it (pure)
     tfserving   model_config_file and batching_parameters_file (pure)
     gather      paths given on the command line to what is read of them

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from headrace.importers.rules import Draft, Fate, Handler, Imported, Rule, Spot, walk
 from headrace.importers.sequences import SEQUENCE_RULES, add_sequence
+from headrace.importers.signatures import RULE as _OF_SIGNATURE
+from headrace.importers.signatures import add_signature, is_torchscript
 from headrace.importers.textproto import Field, parse
 from headrace.importers.versions import add_versions
 
@@ -24,8 +26,6 @@ _GPU = Rule(_OWN, "", "models run on the CPU")
 _FRAMEWORKS = {"openvino": "openvino"}
 _NO_BACKEND = {
     "ensemble": "ensembles: call its models one after the other, or export them as one",
-    "pytorch": "TorchScript files, which it means unless `default_model_filename` ends in .pt2: "
-    "save the model with torch.export and name that file",
     "tensorflow_graphdef": "frozen graphs: save the model as a SavedModel",
     "tensorrt": "TensorRT plans: export the model to ONNX",
     "python": "Triton's Python models: write them as a class with `infer`",
@@ -53,11 +53,11 @@ RULES: dict[str, Rule] = {
         "max_batch",
         "0 becomes `batched: false`; otherwise warm-up finds out whether it can",
     ),
-    "input.name": _SIGNATURE,
-    "input.data_type": _SIGNATURE,
+    "input.name": _OF_SIGNATURE,
+    "input.data_type": _OF_SIGNATURE,
     "input.format": _SIGNATURE,
-    "input.dims": Rule(
-        _OWN, "", "read from the model itself; for its free axes, see `warm_shapes`"
+    "input.dims": _OF_SIGNATURE._replace(
+        words=f"{_OF_SIGNATURE.words}; for free axes, see `warm_shapes`"
     ),
     "input.reshape": Rule(_LOST, "", "clients send the shape that the model itself has"),
     "input.is_shape_tensor": _SIGNATURE,
@@ -66,9 +66,9 @@ RULES: dict[str, Rule] = {
     ),
     "input.optional": Rule(_LOST, "", "clients send every input"),
     "input.is_non_linear_format_io": _GPU,
-    "output.name": _SIGNATURE,
-    "output.data_type": _SIGNATURE,
-    "output.dims": _SIGNATURE,
+    "output.name": _OF_SIGNATURE,
+    "output.data_type": _OF_SIGNATURE,
+    "output.dims": _OF_SIGNATURE,
     "output.reshape": Rule(_LOST, "", "clients get the shape that the model itself has"),
     "output.label_filename": Rule(_MAPPED, "labels", "of the first output that has one"),
     "output.is_shape_tensor": _SIGNATURE,
@@ -150,6 +150,8 @@ def read_config(text: str, source: str) -> Imported:
     message = parse(text, source)
     draft = Draft(source, RULES)
     walk(draft, message, RULES, _HANDLERS)
+    if is_torchscript(message):
+        add_signature(draft, message)
     return draft.done()
 
 
@@ -175,10 +177,7 @@ def _backend(draft: Draft, spot: Spot) -> None:
     said = draft.only(spot).text()
     name = said.partition("_")[0]
     reason = _NO_BACKEND.get(said) or _NO_BACKEND.get(name)
-    file = spot.parent.one("default_model_filename")
-    if name == "pytorch" and file is not None and file.text().endswith(".pt2"):
-        reason = None
-    elif reason is None and name not in _HERE:
+    if reason is None and name not in _HERE:
         reason = "custom backends: serve a Python file instead"
     if reason is not None:
         draft.left_out = f"{spot.field.place}: {spot.path} {spot.field.shown()}: no {reason}"

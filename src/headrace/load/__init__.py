@@ -16,7 +16,7 @@ What came of it: ``result`` one row a request, and the names of outcomes · ``lo
 of a run that goes on · ``report`` the numbers, and whether they can be believed · ``verdict``
 until when, and what is wrong · ``objective`` whether a run kept it, or still can (pure) ·
 ``search`` which rate to try next (pure) · ``join`` runs as one · ``pairs`` two against each other
-(pure) · ``page`` all of it as HTML.
+(pure) · ``scenario`` MLPerf's rules (pure) · ``page`` all of it as HTML.
 
 ``command``: all of it as ``headrace load``.
 

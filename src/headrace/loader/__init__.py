@@ -19,6 +19,7 @@
     shadow             what a new version must agree with: requests of the one that serves
     keeper             one engine process a version: start, load, warm, watch, restart, stop
     engine_process     that process: started, told, heard, ended
+    spare              one that is started before its model is known
     post               one engine's place in the fleet
     memory             what the engines have in memory, told as it changes
     cores              how many cores this process may really use

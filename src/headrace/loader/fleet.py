@@ -31,6 +31,7 @@ from headrace.loader.engine_process import ENGINE, socket_paths
 from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
 from headrace.loader.post import Key, Post, log_move
 from headrace.loader.shadow import Shadow
+from headrace.loader.spare import Spare
 from headrace.loader.stamps import Stamp, stamp
 from headrace.loader.store import FoundVersion
 from headrace.settings import ServerSettings
@@ -43,7 +44,8 @@ _LEAST_PLACES = 4
 class Fleet:
     """Starts, replaces and retires engines; for the supervisor's event loop.
 
-    ``tell`` sends to the receiver, and the audience hears what it is told of engines.
+    ``tell`` sends to the receiver, and the audience hears what it is told of engines. The first is
+    the ``spare`` process, where there is one.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Fleet:
         *,
         tell: Callable[[Message], None],
         audience: Audience,
+        spare: Spare | None = None,
         command: Sequence[str] = ENGINE,
     ) -> None:
         self.states: dict[Key, ModelState] = {}
@@ -62,6 +65,7 @@ class Fleet:
         self._runtime_dir = runtime_dir
         self._tell = tell
         self._audience = audience
+        self._spare = spare or Spare(None)
         self._command = command
         self._posts: dict[Key, Post] = {}  # those that are, or will be, what the receiver serves
         self._keepers: set[EngineKeeper] = set()  # of these and of those that are on their way out
@@ -232,6 +236,7 @@ class Fleet:
                 sockets=self._socket_paths(found),
                 others_serve=lambda: bool(self.serving),
                 samples=lambda: post.samples,
+                spare=self._spare.take,
             ),
             command=self._command,
         )

@@ -71,6 +71,8 @@ class Surroundings:
     """Whether there are engines that must not notice that one loads."""
     samples: Callable[[], Path | None]
     """A file of what the engine must agree with before it serves."""
+    spare: Callable[[], Process | None] = lambda: None
+    """A process that is started already, if there is one."""
 
 
 class EngineKeeper:
@@ -171,7 +173,7 @@ class EngineKeeper:
     async def _engine(self, socket_path: str) -> AsyncIterator[Process]:
         """A started engine that has heard its specification; it has ended when this is left."""
         try:
-            process = await start(
+            process = self._surroundings.spare() or await start(
                 *self._command,
                 f"{self._found.name}/{self._found.version}",  # for those who look at `ps`
             )
@@ -259,7 +261,6 @@ class EngineKeeper:
             version=self._found.version,
             socket_path=socket_path,
             settings=self._found.settings,
-            labels=self._found.labels,
             profile=profile,
         )
         self._audience.on_serving(serving)

@@ -24,8 +24,11 @@ from headrace.loader.regular import check_regular
 from headrace.settings import ModelSettings
 from headrace.urls import Url
 
-SUFFIXES = (".onnx", ".xml", ".tflite", ".pt2", ".py", ".fake")
+SUFFIXES = (".onnx", ".xml", ".tflite", ".pt2", ".pt", ".py", ".fake")
 """What a model file is called: ONNX, OpenVINO IR, TFLite, PyTorch's, the user's, the fake's."""
+
+PERHAPS_WEIGHTS = ".pt"
+"""What models are made of is called so, too: beside another model it is taken for that."""
 
 SAVED_MODEL = "saved_model.pb"
 """The file that makes a folder a TensorFlow SavedModel; it stands for the folder."""
@@ -138,7 +141,7 @@ def _look(path: Path, name: str | None, complain: Complain) -> list[Place]:
 
 def _versions(folder: Path, name: str, complain: Complain) -> list[Place]:
     """The versions of a versioned folder, ascending."""
-    strays = _model_files(folder)
+    strays = [file for file in _model_files(folder) if file.suffix != PERHAPS_WEIGHTS]
     if strays:
         error = ModelLoadError(
             f"{folder}: has version folders and model files ({_names(strays)}); keep one kind"
@@ -174,6 +177,8 @@ def _only_model_file(folder: Path) -> Path:
         name = model_file(folder.parent)
         if named := [file for file in files if file.name == name]:
             return named[0]
+        files = [file for file in files if file.suffix != PERHAPS_WEIGHTS] or files
+    if len(files) > 1:
         raise ModelLoadError(
             f"{folder}: has {len(files)} model files ({_names(files)}); keep one a version"
         )
@@ -224,9 +229,17 @@ def _models_at(path: Path, complain: Complain) -> list[Place]:
         return _versions(path, path.name, complain)
     if (path / SAVED_MODEL).is_file():
         return [Place(path.name, 1, path / SAVED_MODEL, path)]
-    if _is_model_file(path):
+    if _is_model_file(path) and not _are_weights(path):
         return [Place(path.stem, 1, path, path.parent)]
     return []
+
+
+def _are_weights(path: Path) -> bool:
+    """Whether it may be what a model of the same name beside it was made of."""
+    others = (path.with_suffix(suffix) for suffix in SUFFIXES if suffix != PERHAPS_WEIGHTS)
+    return path.suffix == PERHAPS_WEIGHTS and any(
+        other.exists() and _is_model_file(other) for other in others
+    )
 
 
 def _numbered(folder: Path) -> list[Path]:

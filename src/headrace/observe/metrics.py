@@ -27,6 +27,8 @@ PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "total")
 GAUGES: dict[str, str] = {
     "queue_length": "Requests that wait for a batch now.",
     "running_batches": "Batches handed to the engine and not ended.",
+    "run_tail_ratio": "98 of 100 runs take at most so many times what is expected of them.",
+    "handover_seconds": "What a batch that finds a free lane takes besides its run, of late.",
     "sequences": "Sequences whose state is kept now; 0 of a model without state.",
 }
 """Gauges by name, and what they say."""

@@ -1,9 +1,15 @@
 """``headrace plan``: what a model can do within its objective, from what its server measured.
 
-``command`` the grammar, and what it does · ``profile`` what the server measured, of a URL or a
-file · ``question`` what is to be planned · ``machine`` lanes, run times and the receiver · ``play``
-a rate on the server's own scheduler · ``limit`` the highest rate, the fewest lanes · ``make`` the
-plan · ``scaling`` what instances cost each other · ``laws`` closed forms of queueing, for the
-explanation · ``estimate`` means and their bounds · ``reasons`` why, in sentences · ``document`` as
-JSON · ``show`` as a table.
+Asked: ``grammar`` the flags · ``once`` a plan from end to end · ``question`` what is to be planned
+· ``profile`` what the server measured, of a URL or a file, with what it has ``seen`` run.
+
+Planned: ``machine`` lanes, run times, the receiver and the cores they share · ``play`` a rate on
+the server's own scheduler · ``limit`` the highest rate, the fewest lanes · ``make`` the plan ·
+``scaling`` what instances cost each other · ``laws`` closed forms of queueing, for the explanation
+· ``estimate`` means and their bounds · ``reasons`` why, in sentences.
+
+Measured: ``target`` where and what to send · ``calibration`` what two short loads tell of a machine
+· ``measure`` real loads · ``compare`` them with the plan.
+
+Told: ``document`` as JSON · ``show`` as tables.
 """

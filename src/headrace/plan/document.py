@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from headrace.plan.compare import Compared, verdict
 from headrace.plan.estimate import Estimate
 from headrace.plan.make import Level, Plan
 from headrace.plan.reasons import reasons
@@ -12,8 +13,8 @@ from headrace.plan.reasons import reasons
 _MS = 1e3
 
 
-def document(plan: Plan) -> dict[str, Any]:
-    """Write everything that a plan says."""
+def document(plan: Plan, compared: tuple[Compared, ...] = ()) -> dict[str, Any]:
+    """Write everything that a plan says, and what was measured beside it."""
     profile, question, enough = plan.profile, plan.question, plan.enough
     return {
         "model": profile.name,
@@ -43,7 +44,43 @@ def document(plan: Plan) -> dict[str, Any]:
         },
         "scaling": None if plan.scaling is None else plan.scaling.document(),
         "reasons": reasons(plan),
+        "calibration": None
+        if profile.calibration is None
+        else profile.calibration.model_dump(mode="json"),
+        "measured": [compared_document(one) for one in compared],
+        "verdict": verdict(compared) if compared else None,
     }
+
+
+def compared_document(one: Compared) -> dict[str, Any]:
+    """Write one load, predicted and measured."""
+    measured, predicted = one.measured, one.predicted
+    return {
+        "share_of_limit": one.share,
+        "rate_rps": _round(measured.rate_rps),
+        "p50_ms": _both(predicted.p50_s, measured.p50_s, one.p50_error),
+        "p99_ms": _both(predicted.p99_s, measured.p99_s, one.p99_error),
+        "mean_batch": [_round(predicted.batch.mean), _round(measured.batch)],
+        "busy": [_round(predicted.busy.mean), _round(measured.busy)],
+        "in_time": [_round(predicted.in_time.mean), _optional(measured.in_time)],
+        "stretch": [_round(one.stretch), _optional(measured.stretch)],
+        "trusted": one.trusted,
+        "causes": [] if one.trusted else one.causes(),
+    }
+
+
+def _both(
+    predicted: Estimate | None, measured_s: float | None, error: float | None
+) -> dict[str, float | None]:
+    return {
+        "predicted": None if predicted is None else _round(predicted.mean * _MS),
+        "measured": None if measured_s is None else _round(measured_s * _MS),
+        "error": _optional(error),
+    }
+
+
+def _optional(value: float | None) -> float | None:
+    return None if value is None else _round(value)
 
 
 def level_document(level: Level) -> dict[str, Any]:

@@ -25,6 +25,8 @@ _SMALL_S = 35e-6
 _ELEMENT_S = 4 * 0.7e-9
 # From a client's send to its answer, without waiting and run, on a machine that does nothing else.
 _WAY_S = 0.0004
+# Engines are niced, not stopped: this share of the cores is theirs whatever the receiver does.
+_LEAST_LEFT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,41 +34,57 @@ class Front:
     """What a request costs outside of the lanes.
 
     ``each_s`` is the time of the receiver's one thread that it takes, ``way_s`` what passes besides
-    until its answer is there.
+    until its answer is there, ``cpu_s`` what it takes from the cores that engines run on: all of
+    the receiver's threads, and the sender's where that is on the same machine.
     """
 
     each_s: float
     way_s: float = _WAY_S
+    cpu_s: float = 0.0
 
     @classmethod
     def guessed(cls, elements: int, rows: int) -> Front:
         """Of requests of this size, where nothing was measured."""
-        return cls(_SMALL_S + _ELEMENT_S * elements * rows)
+        each_s = _SMALL_S + _ELEMENT_S * elements * rows
+        return cls(each_s, cpu_s=each_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Lanes with a scheduler, and the receiver in front of them.
+    """Lanes with a scheduler, the receiver in front of them, and the cores that all of it shares.
 
-    ``speed`` is how fast a lane is while so many run; ``spread`` the standard deviation of the
-    logarithm of run times.
+    ``speed`` is how fast a lane is while so many run, if each had its cores; ``spread`` the
+    standard deviation of the logarithm of run times; ``stretch`` how many times longer runs are
+    than warm-up said. ``handover_s`` is what a batch takes besides its run.
     """
 
     known: Known
     elements: int
     front: Front
     spread: float
+    cores: int
+    threads: int
     speed: Speed = field(default=undisturbed)
+    stretch: float = 1.0
+    handover_s: float = 0.0
 
     @property
     def lanes(self) -> int:
         """How many batches may run at once."""
         return self.known.lanes
 
+    def speed_at(self, rate_rps: float) -> Speed:
+        """How fast a lane is while so many run, and this rate takes its part of the cores.
+
+        The receiver goes first, as engines are niced; what it leaves is shared by those that run.
+        """
+        left = max(self.cores - rate_rps * self.front.cpu_s, _LEAST_LEFT * self.cores)
+        return lambda running: self.speed(running) * min(1.0, left / (running * self.threads))
+
     def curve(self) -> Curve:
-        """Rows → the median seconds of a run while all lanes run."""
-        latency, speed = self.known.latency(), self.speed(self.lanes)
-        return lambda rows: latency.expect(self.elements, rows) / speed
+        """Rows → the median seconds of a run while all lanes run, and nothing else does."""
+        latency, speed = self.known.latency(), self.speed_at(0.0)(self.lanes)
+        return lambda rows: latency.expect(self.elements, rows) * self.stretch / speed
 
     def largest(self) -> int:
         """The largest batch the scheduler would cut: the knee, or what the objective allows."""
@@ -74,10 +92,18 @@ class Machine:
         limit_s = None if known.slo_s is None else known.slo_s / (latency.tail + 1 / known.lanes)
         return latency.knee(self.elements, limit_s)
 
-    def capacity(self, largest: int) -> Capacity:
-        """The most rows a second that the lanes can do with batches up to a size, and that size."""
+    def capacity(self, largest: int, rows: int = 1) -> Capacity:
+        """The most requests a second with batches up to a size, and that size.
+
+        What the lanes could do alone, less what requests take from their cores; and no more than
+        the receiver can.
+        """
         sizes = [size for size in self.known.sizes if size <= largest] or self.known.sizes[:1]
-        return capacity(self.curve(), sizes, self.lanes)
+        found = capacity(self.curve(), sizes, self.lanes)
+        rate_rps, wanted = found.rate_rps / rows, self.lanes * self.threads
+        if self.cores - rate_rps * self.front.cpu_s < wanted:
+            rate_rps *= self.cores / (min(wanted, self.cores) + rate_rps * self.front.cpu_s)
+        return Capacity(min(rate_rps, 1 / self.front.each_s), found.batch)
 
     def scheduler(self) -> Scheduler:
         """A scheduler as the server's, to which nothing has come yet."""
@@ -87,7 +113,7 @@ class Machine:
         """Run times of lanes, the next each time it is asked; another seed, other chances."""
         latency = self.known.latency()
         drawn = np.random.default_rng(seed).normal(0.0, self.spread, _DRAWN)
-        ratios: Iterator[float] = cycle(np.exp(drawn).tolist())
+        ratios: Iterator[float] = cycle((self.stretch * np.exp(drawn)).tolist())
 
         def run_s(elements: int, rows: int) -> float:
             return latency.expect(elements, rows) * next(ratios)

@@ -77,15 +77,23 @@ def machine_of(
     front: Front | None = None,
     speed: Speed = undisturbed,
 ) -> Machine:
-    """The machine a profile describes, with as many instances as are asked for."""
+    """The machine a profile describes, with as many instances as are asked for.
+
+    Of what was calibrated nothing is guessed.
+    """
     pairs = [(one.median_s, one.p95_s) for one in profile.measurements]
-    return Machine(
+    machine = Machine(
         profile.known(instances=question.instances, slo_s=question.slo_s),
         question.elements,
         front or Front.guessed(question.elements, question.rows),
         spread_of(pairs),
+        profile.cores,
+        profile.threads,
         speed,
     )
+    if profile.calibration is None or front is not None:
+        return machine
+    return profile.calibration.applied(machine)
 
 
 def make_plan(
@@ -98,7 +106,7 @@ def make_plan(
     """Look for the limit, then play the loads; ``scaling`` is where the machine's speed is from."""
     progress("the highest rate inside the objective")
     limit = find_limit(machine, question)
-    capacity = _requests(machine, question, machine.largest())
+    capacity = machine.capacity(machine.largest(), question.rows)
     levels = []
     for share, rate_rps in _rates(question, limit.mean):
         progress(f"{rate_rps:,.0f} requests/s")
@@ -118,7 +126,7 @@ def make_plan(
         machine,
         limit,
         capacity,
-        _requests(machine, question, max(machine.known.sizes)),
+        machine.capacity(max(machine.known.sizes), question.rows),
         machine.largest(),
         tuple(levels),
         at_limit,
@@ -132,7 +140,7 @@ def find_limit(machine: Machine, question: Question) -> Estimate:
 
     Without an objective: 95 % of capacity, past which queues grow for minutes.
     """
-    most_rps = _requests(machine, question, max(machine.known.sizes)).rate_rps
+    most_rps = machine.capacity(max(machine.known.sizes), question.rows).rate_rps
     if question.slo_s is None:
         return Estimate(_STEADY * most_rps, None)
 
@@ -161,25 +169,24 @@ def _level(machine: Machine, question: Question, share: float | None, rate_rps: 
     return Level(share, played, law, in_server)
 
 
-def _requests(machine: Machine, question: Question, largest: int) -> laws.Capacity:
-    """Capacity in requests, where the receiver is a server too."""
-    found = machine.capacity(largest)
-    return found._replace(rate_rps=min(found.rate_rps / question.rows, 1 / machine.front.each_s))
-
-
 def _enough(
     machine: Machine, question: Question, rate_rps: float, limit_rps: float, peak: float
 ) -> Enough:
-    """Look for the fewest lanes, up to the peak past which more do less; the receiver stays."""
+    """Look for the fewest lanes, up to the peak past which more do less.
+
+    The receiver stays as it is; for more lanes there are more cores.
+    """
 
     def keeps_up(instances: int) -> bool:
         known = replace(machine.known, instances=instances)
-        more = replace(machine, known=known)
+        cores = max(machine.cores, instances * machine.threads)
+        more = replace(machine, known=known, cores=cores)
         if question.slo_s is None:
-            return rate_rps <= _STEADY * _requests(more, question, max(known.sizes)).rate_rps
+            return rate_rps <= _STEADY * more.capacity(max(known.sizes), question.rows).rate_rps
         return play(more, question, rate_rps).in_time.mean >= IN_TIME
 
-    one_rps = machine.capacity(max(machine.known.sizes)).rate_rps / machine.lanes / question.rows
+    one = replace(machine, known=replace(machine.known, instances=1))
+    one_rps = one.capacity(max(machine.known.sizes), question.rows).rate_rps
     least = laws.machines(rate_rps, one_rps)
     most = int(min(_MOST_LANES_FACTOR * least + _MORE_LANES, peak))
     instances = fewest(keeps_up, least, most) if most >= least else None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from headrace.load.arrivals import bursts, poisson
+from headrace.load.arrivals import Arrivals, bursts, poisson
 from headrace.plan.estimate import Estimate
 from headrace.plan.machine import Machine
 from headrace.plan.question import Kind, Question
@@ -41,6 +41,11 @@ class Played:
 def play(machine: Machine, question: Question, rate_rps: float) -> Played:
     """Play a rate with every seed of the question."""
     results = [play_once(machine, question, rate_rps, seed) for seed in range(question.seeds)]
+    return sum_up(machine, rate_rps, results)
+
+
+def sum_up(machine: Machine, rate_rps: float, results: Sequence[Result]) -> Played:
+    """Put several plays of a rate together."""
     refused = _shares(results)
     unanswered = sum(share for code, share in refused.items() if code != LATE)
     return Played(
@@ -59,24 +64,36 @@ def play(machine: Machine, question: Question, rate_rps: float) -> Played:
 def play_once(machine: Machine, question: Question, rate_rps: float, seed: int) -> Result:
     """Play a rate once. The same seed gives the same requests, only closer together or apart."""
     duration_s = _COUNTED * (1 + _SETTLING) / rate_rps
+    sent = send_times(question, rate_rps, duration_s, seed)
+    return play_sent(machine, question, sent, _SETTLING / (1 + _SETTLING) * duration_s, seed)
+
+
+def send_times(question: Question, rate_rps: float, duration_s: float, seed: int) -> Arrivals:
+    """When requests are sent."""
+    make = poisson if question.kind is Kind.POISSON else bursts
+    return make(rate_rps, duration_s, seed)
+
+
+def play_sent(
+    machine: Machine, question: Question, sent: Arrivals, settled_s: float, seed: int
+) -> Result:
+    """Play requests that are sent at these times, and count those after ``settled_s``."""
     return simulate(
         machine.scheduler(),
-        arrivals(machine, question, rate_rps, duration_s, seed),
+        arrivals(machine, question, sent),
         machine.service(seed),
         lanes=machine.lanes,
-        speed=machine.speed,
-        settled_s=_SETTLING / (1 + _SETTLING) * duration_s,
+        reply_s=machine.handover_s,
+        speed=machine.speed_at(sent.rate),
+        settled_s=settled_s,
     )
 
 
-def arrivals(
-    machine: Machine, question: Question, rate_rps: float, duration_s: float, seed: int
-) -> Iterator[Arrival]:
+def arrivals(machine: Machine, question: Question, sent: Arrivals) -> Iterator[Arrival]:
     """Yield requests as they come out of the receiver, which works on one at a time."""
-    make = poisson if question.kind is Kind.POISSON else bursts
     timeout_s = float("inf") if question.slo_s is None else question.slo_s
     each_s, free_s = machine.front.each_s, 0.0
-    for at_s in make(rate_rps, duration_s, seed).times_s.tolist():
+    for at_s in sent.times_s.tolist():
         free_s = max(at_s, free_s) + each_s
         yield Arrival(
             free_s,

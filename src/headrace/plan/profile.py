@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from headrace.errors import MalformedAnswer, SettingsError
+from headrace.plan.calibration import Calibration
+from headrace.plan.seen import Seen
 from headrace.problems import explain
 from headrace.scheduler.known import Known
 
@@ -29,7 +31,10 @@ class Measured(_Value):
 
 
 class ModelProfile(_Value):
-    """One version as its server measured it, and what was set; ``cores`` are the server's."""
+    """One version as its server measured it, and what was set; ``cores`` are the server's.
+
+    ``seen`` is what has run so far, ``calibration`` what ``--measure`` found out.
+    """
 
     name: str
     version: int
@@ -43,6 +48,8 @@ class ModelProfile(_Value):
     measurements: tuple[Measured, ...]
     slo_ms: PositiveFloat | None
     max_queue: PositiveInt
+    seen: Seen | None = None
+    calibration: Calibration | None = None
 
     @property
     def shapes(self) -> tuple[int, ...]:
@@ -104,9 +111,15 @@ def save(profile: ModelProfile, path: Path) -> None:
         SettingsError: nothing can be written there.
     """
     try:
-        path.write_text(profile.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        text = profile.model_dump_json(indent=2, exclude={"seen"})
+        path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"--save {path}: {error.strerror or error}") from error
+
+
+def with_calibration(profile: ModelProfile, found: Calibration) -> ModelProfile:
+    """The profile with what was found in it, for later plans."""
+    return profile.model_copy(update={"calibration": found})
 
 
 def _measured(profile: ModelProfile) -> ModelProfile:

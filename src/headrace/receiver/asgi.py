@@ -36,6 +36,7 @@ from headrace.receiver.routes import Routes
 from headrace.receiver.stream import Send, Stream, serve
 from headrace.receiver.tfserving.grpc import TfServingGrpc
 from headrace.receiver.tfserving.reload import TfServingReload
+from headrace.receiver.tracing.spans import Spans
 from headrace.settings import ServerSettings
 
 # gRPC methods that say how we are and run no model.
@@ -75,6 +76,11 @@ class Application:
         extras = Extras(settings)
         core = Core(catalog, infer, command, scribe, extras.tracer)
         self._extras = extras
+        self._spans = (
+            None
+            if settings.otlp_endpoint is None
+            else Spans.to(settings.otlp_endpoint, settings.otlp_ratio)
+        )
         self._catalog = catalog
         self._methods, self._streams = methods(core, extras)
         self._routes = Routes(core, metrics_page, extras)
@@ -95,8 +101,10 @@ class Application:
         return self._http(exchange, scope["method"], scope["path"], send)
 
     def stop(self) -> None:
-        """Have the traces written that are not yet; blocks meanwhile."""
+        """Have the traces written and sent that are not yet; blocks meanwhile."""
         self._extras.stop()
+        if self._spans is not None:
+            self._spans.stop()
 
     async def _grpc(self, exchange: Exchange, path: str, send: Send) -> None:
         places = 0 if path.endswith(_LISTENS) else 1
@@ -230,6 +238,8 @@ class Application:
         seconds = now_s - exchange.arrival_s
         if metrics.slowest.wants(seconds, now_s):
             metrics.slowest.put(seconds, passed(exchange, served, outcome, now_s), now_s)
+        if self._spans is not None:
+            self._spans.note(exchange, served, outcome, now_s)
         if exchange.trace is not None:
             self._extras.tracer.end(exchange.trace, exchange.answered_s, now_s)
         if exchange.answered_s:

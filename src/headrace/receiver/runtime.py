@@ -283,7 +283,7 @@ class Runtime:
     async def _dispatcher(self, message: ModelServing) -> Dispatcher | Sequences:
         """Compose what serves one version: settings and profile → scheduler, processor, metrics."""
         settings, profile = message.settings, message.profile
-        processor = build(profile.signature.unwrap(), settings.results, message.labels)
+        processor = build(profile.signature.unwrap(), settings.results, profile.labels)
         slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
         metrics = ModelMetrics(message.name, message.version)
         known = Known(
@@ -298,6 +298,8 @@ class Runtime:
         scheduler.pause()
         metrics.gauges["queue_length"] = lambda: scheduler.statistics().waiting
         metrics.gauges["running_batches"] = lambda: scheduler.statistics().running_batches
+        metrics.gauges["run_tail_ratio"] = lambda: scheduler.statistics().tail
+        metrics.gauges["handover_seconds"] = lambda: scheduler.statistics().overhead_s
         card, seen = settings.sequence, processor.signature
         if card is not None:
             seen = visible(seen, card)
@@ -308,7 +310,7 @@ class Runtime:
             version=message.version,
             signature=seen,
             settings=settings,
-            labels=message.labels,
+            labels=profile.labels,
             profile=profile,
             metrics=metrics,
             media=accepted,

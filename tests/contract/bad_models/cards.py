@@ -40,9 +40,9 @@ def _file_not_text(folder: Path) -> None:
 
 
 CASES: tuple[Case, ...] = (
-    Case("card-of-aliases", "aliases", _card(_ALIASES)),
-    Case("card-of-itself", "card.yaml", _card("labels: &a [*a]\n")),
-    Case("card-nested", "card.yaml", _card("labels: " + "[" * 3000 + "]" * 3000)),
+    Case("card-of-aliases", "aliases put in place", _card(_ALIASES)),
+    Case("card-of-itself", "alias refers to itself", _card("labels: &a [*a]\n")),
+    Case("card-nested", "nested too deeply", _card("labels: " + "[" * 3000 + "]" * 3000)),
     Case("card-not-utf8", "not UTF-8", _card(b"labels: [\xff]\n")),
     Case("card-unknown-key", "frobnicate", _card("frobnicate: 1\n")),
     Case("card-a-pipe", "regular file", _pipe("card.yaml")),

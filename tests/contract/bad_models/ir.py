@@ -71,24 +71,44 @@ def _folder_for_weights(folder: Path) -> None:
 
 
 CASES: tuple[Case, ...] = (
-    Case("ir-without-bin", r"\bbin\b", written(IR, None)),
-    Case("ir-bin-short", "", written(IR, bytes(60))),
-    Case("ir-bin-empty", "", written(IR, b"")),
-    Case("ir-bin-a-folder", r"\bbin\b", _folder_for_weights),
-    Case("ir-offset-beyond", "", written(_changed('offset="0"', 'offset="1000000"'))),
-    Case("ir-size-huge", "", written(_changed('size="64"', f'size="{2**62}"'))),
-    Case("ir-size-not-of-shape", "", written(_changed('shape="4,4"', 'shape="4000,4"'))),
-    Case("ir-offset-negative", "", written(_changed('offset="0"', 'offset="-64"'))),
-    Case("ir-halved", "", written(IR[: len(IR) // 2])),
-    Case("ir-other-xml", "", written("<feed><entry/></feed>")),
+    Case("ir-without-bin", r"'model\.bin', which is missing", written(IR, None)),
+    Case("ir-bin-short", "which has 60 bytes", written(IR, bytes(60))),
+    Case("ir-bin-empty", "it is empty", written(IR, b"")),
+    Case("ir-bin-a-folder", "not a regular file", _folder_for_weights),
+    Case(
+        "ir-offset-beyond",
+        "up to byte 1000064",
+        written(_changed('offset="0"', 'offset="1000000"')),
+    ),
+    Case("ir-size-huge", "not as many", written(_changed('size="64"', f'size="{2**62}"'))),
+    Case(
+        "ir-size-not-of-shape",
+        r"\[4000, 4\] in 64 bytes",
+        written(_changed('shape="4,4"', 'shape="4000,4"')),
+    ),
+    Case("ir-offset-negative", "'-64'", written(_changed('offset="0"', 'offset="-64"'))),
+    Case(
+        "ir-entity-bomb",
+        "document type",
+        written(_BOMB + _BODY.replace('name="linear"', 'name="&j;"')),
+    ),
+    Case(
+        "ir-entity-of-a-file",
+        "document type",
+        written(_FILE + _BODY.replace('"linear"', '"&leak;"')),
+    ),
+    Case("ir-halved", "no whole XML", written(IR[: len(IR) // 2])),
+    Case("ir-other-xml", "<feed>, not a <net>", written("<feed><entry/></feed>")),
     Case("ir-layer-unknown", "Frobnicate", written(_changed('"MatMul"', '"Frobnicate"'))),
     Case(
         "ir-type-unknown",
-        "",
+        "f99",
         written(_changed('element_type="f32" shape', 'element_type="f99" shape')),
     ),
-    Case("ir-edge-to-nobody", "", written(_changed('to-layer="3"', 'to-layer="77"'))),
-    Case("ir-edges-in-a-ring", "", written(_changed('from-layer="0"', 'from-layer="2"'))),
-    Case("ir-nested", "", written("<net>" * 100_000 + "</net>" * 100_000)),
-    Case("ir-future", "", written(_changed('version="11"', 'version="99"'))),
+    Case("ir-edge-to-nobody", "Result", written(_changed('to-layer="3"', 'to-layer="77"'))),
+    Case(
+        "ir-edges-in-a-ring", "not in graph", written(_changed('from-layer="0"', 'from-layer="2"'))
+    ),
+    Case("ir-nested", "nested more than", written("<net>" * 100_000 + "</net>" * 100_000)),
+    Case("ir-future", "cannot load", written(_changed('version="11"', 'version="99"'))),
 )

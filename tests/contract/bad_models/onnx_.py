@@ -76,7 +76,7 @@ def _piped(folder: Path) -> None:
     saved(external("w.bin"))(folder)
 
 
-def _functions(*calls: tuple[str, str]) -> ModelProto:
+def functions(*calls: tuple[str, str]) -> ModelProto:
     """A model of functions, each of which calls another: (name, whom it calls)."""
     made = model(node(calls[0][0], ["x"], ["y"], domain="own"))
     made.opset_import.append(helper.make_opsetid("own", 1))
@@ -97,7 +97,7 @@ def _functions(*calls: tuple[str, str]) -> ModelProto:
 
 def _doubling(times: int) -> ModelProto:
     """Functions that each call the next twice: small in the file, 2 to the power when inlined."""
-    made = _functions(*[(f"f{i}", f"f{i + 1}") for i in range(times)], (f"f{times}", "Relu"))
+    made = functions(*[(f"f{i}", f"f{i + 1}") for i in range(times)], (f"f{times}", "Relu"))
     for function in made.functions[:-1]:
         callee = function.node[0].op_type
         del function.node[:]
@@ -134,44 +134,60 @@ def _with(change: Change, made: ModelProto | None = None) -> ModelProto:
 
 
 _WHOLE = weighted().SerializeToString()
-_BAD_NAME = model(node("Relu", ["x"], ["y"], name="nam")).SerializeToString()
-_SHAPE = numpy_helper.from_array(np.array([_HUGE, _HUGE, 4], np.int64), "shape")
+_BAD_NAME = model().SerializeToString().replace(b"\x01x", b"\x01\xff")
 
 CASES: tuple[Case, ...] = (
-    Case("data-absolute", "external data", saved(external("/etc/passwd"))),
-    Case("data-above", "outside|escapes", saved(external("../../../../outside.bin"))),
-    Case("data-linked-away", "outside|escapes", _linked_away),
-    Case("data-missing", "external data|w.bin", saved(external("w.bin"))),
-    Case("data-short", "w.bin|external data", saved(external("w.bin"), {"w.bin": bytes(10)})),
+    Case("data-absolute", "outside the folder", saved(external("/etc/passwd"))),
+    Case("data-above", "outside the folder", saved(external("../../../../outside.bin"))),
+    Case("data-linked-away", "leads outside", _linked_away),
+    Case("data-missing", r"'w\.bin', which is missing", saved(external("w.bin"))),
+    Case("data-short", "which has 10 bytes", saved(external("w.bin"), {"w.bin": bytes(10)})),
     Case(
         "data-beyond",
-        "w.bin|external data",
+        "up to byte 4160",
         saved(external("w.bin", offset=4096, length=64), {"w.bin": bytes(64)}),
     ),
     Case(
         "data-offset-huge",
-        "value|offset",
+        "offset .* is no number",
         saved(external("w.bin", offset=2**70), {"w.bin": bytes(64)}),
     ),
     Case(
         "data-offset-nonsense",
-        "value|offset",
+        "'all of it'",
         saved(external("w.bin", offset="all of it"), {"w.bin": bytes(64)}),
     ),
-    Case("data-length-wrong", "", saved(external("w.bin", length=8), {"w.bin": bytes(64)})),
-    Case("data-nowhere", "external data", saved(external(""))),
-    Case("data-a-pipe", "external data|w.bin", _piped),
-    Case("weights-declared-terabytes", "w", saved(weighted(dims=[_HUGE, _HUGE], raw_data=b""))),
-    Case("weights-declared-beyond-numbers", "w", saved(weighted(dims=[2**62, 2**62]))),
-    Case("weights-negative", "w", saved(weighted(dims=[-4, 4]))),
-    Case("weights-short", "w", saved(weighted(raw_data=bytes(60)))),
-    Case("weights-of-no-type", "w", saved(weighted(data_type=99))),
-    Case("function-calls-itself", "", saved(_functions(("f", "f")))),
-    Case("functions-in-a-ring", "", saved(_functions(("f", "g"), ("g", "h"), ("h", "f")))),
-    Case("graphs-nested", "", holding("model.onnx", _nested(5000))),
+    Case(
+        "data-length-wrong",
+        "8 bytes of another file",
+        saved(external("w.bin", length=8), {"w.bin": bytes(64)}),
+    ),
+    Case("data-nowhere", "which is no file", saved(external(""))),
+    Case("data-a-pipe", "not a regular file", _piped),
+    Case(
+        "weights-declared-terabytes",
+        "4000000000000 bytes, and holds 0",
+        saved(weighted(dims=[_HUGE, _HUGE], raw_data=b"")),
+    ),
+    Case(
+        "weights-declared-beyond-numbers",
+        "more elements than there can be",
+        saved(weighted(dims=[2**62, 2**62])),
+    ),
+    Case("weights-negative", "negative size", saved(weighted(dims=[-4, 4]))),
+    Case("weights-short", "of 64 bytes, and holds 60", saved(weighted(raw_data=bytes(60)))),
+    Case("weights-of-no-type", "cannot load", saved(weighted(data_type=99))),
+    Case("function-calls-itself", "call themselves without end: f", saved(functions(("f", "f")))),
+    Case(
+        "functions-in-a-ring",
+        "call themselves without end: f, g, h",
+        saved(functions(("f", "g"), ("g", "h"), ("h", "f"))),
+    ),
+    Case("functions-doubling", "more than 1000000 nodes", saved(_doubling(40))),
+    Case("graphs-nested", "nested more than 100 deep", holding("model.onnx", _nested(5000))),
     Case(
         "nodes-in-a-ring",
-        "",
+        "node",
         saved(model(node("Add", ["x", "b"], ["a"]), node("Add", ["a", "a"], ["b"]))),
     ),
     Case("operator-unknown", "Frobnicate", saved(model(node("Frobnicate", ["x"], ["y"])))),
@@ -180,10 +196,17 @@ CASES: tuple[Case, ...] = (
         "Frobnicate",
         saved(model(node("Frobnicate", ["x"], ["y"], domain="com.acme"))),
     ),
-    Case("graph-missing", "", saved(_with(lambda m: m.ClearField("graph")))),
-    Case("input-unknown", "", saved(model(node("Relu", ["nobody"], ["y"])))),
-    Case("halved", "", holding("model.onnx", _WHOLE[: len(_WHOLE) // 2])),
-    Case("last-byte-missing", "", holding("model.onnx", _WHOLE[:-1])),
-    Case("noise", "", holding("model.onnx", np.random.default_rng(1).bytes(4096))),
-    Case("zeros", "", holding("model.onnx", bytes(4096))),
+    Case(
+        "opset-too-new",
+        "opset 999, and 28 is the newest",
+        saved(_with(lambda m: setattr(m.opset_import[0], "version", 999))),
+    ),
+    Case("graph-missing", "no graph", saved(_with(lambda m: m.ClearField("graph")))),
+    Case("outputs-missing", "no outputs", saved(_with(lambda m: m.graph.ClearField("output")))),
+    Case("input-unknown", "nobody", saved(model(node("Relu", ["nobody"], ["y"])))),
+    Case("halved", "cut off: it has 78 bytes", holding("model.onnx", _WHOLE[: len(_WHOLE) // 2])),
+    Case("last-byte-missing", "cut off", holding("model.onnx", _WHOLE[:-1])),
+    Case("noise", "no protobuf", holding("model.onnx", np.random.default_rng(1).bytes(4096))),
+    Case("name-not-text", "not UTF-8", holding("model.onnx", _BAD_NAME)),
+    Case("zeros", "begins with zeros", holding("model.onnx", bytes(4096))),
 )

@@ -53,13 +53,13 @@ CASES: tuple[Case, ...] = (
     _case("wants-all-memory", "MemoryError", load="bytearray(1 << 60)"),
     _case(
         "raises-what-has-no-words",
-        "",
+        "E: <exception",
         load="class E(Exception):\n            __str__ = None\n        raise E",
     ),
     _case("imports-what-is-not-there", "nosuchmodule", top="import nosuchmodule\n"),
     Case("python-of-no-syntax", "SyntaxError", holding("model.py", b"class Model(:\n")),
-    Case("python-with-zeros", "", holding("model.py", b"x = 1\0\n")),
-    Case("python-not-utf8", "", holding("model.py", b"x = '\xff'\n")),
+    Case("python-with-zeros", "null bytes", holding("model.py", b"x = 1\0\n")),
+    Case("python-not-utf8", "utf-8", holding("model.py", b"x = '\xff'\n")),
     Case("python-without-class", "one class with `infer`", holding("model.py", b"x = 1\n")),
-    Case("python-nested", "", holding("model.py", b"x = " + b"(" * 5000 + b")" * 5000)),
+    Case("python-nested", "nested", holding("model.py", b"x = " + b"(" * 5000 + b")" * 5000)),
 )

@@ -54,7 +54,7 @@ def _weight(dims: Sequence[int] = (4, 4), content: bytes = bytes(64)) -> bytes:
     return _node("w", "Const", (), _TYPED, _attr("value", field(8, tensor)))
 
 
-_VARIABLE = _node(
+VARIABLE = _node(
     "v",
     "VarHandleOp",
     (),
@@ -97,19 +97,12 @@ def _saved(
 
 
 def _ring(folder: Path) -> None:
-    _saved(saved_model(_VARIABLE))(folder)
+    _saved(saved_model(VARIABLE))(folder)
     (folder / "variables").symlink_to("variables")
 
 
-def _round(folder: Path) -> None:
-    """A link in the model that leads back up: whoever follows it never comes to an end."""
-    _saved(saved_model())(folder)
-    (folder / "assets").mkdir()
-    (folder / "assets" / "again").symlink_to(folder)
-
-
 def _pipe(folder: Path) -> None:
-    _saved(saved_model(_VARIABLE), {"variables.data-00000-of-00001": bytes(64)})(folder)
+    _saved(saved_model(VARIABLE), {"variables.data-00000-of-00001": bytes(64)})(folder)
     os.mkfifo(folder / "variables" / "variables.index")
 
 
@@ -154,39 +147,62 @@ def tflite(*, buffer: bytes = bytes(16), code: int = 0, shape: Sequence[int] = (
 _SAVED, _LITE = saved_model(), tflite()
 
 CASES: tuple[Case, ...] = (
-    Case("saved-without-variables", "", _saved(saved_model(_VARIABLE))),
-    Case("saved-variables-empty", "", _saved(saved_model(_VARIABLE), {})),
+    Case("saved-without-variables", r"variables\.index is missing", _saved(saved_model(VARIABLE))),
+    Case(
+        "saved-variables-empty", r"variables\.index is missing", _saved(saved_model(VARIABLE), {})
+    ),
     Case(
         "saved-without-data",
-        "",
-        _saved(saved_model(_VARIABLE), {"variables.index": bytes(64) + _FOOTER}),
+        r"no variables\.data-\*",
+        _saved(saved_model(VARIABLE), {"variables.index": bytes(64) + _FOOTER}),
     ),
     Case(
         "saved-index-noise",
-        "",
+        "cut off or damaged",
         _saved(
-            saved_model(_VARIABLE),
+            saved_model(VARIABLE),
             {"variables.index": bytes(64), "variables.data-00000-of-00001": bytes(64)},
         ),
     ),
-    Case("saved-variables-linked-to-themselves", "", _ring),
-    Case("saved-halved", "", holding("saved_model.pb", _SAVED[: len(_SAVED) // 2])),
-    Case("saved-empty", "", holding("saved_model.pb", b"")),
-    Case("saved-page", "", holding("saved_model.pb", b"<html></html>")),
+    Case("saved-index-a-pipe", "not a regular file", _pipe),
+    Case("saved-variables-linked-to-themselves", "symbolic links", _ring),
+    Case("saved-halved", "cut off", holding("saved_model.pb", _SAVED[: len(_SAVED) // 2])),
+    Case("saved-empty", "is empty", holding("saved_model.pb", b"")),
+    Case("saved-page", "HTML", holding("saved_model.pb", b"<html></html>")),
     Case("saved-operator-unknown", "Frobnicate", _saved(saved_model(op="Frobnicate"))),
-    Case("saved-weights-declared-terabytes", "", _saved(saved_model(_weight((10**6, 10**6), b"")))),
-    Case("saved-weights-short", "", _saved(saved_model(_weight((4, 4), bytes(60))))),
-    Case("tflite-halved", "", holding("model.tflite", _LITE[: len(_LITE) // 2])),
-    Case("tflite-last-bytes-missing", "", holding("model.tflite", _LITE[:-8])),
-    Case("tflite-root-wild", "", holding("model.tflite", b"\xf0\xff\xff\x7f" + _LITE[4:])),
-    Case("tflite-root-into-itself", "", holding("model.tflite", b"\0\0\0\0" + _LITE[4:])),
-    Case("tflite-other-flatbuffer", "", holding("model.tflite", _LITE.replace(b"TFL3", b"ABCD"))),
-    Case("tflite-weights-short", "", holding("model.tflite", tflite(buffer=bytes(8)))),
+    Case(
+        "saved-weights-declared-terabytes",
+        "GiB of memory are free",
+        _saved(saved_model(_weight((10**6, 10**6), b""))),
+    ),
+    Case(
+        "saved-weights-short",
+        "are 64 bytes, and holds 60",
+        _saved(saved_model(_weight((4, 4), bytes(60)))),
+    ),
+    Case("tflite-halved", "cut off", holding("model.tflite", _LITE[: len(_LITE) // 2])),
+    Case("tflite-last-bytes-missing", "cut off", holding("model.tflite", _LITE[:-8])),
+    Case(
+        "tflite-root-wild",
+        "points to byte",
+        holding("model.tflite", b"\xf0\xff\xff\x7f" + _LITE[4:]),
+    ),
+    Case("tflite-root-into-itself", "damaged", holding("model.tflite", b"\0\0\0\0" + _LITE[4:])),
+    Case(
+        "tflite-other-flatbuffer",
+        "not TFLite",
+        holding("model.tflite", _LITE.replace(b"TFL3", b"ABCD")),
+    ),
+    Case("tflite-weights-short", "buffer_size", holding("model.tflite", tflite(buffer=bytes(8)))),
     Case(
         "tflite-weights-declared-terabytes",
-        "",
+        "buffer_size",
         holding("model.tflite", tflite(shape=(10**6, 10**6))),
     ),
-    Case("tflite-operator-unknown", "", holding("model.tflite", tflite(code=9999))),
-    Case("tflite-noise", "", holding("model.tflite", b"\x1c\0\0\0TFL3" + os.urandom(2000))),
+    Case("tflite-operator-unknown", "cannot load", holding("model.tflite", tflite(code=9999))),
+    Case(
+        "tflite-noise",
+        "damaged",
+        holding("model.tflite", b"\x1c\0\0\0TFL3" + bytes(range(1, 201)) * 10),
+    ),
 )

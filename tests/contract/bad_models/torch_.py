@@ -39,15 +39,19 @@ _PROGRAM = archive(
 
 CASES: tuple[Case, ...] = (
     Case("pt2-unfolds", "compressed", holding("model.pt2", _packed(bytes(1 << 24)))),
-    Case("pt2-claims-gigabytes", "", holding("model.pt2", _claiming(2**31))),
-    Case("pt2-halved", "", holding("model.pt2", _PROGRAM[: len(_PROGRAM) // 2])),
-    Case("pt2-of-nothing", "", holding("model.pt2", archive())),
-    Case("pt2-without-a-program", "", holding("model.pt2", _PROGRAM)),
-    Case("pt2-leads-outside", "", holding("model.pt2", archive(**{"../../../etc/passwd": b"x"}))),
-    Case("pt2-absolute", "", holding("model.pt2", archive(**{"/etc/passwd": b"x"}))),
+    Case("pt2-claims-gigabytes", "declares", holding("model.pt2", _claiming(2**31))),
+    Case("pt2-halved", "no whole archive", holding("model.pt2", _PROGRAM[: len(_PROGRAM) // 2])),
+    Case("pt2-of-nothing", "torch", holding("model.pt2", archive())),
+    Case("pt2-without-a-program", "torch", holding("model.pt2", _PROGRAM)),
+    Case(
+        "pt2-leads-outside",
+        "leads outside",
+        holding("model.pt2", archive(**{"../../../etc/passwd": b"x"})),
+    ),
+    Case("pt2-absolute", "leads outside", holding("model.pt2", archive(**{"/etc/passwd": b"x"}))),
     Case(
         "pt2-of-torchscript",
-        "",
+        "torch",
         holding(
             "model.pt2",
             archive(
@@ -57,8 +61,8 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "pt2-of-weights",
-        "",
+        "torch",
         holding("model.pt2", archive(**{"m/data.pkl": b"\x80\x02}q\0.", "m/version": b"3"})),
     ),
-    Case("pt2-of-very-many-files", "", holding("model.pt2", _many(65_000))),
+    Case("pt2-of-very-many-files", "torch", holding("model.pt2", _many(65_000))),
 )

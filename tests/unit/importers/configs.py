@@ -8,7 +8,9 @@ from google.protobuf import json_format
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
-_WORDS = st.sampled_from(["x", "y", "labels.txt", "a b", "../up", "\n", "", "ensemble", "€'\""])
+_WORDS = st.sampled_from(
+    ["x", "y", "labels.txt", "a b", "../up", "\n", "", "ensemble", "pytorch", "€'\""]
+)
 _WHOLE = {"int32": 31, "int64": 63, "uint32": 32, "uint64": 64}
 _TYPES = {5: "int32", 3: "int64", 13: "uint32", 4: "uint64"}
 

@@ -136,8 +136,6 @@ def test_a_sequence_without_state_cannot_be_mapped() -> None:
         "backend: 'my_own'",
         "platform: 'tensorrt_plan'",
         "platform: 'tensorflow_graphdef'",
-        "platform: 'pytorch_libtorch'",
-        "backend: 'pytorch'",
         "model_transaction_policy { decoupled: true }",
     ],
 )
@@ -148,10 +146,52 @@ def test_what_cannot_run_here_is_left_out_with_its_line(text: str) -> None:
     assert {note.fate for note in read.notes} == {Fate.NOT_MAPPED}
 
 
+PYTORCH = """
+input { name: "INPUT__1" data_type: TYPE_INT64 dims: [-1] }
+input { name: "INPUT__0" data_type: 11 dims: [3] }
+output { name: "y" data_type: TYPE_STRING dims: [6] reshape { shape: [2, 3] } }
+"""
+TENSORS = ("input.name", "input.data_type", "input.dims", "output.name", "output.data_type")
+
+
+def tensor(name: str, dtype: str, *shape: int | None) -> dict[str, Any]:
+    return {"name": name, "dtype": dtype, "shape": list(shape)}
+
+
 @pytest.mark.parametrize("text", ["platform: 'pytorch_libtorch'", "backend: 'pytorch'"])
-def test_what_pytorch_exports_is_served_where_that_is_the_file(text: str) -> None:
-    assert read_config(f"{text} default_model_filename: 'model.pt2'", "f").left_out is None
-    assert read_config(f"{text} default_model_filename: 'model.pt'", "f").left_out is not None
+@pytest.mark.parametrize(("size", "batch"), [(0, ()), (4, (None,))])
+def test_torchscript_gets_its_signature_from_there(
+    text: str, size: int, batch: tuple[None, ...]
+) -> None:
+    read = read_config(f"{text} max_batch_size: {size} {PYTORCH}", "f")
+    assert read.left_out is None
+    assert read.keys["signature"] == {
+        "inputs": [
+            tensor("INPUT__0", "FP32", *batch, 3),
+            tensor("INPUT__1", "INT64", *batch, None),
+        ],
+        "outputs": [tensor("y", "BYTES", *batch, 2, 3)],
+    }
+    assert ModelSettings.model_validate(read.keys).signature is not None
+    assert {fates(read)[field] for field in TENSORS} == {Fate.MAPPED}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"platform: 'onnxruntime_onnx' {PYTORCH}",
+        f"backend: 'pytorch' default_model_filename: 'model.pt2' {PYTORCH}",
+        "backend: 'pytorch'",
+        f"backend: 'pytorch' {PYTORCH} input {{ name: 'z' }}",
+        f"backend: 'pytorch' {PYTORCH} output {{ name: 'y' data_type: TYPE_BOOL dims: 1 }}",
+        f"backend: 'pytorch' {PYTORCH} input {{ name: 'z' data_type: TYPE_BOOL dims: 0 }}",
+    ],
+)
+def test_others_say_theirs_themselves_and_half_a_signature_is_none(text: str) -> None:
+    read = read_config(text, "f")
+    assert "signature" not in read.keys
+    assert read.left_out is None
+    assert Fate.MAPPED not in {fates(read).get(field) for field in TENSORS}
 
 
 def test_one_answer_a_request_is_what_we_do() -> None:

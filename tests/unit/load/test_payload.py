@@ -16,6 +16,7 @@ from headrace.load.payload import APIS, make_target
 from headrace.load.plan import Protocol
 from headrace.load.result import Answer
 from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.tfserving import tensors
 from headrace.values import Array, DType
 
 InferRequest = message("inference.ModelInferRequest")
@@ -128,6 +129,45 @@ def test_an_oip_rest_answer_may_be_binary_json_or_both() -> None:
     _same(APIS["oip-rest"].decode(_answer({"outputs": outputs[1:2]})), {"b": [[3, 4]]})
 
 
+PredictRequest = message("tensorflow.serving.PredictRequest")
+PredictResponse = message("tensorflow.serving.PredictResponse")
+_TENSORFLOW = [one for one in [*NUMBERS, STRINGS] if one.size]
+
+
+@pytest.mark.parametrize("array", _TENSORFLOW, ids=lambda a: f"{a.dtype}{a.shape}")
+def test_a_predict_request_is_read_as_tensorflow_serving_reads_it(array: Array) -> None:
+    made = APIS["tfs-grpc"].encode("m", {"x": array})
+    request = PredictRequest.FromString(made.body)
+    assert request.model_spec.name == "m"
+    assert request.inputs.keys() == {"x"}
+    np.testing.assert_array_equal(tensors.to_array("x", request.inputs["x"]), array)
+
+
+@pytest.mark.parametrize("array", _TENSORFLOW, ids=lambda a: f"{a.dtype}{a.shape}")
+def test_a_predict_answer_is_read_typed_or_as_content(array: Array) -> None:
+    response = PredictResponse()
+    tensors.fill(response.outputs["typed"], array)
+    if array.dtype != object:
+        content = response.outputs["content"]
+        content.dtype = tensors.NUMBERS[DType.of(array.dtype)]
+        content.tensor_shape.SetInParent()
+        for size in array.shape:
+            content.tensor_shape.dim.add(size=size)
+        content.tensor_content = to_raw(array)
+    found = APIS["tfs-grpc"].decode(Answer({}, response.SerializeToString()))
+    _same(found, dict.fromkeys(response.outputs, array))
+    assert {value.dtype for value in found.values()} == {array.dtype}
+
+
+def test_the_last_value_of_a_predict_answer_repeats() -> None:
+    response = PredictResponse()
+    tensor = response.outputs["y"]
+    tensor.dtype = 1
+    tensor.tensor_shape.dim.add(size=4)
+    tensor.float_val.extend([1.0, 2.0])
+    _same(APIS["tfs-grpc"].decode(Answer({}, response.SerializeToString())), {"y": [1, 2, 2, 2]})
+
+
 def test_tfserving_rows_are_bare_for_one_input_and_objects_for_several() -> None:
     x, n = np.array([[1, 2], [3, 4]], np.float32), np.array([5, 6])
     encode = APIS["tfs-rest"].encode
@@ -172,6 +212,7 @@ def test_plain_json_is_a_tensor_or_an_object_of_them() -> None:
     [
         ("oip-grpc", Protocol.GRPC, "/inference.GRPCInferenceService/ModelInfer"),
         ("oip-rest", Protocol.HTTP, "/v2/models/m/infer"),
+        ("tfs-grpc", Protocol.GRPC, "/tensorflow.serving.PredictionService/Predict"),
         ("tfs-rest", Protocol.HTTP, "/v1/models/m:predict"),
         ("plain", Protocol.HTTP, "/predict/m"),
     ],

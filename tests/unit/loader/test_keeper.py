@@ -108,7 +108,7 @@ async def test_an_engine_loads_warms_serves_and_is_stopped(tmp_path: Path) -> No
     assert seen.names() == ["loading", "warming", "serving", "draining", "unloaded"]
     assert seen.steps == [("digits", 3, "reading"), ("digits", 3, "warming 1 of 1")]
     (serving,) = seen.serving
-    assert (serving.name, serving.version, serving.labels) == ("digits", 3, ("a",))
+    assert (serving.name, serving.version) == ("digits", 3)
     assert serving.settings == FOUND.settings
     assert serving.socket_path == str(tmp_path / "digits-3-1.sock")
     assert keeper.pid is None

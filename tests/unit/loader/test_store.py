@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
 from headrace.loader.cores import usable_cores
+from headrace.loader.places import SUFFIXES
 from headrace.loader.store import FoundVersion, find
 from headrace.settings import ModelSettings, ServerSettings, Settings
 
@@ -42,7 +43,7 @@ def _error(*entries: Path | ModelSettings, kind: type[OperatorError] = ModelLoad
 # -- what is found -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".tflite", ".pt2", ".py", ".fake"])
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".tflite", ".pt2", ".pt", ".py", ".fake"])
 def test_a_file_is_version_1_under_its_own_name(tmp_path: Path, suffix: str) -> None:
     _make(tmp_path, f"digits{suffix}")
     (found,) = _find(tmp_path / f"digits{suffix}")
@@ -64,6 +65,18 @@ def test_a_versioned_folder_serves_every_number_ascending(tmp_path: Path) -> Non
     found = _find(tmp_path / "resnet")
     assert _shape(found) == [("resnet", 2, "net.xml"), ("resnet", 10, "model.onnx")]
     assert {one.folder for one in found} == {tmp_path / "resnet"}
+
+
+def test_a_pt_beside_another_model_is_taken_for_its_weights(tmp_path: Path) -> None:
+    _make(tmp_path, "a.pt", "a.onnx", "b.pt", "b.py", "c/c.pt", "c/1/last.pt", "c/1/model.onnx")
+    _make(tmp_path, "c/2/model.pt")
+    assert _shape(_find(tmp_path)) == [
+        ("a", 1, "a.onnx"),
+        ("b", 1, "b.pt"),
+        ("c", 1, "model.onnx"),
+        ("c", 2, "model.pt"),
+    ]
+    assert _shape(_find(tmp_path / "a.pt")) == [("a", 1, "a.pt")]
 
 
 def test_a_folder_of_models(tmp_path: Path) -> None:
@@ -149,7 +162,7 @@ def test_every_bad_model_is_named(tmp_path: Path) -> None:
     _make(tmp_path, "notes.txt")
     assert _error(tmp_path / "no.onnx", tmp_path / "notes.txt").splitlines() == [
         f"{tmp_path}/no.onnx: no such file or folder",
-        f"{tmp_path}/notes.txt: not a model file; known are .onnx, .xml, .tflite, .pt2, .py, .fake",
+        f"{tmp_path}/notes.txt: not a model file; known are {', '.join(SUFFIXES)}",
     ]
 
 
@@ -160,14 +173,14 @@ def test_every_bad_model_is_named(tmp_path: Path) -> None:
             (),
             "nothing to serve here; looked for a model file (.onnx, .xml, .tflite, .pt2, ",
         ),
-        (("x/notes.txt", "b.pt"), "; found b.pt, x/"),
+        (("x/notes.txt", "b.pth"), "; found b.pth, x/"),
         (
             tuple(f"{n}.txt" for n in "abcdefghij"),
             "; found a.txt, b.txt, c.txt, d.txt, e.txt, f.txt",
         ),
         (
-            ("1/model.pt",),
-            "/1: no model file (.onnx, .xml, .tflite, .pt2, .py, .fake) here; found model.pt",
+            ("1/model.pth",),
+            "/1: no model file (.onnx, .xml, .tflite, .pt2, .pt, .py, .fake) here; found model.pth",
         ),
         (("1/a.onnx", "1/b.onnx"), "/1: has 2 model files (a.onnx, b.onnx); keep one a version"),
         (("1/a.onnx", "b.onnx"), "has version folders and model files (b.onnx); keep one kind"),

@@ -118,7 +118,7 @@ def test_inoues_bound_is_at_least_a_single_run_and_grows(
 def played(made: ModelProfile, lanes: int, load: float) -> tuple[float, float, laws.BatchQueue]:
     asked = question(instances=lanes, slo_s=None)
     known = made.known(instances=lanes, slo_s=None)
-    here = Machine(known, 4, FREE, 0.0)
+    here = Machine(known, 4, FREE, 0.0, lanes, 1)
     rate_rps = load * here.capacity(here.largest()).rate_rps
     result = play(here, asked, rate_rps)
     assert result.mean_s is not None

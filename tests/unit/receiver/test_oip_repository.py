@@ -52,6 +52,7 @@ def test_a_file_goes_nowhere_but_into_a_version_folder(path: str) -> None:
         ("m", {"config": "{}", "file:1/m.onnx": "text"}, InvalidInput, "hold the file"),
         ("m", {"config": "{}", "file:1/model.py": b"code"}, NotAllowed, "code is not taken"),
         ("m", {"config": "{}", "file:1/model.pt2": b"code"}, NotAllowed, "code is not taken"),
+        ("m", {"config": "{}", "file:1/model.pt": b"code"}, NotAllowed, "code is not taken"),
     ],
 )
 def test_bad_parameters(

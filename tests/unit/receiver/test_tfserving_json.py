@@ -155,6 +155,28 @@ def test_what_is_large_is_compact_and_says_the_same() -> None:
     assert json.loads(rows(w_bytes=names))["predictions"][0] == {"b64": "/w=="}
 
 
+def test_large_results_are_compact_and_say_the_same() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((2, tfserving_json.PRETTY_ELEMENTS)).astype(np.float32)
+    for first in (0.5, np.nan, -np.inf):
+        scores[0, 0] = first
+        named = [[(f"é{n}", value) for n, value in enumerate(row)] for row in scores.tolist()]
+        text = tfserving_json.results(named)
+        assert b"\n" not in text
+        found = json.loads(text)["results"]
+        assert [[label for label, _ in row] for row in found] == [[n for n, _ in r] for r in named]
+        read = np.array([[score for _, score in row] for row in found], np.float32)
+        np.testing.assert_array_equal(read, scores)
+        text = tfserving_json.values(scores.ravel().tolist())
+        assert b"\n" not in text
+        np.testing.assert_array_equal(
+            np.array(json.loads(text)["results"], np.float32), scores.ravel()
+        )
+    edge = [[("a", 1.0)] * tfserving_json.PRETTY_ELEMENTS]
+    assert tfserving_json.results(edge).startswith(b"{\n")
+    assert not tfserving_json.results([*edge, [("a", 1.0)]]).startswith(b"{\n")
+
+
 def test_rows_of_nothing_are_written_and_count() -> None:
     hollow = np.empty((tfserving_json.PRETTY_ELEMENTS + 1, 0), np.float32)
     for text, key in ((rows(y=hollow), "predictions"), (columns(y=hollow), "outputs")):

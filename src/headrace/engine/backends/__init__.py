@@ -1,12 +1,15 @@
 """The libraries that can run a model: one module each, imported on use.
 
-``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install
-· ``torch_`` wants PyTorch · ``python_`` runs a user's own file · ``fake`` is a double with settable
-delays and faults, for tests and benchmarks.
+``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install,
+``openvino_source`` reads what the former compiles · ``torch_`` wants PyTorch: ``torch_program`` and
+``torch_script`` read its two kinds of files, and ``torch_tensors`` is what they share · ``python_``
+runs a user's own file · ``fake`` is a double with settable delays and faults, for tests and
+benchmarks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import platform
 import sys
@@ -26,11 +29,14 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 _ONLY: dict[str, BackendName] = {
     ".fake": BackendName.FAKE,
     ".pb": BackendName.OPENVINO,
+    ".pt": BackendName.TORCH,
     ".pt2": BackendName.TORCH,
     ".py": BackendName.PYTHON,
     ".tflite": BackendName.OPENVINO,
     ".xml": BackendName.OPENVINO,
 }
+# Files that may leave it to the card to say their signature.
+_SILENT = frozenset({".pt", ".py"})
 # The module, and what pip installs to make it importable.
 _MODULES: dict[BackendName, tuple[str, str]] = {
     BackendName.OPENVINO: ("headrace.engine.backends.openvino_", "openvino"),
@@ -52,6 +58,14 @@ def candidates(path: Path, asked: BackendName) -> tuple[BackendName, ...]:
     return (BackendName.ONNXRUNTIME, BackendName.OPENVINO)
 
 
+def import_first() -> None:
+    """Import the library that most models are run with, and that is there."""
+    for name in candidates(Path(), BackendName.AUTO):
+        with contextlib.suppress(BackendMissing):
+            _import(*_MODULES[name])
+            return
+
+
 def load(path: Path, settings: ModelSettings) -> tuple[str, Model]:
     """Load a model with the backend its settings ask for; return the backend's name too.
 
@@ -59,6 +73,11 @@ def load(path: Path, settings: ModelSettings) -> tuple[str, Model]:
         ModelLoadError: no backend can read or compile it.
         BackendMissing: the library is not installed.
     """
+    if settings.signature is not None and path.suffix not in _SILENT:
+        raise ModelLoadError(
+            f"cannot load {path}: it says itself what its inputs and outputs are: leave "
+            "`signature` out of its card"
+        )
     problems: list[OperatorError] = []
     for name in candidates(path, settings.backend):
         module, requirement = _MODULES[name]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
+from headrace.engine.backends import openvino_source
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
@@ -41,8 +42,7 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
     """Load an ONNX, IR, TFLite or SavedModel file; see ``contract.Load``."""
     try:
         core = ov.Core()
-        # Of a SavedModel the path is its saved_model.pb, and the model is the whole folder.
-        model = core.read_model(path.parent if path.suffix == ".pb" else path)
+        model = openvino_source.read(core, path, settings.signature_name)
         signature = _signature(model, path)
         loaded = OpenVinoModel(core.compile_model(model, "CPU", _options(settings)), signature)
     except RuntimeError as error:

@@ -3,7 +3,8 @@
 ::
 
     class Model:
-        inputs = {"x": ("FP32", [None, 3])}  # name: (datatype or numpy dtype, shape), None: free
+        # Name: (datatype or numpy dtype, shape), None: free. Without both, the card's `signature`.
+        inputs = {"x": ("FP32", [None, 3])}
         outputs = {"y": ("FP32", [None])}
         threadsafe = True  # one object for all instances; else one each
 
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 import structlog
 
+from headrace.declared import DeclaredSignature
 from headrace.errors import HeadraceError, InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
@@ -49,7 +51,7 @@ def load(path: Path, settings: ModelSettings) -> PythonModel:
         )
     try:
         kind = _find_class(_execute(path))
-        signature = _signature(kind)
+        signature = _signature(kind, settings.signature)
         model = PythonModel(path, kind, signature)
         model.prepare()
     except HeadraceError as error:
@@ -155,22 +157,38 @@ def _find_class(module: ModuleType) -> type[Any]:
     return named[0]
 
 
-def _signature(kind: type[Any]) -> Signature:
-    inputs, outputs = _specs(kind, "inputs"), _specs(kind, "outputs")
-    free = all(spec.shape and spec.shape[0] is None for spec in (*inputs, *outputs))
+def _signature(kind: type[Any], carded: DeclaredSignature | None) -> Signature:
+    signature = _own_signature(kind) if carded is None else _carded_signature(kind, carded)
+    free = signature.batched
     if not free and (hasattr(kind, "preprocess") or hasattr(kind, "postprocess")):
         raise ModelLoadError(
             f"{kind.__name__}: preprocess and postprocess work on rows: every shape must begin "
             "with None"
         )
+    return signature
+
+
+def _own_signature(kind: type[Any]) -> Signature:
+    inputs, outputs = _specs(kind, "inputs"), _specs(kind, "outputs")
+    free = all(spec.shape and spec.shape[0] is None for spec in (*inputs, *outputs))
     return Signature(inputs, outputs, batched=free)
+
+
+def _carded_signature(kind: type[Any], carded: DeclaredSignature) -> Signature:
+    declared = [side for side in ("inputs", "outputs") if hasattr(kind, side)]
+    if declared:
+        raise ModelLoadError(
+            f"{kind.__name__}.{declared[0]} is declared, and the card has a `signature`: keep one"
+        )
+    return carded.as_signature()
 
 
 def _specs(kind: type[Any], side: str) -> tuple[TensorSpec, ...]:
     declared = getattr(kind, side, None)
     if not isinstance(declared, Mapping) or not declared:
         raise ModelLoadError(
-            f'{kind.__name__}.{side} must be declared, as in {side} = {{"x": ("FP32", [None, 3])}}'
+            f'{kind.__name__}.{side} must be declared, as in {side} = {{"x": ("FP32", [None, 3])}},'
+            " or `signature` of its card"
         )
     return tuple(_spec(f"{kind.__name__}.{side}", name, it) for name, it in declared.items())
 

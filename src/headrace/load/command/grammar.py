@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+SCENARIOS = ("single-stream", "multi-stream", "server", "offline")
 PROTOCOLS = ("oip-grpc", "oip-rest", "tfs-grpc", "tfs-rest", "plain")
 
 
@@ -50,6 +51,12 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="search for the highest rate that keeps --slo-ms for 99 of 100 requests; --rate is "
         "the first one tried",
+    )
+    group.add_argument(
+        "--scenario",
+        choices=SCENARIOS,
+        help="one of MLPerf's, for 600 s unless --duration-s says otherwise; server needs --rate "
+        "and --slo-ms, offline takes --concurrency (default: 64)",
     )
     group.add_argument(
         "--compare",
@@ -112,9 +119,7 @@ def _add_requests(group: argparse._ArgumentGroup) -> None:
         help="real requests: .npz (an array for each input), .npy, .json, an image or any other "
         "file, or a folder of those (default: made up from what the server says the model takes)",
     )
-    group.add_argument(
-        "--batch", type=int, default=1, metavar="N", help="rows of a request (default: %(default)s)"
-    )
+    group.add_argument("--batch", type=int, metavar="N", help="rows of a request (default: 1)")
     group.add_argument(
         "--shape",
         action="append",

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from headrace.load.command.wanted import Wanted
 from headrace.load.report import Quantiles, Report, to_document
+from headrace.load.scenario import Score, score
 from headrace.load.verdict import Verdict
 
 _MS = 1e3
@@ -28,8 +29,40 @@ def document(wanted: Wanted, verdict: Verdict) -> dict[str, Any]:
         "warm_up_s": verdict.warm_s,
         "interrupted": verdict.interrupted,
         "server_gone_s": verdict.gone_s,
+        "mlperf": _mlperf(wanted, verdict),
         "report": None if verdict.report is None else to_document(verdict.report),
     }
+
+
+def _mlperf(wanted: Wanted, verdict: Verdict) -> dict[str, Any] | None:
+    found = _score(wanted, verdict)
+    if wanted.scenario is None or found is None:
+        return None
+    return {
+        "scenario": wanted.scenario.name,
+        "metric": found.metric,
+        "value": found.value,
+        "unit": found.unit,
+        "valid": not found.faults,
+        "faults": found.faults,
+    }
+
+
+def _score(wanted: Wanted, verdict: Verdict) -> Score | None:
+    """What MLPerf makes of a run; of one that is not to be believed, nothing."""
+    if wanted.scenario is None or verdict.failure is not None:
+        return None
+    return score(wanted.scenario, verdict.result, wanted.slo_s)
+
+
+def scored(wanted: Wanted, verdict: Verdict) -> list[tuple[str, str]]:
+    """The lines of the table that a scenario adds."""
+    found = _score(wanted, verdict)
+    if wanted.scenario is None or found is None:
+        return []
+    value = "none" if found.value is None else f"{found.value:,.2f} {found.unit}"
+    valid = "valid" if not found.faults else f"not valid: {'; '.join(found.faults)}"
+    return [(f"MLPerf {wanted.scenario.name}", f"{value}, {found.metric}"), ("by its rules", valid)]
 
 
 def _loop(wanted: Wanted) -> dict[str, Any]:
@@ -46,7 +79,7 @@ def show(wanted: Wanted, verdict: Verdict, console: Console) -> None:
         table = Table(show_header=False)
         table.add_column(no_wrap=True)
         table.add_column()
-        for name, words in rows(report):
+        for name, words in [*scored(wanted, verdict), *rows(report)]:
             table.add_row(name, Text(words))
         console.print(table)
     if verdict.failure is not None:

@@ -14,6 +14,7 @@ from headrace.errors import SettingsError
 from headrace.load.address import Address, read_address
 from headrace.load.arrivals import Arrivals, bursts, constant, poisson
 from headrace.load.plan import ClosedLoop, Headers, OpenLoop, Plan
+from headrace.load.scenario import SCENARIOS, SHORTEST_S, Scenario
 from headrace.load.synthetic import Shape
 from headrace.values import DType
 
@@ -51,6 +52,7 @@ class Wanted:
     headers: Headers
     slo_s: float | None
     lag_limit_s: float | None
+    scenario: Scenario | None
 
     @property
     def where(self) -> str:
@@ -81,6 +83,9 @@ def read(options: argparse.Namespace) -> Wanted:
     Raises:
         SettingsError: they do not go together, or a value cannot be.
     """
+    scenario = None if options.scenario is None else SCENARIOS[options.scenario]
+    if scenario is not None:
+        options = _as_scenario(options, scenario)
     _check(options)
     return Wanted(
         address=read_address(options.compare[0] if options.compare else options.url),
@@ -96,13 +101,38 @@ def read(options: argparse.Namespace) -> Wanted:
         connections=options.connections,
         timeout_s=options.timeout_s or _timeout_s(options),
         seed=options.seed,
-        rows=options.batch,
+        rows=options.batch or 1,
         data=options.data,
         shapes=dict(_shape(text) for text in options.shape),
         headers=tuple(_header(text) for text in options.header),
         slo_s=None if options.slo_ms is None else options.slo_ms / _MS,
         lag_limit_s=None if options.lag_limit_ms is None else options.lag_limit_ms / _MS,
+        scenario=scenario,
     )
+
+
+def _as_scenario(options: argparse.Namespace, scenario: Scenario) -> argparse.Namespace:
+    """The flags that a scenario stands for; what contradicts it is an error."""
+    if options.find_max or options.compare:
+        raise SettingsError("--scenario, --find-max or --compare: one of them")
+    if options.batch not in {None, scenario.rows} or options.arrivals != _ARRIVALS[0]:
+        raise SettingsError(f"--scenario {scenario.name} says itself --batch and --arrivals")
+    asked = dict(vars(options))
+    if scenario.callers is None:
+        if options.rate is None or options.slo_ms is None or options.concurrency is not None:
+            raise SettingsError(f"--scenario {scenario.name} needs --rate and --slo-ms")
+    elif options.rate is not None:
+        raise SettingsError(f"--scenario {scenario.name} has no --rate")
+    elif scenario.callers > 1:
+        asked["concurrency"] = options.concurrency or scenario.callers
+    elif options.concurrency is not None or options.senders > 1:
+        raise SettingsError(f"--scenario {scenario.name} has one caller")
+    else:
+        asked["concurrency"] = scenario.callers
+    asked["batch"] = scenario.rows
+    asked["duration_s"] = options.duration_s or SHORTEST_S
+    asked["warm_up_s"] = options.warm_up_s or 0.0  # LoadGen counts every query
+    return argparse.Namespace(**asked)
 
 
 def _timeout_s(options: argparse.Namespace) -> float:

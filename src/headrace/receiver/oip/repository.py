@@ -32,7 +32,7 @@ _STATES = {
     "unloaded": "UNAVAILABLE",
 }
 # PyTorch's programs are Python's, too.
-_CODE = (".py", ".pt2")
+_CODE = (".py", ".pt", ".pt2")
 _FILE = "file:"
 _VERSION = re.compile("[0-9]{1,18}")
 # A version folder and a file in it, of names that lead nowhere else.

@@ -7,6 +7,7 @@ null}`` moves one label, removes another, and leaves the rest.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from headrace.control import Label, Profile
@@ -85,6 +86,25 @@ def measured(served: ServedModel) -> dict[str, Any]:
         "measurements": [one.model_dump() for one in profile.measurements],
         "slo_ms": settings.slo_ms,
         "max_queue": settings.max_queue,
+        "seen": seen(served),
+    }
+
+
+def seen(served: ServedModel) -> dict[str, Any]:
+    """What has run of a version so far, for whoever asks twice and takes the difference.
+
+    ``cpu_s`` is what the receiver has used, for all models.
+    """
+    metrics = served.metrics
+    ran = [(rows, tally) for rows, tally in sorted(metrics.runs.sizes.items()) if tally.ended]
+    return {
+        "cpu_s": time.process_time(),
+        "answered": metrics.outcomes["ok"],
+        "tail_ratio": metrics.gauges["run_tail_ratio"](),
+        "handover_s": metrics.gauges["handover_seconds"](),
+        "runs": [
+            {"rows": rows, "count": tally.ended, "infer_s": tally.infer_s} for rows, tally in ran
+        ],
     }
 
 

@@ -67,10 +67,9 @@ class TfServingGrpc:
         with status.Counted(self._core, exchange, "Predict", "GRPC") as counted:
             proto = parse(_Message["PredictRequest"], exchange.body)
             served = self._served(exchange, proto.model_spec)
-            if proto.model_spec.signature_name not in status.SIGNATURES:
-                raise SignatureNotFound(
-                    f'Serving signature key "{proto.model_spec.signature_name}" not found.'
-                )
+            asked = proto.model_spec.signature_name
+            words = 'Serving signature key "{}" not found.'
+            status.check_signature(served, asked, SignatureNotFound, words)
             named = proto.model_spec.WhichOneof("version_choice")
             request = Request(
                 model=served.name,
@@ -93,7 +92,7 @@ class TfServingGrpc:
         with status.Counted(self._core, exchange, "Classify", "GRPC") as counted:
             proto = parse(_Message["ClassificationRequest"], exchange.body)
             served = self._served(exchange, proto.model_spec)
-            _check_signature(proto.model_spec, "No signature was found with the name: {}")
+            _check_signature(served, proto.model_spec, "No signature was found with the name: {}")
             found = tfserving_results.class_outputs(served.signature)
             inputs = tfserving_examples.read(served.signature, proto.input)
             request = tfserving_examples.to_request(served, exchange, inputs, found.names)
@@ -111,7 +110,7 @@ class TfServingGrpc:
         with status.Counted(self._core, exchange, "Regress", "GRPC") as counted:
             proto = parse(_Message["RegressionRequest"], exchange.body)
             served = self._served(exchange, proto.model_spec)
-            _check_signature(proto.model_spec, "No signature was found with the name: {}")
+            _check_signature(served, proto.model_spec, "No signature was found with the name: {}")
             output = tfserving_results.regress_output(served.signature)
             inputs = tfserving_examples.read(served.signature, proto.input)
             request = tfserving_examples.to_request(served, exchange, inputs, [output])
@@ -125,8 +124,9 @@ class TfServingGrpc:
         """MultiInference: several readings of one run."""
         with status.Counted(self._core, exchange, "MultiInference", "GRPC") as counted:
             proto = parse(_Message["MultiInferenceRequest"], exchange.body)
-            _check_tasks(proto.tasks)
+            _check_models(proto.tasks)
             served = self._served(exchange, proto.tasks[0].model_spec)
+            _check_tasks(served, proto.tasks)
             wanted = _task_outputs(proto.tasks, served.signature)
             inputs = tfserving_examples.read(served.signature, proto.input)
             request = tfserving_examples.to_request(served, exchange, inputs, wanted)
@@ -213,16 +213,14 @@ def _braced(names: Collection[str]) -> str:
     return f"{{{','.join(sorted(names))}}}"
 
 
-def _check_signature(spec: Any, words: str) -> None:
-    if spec.signature_name not in status.SIGNATURES:
-        raise ClientError(words.format(spec.signature_name))
+def _check_signature(served: ServedModel, spec: Any, words: str) -> None:
+    status.check_signature(served, spec.signature_name, ClientError, words)
 
 
-def _check_tasks(tasks: Sequence[Any]) -> None:
-    """Refuse tasks that are none, of several models, or the same twice."""
+def _check_models(tasks: Sequence[Any]) -> None:
+    """Refuse tasks that are none, or of several models."""
     if not tasks:
         raise MalformedRequest("Missing ModelSpec: the request has no tasks")
-    seen: set[str] = set()
     model = tasks[0].model_spec.name
     for task in tasks:
         if not task.model_spec.name:
@@ -231,10 +229,18 @@ def _check_tasks(tasks: Sequence[Any]) -> None:
             raise ClientError(
                 "All ModelSpecs in a MultiInferenceRequest must access the same model name."
             )
-        _check_signature(task.model_spec, "Requested signature not found in model graph: {}")
+
+
+def _check_tasks(served: ServedModel, tasks: Sequence[Any]) -> None:
+    """Refuse tasks of a signature that there is not, or the same twice."""
+    seen: set[str] = set()
+    words = "Requested signature not found in model graph: {}"
+    for task in tasks:
+        _check_signature(served, task.model_spec, words)
         if task.method_name in seen:
+            name = status.signature_of(served)
             raise ClientError(
-                f"Duplicate evaluation of signature: {status.SIGNATURE}: ask for each method once"
+                f"Duplicate evaluation of signature: {name}: ask for each method once"
             )
         seen.add(task.method_name)
 
@@ -260,7 +266,7 @@ def _unsupported(method: str) -> HeadraceError:
 def _fill_spec(spec: Any, served: ServedModel) -> None:
     spec.name = served.name
     spec.version.value = served.version
-    spec.signature_name = status.SIGNATURE
+    spec.signature_name = status.signature_of(served)
 
 
 def _fill_classes(result: Any, rows: list[list[tuple[str, float]]]) -> None:

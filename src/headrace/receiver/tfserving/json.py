@@ -70,8 +70,11 @@ def columns(outputs: Mapping[str, Array]) -> bytes:
 
 def results(rows: list[list[tuple[str, float]]]) -> bytes:
     """Write classifications: label and score of each class of each example."""
-    scores = numbers(np.array([score for row in rows for _, score in row], np.float32))
-    at, lines = iter(scores), []
+    scores = np.array([score for row in rows for _, score in row], np.float32)
+    if scores.size > PRETTY_ELEMENTS:
+        # With digits of doubles: shorter ones take ten times as long.
+        return _compact("results", rows, {"scores": scores})
+    at, lines = iter(numbers(scores)), []
     for row in rows:
         pairs = [f"[{_text(label)}, {next(at)}]" for label, _ in row]
         lines.append(f"[{', '.join(pairs)}]")
@@ -80,7 +83,10 @@ def results(rows: list[list[tuple[str, float]]]) -> bytes:
 
 def values(found: list[float]) -> bytes:
     """Write regressions: a value an example."""
-    return _object("results", f"[{', '.join(numbers(np.array(found, np.float32)))}]")
+    exact = np.array(found, np.float32)
+    if exact.size > PRETTY_ELEMENTS:
+        return _compact("results", exact, {"values": exact})
+    return _object("results", f"[{', '.join(numbers(exact))}]")
 
 
 def numbers(array: Array) -> list[str]:

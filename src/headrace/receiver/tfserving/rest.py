@@ -12,6 +12,7 @@ import numpy as np
 
 from headrace.errors import ClientError, InvalidInput, MalformedRequest, SignatureNotFound
 from headrace.observe import tfserving
+from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import Decoded, Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply
@@ -64,6 +65,7 @@ class TfServingRest:
             served = status.find_served(self._core, exchange, name, which)
             body = await self._core.parse(exchange, Dialect.TFSERVING, served.signature)
             _check_signature(
+                served,
                 body,
                 SignatureNotFound,
                 'Serving signature name: "{}" not found in signature def',
@@ -87,7 +89,7 @@ class TfServingRest:
         with status.Counted(self._core, exchange, "classify", "REST") as counted:
             served = status.find_served(self._core, exchange, name, which)
             body = await self._core.parse(exchange, Dialect.EXAMPLES, served.signature)
-            _check_signature(body, ClientError, "No signature was found with the name: {}")
+            _check_signature(served, body, ClientError, "No signature was found with the name: {}")
             found = tfserving_results.class_outputs(served.signature)
             inputs = tfserving_examples.read_json(served.signature, body)
             request = tfserving_examples.to_request(served, exchange, inputs, found.names)
@@ -102,7 +104,7 @@ class TfServingRest:
         with status.Counted(self._core, exchange, "regress", "REST") as counted:
             served = status.find_served(self._core, exchange, name, which)
             body = await self._core.parse(exchange, Dialect.EXAMPLES, served.signature)
-            _check_signature(body, ClientError, "No signature was found with the name: {}")
+            _check_signature(served, body, ClientError, "No signature was found with the name: {}")
             output = tfserving_results.regress_output(served.signature)
             inputs = tfserving_examples.read_json(served.signature, body)
             request = tfserving_examples.to_request(served, exchange, inputs, [output])
@@ -113,12 +115,13 @@ class TfServingRest:
             return Reply(200, tfserving_json.values(values))
 
 
-def _check_signature(body: Mapping[str, Any], error: type[ClientError], words: str) -> None:
+def _check_signature(
+    served: ServedModel, body: Mapping[str, Any], error: type[ClientError], words: str
+) -> None:
     name = body.get("signature_name", "")
     if not isinstance(name, str):
         raise MalformedRequest("'signature_name' key must be a string value.")
-    if name not in status.SIGNATURES:
-        raise error(words.format(name))
+    status.check_signature(served, name, error, words)
 
 
 def decode(

@@ -13,7 +13,7 @@ from typing import Any
 from headrace.errors import ClientError, MalformedRequest
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs.protobuf import message
-from headrace.receiver.tfserving.status import SIGNATURE
+from headrace.receiver.tfserving.status import signature_of
 from headrace.receiver.tfserving.tensors import NAMES, NUMBERS
 from headrace.values import TensorSpec
 
@@ -46,7 +46,7 @@ def check_fields(fields: Iterable[str]) -> None:
 def as_message(served: ServedModel) -> Any:
     """The GetModelMetadataResponse of a version."""
     signatures = _SignatureDefMap()
-    signature = signatures.signature_def[SIGNATURE]
+    signature = signatures.signature_def[signature_of(served)]
     for spec in served.signature.inputs:
         _fill(signature.inputs[spec.name], spec)
     for spec in served.signature.outputs:
@@ -71,7 +71,7 @@ def as_json(served: ServedModel) -> str:
     spec = {"name": served.name, "signature_name": "", "version": str(served.version)}
     return (
         f'{{\n"model_spec":{printed(spec)},\n"metadata": {{"{FIELD}": '
-        f"{printed({FIELD: {SIGNATURE: signature}})}}}\n}}\n"
+        f"{printed({FIELD: {signature_of(served): signature}})}}}\n}}\n"
     )
 
 

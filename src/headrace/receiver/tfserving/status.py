@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from headrace.control import ModelState
-from headrace.errors import GrpcStatus, HeadraceError, ModelNotFound, VersionNotFound
+from headrace.errors import ClientError, GrpcStatus, HeadraceError, ModelNotFound, VersionNotFound
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Core, Exchange
 from headrace.values import Request, Response
@@ -27,9 +27,7 @@ _STATES: dict[str, tuple[str, int]] = {
 }
 _OK, _UNKNOWN = 0, 2
 
-SIGNATURE = "serving_default"
-SIGNATURES = frozenset({"", SIGNATURE})
-"""The one signature a model has here; naming none means it."""
+_SIGNATURE = "serving_default"
 
 Which = int | str | None
 """A version, a label that stands for one, or the newest that serves."""
@@ -96,6 +94,21 @@ def look_up(catalog: Catalog, name: str, which: Which) -> ServedModel:
     except (ModelNotFound, VersionNotFound) as error:
         asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise type(error)(f"Servable not found for request: {asked}; {error.message}") from error
+
+
+def signature_of(served: ServedModel) -> str:
+    """What the one signature that a model has here is called."""
+    return served.settings.signature_name or _SIGNATURE
+
+
+def check_signature(served: ServedModel, name: str, error: type[ClientError], words: str) -> None:
+    """Check which signature is asked for; none is the one there is.
+
+    Raises:
+        ClientError: of that kind: there is none of that name; ``words`` are TensorFlow Serving's.
+    """
+    if name not in {"", signature_of(served)}:
+        raise error(f"{words.format(name)} ({served.name!r} has {signature_of(served)!r})")
 
 
 class Counted:

@@ -1,0 +1,90 @@
+"""Reads what OpenVINO compiles: the signature of a SavedModel that is asked for, and names.
+
+Tensors of a TFLite file get the names of its signature.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+
+from headrace.errors import ModelLoadError
+from headrace.formats import saved_model, tflite
+
+_SAVED_MODEL, _TFLITE = ".pb", ".tflite"
+
+
+def read(core: ov.Core, path: Path, signature_name: str | None) -> ov.Model:
+    """Read a model file.
+
+    Raises:
+        ModelLoadError: it has no such signature. RuntimeError: OpenVINO cannot read it.
+    """
+    if path.suffix == _TFLITE:
+        return _tflite(core, path)
+    if path.suffix != _SAVED_MODEL:
+        return core.read_model(path)
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _saved_model(core, path, data, signature_name)
+    except (OSError, ValueError) as error:  # an empty file, or one of something else
+        raise ModelLoadError(
+            f"cannot load {path}: {error}; it must be the whole file of a SavedModel"
+        ) from error
+
+
+def _saved_model(core: ov.Core, path: Path, data: mmap.mmap, asked: str | None) -> ov.Model:
+    """Of a SavedModel the path is its saved_model.pb, and the model is the whole folder.
+
+    OpenVINO takes the default signature, or else all there are, mixed.
+    """
+    with memoryview(data) as view:
+        names = saved_model.signatures(view)
+        wanted = asked or (names[0] if len(names) == 1 else saved_model.DEFAULT)
+        if wanted not in names:
+            raise ModelLoadError(
+                f"cannot load {path}: it has no signature {wanted!r}; name one of these as "
+                f"`signature_name`: {', '.join(names) or 'there are none'}"
+            )
+        if wanted == saved_model.DEFAULT or len(names) == 1:
+            return core.read_model(path.parent)
+        content = saved_model.only(view, wanted)
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        for file in path.parent.iterdir():
+            (Path(folder) / file.name).symlink_to(file.absolute())
+        changed = Path(folder) / path.name
+        changed.unlink()
+        changed.write_bytes(content)
+        return core.read_model(folder)
+
+
+def _tflite(core: ov.Core, path: Path) -> ov.Model:
+    model = core.read_model(path)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        names = _names(data)
+    if names is not None:
+        _rename(model.inputs, names.inputs)
+        _rename(model.outputs, names.outputs)
+    return model
+
+
+def _rename(ports: list[Any], known: Mapping[str, set[str]]) -> None:
+    """Give ports their names; of several for one port the first, for each start the same."""
+    before = [port.any_name for port in ports]
+    for port, name in zip(ports, before, strict=True):
+        given = sorted(known.get(name, ()))
+        if given:
+            port.get_tensor().set_names(set(given[: before.count(name)]))
+
+
+def _names(data: mmap.mmap) -> tflite.Names | None:
+    with memoryview(data) as view:
+        try:
+            return tflite.names(view)
+        except ValueError:  # OpenVINO has read it all the same: what it calls them must do
+            return None

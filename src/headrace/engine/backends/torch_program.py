@@ -1,0 +1,101 @@
+"""``.pt2``: a program of ``torch.export.save``, and what it says of itself."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from headrace.engine.backends.torch_tensors import DTYPES, Program
+from headrace.errors import ModelLoadError
+from headrace.values import Dim, Signature, TensorSpec
+
+
+def read(path: Path) -> Program:
+    """Load an exported program.
+
+    Raises:
+        ModelLoadError: it cannot be served. Others: it is none, or of another PyTorch.
+    """
+    _check_archive(path)
+    program = torch.export.load(path)
+    _check_memory(program)
+    module = program.module()
+    return Program(lambda given: pytree.tree_leaves(module(*given)), _signature(program))
+
+
+def _signature(program: torch.export.ExportedProgram) -> Signature:
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    args, kwargs = pytree.tree_unflatten(
+        list(program.graph_signature.user_inputs), program.call_spec.in_spec
+    )
+    if kwargs or any(not isinstance(arg, str) for arg in args):
+        raise ModelLoadError("its inputs must be tensors, given by position, not in lists or dicts")
+    inputs = tuple(_spec(str(name), values[name]) for name in args)
+    nodes = program.graph_signature.user_outputs
+    outputs = tuple(
+        _spec(name, values.get(str(node)))
+        for name, node in zip(_output_names(program, len(nodes)), nodes, strict=True)
+    )
+    free = all(spec.shape and spec.shape[0] is None for spec in (*inputs, *outputs))
+    return Signature(inputs, outputs, batched=free)
+
+
+def _output_names(program: torch.export.ExportedProgram, count: int) -> list[str]:
+    """The keys of a dict of tensors; of anything else, ``output_0`` and so on."""
+    out_spec = program.call_spec.out_spec
+    if out_spec is not None:
+        answer = pytree.tree_unflatten(list(range(count)), out_spec)
+        if isinstance(answer, dict) and list(answer.values()) == list(range(count)):
+            return [str(key) for key in answer]
+    return [f"output_{index}" for index in range(count)]
+
+
+def _spec(name: str, value: Any) -> TensorSpec:
+    if not isinstance(value, torch.Tensor) or value.dtype not in DTYPES:
+        what = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ModelLoadError(f"{name!r} is {what}, which cannot be served")
+    return TensorSpec(name, DTYPES[value.dtype], tuple(map(_dim, value.shape)))
+
+
+def _dim(dim: Any) -> Dim:
+    return dim if isinstance(dim, int) else None  # else a torch.SymInt
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what would unfold to more than the file itself.
+
+    Raises:
+        ModelLoadError: something in it is compressed, or declared larger than the file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        # PyTorch stores without compression.
+        if any(one.compress_type != zipfile.ZIP_STORED for one in members):
+            raise ModelLoadError("has compressed files in it, which torch.export.save never writes")
+        if sum(one.file_size for one in members) > path.stat().st_size:
+            raise ModelLoadError("declares more than the file holds")
+
+
+def _check_memory(program: torch.export.ExportedProgram) -> None:
+    """Refuse a program that remembers: its lanes and its clients would share that.
+
+    Raises:
+        ModelLoadError: it writes to its own buffers.
+    """
+    signature = program.graph_signature
+    own = {**signature.inputs_to_buffers, **signature.inputs_to_parameters}
+    changed = set(signature.buffers_to_mutate.values())
+    for node in program.graph.nodes:
+        # An operator that writes to its first argument ends in an underscore: `copy_.default`.
+        name = getattr(node.target, "__name__", "").partition(".")[0]
+        if name.endswith("_") and node.args and getattr(node.args[0], "name", None) in own:
+            changed.add(own[node.args[0].name])
+    if changed:
+        raise ModelLoadError(
+            f"it changes {', '.join(sorted(changed))} when it runs, which all clients would share: "
+            "make that an input and an output, and name them under `sequence`"
+        )

@@ -1,0 +1,7 @@
+"""What model files say of themselves, read without the libraries that run them.
+
+Bytes in, facts out. ``wire`` is protobuf's encoding, ``flat`` FlatBuffers' · ``saved_model`` the
+signatures of a SavedModel, and the same file with another of them as its default · ``tflite`` names
+of tensors and the file of class names · ``onnx_`` names of classes. What cannot be read raises
+``ValueError``.
+"""

@@ -1,0 +1,91 @@
+"""Predicted beside measured, and what to think of it: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace.plan.estimate import Estimate
+from headrace.plan.play import Played
+
+P50_BAR, P99_BAR = 0.15, 0.25
+"""A prediction is trusted when it is off by no more than this."""
+
+# What is off by more than this is named as a cause.
+_NOTABLE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a real load showed: seconds as clients see them, from when they meant to send.
+
+    ``stretch`` is how many times longer runs were than warm-up said of their sizes; ``spoiled`` why
+    the numbers are not to be believed.
+    """
+
+    rate_rps: float
+    p50_s: float | None
+    p99_s: float | None
+    batch: float
+    busy: float
+    in_time: float | None
+    stretch: float | None
+    spoiled: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One load, predicted and measured; ``stretch`` is the predicted one."""
+
+    share: float
+    predicted: Played
+    measured: Measured
+    stretch: float
+
+    @property
+    def p50_error(self) -> float | None:
+        """How much the predicted median is off, as a part of the measured one."""
+        return _error(self.predicted.p50_s, self.measured.p50_s)
+
+    @property
+    def p99_error(self) -> float | None:
+        """The same of the 99th percentile."""
+        return _error(self.predicted.p99_s, self.measured.p99_s)
+
+    @property
+    def trusted(self) -> bool | None:
+        """Whether both are within their bars; None: it could not be measured."""
+        p50, p99 = self.p50_error, self.p99_error
+        if self.measured.spoiled is not None or p50 is None or p99 is None:
+            return None
+        return abs(p50) <= P50_BAR and abs(p99) <= P99_BAR
+
+    def causes(self) -> list[str]:
+        """What else is off, where the prediction is."""
+        measured = self.measured
+        if measured.spoiled is not None:
+            return [measured.spoiled]
+        found = []
+        ran = 1.0 if measured.stretch is None else measured.stretch / self.stretch
+        if abs(ran - 1) > _NOTABLE:
+            found.append(f"runs took {ran:.2f} times as long as predicted of their sizes")
+        batch = measured.batch / self.predicted.batch.mean
+        if abs(batch - 1) > _NOTABLE:
+            found.append(f"batches had {batch:.2f} times as many rows")
+        return found or ["runs and batches were as predicted: time passed before or after them"]
+
+
+def verdict(compared: tuple[Compared, ...]) -> str:
+    """What to think of all of them, in one sentence."""
+    known = [one.trusted for one in compared if one.trusted is not None]
+    bars = f"{P50_BAR:.0%} at the median, {P99_BAR:.0%} at p99"
+    if not known:
+        return "Nothing could be measured, so the plan is neither right nor wrong."
+    if all(known):
+        return f"The plan can be trusted: every load is within {bars}."
+    return f"The plan is off: {known.count(False)} of {len(known)} loads are not within {bars}."
+
+
+def _error(predicted: Estimate | None, measured_s: float | None) -> float | None:
+    if predicted is None or not measured_s:
+        return None
+    return predicted.mean / measured_s - 1

@@ -1,0 +1,151 @@
+"""A real load against the server: two short ones to calibrate, then each load beside its plan."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from headrace.errors import MalformedAnswer, StartError
+from headrace.load.arrivals import Arrivals
+from headrace.load.plan import ClosedLoop, OpenLoop, Plan, Target
+from headrace.load.report import make_report
+from headrace.load.result import Kind, Result
+from headrace.load.run import run
+from headrace.models.ask import ServerModels
+from headrace.plan.calibration import Calibration, Driven, calibrate
+from headrace.plan.compare import Compared, Measured
+from headrace.plan.machine import Machine
+from headrace.plan.play import play_sent, send_times, sum_up
+from headrace.plan.profile import ModelProfile, read_answer
+from headrace.plan.question import Question
+from headrace.plan.seen import Between, Seen
+
+# Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
+_LEAST_S, _MOST_S, _WANTED = 10.0, 60.0, 3000
+_WARM_SHARE = 0.15
+_QUIET_S, _BUSY_S = 4.0, 6.0
+# Callers that keep all lanes busy: two full batches for each. More than so many only wait.
+_ROUNDS, _MOST_CALLERS = 2, 256
+# Other seeds than those of the plan: what is compared must not have been looked at before.
+_SEED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """A server to be driven: how it is asked what it has seen, and where requests go."""
+
+    server: ServerModels
+    url: str
+    profile: ModelProfile
+    target: Target
+    say: Callable[[str], None]
+
+    def seen(self) -> Seen:
+        """Ask what has run so far.
+
+        Raises:
+            MalformedAnswer: an older server does not tell.
+        """
+        profile = read_answer(
+            self.server.profile(self.profile.name, self.profile.version), self.url
+        )
+        if profile.seen is None:
+            raise MalformedAnswer(f"{self.url} does not tell what has run: it is an older Headrace")
+        return profile.seen
+
+    def drive(self, plan: Plan) -> tuple[Result, Between, Seen]:
+        """Run a load; what came of it, what the server saw meanwhile, and how it was at the end.
+
+        Raises:
+            StartError: the server went away, or the sender could not run.
+        """
+        before = self.seen()
+        result = run(plan, self.target)
+        after = self.seen()
+        try:
+            return result, Between.of(before, after), after
+        except ValueError as error:
+            raise StartError(str(error)) from error
+
+
+def calibrated(rig: Rig, machine: Machine) -> Calibration:
+    """Drive one caller, then many.
+
+    Raises:
+        StartError: the server does not answer.
+    """
+    rig.say("calibrating: one caller")
+    quiet = _closed(rig, 1, _QUIET_S)
+    callers = min(_ROUNDS * machine.lanes * machine.largest(), _MOST_CALLERS)
+    rig.say(f"calibrating: {callers} callers")
+    busy = _closed(rig, max(callers, _ROUNDS * machine.lanes), _BUSY_S)
+    try:
+        return calibrate(machine, quiet, busy)
+    except ValueError as error:
+        raise StartError(str(error)) from error
+
+
+def _closed(rig: Rig, callers: int, duration_s: float) -> Driven:
+    result, ran, seen = rig.drive(ClosedLoop(callers, duration_s))
+    ok = result.is_kind(Kind.OK)
+    answered = int(np.count_nonzero(ok))
+    if not answered:
+        raise StartError(f"{callers} callers were not answered once: {result.outcomes[-1]}")
+    taken_s = result.cpu_s / len(result) if on_this_machine(rig.url) else 0.0
+    return Driven(
+        answered / duration_s,
+        float(np.mean((result.done_s - result.sent_s)[ok])),
+        taken_s,
+        ran,
+        seen.tail_ratio,
+        seen.handover_s,
+    )
+
+
+def compare(rig: Rig, machine: Machine, question: Question, limit_rps: float) -> Iterator[Compared]:
+    """Predict each load, then drive it: the same requests at the same times."""
+    for number, share in enumerate(question.loads):
+        rate_rps = share * limit_rps
+        duration_s = min(max(_WANTED / rate_rps, _LEAST_S), _MOST_S)
+        sent = send_times(question, rate_rps, duration_s, _SEED + number)
+        warm_s = _WARM_SHARE * duration_s
+        rig.say(f"{share:.0%} of the limit: {rate_rps:,.1f} requests/s for {duration_s:.0f} s")
+        plays = [play_sent(machine, question, sent, warm_s, seed) for seed in range(question.seeds)]
+        predicted = sum_up(machine, sent.rate, plays)
+        measured = _measured(rig, machine, question, sent, warm_s)
+        speed = machine.speed_at(sent.rate)(machine.lanes)
+        yield Compared(share, predicted, measured, machine.stretch / speed)
+
+
+def _measured(
+    rig: Rig, machine: Machine, question: Question, sent: Arrivals, warm_s: float
+) -> Measured:
+    result, ran, _ = rig.drive(OpenLoop(sent))
+    report = make_report(result, slo_s=question.slo_s, warm_s=warm_s)
+    latency, known = report.latency, machine.known.latency()
+    good = report.goodput_per_s
+    return Measured(
+        report.offered_per_s,
+        None if latency is None else latency.p50_s,
+        None if latency is None else latency.p99_s,
+        ran.mean_batch,
+        ran.infer_s / (machine.lanes * sent.duration_s),
+        None if good is None else good / report.offered_per_s,
+        ran.stretch(lambda rows: known.expect(machine.elements, rows)),
+        report.spoiled,
+    )
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether a server is where we are, by its address."""
+    host = urlsplit(url if "://" in url else f"http://{url}").hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

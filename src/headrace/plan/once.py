@@ -1,0 +1,158 @@
+"""One plan from end to end: the profile, the question, the plan, and real loads beside it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from rich.console import Console
+
+from headrace.errors import HeadraceError, OperatorError, SettingsError
+from headrace.models.ask import DEFAULT_URL, ServerModels
+from headrace.plan.compare import Compared
+from headrace.plan.document import document
+from headrace.plan.laws import peak_rate
+from headrace.plan.make import Plan, machine_of, make_plan
+from headrace.plan.measure import Rig, calibrated, compare
+from headrace.plan.profile import ModelProfile, read_answer, read_file, save, with_calibration
+from headrace.plan.question import LOADS, SEEDS, Kind, Question
+from headrace.plan.show import show
+from headrace.plan.target import Requests, make_sent
+from headrace.scheduler.simulate import undisturbed
+
+_FAILED_STATUS = 1
+_MS = 1e3
+
+Say = Callable[[str], None]
+
+
+def run_once(options: argparse.Namespace) -> int:
+    """Do what the flags say, and return the exit status.
+
+    Raises:
+        OperatorError: there is something to change.
+    """
+    told = Console(stderr=True)
+    try:
+        _check(options)
+        with _progress(told, quiet=options.json) as say:
+            plan, compared = _measured(options, say) if options.measure else _planned(options, say)
+    except OperatorError:
+        raise
+    except HeadraceError as error:
+        return _refused(error, told, as_json=options.json)
+    if options.json:
+        sys.stdout.write(json.dumps({"ok": True, **document(plan, compared)}) + "\n")
+    else:
+        show(plan, compared, Console())
+    return _FAILED_STATUS if any(one.trusted is False for one in compared) else 0
+
+
+def _planned(options: argparse.Namespace, say: Say) -> tuple[Plan, tuple[Compared, ...]]:
+    """Plan without a load."""
+    profile = _profile(options)
+    if options.save is not None:
+        save(profile, options.save)
+    question = _question(options, profile)
+    scaling = options.scaling
+    speed = undisturbed if scaling is None else scaling.speed
+    machine = machine_of(profile, question, speed=speed)
+    return make_plan(profile, question, machine, scaling, say), ()
+
+
+def _measured(options: argparse.Namespace, say: Say) -> tuple[Plan, tuple[Compared, ...]]:
+    """Calibrate, plan, and drive the loads of the plan."""
+    url, profile = options.url or DEFAULT_URL, _profile(options)
+    shapes = tuple(options.shape)
+    requests = Requests(options.protocol, options.rows, options.data, shapes)
+    sent = make_sent(url, profile.name, requests)
+    question = _question(options, profile)
+    if options.elements is None and sent.elements is not None:
+        question = replace(question, elements=sent.elements)
+    rig = Rig(ServerModels(url), url, profile, sent.target, say)
+    guessed = machine_of(profile.model_copy(update={"calibration": None}), question)
+    profile = with_calibration(profile, calibrated(rig, guessed))
+    if options.save is not None:
+        save(profile, options.save)
+    machine = machine_of(profile, question)
+    plan = make_plan(profile, question, machine, progress=say)
+    return plan, tuple(compare(rig, machine, question, plan.limit.mean))
+
+
+def _check(options: argparse.Namespace) -> None:
+    """See that the flags go together."""
+    if options.rate is not None and options.per_day is not None:
+        raise SettingsError("--rate or --per-day, not both")
+    if options.profile is not None and (options.url is not None or options.model is not None):
+        raise SettingsError("--profile needs no server: leave URL and --model out")
+    if not options.measure:
+        return
+    for name in ("profile", "slo_ms", "instances", "scaling"):
+        if getattr(options, name) is not None:
+            raise SettingsError(
+                f"--measure drives the server as it is: leave --{name.replace('_', '-')} out"
+            )
+
+
+@contextmanager
+def _progress(told: Console, *, quiet: bool) -> Iterator[Say]:
+    """Show on a terminal what is being done."""
+    if quiet or not told.is_terminal:
+        yield lambda _: None
+        return
+    with told.status("planning") as status:
+        yield lambda text: status.update(f"planning: {text}")
+
+
+def _refused(error: HeadraceError, told: Console, *, as_json: bool) -> int:
+    if as_json:
+        said = {"ok": False, "code": error.code, "error": error.message}
+        sys.stdout.write(json.dumps(said) + "\n")
+    else:
+        text = f"headrace: {error.message}"
+        told.print(text, markup=False, highlight=False, soft_wrap=True)
+    return _FAILED_STATUS
+
+
+def _profile(options: argparse.Namespace) -> ModelProfile:
+    """Read the profile of a file, or ask the server."""
+    if options.profile is not None:
+        return read_file(options.profile)
+    url = options.url or DEFAULT_URL
+    server = ServerModels(url)
+    model = options.model or _only(server, url)
+    return read_answer(server.profile(model, options.model_version), url)
+
+
+def _only(server: ServerModels, url: str) -> str:
+    names = sorted({one["name"] for one in server.index() if one["state"] == "serving"})
+    if len(names) != 1:
+        found = ", ".join(names) or "none"
+        raise SettingsError(f"say which model of {url} with --model; it serves: {found}")
+    return str(names[0])
+
+
+def _question(options: argparse.Namespace, profile: ModelProfile) -> Question:
+    """Put the flags together with what the profile says."""
+    rate_rps = options.rate if options.per_day is None else peak_rate(options.per_day)
+    slo_ms = options.slo_ms if options.slo_ms is not None else profile.slo_ms
+    largest = max(profile.batch_sizes)
+    if options.rows > largest:
+        raise SettingsError(f"--rows: batches of this model have at most {largest} rows")
+    try:
+        return Question(
+            instances=profile.instances if options.instances is None else options.instances,
+            slo_s=None if slo_ms is None else slo_ms / _MS,
+            elements=profile.shapes[-1] if options.elements is None else options.elements,
+            rows=options.rows,
+            kind=Kind(options.arrivals),
+            loads=options.loads or LOADS,
+            rate_rps=rate_rps,
+            seeds=SEEDS if options.seeds is None else options.seeds,
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from error

@@ -1,0 +1,84 @@
+"""What a server has seen run between two questions: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+
+class SizeSeen(BaseModel):
+    """Batches of one size so far, and how long all of them ran."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    rows: PositiveInt
+    count: NonNegativeInt
+    infer_s: NonNegativeFloat
+
+
+class Seen(BaseModel):
+    """What has run of a version so far; ``cpu_s`` is what the receiver has used, for all models.
+
+    ``tail_ratio`` is what 98 of 100 runs stay under, in expected times, and ``handover_s`` what a
+    batch takes besides its run; both of late.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    cpu_s: NonNegativeFloat
+    answered: NonNegativeInt
+    tail_ratio: Annotated[float, Field(ge=1)]
+    handover_s: NonNegativeFloat
+    runs: tuple[SizeSeen, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """What ran between two questions. ``runs`` are (rows, batches, seconds in all) by size."""
+
+    cpu_s: float
+    answered: int
+    runs: tuple[tuple[int, int, float], ...]
+
+    @classmethod
+    def of(cls, before: Seen, after: Seen) -> Between:
+        """The difference.
+
+        Raises:
+            ValueError: the second is not later: the receiver has been restarted.
+        """
+        old = {one.rows: one for one in before.runs}
+        runs = []
+        for one in after.runs:
+            then = old.get(one.rows)
+            count = one.count - (0 if then is None else then.count)
+            infer_s = one.infer_s - (0.0 if then is None else then.infer_s)
+            if count > 0:
+                runs.append((one.rows, count, infer_s))
+        answered = after.answered - before.answered
+        if answered < 0 or after.cpu_s < before.cpu_s:
+            raise ValueError("the counts have begun anew: the receiver was restarted meanwhile")
+        return cls(after.cpu_s - before.cpu_s, answered, tuple(runs))
+
+    @property
+    def batches(self) -> int:
+        """How many batches ran."""
+        return sum(count for _, count, _ in self.runs)
+
+    @property
+    def mean_batch(self) -> float:
+        """Rows of a batch, on average."""
+        return sum(rows * count for rows, count, _ in self.runs) / max(self.batches, 1)
+
+    @property
+    def infer_s(self) -> float:
+        """How long all of them ran."""
+        return sum(infer_s for _, _, infer_s in self.runs)
+
+    def stretch(self, expect: Callable[[int], float]) -> float | None:
+        """How many times longer runs were than expected of their sizes; None: nothing ran."""
+        expected_s = sum(count * expect(rows) for rows, count, _ in self.runs)
+        return self.infer_s / expected_s if expected_s > 0 else None

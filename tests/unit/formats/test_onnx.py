@@ -1,0 +1,54 @@
+"""Names of classes out of the bytes of an ONNX file."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.formats.onnx_ import labels
+
+
+def read(names: str, key: str = "names") -> tuple[str, ...]:
+    model = onnx.ModelProto(ir_version=9)
+    for name, value in (("task", "classify"), (key, names)):
+        model.metadata_props.add(key=name, value=value)
+    return labels(memoryview(model.SerializeToString()))
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")), max_size=6))
+def test_a_dict_by_class_names_them(names: list[str]) -> None:
+    assert read(repr(dict(enumerate(names)))) == tuple(names)
+
+
+def test_other_quotes_and_keys_in_quotes_name_them_too() -> None:
+    assert read("""{"0": "it's", '1' : 'a "b"',}""") == ("it's", 'a "b"')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "cat, dog",
+        "['cat', 'dog']",
+        "{1: 'cat', 2: 'dog'}",
+        "{0: 'cat', 2: 'dog'}",
+        "{1: 'dog', 0: 'cat'}",
+        "{0: cat}",
+        "{0: 'cat', 1: f('dog')}",
+        "{0: 'cat' 1: 'dog'}",
+        r"{0: '\x', 1: 'dog'}",
+        "{0: 'cat', " + "{" * 5000,
+        "{" + "(" * 5000 + "}",
+    ],
+)
+def test_what_does_not_name_every_class_names_none(text: str) -> None:
+    assert read(text) == ()
+
+
+def test_other_metadata_and_other_files_name_none() -> None:
+    assert read("{0: 'cat'}", key="classes") == ()
+    with pytest.raises(ValueError, match=r"wire type|cut off"):
+        labels(memoryview(b"\x0b\x0c"))

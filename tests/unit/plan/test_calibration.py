@@ -1,0 +1,140 @@
+"""What is found of made-up machines is what they were made of."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.plan.calibration import Calibration, Driven, calibrate
+from headrace.plan.machine import Machine
+from headrace.plan.make import machine_of
+from headrace.plan.profile import read_file, save, with_calibration
+from headrace.plan.seen import Between, Seen, SizeSeen
+from tests.unit.plan.profiles import FREE, machine, profile, question
+
+CALIBRATION = Calibration(
+    each_s=0.0001,
+    way_s=0.0003,
+    cpu_s=0.00015,
+    stretch=1.1,
+    contention=0.2,
+    spread=0.05,
+    handover_s=0.0002,
+)
+
+
+def seen(answered: int, cpu_s: float, *runs: tuple[int, int, float]) -> Seen:
+    sizes = tuple(SizeSeen(rows=rows, count=n, infer_s=infer_s) for rows, n, infer_s in runs)
+    return Seen(answered=answered, cpu_s=cpu_s, tail_ratio=1.1, handover_s=0.0002, runs=sizes)
+
+
+def driven(truth: Calibration, here: Machine, *, lanes: int, batch: int, rate_rps: float) -> Driven:
+    """What a closed loop on a machine of this truth shows, with so many lanes busy."""
+    left = min((here.cores - rate_rps * truth.cpu_s) / (lanes * here.threads), 1.0)
+    run_s = here.known.latency().expect(4, batch) * truth.stretch / truth.speed(lanes) / left
+    count = 1000
+    answered = count * batch
+    return Driven(
+        rate_rps,
+        truth.way_s + truth.each_s + truth.handover_s + run_s,
+        truth.cpu_s - truth.each_s,
+        Between(answered * truth.each_s, answered, ((batch, count, count * run_s),)),
+        math.exp(2.054 * truth.spread),
+        truth.handover_s,
+    )
+
+
+@settings(deadline=None)
+@given(
+    st.floats(1e-5, 1e-3),
+    st.floats(0, 1e-2),
+    st.floats(0.5, 3),
+    st.floats(0, 1),
+    st.floats(0, 0.3),
+)
+def test_a_machine_is_found_as_it_was_made(
+    each_s: float, way_s: float, stretch: float, contention: float, spread: float
+) -> None:
+    truth = Calibration(
+        each_s=each_s,
+        way_s=way_s,
+        cpu_s=1.5 * each_s,
+        stretch=stretch,
+        contention=contention,
+        spread=spread,
+        handover_s=0.0002,
+    )
+    here = machine(question())
+    quiet = driven(truth, here, lanes=1, batch=1, rate_rps=0.0)
+    busy = driven(truth, here, lanes=2, batch=16, rate_rps=500)
+    found = calibrate(here, quiet, busy).model_dump()
+    assert found == pytest.approx(truth.model_dump(), rel=1e-6, abs=1e-9)
+
+
+def test_a_single_lane_costs_nobody() -> None:
+    here = machine(question(instances=1))
+    one = driven(CALIBRATION, here, lanes=1, batch=1, rate_rps=100)
+    assert calibrate(here, one, one).contention == 0
+
+
+def test_without_an_answer_nothing_is_found() -> None:
+    here = machine(question())
+    nothing = Driven(0.0, 0.0, 0.0, Between(1.0, 0, ()), 1.1, 0.0)
+    with pytest.raises(ValueError, match="answered nothing"):
+        calibrate(here, nothing, nothing)
+
+
+def test_what_was_found_is_what_is_planned_with() -> None:
+    here = CALIBRATION.applied(machine(question()))
+    assert here.front.each_s == CALIBRATION.each_s
+    assert here.speed(1) == 1
+    assert here.speed(2) == pytest.approx(1 / 1.2)
+    assert here.curve()(1) == pytest.approx(0.0045 * 1.1 * 1.2)
+
+
+def test_a_calibration_is_saved_with_the_profile_and_planned_with(tmp_path: Path) -> None:
+    path = tmp_path / "digits.json"
+    save(with_calibration(profile(), CALIBRATION), path)
+    again = read_file(path)
+    assert again.calibration == CALIBRATION
+    assert machine_of(again, question()).stretch == 1.1
+    assert machine_of(again, question(), front=FREE).stretch == 1.0
+
+
+def test_requests_take_their_part_of_the_cores() -> None:
+    here = CALIBRATION.applied(machine(question()))
+    assert here.speed_at(0)(1) == 1
+    assert here.speed_at(2000)(1) == 1  # the other core has room for 0.3 of one
+    assert here.speed_at(2000)(2) == pytest.approx((2 - 0.3) / 2 / 1.2)
+    bare = machine(question()).capacity(32).rate_rps / 1.1 / 1.2
+    found = here.capacity(32).rate_rps
+    assert found == pytest.approx(bare * here.speed_at(found)(2) * 1.2)
+
+
+# -- what ran between two questions ----------------------------------------------------------------
+
+
+def test_only_what_ran_between_is_counted() -> None:
+    before = seen(100, 1.0, (1, 50, 0.5), (2, 25, 0.3))
+    after = seen(150, 1.5, (1, 60, 0.7), (2, 25, 0.3), (4, 10, 0.2))
+    ran = Between.of(before, after)
+    assert (ran.answered, ran.cpu_s, ran.batches) == (50, 0.5, 20)
+    assert [(rows, count) for rows, count, _ in ran.runs] == [(1, 10), (4, 10)]
+    assert ran.mean_batch == 2.5
+    assert ran.infer_s == pytest.approx(0.4)
+    assert ran.stretch(lambda rows: 0.01 * rows) == pytest.approx(0.4 / 0.5)
+
+
+def test_where_nothing_ran_there_is_no_stretch() -> None:
+    ran = Between.of(seen(1, 1.0), seen(1, 1.0))
+    assert ran.stretch(lambda _: 1.0) is None
+    assert ran.mean_batch == 0
+
+
+def test_counts_that_fell_are_of_another_receiver() -> None:
+    with pytest.raises(ValueError, match="restarted"):
+        Between.of(seen(100, 2.0), seen(5, 0.1))

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from headrace.plan.compare import Compared, Measured, verdict
+from headrace.plan.estimate import Estimate
+from headrace.plan.play import Played
+
+PREDICTED = Played(
+    rate_rps=100.0,
+    answered_rps=100.0,
+    mean_s=Estimate(0.011, None),
+    p50_s=Estimate(0.010, None),
+    p99_s=Estimate(0.020, None),
+    batch=Estimate(4.0, None),
+    busy=Estimate(0.9, None),
+    in_time=Estimate(1.0, None),
+    refused={},
+)
+MEASURED = Measured(
+    rate_rps=101.0,
+    p50_s=0.010,
+    p99_s=0.020,
+    batch=4.0,
+    busy=0.9,
+    in_time=1.0,
+    stretch=1.2,
+    spoiled=None,
+)
+
+
+def compared(**measured: Any) -> Compared:
+    return Compared(0.6, PREDICTED, replace(MEASURED, **measured), 1.2)
+
+
+@pytest.mark.parametrize(
+    ("p50_ms", "p99_ms", "trusted"),
+    [(10, 20, True), (8.8, 16.1, True), (8.6, 20, False), (11.7, 26.6, True), (10, 26.8, False)],
+)
+def test_a_prediction_is_trusted_within_15_and_25_per_cent(
+    p50_ms: float, p99_ms: float, trusted: bool
+) -> None:
+    assert compared(p50_s=p50_ms / 1e3, p99_s=p99_ms / 1e3).trusted is trusted
+
+
+@pytest.mark.parametrize("missing", [{"p50_s": None}, {"p99_s": None}, {"spoiled": "late"}])
+def test_what_could_not_be_measured_has_no_verdict(missing: dict[str, str | None]) -> None:
+    one = compared(**missing)
+    assert one.trusted is None
+    assert verdict((one,)).startswith("Nothing could be measured")
+
+
+def test_what_else_is_off_is_named() -> None:
+    assert compared(stretch=1.5, batch=6.0).causes() == [
+        "runs took 1.25 times as long as predicted of their sizes",
+        "batches had 1.50 times as many rows",
+    ]
+    assert "before or after" in compared(p50_s=0.02).causes()[0]
+    assert compared(spoiled="the sender was late").causes() == ["the sender was late"]
+
+
+def test_the_verdict_counts_those_that_are_off() -> None:
+    good, bad = compared(), compared(p50_s=0.02)
+    assert "can be trusted" in verdict((good, good))
+    assert "1 of 2 loads" in verdict((good, bad))
