@@ -86,6 +86,16 @@ def test_an_answer_tells_where_its_time_went_to_who_asks(server: Server, front: 
     assert "server-timing" not in FRONTS[front](server.url, {})
 
 
+def test_the_wait_for_a_model_that_was_not_in_memory_is_a_phase(tmp_path: Path) -> None:
+    write_fake(tmp_path / "slow" / "1" / "model.fake", load_ms=300)
+    with Server(tmp_path, environment={"HEADRACE_DEFAULTS__PRELOAD": "false"}) as running:
+        phases = _read(_plain(running.url, ASK)["server-timing"])
+        (mine,) = http(f"{running.url}/slowest")[1]["requests"]
+    assert phases["load"] >= 300
+    assert phases["total"] >= phases["load"]
+    assert mine["phases_s"]["load"] >= 0.3
+
+
 def test_the_slowest_requests_are_told_slowest_first(server: Server) -> None:
     answer = http(f"{server.url}/predict/quick", {"input": X})
     assert answer[0] == 200

@@ -12,7 +12,14 @@ from typing import Any
 
 import structlog
 
-from headrace.errors import Cancelled, HeadraceError, InternalError, QueueFull, RouteNotFound
+from headrace.errors import (
+    Cancelled,
+    HeadraceError,
+    InternalError,
+    NotResident,
+    QueueFull,
+    RouteNotFound,
+)
 from headrace.receiver import grpc, http
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.compression import WORTH_BYTES
@@ -30,13 +37,14 @@ from headrace.receiver.oip.extras import Extras
 from headrace.receiver.oip.grpc import OipGrpc
 from headrace.receiver.oip.repository import OipRepository
 from headrace.receiver.oip.stream import OipStream
+from headrace.receiver.on_demand import Ask, OnDemand
 from headrace.receiver.plain.slowest import ASKS, passed, timing
 from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
+from headrace.receiver.spans import Spans
 from headrace.receiver.stream import Send, Stream, serve
 from headrace.receiver.tfserving.grpc import TfServingGrpc
 from headrace.receiver.tfserving.reload import TfServingReload
-from headrace.receiver.tracing.spans import Spans
 from headrace.settings import ServerSettings
 
 # gRPC methods that say how we are and run no model.
@@ -68,6 +76,7 @@ class Application:
         catalog: Catalog,
         infer: Infer,
         command: Command,
+        ask: Ask,
         settings: ServerSettings,
         metrics_page: Callable[[], bytes],
         refused: Counter[str],
@@ -75,6 +84,7 @@ class Application:
     ) -> None:
         extras = Extras(settings)
         core = Core(catalog, infer, command, scribe, extras.tracer)
+        self.on_demand = OnDemand(ask, max(1, settings.max_inflight // 2))
         self._extras = extras
         self._spans = (
             None
@@ -126,7 +136,10 @@ class Application:
             exchange.body = grpc.unframe(body)
             if body[0]:
                 exchange.body = await grpc.decompress(exchange.body, encoding, self._limit_bytes)
-            answer = await handler(exchange)
+            try:
+                answer = await handler(exchange)
+            except NotResident as absent:
+                answer = await self.on_demand.answer(handler, exchange, absent.key)
             if encoding is None:
                 start, body = grpc.START, grpc.frame(answer)
             else:
@@ -138,8 +151,7 @@ class Application:
             del typed  # its traceback holds this frame: a cycle, with the body of the request in it
         finally:
             self._inflight -= places
-        if ASKS in exchange.headers:
-            start = {**start, "headers": [*start["headers"], timing(exchange)]}
+        start = _timed(start, exchange)
         try:
             await send(start)
             await send({"type": "http.response.body", "body": body})
@@ -164,7 +176,10 @@ class Application:
                 if encoding is not None:
                     body = await http.decode(body, encoding, self._limit_bytes)
                 exchange.body = body
-            reply = await handler(exchange)
+            try:
+                reply = await handler(exchange)
+            except NotResident as absent:
+                reply = await self.on_demand.answer(handler, exchange, absent.key)
             if len(reply.body) >= WORTH_BYTES and b"accept-encoding" in headers:
                 reply = await http.encode(reply, headers)
         except Exception as error:  # noqa: BLE001 - the border of a request
@@ -236,8 +251,9 @@ class Application:
         metrics.outcomes[outcome] += 1
         now_s = time.monotonic()
         seconds = now_s - exchange.arrival_s
-        if metrics.slowest.wants(seconds, now_s):
-            metrics.slowest.put(seconds, passed(exchange, served, outcome, now_s), now_s)
+        waited_s = exchange.load_s + seconds
+        if metrics.slowest.wants(waited_s, now_s):
+            metrics.slowest.put(waited_s, passed(exchange, served, outcome, now_s), now_s)
         if self._spans is not None:
             self._spans.note(exchange, served, outcome, now_s)
         if exchange.trace is not None:
@@ -247,3 +263,10 @@ class Application:
             metrics.total.observe(seconds)
         else:
             metrics.failed_s += seconds
+
+
+def _timed(start: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
+    """The start of an answer, with where its time went if its client asked."""
+    if ASKS not in exchange.headers:
+        return start
+    return {**start, "headers": [*start["headers"], timing(exchange)]}

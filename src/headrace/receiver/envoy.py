@@ -21,8 +21,8 @@ from pyvoy import PyvoyServer
 
 from headrace.control import CONTROL_VARIABLE
 from headrace.errors import HeadraceError, MalformedRequest, SettingsError, StartError
+from headrace.receiver import otel
 from headrace.receiver.access_log import FLUSH_S, access_log
-from headrace.receiver.tracing import otel
 from headrace.settings import ServerSettings
 
 APPLICATION = "headrace.receiver.main:app"

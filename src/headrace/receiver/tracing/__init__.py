@@ -2,6 +2,5 @@
 
 ``plan`` one of how many, and how many more · ``record`` one request's times and tensors ·
 ``tracer`` what the one function asks · ``files`` which file is next · ``writer`` the thread that
-writes · ``spans`` OpenTelemetry's, of every front
-· ``otel`` whether that is installed.
+writes.
 """
