@@ -32,6 +32,7 @@ SERVER_FLAGS = ("port", "host", "listen", "default_model", "model_control", "pol
 MODEL_FLAGS = (
     "name",
     "versions",
+    "preload",
     "slo_ms",
     "backend",
     "precision",

@@ -26,10 +26,8 @@ from headrace.control import (
     EngineLoading,
     EngineReady,
     EngineSpec,
-    Message,
     Profile,
     SignatureMessage,
-    line,
 )
 from headrace.engine import backends
 from headrace.engine.backends.contract import Instance
@@ -39,6 +37,7 @@ from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.shadow import verify
 from headrace.engine.warmup import Warm
 from headrace.errors import HeadraceError
+from headrace.message import Message, line
 from headrace.observe.logs import configure
 from headrace.priority import stand_back
 
