@@ -15,6 +15,7 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -27,14 +28,10 @@ from headrace.control import (
     Drain,
     Emptied,
     Labels,
-    Message,
-    ModelServing,
     ModelState,
-    Order,
     Recalled,
     ReceiverReady,
     from_receiver,
-    line,
 )
 from headrace.errors import Draining, StartError
 from headrace.loader.engine_process import check_socket_path, socket_path
@@ -45,12 +42,16 @@ from headrace.loader.lifecycle import Backoff
 from headrace.loader.memory import EngineMemory
 from headrace.loader.orders import Orders
 from headrace.loader.remote.remotes import Remotes
+from headrace.loader.spare import Beginning, Spare
 from headrace.loader.store import FoundVersion
 from headrace.loader.watch import Watch
+from headrace.message import Message, line
 from headrace.observe.logs import configure
+from headrace.order import Order
 from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
 from headrace.receiver.scribe_process import ScribeProcess
+from headrace.screen import show_loaded, show_ready
 from headrace.settings import ModelControl, Settings
 
 # What the receiver says is short, but for a model's settings and a long list of models.
@@ -60,7 +61,7 @@ _ENGINE_STOP_TIMEOUT_S = 5.0
 _INCARNATIONS = 9999
 
 
-def serve(settings: Settings, console: Console) -> int:
+def serve(settings: Settings, console: Console, beginning: Beginning | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C, and return the exit status.
 
     0: drained; 1: every model failed, or requests were still in flight at ``drain_timeout_s``.
@@ -82,7 +83,9 @@ def serve(settings: Settings, console: Console) -> int:
         check_socket_path(runtime_dir / CONTROL_NAME)
         for one in found:
             socket_path(runtime_dir, one.name, one.version, _INCARNATIONS)
-        return asyncio.run(Supervisor(remotes, found, addresses, runtime_dir, console).run())
+        spare = Spare(None) if beginning is None else beginning.spare
+        run = asyncio.run if beginning is None else beginning.runner.run
+        return run(Supervisor(remotes, found, addresses, runtime_dir, console, spare).run())
     finally:
         shutil.rmtree(runtime_dir, ignore_errors=True)
 
@@ -97,9 +100,11 @@ class Supervisor:
         addresses: Sequence[Address],
         runtime_dir: Path,
         console: Console,
+        spare: Spare,
     ) -> None:
         settings = self._settings = remotes.settings
         self._remotes = remotes
+        self._spare = spare
         self._awaited = bool(remotes.mirrors)  # what may be there to serve is not all known
         self._found = tuple(found)
         self._addresses = tuple(addresses)
@@ -111,8 +116,11 @@ class Supervisor:
             runtime_dir,
             tell=self._tell,
             audience=Audience(
-                on_serving=self._show, on_state=self._note, on_progress=self._progress
+                on_serving=partial(show_loaded, console),
+                on_state=self._note,
+                on_progress=self._progress,
             ),
+            spare=spare,
         )
         self._memory = EngineMemory(self._fleet.pids, self._tell)
         self._orders = Orders(settings, self._fleet)
@@ -254,40 +262,31 @@ class Supervisor:
             case _ if self._group is None or self._stopping.is_set():
                 self._tell(_too_late(message))
             case _:
-                task = self._group.create_task(self._carry_out(message))
+                task = self._group.create_task(self._carry_out(message, writer))
                 self._ordered.add(task)
                 task.add_done_callback(self._ordered.discard)
 
-    async def _carry_out(self, order: Order) -> None:
+    async def _carry_out(self, order: Order, writer: asyncio.StreamWriter) -> None:
         self._log.info("ordered", order=order.kind, what=order.model_dump(exclude={"kind"}))
         try:
             done = await self._orders.carry_out(order)
         except asyncio.CancelledError:  # whoever waits for it must not hold up the drain
-            self._tell(_too_late(order))
+            self._answer(_too_late(order), writer)
             raise
         if done.code is not None:
             self._log.warning("order_refused", order=order.kind, reason=done.message)
-        self._tell(done)
+        self._answer(done, writer)
+
+    def _answer(self, done: Done, writer: asyncio.StreamWriter) -> None:
+        """Tell the receiver that has ordered it; another one counts its orders anew."""
+        if writer is self._writer:
+            self._tell(done)
 
     def _tell(self, message: Message) -> None:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(line(message))
 
     # -- the engines -------------------------------------------------------------------------------
-
-    def _show(self, serving: ModelServing) -> None:
-        profile = serving.profile
-        batches = f"batches up to {max(profile.batch_sizes, default=1)}"
-        self._console.print(
-            f"[bold]{serving.name}[/] version {serving.version}: {profile.backend} "
-            f"{profile.precision}, {profile.instances} instance(s) of {profile.threads} thread(s), "
-            f"{batches if profile.signature.batched else 'every request alone'}, "
-            f"started in {profile.start_s:.2f} s, loaded in {profile.load_s:.2f} s, "
-            f"{'from the cache, ' if profile.cached else ''}"
-            f"{f'warm in {profile.warm_s:.2f} s' if profile.measurements else 'cold'}, "
-            f"{profile.memory_bytes / 2**20:.0f} MiB",
-            soft_wrap=True,
-        )
 
     def _note(self, _: ModelState | None = None) -> None:
         self._announce()
@@ -319,18 +318,12 @@ class Supervisor:
         if self._awaited or self._fleet.waiting():
             return
         self._announced = True
-        for address in self._addresses:
-            self._console.print(
-                f"endpoint: {address.url}  (HTTP/1.1, HTTP/2, gRPC)",
-                highlight=False,
-                soft_wrap=True,
-            )
-        seconds = time.monotonic() - self._started_s
-        self._console.print(
-            f"Headrace is ready after {seconds:.2f} s: {self._addresses[0].url}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        self._first_serves.set()  # where nothing is loaded before it is asked for
+        if self._group is not None:
+            self._group.create_task(self._spare.end())  # the same
+        listed = {one.name for one in self._fleet.states.values() if one.state == "listed"}
+        urls = [address.url for address in self._addresses]
+        show_ready(self._console, urls, len(listed), time.monotonic() - self._started_s)
 
     async def _drain(self) -> bool:
         """Not ready, listeners drain, in-flight requests end; True when none was cut off."""

@@ -23,6 +23,7 @@ from headrace.urls import is_url
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from headrace.loader.spare import Beginning
     from headrace.loader.store import FoundVersion
 
 SERVER_FLAGS = ("port", "host", "listen", "default_model", "model_control", "poll_s", "log_level")
@@ -31,6 +32,7 @@ SERVER_FLAGS = ("port", "host", "listen", "default_model", "model_control", "pol
 MODEL_FLAGS = (
     "name",
     "versions",
+    "preload",
     "slo_ms",
     "backend",
     "precision",
@@ -46,9 +48,9 @@ _OPERATOR_STATUS = 2
 _INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells say it
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str], beginning: Beginning | None = None) -> int:
     """Run one command and return its exit status: 0, 1 (it failed), 2 (something to change)."""
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(arguments, argparse.Namespace(beginning=beginning))
     try:
         return int(options.call(options))
     except KeyboardInterrupt:
@@ -172,7 +174,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     from headrace.app import serve  # noqa: PLC0415 - the same
 
-    return serve(settings, Console())
+    return serve(settings, Console(), options.beginning)
 
 
 def _check(options: argparse.Namespace) -> int:

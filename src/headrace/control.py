@@ -2,19 +2,20 @@
 
 Borders: supervisor → engine (its specification, on standard input), engine → supervisor (its
 progress, on a pipe), supervisor ↔ receiver (a Unix stream socket). Batches travel elsewhere, see
-``engine.messages``.
+``engine.messages``; what the receiver orders is in ``order``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from headrace.message import Message
 from headrace.observe.logs import Format, Level
+from headrace.order import Demand, Label, Load, Reload, Unload
 from headrace.settings import ModelSettings, ServerSettings
-from headrace.values import DType, Signature, TensorSpec
+from headrace.signature import DType, Signature, TensorSpec
 
 CONTROL_VARIABLE = "HEADRACE_CONTROL"
 """The receiver process finds the supervisor's socket under this environment variable."""
@@ -22,12 +23,6 @@ CONTROL_VARIABLE = "HEADRACE_CONTROL"
 
 SCRIBE_NAME = "scribe.sock"
 """The scribe's socket, in the folder of the supervisor's."""
-
-
-class Message(BaseModel):
-    """A frozen message; ``kind`` names it on the wire."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EngineSpec(Message):
@@ -62,7 +57,7 @@ class Measurement(Message):
 
 
 class TensorSpecMessage(Message):
-    """A :class:`headrace.values.TensorSpec` on the wire."""
+    """A :class:`headrace.signature.TensorSpec` on the wire."""
 
     name: str
     dtype: DType
@@ -70,7 +65,7 @@ class TensorSpecMessage(Message):
 
 
 class SignatureMessage(Message):
-    """A :class:`headrace.values.Signature` on the wire."""
+    """A :class:`headrace.signature.Signature` on the wire."""
 
     inputs: tuple[TensorSpecMessage, ...]
     outputs: tuple[TensorSpecMessage, ...]
@@ -174,6 +169,7 @@ class ModelState(Message):
     """Supervisor → receiver: where a version is in its life (``lifecycle.State`` names).
 
     ``since_unix_s`` is when it got there, in seconds since 1970; 0 when nobody has noted it yet.
+    ``on_demand``: it has been listed, so that a request for it has it loaded, and waits.
     """
 
     kind: Literal["model_state"] = "model_state"
@@ -182,6 +178,7 @@ class ModelState(Message):
     state: str
     reason: str = ""
     since_unix_s: float = 0.0
+    on_demand: bool = False
 
 
 class Configure(Message):
@@ -297,75 +294,8 @@ class Recalled(Message):
     samples: int
 
 
-class VersionPolicy(Message):
-    """Which versions of a folder to serve: the ``latest`` so many, ``specific`` ones, or all."""
-
-    latest: int | None = None
-    specific: tuple[int, ...] | None = None
-
-    def choose(self, versions: Iterable[int]) -> frozenset[int]:
-        """Those of the versions that it wants."""
-        there = sorted(versions)
-        if self.specific is not None:
-            return frozenset(there).intersection(self.specific)
-        return frozenset(there if self.latest is None else there[-self.latest :])
-
-
-class Load(Message):
-    """Receiver → supervisor, an order: look again where a model lies, and serve what is there.
-
-    ``folder`` replaces that place: versioned files a client has sent. ``overrides`` are keys of
-    ``ModelSettings`` that win over the model's own.
-    """
-
-    kind: Literal["load"] = "load"
-    order: int = 0
-    name: str
-    folder: str | None = None
-    overrides: dict[str, Any] = {}
-    policy: VersionPolicy = VersionPolicy()
-
-
-class Unload(Message):
-    """Receiver → supervisor, an order: stop serving every version of a model."""
-
-    kind: Literal["unload"] = "unload"
-    order: int = 0
-    name: str
-
-
-class Label(Message):
-    """Receiver → supervisor, an order: let labels of a model stand for other versions, or none.
-
-    Those that are not named stay as they are.
-    """
-
-    kind: Literal["label"] = "label"
-    order: int = 0
-    name: str
-    versions: dict[str, int | None]
-
-
-class WantedModel(Message):
-    """One model of a ``Reload``: its folder, which versions of it, and their labels."""
-
-    name: str
-    path: str
-    policy: VersionPolicy
-    labels: dict[str, int] = {}
-
-
-class Reload(Message):
-    """Receiver → supervisor, an order: serve these models and no others."""
-
-    kind: Literal["reload"] = "reload"
-    order: int = 0
-    models: tuple[WantedModel, ...]
-
-
-Order = Load | Unload | Label | Reload
 FromReceiver = Annotated[
-    ReceiverReady | Emptied | Recalled | Load | Unload | Label | Reload,
+    ReceiverReady | Emptied | Recalled | Demand | Load | Unload | Label | Reload,
     Field(discriminator="kind"),
 ]
 
@@ -382,11 +312,6 @@ to_receiver: TypeAdapter[
     | Recall
     | Done
 ] = TypeAdapter(ToReceiver)
-from_receiver: TypeAdapter[ReceiverReady | Emptied | Recalled | Load | Unload | Label | Reload] = (
-    TypeAdapter(FromReceiver)
-)
-
-
-def line(message: Message) -> bytes:
-    """Encode a message as one line."""
-    return message.model_dump_json().encode() + b"\n"
+from_receiver: TypeAdapter[
+    ReceiverReady | Emptied | Recalled | Demand | Load | Unload | Label | Reload
+] = TypeAdapter(FromReceiver)

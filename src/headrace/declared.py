@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from headrace.group import Group
-from headrace.values import DType, Signature, TensorSpec
+from headrace.signature import DType, Signature, TensorSpec
 
 _LARGEST_DIM = 2**31 - 1
 _MOST_AXES = 32

@@ -28,6 +28,7 @@
     │   └── Expired                  the deadline passed in the queue
     ├── UnavailableError             this server cannot run the model now
     │   ├── NotReady                 the model is still loading
+    │   ├── NotResident              the model is on its way into memory, since it was asked for
     │   ├── ModelFailed              the model is marked failed
     │   ├── EngineLost               its engine died under the request, twice or past the deadline
     │   ├── ScribeLost               the process that decodes large JSON died of it, or is stuck
@@ -270,6 +271,18 @@ class NotReady(UnavailableError):
     code = "not_ready"
 
 
+class NotResident(UnavailableError):
+    """The version is listed, and loads now that it has been asked for; ``key`` names it."""
+
+    code = "not_resident"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, key: tuple[str, int] = ("", 0)
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.key = key
+
+
 class ModelFailed(UnavailableError):
     """The model is marked failed; an operator must look at it."""
 
@@ -403,6 +416,7 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "expired": (504, GrpcStatus.DEADLINE_EXCEEDED),
     "unavailable": (503, GrpcStatus.UNAVAILABLE),
     "not_ready": (503, GrpcStatus.UNAVAILABLE),
+    "not_resident": (503, GrpcStatus.UNAVAILABLE),
     "model_failed": (503, GrpcStatus.UNAVAILABLE),
     "engine_lost": (503, GrpcStatus.UNAVAILABLE),
     "scribe_lost": (503, GrpcStatus.UNAVAILABLE),

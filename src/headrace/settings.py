@@ -176,6 +176,11 @@ class ModelSettings(Card):
         description="Which of its versions to serve: `all`, `{latest: 2}`, `{specific: [1, 3]}`; "
         "in a flag or a variable `latest:2`, `specific:1,3`.",
     )
+    preload: bool = Field(
+        default=True,
+        description="Whether it is loaded at the start. False: at its first request, which waits "
+        "for it; see [operating](operating.md#models-on-demand).",
+    )
     backend: BackendName = Field(
         default=BackendName.AUTO,
         description="auto: what reads the file. Of ONNX, which two read: OpenVINO on x86, ONNX "

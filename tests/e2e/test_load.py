@@ -347,6 +347,44 @@ def test_what_contradicts_a_scenario_is_told(words: str, message: str, capsys: C
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "scenario", "line"),
+    [
+        ("single-stream", "SingleStream", "90.0th percentile latency (ns)"),
+        ("multi-stream", "MultiStream", "99.0th percentile latency (ns)"),
+        ("server --rate 100 --slo-ms 5000", "Server", "Completed samples per second"),
+        ("offline --concurrency 4", "Offline", "Samples per second"),
+    ],
+    ids=["single-stream", "multi-stream", "server", "offline"],
+)
+def test_mlcommons_own_loadgen_drives_a_scenario(
+    server: Server, words: str, scenario: str, line: str, capsys: Captured
+) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    words = f"--model linear --scenario {words} --duration-s 0.5 --loadgen"
+    before = outcomes(server.url, "linear").get("ok", 0)
+    status, told = _load(server.url, words, capsys)
+    assert (status, told["ok"]) == (0, True)
+    summary = told["loadgen"]["summary"]
+    assert summary["Scenario"] == scenario
+    assert float(summary[line]) > 0
+    assert summary["Result is"] in {"VALID", "INVALID"}
+    assert outcomes(server.url, "linear")["ok"] - before > 40
+
+    assert cli.main(["load", server.url, *words.split()]) == 0
+    assert "MLPerf Results Summary" in capsys.readouterr().out
+
+
+def test_loadgen_that_is_not_installed_is_told(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
+    status, told = _load("u:1", "--model m --scenario offline --loadgen", capsys)
+    assert (status, told["code"]) == (2, "backend_missing")
+    assert "pip install 'headrace[mlperf]'" in told["failure"]
+
+
 # --- the page -------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ def _served(monkeypatch: pytest.MonkeyPatch, serve: Serve | None = None) -> list
     """Put a recorder where the server is composed, and return what it is called with."""
     seen: list[Settings] = []
 
-    def record(settings: Settings, console: object) -> int:
+    def record(settings: Settings, console: object, beginning: object) -> int:
         seen.append(settings)
         return 0
 
@@ -125,7 +125,7 @@ def test_errors_out_of_task_groups_and_interrupts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(error: BaseException) -> Serve:
-        def serve(settings: Settings, console: object) -> int:
+        def serve(settings: Settings, console: object, beginning: object) -> int:
             raise error
 
         return serve
@@ -196,17 +196,31 @@ def test_the_version_is_that_of_the_project() -> None:
     assert f'version = "{headrace.__version__}"' in project.read_text().splitlines()
 
 
+@pytest.mark.parametrize(
+    ("imports", "unwanted"),
+    [
+        ("headrace.loader.spare", {"numpy", "pydantic", "structlog", "yaml"}),
+        ("headrace.app", {"numpy", "ml_dtypes", "openvino", "onnxruntime"}),
+    ],
+)
+def test_a_start_imports_only_what_it_needs(imports: str, unwanted: set[str]) -> None:
+    assert _imported(f"import {imports}") & unwanted == set()
+
+
 def test_help_imports_no_numerical_library() -> None:
-    code = (
-        "import sys; from headrace.cli import parser; parser().format_help(); "
-        "print(sorted({'numpy', 'openvino', 'onnxruntime', 'rich', 'asyncio'} & set(sys.modules)))"
-    )
+    unwanted = {"numpy", "openvino", "onnxruntime", "rich", "asyncio"}
+    imported = _imported("from headrace.cli import parser; parser().format_help()")
+    assert imported & unwanted == set()
+
+
+def _imported(code: str) -> set[str]:
+    """The modules that are there after this code."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
         cwd=SOURCE,
     )
-    assert done.stdout == "[]\n"
+    return set(done.stdout.split())

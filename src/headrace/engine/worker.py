@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import structlog
+from setproctitle import setproctitle
 
 from headrace import media, results
 from headrace.control import (
@@ -25,11 +26,10 @@ from headrace.control import (
     EngineLoading,
     EngineReady,
     EngineSpec,
-    Message,
     Profile,
     SignatureMessage,
-    line,
 )
+from headrace.engine import backends
 from headrace.engine.backends.contract import Instance
 from headrace.engine.instances import Connection
 from headrace.engine.own_labels import own_labels
@@ -37,6 +37,7 @@ from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.shadow import verify
 from headrace.engine.warmup import Warm
 from headrace.errors import HeadraceError
+from headrace.message import Message, line
 from headrace.observe.logs import configure
 from headrace.priority import stand_back
 
@@ -55,9 +56,10 @@ _CODE = (".py", ".pt", ".pt2")
 class Engine:
     """Loads, then serves one receiver at a time until told to stop."""
 
-    def __init__(self, spec: EngineSpec, reports: BinaryIO) -> None:
+    def __init__(self, spec: EngineSpec, reports: BinaryIO, start_s: float) -> None:
         self._spec = spec
         self._reports = reports
+        self._start_s = start_s
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._current: socket.socket | None = None
         self._listening = threading.Event()
@@ -69,7 +71,6 @@ class Engine:
         Raises:
             HeadraceError: the model cannot be loaded or warmed up.
         """
-        start_s = _age_s()
         loaded = self._prepare()
         settings, choice, warm = self._spec.settings, loaded.choice, loaded.warm
         model, instances = choice.model, loaded.instances
@@ -89,7 +90,7 @@ class Engine:
             batch_sizes=warm.batch_sizes,
             pads=model.fixed_sizes and warm.signature.batched,
             measurements=warm.measurements,
-            start_s=start_s,
+            start_s=self._start_s,
             load_s=loaded.load_s,
             warm_s=loaded.warm_s,
             cached=loaded.cached,
@@ -187,14 +188,21 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    named = len(sys.argv) > 1
+    if not named:  # started before anybody knows the model: there is time
+        backends.import_first()
     orders = sys.stdin.buffer
+    waits_s = time.monotonic()
     order = orders.readline()
     if not order:
-        return 0  # the supervisor died before it could say anything
+        return 0  # the supervisor died, or wants no engine
+    start_s = _age_s() - (time.monotonic() - waits_s)
     spec = EngineSpec.model_validate_json(order)
+    if not named:  # for those who look at `ps`
+        setproctitle(f"{sys.executable} -m headrace.engine.worker {spec.name}/{spec.version}")
     configure(spec.log_level, spec.log_format)
     os.nice(spec.settings.nice)  # before there are threads: each inherits it
-    engine = Engine(spec, reports)
+    engine = Engine(spec, reports, start_s)
 
     def wait_for_the_end() -> None:
         orders.read()

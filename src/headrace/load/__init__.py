@@ -18,6 +18,8 @@ until when, and what is wrong · ``objective`` whether a run kept it, or still c
 ``search`` which rate to try next (pure) · ``join`` runs as one · ``pairs`` two against each other
 (pure) · ``scenario`` MLPerf's rules (pure) · ``page`` all of it as HTML.
 
+For drivers of others: ``asker`` requests at another thread's demand · ``loadgen`` MLCommons'.
+
 ``command``: all of it as ``headrace load``.
 
 Nothing of the server is imported but ``errors`` and ``values``: it is reached over the wire.

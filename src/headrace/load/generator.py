@@ -27,7 +27,7 @@ from headrace.load.result import (
 )
 from headrace.load.rows import KINDS, Rows
 
-_CONNECT_S = 10.0
+CONNECT_S = 10.0
 # The first request is due this long after the start, when all is set up.
 LEAD_S = 0.02
 # At least as often the sender looks around, for time-outs and lost connections.
@@ -195,15 +195,22 @@ def generate(
         StartError: the target does not answer.
     """
     kept = Kept(target.keep)
-    pool = Pool(
-        target.endpoint, _codecs(target, kept), connections(plan, target), clock=time.monotonic
-    )
+    pool = _pool(target, kept, connections(plan, target))
     try:
-        pool.open(_CONNECT_S)
+        pool.open(CONNECT_S)
         log = Log(Rows.alone(capacity(plan)) if rows is None else rows, start())
         return _run(plan, target, pool, kept, log)
     finally:
         pool.close()
+
+
+def make_pool(target: Target, callers: int) -> Pool:
+    """Make the connections for so many callers who do not keep their answers."""
+    return _pool(target, Kept(0), connections(ClosedLoop(min(callers, 256), 1.0), target))
+
+
+def _pool(target: Target, kept: Kept, count: int) -> Pool:
+    return Pool(target.endpoint, _codecs(target, kept), count, clock=time.monotonic)
 
 
 def _codecs(target: Target, kept: Kept) -> Callable[[], Codec]:

@@ -101,6 +101,10 @@ class Pool:
         links = self._links.values()
         return not self._missing and all(link.connected and link.codec.ready for link in links)
 
+    def fileno(self) -> int:
+        """What to wait on, for who has more than this to wait for."""
+        return self._epoll.fileno()
+
     def close(self) -> None:
         """Hang up."""
         for link in self._links.values():

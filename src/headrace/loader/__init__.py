@@ -8,6 +8,7 @@
     card.read_said     what the model says of itself, laid under what the operator says
     lifecycle          which moves a version may make (pure); the keeper asks before each
     fleet              the engines of all versions: one is started, replaced, retired
+    told               what the receiver has been told of them, for the next receiver
     orders             what clients order over the wire: load, unload, label, reload
     first              what is served first; what lies elsewhere comes later
     rehearsal          what would be served, found without a server
@@ -19,6 +20,7 @@
     shadow             what a new version must agree with: requests of the one that serves
     keeper             one engine process a version: start, load, warm, watch, restart, stop
     engine_process     that process: started, told, heard, ended
+    spare              one that is started before its model is known
     post               one engine's place in the fleet
     memory             what the engines have in memory, told as it changes
     cores              how many cores this process may really use

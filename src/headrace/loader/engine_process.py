@@ -19,7 +19,7 @@ import headrace
 from headrace.errors import StartError
 
 ENGINE = (sys.executable, "-m", "headrace.engine.worker")
-"""The program that is an engine."""
+"""The program that is an engine. Its argument names the model, where that is known yet."""
 
 # A ready line carries the measurements of the whole warm-up.
 _LINE_LIMIT_BYTES = 64 * 2**20

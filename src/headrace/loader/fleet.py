@@ -9,30 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import structlog
 
-from headrace.control import (
-    Forget,
-    Labels,
-    Message,
-    ModelServing,
-    ModelState,
-    Recalled,
-)
+from headrace.control import ModelServing, ModelState, Recalled
 from headrace.errors import ModelDiffers, ModelLoadError, OperatorError
 from headrace.loader.aside import aside
 from headrace.loader.cores import usable_cores
 from headrace.loader.engine_process import ENGINE, socket_paths
 from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
-from headrace.loader.post import Key, Post, log_move
+from headrace.loader.post import Key, Post
 from headrace.loader.shadow import Shadow
+from headrace.loader.spare import Spare
 from headrace.loader.stamps import Stamp, stamp
 from headrace.loader.store import FoundVersion
+from headrace.loader.told import Told
+from headrace.message import Message
 from headrace.settings import ServerSettings
 
 _ENGINE_STOP_TIMEOUT_S = 5.0
@@ -43,7 +38,8 @@ _LEAST_PLACES = 4
 class Fleet:
     """Starts, replaces and retires engines; for the supervisor's event loop.
 
-    ``tell`` sends to the receiver, and the audience hears what it is told of engines.
+    ``tell`` sends to the receiver, and the audience hears what it is told of engines. The first is
+    the ``spare`` process, where there is one.
     """
 
     def __init__(
@@ -53,15 +49,16 @@ class Fleet:
         *,
         tell: Callable[[Message], None],
         audience: Audience,
+        spare: Spare | None = None,
         command: Sequence[str] = ENGINE,
     ) -> None:
-        self.states: dict[Key, ModelState] = {}
-        self.serving: dict[Key, ModelServing] = {}
-        self.labels: dict[str, dict[str, int]] = {}
+        self._told = Told(tell, audience)
+        self.states, self.serving = self._told.states, self._told.serving
+        self.labels = self._told.labels
         self._server = server
         self._runtime_dir = runtime_dir
-        self._tell = tell
         self._audience = audience
+        self._spare = spare or Spare(None)
         self._command = command
         self._posts: dict[Key, Post] = {}  # those that are, or will be, what the receiver serves
         self._keepers: set[EngineKeeper] = set()  # of these and of those that are on their way out
@@ -77,16 +74,15 @@ class Fleet:
         self._group: asyncio.TaskGroup | None = None
 
     def start(self, group: asyncio.TaskGroup, found: Sequence[FoundVersion]) -> None:
-        """Start an engine for each of these; the group owns their tasks."""
+        """Start an engine for each of these, or list it; the group owns their tasks."""
         self._group = group
         for one in found:
-            key = one.name, one.version
             if one.settings.version_labels:
                 self.labels[one.name] = dict(one.settings.version_labels)
-            self._posts[key] = post = self._post(one, _stamp_of(one))
-            self._note(post, ModelState(name=one.name, version=one.version, state="found"))
+            self._put(self._post(one, _stamp_of(one)))
         for post in list(self._posts.values()):
-            group.create_task(self._run(post))
+            if not post.listed:
+                self._go(post)
 
     async def stop(self, timeout_s: float) -> None:
         """End every engine: each within ``timeout_s``, or for certain."""
@@ -123,30 +119,47 @@ class Fleet:
             ModelDiffers: it does not answer as what serves, which goes on.
             OSError: its files cannot be looked at.
         """
-        files = await aside(partial(stamp, found))  # they may be many, and far away
-        key = found.name, found.version
+        post = await self._stamped(found)
         old = self.versions(found.name).get(found.version)
-        post = self._post(found, files)
-        if old is None:
-            self._posts[key] = post
-            self._note(post, ModelState(name=found.name, version=found.version, state="found"))
-        serving = [version for name, version in self.serving if name == found.name]
-        async with self._shadow.samples(found, serving) as post.samples:
-            self._go(post)
-            await self._until(lambda: post.serving is not None or bool(post.reason))
-        post.samples = None  # an engine that is restarted has been compared
+        if old is None or old.listed:
+            await self._replace(old, post)
+            old = None
+        await self._begin(post)
         if post.serving is not None and old is not None:
             self._expect(old)
-            self._posts[key], post.replaces = post, True
-            self._announce(post)
-            self._note(post, ModelState(name=found.name, version=found.version, state="serving"))
+            self._posts[post.key], post.replaces = post, True
+            self._told.engine(post)
+            self._told.move(post, _state(post, "serving"))
         await self._until(lambda: self._settled(post))
         post.replaces = False
-        if old is not None and self._posts[key] is post:
+        if old is not None and self._posts[post.key] is post:
             await self._retire(old)
         if post.reason:
             kind = ModelDiffers if post.keeper.refusal == ModelDiffers.code else ModelLoadError
             raise kind(f"model {found.name!r} version {found.version}: {post.reason}")
+
+    async def take(self, found: FoundVersion) -> None:
+        """Serve a version as its settings say: now, or from the first request for it on.
+
+        Raises:
+            ModelLoadError: it cannot be loaded; what served goes on.
+            ModelDiffers: it does not answer as what serves, which goes on.
+            OSError: its files cannot be looked at.
+        """
+        old = self.versions(found.name).get(found.version)
+        if found.settings.preload or (old is not None and not old.listed):
+            await self.load(found)
+        else:
+            await self._replace(old, await self._stamped(found))
+
+    async def bring(self, key: Key) -> None:
+        """Load a listed version for those who wait for it; its state says how that ended."""
+        post = self._posts.get(key)
+        if post is None:
+            return
+        if post.listed and not post.wanted:
+            await self._begin(post)
+        await self._until(lambda: self._posts.get(key) is not post or self._settled(post))
 
     async def unload(self, key: Key) -> None:
         """Stop serving a version, when what it has taken is answered."""
@@ -160,10 +173,7 @@ class Fleet:
         """Say nothing more of a version that has ended, nor of a model that has no others."""
         self._posts.pop(key, None)
         self._confirmed.pop(key, None)
-        self.states.pop(key, None)
-        if all(name != key[0] for name, _ in self.states):
-            self.labels.pop(key[0], None)
-        self._tell(Forget(name=key[0], version=key[1]))
+        self._told.forget(key)
 
     def ended(self) -> list[Key]:
         """The versions that have failed or been unloaded."""
@@ -171,8 +181,7 @@ class Fleet:
 
     def label(self, name: str, versions: dict[str, int]) -> None:
         """Set the version labels of a model."""
-        self.labels[name] = dict(versions)
-        self._tell(Labels(name=name, versions=versions))
+        self._told.label(name, versions)
 
     def remark(self, found: FoundVersion) -> None:
         """Log what of its configuration was not taken: once a model, while that is the same."""
@@ -206,11 +215,12 @@ class Fleet:
         self._wake()
 
     def waiting(self) -> list[Key]:
-        """The versions that have not failed and that the receiver does not serve yet."""
+        """The versions that the receiver does not serve yet, and is to without being asked."""
         return [
             key
             for key, state in self.states.items()
             if state.state not in {"failed", "unloaded"}
+            and not state.on_demand
             and (
                 key not in self.serving or self._confirmed.get(key) != self.serving[key].socket_path
             )
@@ -232,12 +242,41 @@ class Fleet:
                 sockets=self._socket_paths(found),
                 others_serve=lambda: bool(self.serving),
                 samples=lambda: post.samples,
+                spare=self._spare.take,
             ),
             command=self._command,
         )
         post = Post(found, keeper, files)
         self._keepers.add(keeper)
         return post
+
+    async def _stamped(self, found: FoundVersion) -> Post:
+        """A post with the stamp of its files, which may be many, and far away."""
+        return self._post(found, await aside(partial(stamp, found)))
+
+    def _put(self, post: Post) -> None:
+        """Let a post stand for its version."""
+        self._posts[post.key] = post
+        post.on_demand = not post.found.settings.preload
+        if post.on_demand:
+            post.keeper.enlist()
+        else:
+            self._told.move(post, _state(post, "found"))
+
+    async def _replace(self, old: Post | None, post: Post) -> None:
+        """Let a post stand for its version in place of one that has no engine."""
+        self._put(post)
+        if old is not None:
+            await self._retire(old)
+
+    async def _begin(self, post: Post) -> None:
+        """Start a post's engine; returns when that is ready, or has ended."""
+        post.wanted = True
+        serving = [version for name, version in self.serving if name == post.found.name]
+        async with self._shadow.samples(post.found, serving) as post.samples:
+            self._go(post)
+            await self._until(lambda: post.serving is not None or bool(post.reason))
+        post.samples = None  # an engine that is restarted has been compared
 
     def _socket_paths(self, found: FoundVersion) -> Iterator[str]:
         """The paths of its engines' sockets: no two of a version have the same."""
@@ -264,31 +303,15 @@ class Fleet:
         post.serving = serving
         self._loading.discard(post)
         if self._posts.get(post.key) is post:
-            self._announce(post)
+            self._told.engine(post)
         self._wake()
-
-    def _announce(self, post: Post) -> None:
-        """Tell of a post's engine; a receiver that comes later replaces nothing."""
-        if post.serving is not None:
-            self.serving[post.key] = post.serving
-            self._audience.on_serving(post.serving)
-            self._tell(post.serving.model_copy(update={"replaces": post.replaces}))
 
     def _moved(self, post: Post, state: ModelState) -> None:
         if state.state in {"failed", "unloaded"}:
             post.reason = state.reason or "it was stopped"
         if self._posts.get(post.key) is post:
-            self._note(post, state)
+            self._told.move(post, state)
         self._wake()
-
-    def _note(self, post: Post, state: ModelState) -> None:
-        before = self.states.get(post.key)
-        state = self.states[post.key] = state.model_copy(update={"since_unix_s": time.time()})
-        log_move(self._log, before, state)
-        if state.state != "serving":
-            self.serving.pop(post.key, None)
-        self._tell(state)
-        self._audience.on_state(state)
 
     def _expect(self, post: Post) -> None:
         """Await word from the receiver that it has nothing left for an engine."""
@@ -304,6 +327,7 @@ class Fleet:
                     await self._until(lambda: path not in self._full)
             self._full.discard(path)
         await post.keeper.stop(_ENGINE_STOP_TIMEOUT_S)
+        self._keepers.discard(post.keeper)  # one that never ran has no task that would
 
     def _settled(self, post: Post) -> bool:
         if post.reason:
@@ -318,6 +342,10 @@ class Fleet:
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+
+
+def _state(post: Post, state: str) -> ModelState:
+    return ModelState(name=post.found.name, version=post.found.version, state=state)
 
 
 def _stamp_of(found: FoundVersion) -> Stamp:

@@ -26,7 +26,6 @@ from headrace.control import (
     ModelState,
     Profile,
     engine_report,
-    line,
 )
 from headrace.loader.engine_process import (
     ENGINE,
@@ -40,6 +39,7 @@ from headrace.loader.engine_process import (
 )
 from headrace.loader.lifecycle import Backoff, Deaths, Event, State, can_move, move
 from headrace.loader.store import FoundVersion
+from headrace.message import line
 from headrace.priority import come_back, may_come_back, stand_back
 from headrace.settings import ServerSettings
 
@@ -71,6 +71,8 @@ class Surroundings:
     """Whether there are engines that must not notice that one loads."""
     samples: Callable[[], Path | None]
     """A file of what the engine must agree with before it serves."""
+    spare: Callable[[], Process | None] = lambda: None
+    """A process that is started already, if there is one."""
 
 
 class EngineKeeper:
@@ -104,6 +106,7 @@ class EngineKeeper:
         self._process: Process | None = None
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
+        self._begun = False  # whether `run` was called
 
     @property
     def pid(self) -> int | None:
@@ -112,6 +115,7 @@ class EngineKeeper:
 
     async def run(self) -> None:
         """Start the engine and keep it going, until it has failed or is stopped."""
+        self._begun = True
         try:
             if not self._leaving():
                 self._move(Event.START)
@@ -125,6 +129,10 @@ class EngineKeeper:
         finally:
             self._ended.set()
 
+    def enlist(self) -> None:
+        """Say that it is there, and has an engine only when ``run`` is called."""
+        self._move(Event.LIST)
+
     def drain(self) -> None:
         """Say that it takes no more requests; its engine goes on until ``stop``."""
         if can_move(self.state, Event.DRAIN):
@@ -132,10 +140,9 @@ class EngineKeeper:
 
     async def stop(self, timeout_s: float) -> None:
         """Let the engine end what it runs within ``timeout_s``, then end it; waits for ``run``."""
-        never_ran = self.state is State.FOUND
         self._stopping.set()
         self.drain()
-        if never_ran:
+        if not self._begun:
             return
         self._hang_up()
         try:
@@ -171,7 +178,7 @@ class EngineKeeper:
     async def _engine(self, socket_path: str) -> AsyncIterator[Process]:
         """A started engine that has heard its specification; it has ended when this is left."""
         try:
-            process = await start(
+            process = self._surroundings.spare() or await start(
                 *self._command,
                 f"{self._found.name}/{self._found.version}",  # for those who look at `ps`
             )

@@ -5,9 +5,9 @@ Pure: time is an argument, in seconds on one monotonic clock.
 ::
 
     found ─► loading ─► warming ─► serving ◄─► recovering
-                │          │          │            │
-                └──────────┴────┬─────┴────────────┤
-                                ▼                  ▼
+      │      ▲  │          │          │            │
+      ▼      │  └──────────┴────┬─────┴────────────┤
+    listed ──┘                  ▼                  ▼
                               failed    draining ─► unloaded
 """
 
@@ -23,6 +23,7 @@ class State(Enum):
     """Where a version is in its life; the value is its name in ``control.ModelState``."""
 
     FOUND = "found"
+    LISTED = "listed"
     LOADING = "loading"
     WARMING = "warming"
     SERVING = "serving"
@@ -35,6 +36,7 @@ class State(Enum):
 class Event(Enum):
     """What may happen to a version."""
 
+    LIST = "list"
     START = "start"
     LOADED = "loaded"
     READY = "ready"
@@ -45,9 +47,15 @@ class Event(Enum):
     STOPPED = "stopped"
 
 
+# What is listed has no engine until somebody wants it.
 # While it recovers, its new engines start and load too: until one of them is ready that is all one.
 TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.FOUND: {Event.START: State.LOADING, Event.DRAIN: State.UNLOADED},
+    State.FOUND: {
+        Event.LIST: State.LISTED,
+        Event.START: State.LOADING,
+        Event.DRAIN: State.UNLOADED,
+    },
+    State.LISTED: {Event.START: State.LOADING, Event.DRAIN: State.UNLOADED},
     State.LOADING: {
         Event.LOADED: State.WARMING,
         Event.READY: State.SERVING,

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from headrace.control import Memory, Message
+from headrace.control import Memory
+from headrace.message import Message
 
 Key = tuple[str, int]
 

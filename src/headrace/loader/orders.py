@@ -14,16 +14,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequenc
 from pathlib import Path
 from typing import Any
 
-from headrace.control import (
-    Done,
-    Label,
-    Load,
-    Order,
-    Reload,
-    Unload,
-    VersionPolicy,
-    WantedModel,
-)
+from headrace.control import Done
 from headrace.documents import expand
 from headrace.errors import (
     HeadraceError,
@@ -37,6 +28,7 @@ from headrace.loader.fleet import Fleet
 from headrace.loader.post import Post
 from headrace.loader.stamps import stamp
 from headrace.loader.store import FoundVersion, find_named
+from headrace.order import Demand, Label, Load, Order, Reload, Unload, VersionPolicy, WantedModel
 from headrace.settings import ModelControl, Settings
 
 
@@ -52,27 +44,33 @@ class Orders:
     async def carry_out(self, order: Order) -> Done:
         """Do what is ordered; how it ended is in the answer, never raised."""
         try:
-            if self._settings.server.model_control is not ModelControl.EXPLICIT:
-                raise NotAllowed(
-                    "models may not be loaded and unloaded over the wire: set server.model_control "
-                    "to explicit (--model-control explicit) to allow it to whoever can reach the "
-                    "server"
-                )
-            match order:
-                case Load():
-                    await self._load(order)
-                case Unload():
-                    await self._unload(order.name)
-                case Label():
-                    await self._label(order)
-                case Reload():
-                    await self._reload(order.models)
+            await self._obey(order)
         except HeadraceError as error:
             return Done(order=order.order, code=error.code, message=error.message)
         except OSError as error:
             text = f"{error.filename}: {error.strerror}"
             return Done(order=order.order, code=ModelLoadError.code, message=text)
         return Done(order=order.order)
+
+    async def _obey(self, order: Order) -> None:
+        if isinstance(order, Demand):  # which follows from a request, and that from the settings
+            await self._fleet.bring((order.name, order.version))
+            return
+        if self._settings.server.model_control is not ModelControl.EXPLICIT:
+            raise NotAllowed(
+                "models may not be loaded and unloaded over the wire: set server.model_control "
+                "to explicit (--model-control explicit) to allow it to whoever can reach the "
+                "server"
+            )
+        match order:
+            case Load():
+                await self._load(order)
+            case Unload():
+                await self._unload(order.name)
+            case Label():
+                await self._label(order)
+            case Reload():
+                await self._reload(order.models)
 
     async def _load(self, order: Load) -> None:
         folder = None if order.folder is None else Path(order.folder)
@@ -85,7 +83,7 @@ class Orders:
                 overrides=order.overrides,
                 policy=None if order.policy == VersionPolicy() else order.policy,
             )
-            await self._serve(order.name, found)
+            await self._serve(order.name, found, now=True)
 
     async def _unload(self, name: str) -> None:
         async with self._alone(name):
@@ -114,7 +112,7 @@ class Orders:
             for model in models:
                 there = [one.version for one in wanted[model.name]]
                 _check_labels(model.name, model.labels, there)
-            await _all(self._serve(name, found) for name, found in wanted.items())
+            await _all(self._serve(name, found, now=False) for name, found in wanted.items())
             for model in models:
                 self._fleet.label(model.name, model.labels)
             gone = [name for name in self._fleet.names() if name not in wanted]
@@ -152,14 +150,20 @@ class Orders:
             )
         return path
 
-    async def _serve(self, name: str, found: Sequence[FoundVersion]) -> None:
-        """Serve these versions of a model and no others; what has not changed is left alone."""
+    async def _serve(self, name: str, found: Sequence[FoundVersion], *, now: bool) -> None:
+        """Serve these versions of a model and no others; what has not changed is left alone.
+
+        ``now``: those that would be loaded at their first request are loaded too.
+        """
         for one in found:
             self._fleet.remark(one)  # of what has not changed too
         there = self._fleet.versions(name)
         fresh = await asyncio.to_thread(_fresh, found, there)
+        if now:
+            fresh += [one for one in found if one not in fresh and there[one.version].listed]
+        load = self._fleet.load if now else self._fleet.take
         try:
-            await _all(self._fleet.load(one) for one in fresh)
+            await _all(load(one) for one in fresh)
         except (ModelLoadError, ModelDiffers):
             new = {one.version for one in fresh} - there.keys()
             for version, post in self._fleet.versions(name).items():

@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from headrace.control import ModelServing, ModelState
 from headrace.loader.keeper import EngineKeeper
+from headrace.loader.lifecycle import State
 from headrace.loader.stamps import Stamp
 from headrace.loader.store import FoundVersion
 
@@ -18,7 +19,17 @@ Key = tuple[str, int]
 class Post:
     """One engine's place: what it runs, who keeps it alive, and what has been said of it."""
 
-    __slots__ = ("found", "keeper", "reason", "replaces", "samples", "serving", "stamp")
+    __slots__ = (
+        "found",
+        "keeper",
+        "on_demand",
+        "reason",
+        "replaces",
+        "samples",
+        "serving",
+        "stamp",
+        "wanted",
+    )
 
     def __init__(self, found: FoundVersion, keeper: EngineKeeper, files: Stamp) -> None:
         self.found = found
@@ -28,11 +39,18 @@ class Post:
         self.replaces = False  # another model of its version, until the receiver has changed over
         self.reason = ""  # why it has ended
         self.samples: Path | None = None  # what it must agree with, until it serves
+        self.on_demand = False  # it has been listed
+        self.wanted = False  # its engine has been asked for
 
     @property
     def key(self) -> Key:
         """Name and version."""
         return self.found.name, self.found.version
+
+    @property
+    def listed(self) -> bool:
+        """Whether it has no engine, and gets one when somebody wants it."""
+        return self.keeper.state is State.LISTED
 
 
 def log_move(log: FilteringBoundLogger, before: ModelState | None, now: ModelState) -> None:

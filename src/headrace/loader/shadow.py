@@ -13,8 +13,9 @@ from pathlib import Path
 
 import structlog
 
-from headrace.control import Message, Recall, Recalled
+from headrace.control import Recall, Recalled
 from headrace.loader.store import FoundVersion
+from headrace.message import Message
 
 # The receiver has at most 16 MiB to write. One that is being restarted has kept nothing.
 _ANSWER_TIMEOUT_S = 5.0

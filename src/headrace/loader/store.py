@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from headrace.control import VersionPolicy
 from headrace.errors import (
     InvalidInput,
     ModelLoadError,
@@ -24,6 +23,7 @@ from headrace.layers import resolve
 from headrace.loader.card import read_labels, read_said
 from headrace.loader.cores import usable_cores
 from headrace.loader.places import Complaint, Place, locate
+from headrace.order import VersionPolicy
 from headrace.settings import ModelSettings, Settings
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import structlog
 
-from headrace.control import VersionPolicy
 from headrace.documents import expand
 from headrace.errors import HeadraceError, OperatorError
 from headrace.loader.aside import aside
@@ -27,6 +26,7 @@ from headrace.loader.remote.remotes import Remotes
 from headrace.loader.settled import Look, Settled, Step
 from headrace.loader.stamps import stamp
 from headrace.loader.store import FoundVersion, astray, check_any, policy_of, settle
+from headrace.order import VersionPolicy
 from headrace.settings import ModelSettings, Settings
 
 Content = tuple[FoundVersion, Any]
@@ -307,7 +307,7 @@ class Watch:
         self._log.info("model_changed", model=found.name, version=found.version)
         self._of(found.name).tried(found.version, content)
         try:
-            await self._fleet.load(found)
+            await self._fleet.take(found)
         except (HeadraceError, OSError) as error:
             reason = str(error)
             self._log.error(

@@ -26,7 +26,13 @@ _COLUMNS = {
     "parts": "its parts, in s",
     "since": "since",
 }
-_STYLES = {"serving": "green", "failed": "bold red", "unloaded": "dim", "recovering": "yellow"}
+_STYLES = {
+    "serving": "green",
+    "failed": "bold red",
+    "listed": "cyan",
+    "unloaded": "dim",
+    "recovering": "yellow",
+}
 # Columns that only wide terminals have, and from which width on.
 _WIDE = {"parts": 120, "backend": 90}
 # Where even the rest has no room, these fold.

@@ -9,6 +9,8 @@ The fronts: ``oip`` · ``tfserving`` · ``plain`` · ``openapi``. What several o
 ``codecs`` · ``metadata`` of models, and parameters · ``forms`` what equal requests need not be
 asked twice.
 
+Before it: ``on_demand`` requests that wait for a model to be loaded.
+
 Behind the one function: ``run`` queue, batches, engine, outcomes · ``catalog`` the models there
 are · ``tracing`` Triton's traces · ``bell`` rings when that changes · ``model_files`` what clients
 send to be loaded.

@@ -12,7 +12,14 @@ from typing import Any
 
 import structlog
 
-from headrace.errors import Cancelled, HeadraceError, InternalError, QueueFull, RouteNotFound
+from headrace.errors import (
+    Cancelled,
+    HeadraceError,
+    InternalError,
+    NotResident,
+    QueueFull,
+    RouteNotFound,
+)
 from headrace.receiver import grpc, http
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.compression import WORTH_BYTES
@@ -30,6 +37,7 @@ from headrace.receiver.oip.extras import Extras
 from headrace.receiver.oip.grpc import OipGrpc
 from headrace.receiver.oip.repository import OipRepository
 from headrace.receiver.oip.stream import OipStream
+from headrace.receiver.on_demand import Ask, OnDemand
 from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
 from headrace.receiver.stream import Send, Stream, serve
@@ -66,6 +74,7 @@ class Application:
         catalog: Catalog,
         infer: Infer,
         command: Command,
+        ask: Ask,
         settings: ServerSettings,
         metrics_page: Callable[[], bytes],
         refused: Counter[str],
@@ -73,6 +82,7 @@ class Application:
     ) -> None:
         extras = Extras(settings)
         core = Core(catalog, infer, command, scribe, extras.tracer)
+        self.on_demand = OnDemand(ask, max(1, settings.max_inflight // 2))
         self._extras = extras
         self._catalog = catalog
         self._methods, self._streams = methods(core, extras)
@@ -117,7 +127,10 @@ class Application:
             exchange.body = grpc.unframe(body)
             if body[0]:
                 exchange.body = await grpc.decompress(exchange.body, encoding, self._limit_bytes)
-            answer = await handler(exchange)
+            try:
+                answer = await handler(exchange)
+            except NotResident as absent:
+                answer = await self.on_demand.answer(handler, exchange, absent.key)
             if encoding is None:
                 start, body = grpc.START, grpc.frame(answer)
             else:
@@ -153,7 +166,10 @@ class Application:
                 if encoding is not None:
                     body = await http.decode(body, encoding, self._limit_bytes)
                 exchange.body = body
-            reply = await handler(exchange)
+            try:
+                reply = await handler(exchange)
+            except NotResident as absent:
+                reply = await self.on_demand.answer(handler, exchange, absent.key)
             if len(reply.body) >= WORTH_BYTES and b"accept-encoding" in headers:
                 reply = await http.encode(reply, headers)
         except Exception as error:  # noqa: BLE001 - the border of a request

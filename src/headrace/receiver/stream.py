@@ -18,6 +18,7 @@ from headrace.receiver import grpc
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.frames import FrameDecoder
 from headrace.receiver.exchange import Exchange
+from headrace.receiver.on_demand import OnDemand
 
 Send = Callable[[dict[str, Any]], Any]
 
@@ -30,6 +31,8 @@ _PRESENCE_S = 1.0
 
 class Border(Protocol):
     """What the application does at the border of each request, here of each message."""
+
+    on_demand: OnDemand
 
     def translate(self, error: Exception) -> HeadraceError:
         """Make a typed error of whatever came."""

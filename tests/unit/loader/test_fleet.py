@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from headrace.control import Labels, Message, ModelServing, ModelState, Recall, Recalled
+from headrace.control import Labels, ModelServing, ModelState, Recall, Recalled
 from headrace.errors import ModelDiffers, ModelLoadError
 from headrace.loader.fleet import Fleet
 from headrace.loader.store import FoundVersion
+from headrace.message import Message
 from headrace.settings import ModelSettings, ServerSettings
 from tests.unit.loader.audience import NOBODY
 
@@ -218,6 +219,72 @@ async def test_versions_at_start_are_found_first_and_names_are_those_that_serve(
         assert set(fleet.versions("m")) == {1, 2}
         await fleet.unload(("other", 1))
         assert fleet.names() == ["m"]
+
+
+async def test_what_is_listed_waits_for_nobody_and_loads_once_when_it_is_wanted(
+    tmp_path: Path,
+) -> None:
+    async with _fleet(tmp_path, _found(tmp_path, preload=False)) as (fleet, receiver):
+        assert (receiver.states(), fleet.waiting()) == ({("m", 1): "listed"}, [])
+        assert set(fleet.versions("m")) == {1}
+        await asyncio.gather(fleet.bring(("m", 1)), fleet.bring(("m", 1)))
+        await fleet.bring(("m", 1))
+        assert receiver.states() == {("m", 1): "serving"}
+        assert sum(isinstance(message, ModelServing) for message in receiver.heard) == 1
+        moves = [message for message in receiver.heard if isinstance(message, ModelState)]
+        assert all(message.on_demand for message in moves)
+
+
+async def test_one_that_is_wanted_and_fails_has_failed(tmp_path: Path) -> None:
+    listed = _found(tmp_path, preload=False)
+    async with _fleet(tmp_path, listed, behaviour="refuse") as (fleet, receiver):
+        await fleet.bring(("m", 1))
+        assert receiver.states() == {("m", 1): "failed"}
+        await fleet.bring(("m", 1))  # which changes nothing
+        await fleet.bring(("m", 2))  # nor does what is not known
+
+
+async def test_one_that_is_listed_can_be_unloaded_and_listed_anew(tmp_path: Path) -> None:
+    listed = _found(tmp_path, preload=False)
+    async with _fleet(tmp_path, listed) as (fleet, receiver):
+        await fleet.unload(("m", 1))
+        assert receiver.states() == {("m", 1): "unloaded"}
+        await fleet.take(listed)
+        assert receiver.states() == {("m", 1): "listed"}
+        await fleet.take(_found(tmp_path, preload=False, max_queue=5))
+        assert receiver.states() == {("m", 1): "listed"}
+        await fleet.bring(("m", 1))
+        assert fleet.serving["m", 1].settings.max_queue == 5
+        assert len(fleet._keepers) == 1
+
+
+async def test_one_that_is_being_loaded_when_it_is_listed_anew_is_loaded_as_it_is_now(
+    tmp_path: Path,
+) -> None:
+    listed = _found(tmp_path, preload=False)
+    async with _fleet(tmp_path, listed) as (fleet, receiver):
+        fleet._places = 0  # it waits for its place
+        waiting = asyncio.create_task(fleet.bring(("m", 1)))
+        loading = asyncio.create_task(fleet.load(_found(tmp_path, preload=False, max_queue=5)))
+        await receiver.until(ModelState, 2)  # it is listed again
+        fleet._places = 4
+        fleet._wake()
+        await asyncio.gather(waiting, loading)
+        assert fleet.serving["m", 1].settings.max_queue == 5
+        assert sum(isinstance(message, ModelServing) for message in receiver.heard) == 1
+
+
+async def test_one_that_is_unloaded_while_it_waits_for_its_place_is_waited_for_no_more(
+    tmp_path: Path,
+) -> None:
+    async with _fleet(tmp_path, _found(tmp_path, preload=False)) as (fleet, receiver):
+        fleet._places = 0
+        waiting = asyncio.create_task(fleet.bring(("m", 1)))
+        await asyncio.sleep(0)
+        await fleet.unload(("m", 1))
+        async with asyncio.timeout(5):
+            await waiting
+        assert receiver.states() == {("m", 1): "unloaded"}
 
 
 async def test_labels_are_told_and_kept(tmp_path: Path) -> None:

@@ -36,6 +36,14 @@ def test_the_usual_life() -> None:
     assert state is State.UNLOADED
 
 
+def test_what_is_listed_has_no_engine_until_it_starts_as_any_other() -> None:
+    listed = move(State.FOUND, Event.LIST)
+    assert TRANSITIONS[listed] == {
+        Event.START: move(State.FOUND, Event.START),
+        Event.DRAIN: State.UNLOADED,
+    }
+
+
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
 def test_every_pair_either_moves_or_says_both_names(state: State, event: Event) -> None:
     if can_move(state, event):

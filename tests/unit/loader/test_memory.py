@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from headrace.control import Memory, Message
+from headrace.control import Memory
 from headrace.loader import memory
 from headrace.loader.memory import EngineMemory, Key, resident_bytes
+from headrace.message import Message
 
 MIB = 2**20
 

@@ -13,26 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.control import (
-    Label,
-    Labels,
-    Load,
-    Message,
-    ModelServing,
-    Order,
-    Recall,
-    Recalled,
-    Reload,
-    Unload,
-    VersionPolicy,
-    WantedModel,
-)
+from headrace.control import Labels, ModelServing, Recall, Recalled
 from headrace.engine.samples import Sample, write
 from headrace.loader import fleet, orders, stamps
 from headrace.loader.fleet import Fleet
 from headrace.loader.orders import Orders
 from headrace.loader.stamps import Stamp
 from headrace.loader.store import FoundVersion, find
+from headrace.message import Message
+from headrace.order import Demand, Label, Load, Order, Reload, Unload, VersionPolicy, WantedModel
 from headrace.settings import ModelControl, ModelSettings, ServerSettings, Settings
 from headrace.verify import Verify
 from tests.unit.loader.audience import NOBODY
@@ -48,11 +37,18 @@ def _write(root: Path, name: str, *versions: int, text: str = "") -> None:
 class Scene:
     """Orders, their fleet, and what the receiver was told."""
 
-    def __init__(self, folder: Path, verify: str = "off", **server: Any) -> None:
+    def __init__(
+        self, folder: Path, verify: str = "off", *, preload: bool = True, **server: Any
+    ) -> None:
         self.told: list[Message] = []
-        settings = Settings(
+        self.settings = settings = Settings(
             server=ServerSettings(**{"model_control": ModelControl.EXPLICIT, **server}),
-            defaults=ModelSettings(instances=1, max_batch=1, verify=Verify.model_validate(verify)),
+            defaults=ModelSettings(
+                instances=1,
+                max_batch=1,
+                verify=Verify.model_validate(verify),
+                preload=preload,
+            ),
             models=(ModelSettings(path=folder / "models"),),
         )
         run = folder / "run"
@@ -104,6 +100,29 @@ async def test_without_model_control_every_order_is_refused(tmp_path: Path) -> N
             done = await scene.orders.carry_out(order)
             assert done.code == "not_allowed"
         assert scene.served() == {}
+
+
+async def test_a_demand_needs_no_leave_to_change_models(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path, preload=False, model_control=ModelControl.NONE) as scene:
+        (found,) = find(scene.settings)
+        await scene.fleet.take(found)
+        assert scene.loads() == 0
+        done = await scene.orders.carry_out(Demand(order=3, name="m", version=1))
+        assert (done.order, done.code, scene.loads()) == (3, None, 1)
+
+
+async def test_a_load_loads_what_is_listed_and_a_reload_lists_it(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1, 2)
+    async with _scene(tmp_path, preload=False) as scene:
+        wanted = WantedModel(
+            name="m", path=str(tmp_path / "models/m"), policy=VersionPolicy(latest=1)
+        )
+        for _ in range(2):
+            assert (await scene.orders.carry_out(Reload(models=(wanted,)))).code is None
+            assert (scene.served(), scene.loads()) == ({"m": {2}}, 0)
+        assert (await scene.orders.carry_out(Load(name="m"))).code is None
+        assert (scene.served(), scene.loads()) == ({"m": {1, 2}}, 2)
 
 
 async def test_a_second_load_of_what_has_not_changed_does_nothing(tmp_path: Path) -> None:

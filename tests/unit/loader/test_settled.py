@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.control import VersionPolicy
 from headrace.loader.settled import Look, Settled, Step
+from headrace.order import VersionPolicy
 
 SETTLE_S = 2.0
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from headrace.control import Message, Recall, Recalled
+from headrace.control import Recall, Recalled
 from headrace.loader import shadow
 from headrace.loader.shadow import Shadow
 from headrace.loader.store import FoundVersion
+from headrace.message import Message
 from headrace.settings import ModelSettings
 from headrace.verify import Verify
 

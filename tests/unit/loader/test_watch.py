@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from headrace.control import Forget, Message, ModelServing
+from headrace.control import Forget, ModelServing
 from headrace.errors import SettingsError
 from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
 from headrace.loader.watch import Surveyor, Watch
+from headrace.message import Message
 from headrace.settings import ModelControl, ModelSettings, ServerSettings, Settings
 from tests.unit.loader.audience import NOBODY
 

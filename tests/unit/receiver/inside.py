@@ -104,6 +104,7 @@ async def inside(
                     runtime._catalog,
                     runtime.infer,
                     runtime.command,
+                    runtime.ask,
                     ServerSettings(),
                     bytes,
                     Counter(),

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from headrace.control import ModelState, Profile, SignatureMessage
-from headrace.errors import ClientError, ModelFailed, ModelNotFound, NotReady, VersionNotFound
+from headrace.errors import (
+    ClientError,
+    ModelFailed,
+    ModelNotFound,
+    NotReady,
+    NotResident,
+    VersionNotFound,
+)
 from headrace.observe.metrics import ModelMetrics
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.settings import ModelSettings
@@ -34,6 +41,10 @@ def served(version: int, name: str = "m") -> ServedModel:
     return ServedModel(
         name, version, empty, ModelSettings(), (), profile, ModelMetrics(name, version)
     )
+
+
+def on_demand(version: int, is_in: str = "listed") -> ModelState:
+    return ModelState(name="m", version=version, state=is_in, on_demand=True)
 
 
 def serving(catalog: Catalog, version: int, name: str = "m") -> None:
@@ -68,6 +79,39 @@ def test_refusals_name_what_there_is(catalog: Catalog) -> None:
         catalog.find("m", 3)
     with pytest.raises(ModelFailed, match="no such operator"):
         catalog.find("broken")
+
+
+@pytest.mark.parametrize("is_in", ["listed", "loading", "warming"])
+def test_what_is_on_demand_is_ready_and_says_which_version_it_would_be(
+    catalog: Catalog, is_in: str
+) -> None:
+    catalog.set_state(on_demand(3, is_in))
+    assert catalog.ready()
+    assert catalog.ready("m")
+    assert catalog.ready("m", 3)
+    for version in (None, 3):
+        with pytest.raises(NotResident) as caught:
+            catalog.find("m", version)
+        assert caught.value.key == ("m", 3)
+    serving(catalog, 3)
+    assert catalog.find("m").version == 3
+
+
+def test_the_newest_counts_though_an_older_one_is_in_memory(catalog: Catalog) -> None:
+    serving(catalog, 2)
+    catalog.set_state(on_demand(1))
+    assert catalog.find("m").version == 2
+    catalog.set_state(on_demand(3))
+    with pytest.raises(NotResident) as caught:
+        catalog.find("m")
+    assert caught.value.key == ("m", 3)
+    assert catalog.find("m", 2).version == 2
+    catalog.set_state(on_demand(3, "failed"))
+    assert catalog.find("m").version == 2
+    catalog.set_state(on_demand(4))
+    catalog.set_state(on_demand(4, "unloaded"))
+    catalog.forget("m", 4)
+    assert catalog.find("m").version == 2
 
 
 def test_ready_waits_for_all_but_the_failed(catalog: Catalog) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control import Load, Reload, Unload
+from headrace.order import Demand, Label, Load, Order, Reload, Unload
 from headrace.receiver.model_files import ModelFiles
 
 FILES = {"1/model.onnx": b"abc"}
@@ -47,6 +47,15 @@ async def test_files_go_when_nothing_needs_them(
     async with files.held(2, order, {}) as folder:
         assert folder is None
     assert not first.exists()
+
+
+@pytest.mark.parametrize("order", [Label(name="m", versions={}), Demand(name="m", version=1)])
+async def test_files_stay_when_their_model_does(tmp_path: Path, order: Order) -> None:
+    files = ModelFiles(tmp_path)
+    first = await _load(files, 1)
+    async with files.held(2, order, {}):
+        pass
+    assert first.exists()
 
 
 async def test_files_of_another_model_stay(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from headrace.control import Load, VersionPolicy
 from headrace.errors import HeadraceError, InvalidInput, MalformedRequest, NotAllowed
+from headrace.order import Load, VersionPolicy
 from headrace.receiver.oip.repository import NO_OVERRIDES, read_config, read_load
 from headrace.settings import ModelSettings
 

@@ -16,6 +16,7 @@ from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.protobuf import message
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.health import Health
+from headrace.receiver.on_demand import OnDemand
 from headrace.receiver.stream import Stream, serve
 
 Asked = message("grpc.health.v1.HealthCheckRequest")
@@ -31,6 +32,8 @@ def _asked_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Border:
     """Counts nothing."""
+
+    on_demand = OnDemand(lambda _name, _version: asyncio.Future(), 1)
 
     def translate(self, error: Exception) -> HeadraceError:
         return error if isinstance(error, HeadraceError) else InternalError(str(error))

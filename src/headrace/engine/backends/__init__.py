@@ -9,6 +9,7 @@ benchmarks.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import platform
 import sys
@@ -55,6 +56,14 @@ def candidates(path: Path, asked: BackendName) -> tuple[BackendName, ...]:
     if platform.machine() in {"x86_64", "AMD64"}:
         return (BackendName.OPENVINO, BackendName.ONNXRUNTIME)
     return (BackendName.ONNXRUNTIME, BackendName.OPENVINO)
+
+
+def import_first() -> None:
+    """Import the library that most models are run with, and that is there."""
+    for name in candidates(Path(), BackendName.AUTO):
+        with contextlib.suppress(BackendMissing):
+            _import(*_MODULES[name])
+            return
 
 
 def load(path: Path, settings: ModelSettings) -> tuple[str, Model]:

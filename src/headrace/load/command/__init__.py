@@ -9,5 +9,7 @@ printed of that.
 
 ``compare`` two in turns · ``compared`` what it came to · ``show_compared`` what is printed of that.
 
-``written``: the HTML report of any of these.
+``official`` a scenario that MLCommons' LoadGen drives.
+
+``written``: the HTML report of any of these but the last.
 """

@@ -59,6 +59,11 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         "and --slo-ms, offline takes --concurrency (default: 64)",
     )
     group.add_argument(
+        "--loadgen",
+        action="store_true",
+        help="have MLCommons' LoadGen drive the --scenario: pip install 'headrace[mlperf]'",
+    )
+    group.add_argument(
         "--compare",
         nargs=2,
         metavar=("URL_A", "URL_B"),
@@ -169,6 +174,10 @@ def run(options: argparse.Namespace) -> int:
         from headrace.load.command.find import run_find  # noqa: PLC0415
 
         return run_find(options)
+    if options.loadgen:
+        from headrace.load.command.official import run_official  # noqa: PLC0415
+
+        return run_official(options)
     if options.compare:
         from headrace.load.command.compare import run_compare  # noqa: PLC0415
 

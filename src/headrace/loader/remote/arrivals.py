@@ -71,7 +71,7 @@ class Arrivals:
 
     async def _load(self, mirror: Mirror, found: FoundVersion) -> None:
         try:
-            await self._fleet.load(found)
+            await self._fleet.take(found)
         except (HeadraceError, OSError) as error:
             self._tell(mirror, error)
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from headrace.control import VersionPolicy
 from headrace.loader.card import CARD_NAME
 from headrace.loader.places import SAVED_MODEL, SUFFIXES
 from headrace.loader.remote.listing import RemoteFile
+from headrace.order import VersionPolicy
 
 _CODE = ".py"
 # Beside a model lie its card, class names, a tokenizer; what is larger is something else.

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import structlog
 
-from headrace.control import VersionPolicy
 from headrace.errors import ModelLoadError
 from headrace.loader.remote.chosen import Part, choose
 from headrace.loader.remote.copies import Copies
@@ -17,6 +16,7 @@ from headrace.loader.remote.listing import RemoteFile, check
 from headrace.loader.remote.ripe import Ripe
 from headrace.loader.remote.stores import Store, border, open_store
 from headrace.loader.remote.views import show
+from headrace.order import VersionPolicy
 from headrace.urls import Url
 
 # How often a long fetch says how far it is.

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from headrace.control import Message, SignatureMessage
+from headrace.control import SignatureMessage
 from headrace.engine.slots import align, pack_bytes, tensor, unpack_bytes
 from headrace.errors import HeadraceError, InvalidInput, rebuild
+from headrace.message import Message
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import Decoded, Dialect
 from headrace.values import Array, DType

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from headrace.control import Load, ModelState, Unload, VersionPolicy
+from headrace.control import ModelState
 from headrace.errors import InvalidInput, MalformedRequest, NotAllowed
+from headrace.order import Load, Unload, VersionPolicy
 from headrace.receiver.codecs.json_tensor import parse
 from headrace.receiver.codecs.protobuf import message, read, read_parameters
 from headrace.receiver.exchange import Core, Exchange, Reply
@@ -23,6 +24,7 @@ _SERVICE = "/inference.GRPCInferenceService/"
 # Triton's word for each state of ours (model_lifecycle.h, ModelReadyState).
 _STATES = {
     "found": "LOADING",
+    "listed": "UNAVAILABLE",
     "loading": "LOADING",
     "warming": "LOADING",
     "recovering": "LOADING",
@@ -31,6 +33,7 @@ _STATES = {
     "failed": "UNAVAILABLE",
     "unloaded": "UNAVAILABLE",
 }
+_REASONS = {"unloaded": "unloaded", "listed": "loads at its first request"}
 # PyTorch's programs are Python's, too.
 _CODE = (".py", ".pt", ".pt2")
 _FILE = "file:"
@@ -244,7 +247,7 @@ def _either(parent: Mapping[str, Any], name: str) -> Any:
 
 
 def _row(state: ModelState) -> dict[str, str]:
-    reason = "unloaded" if state.state == "unloaded" else state.reason
+    reason = _REASONS.get(state.state, state.reason)
     return {
         "name": state.name,
         "version": str(state.version),

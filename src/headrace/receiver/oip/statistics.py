@@ -5,9 +5,11 @@ Source: Triton's docs/protocol/extension_statistics.md. Read when somebody asks.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
+from headrace.errors import NotResident
 from headrace.observe.histogram import Histogram
 from headrace.observe.metrics import ModelMetrics
 from headrace.receiver.catalog import Catalog, ServedModel
@@ -21,13 +23,20 @@ def describe(catalog: Catalog, name: str, version: int | None) -> list[dict[str,
     """
     if not name:
         chosen = list(catalog.served())
-    elif version is not None:
-        chosen = [catalog.find(name, version)]
     else:
-        catalog.find(name)
-        chosen = [served for served in catalog.served() if served.name == name]
+        _check(catalog, name, version)
+        chosen = [
+            served
+            for served in catalog.served()
+            if served.name == name and version in {None, served.version}
+        ]
     now_s, now_ms = time.monotonic(), time.time() * 1e3
     return [_model(served, now_s, now_ms) for served in chosen]
+
+
+def _check(catalog: Catalog, name: str, version: int | None) -> None:
+    with contextlib.suppress(NotResident):  # who watches a model must not have it loaded
+        catalog.find(name, version)
 
 
 def _model(served: ServedModel, now_s: float, now_ms: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import asyncio
 from functools import partial
 from typing import Any, NamedTuple
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, NotResident
 from headrace.receiver.codecs import wire
 from headrace.receiver.codecs.protobuf import message, read_parameters
 from headrace.receiver.oip.grpc import SCAN_BYTES, InferResponse, OipGrpc, parse
@@ -91,7 +91,11 @@ class OipStream:
             await asyncio.wait({before})
         outcome = "ok"
         try:
-            response = await self._oip.infer(exchange)
+            try:
+                response = await self._oip.infer(exchange)
+            except NotResident as absent:
+                on_demand = stream.border.on_demand
+                response = await on_demand.answer(self._oip.infer, exchange, absent.key)
             if wishes.final:
                 response += _final(is_final=False)
         except Exception as error:  # noqa: BLE001 - the border of a request

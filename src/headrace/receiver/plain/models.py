@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from headrace.control import Label, Profile
+from headrace.control import Profile
 from headrace.errors import InvalidInput, MalformedRequest
 from headrace.loader.cores import usable_cores
+from headrace.order import Label
 from headrace.receiver.catalog import Entry, ServedModel
 from headrace.receiver.codecs.json_tensor import parse
 from headrace.receiver.exchange import Core, Exchange, Reply

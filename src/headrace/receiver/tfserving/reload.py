@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.control import Reload, VersionPolicy, WantedModel
 from headrace.errors import MalformedRequest
+from headrace.order import Reload, VersionPolicy, WantedModel
 from headrace.receiver.codecs.protobuf import message, parse
 from headrace.receiver.exchange import Core, Exchange
 

@@ -17,6 +17,7 @@ from headrace.values import Request, Response
 
 _STATES: dict[str, tuple[str, int]] = {
     "found": ("START", 10),
+    "listed": ("AVAILABLE", 30),  # to whoever asks whether to send a request, and sends none else
     "loading": ("LOADING", 20),
     "warming": ("LOADING", 20),
     "recovering": ("LOADING", 20),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.control import VersionPolicy
 from headrace.errors import ModelLoadError
 from headrace.loader.remote.chosen import choose
 from headrace.loader.remote.listing import MOST_FILES, RemoteFile, check
+from headrace.order import VersionPolicy
 from headrace.urls import Url
 
 ALL = VersionPolicy()

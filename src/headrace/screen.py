@@ -1,0 +1,39 @@
+"""What the person who starts the server sees of it: what was loaded, and that it is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from headrace.control import ModelServing
+
+
+def show_loaded(console: Console, serving: ModelServing) -> None:
+    """Say what was loaded, how, and how long that took."""
+    profile = serving.profile
+    batches = f"batches up to {max(profile.batch_sizes, default=1)}"
+    console.print(
+        f"[bold]{serving.name}[/] version {serving.version}: {profile.backend} "
+        f"{profile.precision}, {profile.instances} instance(s) of {profile.threads} thread(s), "
+        f"{batches if profile.signature.batched else 'every request alone'}, "
+        f"started in {profile.start_s:.2f} s, loaded in {profile.load_s:.2f} s, "
+        f"{'from the cache, ' if profile.cached else ''}"
+        f"{f'warm in {profile.warm_s:.2f} s' if profile.measurements else 'cold'}, "
+        f"{profile.memory_bytes / 2**20:.0f} MiB",
+        soft_wrap=True,
+    )
+
+
+def show_ready(console: Console, urls: Sequence[str], listed: int, seconds: float) -> None:
+    """Say where the server is, and how many models are loaded only when they are asked for."""
+    for url in urls:
+        _plain(console, f"endpoint: {url}  (HTTP/1.1, HTTP/2, gRPC)")
+    if listed:
+        words = "model loads at its" if listed == 1 else "models load at their"
+        _plain(console, f"{listed} {words} first request")
+    _plain(console, f"Headrace is ready after {seconds:.2f} s: {urls[0]}")
+
+
+def _plain(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)

@@ -1,0 +1,146 @@
+"""Requests that wait for their model: asked for once, bounded, and not for longer than they may."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from headrace.errors import HeadraceError, ModelFailed, NotReady, NotResident, QueueFull
+from headrace.receiver.exchange import Exchange
+from headrace.receiver.on_demand import OnDemand
+
+KEY = ("m", 1)
+
+
+class Supervisor:
+    """Is asked for models; the test says what becomes of them."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self.futures: list[asyncio.Future[None]] = []
+        self.again = asyncio.Event()
+
+    def ask(self, name: str, version: int) -> asyncio.Future[None]:
+        self.asked.append((name, version))
+        self.futures.append(asyncio.get_running_loop().create_future())
+        if len(self.asked) > 1:
+            self.again.set()
+        return self.futures[-1]
+
+
+def _exchange(timeout_s: float | None = None) -> Exchange:
+    exchange = Exchange({}, lambda: asyncio.get_running_loop().create_future(), time.monotonic())
+    exchange.timeout_s = timeout_s
+    return exchange
+
+
+async def _answer(exchange: Exchange) -> float:
+    return exchange.arrival_s
+
+
+async def _waiting(count: int, on_demand: OnDemand) -> list[asyncio.Task[Any]]:
+    tasks = [asyncio.create_task(on_demand.answer(_answer, _exchange(), KEY)) for _ in range(count)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_all_who_wait_for_a_model_ask_for_it_once() -> None:
+    supervisor = Supervisor()
+    on_demand = OnDemand(supervisor.ask, 8)
+    tasks = await _waiting(5, on_demand)
+    assert supervisor.asked == [KEY]
+    supervisor.futures[0].set_result(None)
+    await asyncio.gather(*tasks)
+    (task,) = await _waiting(1, on_demand)
+    assert supervisor.asked == [KEY, KEY]  # it has left again
+    supervisor.futures[1].set_result(None)
+    await task
+
+
+async def test_one_more_than_may_wait_is_refused_at_once() -> None:
+    supervisor = Supervisor()
+    on_demand = OnDemand(supervisor.ask, 2)
+    tasks = await _waiting(2, on_demand)
+    with pytest.raises(QueueFull) as caught:
+        await on_demand.answer(_answer, _exchange(), KEY)
+    assert caught.value.retry_after_s
+    supervisor.futures[0].set_result(None)
+    await asyncio.gather(*tasks)
+    (task,) = await _waiting(1, on_demand)
+    supervisor.futures[1].set_result(None)
+    await task
+
+
+async def test_a_client_whose_time_is_over_is_told_to_come_again_and_others_wait_on() -> None:
+    supervisor = Supervisor()
+    on_demand = OnDemand(supervisor.ask, 8)
+    (patient,) = await _waiting(1, on_demand)
+    with pytest.raises(NotResident) as caught:
+        await on_demand.answer(_answer, _exchange(0.01), KEY)
+    assert (caught.value.key, caught.value.retry_after_s) == (KEY, 1.0)
+    assert not supervisor.futures[0].done()
+    supervisor.futures[0].set_result(None)
+    await patient
+
+
+async def test_times_count_anew_and_the_timeout_goes_on() -> None:
+    supervisor = Supervisor()
+    on_demand = OnDemand(supervisor.ask, 8)
+    exchange = _exchange(60.0)
+    before_s = exchange.arrival_s
+    task = asyncio.create_task(on_demand.answer(_answer, exchange, KEY))
+    await asyncio.sleep(0)
+    supervisor.futures[0].set_result(None)
+    assert await task > before_s
+    assert exchange.timeout_s is not None
+    end_s = exchange.arrival_s + exchange.timeout_s
+    assert end_s == pytest.approx(before_s + 60.0, abs=0.001)
+
+
+@pytest.mark.parametrize(("kind", "retry_after_s"), [(NotReady, 1.0), (ModelFailed, None)])
+async def test_why_it_cannot_be_loaded_is_told_to_all(
+    kind: type[HeadraceError], retry_after_s: float | None
+) -> None:
+    supervisor = Supervisor()
+    on_demand = OnDemand(supervisor.ask, 8)
+    tasks = await _waiting(3, on_demand)
+    supervisor.futures[0].set_exception(kind("no room"))
+    errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [(type(error), str(error)) for error in errors] == [(kind, "no room")] * 3
+    assert len({id(error) for error in errors}) == 3
+    assert {getattr(error, "retry_after_s", 0) for error in errors} == {retry_after_s}
+
+
+async def test_one_that_has_left_again_is_asked_for_again() -> None:
+    supervisor = Supervisor()
+    on_demand = OnDemand(supervisor.ask, 8)
+    there = False
+
+    async def handler(_: Exchange) -> str:
+        if not there:
+            raise NotResident("not there", key=("m", 2))
+        return "answer"
+
+    task = asyncio.create_task(on_demand.answer(handler, _exchange(), KEY))
+    await asyncio.sleep(0)
+    supervisor.futures[0].set_result(None)
+    await supervisor.again.wait()
+    there = True
+    supervisor.futures[1].set_result(None)
+    assert await task == "answer"
+    assert supervisor.asked == [KEY, ("m", 2)]
+
+
+async def test_a_client_that_leaves_gives_its_place_to_another() -> None:
+    supervisor = Supervisor()
+    on_demand = OnDemand(supervisor.ask, 1)
+    (task,) = await _waiting(1, on_demand)
+    task.cancel()
+    await asyncio.wait({task})
+    (task,) = await _waiting(1, on_demand)
+    assert supervisor.asked == [KEY]
+    supervisor.futures[0].set_result(None)
+    await task
