@@ -12,8 +12,8 @@ asked twice.
 Before it: ``on_demand`` requests that wait for a model to be loaded.
 
 Behind the one function: ``run`` queue, batches, engine, outcomes · ``catalog`` the models there
-are · ``tracing`` Triton's traces, ``spans`` OpenTelemetry's · ``bell`` rings when that changes · ``model_files`` what clients
-send to be loaded.
+are · ``tracing`` Triton's traces, ``spans`` OpenTelemetry's · ``bell`` rings when that changes ·
+``model_files`` what clients send to be loaded.
 
 Large JSON: ``handover`` out of the receiver, to the ``scribe``.
 
