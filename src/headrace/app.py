@@ -124,7 +124,7 @@ class Supervisor:
             spare=spare,
         )
         self._memory = EngineMemory(self._fleet.pids, self._tell)
-        self._orders = Orders(settings, self._fleet)
+        self._orders = Orders(settings, self._fleet, remotes)
         self._ordered: set[asyncio.Task[None]] = set()
         self._announced = False
         self._stopping = asyncio.Event()
