@@ -182,6 +182,10 @@ class ModelSettings(Card):
         description="Whether it is loaded at the start. False: at its first request, which waits "
         "for it; see [operating](operating.md#models-on-demand).",
     )
+    pinned: bool = Field(
+        default=False,
+        description="Whether it stays in memory once it is there, whatever else wants room.",
+    )
     backend: BackendName = Field(
         default=BackendName.AUTO,
         description="auto: what reads the file. Of ONNX, which two read: OpenVINO on x86, ONNX "
@@ -287,6 +291,15 @@ class ServerSettings(Group):
     remote_cache_gib: Annotated[float, Field(ge=0)] = Field(
         default=20.0,
         description="How much is kept there of copies of remote models that are not served now.",
+    )
+    memory_budget_mib: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Resident memory of all engines together. Where it would be exceeded the "
+        "least recently used models leave memory, and are loaded again when they are asked for.",
+    )
+    max_resident: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="How many versions may be in memory at once, pinned ones not counted.",
     )
     engine_restart_limit: Annotated[int, Field(ge=1)] = Field(
         default=5,

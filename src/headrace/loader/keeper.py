@@ -45,6 +45,7 @@ from headrace.settings import ServerSettings
 
 # The step of an EngineLoading that begins so belongs to the warm-up.
 _WARMING = "warming"
+_LEAVING = {State.EVICTING, State.DRAINING, State.UNLOADED}
 # A load stands back for this part of the time that it may take, and then no more.
 _PATIENCE = 4
 
@@ -118,7 +119,9 @@ class EngineKeeper:
         """Start the engine and keep it going, until it has failed or is stopped."""
         self._begun = True
         try:
-            if not self._leaving():
+            if can_move(self.state, Event.START):
+                self._stopping.clear()  # of the engine before this one, if it was evicted
+                self._ended.clear()
                 self._move(Event.START)
             while not self._leaving():
                 reason = await self._live()
@@ -139,10 +142,15 @@ class EngineKeeper:
         if can_move(self.state, Event.DRAIN):
             self._move(Event.DRAIN)
 
+    def evict(self) -> None:
+        """Say that its engine leaves memory for now; it goes on until ``stop``."""
+        self._move(Event.EVICT)
+
     async def stop(self, timeout_s: float) -> None:
         """Let the engine end what it runs within ``timeout_s``, then end it; waits for ``run``."""
         self._stopping.set()
-        self.drain()
+        if self.state is not State.EVICTING:
+            self.drain()
         if not self._begun:
             return
         self._hang_up()
@@ -282,7 +290,7 @@ class EngineKeeper:
     # -- between engines ---------------------------------------------------------------------------
 
     def _leaving(self) -> bool:
-        return self._stopping.is_set() or self.state in {State.DRAINING, State.UNLOADED}
+        return self._stopping.is_set() or self.state in _LEAVING
 
     def _may_restart(self, reason: str) -> bool:
         """Take the death of an engine: False when the version has failed with it."""

@@ -20,6 +20,8 @@ from headrace.errors import (
     ModelDiffers,
     ModelLoadError,
     ModelNotFound,
+    ModelTooLarge,
+    NoRoom,
     NotAllowed,
 )
 from headrace.loader.fleet import Fleet
@@ -31,6 +33,8 @@ from headrace.loader.stamps import stamp
 from headrace.loader.store import FoundVersion
 from headrace.order import Demand, Label, Load, Order, Reload, Unload, WantedModel
 from headrace.settings import ModelControl, Settings
+
+_NOT_TAKEN = (ModelLoadError, ModelDiffers, ModelTooLarge, NoRoom)
 
 
 class Orders:
@@ -132,7 +136,7 @@ class Orders:
         load = self._fleet.load if now else self._fleet.take
         try:
             await _all(load(one) for one in fresh)
-        except (ModelLoadError, ModelDiffers):
+        except _NOT_TAKEN:
             new = {one.version for one in fresh} - there.keys()
             for version, post in self._fleet.versions(name).items():
                 if version in new:  # what came with an order that failed goes with it
@@ -190,7 +194,7 @@ async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
     ended = await asyncio.gather(*steps, return_exceptions=True)
     errors = [error for error in ended if isinstance(error, BaseException)]
     for error in errors:
-        if not isinstance(error, ModelLoadError | ModelDiffers):
+        if not isinstance(error, _NOT_TAKEN):
             raise error
     if len(errors) == 1:
         raise errors[0]

@@ -9,7 +9,8 @@ The fronts: ``oip`` · ``tfserving`` · ``plain`` · ``openapi``. What several o
 ``codecs`` · ``metadata`` of models, and parameters · ``forms`` what equal requests need not be
 asked twice.
 
-Before it: ``on_demand`` requests that wait for a model to be loaded.
+Before it: ``on_demand`` requests that wait for a model to be loaded · ``usage`` when each model
+was last used.
 
 Behind the one function: ``run`` queue, batches, engine, outcomes · ``catalog`` the models there
 are · ``tracing`` Triton's traces, ``spans`` OpenTelemetry's · ``bell`` rings when that changes ·
