@@ -26,6 +26,7 @@ NAMES = (
     "swap",
     "restart",
     "swaps",
+    "resident",
     "soak",
     "generator",
 )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from headrace.engine import backends
 from headrace.engine.backends.contract import Instance
-from headrace.engine.warmup import item_shapes, make
+from headrace.engine.item_shapes import item_shapes, make
 from headrace.layers import resolve
 from headrace.loader.card import read_card
 from headrace.settings import BackendName, ModelSettings

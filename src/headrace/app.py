@@ -31,6 +31,7 @@ from headrace.control import (
     ModelState,
     Recalled,
     ReceiverReady,
+    Used,
     from_receiver,
 )
 from headrace.errors import Draining, StartError
@@ -47,7 +48,7 @@ from headrace.loader.store import FoundVersion
 from headrace.loader.watch import Watch
 from headrace.message import Message, line
 from headrace.observe.logs import configure
-from headrace.order import Order
+from headrace.order import Demand, Order
 from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
 from headrace.receiver.scribe_process import ScribeProcess
@@ -123,7 +124,7 @@ class Supervisor:
             spare=spare,
         )
         self._memory = EngineMemory(self._fleet.pids, self._tell)
-        self._orders = Orders(settings, self._fleet)
+        self._orders = Orders(settings, self._fleet, remotes)
         self._ordered: set[asyncio.Task[None]] = set()
         self._announced = False
         self._stopping = asyncio.Event()
@@ -146,6 +147,7 @@ class Supervisor:
             decoding = group.create_task(scribe.run(self._first_serves))
             receiving = group.create_task(self._keep_receiver())
             self._ordered.add(group.create_task(self._memory.run()))
+            self._ordered.add(group.create_task(self._fleet.residents.watch()))
             if self._polls:
                 watch = Watch(self._settings, self._fleet, self._remotes, self._complete)
                 self._ordered.add(group.create_task(watch.run()))
@@ -245,7 +247,9 @@ class Supervisor:
         writer.close()
 
     def _hear(
-        self, message: ReceiverReady | Emptied | Recalled | Order, writer: asyncio.StreamWriter
+        self,
+        message: ReceiverReady | Emptied | Recalled | Used | Order,
+        writer: asyncio.StreamWriter,
     ) -> None:
         """Take what a receiver says; one that has been replaced has nothing to say any more."""
         if writer is not self._writer:
@@ -259,6 +263,8 @@ class Supervisor:
                 self._fleet.emptied(message.socket_path)
             case Recalled():
                 self._fleet.recalled(message)
+            case Used():
+                self._fleet.residents.used(message)
             case _ if self._group is None or self._stopping.is_set():
                 self._tell(_too_late(message))
             case _:
@@ -267,7 +273,8 @@ class Supervisor:
                 task.add_done_callback(self._ordered.discard)
 
     async def _carry_out(self, order: Order, writer: asyncio.StreamWriter) -> None:
-        self._log.info("ordered", order=order.kind, what=order.model_dump(exclude={"kind"}))
+        tell = self._log.debug if isinstance(order, Demand) else self._log.info
+        tell("ordered", order=order.kind, what=order.model_dump(exclude={"kind"}))
         try:
             done = await self._orders.carry_out(order)
         except asyncio.CancelledError:  # whoever waits for it must not hold up the drain

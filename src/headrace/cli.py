@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from headrace.loader.spare import Beginning
     from headrace.loader.store import FoundVersion
 
-SERVER_FLAGS = ("port", "host", "listen", "default_model", "model_control", "poll_s", "log_level")
+SERVER_FLAGS = (
+    "port",
+    "host",
+    "listen",
+    "default_model",
+    "model_control",
+    "poll_s",
+    "memory_budget_mib",
+    "max_resident",
+    "log_level",
+)
 """The keys of ``server`` that have a flag."""
 
 MODEL_FLAGS = (

@@ -294,8 +294,27 @@ class Recalled(Message):
     samples: int
 
 
+class Use(Message):
+    """When a version was last used, on the monotonic clock of this machine (0: never).
+
+    ``sequences``: there are some, which would be lost if it left memory.
+    """
+
+    name: str
+    version: int
+    used_s: float
+    sequences: bool
+
+
+class Used(Message):
+    """Receiver → supervisor: what has been used since it last said so."""
+
+    kind: Literal["used"] = "used"
+    models: tuple[Use, ...]
+
+
 FromReceiver = Annotated[
-    ReceiverReady | Emptied | Recalled | Demand | Load | Unload | Label | Reload,
+    ReceiverReady | Emptied | Recalled | Used | Demand | Load | Unload | Label | Reload,
     Field(discriminator="kind"),
 ]
 
@@ -313,5 +332,5 @@ to_receiver: TypeAdapter[
     | Done
 ] = TypeAdapter(ToReceiver)
 from_receiver: TypeAdapter[
-    ReceiverReady | Emptied | Recalled | Demand | Load | Unload | Label | Reload
+    ReceiverReady | Emptied | Recalled | Used | Demand | Load | Unload | Label | Reload
 ] = TypeAdapter(FromReceiver)

@@ -29,7 +29,9 @@
     ├── UnavailableError             this server cannot run the model now
     │   ├── NotReady                 the model is still loading
     │   ├── NotResident              the model is on its way into memory, since it was asked for
+    │   ├── NoRoom                   what is in memory cannot leave for the model now
     │   ├── ModelFailed              the model is marked failed
+    │   ├── ModelTooLarge            the model does not fit into the memory budget
     │   ├── EngineLost               its engine died under the request, twice or past the deadline
     │   ├── ScribeLost               the process that decodes large JSON died of it, or is stuck
     │   ├── Draining                 the server is shutting down
@@ -254,10 +256,23 @@ class NotResident(UnavailableError):
         self.key = key
 
 
+class NoRoom(UnavailableError):
+    """What is in memory cannot leave for the model now; it may when sequences have ended."""
+
+    code = "no_room"
+
+
 class ModelFailed(UnavailableError):
     """The model is marked failed; an operator must look at it."""
 
     code = "model_failed"
+    retryable = False
+
+
+class ModelTooLarge(UnavailableError):
+    """The model does not fit into the memory budget, whatever leaves; the message has its size."""
+
+    code = "model_too_large"
     retryable = False
 
 

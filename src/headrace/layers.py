@@ -18,6 +18,7 @@ from headrace.documents import Document, anchor_paths, merge, read
 from headrace.errors import SettingsError
 from headrace.problems import explain, located, place
 from headrace.settings import NO_DEFAULTS, Card, ModelSettings, ServerSettings, Settings
+from headrace.urls import is_url
 
 _PREFIX = "HEADRACE_"
 # Flags with this prefix are set on each entry of `models`.
@@ -104,7 +105,9 @@ def _from_file(file: Path) -> Document:
     models = data.get("models")
     server = data.get("server")
     if isinstance(server, dict) and isinstance(server.get("model_roots"), list):
-        server["model_roots"] = [str(file.parent / root) for root in server["model_roots"]]
+        server["model_roots"] = [
+            root if is_url(str(root)) else str(file.parent / root) for root in server["model_roots"]
+        ]
     if isinstance(server, dict):
         for key in ("trace_dir", "cache_dir"):
             text = server.get(key)

@@ -22,6 +22,7 @@ from headrace.versions import Versions
 _LAST_PORT = 65535
 # What a browser sends as `Origin`: no path, not even a slash.
 _ORIGIN = re.compile(r"https?://[^/\s,*]+")
+_COLLECTOR = re.compile(r"https?://[^/\s,]+(/\S*)?")
 Location = Annotated[Path | Url, BeforeValidator(read)]
 """Where models lie: on this machine, or in a store."""
 
@@ -181,6 +182,10 @@ class ModelSettings(Card):
         description="Whether it is loaded at the start. False: at its first request, which waits "
         "for it; see [operating](operating.md#models-on-demand).",
     )
+    pinned: bool = Field(
+        default=False,
+        description="Whether it stays in memory once it is there, whatever else wants room.",
+    )
     backend: BackendName = Field(
         default=BackendName.AUTO,
         description="auto: what reads the file. Of ONNX, which two read: OpenVINO on x86, ONNX "
@@ -268,10 +273,10 @@ class ServerSettings(Group):
         description="With `model_control: poll`, how often to look. A change counts when nothing "
         "has been written for twice as long.",
     )
-    model_roots: tuple[Path, ...] = Field(
+    model_roots: tuple[Location, ...] = Field(
         default=(),
-        description="More folders that models may be reloaded from over the wire, besides those "
-        "of `models`.",
+        description="More folders, or URLs of some, that models may be reloaded from over the "
+        "wire, besides those of `models`.",
     )
     trace_dir: Path | None = Field(
         default=None,
@@ -282,6 +287,19 @@ class ServerSettings(Group):
         default=Path("~/.cache/headrace"),
         description="Where what can be made again is kept from one start to the next: compiled "
         "models, what warm-up measured, copies of remote models. None: nowhere.",
+    )
+    remote_cache_gib: Annotated[float, Field(ge=0)] = Field(
+        default=20.0,
+        description="How much is kept there of copies of remote models that are not served now.",
+    )
+    memory_budget_mib: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Resident memory of all engines together. Where it would be exceeded the "
+        "least recently used models leave memory, and are loaded again when they are asked for.",
+    )
+    max_resident: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="How many versions may be in memory at once, pinned ones not counted.",
     )
     engine_restart_limit: Annotated[int, Field(ge=1)] = Field(
         default=5,
@@ -299,6 +317,20 @@ class ServerSettings(Group):
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="auto: text on a terminal, JSON lines elsewhere."
     )
+    access_log: Path | None = Field(
+        default=None,
+        description="A file to which one JSON line is added for every request; `/dev/stderr` for "
+        "the log. None given: there is none.",
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="An OpenTelemetry collector, as in `http://127.0.0.1:4318`, to which spans of "
+        "requests are sent (OTLP over HTTP; the extra `otel`).",
+    )
+    otlp_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.01,
+        description="Of how many requests, where the client's `traceparent` does not say.",
+    )
 
     @field_validator("cors_origins")
     @classmethod
@@ -307,6 +339,13 @@ class ServerSettings(Group):
             if not (text == "*" or _ORIGIN.fullmatch(text)):
                 raise ValueError("should be * or an origin, as in https://shop.example:8443")
         return origins
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _collector(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not _COLLECTOR.fullmatch(endpoint):
+            raise ValueError("should be as http://127.0.0.1:4318")
+        return endpoint
 
     @field_validator("listen")
     @classmethod

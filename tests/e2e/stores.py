@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import socket
 import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import boto3
 from moto.moto_api._internal.models import moto_api_backend
@@ -27,6 +30,7 @@ class Bucket:
     def __init__(self, port: int = 0) -> None:
         self._server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
         self._requests = _Requests()
+        self._is_open = True
 
     def __enter__(self) -> Self:
         moto_api_backend.reset()
@@ -39,7 +43,13 @@ class Bucket:
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger("werkzeug").removeHandler(self._requests)
-        self._server.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Be a server that is not there."""
+        if self._is_open:
+            self._is_open = False
+            self._server.stop()
 
     @property
     def port(self) -> int:
@@ -78,6 +88,69 @@ class Bucket:
         start = f'"GET /{self.name}/'
         lines = [line.partition(start)[2].split(" ")[0] for line in self._requests.lines]
         return [key for key in lines if key and not key.startswith("?")]
+
+
+class Gcs:
+    """As much of Google Cloud Storage's JSON API as reading a bucket takes, over these objects.
+
+    There is no such server to install; what is answered follows its reference
+    (cloud.google.com/storage/docs/json_api/v1/objects).
+    """
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        self.objects = objects
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_GcsHandler, objects))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        url = f"http://127.0.0.1:{self._server.server_port}"
+        return {"STORAGE_EMULATOR_HOST": url, "FSSPEC_GS_TOKEN": "anon"}
+
+
+class _GcsHandler(BaseHTTPRequestHandler):
+    def __init__(self, objects: dict[str, bytes], *arguments: Any) -> None:
+        self._objects = objects
+        super().__init__(*arguments)
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        _, _, key = url.path.partition("/o/")
+        prefix = parse_qs(url.query).get("prefix", [""])[0]
+        if not key:
+            items = [self._row(one) for one in self._objects if one.startswith(prefix)]
+            self._say(json.dumps({"kind": "storage#objects", "items": items}).encode())
+        elif unquote(key) not in self._objects:
+            self.send_error(404)
+        elif "media" in url.query:
+            self._say(self._objects[unquote(key)])
+        else:
+            self._say(json.dumps(self._row(unquote(key))).encode())
+
+    def _row(self, key: str) -> dict[str, Any]:
+        content = self._objects[key]
+        digest = hashlib.sha256(content).hexdigest()
+        return {"kind": "storage#object", "name": key, "size": str(len(content)), "etag": digest}
+
+    def _say(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Tests have no use for it."""
 
 
 class _Requests(logging.Handler):

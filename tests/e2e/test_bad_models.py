@@ -4,6 +4,7 @@ why, and the model beside it has noticed nothing.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,12 @@ from typing import NamedTuple
 import pytest
 
 from headrace.loader.memory import resident_bytes
-from tests.contract.bad_models import CASES, Case
+from tests.contract.bad_models import CASES, Case, onnx_, python_
+from tests.contract.bad_models.case import holding
 from tests.e2e.clients import http
 from tests.e2e.crowd import Load, statuses
 from tests.e2e.models import write_fake
-from tests.e2e.server import Server
+from tests.e2e.server import Server, until
 
 pytestmark = pytest.mark.slow
 
@@ -75,3 +77,80 @@ def test_every_bad_model_is_refused_with_a_reason_and_its_neighbour_notices_noth
         assert grown < _GROWTH_BYTES
         assert len(server.engines()) == 1
         assert server.stop() == 0
+
+
+def _states(server: Server) -> dict[str, tuple[str, str]]:
+    _, answer, _ = http(f"{server.url}/models")
+    return {row["name"]: (row["state"], row["reason"]) for row in answer["models"]}
+
+
+HANGS = {
+    "in-load": python_.code(load="import time; time.sleep(600)"),
+    "at-import": python_.code(top="while True: pass\n"),
+    "in-infer": python_.code(infer="import time; time.sleep(600)"),
+    "deaf": python_.code(
+        load="import signal, time; signal.pthread_sigmask(0, {15}); time.sleep(600)"
+    ),
+}
+
+
+def test_models_that_never_come_to_an_end_have_failed_when_their_time_is_over(
+    tmp_path: Path,
+) -> None:
+    write_fake(tmp_path / "good/1/model.fake")
+    environment = {"HEADRACE_SERVER__LOAD_TIMEOUT_S": "4"}
+    with Server(tmp_path, "--model-control", "explicit", environment=environment) as server:
+        for name, code in HANGS.items():
+            Case(name, "", holding("model.py", code)).build(tmp_path)
+        with Load(server.address, "good", clients=2) as load, ThreadPoolExecutor(4) as pool:
+            told = dict(zip(HANGS, pool.map(lambda name: _order(server, name), HANGS), strict=True))
+        assert statuses(load.answers).keys() == {200}
+        for one in told.values():
+            assert one.status == 500
+            assert "did not load and warm up within 4 s (server.load_timeout_s)" in one.reason
+            assert re.search("at the step: (starting|loading|warming up)", one.reason)
+            assert one.seconds < _LIMIT_S
+        until(lambda: len(server.engines()) == 1)
+        assert server.stop() == 0
+
+
+# One of each kind: refused before an engine, by a look, by a library, by a crash.
+SOME = ("card-unknown-key", "data-missing", "operator-unknown", "python-crashes-in-load")
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_beside_a_good_model_bad_ones_have_failed_and_say_why(
+    tmp_path: Path, *, watched: bool
+) -> None:
+    cases = [one for cases in CASES.values() for one in cases if one.name in SOME]
+    write_fake(tmp_path / "models/good/1/model.fake")
+    control = ("--model-control", "poll", "--poll-s", "0.2") if watched else ()
+    if not watched:
+        cases = [case for case in cases if case.name != "card-unknown-key"]  # it ends the start
+        for case in cases:
+            case.build(tmp_path / "models")
+    with Server(tmp_path / "models", *control) as server, Load(server.address, "good", 2) as load:
+        if watched:
+            for case in cases:
+                case.build(tmp_path / "models")
+            cases = [case for case in cases if case.name != "card-unknown-key"]  # it has no state
+            server.wait_for("unknown key.*models_unreadable")
+        names = {case.name for case in cases}
+        until(lambda: {n for n, said in _states(server).items() if said[0] == "failed"} == names)
+        states = _states(server)
+        assert [case.name for case in cases if not case.is_told(states[case.name][1])] == []
+        assert states["good"] == ("serving", "")
+        assert len(server.engines()) == 1
+    assert statuses(load.answers).keys() == {200}
+
+
+def test_a_bad_file_that_is_mended_is_taken_up(tmp_path: Path) -> None:
+    write_fake(tmp_path / "good/1/model.fake")
+    whole = onnx_.model().SerializeToString()
+    with Server(tmp_path, "--model-control", "poll", "--poll-s", "0.2") as server:
+        file = tmp_path / "late/1/model.onnx"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(whole[:50])
+        until(lambda: "cut off" in _states(server).get("late", ("", ""))[1])
+        file.write_bytes(whole)
+        until(lambda: _states(server)["late"][0] == "serving")

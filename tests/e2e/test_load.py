@@ -215,6 +215,7 @@ def test_ctrl_c_keeps_what_was_measured(server: Server, how: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # half a minute of load
 def test_the_highest_rate_is_found_and_every_try_is_told(tmp_path: Path, capsys: Captured) -> None:
     """A model that takes 10 ms for each request, alone: more than 100 a second cannot hold."""
     page = tmp_path / "found.html"
@@ -261,6 +262,7 @@ def test_a_search_needs_an_objective(server: Server, capsys: Captured) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # half a minute of load
 def test_two_models_are_measured_in_turns_and_told_apart(tmp_path: Path, capsys: Captured) -> None:
     folder = write_sleeper(tmp_path / "models", "slow").parent
     write_fake(folder / "fast" / "1" / "model.fake")
@@ -273,7 +275,7 @@ def test_two_models_are_measured_in_turns_and_told_apart(tmp_path: Path, capsys:
         assert cli.main(words.split()) == 0
         told = json.loads(capsys.readouterr().out)
         asked = {name: outcomes(server.url, name)["ok"] for name in ("fast", "slow")}
-    assert told["slices"] == 4
+    assert told["slices"] == 6
     assert told["a"]["where"].startswith("fast at ")
     assert told["b"]["where"].startswith("slow at ")
     p50 = told["differences"]["p50_ms"]

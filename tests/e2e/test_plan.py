@@ -72,7 +72,7 @@ def test_a_plan_is_made_of_a_server_and_again_of_what_it_saved(
 def test_the_table_says_what_limits_and_what_a_rate_needs(server: Server) -> None:
     done = plan(server.url, "--model", "steady", "--rate", "9000", "--loads", "50", "--seeds", "2")
     assert done.returncode == 0, done.stderr
-    for words in ("highest rate inside the objective", "p99 ms", "50 %", "asked", "What limits"):
+    for words in ("Highest rate in time", "p99 ms", "50 %", "asked", "What limits"):
         assert words in done.stdout
     assert "9,000 requests/s need" in " ".join(done.stdout.split())
 
@@ -89,7 +89,9 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
 ) -> None:
     path = tmp_path / "steady.json"
     measuring = (server.url, "--model", "steady", "--measure", "--loads", "30", "--save", path)
-    done = plan(*measuring, "--json", "--seeds", "2")
+    pytest.importorskip("matplotlib")
+    page = tmp_path / "steady.html"
+    done = plan(*measuring, "--json", "--seeds", "2", "--report", page)
     found = json.loads(done.stdout)
     assert found["ok"], done.stderr
     (one,) = found["measured"]
@@ -103,6 +105,8 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
     assert all(batch >= 1 for batch in one["mean_batch"])
     assert all(0 < busy < 1.2 for busy in one["busy"])
     assert found["verdict"]
+    assert len(found["others_cores"]) == 2
+    assert "predicted (lines), and measured (dots)" in page.read_text()
     # A run of this model sleeps for as long as it was told, and then some.
     assert 0.8 < found["calibration"]["stretch"] < 3
     assert found["calibration"]["cpu_s"] > found["calibration"]["each_s"] > 0
@@ -129,6 +133,7 @@ def test_which_model_must_be_said_where_there_are_several(server: Server) -> Non
         (["--loads", "many"], 2, "should be as 30,60,80,95"),
         (["--scaling", "1:2:3"], 2, "should be as 1:410,2:760,4:1200"),
         (["--measure", "--profile", "x.json"], 2, "drives the server as it is: leave --profile"),
+        (["--report", "nowhere/plan.html"], 2, "a file in a folder that is there"),
         (["--measure", "--slo-ms", "5"], 2, "leave --slo-ms out"),
         (["--scaling", "1:400"], 2, "two or more numbers of instances"),
     ],

@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.clients import http
 from tests.e2e.conftest import write_linear
 from tests.e2e.server import Server, until
-from tests.e2e.stores import Bucket, Web, environment, free_port
+from tests.e2e.stores import Bucket, Gcs, Web, environment, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -196,6 +196,68 @@ def test_one_file_of_a_web_server_is_a_model(tmp_path: Path, cache: dict[str, st
     write_linear(tmp_path / "linear.onnx", 6.0)
     with Web(tmp_path) as web, Server(f"{web.url}/linear.onnx", environment=cache) as server:
         assert _scale(server) == 6.0
+
+
+def test_a_bucket_of_googles_is_served(tmp_path: Path, cache: dict[str, str]) -> None:
+    whole = write_linear(tmp_path / "linear.onnx", 8.0).read_bytes()
+    objects = {"production/linear/1/model.onnx": whole, "production/linear/2/README": b"x"}
+    with Gcs(objects) as gcs:
+        where = gcs.environment | cache
+        with Server("gs://models/production", *POLL, environment=where) as server:
+            assert _scale(server) == 8.0
+            objects["production/linear/2/model.onnx"] = write_linear(
+                tmp_path / "linear.onnx", 9.0
+            ).read_bytes()
+            until(lambda: _scale(server) == 9.0, 60)
+
+
+def test_a_bucket_without_models_any_more_unloads_nothing(
+    bucket: Bucket, tmp_path: Path, cache: dict[str, str]
+) -> None:
+    for name in ("linear", "other"):
+        write_linear(tmp_path / f"production/{name}/1/model.onnx", 1.0)
+    bucket.upload(tmp_path)
+    with Server("s3://models/production", *POLL, environment=bucket.environment | cache) as server:
+        bucket.remove("production/other/1/model.onnx")
+        until(lambda: _scale(server, "other") is None, 60)
+        bucket.put("production/README.md", b"the models have moved")
+        bucket.remove("production/linear/1/model.onnx")
+        server.wait_for("there are no models any more; what serves stays")
+        assert _scale(server) == 1.0
+
+
+HANG = """
+import socket, sys, threading
+
+look_up = socket.getaddrinfo
+
+def hang(host, *others, **options):
+    if host != "nowhere.invalid":
+        return look_up(host, *others, **options)
+    print("looking up a name", file=sys.stderr, flush=True)
+    threading.Event().wait()
+
+socket.getaddrinfo = hang
+"""
+
+
+def test_a_name_that_is_looked_up_without_end_holds_up_no_end(
+    repository: Path, tmp_path: Path, cache: dict[str, str]
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(HANG)
+    path = f"{tmp_path / 'site'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    flags = (repository, "http://nowhere.invalid/models")
+    server = Server(*flags, environment=cache | {"PYTHONPATH": path})
+    server.start()
+    try:
+        server.wait_for("looking up a name")
+        server.wait_for("linear.* version 3")
+        begun_s = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - begun_s < 10
+    finally:
+        server.kill()
 
 
 def test_a_fetch_holds_up_neither_others_nor_the_end(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from headrace.engine import backends, stateful
 from headrace.engine.backends.contract import Model
 from headrace.engine.cache import Kept
-from headrace.engine.warmup import item_shapes, make
+from headrace.engine.item_shapes import item_shapes, make
 from headrace.errors import InferenceFailed, OperatorError
 from headrace.settings import BackendName, ModelSettings
 

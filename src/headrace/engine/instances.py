@@ -130,7 +130,7 @@ class Lane:
                 _log.exception("batch_failed")
             note = str(error) if expected else f"{type(error).__name__}: {error}"
             head = messages.pack_head(FAILED, batch_id)
-            self._channel.send(head + layout + note[:_NOTE_LIMIT].encode())
+            self._channel.send(head + layout + note[:_NOTE_LIMIT].encode(errors="backslashreplace"))
 
     def _prepare(self, data: bytes) -> Job:
         layout, _ = messages.unpack_layout(data)

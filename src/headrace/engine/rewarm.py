@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headrace.engine.backends.contract import Instance
-from headrace.engine.warmup import Shapes, Warm, elements_of, run_everywhere
+from headrace.engine.item_shapes import Shapes, elements_of
+from headrace.engine.warmup import Warm, run_everywhere
 
 # A model that came back compiled has every kernel; its first run at a size only touches new memory.
 # Measured after one run of one row, in time of the processor: ResNet-50 1.02 to 1.21 times the

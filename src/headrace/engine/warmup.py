@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -16,13 +16,17 @@ import numpy as np
 
 from headrace.control import Measurement
 from headrace.engine.backends.contract import Instance, Model
+from headrace.engine.item_shapes import (
+    Shapes,
+    elements_of,
+    item_bytes,
+    item_shapes,
+    make,
+)
 from headrace.engine.timing import RUNS, timed
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
-from headrace.values import Array, DType, Signature, TensorSpec
-
-Shapes = Mapping[str, tuple[int, ...]]
-"""Item shapes by input: without the batch axis where there is one."""
+from headrace.values import Signature, TensorSpec
 
 SIZES = (
     1,
@@ -52,8 +56,6 @@ SIZES = (
 )
 """Batch sizes tried: past 2 in steps of at most a half, so that padding costs at most a third."""
 
-# What a free axis nobody described is tried at: common lengths and sides, then what rarely fails.
-_GUESSES = (16, 32, 224, 8, 1, 64, 128, 256, 512)
 _LONGEST_RUN_S = 2.0  # larger batches than the first to take this long are not tried
 # Of timing; the rest of the sizes is given up. Beside others a core is free for a fraction of it.
 _TOTAL_S, _TOTAL_BESIDE_S = 12.0, 4.0
@@ -89,8 +91,8 @@ def warm_up(
     """Warm every instance; in less time, and so at fewer sizes, ``beside`` others that serve.
 
     Raises:
-        ModelLoadError: the model does not run at the shapes its card names, or does not batch
-            though its card says so.
+        ModelLoadError: the model does not run at the shapes its card names, does not batch though
+            its card says so, or takes inputs that no slot has room for.
     """
     signature = _batched(model, instances[0], settings, progress)
     shapes = item_shapes(signature, instances[0], settings)
@@ -101,7 +103,7 @@ def warm_up(
     sizes: tuple[int, ...] = (1,)
     points: list[Measurement] = []
     output_bytes = 0
-    largest = settings.max_batch if signature.batched else 1
+    largest = _largest(signature, shapes, settings)
     for number, item in enumerate(shapes):
         limit_s = _TOTAL_BESIDE_S if beside else _TOTAL_S
         found, size_bytes = _time(signature, instances[0], item, largest, settings, points, limit_s)
@@ -112,6 +114,14 @@ def warm_up(
     kept = tuple(p for p in points if p.rows in sizes)
     tied = _tied(signature, instances[0], shapes)
     return Warm(tied, sizes, kept, output_bytes, tuple(shapes))
+
+
+def _largest(signature: Signature, shapes: Sequence[Shapes], settings: ModelSettings) -> int:
+    """The largest batch that may be wanted, and that a slot has room for."""
+    if not signature.batched:
+        return 1
+    row = max(1, *(item_bytes(signature, item) for item in shapes))
+    return max(1, min(settings.max_batch, settings.slot_mib * 2**20 // row))
 
 
 def _time(
@@ -150,11 +160,6 @@ def _time(
     return tuple(kept), output_bytes
 
 
-def elements_of(item: Shapes) -> int:
-    """How many elements one item has, over all inputs."""
-    return sum(math.prod(shape) for shape in item.values())
-
-
 def run_everywhere(
     signature: Signature,
     instances: Sequence[Instance],
@@ -170,23 +175,6 @@ def run_everywhere(
 
     with ThreadPoolExecutor(len(instances)) as pool:
         list(pool.map(run, instances))
-
-
-def make(signature: Signature, item: Shapes, rows: int, seed: int = 0) -> dict[str, Array]:
-    """Make inputs: floats uniform in 0..1, ones for integers (valid as ids and as masks)."""
-    random = np.random.default_rng(seed)
-    inputs: dict[str, Array] = {}
-    for spec in signature.inputs:
-        shape = ((rows,) if signature.batched else ()) + tuple(item[spec.name])
-        if spec.dtype is DType.BYTES:
-            array = np.empty(shape, object)
-            array.fill(b"warm")
-        elif spec.dtype.numpy.kind in "fV" or spec.dtype is DType.BF16:
-            array = random.random(shape, np.float32).astype(spec.dtype.numpy)
-        else:
-            array = np.ones(shape, spec.dtype.numpy)
-        inputs[spec.name] = np.ascontiguousarray(array)
-    return inputs
 
 
 def _batched(
@@ -232,66 +220,6 @@ def _cannot_share(signature: Signature, instance: Instance, item: Shapes) -> str
             if gap > _SAME * scale:
                 return f"output {name!r} of a row depends on its neighbour"
     return None
-
-
-def item_shapes(signature: Signature, instance: Instance, settings: ModelSettings) -> list[Shapes]:
-    """The item shapes to warm up at: the card's, its buckets, or the first guess that runs."""
-    start = 1 if signature.batched else 0
-    free = {
-        (spec.name, axis)
-        for spec in signature.inputs
-        for axis, dim in enumerate(spec.shape)
-        if axis >= start and not isinstance(dim, int)
-    }
-    if settings.warm_shapes:
-        steps = max(len(shapes) for shapes in settings.warm_shapes.values())
-        return [
-            {spec.name: _named(spec, start, settings, step) for spec in signature.inputs}
-            for step in range(steps)
-        ]
-    bucketed = {
-        (name, axis): tuple(sorted(sizes))
-        for name, axes in settings.buckets.items()
-        for axis, sizes in axes.items()
-    }
-    steps = max((len(sizes) for sizes in bucketed.values()), default=1)
-    if free <= bucketed.keys():
-        return [_sized(signature, start, bucketed, step, 1) for step in range(steps)]
-    for guess in _GUESSES:
-        shapes = [_sized(signature, start, bucketed, step, guess) for step in range(steps)]
-        try:
-            instance.run(make(signature, shapes[0], 1))
-        except InferenceFailed:
-            continue
-        return shapes
-    return []
-
-
-def _named(spec: TensorSpec, start: int, settings: ModelSettings, step: int) -> tuple[int, ...]:
-    shapes = settings.warm_shapes.get(spec.name)
-    if shapes:
-        return tuple(shapes[min(step, len(shapes) - 1)])
-    return tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape[start:])
-
-
-def _sized(
-    signature: Signature,
-    start: int,
-    bucketed: Mapping[tuple[str, int], tuple[int, ...]],
-    step: int,
-    guess: int,
-) -> Shapes:
-    def size(spec: TensorSpec, axis: int) -> int:
-        dim = spec.shape[axis]
-        if isinstance(dim, int):
-            return dim
-        sizes = bucketed.get((spec.name, axis), (guess,))
-        return sizes[min(step, len(sizes) - 1)]
-
-    return {
-        spec.name: tuple(size(spec, axis) for axis in range(start, len(spec.shape)))
-        for spec in signature.inputs
-    }
 
 
 def _tied(signature: Signature, instance: Instance, shapes: Sequence[Shapes]) -> Signature:

@@ -36,7 +36,7 @@ from headrace.engine.own_labels import own_labels
 from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.shadow import verify
 from headrace.engine.warmup import Warm
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, ModelLoadError
 from headrace.message import Message, line
 from headrace.observe.logs import configure
 from headrace.priority import stand_back
@@ -213,11 +213,22 @@ def main() -> int:
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     try:
         engine.run()
-    except HeadraceError as error:
-        reports.write(line(EngineFailed(code=error.code, message=error.message)))
-        reports.flush()
-        return 1
-    return 0
+        return 0
+    except Exception as error:  # noqa: BLE001 - the border of the process
+        refusal = _refusal(error)
+    reports.write(line(EngineFailed(code=refusal.code, message=refusal.message)))
+    reports.flush()
+    return 1
+
+
+def _refusal(error: Exception) -> HeadraceError:
+    """What the supervisor is told of an error: libraries raise what their backends do not know."""
+    if isinstance(error, HeadraceError):
+        return error
+    _log.error("load_failed", exc_info=error)
+    if isinstance(error, MemoryError):
+        return ModelLoadError(f"there is not enough memory to load and warm it up: {error}")
+    return ModelLoadError(f"{type(error).__name__}: {str(error)[:500]}")
 
 
 def _age_s() -> float:

@@ -19,7 +19,7 @@ _T = (
     2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
 _NORMAL = 1.96
-FEWEST_BLOCKS = 2
+FEWEST_BLOCKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def turns(blocks: int) -> Iterator[int]:
 def differ(a: Sequence[float], b: Sequence[float]) -> Difference | None:
     """Compare a number that was measured in each slice of A and of B, two of each a block.
 
-    None: there are fewer than two blocks, or it was not measured, or was 0, in one of the slices.
+    None: there are fewer than three blocks, or it was not measured, or was 0, in one of the slices.
     """
     if len(a) != len(b) or len(a) < 2 * FEWEST_BLOCKS or min(*a, *b) <= 0:
         return None

@@ -168,7 +168,7 @@ def _spoiled(result: Result, lag_p99_s: float, limit_s: float) -> str | None:
         return None
     return (
         f"the sender was {lag_p99_s * _MS:.2f} ms late at p99, over {limit_s * _MS:g} ms: it "
-        "needs a core of its own, a lower rate, or more connections"
+        "needs a core of its own, a lower rate, more connections, or more senders"
     )
 
 

@@ -18,6 +18,14 @@ from typing import cast
 import headrace
 from headrace.errors import StartError
 
+# What a signal mostly means that nobody has sent.
+_WHY: dict[int, str] = {
+    signal.SIGKILL: " (out of memory?)",
+    signal.SIGSEGV: " (a library or the model's own code crashed)",
+    signal.SIGABRT: " (a library or the model's own code gave up)",
+    signal.SIGBUS: " (was a file cut short meanwhile?)",
+}
+
 ENGINE = (sys.executable, "-m", "headrace.engine.worker")
 """The program that is an engine. Its argument names the model, where that is known yet."""
 
@@ -156,5 +164,4 @@ def end_of(status: int) -> str:
         name = signal.Signals(-status).name
     except ValueError:
         name = f"signal {-status}"
-    hint = " (out of memory?)" if -status == signal.SIGKILL else ""
-    return f"was killed by {name}{hint}"
+    return f"was killed by {name}{_WHY.get(-status, '')}"

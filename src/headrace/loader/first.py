@@ -36,6 +36,6 @@ def find_first(remotes: Remotes) -> tuple[FoundVersion, ...]:
 async def bring_the_rest(remotes: Remotes, fleet: Fleet) -> None:
     """Bring what lies elsewhere, and have it served; where the watch has it, until cancelled."""
     if remotes.settings.server.model_control is ModelControl.POLL:
-        await Upkeep(remotes).run()
+        await Upkeep(remotes, fleet).run()
     else:
         await Arrivals(remotes, fleet).run()

@@ -45,6 +45,7 @@ from headrace.settings import ServerSettings
 
 # The step of an EngineLoading that begins so belongs to the warm-up.
 _WARMING = "warming"
+_LEAVING = {State.EVICTING, State.DRAINING, State.UNLOADED}
 # A load stands back for this part of the time that it may take, and then no more.
 _PATIENCE = 4
 
@@ -104,6 +105,7 @@ class EngineKeeper:
         self._backoff = Backoff(quiet_s=server.engine_restart_window_s)
         self._deaths = Deaths(server.engine_restart_limit, server.engine_restart_window_s)
         self._process: Process | None = None
+        self._step = ""  # of the load, that the engine has told last
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._begun = False  # whether `run` was called
@@ -117,7 +119,9 @@ class EngineKeeper:
         """Start the engine and keep it going, until it has failed or is stopped."""
         self._begun = True
         try:
-            if not self._leaving():
+            if can_move(self.state, Event.START):
+                self._stopping.clear()  # of the engine before this one, if it was evicted
+                self._ended.clear()
                 self._move(Event.START)
             while not self._leaving():
                 reason = await self._live()
@@ -138,10 +142,15 @@ class EngineKeeper:
         if can_move(self.state, Event.DRAIN):
             self._move(Event.DRAIN)
 
+    def evict(self) -> None:
+        """Say that its engine leaves memory for now; it goes on until ``stop``."""
+        self._move(Event.EVICT)
+
     async def stop(self, timeout_s: float) -> None:
         """Let the engine end what it runs within ``timeout_s``, then end it; waits for ``run``."""
         self._stopping.set()
-        self.drain()
+        if self.state is not State.EVICTING:
+            self.drain()
         if not self._begun:
             return
         self._hang_up()
@@ -208,7 +217,7 @@ class EngineKeeper:
 
     async def _load(self, process: Process) -> Profile | str:
         """Hear an engine until it is ready: its profile, or why there is none."""
-        limit_s = self._server.load_timeout_s
+        limit_s, self._step = self._server.load_timeout_s, "starting"
         try:
             async with asyncio.timeout(limit_s), self._standing_back(process.pid):
                 async for text in reports(process):
@@ -217,8 +226,14 @@ class EngineKeeper:
                         return result
                 status = await process.wait()
         except TimeoutError:
-            return f"did not load and warm up within {limit_s:g} s (server.load_timeout_s)"
-        return f"the engine {end_of(status)} while it loaded the model; see its words above"
+            return (
+                f"did not load and warm up within {limit_s:g} s (server.load_timeout_s); it was at "
+                f"the step: {self._step}"
+            )
+        return (
+            f"the engine {end_of(status)} while it loaded the model, at the step: {self._step}; "
+            "what it printed is in the log"
+        )
 
     def _must_not_be_noticed(self) -> bool:
         """Whether others serve; for the successor of a dead engine, clients wait already."""
@@ -248,6 +263,7 @@ class EngineKeeper:
             return None
         match report:
             case EngineLoading(step=step):
+                self._step = step
                 self._audience.on_progress(self._found.name, self._found.version, step)
                 if step.startswith(_WARMING) and can_move(self.state, Event.LOADED):
                     self._move(Event.LOADED)
@@ -274,7 +290,7 @@ class EngineKeeper:
     # -- between engines ---------------------------------------------------------------------------
 
     def _leaving(self) -> bool:
-        return self._stopping.is_set() or self.state in {State.DRAINING, State.UNLOADED}
+        return self._stopping.is_set() or self.state in _LEAVING
 
     def _may_restart(self, reason: str) -> bool:
         """Take the death of an engine: False when the version has failed with it."""

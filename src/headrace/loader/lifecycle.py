@@ -5,10 +5,11 @@ Pure: time is an argument, in seconds on one monotonic clock.
 ::
 
     found ─► loading ─► warming ─► serving ◄─► recovering
-      │      ▲  │          │          │            │
-      ▼      │  └──────────┴────┬─────┴────────────┤
-    listed ──┘                  ▼                  ▼
-                              failed    draining ─► unloaded
+      │      ▲  │          │        │ │            │
+      ▼      │  └──────────┴────┬───│─┴────────────┤
+    listed ──┘                  ▼   ▼              ▼
+      ▲                     failed evicting   draining ─► unloaded
+      └─────────────────────────────┘
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class State(Enum):
     WARMING = "warming"
     SERVING = "serving"
     RECOVERING = "recovering"
+    EVICTING = "evicting"
     FAILED = "failed"
     DRAINING = "draining"
     UNLOADED = "unloaded"
@@ -43,6 +45,7 @@ class Event(Enum):
     REFUSED = "refused"
     DIED = "died"
     GIVEN_UP = "given_up"
+    EVICT = "evict"
     DRAIN = "drain"
     STOPPED = "stopped"
 
@@ -70,6 +73,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.SERVING: {
         Event.DIED: State.RECOVERING,
         Event.GIVEN_UP: State.FAILED,
+        Event.EVICT: State.EVICTING,
         Event.DRAIN: State.DRAINING,
     },
     State.RECOVERING: {
@@ -78,6 +82,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.GIVEN_UP: State.FAILED,
         Event.DRAIN: State.DRAINING,
     },
+    State.EVICTING: {Event.STOPPED: State.LISTED, Event.DRAIN: State.DRAINING},
     State.FAILED: {},
     State.DRAINING: {Event.STOPPED: State.UNLOADED},
     State.UNLOADED: {},

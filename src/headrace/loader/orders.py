@@ -11,32 +11,39 @@ import asyncio
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from headrace.control import Done
-from headrace.documents import expand
 from headrace.errors import (
     HeadraceError,
     InvalidInput,
     ModelDiffers,
     ModelLoadError,
     ModelNotFound,
+    ModelTooLarge,
+    NoRoom,
     NotAllowed,
 )
 from headrace.loader.fleet import Fleet
 from headrace.loader.post import Post
+from headrace.loader.remote.remotes import Remotes, nothing_remote
+from headrace.loader.remote.sought import Sought
+from headrace.loader.remote.tidying import tidy
 from headrace.loader.stamps import stamp
-from headrace.loader.store import FoundVersion, find_named
-from headrace.order import Demand, Label, Load, Order, Reload, Unload, VersionPolicy, WantedModel
+from headrace.loader.store import FoundVersion
+from headrace.order import Demand, Label, Load, Order, Reload, Unload, WantedModel
 from headrace.settings import ModelControl, Settings
+
+_NOT_TAKEN = (ModelLoadError, ModelDiffers, ModelTooLarge, NoRoom)
 
 
 class Orders:
     """Carries out orders on a fleet; for the supervisor's event loop."""
 
-    def __init__(self, settings: Settings, fleet: Fleet) -> None:
+    def __init__(self, settings: Settings, fleet: Fleet, remotes: Remotes | None = None) -> None:
         self._settings = settings
+        self._remotes = remotes or nothing_remote(settings)
+        self._sought = Sought(self._remotes)
         self._fleet = fleet
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._wanted: Counter[str] = Counter()  # by how many orders
@@ -46,10 +53,12 @@ class Orders:
         try:
             await self._obey(order)
         except HeadraceError as error:
-            return Done(order=order.order, code=error.code, message=error.message)
+            message = self._remotes.told(error.message)
+            return Done(order=order.order, code=error.code, message=message)
         except OSError as error:
             text = f"{error.filename}: {error.strerror}"
             return Done(order=order.order, code=ModelLoadError.code, message=text)
+        await tidy(self._remotes, self._fleet)
         return Done(order=order.order)
 
     async def _obey(self, order: Order) -> None:
@@ -73,16 +82,8 @@ class Orders:
                 await self._reload(order.models)
 
     async def _load(self, order: Load) -> None:
-        folder = None if order.folder is None else Path(order.folder)
         async with self._alone(order.name):
-            found = await asyncio.to_thread(
-                find_named,
-                self._settings,
-                order.name,
-                folder=folder,
-                overrides=order.overrides,
-                policy=None if order.policy == VersionPolicy() else order.policy,
-            )
+            found = await self._sought.named(order)
             await self._serve(order.name, found, now=True)
 
     async def _unload(self, name: str) -> None:
@@ -108,7 +109,7 @@ class Orders:
         names = [model.name for model in models]
         async with self._alone(*names, *self._fleet.names()):
             _check_names(names)
-            wanted = {model.name: await self._find(model) for model in models}
+            wanted = {model.name: await self._sought.at(model) for model in models}
             for model in models:
                 there = [one.version for one in wanted[model.name]]
                 _check_labels(model.name, model.labels, there)
@@ -116,39 +117,10 @@ class Orders:
             for model in models:
                 self._fleet.label(model.name, model.labels)
             gone = [name for name in self._fleet.names() if name not in wanted]
+            self._remotes.forget(gone)
             await asyncio.gather(
                 *(self._fleet.unload(p.key) for n in gone for p in self._fleet.versions(n).values())
             )
-
-    async def _find(self, model: WantedModel) -> tuple[FoundVersion, ...]:
-        path = await asyncio.to_thread(self._allowed, model.path)
-        return await asyncio.to_thread(
-            find_named, self._settings, model.name, folder=path, policy=model.policy
-        )
-
-    def _allowed(self, text: str) -> Path:
-        """Let models come from where the operator said models are, and from nowhere else.
-
-        Raises:
-            NotAllowed: the path, its links followed, leads elsewhere.
-            InvalidInput: it can be no path.
-        """
-        server = self._settings.server
-        roots = [
-            *server.model_roots,
-            *(m.path for m in self._settings.models if m.path is not None),
-        ]
-        try:
-            path = expand(text)
-            real = path.resolve()
-        except (ValueError, RuntimeError) as error:  # a zero byte, a ring of links
-            raise InvalidInput(f"{text!r} is no path: {error}") from error
-        if not any(real.is_relative_to(expand(root).resolve()) for root in roots):
-            raise NotAllowed(
-                f"{path} is in none of the folders that models may be loaded from: add its folder "
-                "to server.model_roots"
-            )
-        return path
 
     async def _serve(self, name: str, found: Sequence[FoundVersion], *, now: bool) -> None:
         """Serve these versions of a model and no others; what has not changed is left alone.
@@ -164,7 +136,7 @@ class Orders:
         load = self._fleet.load if now else self._fleet.take
         try:
             await _all(load(one) for one in fresh)
-        except (ModelLoadError, ModelDiffers):
+        except _NOT_TAKEN:
             new = {one.version for one in fresh} - there.keys()
             for version, post in self._fleet.versions(name).items():
                 if version in new:  # what came with an order that failed goes with it
@@ -222,7 +194,7 @@ async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
     ended = await asyncio.gather(*steps, return_exceptions=True)
     errors = [error for error in ended if isinstance(error, BaseException)]
     for error in errors:
-        if not isinstance(error, ModelLoadError | ModelDiffers):
+        if not isinstance(error, _NOT_TAKEN):
             raise error
     if len(errors) == 1:
         raise errors[0]

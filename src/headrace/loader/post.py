@@ -20,6 +20,7 @@ class Post:
     """One engine's place: what it runs, who keeps it alive, and what has been said of it."""
 
     __slots__ = (
+        "confirmed_s",
         "found",
         "keeper",
         "on_demand",
@@ -41,6 +42,7 @@ class Post:
         self.samples: Path | None = None  # what it must agree with, until it serves
         self.on_demand = False  # it has been listed
         self.wanted = False  # its engine has been asked for
+        self.confirmed_s: float | None = None  # since when the receiver serves it
 
     @property
     def key(self) -> Key:

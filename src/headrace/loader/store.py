@@ -141,6 +141,12 @@ def _wanted(places: list[Place], policy: VersionPolicy) -> list[Place]:
     return [place for place in places if place.version in policy.choose(there[place.name])]
 
 
+def lies_in(settings: Settings, name: str) -> bool:
+    """Whether there is a model of that name, in whatever state, where these settings look."""
+    lying = _named(settings, name)
+    return bool(lying.places or lying.complaints)
+
+
 class _Lying(NamedTuple):
     """How one model lies now: its places, and what is wrong with it."""
 

@@ -22,7 +22,7 @@ from headrace.loader.aside import aside
 from headrace.loader.cores import usable_cores
 from headrace.loader.fleet import Fleet
 from headrace.loader.places import Complaint, Place, locate
-from headrace.loader.remote.remotes import Remotes
+from headrace.loader.remote.remotes import Remotes, nothing_remote
 from headrace.loader.settled import Look, Settled, Step
 from headrace.loader.stamps import stamp
 from headrace.loader.store import FoundVersion, astray, check_any, policy_of, settle
@@ -69,7 +69,7 @@ class Surveyor:
     """Looks where models lie; runs in a thread, one look at a time."""
 
     def __init__(self, settings: Settings, remotes: Remotes | None = None) -> None:
-        self._remotes = Remotes(settings, Path()) if remotes is None else remotes
+        self._remotes = remotes or nothing_remote(settings)
         self._settings = self._remotes.settings
         self._cores = usable_cores()
         self._roots: dict[int, tuple[int, int]] = {}  # which folder each entry was, when it had any
@@ -204,7 +204,7 @@ class Watch:
     ) -> None:
         self._poll_s = settings.server.poll_s
         self._fleet = fleet
-        self._remotes = Remotes(settings, Path()) if remotes is None else remotes
+        self._remotes = remotes or nothing_remote(settings)
         self._on_complete = on_complete
         self._surveyor = Surveyor(settings, self._remotes)
         self._settled: dict[str, Settled] = {}

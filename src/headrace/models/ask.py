@@ -43,13 +43,21 @@ class ServerModels:
 
     def index(self) -> list[dict[str, Any]]:
         """Every version, as ``GET /models`` has it."""
+        return self._list("/models", "models")
+
+    def slowest(self, name: str | None = None) -> list[dict[str, Any]]:
+        """The requests of the last minutes that took longest, of one model or of all."""
+        path = "/slowest" if name is None else f"/models/{quote(name, safe='')}/slowest"
+        return self._list(path, "requests")
+
+    def _list(self, path: str, key: str) -> list[dict[str, Any]]:
         try:
-            found = self._ask("GET", "/models", None, _TIMEOUT_S)
+            found = self._ask("GET", path, None, _TIMEOUT_S)
         except RouteNotFound as error:
             raise MalformedAnswer(f"{self._url} is no Headrace server, or an old one") from error
-        if not isinstance(found, dict) or not isinstance(found.get("models"), list):
+        if not isinstance(found, dict) or not isinstance(found.get(key), list):
             raise MalformedAnswer(f"{self._url} does not answer as a Headrace server does")
-        return list(found["models"])
+        return list(found[key])
 
     def profile(self, name: str, version: int | None = None) -> Any:
         """What warm-up measured of a version, or of the newest that serves."""

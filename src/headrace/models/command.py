@@ -29,11 +29,15 @@ def add(command: argparse.ArgumentParser) -> None:
     command.set_defaults(call=run, action=None)
     actions = command.add_subparsers(metavar="ACTION", dest="action")
     for name, what in (
+        ("slow", "show the slowest requests of the last minutes, and where their time went"),
         ("load", "load a model, or look again where it lies"),
         ("unload", "unload every version of a model"),
         ("label", "move version labels of a model"),
     ):
         one = actions.add_parser(name, help=what, description=what, parents=[where])
+        if name == "slow":
+            one.add_argument("model", metavar="MODEL", nargs="?", help="of one model only")
+            continue
         one.add_argument("model", metavar="MODEL")
         if name == "label":
             one.add_argument(
@@ -61,12 +65,16 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415 - --help need not wait for it
 
     from headrace.models.show import show, tell, watch  # noqa: PLC0415 - the same
+    from headrace.models.slow import show_slowest  # noqa: PLC0415 - the same
 
     server = ServerModels(getattr(options, "url", DEFAULT_URL))
     as_json = getattr(options, "json", False)
     try:
         if options.action is None and not as_json:
             (watch if options.watch else show)(server, Console())
+            return 0
+        if options.action == "slow" and not as_json:
+            show_slowest(server.slowest(options.model), Console())
             return 0
         told = _ordered(server, options)
     except KeyboardInterrupt:  # how a watch ends
@@ -84,6 +92,8 @@ def run(options: argparse.Namespace) -> int:
 def _ordered(server: ServerModels, options: argparse.Namespace) -> dict[str, Any]:
     """Do what is asked of a server and return what came of it."""
     match options.action:
+        case "slow":
+            return {"requests": server.slowest(options.model)}
         case "load":
             server.load(options.model)
         case "unload":

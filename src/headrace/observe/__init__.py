@@ -1,6 +1,6 @@
 """Signals.
 
-``histogram`` and ``runs`` (cheap) · ``metrics`` what is counted, and Prometheus · ``tfserving`` the
-same in TensorFlow Serving's words · ``lives`` states, memory and load times ·
-``logs``.
+``histogram``, ``runs``, ``phases`` and ``slowest`` (cheap) · ``metrics`` what is counted, and
+Prometheus · ``tfserving`` the same in TensorFlow Serving's words · ``lives`` states, memory and
+load times · ``logs``.
 """

@@ -16,7 +16,9 @@ from prometheus_client.core import (
 )
 
 from headrace.observe.histogram import ROWS, Histogram
+from headrace.observe.phases import Passed
 from headrace.observe.runs import Runs
+from headrace.observe.slowest import Slowest
 
 PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "total")
 """The phases of a request, in order; ``total`` is from its arrival to its encoded answer."""
@@ -38,7 +40,7 @@ class ModelMetrics:
     ``decode``, ``queue``, ``results``, ``encode`` and ``total`` are seconds a request, ``assemble``
     and ``infer`` seconds a batch, ``rows`` rows a batch; ``outcomes`` counts requests by reason:
     ``ok`` or an error's code, and ``failed_s`` is how long those took that were not answered with
-    outputs. ``runs`` are the batches by their size.
+    outputs. ``runs`` are the batches by their size, ``slowest`` the requests that took longest.
     """
 
     __slots__ = (
@@ -55,6 +57,7 @@ class ModelMetrics:
         "rows",
         "runs",
         "sequences_expired",
+        "slowest",
         "total",
         "version",
     )
@@ -71,6 +74,7 @@ class ModelMetrics:
         self.total = Histogram()
         self.rows = Histogram(ROWS)
         self.runs = Runs()
+        self.slowest = Slowest[Passed]()
         self.outcomes: Counter[str] = Counter()
         self.failed_s = 0.0
         self.gauges: dict[str, Callable[[], float]] = {"sequences": lambda: 0}

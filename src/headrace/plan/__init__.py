@@ -9,7 +9,8 @@ the server's own scheduler · ``limit`` the highest rate, the fewest lanes · ``
 · ``estimate`` means and their bounds · ``reasons`` why, in sentences.
 
 Measured: ``target`` where and what to send · ``calibration`` what two short loads tell of a machine
-· ``measure`` real loads · ``compare`` them with the plan.
+· ``measure`` real loads · ``others`` who use the machine meanwhile · ``compare`` what was predicted
+with what came.
 
-Told: ``document`` as JSON · ``show`` as tables.
+Told: ``document`` as JSON · ``show`` as tables · ``page`` with drawings.
 """

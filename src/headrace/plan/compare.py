@@ -12,6 +12,8 @@ P50_BAR, P99_BAR = 0.15, 0.25
 
 # What is off by more than this is named as a cause.
 _NOTABLE = 0.1
+# Others that use more than this part of all cores are in the way.
+_OTHERS_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +76,42 @@ class Compared:
         return found or ["runs and batches were as predicted: time passed before or after them"]
 
 
-def verdict(compared: tuple[Compared, ...]) -> str:
-    """What to think of all of them, in one sentence."""
-    known = [one.trusted for one in compared if one.trusted is not None]
-    bars = f"{P50_BAR:.0%} at the median, {P99_BAR:.0%} at p99"
-    if not known:
-        return "Nothing could be measured, so the plan is neither right nor wrong."
-    if all(known):
-        return f"The plan can be trusted: every load is within {bars}."
-    return f"The plan is off: {known.count(False)} of {len(known)} loads are not within {bars}."
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Every load that was driven, and the cores others used before and after; () is not known."""
+
+    loads: tuple[Compared, ...] = ()
+    others: tuple[float, ...] = ()
+    cores: int = 1
+
+    @property
+    def off(self) -> bool:
+        """Whether some load was not as predicted."""
+        return any(one.trusted is False for one in self.loads)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others used so much of the machine that it was another one."""
+        return max(self.others, default=0.0) > _OTHERS_SHARE * self.cores
+
+    def in_words(self) -> tuple[str, ...]:
+        """What to think of it: a sentence or two; none where nothing was driven."""
+        if not self.loads:
+            return ()
+        known = [one.trusted for one in self.loads if one.trusted is not None]
+        bars = f"{P50_BAR:.0%} at the median and {P99_BAR:.0%} at p99"
+        if not known:
+            said = "Nothing could be measured, so the plan is neither right nor wrong."
+        elif all(known):
+            said = f"The plan can be trusted: every load is within {bars}."
+        else:
+            count = known.count(False)
+            said = f"The plan is off: {count} of {len(known)} loads are not within {bars}."
+        if not self.disturbed:
+            return (said,)
+        used = " and ".join(f"{cores:.1f}" for cores in self.others)
+        warned = f"Others used {used} of this machine's cores before and after: measure again"
+        return said, f"{warned} when it is quiet."
 
 
 def _error(predicted: Estimate | None, measured_s: float | None) -> float | None:

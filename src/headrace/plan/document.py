@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from headrace.plan.compare import Compared, verdict
+from headrace.plan.compare import Beside, Compared
 from headrace.plan.estimate import Estimate
 from headrace.plan.make import Level, Plan
 from headrace.plan.reasons import reasons
@@ -13,7 +13,7 @@ from headrace.plan.reasons import reasons
 _MS = 1e3
 
 
-def document(plan: Plan, compared: tuple[Compared, ...] = ()) -> dict[str, Any]:
+def document(plan: Plan, beside: Beside) -> dict[str, Any]:
     """Write everything that a plan says, and what was measured beside it."""
     profile, question, enough = plan.profile, plan.question, plan.enough
     return {
@@ -47,8 +47,9 @@ def document(plan: Plan, compared: tuple[Compared, ...] = ()) -> dict[str, Any]:
         "calibration": None
         if profile.calibration is None
         else profile.calibration.model_dump(mode="json"),
-        "measured": [compared_document(one) for one in compared],
-        "verdict": verdict(compared) if compared else None,
+        "measured": [compared_document(one) for one in beside.loads],
+        "others_cores": [_round(cores) for cores in beside.others],
+        "verdict": " ".join(beside.in_words()) or None,
     }
 
 

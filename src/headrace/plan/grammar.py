@@ -27,6 +27,12 @@ def add(command: argparse.ArgumentParser) -> None:
     source.add_argument("--save", type=Path, metavar="FILE", help="keep what the server measured")
     _add_questions(command.add_argument_group("what to ask"))
     _add_measuring(command.add_argument_group("real loads"))
+    command.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="write a page with drawings; needs headrace[report]",
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 

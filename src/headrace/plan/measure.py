@@ -19,6 +19,7 @@ from headrace.models.ask import ServerModels
 from headrace.plan.calibration import Calibration, Driven, calibrate
 from headrace.plan.compare import Compared, Measured
 from headrace.plan.machine import Machine
+from headrace.plan.others import cores_in_use
 from headrace.plan.play import play_sent, send_times, sum_up
 from headrace.plan.profile import ModelProfile, read_answer
 from headrace.plan.question import Question
@@ -56,6 +57,14 @@ class Rig:
         if profile.seen is None:
             raise MalformedAnswer(f"{self.url} does not tell what has run: it is an older Headrace")
         return profile.seen
+
+    def others(self) -> tuple[float, ...]:
+        """The cores that are used while nothing of ours is sent; () where that is not known."""
+        if not on_this_machine(self.url):
+            return ()
+        self.say("looking whether others use this machine")
+        used = cores_in_use()
+        return () if used is None else (used,)
 
     def drive(self, plan: Plan) -> tuple[Result, Between, Seen]:
         """Run a load; what came of it, what the server saw meanwhile, and how it was at the end.

@@ -12,12 +12,14 @@ from dataclasses import replace
 from rich.console import Console
 
 from headrace.errors import HeadraceError, OperatorError, SettingsError
+from headrace.load.command import written
 from headrace.models.ask import DEFAULT_URL, ServerModels
-from headrace.plan.compare import Compared
+from headrace.plan.compare import Beside
 from headrace.plan.document import document
 from headrace.plan.laws import peak_rate
 from headrace.plan.make import Plan, machine_of, make_plan
 from headrace.plan.measure import Rig, calibrated, compare
+from headrace.plan.page import page_of
 from headrace.plan.profile import ModelProfile, read_answer, read_file, save, with_calibration
 from headrace.plan.question import LOADS, SEEDS, Kind, Question
 from headrace.plan.show import show
@@ -40,19 +42,23 @@ def run_once(options: argparse.Namespace) -> int:
     try:
         _check(options)
         with _progress(told, quiet=options.json) as say:
-            plan, compared = _measured(options, say) if options.measure else _planned(options, say)
+            plan, beside = _measured(options, say) if options.measure else _planned(options, say)
+            found = document(plan, beside)
+            if options.report is not None:
+                say("drawing")
+                written.write(options.report, page_of(plan, beside, found))
     except OperatorError:
         raise
     except HeadraceError as error:
         return _refused(error, told, as_json=options.json)
     if options.json:
-        sys.stdout.write(json.dumps({"ok": True, **document(plan, compared)}) + "\n")
+        sys.stdout.write(json.dumps({"ok": True, **found}) + "\n")
     else:
-        show(plan, compared, Console())
-    return _FAILED_STATUS if any(one.trusted is False for one in compared) else 0
+        show(plan, beside, Console())
+    return _FAILED_STATUS if beside.off else 0
 
 
-def _planned(options: argparse.Namespace, say: Say) -> tuple[Plan, tuple[Compared, ...]]:
+def _planned(options: argparse.Namespace, say: Say) -> tuple[Plan, Beside]:
     """Plan without a load."""
     profile = _profile(options)
     if options.save is not None:
@@ -61,10 +67,10 @@ def _planned(options: argparse.Namespace, say: Say) -> tuple[Plan, tuple[Compare
     scaling = options.scaling
     speed = undisturbed if scaling is None else scaling.speed
     machine = machine_of(profile, question, speed=speed)
-    return make_plan(profile, question, machine, scaling, say), ()
+    return make_plan(profile, question, machine, scaling, say), Beside()
 
 
-def _measured(options: argparse.Namespace, say: Say) -> tuple[Plan, tuple[Compared, ...]]:
+def _measured(options: argparse.Namespace, say: Say) -> tuple[Plan, Beside]:
     """Calibrate, plan, and drive the loads of the plan."""
     url, profile = options.url or DEFAULT_URL, _profile(options)
     shapes = tuple(options.shape)
@@ -74,17 +80,20 @@ def _measured(options: argparse.Namespace, say: Say) -> tuple[Plan, tuple[Compar
     if options.elements is None and sent.elements is not None:
         question = replace(question, elements=sent.elements)
     rig = Rig(ServerModels(url), url, profile, sent.target, say)
+    quiet = rig.others()
     guessed = machine_of(profile.model_copy(update={"calibration": None}), question)
     profile = with_calibration(profile, calibrated(rig, guessed))
     if options.save is not None:
         save(profile, options.save)
     machine = machine_of(profile, question)
     plan = make_plan(profile, question, machine, progress=say)
-    return plan, tuple(compare(rig, machine, question, plan.limit.mean))
+    loads = tuple(compare(rig, machine, question, plan.limit.mean))
+    return plan, Beside(loads, quiet + rig.others(), profile.cores)
 
 
 def _check(options: argparse.Namespace) -> None:
-    """See that the flags go together."""
+    """See that the flags go together, and that a report can be made."""
+    written.check(options.report)
     if options.rate is not None and options.per_day is not None:
         raise SettingsError("--rate or --per-day, not both")
     if options.profile is not None and (options.url is not None or options.model is not None):

@@ -9,14 +9,15 @@ The fronts: ``oip`` · ``tfserving`` · ``plain`` · ``openapi``. What several o
 ``codecs`` · ``metadata`` of models, and parameters · ``forms`` what equal requests need not be
 asked twice.
 
-Before it: ``on_demand`` requests that wait for a model to be loaded.
+Before it: ``on_demand`` requests that wait for a model to be loaded · ``usage`` when each model
+was last used.
 
 Behind the one function: ``run`` queue, batches, engine, outcomes · ``catalog`` the models there
-are · ``tracing`` Triton's traces · ``bell`` rings when that changes · ``model_files`` what clients
-send to be loaded.
+are · ``tracing`` Triton's traces, ``spans`` OpenTelemetry's · ``bell`` rings when that changes ·
+``model_files`` what clients send to be loaded.
 
 Large JSON: ``handover`` out of the receiver, to the ``scribe``.
 
-In the supervisor: ``envoy`` its configuration · ``process`` its life · ``scribe_process`` the
-scribe's.
+In the supervisor: ``envoy`` its configuration, ``access_log`` a part of that · ``process`` its
+life · ``scribe_process`` the scribe's · ``otel`` whether that is installed.
 """

@@ -38,8 +38,10 @@ from headrace.receiver.oip.grpc import OipGrpc
 from headrace.receiver.oip.repository import OipRepository
 from headrace.receiver.oip.stream import OipStream
 from headrace.receiver.on_demand import Ask, OnDemand
+from headrace.receiver.plain.slowest import ASKS, passed, timing
 from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
+from headrace.receiver.spans import Spans
 from headrace.receiver.stream import Send, Stream, serve
 from headrace.receiver.tfserving.grpc import TfServingGrpc
 from headrace.receiver.tfserving.reload import TfServingReload
@@ -84,6 +86,11 @@ class Application:
         core = Core(catalog, infer, command, scribe, extras.tracer)
         self.on_demand = OnDemand(ask, max(1, settings.max_inflight // 2))
         self._extras = extras
+        self._spans = (
+            None
+            if settings.otlp_endpoint is None
+            else Spans.to(settings.otlp_endpoint, settings.otlp_ratio)
+        )
         self._catalog = catalog
         self._methods, self._streams = methods(core, extras)
         self._routes = Routes(core, metrics_page, extras)
@@ -104,8 +111,10 @@ class Application:
         return self._http(exchange, scope["method"], scope["path"], send)
 
     def stop(self) -> None:
-        """Have the traces written that are not yet; blocks meanwhile."""
+        """Have the traces written and sent that are not yet; blocks meanwhile."""
         self._extras.stop()
+        if self._spans is not None:
+            self._spans.stop()
 
     async def _grpc(self, exchange: Exchange, path: str, send: Send) -> None:
         places = 0 if path.endswith(_LISTENS) else 1
@@ -142,6 +151,7 @@ class Application:
             del typed  # its traceback holds this frame: a cycle, with the body of the request in it
         finally:
             self._inflight -= places
+        start = _timed(start, exchange)
         try:
             await send(start)
             await send({"type": "http.response.body", "body": body})
@@ -179,6 +189,8 @@ class Application:
             del typed  # as above
         finally:
             self._inflight -= 1
+        if ASKS in exchange.headers:
+            reply = reply._replace(headers=(*reply.headers, timing(exchange)))
         length = (b"content-length", b"%d" % len(reply.body))
         try:
             await send(
@@ -238,10 +250,23 @@ class Application:
         metrics = served.metrics
         metrics.outcomes[outcome] += 1
         now_s = time.monotonic()
+        seconds = now_s - exchange.arrival_s
+        waited_s = exchange.load_s + seconds
+        if metrics.slowest.wants(waited_s, now_s):
+            metrics.slowest.put(waited_s, passed(exchange, served, outcome, now_s), now_s)
+        if self._spans is not None:
+            self._spans.note(exchange, served, outcome, now_s)
         if exchange.trace is not None:
             self._extras.tracer.end(exchange.trace, exchange.answered_s, now_s)
         if exchange.answered_s:
             metrics.encode.observe(now_s - exchange.answered_s)
-            metrics.total.observe(now_s - exchange.arrival_s)
+            metrics.total.observe(seconds)
         else:
-            metrics.failed_s += now_s - exchange.arrival_s
+            metrics.failed_s += seconds
+
+
+def _timed(start: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
+    """The start of an answer, with where its time went if its client asked."""
+    if ASKS not in exchange.headers:
+        return start
+    return {**start, "headers": [*start["headers"], timing(exchange)]}

@@ -26,7 +26,7 @@ from headrace.values import Signature
 
 _ENDED = frozenset({"failed", "unloaded"})
 # Of a version that has been listed: a request for it waits until it serves.
-_COMING = frozenset({"listed", "loading", "warming"})
+_COMING = frozenset({"listed", "loading", "warming", "evicting"})
 
 
 @dataclass(frozen=True, slots=True)

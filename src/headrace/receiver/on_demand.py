@@ -21,6 +21,7 @@ Ask = Callable[[str, int], "asyncio.Future[None]"]
 """Ask the supervisor for a version; done when it serves, or its state says why it does not."""
 
 _RETRY_AFTER_S = 1.0
+_REFUSED_S = 1.0
 
 
 class OnDemand:
@@ -88,6 +89,9 @@ class OnDemand:
         return future
 
     def _forget(self, key: Key, done: asyncio.Future[None]) -> None:
-        del self._asked[key]
-        if not done.cancelled():
-            done.exception()  # nobody may wait any more
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, HeadraceError) and not error.retryable:
+            # Whoever asks again at once gets the same answer, without the supervisor.
+            done.get_loop().call_later(_REFUSED_S, self._asked.pop, key)
+        else:
+            del self._asked[key]

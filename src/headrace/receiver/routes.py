@@ -29,6 +29,7 @@ from headrace.receiver.oip.triton_rest import TritonRest
 from headrace.receiver.openapi.page import DocsPage
 from headrace.receiver.plain.models import Models
 from headrace.receiver.plain.predict import Predict
+from headrace.receiver.plain.slowest import SlowestRequests
 from headrace.receiver.tfserving.rest import TfServingRest
 from headrace.settings import ServerSettings
 
@@ -96,6 +97,7 @@ class Routes:
         oip, tfserving, predict = OipRest(core, extras), TfServingRest(core), Predict(core)
         triton = TritonRest(core, extras)
         repository, models = OipRepository(core), Models(core)
+        slowest = SlowestRequests(core.catalog)
         self._metrics_page = metrics_page
         self._exact: dict[tuple[str, str], Handler] = {
             ("GET", "/"): self._front_page,
@@ -110,6 +112,7 @@ class Routes:
             ("GET", "/monitoring/prometheus/metrics"): tfserving.metrics,
             ("POST", "/predict"): predict.predict_default,
             ("GET", "/models"): models.index,
+            ("GET", "/slowest"): slowest.index,
             **_triton_paths(triton),
         }
         v1, v2 = f"/v1/models/{{model}}{_EITHER}", f"/v2/models/{{model}}{_VERSION}"
@@ -131,6 +134,7 @@ class Routes:
             Pattern.of("POST", f"/predict/{{model}}{_VERSION}", predict.predict),
             Pattern.of("PATCH", "/models/{model}/labels", models.label),
             Pattern.of("GET", f"/models/{{model}}{_VERSION}/profile", models.profile),
+            Pattern.of("GET", "/models/{model}/slowest", slowest.of_model),
         )
         self._options = tfserving.options
         documented = [*self.listing(), ("GET", "/docs"), ("GET", "/openapi.json")]
@@ -184,6 +188,7 @@ class Routes:
                 "tensorflow_serving": "/v1/models/<model>:predict",
                 "plain": "/predict/<model>",
                 "models": "/models",
+                "slowest": "/slowest",
                 "docs": "/docs",
                 "openapi": "/openapi.json",
                 "ready": "/readyz",

@@ -53,11 +53,13 @@ from headrace.receiver.plain.models import load_parts
 from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.sequences import Owners, Sequences, visible
+from headrace.receiver.usage import Usage
 from headrace.results import build
 from headrace.scheduler.known import DEPTH, Known
 from headrace.settings import ModelControl
 from headrace.values import Request, Response
 
+_ANSWERED_S = 0.05
 # A ModelServing line carries a whole profile.
 _LINE_LIMIT_BYTES = 64 * 2**20
 
@@ -80,6 +82,7 @@ class Runtime:
         self._may_upload = False
         self._owners = Owners()
         self._refused: Counter[str] = Counter()
+        self._usage = Usage(loop, self._metrics, self._tell)
         self._registry = CollectorRegistry()
         self._task: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -105,11 +108,11 @@ class Runtime:
         if first.was_ready:
             self._catalog.moves.clear()  # the receiver before this one has counted them
         self._catalog.configured = True
-        self._registry.register(
-            Collector(lambda: [m.metrics for m in self._catalog.served()], self._refused)
-        )
+        self._registry.register(Collector(self._metrics, self._refused))
         self._registry.register(LifeCollector(self._lives, self._catalog.moves))
         self._task = self._loop.create_task(self._listen(reader))
+        if first.server.memory_budget_mib is not None or first.server.max_resident is not None:
+            self._usage.start()
         self._application = Application(
             self._catalog,
             self.infer,
@@ -122,6 +125,9 @@ class Runtime:
         )
         return self._application
 
+    def _metrics(self) -> list[ModelMetrics]:
+        return [model.metrics for model in self._catalog.served()]
+
     def _lives(self) -> Iterator[Life]:
         for entry in self._catalog.entries():
             state, served = entry.state, entry.served
@@ -133,6 +139,7 @@ class Runtime:
         if self._task is not None:
             self._task.cancel()
         self._scribe.close()
+        self._usage.stop()
         for dispatcher in (*self._dispatchers.values(), *self._retired):
             dispatcher.close(NotReady("the server has stopped"))
         if self._application is not None:
@@ -145,9 +152,11 @@ class Runtime:
 
         Raises:
             NotReady: it has just been taken away.
+            NotResident: it has just left memory.
         """
         dispatcher = self._dispatchers.get((served.name, served.version))
         if dispatcher is None:
+            self._catalog.find(served.name, served.version)
             raise NotReady(f"model {served.name!r} is not ready", retry_after_s=1.0)
         return dispatcher.infer(request, exchange)
 
@@ -168,11 +177,15 @@ class Runtime:
 
     def ask(self, name: str, version: int) -> asyncio.Future[None]:
         """Have the supervisor load a listed version; see ``on_demand.Ask``."""
-        return self._order(next(self._numbers), Demand(name=name, version=version))
+        done = self._order(next(self._numbers), Demand(name=name, version=version))
+        # By then those who have waited have their answers, and others may have the place.
+        done.add_done_callback(lambda _: self._loop.call_later(_ANSWERED_S, self._usage.tell))
+        return done
 
     def _order(self, number: int, order: Order) -> asyncio.Future[None]:
         done = self._orders[number] = self._loop.create_future()
         done.add_done_callback(lambda _: self._orders.pop(number))
+        self._usage.tell()  # what is decided may rest on it
         self._tell(order.model_copy(update={"order": number}))
         return done
 
@@ -251,12 +264,12 @@ class Runtime:
     def _note(self, state: ModelState) -> None:
         self._catalog.set_state(state)
         key = (state.name, state.version)
-        if state.state in {"failed", "draining", "unloaded"}:
+        if state.state in {"failed", "evicting", "draining", "unloaded"}:
             self._catalog.remove(*key)
             dispatcher = self._dispatchers.pop(key, None)
             if dispatcher is None:
                 return
-            if state.state == "draining":
+            if state.state in {"evicting", "draining"}:
                 self._retire(dispatcher)
             else:
                 dispatcher.close(ModelFailed(f"model {state.name!r} {state.state}: {state.reason}"))

@@ -53,6 +53,17 @@ def external(location: str, **keys: object) -> ModelProto:
     return made
 
 
+def _wide(*dims: int) -> ModelProto:
+    """x and y of one row of these dimensions."""
+    made = model()
+    for port in (made.graph.input[0], made.graph.output[0]):
+        shape = port.type.tensor_type.shape
+        del shape.dim[1:]
+        for dim in dims:
+            shape.dim.add(dim_value=dim)
+    return made
+
+
 def saved(made: ModelProto, files: Mapping[str, bytes] | None = None) -> Callable[[Path], object]:
     """Write the model and what lies beside it."""
 
@@ -177,6 +188,7 @@ CASES: tuple[Case, ...] = (
     Case("weights-negative", "negative size", saved(weighted(dims=[-4, 4]))),
     Case("weights-short", "of 64 bytes, and holds 60", saved(weighted(raw_data=bytes(60)))),
     Case("weights-of-no-type", "cannot load", saved(weighted(data_type=99))),
+    Case("input-of-terabytes", "takes 3814697 MiB.*slot_mib", saved(_wide(_HUGE, _HUGE))),
     Case("function-calls-itself", "call themselves without end: f", saved(functions(("f", "f")))),
     Case(
         "functions-in-a-ring",

@@ -96,7 +96,7 @@ def test_a_page_fetches_nothing_and_writes_what_it_was_given_as_text() -> None:
         how="a 'how'",
         verdict="well",
         failed=False,
-        tables=(Table(("", "n"), [("<b>", "1")], numbers=True),),
+        tables=(Table(("", "n"), [("<b>", "1")], numbers=1),),
         drawings=((figures.over_time(_result(), None), "a caption"),),
         document={"a": "</pre><script>"},
     )

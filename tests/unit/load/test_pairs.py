@@ -68,7 +68,7 @@ def test_a_difference_beyond_the_noise_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [([1.0, 1.0], [1.0, 1.0]), ([1.0] * 4, [1.0, 1.0, 0.0, 1.0]), ([1.0] * 4, [math.nan] * 4)],
+    [([1.0] * 4, [1.0] * 4), ([1.0] * 6, [1.0] * 5 + [0.0]), ([1.0] * 6, [math.nan] * 6)],
 )
 def test_of_too_little_nothing_is_said(a: list[float], b: list[float]) -> None:
     assert differ(a, b) is None

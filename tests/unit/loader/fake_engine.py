@@ -67,6 +67,7 @@ def crash() -> None:
 
 
 def abort() -> None:
+    say("engine_loading", step="reading")
     signal.raise_signal(signal.SIGKILL)
 
 

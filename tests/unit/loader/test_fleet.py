@@ -3,108 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from headrace.control import Labels, ModelServing, ModelState, Recall, Recalled
+from headrace.control import Labels, ModelServing, ModelState, Recall
 from headrace.errors import ModelDiffers, ModelLoadError
-from headrace.loader.fleet import Fleet
-from headrace.loader.store import FoundVersion
-from headrace.message import Message
-from headrace.settings import ModelSettings, ServerSettings
-from tests.unit.loader.audience import NOBODY
-
-ENGINE = Path(__file__).with_name("fake_engine.py")
-
-
-class Receiver:
-    """Hears everything; confirms and empties at once unless told not to."""
-
-    def __init__(self) -> None:
-        self.heard: list[Message] = []
-        self.fleet: Fleet | None = None
-        self.confirms = True
-        self.empties = True
-        self._news = asyncio.Event()
-
-    def hear(self, message: Message) -> None:
-        self.heard.append(message)
-        loop = asyncio.get_running_loop()
-        if isinstance(message, ModelServing) and self.confirms and self.fleet is not None:
-            loop.call_soon(self.fleet.confirm, (message.name, message.version), message.socket_path)
-        if isinstance(message, Recall) and self.fleet is not None:
-            Path(message.path).write_text(f"version {message.versions[0]}")
-            loop.call_soon(self.fleet.recalled, Recalled(question=message.question, samples=1))
-        if self.empties:
-            loop.call_soon(self.empty_all)
-        self._news.set()
-
-    def empty_all(self) -> None:
-        """Say of every engine but the newest of each version that nothing of it is left."""
-        served = [message for message in self.heard if isinstance(message, ModelServing)]
-        states = self.states()
-        for message in served:
-            newest = [m for m in served if (m.name, m.version) == (message.name, message.version)]
-            gone = states.get((message.name, message.version)) in {"draining", "unloaded"}
-            if self.fleet is not None and (message is not newest[-1] or gone):
-                self.fleet.emptied(message.socket_path)
-
-    def states(self) -> dict[tuple[str, int], str]:
-        """The last state of each version."""
-        states = [message for message in self.heard if isinstance(message, ModelState)]
-        return {(state.name, state.version): state.state for state in states}
-
-    async def until(self, kind: type[Message], times: int = 1) -> None:
-        while len([m for m in self.heard if isinstance(m, kind)]) < times:
-            self._news.clear()
-            await self._news.wait()
-
-    async def until_state(self, key: tuple[str, int], state: str) -> None:
-        while self.states().get(key) != state:
-            self._news.clear()
-            await self._news.wait()
-
-
-def _found(folder: Path, version: int = 1, name: str = "m", **settings: Any) -> FoundVersion:
-    path = folder / f"{name}.{version}"
-    path.write_text("model")
-    return FoundVersion(name, version, path, folder, ModelSettings(instances=1, **settings))
-
-
-def _exist(paths: Iterable[str]) -> list[str]:
-    return [path for path in paths if Path(path).exists()]
-
-
-@contextlib.asynccontextmanager
-async def _fleet(
-    folder: Path, *found: FoundVersion, behaviour: str = "serve"
-) -> AsyncIterator[tuple[Fleet, Receiver]]:
-    receiver = Receiver()
-    fleet = Fleet(
-        ServerSettings(drain_timeout_s=5.0),
-        folder,
-        tell=receiver.hear,
-        audience=NOBODY,
-        command=(sys.executable, str(ENGINE), behaviour),
-    )
-    receiver.fleet = fleet
-    async with asyncio.TaskGroup() as group:
-        fleet.start(group, found)
-        yield fleet, receiver
-        await fleet.stop(5.0)
+from tests.unit.loader.fleets import ENGINE, exist, fleet_of, version_of
 
 
 async def test_a_version_is_loaded_when_the_receiver_serves_it(tmp_path: Path) -> None:
-    async with _fleet(tmp_path) as (fleet, receiver):
+    async with fleet_of(tmp_path) as (fleet, receiver):
         receiver.confirms = False
-        loading = asyncio.create_task(fleet.load(_found(tmp_path)))
+        loading = asyncio.create_task(fleet.load(version_of(tmp_path)))
         await receiver.until(ModelServing)
         await asyncio.sleep(0)
         assert not loading.done()
@@ -116,11 +30,11 @@ async def test_a_version_is_loaded_when_the_receiver_serves_it(tmp_path: Path) -
 
 
 async def test_one_that_replaces_another_is_told_so_and_the_other_ends(tmp_path: Path) -> None:
-    async with _fleet(tmp_path) as (fleet, receiver):
-        await fleet.load(_found(tmp_path))
+    async with fleet_of(tmp_path) as (fleet, receiver):
+        await fleet.load(version_of(tmp_path))
         first = fleet.versions("m")[1]
         receiver.empties = False
-        replacing = asyncio.create_task(fleet.load(_found(tmp_path)))
+        replacing = asyncio.create_task(fleet.load(version_of(tmp_path)))
         await receiver.until(ModelServing, 2)
         second = fleet.serving["m", 1]
         told = [message for message in receiver.heard if isinstance(message, ModelServing)]
@@ -136,23 +50,23 @@ async def test_one_that_replaces_another_is_told_so_and_the_other_ends(tmp_path:
 
 
 async def test_a_version_that_differs_fails_and_what_serves_goes_on(tmp_path: Path) -> None:
-    async with _fleet(tmp_path, behaviour="differ") as (fleet, receiver):
-        await fleet.load(_found(tmp_path, 1, verify="shadow"))
-        await fleet.load(_found(tmp_path, 2))  # whose settings do not ask for it
+    async with fleet_of(tmp_path, behaviour="differ") as (fleet, receiver):
+        await fleet.load(version_of(tmp_path, 1, verify="shadow"))
+        await fleet.load(version_of(tmp_path, 2))  # whose settings do not ask for it
         for version, like in ((3, 2), (1, 1)):  # the newest that serves, or itself
             with pytest.raises(ModelDiffers, match=f"version {version}: not as version {like}"):
-                await fleet.load(_found(tmp_path, version, verify="shadow"))
+                await fleet.load(version_of(tmp_path, version, verify="shadow"))
         states = receiver.states()
         assert states == {("m", 1): "serving", ("m", 2): "serving", ("m", 3): "failed"}
         asked = [message for message in receiver.heard if isinstance(message, Recall)]
         assert [message.versions for message in asked] == [(2, 1), (1,)]
-        assert not _exist(message.path for message in asked)
+        assert not exist(message.path for message in asked)
 
 
 async def test_one_that_has_been_compared_is_not_compared_again(tmp_path: Path) -> None:
-    async with _fleet(tmp_path) as (fleet, receiver):
-        await fleet.load(_found(tmp_path, 1))
-        await fleet.load(_found(tmp_path, 2, verify="shadow"))
+    async with fleet_of(tmp_path) as (fleet, receiver):
+        await fleet.load(version_of(tmp_path, 1))
+        await fleet.load(version_of(tmp_path, 2, verify="shadow"))
         fleet._posts["m", 2].keeper._command = (sys.executable, str(ENGINE), "differ")
         os.kill(fleet._posts["m", 2].keeper.pid or 0, signal.SIGKILL)
         await receiver.until(ModelServing, 3)
@@ -160,21 +74,21 @@ async def test_one_that_has_been_compared_is_not_compared_again(tmp_path: Path) 
 
 
 async def test_a_replacement_that_fails_leaves_what_serves(tmp_path: Path) -> None:
-    async with _fleet(tmp_path) as (fleet, receiver):
-        await fleet.load(_found(tmp_path))
+    async with fleet_of(tmp_path) as (fleet, receiver):
+        await fleet.load(version_of(tmp_path))
         first = fleet.versions("m")[1]
         fleet._command = (sys.executable, str(ENGINE), "refuse")
         with pytest.raises(ModelLoadError, match="version 1: no such operator: Frob"):
-            await fleet.load(_found(tmp_path))
+            await fleet.load(version_of(tmp_path))
         assert fleet.versions("m") == {1: first}
         assert receiver.states() == {("m", 1): "serving"}
         assert first.keeper.pid is not None
 
 
 async def test_a_new_version_that_fails_has_failed(tmp_path: Path) -> None:
-    async with _fleet(tmp_path, behaviour="refuse") as (fleet, receiver):
+    async with fleet_of(tmp_path, behaviour="refuse") as (fleet, receiver):
         with pytest.raises(ModelLoadError, match="Frob"):
-            await fleet.load(_found(tmp_path))
+            await fleet.load(version_of(tmp_path))
         assert receiver.states() == {("m", 1): "failed"}
         assert fleet.versions("m") == {}
         assert fleet.names() == []
@@ -183,8 +97,8 @@ async def test_a_new_version_that_fails_has_failed(tmp_path: Path) -> None:
 async def test_an_unloaded_version_waits_for_the_receiver_and_can_come_back(
     tmp_path: Path,
 ) -> None:
-    async with _fleet(tmp_path) as (fleet, receiver):
-        await fleet.load(_found(tmp_path))
+    async with fleet_of(tmp_path) as (fleet, receiver):
+        await fleet.load(version_of(tmp_path))
         receiver.empties = False
         path = fleet.serving["m", 1].socket_path
         unloading = asyncio.create_task(fleet.unload(("m", 1)))
@@ -194,13 +108,13 @@ async def test_an_unloaded_version_waits_for_the_receiver_and_can_come_back(
         await unloading
         assert receiver.states() == {("m", 1): "unloaded"}
         assert fleet.names() == []
-        await fleet.load(_found(tmp_path))
+        await fleet.load(version_of(tmp_path))
         assert receiver.states() == {("m", 1): "serving"}
 
 
 async def test_a_receiver_that_dies_has_nothing_left(tmp_path: Path) -> None:
-    async with _fleet(tmp_path) as (fleet, receiver):
-        await fleet.load(_found(tmp_path))
+    async with fleet_of(tmp_path) as (fleet, receiver):
+        await fleet.load(version_of(tmp_path))
         receiver.empties = False
         unloading = asyncio.create_task(fleet.unload(("m", 1)))
         await asyncio.sleep(0)
@@ -212,8 +126,8 @@ async def test_a_receiver_that_dies_has_nothing_left(tmp_path: Path) -> None:
 async def test_versions_at_start_are_found_first_and_names_are_those_that_serve(
     tmp_path: Path,
 ) -> None:
-    found = (_found(tmp_path, 1), _found(tmp_path, 2), _found(tmp_path, 1, "other"))
-    async with _fleet(tmp_path, *found) as (fleet, receiver):
+    found = (version_of(tmp_path, 1), version_of(tmp_path, 2), version_of(tmp_path, 1, "other"))
+    async with fleet_of(tmp_path, *found) as (fleet, receiver):
         assert fleet.states["m", 2].state == "found"
         await receiver.until(ModelServing, 3)
         assert set(fleet.versions("m")) == {1, 2}
@@ -224,7 +138,7 @@ async def test_versions_at_start_are_found_first_and_names_are_those_that_serve(
 async def test_what_is_listed_waits_for_nobody_and_loads_once_when_it_is_wanted(
     tmp_path: Path,
 ) -> None:
-    async with _fleet(tmp_path, _found(tmp_path, preload=False)) as (fleet, receiver):
+    async with fleet_of(tmp_path, version_of(tmp_path, preload=False)) as (fleet, receiver):
         assert (receiver.states(), fleet.waiting()) == ({("m", 1): "listed"}, [])
         assert set(fleet.versions("m")) == {1}
         await asyncio.gather(fleet.bring(("m", 1)), fleet.bring(("m", 1)))
@@ -236,8 +150,8 @@ async def test_what_is_listed_waits_for_nobody_and_loads_once_when_it_is_wanted(
 
 
 async def test_one_that_is_wanted_and_fails_has_failed(tmp_path: Path) -> None:
-    listed = _found(tmp_path, preload=False)
-    async with _fleet(tmp_path, listed, behaviour="refuse") as (fleet, receiver):
+    listed = version_of(tmp_path, preload=False)
+    async with fleet_of(tmp_path, listed, behaviour="refuse") as (fleet, receiver):
         await fleet.bring(("m", 1))
         assert receiver.states() == {("m", 1): "failed"}
         await fleet.bring(("m", 1))  # which changes nothing
@@ -245,13 +159,13 @@ async def test_one_that_is_wanted_and_fails_has_failed(tmp_path: Path) -> None:
 
 
 async def test_one_that_is_listed_can_be_unloaded_and_listed_anew(tmp_path: Path) -> None:
-    listed = _found(tmp_path, preload=False)
-    async with _fleet(tmp_path, listed) as (fleet, receiver):
+    listed = version_of(tmp_path, preload=False)
+    async with fleet_of(tmp_path, listed) as (fleet, receiver):
         await fleet.unload(("m", 1))
         assert receiver.states() == {("m", 1): "unloaded"}
         await fleet.take(listed)
         assert receiver.states() == {("m", 1): "listed"}
-        await fleet.take(_found(tmp_path, preload=False, max_queue=5))
+        await fleet.take(version_of(tmp_path, preload=False, max_queue=5))
         assert receiver.states() == {("m", 1): "listed"}
         await fleet.bring(("m", 1))
         assert fleet.serving["m", 1].settings.max_queue == 5
@@ -261,14 +175,14 @@ async def test_one_that_is_listed_can_be_unloaded_and_listed_anew(tmp_path: Path
 async def test_one_that_is_being_loaded_when_it_is_listed_anew_is_loaded_as_it_is_now(
     tmp_path: Path,
 ) -> None:
-    listed = _found(tmp_path, preload=False)
-    async with _fleet(tmp_path, listed) as (fleet, receiver):
+    listed = version_of(tmp_path, preload=False)
+    async with fleet_of(tmp_path, listed) as (fleet, receiver):
         fleet._places = 0  # it waits for its place
         waiting = asyncio.create_task(fleet.bring(("m", 1)))
-        loading = asyncio.create_task(fleet.load(_found(tmp_path, preload=False, max_queue=5)))
+        loading = asyncio.create_task(fleet.load(version_of(tmp_path, preload=False, max_queue=5)))
         await receiver.until(ModelState, 2)  # it is listed again
         fleet._places = 4
-        fleet._wake()
+        fleet._news.wake()
         await asyncio.gather(waiting, loading)
         assert fleet.serving["m", 1].settings.max_queue == 5
         assert sum(isinstance(message, ModelServing) for message in receiver.heard) == 1
@@ -277,7 +191,7 @@ async def test_one_that_is_being_loaded_when_it_is_listed_anew_is_loaded_as_it_i
 async def test_one_that_is_unloaded_while_it_waits_for_its_place_is_waited_for_no_more(
     tmp_path: Path,
 ) -> None:
-    async with _fleet(tmp_path, _found(tmp_path, preload=False)) as (fleet, receiver):
+    async with fleet_of(tmp_path, version_of(tmp_path, preload=False)) as (fleet, receiver):
         fleet._places = 0
         waiting = asyncio.create_task(fleet.bring(("m", 1)))
         await asyncio.sleep(0)
@@ -288,7 +202,7 @@ async def test_one_that_is_unloaded_while_it_waits_for_its_place_is_waited_for_n
 
 
 async def test_labels_are_told_and_kept(tmp_path: Path) -> None:
-    async with _fleet(tmp_path) as (fleet, receiver):
+    async with fleet_of(tmp_path) as (fleet, receiver):
         fleet.label("m", {"stable": 1})
         assert receiver.heard == [Labels(name="m", versions={"stable": 1})]
         assert fleet.labels == {"m": {"stable": 1}}
@@ -297,10 +211,10 @@ async def test_labels_are_told_and_kept(tmp_path: Path) -> None:
 async def test_one_that_dies_before_the_receiver_has_changed_over_still_replaces(
     tmp_path: Path,
 ) -> None:
-    async with _fleet(tmp_path) as (fleet, receiver):
-        await fleet.load(_found(tmp_path))
+    async with fleet_of(tmp_path) as (fleet, receiver):
+        await fleet.load(version_of(tmp_path))
         receiver.confirms = False
-        replacing = asyncio.create_task(fleet.load(_found(tmp_path)))
+        replacing = asyncio.create_task(fleet.load(version_of(tmp_path)))
         await receiver.until(ModelServing, 2)
         pid = fleet.versions("m")[1].keeper.pid
         assert pid is not None
@@ -313,8 +227,8 @@ async def test_one_that_dies_before_the_receiver_has_changed_over_still_replaces
 
 
 async def test_no_more_engines_load_at_once_than_there_are_places(tmp_path: Path) -> None:
-    found = [_found(tmp_path, version) for version in range(1, 40)]
-    async with _fleet(tmp_path, *found, behaviour="hang") as (fleet, receiver):
+    found = [version_of(tmp_path, version) for version in range(1, 40)]
+    async with fleet_of(tmp_path, *found, behaviour="hang") as (fleet, receiver):
         fleet._places = 2
         await receiver.until_state(("m", 2), "loading")
         states = list(receiver.states().values())
@@ -328,16 +242,16 @@ async def test_no_more_engines_load_at_once_than_there_are_places(tmp_path: Path
 
 
 async def test_who_serves_makes_place_for_the_next(tmp_path: Path) -> None:
-    found = [_found(tmp_path, version) for version in range(1, 5)]
-    async with _fleet(tmp_path, *found) as (fleet, receiver):
+    found = [version_of(tmp_path, version) for version in range(1, 5)]
+    async with fleet_of(tmp_path, *found) as (fleet, receiver):
         fleet._places = 1
         await receiver.until(ModelServing, 4)
         assert {one.version for one in fleet.serving.values()} == {1, 2, 3, 4}
 
 
 async def test_who_fails_makes_place_for_the_next(tmp_path: Path) -> None:
-    found = [_found(tmp_path, version) for version in range(1, 4)]
-    async with _fleet(tmp_path, *found, behaviour="refuse") as (fleet, receiver):
+    found = [version_of(tmp_path, version) for version in range(1, 4)]
+    async with fleet_of(tmp_path, *found, behaviour="refuse") as (fleet, receiver):
         fleet._places = 1
         for one in found:
             await receiver.until_state((one.name, one.version), "failed")

@@ -44,6 +44,12 @@ def test_what_is_listed_has_no_engine_until_it_starts_as_any_other() -> None:
     }
 
 
+def test_what_leaves_memory_is_listed_again() -> None:
+    evicting = move(State.SERVING, Event.EVICT)
+    assert move(evicting, Event.STOPPED) is State.LISTED
+    assert move(evicting, Event.DRAIN) is State.DRAINING
+
+
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
 def test_every_pair_either_moves_or_says_both_names(state: State, event: Event) -> None:
     if can_move(state, event):

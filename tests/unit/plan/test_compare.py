@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headrace.plan.compare import Compared, Measured, verdict
+from headrace.plan.compare import Beside, Compared, Measured
 from headrace.plan.estimate import Estimate
+from headrace.plan.others import cores_in_use
 from headrace.plan.play import Played
 
 PREDICTED = Played(
@@ -50,7 +52,8 @@ def test_a_prediction_is_trusted_within_15_and_25_per_cent(
 def test_what_could_not_be_measured_has_no_verdict(missing: dict[str, str | None]) -> None:
     one = compared(**missing)
     assert one.trusted is None
-    assert verdict((one,)).startswith("Nothing could be measured")
+    assert Beside((one,)).in_words()[0].startswith("Nothing could be measured")
+    assert not Beside((one,)).off
 
 
 def test_what_else_is_off_is_named() -> None:
@@ -64,5 +67,29 @@ def test_what_else_is_off_is_named() -> None:
 
 def test_the_verdict_counts_those_that_are_off() -> None:
     good, bad = compared(), compared(p50_s=0.02)
-    assert "can be trusted" in verdict((good, good))
-    assert "1 of 2 loads" in verdict((good, bad))
+    assert "can be trusted" in Beside((good, good)).in_words()[0]
+    assert "1 of 2 loads" in Beside((good, bad)).in_words()[0]
+    assert Beside((good, bad)).off
+    assert Beside().in_words() == ()
+
+
+def test_others_on_the_machine_are_named() -> None:
+    quiet = Beside((compared(),), (0.1, 0.15), cores=2)
+    assert not quiet.disturbed
+    assert len(quiet.in_words()) == 1
+    loud = Beside((compared(),), (0.1, 1.4), cores=2)
+    assert "Others used 0.1 and 1.4 of this machine's cores" in loud.in_words()[1]
+
+
+def test_cores_in_use_are_those_of_the_window(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  10 0 5 1000 20 0 0 0 0 0\ncpu0 1 2\n")
+    assert cores_in_use(stat, 0.01) == 0
+    stat.write_text("no numbers\n")
+    assert cores_in_use(stat, 0.01) is None
+    assert cores_in_use(tmp_path / "nowhere", 0.01) is None
+
+
+def test_this_system_says_how_many_cores_are_used() -> None:
+    used = cores_in_use(window_s=0.05)
+    assert used is None or 0 <= used <= 4096

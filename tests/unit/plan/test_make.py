@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from headrace.load.arrivals import poisson
+from headrace.plan.compare import Beside
 from headrace.plan.document import document
 from headrace.plan.machine import Front, spread_of
 from headrace.plan.make import Plan, find_limit, machine_of, make_plan
@@ -28,7 +29,7 @@ def planned(asked: Question, front: Front = Front(1e-9, 0.0), **said: float) -> 
 
 
 def test_the_same_question_has_the_same_answer() -> None:
-    assert document(planned(question())) == document(planned(question()))
+    assert document(planned(question()), Beside()) == document(planned(question()), Beside())
 
 
 def test_the_limit_is_good_and_a_little_more_is_not() -> None:
@@ -72,7 +73,7 @@ def test_an_objective_that_a_single_run_misses_has_no_rate() -> None:
     assert plan.limit.mean == 0
     assert plan.levels == ()
     assert "No rate is inside the objective" in reasons(plan)[0]
-    assert json.loads(json.dumps(document(plan)))["at_limit"] is None
+    assert json.loads(json.dumps(document(plan, Beside())))["at_limit"] is None
 
 
 def test_without_an_objective_the_limit_is_most_of_capacity() -> None:
@@ -154,7 +155,7 @@ def test_instances_that_cost_each_other_do_less_and_are_needed_in_larger_numbers
     peaked = fit([(n, 100 * n / (1 + 0.05 * (n - 1) + 0.01 * n * (n - 1))) for n in range(1, 9)])
     told = " ".join(reasons(make_plan(profile(), question(), slowed, peaked)))
     assert "Most is done with 9.75" in told
-    assert json.loads(json.dumps(document(plan)))["scaling"]["contention"]["value"] > 0.2
+    assert json.loads(json.dumps(document(plan, Beside())))["scaling"]["contention"]["value"] > 0.2
 
 
 def test_requests_of_several_rows_leave_as_many_times_less() -> None:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from headrace.errors import HeadraceError, ModelFailed, NotReady, NotResident, QueueFull
+from headrace.errors import (
+    HeadraceError,
+    ModelFailed,
+    ModelTooLarge,
+    NotReady,
+    NotResident,
+    QueueFull,
+)
+from headrace.receiver import on_demand
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.on_demand import OnDemand
 
@@ -41,20 +49,20 @@ async def _answer(exchange: Exchange) -> float:
     return exchange.arrival_s
 
 
-async def _waiting(count: int, on_demand: OnDemand) -> list[asyncio.Task[Any]]:
-    tasks = [asyncio.create_task(on_demand.answer(_answer, _exchange(), KEY)) for _ in range(count)]
+async def _waiting(count: int, waiting: OnDemand) -> list[asyncio.Task[Any]]:
+    tasks = [asyncio.create_task(waiting.answer(_answer, _exchange(), KEY)) for _ in range(count)]
     await asyncio.sleep(0)
     return tasks
 
 
 async def test_all_who_wait_for_a_model_ask_for_it_once() -> None:
     supervisor = Supervisor()
-    on_demand = OnDemand(supervisor.ask, 8)
-    tasks = await _waiting(5, on_demand)
+    waiting = OnDemand(supervisor.ask, 8)
+    tasks = await _waiting(5, waiting)
     assert supervisor.asked == [KEY]
     supervisor.futures[0].set_result(None)
     await asyncio.gather(*tasks)
-    (task,) = await _waiting(1, on_demand)
+    (task,) = await _waiting(1, waiting)
     assert supervisor.asked == [KEY, KEY]  # it has left again
     supervisor.futures[1].set_result(None)
     await task
@@ -62,24 +70,24 @@ async def test_all_who_wait_for_a_model_ask_for_it_once() -> None:
 
 async def test_one_more_than_may_wait_is_refused_at_once() -> None:
     supervisor = Supervisor()
-    on_demand = OnDemand(supervisor.ask, 2)
-    tasks = await _waiting(2, on_demand)
+    waiting = OnDemand(supervisor.ask, 2)
+    tasks = await _waiting(2, waiting)
     with pytest.raises(QueueFull) as caught:
-        await on_demand.answer(_answer, _exchange(), KEY)
+        await waiting.answer(_answer, _exchange(), KEY)
     assert caught.value.retry_after_s
     supervisor.futures[0].set_result(None)
     await asyncio.gather(*tasks)
-    (task,) = await _waiting(1, on_demand)
+    (task,) = await _waiting(1, waiting)
     supervisor.futures[1].set_result(None)
     await task
 
 
 async def test_a_client_whose_time_is_over_is_told_to_come_again_and_others_wait_on() -> None:
     supervisor = Supervisor()
-    on_demand = OnDemand(supervisor.ask, 8)
-    (patient,) = await _waiting(1, on_demand)
+    waiting = OnDemand(supervisor.ask, 8)
+    (patient,) = await _waiting(1, waiting)
     with pytest.raises(NotResident) as caught:
-        await on_demand.answer(_answer, _exchange(0.01), KEY)
+        await waiting.answer(_answer, _exchange(0.01), KEY)
     assert (caught.value.key, caught.value.retry_after_s) == (KEY, 1.0)
     assert not supervisor.futures[0].done()
     supervisor.futures[0].set_result(None)
@@ -88,10 +96,10 @@ async def test_a_client_whose_time_is_over_is_told_to_come_again_and_others_wait
 
 async def test_times_count_anew_and_the_timeout_goes_on() -> None:
     supervisor = Supervisor()
-    on_demand = OnDemand(supervisor.ask, 8)
+    waiting = OnDemand(supervisor.ask, 8)
     exchange = _exchange(60.0)
     before_s = exchange.arrival_s
-    task = asyncio.create_task(on_demand.answer(_answer, exchange, KEY))
+    task = asyncio.create_task(waiting.answer(_answer, exchange, KEY))
     await asyncio.sleep(0)
     supervisor.futures[0].set_result(None)
     assert await task > before_s
@@ -105,8 +113,8 @@ async def test_why_it_cannot_be_loaded_is_told_to_all(
     kind: type[HeadraceError], retry_after_s: float | None
 ) -> None:
     supervisor = Supervisor()
-    on_demand = OnDemand(supervisor.ask, 8)
-    tasks = await _waiting(3, on_demand)
+    waiting = OnDemand(supervisor.ask, 8)
+    tasks = await _waiting(3, waiting)
     supervisor.futures[0].set_exception(kind("no room"))
     errors = await asyncio.gather(*tasks, return_exceptions=True)
     assert [(type(error), str(error)) for error in errors] == [(kind, "no room")] * 3
@@ -114,9 +122,23 @@ async def test_why_it_cannot_be_loaded_is_told_to_all(
     assert {getattr(error, "retry_after_s", 0) for error in errors} == {retry_after_s}
 
 
+async def test_what_is_refused_for_good_is_not_asked_for_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(on_demand, "_REFUSED_S", 60.0)
+    supervisor = Supervisor()
+    waiting = OnDemand(supervisor.ask, 8)
+    (task,) = await _waiting(1, waiting)
+    supervisor.futures[0].set_exception(ModelTooLarge("too large"))
+    await asyncio.wait({task})
+    with pytest.raises(ModelTooLarge):
+        await waiting.answer(_answer, _exchange(), KEY)
+    assert supervisor.asked == [KEY]
+
+
 async def test_one_that_has_left_again_is_asked_for_again() -> None:
     supervisor = Supervisor()
-    on_demand = OnDemand(supervisor.ask, 8)
+    waiting = OnDemand(supervisor.ask, 8)
     there = False
 
     async def handler(_: Exchange) -> str:
@@ -124,7 +146,7 @@ async def test_one_that_has_left_again_is_asked_for_again() -> None:
             raise NotResident("not there", key=("m", 2))
         return "answer"
 
-    task = asyncio.create_task(on_demand.answer(handler, _exchange(), KEY))
+    task = asyncio.create_task(waiting.answer(handler, _exchange(), KEY))
     await asyncio.sleep(0)
     supervisor.futures[0].set_result(None)
     await supervisor.again.wait()
@@ -136,11 +158,11 @@ async def test_one_that_has_left_again_is_asked_for_again() -> None:
 
 async def test_a_client_that_leaves_gives_its_place_to_another() -> None:
     supervisor = Supervisor()
-    on_demand = OnDemand(supervisor.ask, 1)
-    (task,) = await _waiting(1, on_demand)
+    waiting = OnDemand(supervisor.ask, 1)
+    (task,) = await _waiting(1, waiting)
     task.cancel()
     await asyncio.wait({task})
-    (task,) = await _waiting(1, on_demand)
+    (task,) = await _waiting(1, waiting)
     assert supervisor.asked == [KEY]
     supervisor.futures[0].set_result(None)
     await task

@@ -99,7 +99,8 @@ def _try(
     )
     if interrupted:
         return None
-    held = objective.judge(result, warm_s)
+    given_up = result.duration_s < plan.duration_s
+    held = Held.CLEARLY_NOT if given_up else objective.judge(result, warm_s)
     sender = held is not Held.YES and objective.was_the_sender(result, warm_s)
     verdict = judge(result, slo_s=wanted.slo_s, warm_s=warm_s, lag_limit_s=wanted.lag_limit_s)
     return Tried(
@@ -107,7 +108,7 @@ def _try(
         held=held,
         kept=1 - objective.share_missed(result, warm_s),
         sender=sender,
-        given_up=result.duration_s < plan.duration_s,
+        given_up=given_up,
         verdict=verdict,
     )
 

@@ -14,6 +14,8 @@ from headrace.load.command.wanted import Wanted
 from headrace.load.pairs import Difference
 from headrace.load.report import to_document
 
+# Past it a number says nothing more.
+_FAR = 10.0
 HEADS = ("", "A", "B", "B against A (95 %)")
 
 
@@ -36,7 +38,8 @@ def _number(value: float | None) -> str:
 def _words(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    interval = f"{difference.low:+.1%} to {difference.high:+.1%}"
+    high = f"{difference.high:+.1%}" if difference.high < _FAR else "far more"
+    interval = f"{difference.low:+.1%} to {high}"
     if not difference.is_told:
         return f"cannot tell apart ({interval})"
     return f"{difference.share:+.1%} ({interval})"

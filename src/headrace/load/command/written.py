@@ -94,7 +94,7 @@ def of_search(wanted: Wanted, found: Found, document: dict[str, Any]) -> Page:
         how=f"The highest rate that keeps the objective; {wanted.protocol}, {wanted.arrivals}.",
         verdict=show_found.answer(wanted, found),
         failed=found.failure is not None,
-        tables=(Table(show_found.HEADS, show_found.rows(found), numbers=True),),
+        tables=(Table(show_found.HEADS, show_found.rows(found), numbers=6),),
         drawings=tuple(drawings),
         document=document,
     )
@@ -118,7 +118,7 @@ def of_pair(wanted: Wanted, compared: Compared, document: dict[str, Any]) -> Pag
         how=f"{show_compared.sides(compared)}. {show_compared.in_slices(wanted, compared)}",
         verdict=show_compared.answer(compared),
         failed=compared.failure is not None,
-        tables=(Table(show_compared.HEADS, show_compared.rows(compared), numbers=True),)
+        tables=(Table(show_compared.HEADS, show_compared.rows(compared), numbers=2),)
         if len(sides) == len(NAMES)
         else (),
         drawings=tuple(drawings) if sides else (),

@@ -31,7 +31,7 @@ th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px soli
 th { font-weight: 600; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 .drawings { display: grid; gap: 1.5rem; margin: 1.5rem 0;
-  grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); }
 figure { margin: 0; min-width: 0; }
 svg { width: 100%; height: auto; display: block; }
 pre { overflow-x: auto; font-size: .8rem; }
@@ -40,11 +40,11 @@ pre { overflow-x: auto; font-size: .8rem; }
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; with ``numbers`` its columns are, but for the first and those without a head."""
+    """A table; so many of its columns, after the first, are numbers."""
 
     heads: tuple[str, ...]
     rows: Sequence[Sequence[str]]
-    numbers: bool = False
+    numbers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ def render(page: Page) -> str:
 
 
 def _table(table: Table) -> str:
-    number = " class='number'" if table.numbers else ""
-    kinds = ["", *(number if head else "" for head in table.heads[1:])]
+    right = range(1, 1 + table.numbers)
+    kinds = [" class='number'" if place in right else "" for place in range(len(table.heads))]
     head = _cells("th", table.heads, kinds) if any(table.heads) else ""
     body = "".join(_cells("td", row, kinds) for row in table.rows)
     return f"<div class='scroll'><table>{head}{body}</table></div>\n"

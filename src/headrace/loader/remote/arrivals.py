@@ -13,6 +13,7 @@ from headrace.loader.fleet import Fleet
 from headrace.loader.places import left_out
 from headrace.loader.remote.mirror import Mirror
 from headrace.loader.remote.remotes import Remotes
+from headrace.loader.remote.tidying import tidy
 from headrace.loader.store import FoundVersion, find
 from headrace.settings import ModelSettings
 
@@ -31,6 +32,7 @@ class Arrivals:
         async with asyncio.TaskGroup() as group:
             for number, mirror in self._remotes.mirrors.items():
                 group.create_task(self._arrive(number, mirror))
+        await tidy(self._remotes, self._fleet)
         default = self._remotes.settings.server.default_model
         if default is not None and default not in self._fleet.names():
             self._log.error(

@@ -26,11 +26,13 @@ _BESIDE_MANY = (".yaml", ".txt", ".json")
 class Part(NamedTuple):
     """Files that are fetched together and stay together: one version, or what lies beside it.
 
-    ``folder`` is the one they lie in, and ``files`` have their names from there on.
+    ``folder`` is the one they lie in, and ``files`` have their names from there on. ``model`` is
+    what the place itself calls the model, empty of what lies beside many.
     """
 
     folder: str
     files: tuple[RemoteFile, ...]
+    model: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -48,15 +50,20 @@ def choose(root: str, files: Sequence[RemoteFile], policy: VersionPolicy) -> lis
     return [part for part in _choose(root, files, policy) if part.files]
 
 
+def has_models(parts: Iterable[Part]) -> bool:
+    """Whether there is anything to serve in these."""
+    return any(_is_any_model(file.name) for part in parts for file in part.files)
+
+
 def _choose(root: str, files: Sequence[RemoteFile], policy: VersionPolicy) -> Iterator[Part]:
     if any(file.name == root for file in files):
         yield _single(files, root)
         return
     inside = _below(files, root)
     if _has(inside, SAVED_MODEL):
-        yield Part("", tuple(file for file in files if file.name.startswith(f"{root}/")))
+        yield Part("", tuple(file for file in files if file.name.startswith(f"{root}/")), root)
     elif any(_is_number(name) for name in _folders(inside)):
-        yield from _versioned(root, inside, policy)
+        yield from _versioned(root, root, inside, policy)
     else:
         yield from _models(root, inside, policy)
 
@@ -65,35 +72,38 @@ def _single(files: Sequence[RemoteFile], name: str) -> Part:
     """A model that is one file, with those named like it and what a card may name."""
     stem = PurePosixPath(name).stem
     mine = [f for f in files if f.name.startswith(f"{stem}.") and "/" not in f.name]
-    return Part("", tuple(sorted({*mine, *_beside_many(files)})))
+    return Part("", tuple(sorted({*mine, *_beside_many(files)})), stem)
 
 
 def _models(root: str, inside: Sequence[RemoteFile], policy: VersionPolicy) -> Iterator[Part]:
     """A folder of models."""
     for name, below in _folders(inside).items():
         if _has(below, SAVED_MODEL):
-            yield Part(root, tuple(f._replace(name=f"{name}/{f.name}") for f in below))
+            yield Part(root, tuple(f._replace(name=f"{name}/{f.name}") for f in below), name)
         elif any(_is_number(inner) for inner in _folders(below)):
-            yield from _versioned(f"{root}/{name}", below, policy)
+            yield from _versioned(f"{root}/{name}", name, below, policy)
         else:  # its configuration may say why it is none
-            yield Part(f"{root}/{name}", _beside_many(below, ".pbtxt"))
+            yield Part(f"{root}/{name}", _beside_many(below, ".pbtxt"), name)
     flat = [file for file in inside if "/" not in file.name]
     stems = {PurePosixPath(file.name).stem for file in flat if _is_model(file.name)}
     taken: set[RemoteFile] = set()
     for stem in sorted(stems):
         mine = tuple(file for file in flat if file.name.startswith(f"{stem}."))
         taken.update(mine)
-        yield Part(root, mine)
+        yield Part(root, mine, stem)
     yield Part(root, tuple(file for file in _beside_many(flat) if file not in taken))
 
 
-def _versioned(folder: str, inside: Sequence[RemoteFile], policy: VersionPolicy) -> Iterator[Part]:
+def _versioned(
+    folder: str, model: str, inside: Sequence[RemoteFile], policy: VersionPolicy
+) -> Iterator[Part]:
     """A folder of versions: those that are wanted, each a part, and what is beside them."""
     there = {name: below for name, below in _folders(inside).items() if _is_number(name)}
     for name in _wanted(there, policy):
-        yield Part(folder, tuple(f._replace(name=f"{name}/{f.name}") for f in there[name]))
+        files = tuple(f._replace(name=f"{name}/{f.name}") for f in there[name])
+        yield Part(folder, files, model)
     flat = [file for file in inside if "/" not in file.name]
-    yield Part(folder, tuple(file for file in flat if _is_small(file)))
+    yield Part(folder, tuple(file for file in flat if _is_small(file)), model)
 
 
 def _wanted(there: Mapping[str, Sequence[RemoteFile]], policy: VersionPolicy) -> list[str]:

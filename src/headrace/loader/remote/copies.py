@@ -1,7 +1,7 @@
 """Copies of what was fetched, kept from one start to the next: each whole, or not there.
 
-A folder a copy, named by the URL, the names and the editions of what is in it, so that one that is
-unchanged is not fetched again. A part is fetched into a folder of another name, which is renamed
+A folder a copy, named by the place, the names and the editions of what is in it, so that one that
+is unchanged is not fetched again. A part is fetched into a folder of another name, which is renamed
 when everything has come. Whoever uses a copy holds a lock on a file in it, which ends with its
 process: what nobody holds may be removed, by any server that shares the folder.
 """
@@ -9,49 +9,58 @@ process: what nobody holds may be removed, by any server that shares the folder.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from headrace.errors import ModelLoadError
+from headrace.loader.remote import locks
 from headrace.loader.remote.chosen import Part
 from headrace.urls import Url
 
-_LOCK = ".lock"
 _UNFINISHED = ".part-"
 # What a disk must have left when everything has come: engines and logs write too.
 _LEFT_BYTES = 256 * 2**20
 
 
 class Copies:
-    """The copies in a folder that is its owner's alone; for threads of one process."""
+    """The copies in a folder that is its owner's alone; for threads of one process.
 
-    def __init__(self, folder: Path) -> None:
+    Of those that nobody uses any more so many bytes are kept. Users are called as they like.
+    """
+
+    def __init__(self, folder: Path, kept_bytes: float) -> None:
         self.folder = folder
+        self._kept_bytes = kept_bytes
+        self._guard = threading.Lock()
         self._held: dict[str, int] = {}  # descriptors of the locks, by the names of copies
+        self._users: dict[str, set[str]] = {}
+        self._is_tidy = False
 
-    def find(self, url: Url, part: Part) -> Path | None:
-        """The copy of a part, held from now on; None when there is none that is whole."""
+    def find(self, url: Url, part: Part, user: str) -> Path | None:
+        """The copy of a part, for a user from now on; None when there is none that is whole."""
         name = _name(url, part)
         folder = self.folder / name
-        if name not in self._held:
-            lock = _hold(folder)
-            if lock is None:
+        with self._guard:
+            if name not in self._held:
+                lock = locks.share(folder)
+                if lock is None:
+                    return None
+                self._held[name] = lock
+            if not _is_whole(folder, part):
+                os.close(self._held.pop(name))
                 return None
-            self._held[name] = lock
-        if not _is_whole(folder, part):
-            self._drop(name)
-            return None
+            self._users.setdefault(user, set()).add(name)
         os.utime(folder)  # it has been used
         return folder
 
-    def make(self, url: Url, part: Part, fetch: Callable[[Path], None]) -> Path:
+    def make(self, url: Url, part: Part, user: str, fetch: Callable[[Path], None]) -> Path:
         """Make the copy of a part; ``fetch`` fills a folder with its files.
 
         Raises:
@@ -60,25 +69,49 @@ class Copies:
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_ours(self.folder)
-        self._check_room(url, part)
+        self._make_room(url, part)
+        name = _name(url, part)
         with self._unfinished() as (folder, lock):
             fetch(folder)
             if not _is_whole(folder, part):
                 raise ModelLoadError(f"{url}: {part.folder} has changed while it was fetched")
-            name = _name(url, part)
             if not _is_whole(self.folder / name, part):
                 self._remove(self.folder / name)  # somebody has damaged it
-            with contextlib.suppress(OSError):  # another server was faster
+            with contextlib.suppress(OSError), self._guard:  # another server was faster
                 folder.rename(self.folder / name)
                 self._held[name] = os.dup(lock)
-                fcntl.flock(lock, fcntl.LOCK_SH)
-        found = self.find(url, part)
+                locks.relax(lock)
+        self._is_tidy = False
+        found = self.find(url, part, user)
         if found is None:
             raise ModelLoadError(f"{self.folder / name}: is damaged; remove it")
         return found
 
-    def _check_room(self, url: Url, part: Part) -> None:
-        free_bytes = shutil.disk_usage(self.folder).free - _LEFT_BYTES
+    def use(self, user: str, copies: Iterable[Path]) -> None:
+        """Let a user use these and no others."""
+        with self._guard:
+            self._users[user] = {copy.name for copy in copies}
+
+    def tidy(self, served: Iterable[Path]) -> None:
+        """Let go of what neither a user uses nor one of these files is in, and keep less of it."""
+        with self._guard:
+            used = set().union(*self._users.values())
+            used |= {self._copy_of(path) for path in served}
+            for name in self._held.keys() - used:
+                os.close(self._held.pop(name))
+                self._is_tidy = False
+        if not self._is_tidy:
+            self._is_tidy = True
+            self._remove_unused(self._kept_bytes)
+
+    def _copy_of(self, path: Path) -> str:
+        inside = path.is_relative_to(self.folder) and path != self.folder
+        return path.relative_to(self.folder).parts[0] if inside else ""
+
+    def _make_room(self, url: Url, part: Part) -> None:
+        if part.size_bytes > self._free_bytes():
+            self._remove_unused(0)
+        free_bytes = self._free_bytes()
         if part.size_bytes > free_bytes:
             raise ModelLoadError(
                 f"{url}: {part.folder} has {part.size_bytes / 2**20:.0f} MiB, but "
@@ -86,13 +119,30 @@ class Copies:
                 "set server.cache_dir to another disk"
             )
 
+    def _free_bytes(self) -> int:
+        return shutil.disk_usage(self.folder).free - _LEFT_BYTES
+
+    def _remove_unused(self, kept_bytes: float) -> None:
+        """Remove what is unfinished, and the copies used longest ago; of nobody's that lives."""
+        copies = []
+        for folder in self.folder.iterdir() if self.folder.is_dir() else ():
+            with locks.alone(folder) as is_nobodys:
+                if is_nobodys and folder.name.startswith(_UNFINISHED):
+                    shutil.rmtree(folder, ignore_errors=True)
+                elif is_nobodys:
+                    copies.append((folder.stat().st_mtime_ns, _size_bytes(folder), folder))
+        for _, size_bytes, folder in sorted(copies, reverse=True):
+            kept_bytes -= size_bytes
+            with locks.alone(folder) as is_nobodys:
+                if kept_bytes < 0 and is_nobodys:
+                    self._remove(folder)
+
     @contextlib.contextmanager
     def _unfinished(self) -> Iterator[tuple[Path, int]]:
         """A folder for what is being fetched, locked; gone in the end unless it was renamed."""
         folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = locks.make(folder)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             yield folder, lock
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -105,29 +155,16 @@ class Copies:
             copy.rename(aside / copy.name)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def _drop(self, name: str) -> None:
-        os.close(self._held.pop(name))
-
 
 def _name(url: Url, part: Part) -> str:
-    said = [url, part.folder, [(f.name, f.size_bytes, f.edition) for f in part.files]]
-    return hashlib.sha256(json.dumps(said).encode(errors="surrogatepass")).hexdigest()[:40]
+    """The name of a copy: the same by whatever URL above it a part was found."""
+    place = f"{url.rpartition('/')[0]}/{part.folder}"
+    said = [place, [(f.name, f.size_bytes, f.edition) for f in part.files]]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:40]
 
 
-def _hold(folder: Path) -> int | None:
-    """Lock a copy as one of those who use it; None when there is none, or it is being removed."""
-    try:
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        if (folder / _LOCK).stat().st_ino == os.fstat(lock).st_ino:
-            return lock
-    except OSError:  # somebody removes it, or has
-        pass
-    os.close(lock)
-    return None
+def _size_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _is_whole(folder: Path, part: Part) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from headrace.errors import ModelLoadError
-from headrace.loader.remote.chosen import Part, choose
+from headrace.loader.remote.chosen import Part, choose, has_models
 from headrace.loader.remote.copies import Copies
 from headrace.loader.remote.listing import RemoteFile, check
 from headrace.loader.remote.ripe import Ripe
@@ -25,7 +25,7 @@ _MIB = 2**20
 
 
 class Mirror:
-    """Keeps a folder as a place in a store is; for one thread at a time.
+    """Keeps a folder as a place in a store is; threads wait for each other.
 
     What has changed is taken when it has not for ``settle_s``; the first time, as it is. ``steady``
     is held while the folder changes, for those who look at it. ``looked`` and ``trouble`` are the
@@ -49,7 +49,8 @@ class Mirror:
         self._policy = policy
         self._copies = copies
         self._ripe = Ripe(settle_s)
-        self._shown: set[str] = set()
+        self._turn = threading.Lock()
+        self._shown: list[tuple[Part, Path]] = []
         self._store: Store | None = None  # making one takes longer than a look
         self._log = structlog.get_logger("headrace.loader")
 
@@ -58,37 +59,51 @@ class Mirror:
         """Where on this machine what the URL names lies."""
         return self.folder / self.url.name
 
-    def sync(self) -> None:
+    def sync(self, *, only: str | None = None, policy: VersionPolicy | None = None) -> None:
         """List, fetch what is wanted and not here yet, and show it.
+
+        ``only`` is the one model to look at; others stay as they are. ``policy`` is in place of the
+        mirror's own.
 
         Raises:
             OperatorError: what cannot be had, and why; what was shown before still is.
         """
-        store, self._store = self._store, None  # after an error, another one
-        with border(self.url):
+        with self._turn, border(self.url):
+            store, self._store = self._store, None  # after an error, another one
             store = store or open_store(self.url)
-            parts = self._chosen(store)
-            copies = [(part, self._copy(store, part)) for part in parts]
+            chosen = self._chosen(store, policy or self._policy)
+            if has_models(part for part, _ in self._shown) and not has_models(chosen):
+                # A bucket that has been emptied looks like one that is not the right one any more.
+                raise ModelLoadError(f"{self.url}: there are no models any more; what serves stays")
+            mine = [part for part in chosen if only is None or part.model in {"", only}]
+            shown = [(part, self._copy(store, part)) for part in mine]
+            shown += [one for one in self._shown if only and one[0].model not in {"", only}]
             with self.steady:
-                show(self.folder, copies)
-            self._shown = {file.name for file in _files(parts)}
-        self._store = store
+                show(self.folder, shown)
+            self._shown = shown
+            self._copies.use(str(self.folder), (copy for _, copy in shown))
+            self._store = store
 
-    def _chosen(self, store: Store) -> list[Part]:
+    def _chosen(self, store: Store, policy: VersionPolicy) -> list[Part]:
         """What is wanted of what is there now."""
         root = self.url.name
         listed = check(self.url, store.files(self.url))
-        wanted = self._shown | {file.name for file in _files(choose(root, listed, self._policy))}
+        if not listed:
+            raise ModelLoadError(f"{self.url}: nothing is there, or nothing that may be seen")
+        before = _files([part for part, _ in self._shown])
+        first = _files(choose(root, listed, policy))
+        wanted = {file.name for file in (*before, *first)}
         known = [store.whole(file) if file.name in wanted else file for file in listed]
         ripe = self._ripe.take(time.monotonic(), known)
-        first = _files(choose(root, ripe, self._policy))
+        first = _files(choose(root, ripe, policy))
         # Only now may it be known how large what lies beside the models is.
         whole = {file if file.edition else store.whole(file) for file in first}
-        return choose(root, sorted(whole), self._policy)
+        return choose(root, sorted(whole), policy)
 
     def _copy(self, store: Store, part: Part) -> Path:
-        return self._copies.find(self.url, part) or self._copies.make(
-            self.url, part, lambda to: self._fetch(store, part, to)
+        user = str(self.folder)
+        return self._copies.find(self.url, part, user) or self._copies.make(
+            self.url, part, user, lambda to: self._fetch(store, part, to)
         )
 
     def _fetch(self, store: Store, part: Part, to: Path) -> None:

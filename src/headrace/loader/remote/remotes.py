@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from headrace.errors import ModelLoadError, OperatorError
 from headrace.loader.remote.copies import Copies
 from headrace.loader.remote.mirror import Mirror
 from headrace.loader.store import FoundVersion, policy_of
+from headrace.order import VersionPolicy
 from headrace.settings import ModelControl, ModelSettings, Settings
 from headrace.urls import Url
 
@@ -25,25 +28,52 @@ class Remotes:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._folder = folder
-        self._copies = Copies(_kept(settings, folder))
+        kept_bytes = settings.server.remote_cache_gib * 2**30
+        self._copies = Copies(_kept(settings, folder), kept_bytes)
+        self._ordered: dict[str, Mirror] = {}
         self.mirrors: dict[int, Mirror] = {
-            number: self._mirror(str(number), entry, entry.path, settings)
+            number: self._mirror(number, entry, entry.path, settings)
             for number, entry in enumerate(settings.models)
             if isinstance(entry.path, Url)
         }
+        self.roots = (
+            *settings.server.model_roots,
+            *(entry.path for entry in settings.models if entry.path is not None),
+        )
         self.settings = settings.model_copy(update={"models": tuple(self._entries(settings))})
         self._in_folder = re.compile(rf"{re.escape(str(folder))}/[^/]+/([a-z0-9]+)/")
 
-    def _mirror(self, name: str, entry: ModelSettings, url: Url, settings: Settings) -> Mirror:
-        above = self._folder / name / url.scheme / url.place.rpartition("/")[0]
+    def _mirror(self, number: int, entry: ModelSettings, url: Url, settings: Settings) -> Mirror:
         polls = settings.server.model_control is ModelControl.POLL
         return Mirror(
             url,
             policy_of(entry, settings.defaults),
-            above,
+            self._above(str(number), url),
             self._copies,
             settle_s=2 * settings.server.poll_s if polls else 0.0,
         )
+
+    def _above(self, name: str, url: Url) -> Path:
+        return self._folder / name / url.scheme / url.place.rpartition("/")[0]
+
+    def ordered(self, name: str, url: Url, policy: VersionPolicy) -> Mirror:
+        """A mirror of the place that an order gives for a model, instead of the one before."""
+        self.forget({name})
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]  # names may be anything
+        mirror = Mirror(url, policy, self._above(f"order-{digest}", url), self._copies)
+        self._ordered[name] = mirror
+        return mirror
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Keep nothing for these models that orders gave a place for."""
+        for name in names:
+            mirror = self._ordered.pop(name, None)
+            if mirror is not None:
+                self._copies.use(str(mirror.folder), ())
+
+    def tidy(self, served: Iterable[Path]) -> None:
+        """Keep no more copies than ``remote_cache_gib`` besides those used and these files."""
+        self._copies.tidy(served)
 
     def _entries(self, settings: Settings) -> Iterator[ModelSettings]:
         for number, entry in enumerate(settings.models):
@@ -53,9 +83,12 @@ class Remotes:
     @property
     def here(self) -> Settings:
         """The settings of the entries that lie here; the default model may be another."""
+        return self.without(self.mirrors) if self.mirrors else self.settings
+
+    def without(self, numbers: Container[int]) -> Settings:
+        """The settings without some entries."""
         entries = enumerate(self.settings.models)
-        models = tuple(entry for number, entry in entries if number not in self.mirrors)
-        return self._with(models) if self.mirrors else self.settings
+        return self._with(tuple(entry for number, entry in entries if number not in numbers))
 
     def only(self, number: int) -> Settings:
         """The settings with one entry."""
@@ -79,6 +112,10 @@ class Remotes:
                 problems.append(str(error))
         if problems:
             raise ModelLoadError("\n".join(problems))
+
+    def has_any(self) -> bool:
+        """Whether anything lies elsewhere."""
+        return bool(self.mirrors or self._ordered)
 
     def is_awaited(self) -> bool:
         """Whether a place has not been looked at yet."""
@@ -108,10 +145,15 @@ class Remotes:
 
     def told(self, text: str) -> str:
         """A message with the URLs in it that the folders here stand for."""
-        return text if not self.mirrors else self._in_folder.sub(r"\1://", text)
+        return self._in_folder.sub(r"\1://", text)
 
 
 def _kept(settings: Settings, folder: Path) -> Path:
     """Where copies are kept: from one start to the next, if there is such a place."""
     cache = settings.server.cache_dir
     return folder / "copies" if cache is None else expand(cache).absolute() / "remote"
+
+
+def nothing_remote(settings: Settings) -> Remotes:
+    """For settings without URLs: nothing is written anywhere."""
+    return Remotes(settings, Path(os.devnull) / "remote")

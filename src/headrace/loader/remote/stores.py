@@ -23,7 +23,7 @@ READ_S = 30.0
 """One that sends nothing for so long has stalled."""
 
 _TRIES = 2
-_MODULES = {"s3": "s3fs", "gs": "gcsfs", "http": "fsspec.implementations.http"}
+_MODULES = {"s3": "s3fs", "gs": "gcsfs.core", "http": "fsspec.implementations.http"}
 
 
 class Store(Protocol):
@@ -45,15 +45,18 @@ def open_store(url: Url) -> Store:
     Raises:
         BackendMissing: its library is not installed.
     """
-    from headrace.loader.remote.bucket import Bucket  # noqa: PLC0415 - fsspec is an extra
-    from headrace.loader.remote.web import Web  # noqa: PLC0415 - the same
-
     kind = "http" if url.scheme == "https" else url.scheme
     module = _import(_MODULES[kind], url)
+    from headrace.loader.remote import unhurried  # noqa: PLC0415 - fsspec is an extra
+    from headrace.loader.remote.bucket import Bucket  # noqa: PLC0415 - the same
+    from headrace.loader.remote.web import Web  # noqa: PLC0415 - the same
+
+    unhurried.let_go()
     match kind:
         case "s3":
             return Bucket(module.S3FileSystem(**_fresh(), **_s3_options()), tries=_TRIES)
         case "gs":
+            # Not the one for folders of buckets, which asks over gRPC what a bucket is.
             return Bucket(module.GCSFileSystem(**_fresh(), requests_timeout=READ_S))
         case _:
             return Web(module.HTTPFileSystem(**_fresh(), **_http_options()))

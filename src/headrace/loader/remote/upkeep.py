@@ -8,15 +8,18 @@ import structlog
 
 from headrace.errors import HeadraceError
 from headrace.loader.aside import aside
+from headrace.loader.fleet import Fleet
 from headrace.loader.remote.mirror import Mirror
 from headrace.loader.remote.remotes import Remotes
+from headrace.loader.remote.tidying import tidy
 
 
 class Upkeep:
     """Keeps the folders of remote places as they are in their stores."""
 
-    def __init__(self, remotes: Remotes) -> None:
+    def __init__(self, remotes: Remotes, fleet: Fleet) -> None:
         self._remotes = remotes
+        self._fleet = fleet
         self._poll_s = remotes.settings.server.poll_s
         self._log = structlog.get_logger("headrace.loader")
 
@@ -38,4 +41,5 @@ class Upkeep:
             else:
                 mirror.trouble = None
             mirror.looked = True
+            await tidy(self._remotes, self._fleet)
             await asyncio.sleep(self._poll_s)

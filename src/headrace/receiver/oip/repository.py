@@ -29,6 +29,7 @@ _STATES = {
     "warming": "LOADING",
     "recovering": "LOADING",
     "serving": "READY",
+    "evicting": "UNLOADING",
     "draining": "UNLOADING",
     "failed": "UNAVAILABLE",
     "unloaded": "UNAVAILABLE",

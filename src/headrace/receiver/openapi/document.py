@@ -119,6 +119,10 @@ _DESCRIBED: dict[Route, Described] = {
         _SELF, "Move labels of a model.", lives.LABELS, body=lives.MOVED_LABELS
     ),
     ("GET", "/models/{model}/profile"): Described(_SELF, "What warm-up measured.", lives.PROFILE),
+    ("GET", "/slowest"): Described(_SELF, "The slowest requests lately.", lives.SLOWEST),
+    ("GET", "/models/{model}/slowest"): Described(
+        _SELF, "Its slowest requests lately.", lives.SLOWEST
+    ),
     ("GET", "/openapi.json"): Described(_SELF, "This document.", _ANY),
     ("GET", "/docs"): Described(_SELF, "The same for people.", _TEXT, "text/html"),
     ("POST", "/predict"): Described(_PLAIN, "The default model; there is none now.", None),

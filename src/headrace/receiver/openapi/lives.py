@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.loader.lifecycle import State
+from headrace.observe.phases import Phases
 
 Schema = dict[str, Any]
 
@@ -87,3 +88,19 @@ PROFILE: Schema = _object(
     }
 )
 """``GET /models/{model}/profile``."""
+
+_PASSED: Schema = _object(
+    {
+        "model": _TEXT,
+        "version": _VERSION,
+        "id": _TEXT,
+        "outcome": _TEXT,
+        "ended_unix_s": _SECONDS,
+        "total_s": _SECONDS,
+        "phases_s": _object({key: {"type": "number"} for key in Phases._fields}),
+        "batch_rows": {"type": "integer", "minimum": 0},
+        "batch_requests": {"type": "integer", "minimum": 0},
+    }
+)
+SLOWEST: Schema = _object({"requests": {"type": "array", "maxItems": 16, "items": _PASSED}})
+"""``GET /slowest``, and that of one model."""

@@ -59,7 +59,7 @@ class Departures:
             due.append((entry, holder))
         for entry, holder in due:
             self._waiting[entry] = self._waiting.pop(entry)[0], now_s + PATIENCE_S
-            question = entry.payload.receive()
+            question = entry.payload.exchange.receive()
             question.add_done_callback(partial(self._hear, holder, entry))
         if self._waiting:
             self._timer = self._loop.call_later(PATIENCE_S, self._ask)

@@ -119,7 +119,7 @@ class Dispatcher:
             elements=fit.elements,
             arrival_s=request.arrival_s,
             priority=request.priority,
-            payload=Work(inputs, fit, future, exchange.receive, exchange.trace),
+            payload=Work(inputs, fit, future, exchange),
         )
         self._scheduler.admit(entry, time.monotonic())
         self._departures.watch(self, entry)

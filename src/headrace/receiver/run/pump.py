@@ -17,8 +17,9 @@ import structlog
 from headrace.engine.client import EngineClient, Padding
 from headrace.engine.samples import Sample
 from headrace.errors import EngineLost, Expired, HeadraceError, InternalError, Shed
+from headrace.observe.phases import Run
 from headrace.receiver.catalog import ServedModel
-from headrace.receiver.exchange import Receive
+from headrace.receiver.exchange import Exchange
 from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.reservoir import Reservoir
 from headrace.receiver.run.sampling import sample
@@ -31,26 +32,32 @@ Outputs = Mapping[str, Array]
 
 
 class Work:
-    """What an entry carries: its inputs, how they fit, and the future its request waits on.
+    """What an entry carries: its inputs, how they fit, and the future its request waits on."""
 
-    ``trace`` is that of its request, if it has one.
-    """
-
-    __slots__ = ("fit", "future", "inputs", "receive", "trace")
+    __slots__ = ("exchange", "fit", "future", "inputs")
 
     def __init__(
         self,
         inputs: Mapping[str, Array],
         fit: Fit,
         future: asyncio.Future[Outputs],
-        receive: Receive,
-        trace: Trace | None,
+        exchange: Exchange,
     ) -> None:
         self.inputs = inputs
         self.fit = fit
         self.future = future
-        self.receive = receive
-        self.trace = trace
+        self.exchange = exchange
+
+
+class Running:
+    """A batch in the engine: since when, and how long it took to write its inputs."""
+
+    __slots__ = ("assemble_s", "batch", "start_s")
+
+    def __init__(self, batch: Batch, start_s: float) -> None:
+        self.batch = batch
+        self.start_s = start_s
+        self.assemble_s = 0.0
 
 
 class Pump:
@@ -70,7 +77,7 @@ class Pump:
         self._departures = departures
         self._batched = served.profile.signature.batched
         self._engine: EngineClient | None = None
-        self._running: dict[int, Batch] = {}
+        self._running: dict[int, Running] = {}
         self._on_empty: Callable[[], None] | None = None  # set when it takes no more requests
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
@@ -111,11 +118,12 @@ class Pump:
             metrics.queue.observe(now_s - entry.arrival_s)
             work: Work = entry.payload
             parts.append(work.inputs)
-            if work.trace is not None:
-                traces = (*traces, work.trace)
+            trace = work.exchange.trace
+            if trace is not None:
+                traces = (*traces, trace)
             if padding is None and work.fit.item_shapes:  # another may fill its bucket as it is
                 padding = Padding(work.fit.item_shapes, self._served.settings.pad_values)
-        self._running[batch.id] = batch
+        running = self._running[batch.id] = Running(batch, now_s)
         started_s = time.monotonic()
         try:
             engine.run(batch.id, batch.rows, parts, padding)
@@ -126,7 +134,7 @@ class Pump:
             self._log.error("batch_not_assembled", exc_info=error)
             self._failed(batch.id, InternalError(f"a bug of the server: {error}"))
             return
-        assemble_s = time.monotonic() - started_s
+        running.assemble_s = assemble_s = time.monotonic() - started_s
         for trace in traces:
             trace.started(now_s, started_s + assemble_s)
         metrics.assemble.observe(assemble_s)
@@ -134,19 +142,24 @@ class Pump:
         metrics.rows.observe(batch.rows)
 
     def _done(self, batch_id: int, infer_s: float, outputs: Mapping[str, Array]) -> None:
-        batch = self._running.pop(batch_id)
+        running = self._running.pop(batch_id)
+        batch = running.batch
         now_s = time.monotonic()
         self._scheduler.finish(batch_id, now_s, infer_s)
         self._served.metrics.infer.observe(infer_s)
         self._served.metrics.runs.ended(batch.rows, len(batch.entries), infer_s, now_s)
         if self._kept is not None and self._kept.due(now_s):
             self._keep(batch.entries[0].payload, outputs, now_s)
+        requests = len(batch.entries)
+        run = Run(running.start_s, running.assemble_s, infer_s, now_s, batch.rows, requests)
         row = 0
         for entry in batch.entries:
             self._departures.forget(entry)
             work: Work = entry.payload
-            if work.trace is not None:
-                work.trace.ran(now_s)
+            exchange = work.exchange
+            exchange.run = run
+            if exchange.trace is not None:
+                exchange.trace.ran(now_s)
             end = row + entry.rows
             if not work.future.done():
                 mine = {n: a[row:end] for n, a in outputs.items()} if self._batched else outputs
@@ -164,7 +177,7 @@ class Pump:
 
     def _failed(self, batch_id: int, error: HeadraceError) -> None:
         """The backend refused a batch: run its entries alone, so that only the bad one fails."""
-        batch = self._running.pop(batch_id)
+        batch = self._running.pop(batch_id).batch
         now_s = time.monotonic()
         self._scheduler.finish(batch_id, now_s, None)
         if len(batch.entries) == 1:
@@ -244,7 +257,7 @@ class Pump:
             return
         self._scheduler.pause()
         now_s = time.monotonic()
-        batches, self._running = list(self._running.values()), {}
+        batches, self._running = [running.batch for running in self._running.values()], {}
         for batch in batches:
             self._scheduler.finish(batch.id, now_s, None)
             for entry in batch.entries:
@@ -263,7 +276,7 @@ class Pump:
         if self._timer is not None:
             self._timer.cancel()
         self._scheduler.pause()
-        batches, self._running = list(self._running.values()), {}
+        batches, self._running = [running.batch for running in self._running.values()], {}
         for entry in (*self._scheduler.drain(), *(e for b in batches for e in b.entries)):
             self.fail(entry, type(error)(error.message))
 

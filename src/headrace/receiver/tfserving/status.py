@@ -10,7 +10,13 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from headrace.control import ModelState
-from headrace.errors import ClientError, HeadraceError, ModelNotFound, VersionNotFound
+from headrace.errors import (
+    ClientError,
+    HeadraceError,
+    ModelNotFound,
+    NotResident,
+    VersionNotFound,
+)
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Core, Exchange
 from headrace.statuses import GrpcStatus
@@ -18,6 +24,7 @@ from headrace.values import Request, Response
 
 _STATES: dict[str, tuple[str, int]] = {
     "found": ("START", 10),
+    "evicting": ("AVAILABLE", 30),
     "listed": ("AVAILABLE", 30),  # to whoever asks whether to send a request, and sends none else
     "loading": ("LOADING", 20),
     "warming": ("LOADING", 20),
@@ -142,7 +149,7 @@ class Counted:
         trace: TracebackType | None,
     ) -> None:
         served = self._exchange.served
-        if served is None:
+        if served is None or kind is NotResident:  # then it is asked again
             return
         metrics = self._core.catalog.asked[served.name]
         if error is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from headrace.loader.remote.views import show
 from headrace.urls import Url
 
 URL = Url.parse("s3://b/m")
+KEPT = 2**20
 
 
 def _part(edition: str = "1", folder: str = "m", name: str = "1/model.onnx") -> Part:
@@ -27,16 +29,49 @@ def _fill(folder: Path, text: str = "whole", name: str = "1/model.onnx") -> None
 
 
 def _made(copies: Copies, part: Part, text: str = "whole") -> Path:
-    return copies.make(URL, part, lambda to: _fill(to, text, part.files[0].name))
+    return copies.make(URL, part, "u", lambda to: _fill(to, text, part.files[0].name))
 
 
 def test_a_copy_is_found_again_by_whoever_shares_the_folder(tmp_path: Path) -> None:
-    made = _made(Copies(tmp_path), _part())
+    made = _made(Copies(tmp_path, KEPT), _part())
     assert (made / "1/model.onnx").read_text() == "whole"
-    again = Copies(tmp_path)
-    assert again.find(URL, _part()) == made
-    assert again.find(URL, _part("2")) is None
-    assert again.find(Url.parse("s3://b/other"), _part()) is None
+    again = Copies(tmp_path, KEPT)
+    assert again.find(URL, _part(), "u") == made
+    assert again.find(URL, _part("2"), "u") is None
+    assert again.find(Url.parse("s3://b/down/m"), _part(), "u") is None
+
+
+def test_a_part_is_the_same_by_whatever_url_above_it(tmp_path: Path) -> None:
+    copies = Copies(tmp_path, KEPT)
+    made = _made(copies, _part(folder="m/resnet"))
+    inner = Url.parse("s3://b/m/resnet")
+    assert copies.find(inner, _part(folder="resnet"), "u") == made
+
+
+def test_what_nobody_uses_goes_the_oldest_first(tmp_path: Path) -> None:
+    copies = Copies(tmp_path, 2 * 5)  # two of them
+    made = [_made(copies, _part(edition)) for edition in "12345"]
+    for number, copy in enumerate(made):
+        os.utime(copy, (number, number))
+    copies.tidy([])
+    assert all(copy.exists() for copy in made)
+    copies.use("u", made[:1])
+    copies.tidy([made[1] / "1/model.onnx"])
+    assert [copy.exists() for copy in made] == [True, True, False, True, True]
+
+
+def test_what_another_server_uses_stays_and_what_a_dead_one_left_goes(tmp_path: Path) -> None:
+    other = Copies(tmp_path, 0)
+    made = _made(other, _part())
+    left = tmp_path / ".part-left"
+    left.mkdir()
+    (left / ".lock").touch()
+    Copies(tmp_path, 0).tidy([])
+    assert made.exists()
+    assert not left.exists()
+    other.use("u", [])
+    other.tidy([])
+    assert not made.exists()
 
 
 def _fail(_: Path) -> None:
@@ -45,54 +80,54 @@ def _fail(_: Path) -> None:
 
 @pytest.mark.parametrize("fetch", [_fail, lambda to: _fill(to, "half")])
 def test_what_is_not_whole_leaves_nothing(tmp_path: Path, fetch: object) -> None:
-    copies = Copies(tmp_path)
+    copies = Copies(tmp_path, KEPT)
     with pytest.raises((OSError, ModelLoadError)):
-        copies.make(URL, _part(), fetch)  # type: ignore[arg-type]
+        copies.make(URL, _part(), "u", fetch)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
-    assert copies.find(URL, _part()) is None
+    assert copies.find(URL, _part(), "u") is None
 
 
 def test_a_damaged_copy_is_made_anew(tmp_path: Path) -> None:
-    made = _made(Copies(tmp_path), _part())
+    made = _made(Copies(tmp_path, KEPT), _part())
     (made / "1/model.onnx").write_text("cut")
-    copies = Copies(tmp_path)
-    assert copies.find(URL, _part()) is None
+    copies = Copies(tmp_path, KEPT)
+    assert copies.find(URL, _part(), "u") is None
     assert _made(copies, _part()) == made
     assert (made / "1/model.onnx").read_text() == "whole"
     assert [path.name for path in tmp_path.iterdir()] == [made.name]
 
 
 def test_two_servers_that_fetch_the_same_have_the_same(tmp_path: Path) -> None:
-    first, second = Copies(tmp_path), Copies(tmp_path)
+    first, second = Copies(tmp_path, KEPT), Copies(tmp_path, KEPT)
     other: list[Path] = []
 
     def fetch(to: Path) -> None:
         other.append(_made(second, _part()))
         _fill(to)
 
-    assert first.make(URL, _part(), fetch) == other[0]
+    assert first.make(URL, _part(), "u", fetch) == other[0]
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
-    made = _made(Copies(folder), _part())
+    made = _made(Copies(folder, KEPT), _part())
     made.chmod(0o777)
-    assert Copies(folder).find(URL, _part()) is None
+    assert Copies(folder, KEPT).find(URL, _part(), "u") is None
     folder.chmod(0o777)
     with pytest.raises(ModelLoadError, match="others may write there"):
-        _made(Copies(folder), _part("2"))
+        _made(Copies(folder, KEPT), _part("2"))
 
 
 def test_what_has_no_room_is_not_begun(tmp_path: Path) -> None:
     free_bytes = shutil.disk_usage(tmp_path).free
     part = Part("m", (RemoteFile("1/model.onnx", "", free_bytes, "e"),))
     with pytest.raises(ModelLoadError, match=r"s3://b/m: m has \d+ MiB, but .* has room for"):
-        Copies(tmp_path / "kept").make(URL, part, _fill)
+        Copies(tmp_path / "kept", KEPT).make(URL, part, "u", _fill)
 
 
 def test_a_view_has_what_is_shown_and_nothing_else(tmp_path: Path) -> None:
-    copies, view = Copies(tmp_path / "kept"), tmp_path / "view"
+    copies, view = Copies(tmp_path / "kept", KEPT), tmp_path / "view"
     card = _part("1", "m", "card.yaml")
     shown = [(part, _made(copies, part)) for part in (_part(), card)]
     show(view, shown)

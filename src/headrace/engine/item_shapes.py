@@ -1,0 +1,125 @@
+"""What one item of a model's inputs looks like: its shape, as the card says or found by a try.
+
+Also inputs made of it, for runs that nobody asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from headrace.engine.backends.contract import Instance
+from headrace.errors import InferenceFailed, ModelLoadError
+from headrace.settings import ModelSettings
+from headrace.values import Array, DType, Signature, TensorSpec
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Item shapes by input: without the batch axis where there is one."""
+
+# What a free axis nobody described is tried at: common lengths and sides, then what rarely fails.
+_GUESSES = (16, 32, 224, 8, 1, 64, 128, 256, 512)
+
+
+def item_shapes(signature: Signature, instance: Instance, settings: ModelSettings) -> list[Shapes]:
+    """The item shapes to warm up at: the card's, its buckets, or the first guess that runs."""
+    start = 1 if signature.batched else 0
+    free = {
+        (spec.name, axis)
+        for spec in signature.inputs
+        for axis, dim in enumerate(spec.shape)
+        if axis >= start and not isinstance(dim, int)
+    }
+    room = settings.slot_mib * 2**20
+    if settings.warm_shapes:
+        steps = max(len(shapes) for shapes in settings.warm_shapes.values())
+        named: list[Shapes] = [
+            {spec.name: _named(spec, start, settings, step) for spec in signature.inputs}
+            for step in range(steps)
+        ]
+        return _fitting(signature, named, settings)
+    bucketed = {
+        (name, axis): tuple(sorted(sizes))
+        for name, axes in settings.buckets.items()
+        for axis, sizes in axes.items()
+    }
+    steps = max((len(sizes) for sizes in bucketed.values()), default=1)
+    if free <= bucketed.keys():
+        sized: list[Shapes] = [_sized(signature, start, bucketed, step, 1) for step in range(steps)]
+        return _fitting(signature, sized, settings)
+    for guess in _GUESSES:
+        shapes = [_sized(signature, start, bucketed, step, guess) for step in range(steps)]
+        if any(item_bytes(signature, item) > room for item in shapes):
+            continue  # of an input of five free axes the largest guess is terabytes
+        try:
+            instance.run(make(signature, shapes[0], 1))
+        except InferenceFailed:
+            continue
+        return shapes
+    return []
+
+
+def _fitting(signature: Signature, shapes: list[Shapes], settings: ModelSettings) -> list[Shapes]:
+    """The shapes, all of which a slot has room for."""
+    largest = max(item_bytes(signature, item) for item in shapes)
+    if largest > settings.slot_mib * 2**20:
+        raise ModelLoadError(
+            f"one row of its inputs takes {largest / 2**20:.0f} MiB, and a slot is of "
+            f"{settings.slot_mib}: raise slot_mib, or name smaller warm_shapes"
+        )
+    return shapes
+
+
+def item_bytes(signature: Signature, item: Shapes) -> int:
+    """What one item takes in a slot; of a string, at least its place."""
+    return sum(math.prod(item[spec.name]) * spec.dtype.numpy.itemsize for spec in signature.inputs)
+
+
+def _named(spec: TensorSpec, start: int, settings: ModelSettings, step: int) -> tuple[int, ...]:
+    shapes = settings.warm_shapes.get(spec.name)
+    if shapes:
+        return tuple(shapes[min(step, len(shapes) - 1)])
+    return tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape[start:])
+
+
+def _sized(
+    signature: Signature,
+    start: int,
+    bucketed: Mapping[tuple[str, int], tuple[int, ...]],
+    step: int,
+    guess: int,
+) -> Shapes:
+    def size(spec: TensorSpec, axis: int) -> int:
+        dim = spec.shape[axis]
+        if isinstance(dim, int):
+            return dim
+        sizes = bucketed.get((spec.name, axis), (guess,))
+        return sizes[min(step, len(sizes) - 1)]
+
+    return {
+        spec.name: tuple(size(spec, axis) for axis in range(start, len(spec.shape)))
+        for spec in signature.inputs
+    }
+
+
+def elements_of(item: Shapes) -> int:
+    """How many elements one item has, over all inputs."""
+    return sum(math.prod(shape) for shape in item.values())
+
+
+def make(signature: Signature, item: Shapes, rows: int, seed: int = 0) -> dict[str, Array]:
+    """Make inputs: floats uniform in 0..1, ones for integers (valid as ids and as masks)."""
+    random = np.random.default_rng(seed)
+    inputs: dict[str, Array] = {}
+    for spec in signature.inputs:
+        shape = ((rows,) if signature.batched else ()) + tuple(item[spec.name])
+        if spec.dtype is DType.BYTES:
+            array = np.empty(shape, object)
+            array.fill(b"warm")
+        elif spec.dtype.numpy.kind in "fV" or spec.dtype is DType.BF16:
+            array = random.random(shape, np.float32).astype(spec.dtype.numpy)
+        else:
+            array = np.ones(shape, spec.dtype.numpy)
+        inputs[spec.name] = np.ascontiguousarray(array)
+    return inputs

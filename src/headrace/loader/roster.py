@@ -1,0 +1,78 @@
+"""The versions there are: what stands for each, and what has been told and heard of it.
+
+Nothing is started or ended here; that is ``fleet``'s.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from headrace.loader.heard import Heard
+from headrace.loader.post import Key, Post
+from headrace.loader.store import FoundVersion
+from headrace.loader.told import Told
+
+
+class Roster:
+    """Versions by name and number; for the supervisor's event loop."""
+
+    def __init__(self, told: Told) -> None:
+        self.states, self.serving, self.labels = told.states, told.serving, told.labels
+        self._told = told
+        self._heard = Heard()
+        self._posts: dict[Key, Post] = {}  # those that are, or will be, what the receiver serves
+        self._remarked: dict[str, tuple[str, ...]] = {}  # what has been logged, of each model
+        self._log = structlog.get_logger("headrace.loader")
+
+    def posts(self) -> dict[Key, Post]:
+        """Every version's post, also of those that have failed."""
+        return dict(self._posts)
+
+    def versions(self, name: str) -> dict[int, Post]:
+        """The versions of a model that serve or are on their way to."""
+        return {
+            version: post
+            for (model, version), post in self._posts.items()
+            if model == name and self.states[model, version].state not in {"failed", "unloaded"}
+        }
+
+    def pids(self) -> dict[Key, int]:
+        """The processes of the engines that serve."""
+        found = {key: self._posts[key].keeper.pid for key in self.serving}
+        return {key: pid for key, pid in found.items() if pid is not None}
+
+    def names(self) -> list[str]:
+        """The models of which a version serves or is on its way to."""
+        return list(dict.fromkeys(name for name, _ in self._posts if self.versions(name)))
+
+    def waiting(self) -> list[Key]:
+        """The versions that the receiver does not serve yet, and is to without being asked."""
+        return [
+            key
+            for key, state in self.states.items()
+            if state.state not in {"failed", "unloaded"}
+            and not state.on_demand
+            and not (key in self.serving and self._heard.serves(self._posts[key]))
+        ]
+
+    def forget(self, key: Key) -> None:
+        """Say nothing more of a version that has ended, nor of a model that has no others."""
+        self._posts.pop(key, None)
+        self._heard.forget(key)
+        self._told.forget(key)
+
+    def ended(self) -> list[Key]:
+        """The versions that have failed or been unloaded."""
+        return [key for key, one in self.states.items() if one.state in {"failed", "unloaded"}]
+
+    def label(self, name: str, versions: dict[str, int]) -> None:
+        """Set the version labels of a model."""
+        self._told.label(name, versions)
+
+    def remark(self, found: FoundVersion) -> None:
+        """Log what of its configuration was not taken: once a model, while that is the same."""
+        if found.remarks and self._remarked.get(found.name) != found.remarks:
+            self._remarked[found.name] = found.remarks
+            self._log.warning(
+                "config_not_all_mapped", model=found.name, remarks=list(found.remarks)
+            )

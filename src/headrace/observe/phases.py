@@ -1,0 +1,107 @@
+"""Where the time of one request went; pure."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Run(NamedTuple):
+    """One batch in the engine; every request in it shares this.
+
+    ``start_s`` and ``end_s`` are on the receiver's monotonic clock; ``assemble_s`` is how long its
+    inputs took to be written, ``infer_s`` how long the model ran.
+    """
+
+    start_s: float
+    assemble_s: float
+    infer_s: float
+    end_s: float
+    rows: int
+    requests: int
+
+
+class Phases(NamedTuple):
+    """The seconds that each phase of a request took, in order; together they are its time.
+
+    ``load`` is the wait for a model that was not in memory, ``lane`` that of an assembled batch for
+    the one before it, and for the way between the processes.
+    """
+
+    load: float = 0.0
+    decode: float = 0.0
+    queue: float = 0.0
+    assemble: float = 0.0
+    lane: float = 0.0
+    infer: float = 0.0
+    results: float = 0.0
+    encode: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Their sum."""
+        return sum(self)
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        arrival_s: float,
+        decoded_s: float,
+        run: Run | None,
+        answered_s: float,
+        now_s: float,
+        load_s: float = 0.0,
+    ) -> Phases:
+        """Those of a request until now; times that it has not reached are 0, and ``run`` None.
+
+        Of a request of several batches, ``run`` is the last, and ``queue`` ends where that began.
+        """
+        if not decoded_s:
+            return cls(load=load_s, decode=now_s - arrival_s)
+        decode = decoded_s - arrival_s
+        if run is None:
+            return cls(load=load_s, decode=decode, queue=now_s - decoded_s)
+        between = run.end_s - run.start_s - run.assemble_s - run.infer_s
+        ended_s = answered_s or now_s
+        return cls(
+            load=load_s,
+            decode=decode,
+            queue=run.start_s - decoded_s,
+            assemble=run.assemble_s,
+            lane=between,
+            infer=run.infer_s,
+            results=ended_s - run.end_s,
+            encode=now_s - ended_s,
+        )
+
+    def server_timing(self) -> bytes:
+        """The value of a ``Server-Timing`` header (W3C): milliseconds of each phase."""
+        parts = [f"{name};dur={1e3 * value:.3f}" for name, value in self._asdict().items()]
+        return ", ".join([*parts, f"total;dur={1e3 * self.total:.3f}"]).encode()
+
+
+class Passed(NamedTuple):
+    """One request that has been answered, or failed."""
+
+    model: str
+    version: int
+    id: str
+    outcome: str
+    ended_unix_s: float
+    phases: Phases
+    batch_rows: int
+    batch_requests: int
+
+    def described(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "id": self.id,
+            "outcome": self.outcome,
+            "ended_unix_s": self.ended_unix_s,
+            "total_s": self.phases.total,
+            "phases_s": self.phases._asdict(),
+            "batch_rows": self.batch_rows,
+            "batch_requests": self.batch_requests,
+        }

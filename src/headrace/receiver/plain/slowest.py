@@ -1,0 +1,69 @@
+"""``GET /slowest``: the requests that took longest, of the last minutes, and where their time went.
+
+``GET /models/{model}/slowest``: those of one model, which others may hide there.
+
+A request that asks with the header ``headrace-timing`` is told the same of itself, in a
+``Server-Timing`` header. Source: W3C Server Timing, https://www.w3.org/TR/server-timing/.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterable
+
+from headrace.observe.phases import Passed
+from headrace.receiver.catalog import Catalog, ServedModel
+from headrace.receiver.exchange import Exchange, Reply
+from headrace.receiver.http import json_reply
+
+ASKS = b"headrace-timing"
+"""The header of a request that wants to be told."""
+
+_ANSWER = b"server-timing"
+
+
+_MOST = 16
+
+
+class SlowestRequests:
+    """Tells them over HTTP."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    async def index(self, exchange: Exchange) -> Reply:  # noqa: ARG002
+        """``GET /slowest``."""
+        return _told(self._catalog.served())
+
+    async def of_model(self, exchange: Exchange, name: str, _: None) -> Reply:  # noqa: ARG002
+        """``GET /models/{model}/slowest``: of all its versions."""
+        self._catalog.find(name, None)
+        return _told(one for one in self._catalog.served() if one.name == name)
+
+
+def _told(models: Iterable[ServedModel]) -> Reply:
+    now_s = time.monotonic()
+    things = [thing for one in models for thing in one.metrics.slowest.things(now_s)]
+    slowest = heapq.nlargest(_MOST, things, key=lambda thing: thing.phases.total)
+    return json_reply({"requests": [thing.described() for thing in slowest]})
+
+
+def passed(exchange: Exchange, served: ServedModel, outcome: str, now_s: float) -> Passed:
+    """What is kept of a request."""
+    run = exchange.run
+    return Passed(
+        model=served.name,
+        version=served.version,
+        id=exchange.id,
+        outcome=outcome,
+        ended_unix_s=time.time(),
+        phases=exchange.phases(now_s),
+        batch_rows=0 if run is None else run.rows,
+        batch_requests=0 if run is None else run.requests,
+    )
+
+
+def timing(exchange: Exchange) -> tuple[bytes, bytes]:
+    """The header that tells a request where its time has gone."""
+    return _ANSWER, exchange.phases(time.monotonic()).server_timing()

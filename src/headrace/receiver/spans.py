@@ -1,0 +1,137 @@
+"""OpenTelemetry: one span for every sampled request, and one below it for each of its phases.
+
+They are made when a request has ended, from what is noted of every request anyway; of one that is
+not sampled nothing is made at all. A client's W3C trace context (``traceparent``) decides for its
+request, and is the parent of its span. Source: W3C Trace Context,
+https://www.w3.org/TR/trace-context/.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from typing import TYPE_CHECKING
+
+import headrace
+from headrace.receiver.catalog import ServedModel
+from headrace.receiver.exchange import Exchange, Headers
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import TracerProvider
+
+_PATH = "/v1/traces"
+# A collector that does not answer holds up neither requests nor the end of the server.
+_TIMEOUT_S = 2.0
+_EVERY_MS = 1000.0
+_SAMPLED = 1  # a bit of the flags, which are the last two digits of a traceparent
+_NS = 1e9
+
+
+class Spans:
+    """Makes the spans of sampled requests, and has them sent; ``ratio`` of those with no parent."""
+
+    def __init__(self, provider: TracerProvider, ratio: float) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("headrace", headrace.__version__)
+        self._ratio = ratio
+
+    @classmethod
+    def to(cls, endpoint: str, ratio: float) -> Spans:
+        """Send to a collector that speaks OTLP over HTTP; the ``OTEL_`` variables are heeded."""
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - extra
+            OTLPSpanExporter,
+        )
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - the same
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the same
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
+        from opentelemetry.sdk.trace.sampling import ALWAYS_ON  # noqa: PLC0415 - the same
+
+        names = {"service.version": headrace.__version__}
+        if not os.environ.get("OTEL_SERVICE_NAME"):
+            names["service.name"] = "headrace"
+        # Whether a request is sampled is decided before it comes here.
+        provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.create(names))
+        exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + _PATH, timeout=_TIMEOUT_S)
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_EVERY_MS))
+        return cls(provider, ratio)
+
+    def note(self, exchange: Exchange, served: ServedModel, outcome: str, now_s: float) -> None:
+        """A request has ended."""
+        if self._samples(exchange.headers.get(b"traceparent")):
+            self._make(exchange, served, outcome, now_s)
+
+    def stop(self) -> None:
+        """Send what is left; blocks meanwhile."""
+        self._provider.shutdown()
+
+    def _samples(self, parent: bytes | None) -> bool:
+        flags = None if parent is None else _flags(parent)
+        if flags is None:
+            return random.random() < self._ratio  # noqa: S311 - no secret
+        return bool(flags & _SAMPLED)
+
+    def _make(self, exchange: Exchange, served: ServedModel, outcome: str, now_s: float) -> None:
+        from opentelemetry.trace import (  # noqa: PLC0415 - an extra
+            SpanKind,
+            Status,
+            StatusCode,
+            set_span_in_context,
+        )
+
+        phases = exchange.phases(now_s)
+        end_ns = time.time_ns()
+        start_ns = end_ns - round(phases.total * _NS)
+        run = exchange.run
+        attributes: dict[str, str | int] = {
+            "headrace.model": served.name,
+            "headrace.version": served.version,
+            "headrace.outcome": outcome,
+        }
+        if exchange.id:
+            attributes["headrace.request_id"] = exchange.id
+        if run is not None:
+            attributes["headrace.batch.rows"] = run.rows
+            attributes["headrace.batch.requests"] = run.requests
+        span = self._tracer.start_span(
+            f"infer {served.name}",
+            _parent(exchange.headers),
+            SpanKind.SERVER,
+            attributes,
+            start_time=start_ns,
+        )
+        if outcome != "ok":
+            span.set_attribute("error.type", outcome)
+            span.set_status(Status(StatusCode.ERROR, outcome))
+        inside = set_span_in_context(span)
+        at_ns = start_ns
+        for name, seconds in phases._asdict().items():
+            until_ns = at_ns + round(seconds * _NS)
+            if seconds > 0:
+                self._tracer.start_span(name, inside, start_time=at_ns).end(until_ns)
+            at_ns = until_ns
+        span.end(end_ns)
+
+
+def _flags(parent: bytes) -> int | None:
+    """The flags of a traceparent; None when it is none."""
+    parts = parent.split(b"-")
+    try:
+        return int(parts[3], 16)
+    except (IndexError, ValueError):
+        return None
+
+
+def _parent(headers: Headers) -> Context:
+    from opentelemetry.context import Context  # noqa: PLC0415 - an extra
+    from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - the same
+        TraceContextTextMapPropagator,
+    )
+
+    said = {
+        name.decode(): headers[name].decode("latin-1")
+        for name in (b"traceparent", b"tracestate")
+        if name in headers
+    }
+    return TraceContextTextMapPropagator().extract(said, Context())

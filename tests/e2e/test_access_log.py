@@ -1,0 +1,71 @@
+"""The access log: a line for every request, also of those that no model ever saw."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.receiver.codecs.protobuf import message
+from tests.contract.calls import send, unary
+from tests.e2e.clients import http
+from tests.e2e.models import write_fake
+from tests.e2e.server import Server, until
+
+pytestmark = pytest.mark.slow
+
+READY = message("inference.ModelReadyRequest")
+INFER = message("inference.ModelInferRequest")
+SERVICE = "/inference.GRPCInferenceService"
+
+
+def _lines(path: Path, count: int) -> list[dict[str, Any]]:
+    """So many lines, when they are there: they are written once a second."""
+    until(lambda: path.read_text().count("\n") >= count)
+    return [json.loads(text) for text in path.read_text().splitlines()]
+
+
+def test_every_request_is_a_line_of_json(tmp_path: Path) -> None:
+    log = tmp_path / "access.jsonl"
+    log.write_text('{"path": "of an earlier day"}\n')
+    model = write_fake(tmp_path / "echo" / "1" / "model.fake").parents[1]
+    with Server(model, environment={"HEADRACE_SERVER__ACCESS_LOG": str(log)}) as server:
+        ok = {"input": [[1, 2, 3, 4]]}
+        named = {"x-request-id": "r-1", "user-agent": "probe/1", "traceparent": "00-a-b-01"}
+        assert http(f"{server.url}/predict/echo?x=1", ok, named)[0] == 200
+        assert http(f"{server.url}/predict/nobody", ok)[0] == 404
+        assert http(f"{server.url}/%ff", ok)[0] == 400  # Envoy refuses it itself
+        ready = READY(name="echo").SerializeToString()
+        assert send(server.address, unary(f"{SERVICE}/ModelReady", ready), timeout_s=30).status == 0
+        infer = INFER(model_name="nobody").SerializeToString()
+        assert send(server.address, unary(f"{SERVICE}/ModelInfer", infer), timeout_s=30).status
+        earlier, good, unknown, strange, asked, refused = _lines(log, 6)
+    assert earlier == {"path": "of an earlier day"}
+    assert good["method"] == "POST"
+    assert good["path"] == "/predict/echo?x=1"
+    assert (good["protocol"], good["status"]) == ("HTTP/1.1", 200)
+    assert (good["request_id"], good["user_agent"]) == ("r-1", "probe/1")
+    assert good["traceparent"] == "00-a-b-01"
+    assert good["received_bytes"] == len(json.dumps(ok))
+    assert good["sent_bytes"] > 0
+    assert good["duration_ms"] >= 0
+    assert good["client"].startswith("127.0.0.1:")
+    assert good["error"] is good["error_trailer"] is good["grpc_status"] is None
+    assert (unknown["status"], unknown["error"]) == (404, "model_not_found")
+    assert (strange["status"], strange["error"]) == (400, "malformed_request")
+    assert (asked["protocol"], asked["grpc_status"]) == ("HTTP/2", "OK")
+    assert (refused["grpc_status"], refused["error"]) == ("NOT_FOUND", "model_not_found")
+
+
+def test_a_log_that_cannot_be_written_is_said_before_anything_serves(tmp_path: Path) -> None:
+    model = write_fake(tmp_path / "echo.fake")
+    log = tmp_path / "nowhere" / "access.jsonl"
+    server = Server(model, environment={"HEADRACE_SERVER__ACCESS_LOG": str(log)})
+    server.start()
+    try:
+        assert server.wait(30) == 2
+    finally:
+        server.kill()
+    assert f"cannot write the access log {log}: No such file or directory" in server.output

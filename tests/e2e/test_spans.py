@@ -1,0 +1,171 @@
+"""OpenTelemetry: spans of requests reach a collector, below the span that the client names."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from headrace.receiver.codecs.protobuf import message
+from tests.contract.calls import send, unary
+from tests.e2e.clients import http
+from tests.e2e.models import write_fake
+from tests.e2e.server import Server, until
+
+pytestmark = pytest.mark.slow
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
+Infer = message("inference.ModelInferRequest")
+OK = {"input": [[1, 2, 3, 4]]}
+BASE_MS = 20
+
+
+class Collector:
+    """Takes OTLP over HTTP and keeps what it is sent."""
+
+    def __init__(self) -> None:
+        received: list[ExportTraceServiceRequest] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                assert self.path == "/v1/traces"
+                received.append(ExportTraceServiceRequest.FromString(body))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.received = received
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def spans(self) -> list[Span]:
+        return [
+            span
+            for request in self.received
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    def of_requests(self) -> list[Span]:
+        """Those of requests, not of their phases."""
+        return [span for span in self.spans() if span.name.startswith("infer ")]
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    one = Collector()
+    thread = threading.Thread(target=one.server.serve_forever)
+    thread.start()
+    yield one
+    one.server.shutdown()
+    thread.join()
+    one.server.server_close()
+
+
+def _server(tmp_path: Path, collector: str, ratio: str) -> Server:
+    model = write_fake(tmp_path / "echo" / "1" / "model.fake", base_ms=BASE_MS).parents[1]
+    return Server(
+        model,
+        environment={
+            "HEADRACE_SERVER__OTLP_ENDPOINT": collector,
+            "HEADRACE_SERVER__OTLP_RATIO": ratio,
+        },
+    )
+
+
+def _said(span: Span) -> dict[str, Any]:
+    return {
+        one.key: getattr(one.value, str(one.value.WhichOneof("value"))) for one in span.attributes
+    }
+
+
+def test_a_sampled_request_is_a_span_of_its_clients_trace_with_its_phases_below(
+    tmp_path: Path, collector: Collector
+) -> None:
+    with _server(tmp_path, collector.url, "0") as server:
+        assert http(f"{server.url}/predict/echo", OK, {"traceparent": UNSAMPLED})[0] == 200
+        assert http(f"{server.url}/predict/echo", OK)[0] == 200
+        assert http(f"{server.url}/predict/echo", OK, {"traceparent": SAMPLED})[0] == 200
+        until(collector.spans)
+    (span,) = collector.of_requests()
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
+    assert span.kind == Span.SPAN_KIND_SERVER
+    assert span.name == "infer echo"
+    said = _said(span)
+    assert (said["headrace.model"], said["headrace.version"]) == ("echo", 1)
+    assert (said["headrace.outcome"], said["headrace.batch.rows"]) == ("ok", 1)
+    phases = [one for one in collector.spans() if one.parent_span_id == span.span_id]
+    assert [one.name for one in phases][:2] == ["decode", "queue"]
+    assert phases[0].start_time_unix_nano == span.start_time_unix_nano
+    assert abs(phases[-1].end_time_unix_nano - span.end_time_unix_nano) < 1000
+    (infer,) = [one for one in phases if one.name == "infer"]
+    assert infer.end_time_unix_nano - infer.start_time_unix_nano >= BASE_MS * 1e6
+    resource = collector.received[0].resource_spans[0].resource
+    names = {one.key: one.value.string_value for one in resource.attributes}
+    assert names["service.name"] == "headrace"
+
+
+def test_requests_without_a_trace_are_sampled_by_the_ratio_over_every_front(
+    tmp_path: Path, collector: Collector
+) -> None:
+    with _server(tmp_path, collector.url, "1") as server:
+        assert http(f"{server.url}/predict/echo", OK)[0] == 200
+        tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
+        assert http(f"{server.url}/v2/models/echo/infer", {"id": "a", "inputs": [tensor]})[0] == 200
+        request = Infer(model_name="echo")
+        request.inputs.add(name="x", datatype="FP32", shape=[1, 4]).contents.fp32_contents.extend(
+            [1, 2, 3, 4]
+        )
+        path = "/inference.GRPCInferenceService/ModelInfer"
+        metadata = {"traceparent": SAMPLED}
+        asked = unary(path, request.SerializeToString(), **metadata)
+        assert send(server.address, asked, timeout_s=30).status == 0
+        bad = {"inputs": [{**tensor, "name": "z"}]}
+        assert http(f"{server.url}/v2/models/echo/infer", bad)[0] == 400
+    spans = collector.of_requests()  # what was left has been sent before the server ended
+    assert len(spans) == 4
+    assert len({span.trace_id for span in spans}) == 4
+    assert [span.trace_id.hex() for span in spans].count(TRACE) == 1
+    assert [_said(span).get("headrace.request_id") for span in spans].count("a") == 1
+    (failed,) = [span for span in spans if span.status.code == Status.STATUS_CODE_ERROR]
+    assert _said(failed)["error.type"] == "invalid_input"
+
+
+def test_a_collector_that_is_away_disturbs_nobody(tmp_path: Path) -> None:
+    with _server(tmp_path, "http://127.0.0.1:1", "1") as server:
+        assert http(f"{server.url}/predict/echo", OK)[0] == 200
+        assert server.stop() == 0
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    # A folder in the way of the library: as if it were not there.
+    (tmp_path / "away" / "opentelemetry").mkdir(parents=True)
+    (tmp_path / "away" / "opentelemetry" / "__init__.py").touch()
+    model = write_fake(tmp_path / "echo.fake")
+    server = Server(
+        model,
+        environment={
+            "PYTHONPATH": os.pathsep.join(
+                [str(tmp_path / "away"), os.environ.get("PYTHONPATH", "")]
+            ),
+            "HEADRACE_SERVER__OTLP_ENDPOINT": "http://127.0.0.1:4318",
+        },
+    )
+    server.start()
+    try:
+        assert server.wait(30) == 2
+    finally:
+        server.kill()
+    assert "pip install 'headrace[otel]'" in server.output

@@ -1,0 +1,58 @@
+"""Items that are tried fit a slot: what a model declares may be more than there is memory for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from headrace.errors import InferenceFailed, ModelLoadError
+from headrace.settings import ModelSettings
+from headrace.values import Array
+from tests.unit.engine.test_warmup import Counted, signature, warm
+
+HUGE = (None, 10**6, 10**6)
+
+
+def _ran(shape: Sequence[int | None], **settings: int) -> list[tuple[int, ...]]:
+    model = Counted(signature(shape))
+    warm(model, **settings)
+    return model.lanes[0]
+
+
+@pytest.mark.parametrize("shape", [HUGE, (10**6, 10**6)])
+def test_an_input_that_no_slot_has_room_for_is_refused_before_it_is_made(
+    shape: tuple[int | None, ...],
+) -> None:
+    model = Counted(signature(shape, batched=shape[0] is None))
+    with pytest.raises(ModelLoadError, match=r"one row of its inputs takes 3814697 MiB.*slot_mib"):
+        warm(model)
+    assert model.lanes == [[]]
+
+
+@pytest.mark.parametrize(
+    "named", [{"warm_shapes": {"x": [[4], [2**20]]}}, {"buckets": {"x": {1: [4, 2**20]}}}]
+)
+def test_named_shapes_that_no_slot_has_room_for_are_refused(named: dict[str, Any]) -> None:
+    with pytest.raises(ModelLoadError, match="takes 4 MiB, and a slot is of 1: raise slot_mib"):
+        warm(Counted(signature((None, None))), slot_mib=1, **named)
+    assert ModelSettings.model_validate({"slot_mib": 4, **named})
+    warm(Counted(signature((None, None))), slot_mib=4, **named)
+
+
+def test_of_many_free_axes_no_guess_is_larger_than_a_slot() -> None:
+    class Never(Counted):
+        def answer(self, x: Array) -> Array:
+            raise InferenceFailed("no")
+
+    model = Never(signature((None,) * 6))
+    found, told = warm(model, slot_mib=64)
+    assert "no shape found" in told[-1]
+    assert found.measurements == ()
+
+
+def test_no_batch_is_larger_than_a_slot() -> None:
+    rows = {shape[0] for shape in _ran((None, 2**18), slot_mib=3, max_batch=64)}
+    assert max(rows) == 3
+    assert {shape[0] for shape in _ran((None, 2**18), slot_mib=1, max_batch=64)} == {1, 2}
