@@ -71,6 +71,18 @@ _MEASUREMENT = _object(
         "p95_s": _SECONDS,
     }
 )
+_RAN = _object(
+    {"rows": _COUNT, "count": _COUNT, "infer_s": _SECONDS},
+)
+_SEEN = _object(
+    {
+        "cpu_s": _SECONDS,
+        "answered": {"type": "integer", "minimum": 0},
+        "tail_ratio": {"type": "number", "minimum": 0},
+        "handover_s": _SECONDS,
+        "runs": {"type": "array", "items": _RAN},
+    }
+)
 PROFILE: Schema = _object(
     {
         "name": _TEXT,
@@ -85,6 +97,7 @@ PROFILE: Schema = _object(
         "measurements": {"type": "array", "items": _MEASUREMENT},
         "slo_ms": {"type": ["number", "null"], "exclusiveMinimum": 0},
         "max_queue": _COUNT,
+        "seen": _SEEN,
     }
 )
 """``GET /models/{model}/profile``."""
