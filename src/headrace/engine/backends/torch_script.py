@@ -39,7 +39,8 @@ def read(path: Path, declared: DeclaredSignature | None) -> Program:
     with warnings.catch_warnings():
         # That it will go away one day is in the documentation, not for every log.
         warnings.simplefilter("ignore", DeprecationWarning)
-        module = _frozen(torch.jit.load(path, map_location="cpu"))  # type: ignore[no-untyped-call]
+        load: Any = torch.jit.load  # PyTorch has no types for it; and it may not be installed
+        module = _frozen(load(path, map_location="cpu"))
     arguments = module.forward.schema.arguments[1:]  # the first is the module itself
     signature = _signature(declared, arguments)
     names = _order([spec.name for spec in signature.inputs], arguments)
