@@ -16,8 +16,9 @@ from headrace.dashboard.scrape import Version
 OK = "ok"
 """The outcome of what was answered; all others are codes of errors."""
 
-SHOWN_PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "other")
+SHOWN_PHASES = ("load", "decode", "queue", "assemble", "infer", "results", "encode", "other")
 """In the order of a request; ``other`` is the way between the processes, and waiting for a lane."""
+_OF_BATCHES = frozenset({"assemble", "infer"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,19 @@ class Step:
     def phase_means_s(self) -> dict[str, float]:
         """How long each phase took on average, in the order of a request; {} of none.
 
-        Of the phases of batches it is a batch's mean. What the total has and they have not is
-        ``other``.
+        A phase that few requests have, as the wait for a load, counts little. Of the phases of
+        batches it is a batch's mean. What the total has and they have not is ``other``.
         """
-        total_s = self.phases.get("total", Counts()).mean
-        if total_s is None:
+        total = self.phases.get("total", Counts())
+        if total.mean is None:
             return {}
-        means = {name: self.phases.get(name, Counts()).mean or 0.0 for name in SHOWN_PHASES[:-1]}
-        return means | {"other": max(total_s - sum(means.values()), 0.0)}
+        means = {}
+        for name in SHOWN_PHASES[:-1]:
+            counts = self.phases.get(name, Counts())
+            means[name] = (
+                (counts.mean or 0.0) if name in _OF_BATCHES else counts.total / total.count
+            )
+        return means | {"other": max(total.mean - sum(means.values()), 0.0)}
 
     @property
     def mean_batch(self) -> float | None:

@@ -30,15 +30,28 @@ def test_a_version_is_read_as_it_was_counted() -> None:
 
 
 def test_metrics_of_others_are_passed_over() -> None:
-    text = 'process_cpu_seconds_total 3.0\nother{model="a",version="x"} 1.0\n'
+    text = 'process_cpu_seconds_total 3.0\nother{model="a",version="1"} 1.0\n'
+    text += 'headrace_of_tomorrow{model="a",version=""} 1.0\n'
     assert not read(text).versions
+
+
+def test_processes_are_read_and_those_of_one_name_added_up() -> None:
+    labels = 'process="engine",model="m",version="1"'
+    lines = ['headrace_process_cpu_seconds_total{process="receiver",model="",version=""} 2.5']
+    lines += 2 * [f"headrace_process_cpu_seconds_total{{{labels}}} 1.5"]
+    lines += [f"headrace_process_memory_bytes{{{labels}}} 7.0"]
+    found = read("\n".join((*lines, "")))
+    assert not found.versions
+    assert found.processes == {
+        ("receiver", "", ""): (2.5, 0),
+        ("engine", "m", "1"): (3.0, 7),
+    }
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "<html>hello</html>",
-        'headrace_requests_total{model="a",version="x",outcome="ok"} 1.0\n',
         'headrace_requests_total{model="a",version="1"} 1.0\n',
     ],
 )

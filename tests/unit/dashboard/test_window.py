@@ -80,11 +80,13 @@ def test_phases_add_up_to_the_whole_time() -> None:
     phases = {
         "total": Counts(bounds, (2, 0), 0.5),
         "queue": Counts(bounds, (2, 0), 0.1),
+        "load": Counts(bounds, (1, 0), 0.02),  # one of both waited for it
         "infer": Counts(bounds, (1, 0), 0.15),
     }
     means_s = Step(1.0, {"ok": 2}, phases).phase_means_s()
     assert tuple(means_s) == SHOWN_PHASES
     assert sum(means_s.values()) == pytest.approx(0.25)
     assert means_s["queue"] == 0.05
-    assert means_s["other"] == pytest.approx(0.05)
+    assert means_s["load"] == 0.01
+    assert means_s["other"] == pytest.approx(0.04)
     assert Step().phase_means_s() == {}
