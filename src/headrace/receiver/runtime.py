@@ -333,6 +333,8 @@ class Runtime:
             profile=profile,
             metrics=metrics,
             media=accepted,
+            origins=message.origins,
+            tuned=message.tuned,
         )
         dispatcher = Dispatcher(self._loop, served, scheduler, processor, self._departures)
         if card is None:
