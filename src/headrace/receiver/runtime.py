@@ -312,6 +312,7 @@ class Runtime:
             instances=profile.instances,
             slo_s=slo_s,
             max_queue=settings.max_queue,
+            linger_s=settings.linger_ms / 1e3,
         )
         scheduler = known.scheduler()
         scheduler.pause()
