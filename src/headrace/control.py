@@ -178,7 +178,7 @@ class ModelServing(Message):
     settings: ModelSettings
     profile: Profile
     replaces: bool = False
-    origins: dict[str, str] = {}
+    origins: dict[str, str] = Field(default_factory=dict)
     tuned: TunedUse | None = None
 
 

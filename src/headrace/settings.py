@@ -137,7 +137,8 @@ class Card(Group):
     linger_ms: Annotated[float, Field(ge=0, le=10_000)] = Field(
         default=0.0,
         description="How long a batch may wait for more requests while a lane is free, in "
-        "milliseconds from its oldest request. It hardly ever pays: see [scheduling](scheduling.md).",
+        "milliseconds from its oldest request. It hardly ever pays: see "
+        "[scheduling](scheduling.md#lingering).",
     )
     buckets: dict[str, dict[int, tuple[int, ...]]] = Field(
         default_factory=dict,
@@ -250,8 +251,8 @@ class ServerSettings(Group):
     )
     tuned: bool = Field(
         default=True,
-        description="Whether what `headrace tune` found out for a model on this machine is taken, where "
-        "nothing else is said: see [models](models.md#the-tuned-card).",
+        description="Whether what `headrace tune` found out for a model on this machine is taken, "
+        "where nothing else is said: see [models](models.md#the-tuned-card).",
     )
     cors_origins: tuple[str, ...] = Field(
         default=(),

@@ -88,7 +88,9 @@ RULES: dict[str, Rule] = {
     "optimization.eager_batching": Rule(_OWN, "", "the next batch is assembled while one runs"),
     "dynamic_batching.preferred_batch_size": Rule(_OWN, "", "warm-up measures which sizes pay"),
     "dynamic_batching.max_queue_delay_microseconds": Rule(
-        _MAPPED, "linger_ms", "it hardly ever pays here: try without, and say what counts with `slo_ms`"
+        _MAPPED,
+        "linger_ms",
+        "hardly ever pays here: try without; say what counts with `slo_ms`",
     ),
     "dynamic_batching.preserve_ordering": Rule(_LOST, "", "requests are answered as they are done"),
     "dynamic_batching.priority_levels": Rule(_OWN, "", "requests may have any priority"),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from headrace.control import TunedUse
+from headrace.cores import usable_cores
 from headrace.errors import (
     InvalidInput,
     ModelLoadError,
@@ -22,7 +23,6 @@ from headrace.errors import (
 )
 from headrace.layers import origins, resolve, said_of
 from headrace.loader.card import read_labels, read_said
-from headrace.cores import usable_cores
 from headrace.loader.places import Complaint, Place, locate
 from headrace.loader.tuned_card import NOTHING, consult
 from headrace.order import VersionPolicy
@@ -34,8 +34,8 @@ class FoundVersion:
     """One version of one model, found and settled but not yet loaded.
 
     ``path`` is the model file, ``folder`` the model's own folder; ``settings`` are resolved with
-    the card, ``labels`` read; ``remarks`` are for the log. ``tuned`` is what was taken of a tuned card,
-    ``aside`` why none was though there is one, ``origins`` which layer said what.
+    the card, ``labels`` read; ``remarks`` are for the log. ``tuned`` is what was taken of a tuned
+    card, ``aside`` why none was though there is one, ``origins`` which layer said what.
     """
 
     name: str

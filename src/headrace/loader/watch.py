@@ -16,10 +16,10 @@ from typing import Any
 
 import structlog
 
+from headrace.cores import usable_cores
 from headrace.documents import expand
 from headrace.errors import HeadraceError, OperatorError
 from headrace.loader.aside import aside
-from headrace.cores import usable_cores
 from headrace.loader.fleet import Fleet
 from headrace.loader.places import Complaint, Place, locate
 from headrace.loader.remote.remotes import Remotes, nothing_remote

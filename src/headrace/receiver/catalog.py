@@ -34,8 +34,8 @@ class ServedModel:
     """One version that serves.
 
     ``signature`` is what clients see, after the result processor; that in ``profile`` is the
-    model's own. ``media`` are the files it takes besides tensors, ``origins`` which layer said which setting,
-    ``tuned`` what was taken of a tuned card.
+    model's own. ``media`` are the files it takes besides tensors, ``origins`` which layer said
+    which setting, ``tuned`` what was taken of a tuned card.
     """
 
     name: str

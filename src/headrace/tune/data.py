@@ -8,6 +8,7 @@ files a model ``accepts``, it may be a folder of such files: in a folder for eac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,9 +153,7 @@ def _joined(
     if not parts:
         raise SettingsError(f"--data {path}: there are labels in it, and no samples")
     try:
-        inputs = {
-            spec.name: join([part[spec.name] for part in parts]) for spec in signature.inputs
-        }
+        inputs = {spec.name: join([part[spec.name] for part in parts]) for spec in signature.inputs}
         rows = {name: len(array) for name, array in inputs.items()}
     except KeyError as error:
         raise SettingsError(f"--data {path}: the input {error} is missing") from error
@@ -220,7 +219,8 @@ def _made_up(signature: Signature, specs: Specs, rows: int, seed: int) -> Sample
             "under warm_shapes in the card"
         )
     row_bytes = sum(
-        int(np.prod([dim for dim in spec.shape[start:] if dim])) * (spec.dtype.size_bytes or 8)
+        math.prod(d for d in spec.shape[start:] if isinstance(d, int))
+        * (spec.dtype.size_bytes or 8)
         for spec in specs
     )
     count = max(1, min(rows, _MOST_BYTES // max(row_bytes, 1)))

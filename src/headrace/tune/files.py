@@ -121,7 +121,9 @@ def read_files(
         parts = [medium.gather([one]) for one in read]
         return {name: np.stack([part[name] for part in parts]) for name in medium.feeds}
     except (ClientError, ValueError) as error:
-        raise SettingsError(f"--data: the files do not become samples of one shape: {error}") from error
+        raise SettingsError(
+            f"--data: the files do not become samples of one shape: {error}"
+        ) from error
 
 
 def _one(file: Path, medium: media.Medium) -> Any:

@@ -72,7 +72,9 @@ def judge(
         return _unlabelled(found, rows, max_drop, least_cosine)
     name = _answering(reference, found, labels)
     others = [one for one in found if one.output != name]
-    right = [best(outputs[name]).reshape(labels.shape) == labels for outputs in (reference, candidate)]
+    right = [
+        best(outputs[name]).reshape(labels.shape) == labels for outputs in (reference, candidate)
+    ]
     return _labelled(found, others, (right[0], right[1]), max_drop, least_cosine)
 
 
@@ -96,12 +98,14 @@ def _labelled(
         return Verdict(accuracy, passed=False, reason=broken)
     told = f"top-1 {_of(before)} before, {_of(after)} after, of {rows} labelled samples"
     if bound <= max_drop:
-        return Verdict(accuracy, True, f"{told}: it drops by at most {bound:.2%}")
+        return Verdict(accuracy, passed=True, reason=f"{told}: it drops by at most {bound:.2%}")
     if not lost and not won and _farthest(found) <= _SAME:
-        return Verdict(accuracy, True, f"{told}: the numbers are the same but for rounding")
-    if drop > max_drop:
-        return Verdict(accuracy, False, f"{told}: a drop of {drop:.2%}, allowed is {max_drop:.2%}")
-    return Verdict(accuracy, False, f"{told}: {_too_few(bound, max_drop)}")
+        same = f"{told}: the numbers are the same but for rounding"
+        return Verdict(accuracy, passed=True, reason=same)
+    why = f"a drop of {drop:.2%}, allowed is {max_drop:.2%}"
+    if drop <= max_drop:
+        why = _too_few(bound, max_drop)
+    return Verdict(accuracy, passed=False, reason=f"{told}: {why}")
 
 
 def _too_few(bound: float, max_drop: float) -> str:
@@ -113,24 +117,23 @@ def _too_few(bound: float, max_drop: float) -> str:
     )
 
 
-def _unlabelled(
-    found: list[Nearness], rows: int, max_drop: float, least_cosine: float
-) -> Verdict:
-    told = [one for one in found if one.scores]
-    metric = "top1_agreement" if told else "cosine"
+def _unlabelled(found: list[Nearness], rows: int, max_drop: float, least_cosine: float) -> Verdict:
+    scored = [one for one in found if one.scores]
+    metric = "top1_agreement" if scored else "cosine"
     accuracy = _accuracy(found, metric, rows, labelled=False)
     broken = next((one.broken for one in found if one.broken), "")
     if not broken:
         # When the best class changes, it was the right one hardly more often than every other time.
         least = 1 - 2 * max_drop
-        broken = _disagreeing(told, least) or _far(found, least_cosine)
+        broken = _disagreeing(scored, least) or _far(found, least_cosine)
     if broken:
         return Verdict(accuracy, passed=False, reason=f"{broken}, over {rows} samples")
     parts = []
     if accuracy.top1_agreement is not None:
         parts.append(f"the best class is the same in {accuracy.top1_agreement:.2%}")
     parts.append(f"cosine {accuracy.cosine:.5f}")
-    return Verdict(accuracy, True, f"{', '.join(parts)}, over {rows} samples without labels")
+    told = f"{', '.join(parts)}, over {rows} samples without labels"
+    return Verdict(accuracy, passed=True, reason=told)
 
 
 def _disagreeing(found: list[Nearness], least: float) -> str:
@@ -141,7 +144,9 @@ def _disagreeing(found: list[Nearness], least: float) -> str:
                 f"answers, allowed are {1 - least:.2%}"
             )
         if one.kl is not None and one.kl > _MOST_KL:
-            return f"output {one.output!r} loses {one.kl:.3g} nats an answer, allowed are {_MOST_KL}"
+            return (
+                f"output {one.output!r} loses {one.kl:.3g} nats an answer, allowed are {_MOST_KL}"
+            )
     return ""
 
 
@@ -195,7 +200,9 @@ def _fits(output: Array, labels: Array) -> bool:
     chosen = best(output)
     if chosen.size != labels.size or len(output) != len(labels):
         return False
-    return output.dtype.kind in "iu" or output.shape[-1] > int(labels.max())
+    if output.dtype.kind in "iu":
+        return True
+    return output.ndim > labels.ndim and output.shape[-1] > int(labels.max())
 
 
 def highest_drop(lost: int, won: int, rows: int) -> float:

@@ -26,9 +26,9 @@ SCHEMA_VERSION = 1
 
 _SAVED_MODEL = ".pb"
 _HEAD = """\
-# Written by `headrace tune`: the fastest settings found for this model on this machine within the
-# objective below. `headrace serve` takes them where nothing else is said; on another machine, or for
-# another model, it leaves them aside and says so. Delete the file to serve without.
+# Written by Headrace: settings found for this model on this machine, within the objective below.
+# `headrace serve` takes them where nothing else is said; on another machine, or for another model,
+# it leaves them aside and says so. Delete the file to serve without.
 """
 
 Count = Annotated[int, Field(ge=1)]

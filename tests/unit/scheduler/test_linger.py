@@ -1,4 +1,4 @@
-"""A batch that is not full may wait for more: never longer than was set, nor than deadlines allow."""
+"""A batch that is not full may wait for more: never longer than was set or deadlines allow."""
 
 from __future__ import annotations
 

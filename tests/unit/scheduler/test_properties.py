@@ -238,7 +238,7 @@ class World:
             assert wake_s is None or wake_s > self.now
             quiet_s = until_s if wake_s is None else min(wake_s, until_s)
             for at_s in ((self.now + quiet_s) / 2, math.nextafter(quiet_s, -math.inf)):
-                if at_s > self.now:
+                if self.now < at_s < quiet_s:  # of two neighbours the middle is one of them
                     self.now = at_s
                     assert self.scheduler.cut(at_s) == (None, [])
                     self.check_books()
@@ -271,7 +271,7 @@ class World:
         return len(self.running) >= self.policy.lanes
 
     def lingers(self) -> bool:
-        """Whether all that waits is one batch that is not full, and none of it has waited too long."""
+        """Whether all that waits is one batch that is not full, and has not waited too long."""
         oldest_s = min(entry.arrival_s for entry in self.waiting)
         return (
             len({entry.bucket for entry in self.waiting}) == 1

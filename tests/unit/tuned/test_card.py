@@ -49,10 +49,10 @@ def test_a_wrong_value_is_told_by_its_line(tmp_path: Path) -> None:
 def test_a_card_of_another_schema_is_not_guessed_at(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     path.write_text("schema_version: 7\nnews: [1]\n")
-    with pytest.raises(SettingsError, match="schema version 7.*tune anew"):
+    with pytest.raises(SettingsError, match=r"schema version 7.*tune anew"):
         read(path)
 
 
 def test_where_nothing_can_be_written_the_error_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="nowhere/tuned.yaml: cannot be written"):
+    with pytest.raises(SettingsError, match=r"nowhere/tuned\.yaml: cannot be written"):
         write(tmp_path / "nowhere" / FILE_NAME, tuned())

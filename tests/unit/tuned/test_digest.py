@@ -55,5 +55,5 @@ def test_of_user_code_everything_beside_it_counts(tmp_path: Path) -> None:
 
 
 def test_a_file_that_has_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match="gone.onnx: cannot be read"):
+    with pytest.raises(ModelLoadError, match=r"gone\.onnx: cannot be read"):
         digest(tmp_path / "gone.onnx")

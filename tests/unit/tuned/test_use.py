@@ -41,9 +41,7 @@ def test_where_nothing_is_said_all_of_it_is_taken() -> None:
         ({"instances": None}, {"instances", "threads"}),
     ],
 )
-def test_what_is_set_is_left_with_what_it_belongs_to(
-    said: dict[str, Any], left: set[str]
-) -> None:
+def test_what_is_set_is_left_with_what_it_belongs_to(said: dict[str, Any], left: set[str]) -> None:
     assert set(KEYS) - take(tuned(), said).settings.keys() == left
 
 
@@ -62,7 +60,9 @@ def test_another_objective_is_told() -> None:
 
 def test_another_model_or_machine_does_not_fit() -> None:
     assert unfit(tuned(), MACHINE, "sha256:0") == []
-    assert unfit(tuned(), MACHINE, "sha256:1") == ["the model's files have changed since it was tuned"]
+    assert unfit(tuned(), MACHINE, "sha256:1") == [
+        "the model's files have changed since it was tuned"
+    ]
     other = MACHINE.model_copy(update={"cores": 64})
     assert unfit(tuned(), other, "sha256:0") == ["64 cores may be used, and 2 cores could"]
 

@@ -11,8 +11,8 @@ import time
 from typing import Any
 
 from headrace.control import Profile
-from headrace.errors import InvalidInput, MalformedRequest
 from headrace.cores import usable_cores
+from headrace.errors import InvalidInput, MalformedRequest
 from headrace.order import Label
 from headrace.receiver.catalog import Entry, ServedModel
 from headrace.receiver.codecs.json_tensor import parse
