@@ -29,6 +29,7 @@ NAMES = (
     "resident",
     "soak",
     "generator",
+    "instrumentation",
 )
 MODULES = {"json": "json_"}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace import __version__
+from headrace.dashboard import grammar as dashboard
 from headrace.errors import OperatorError, SettingsError
 from headrace.layers import load
 from headrace.load.command import grammar
@@ -117,6 +118,14 @@ def parser() -> argparse.ArgumentParser:
     )
     grammar.add(loading)
     loading.set_defaults(call=grammar.run)
+    showing = commands.add_parser(
+        "dashboard",
+        help="show servers on a live page",
+        description=dashboard.run.__doc__,
+        allow_abbrev=False,
+    )
+    dashboard.add(showing)
+    showing.set_defaults(call=dashboard.run)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(call=_version)
     return root

@@ -25,12 +25,16 @@ SCRIBE_NAME = "scribe.sock"
 """The scribe's socket, in the folder of the supervisor's."""
 
 
+ItemShapes = dict[str, tuple[int, ...]]
+"""Shapes of one row by input."""
+
+
 class EngineSpec(Message):
     """Supervisor → engine: what to load and where to listen.
 
     ``settings`` is resolved: instances is never None. How to log is as in ``ServerSettings``.
     ``beside``: other models serve meanwhile, and must not notice. ``samples_path`` is a file of
-    ``engine.samples`` that it must agree with.
+    ``engine.samples`` that it must agree with. ``seen_shapes`` are those that clients sent.
     """
 
     kind: Literal["engine_spec"] = "engine_spec"
@@ -43,6 +47,7 @@ class EngineSpec(Message):
     cache_dir: str | None = None
     beside: bool = False
     samples_path: str | None = None
+    seen_shapes: tuple[ItemShapes, ...] = ()
     log_level: Level = "info"
     log_format: Format = "auto"
 
@@ -330,8 +335,16 @@ class Used(Message):
     models: tuple[Use, ...]
 
 
+class Seen(Message):
+    """Receiver → supervisor: the shapes that are common in the traffic of a model now."""
+
+    kind: Literal["seen"] = "seen"
+    name: str
+    shapes: tuple[ItemShapes, ...]
+
+
 FromReceiver = Annotated[
-    ReceiverReady | Emptied | Recalled | Used | Demand | Load | Unload | Label | Reload,
+    ReceiverReady | Emptied | Recalled | Used | Seen | Demand | Load | Unload | Label | Reload,
     Field(discriminator="kind"),
 ]
 
@@ -349,5 +362,5 @@ to_receiver: TypeAdapter[
     | Done
 ] = TypeAdapter(ToReceiver)
 from_receiver: TypeAdapter[
-    ReceiverReady | Emptied | Recalled | Used | Demand | Load | Unload | Label | Reload
+    ReceiverReady | Emptied | Recalled | Used | Seen | Demand | Load | Unload | Label | Reload
 ] = TypeAdapter(FromReceiver)

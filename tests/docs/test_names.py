@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
+from headrace.dashboard import grammar as dashboard
 from headrace.layers import listing
 from headrace.load.command import grammar
 from headrace.plan import grammar as plan
@@ -22,7 +23,7 @@ _FOLDERS = ("src", "tests", "docs", "zoo", "examples", "benchmarks", "tools")
 _FLAGS = {flag(name) for name in (*SERVER_FLAGS, *MODEL_FLAGS)} | {"--config", "--json", "--help"}
 _FLAGS |= {"--out", "--force"}  # of `headrace import`
 _FLAGS |= {"--url", "--watch"}  # of `headrace models`
-for _module in (grammar, plan):
+for _module in (grammar, plan, dashboard):
     _FLAGS |= set(
         re.findall(r"--[a-z][a-z-]*", Path(str(_module.__file__)).read_text(encoding="utf-8"))
     )

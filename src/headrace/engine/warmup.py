@@ -106,7 +106,10 @@ def warm_up(
     largest = _largest(signature, shapes, settings)
     for number, item in enumerate(shapes):
         limit_s = _TOTAL_BESIDE_S if beside else _TOTAL_S
-        found, size_bytes = _time(signature, instances[0], item, largest, settings, points, limit_s)
+        tried = [size for size in SIZES if size <= largest]
+        found, size_bytes = time_sizes(
+            signature, instances[0], item, tried, settings, points, limit_s
+        )
         output_bytes = max(output_bytes, size_bytes)
         sizes = found if number == 0 else tuple(s for s in sizes if s in found)
         progress(f"timed shape {number + 1} of {len(shapes)}: batches up to {found[-1]}")
@@ -124,11 +127,11 @@ def _largest(signature: Signature, shapes: Sequence[Shapes], settings: ModelSett
     return max(1, min(settings.max_batch, settings.slot_mib * 2**20 // row))
 
 
-def _time(
+def time_sizes(
     signature: Signature,
     instance: Instance,
     item: Shapes,
-    largest: int,
+    tried: Sequence[int],
     settings: ModelSettings,
     points: list[Measurement],
     limit_s: float,
@@ -139,7 +142,7 @@ def _time(
     waits = _TAIL + 1 / (settings.instances or 1)
     best, worse, even, output_bytes = math.inf, 0, 0, 0
     kept: list[int] = []
-    for size in (s for s in SIZES if s <= largest):
+    for size in tried:
         inputs = make(signature, item, size)
         outputs = instance.run(inputs)
         output_bytes = max(output_bytes, sum(a.nbytes for a in outputs.values()))
