@@ -48,8 +48,9 @@ A setting can come from four places. The first that says something wins:
 4. the default.
 
 A model's own settings are found in the same way, from the nearest to the farthest: a flag (it holds
-for every model served), its entry under `models`, the `card.yaml` beside the model, `defaults`, the
-built-in default. Lists and mappings are replaced whole, not merged.
+for every model served), its entry under `models`, the `card.yaml` beside the model, `defaults`, its
+[tuned card](models.md#the-tuned-card), the built-in default. Lists and mappings are replaced whole,
+not merged.
 
 Unknown keys and unknown `HEADRACE_` variables are errors. `headrace check headrace.yaml` names
 every problem with its line, and lists the models it finds without loading them. An empty variable
