@@ -153,12 +153,27 @@ class EngineFailed(Message):
 EngineReport = Annotated[EngineLoading | EngineReady | EngineFailed, Field(discriminator="kind")]
 
 
+class TunedUse(Message):
+    """What was taken of a tuned card: the settings by key, and what they were tuned for.
+
+    ``note`` is what whoever starts the server should know besides.
+    """
+
+    file: str
+    keys: tuple[str, ...]
+    slo_ms: float
+    quantile: float
+    rate_rps: float
+    note: str = ""
+
+
 class ModelServing(Message):
     """Supervisor → receiver: this version's engine listens at ``socket_path``; connect and serve.
 
     Sent again, with another path, when a dead engine has been replaced. With ``replaces`` it is
     another model under the same name and version: what the one before it still runs or has waiting
-    ends there, and ``Emptied`` tells when.
+    ends there, and ``Emptied`` tells when. ``origins`` says which layer said what of the settings,
+    ``tuned`` what was taken of a tuned card.
     """
 
     kind: Literal["model_serving"] = "model_serving"
@@ -168,6 +183,8 @@ class ModelServing(Message):
     settings: ModelSettings
     profile: Profile
     replaces: bool = False
+    origins: dict[str, str] = Field(default_factory=dict)
+    tuned: TunedUse | None = None
 
 
 class ModelState(Message):

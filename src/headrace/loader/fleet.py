@@ -16,9 +16,9 @@ from pathlib import Path
 import structlog
 
 from headrace.control import ModelServing, ModelState, Recalled
+from headrace.cores import usable_cores
 from headrace.errors import ModelDiffers, ModelLoadError, ModelTooLarge, NoRoom, OperatorError
 from headrace.loader.aside import aside
-from headrace.loader.cores import usable_cores
 from headrace.loader.engine_process import ENGINE, socket_paths
 from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
 from headrace.loader.lifecycle import State

@@ -287,6 +287,8 @@ class EngineKeeper:
             socket_path=socket_path,
             settings=self._found.settings,
             profile=profile,
+            origins=dict(self._found.origins),
+            tuned=self._found.tuned,
         )
         self._audience.on_serving(serving)
         self._move(Event.READY)

@@ -28,6 +28,7 @@ class Roster:
         self._posts: dict[Key, Post] = {}  # those that are, or will be, what the receiver serves
         self._seen: dict[str, tuple[ItemShapes, ...]] = {}  # in the traffic of each model
         self._remarked: dict[str, tuple[str, ...]] = {}  # what has been logged, of each model
+        self._aside: dict[str, str] = {}  # the same, of tuned cards
         self._log = structlog.get_logger("headrace.loader")
 
     def posts(self) -> dict[Key, Post]:
@@ -96,6 +97,9 @@ class Roster:
 
     def remark(self, found: FoundVersion) -> None:
         """Log what of its configuration was not taken: once a model, while that is the same."""
+        if found.aside and self._aside.get(found.name) != found.aside:
+            self._aside[found.name] = found.aside
+            self._log.warning("tuned_card_left_aside", model=found.name, reason=found.aside)
         if found.remarks and self._remarked.get(found.name) != found.remarks:
             self._remarked[found.name] = found.remarks
             self._log.warning(

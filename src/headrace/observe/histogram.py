@@ -14,6 +14,14 @@ SECONDS: tuple[float, ...] = tuple(
 )
 """Bucket bounds for durations: 10 µs to 56 s, four a decade, so a quantile is read within ±15 %."""
 
+LATENCY: tuple[float, ...] = (
+    *(bound for bound in SECONDS if bound < 1e-3),  # noqa: PLR2004 - a millisecond
+    *(round(10.0 ** (tenths / 10), 6) for tenths in range(-30, 11)),
+    *(bound for bound in SECONDS if bound > 10.0),  # noqa: PLR2004
+)
+"""Bounds for what clients see: from 1 ms to 10 s ten a decade, so a quantile is read within ±5 %
+where latencies are spread over more than a bucket."""
+
 ROWS: tuple[float, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Bucket bounds for batch sizes."""
 

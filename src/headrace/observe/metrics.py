@@ -15,7 +15,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from headrace.observe.histogram import ROWS, Histogram
+from headrace.observe.histogram import LATENCY, ROWS, Histogram
 from headrace.observe.phases import Passed
 from headrace.observe.runs import Runs
 from headrace.observe.slowest import Slowest
@@ -103,7 +103,7 @@ class ModelMetrics:
         if histogram is None:
             if len({named for named, _ in self.took}) >= _PRIORITIES:
                 priority = _OTHER
-            histogram = self.took.setdefault((priority, outcome), Histogram())
+            histogram = self.took.setdefault((priority, outcome), Histogram(LATENCY))
         histogram.observe(seconds)
 
 

@@ -301,6 +301,7 @@ class Runtime:
             instances=profile.instances,
             slo_s=slo_s,
             max_queue=settings.max_queue,
+            linger_s=settings.linger_ms / 1e3,
         )
         scheduler = known.scheduler()
         scheduler.pause()
@@ -322,6 +323,8 @@ class Runtime:
             profile=profile,
             metrics=metrics,
             media=accepted,
+            origins=message.origins,
+            tuned=message.tuned,
         )
 
         def tell(shapes: Common) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from headrace.observe.histogram import SECONDS, Histogram
+from headrace.observe.histogram import LATENCY, SECONDS, Histogram
 from headrace.observe.metrics import Collector, ModelMetrics
 
 
@@ -28,6 +31,28 @@ def test_a_bucket_ends_at_or_after_its_value(value: float) -> None:
     histogram.observe(value)
     first = next(bound for bound, count in histogram.cumulative() if count)
     assert value <= float(first)
+
+
+def test_bounds_ascend() -> None:
+    for bounds in (SECONDS, LATENCY):
+        assert all(upper > lower for lower, upper in pairwise(bounds))
+
+
+@pytest.mark.parametrize("median_s", [0.004, 0.0123, 0.3])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_a_quantile_of_what_clients_see_is_read_within_five_per_cent(
+    median_s: float, share: float
+) -> None:
+    values = median_s * np.random.default_rng(1).lognormal(0.0, 0.4, 20_000)
+    histogram = Histogram(LATENCY)
+    for value in values:
+        histogram.observe(value)
+    left, place = share * len(values), 0
+    while left > histogram.counts[place]:
+        left, place = left - histogram.counts[place], place + 1
+    lower, upper = LATENCY[place - 1], LATENCY[place]
+    read_s = lower + left / histogram.counts[place] * (upper - lower)
+    assert read_s == pytest.approx(float(np.quantile(values, share)), rel=0.05)
 
 
 def test_the_page_has_phases_outcomes_and_gauges() -> None:

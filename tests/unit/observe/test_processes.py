@@ -12,14 +12,17 @@ import pytest
 
 from headrace.observe.processes import ProcessCollector, ProcessUse, processes
 
-_WAITS = "import sys; sys.stdin.read()"
+_WAITS = "import sys; print(flush=True); sys.stdin.read()"
 
 
 @pytest.fixture
 def child() -> Iterator[subprocess.Popen[bytes]]:
     """A process that looks like an engine."""
     command = [sys.executable, "-c", _WAITS, "headrace.engine.worker my model/7"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # by then the kernel knows its command line
         yield process
 
 
