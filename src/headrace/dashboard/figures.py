@@ -1,8 +1,8 @@
 """Charts, as the options of ECharts: pure.
 
 The colours are those of Okabe and Ito (and a brown), which people tell apart whatever their eyes,
-and which are seen on white and on black. Whatever a server says goes into values, never into keys: NiceGUI reads
-keys that begin with a colon as code.
+and which are seen on white and on black. Whatever a server says goes into values, never into keys:
+NiceGUI reads keys that begin with a colon as code.
 """
 
 from __future__ import annotations
