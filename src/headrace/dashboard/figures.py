@@ -119,6 +119,9 @@ def used(bins: Sequence[Bin], instances: int | None, max_batch: int | None, view
     if max_batch:
         full = _each(bins, lambda step: _filled(step, max_batch))
         lines.append(Series("batches filled", ORANGE, full))
+    padding = _each(bins, lambda step: None if step.padded is None else step.padded * _PERCENT)
+    if any(value is not None for value in padding):
+        lines.append(Series("padding", PINK, padding))
     options = _timeline(bins, lines, view, unit="%")
     options["yAxis"]["max"] = 100
     return options

@@ -18,17 +18,21 @@ Key = tuple[str, int]
 
 _PREFIX = "headrace_"
 _PHASES, _ROWS = "headrace_phase_seconds", "headrace_batch_rows"
-_PROCESS = "headrace_process_"
+_PROCESS, _ELEMENTS = "headrace_process_", "headrace_run_elements_total"
 _REQUESTS, _REFUSED = "headrace_requests_total", "headrace_refused_total"
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version so far: requests by outcome, times by phase, rows a batch; gauges as they are."""
+    """One version so far: requests by outcome, times by phase, rows a batch; gauges as they are.
+
+    ``elements`` are the input elements that ran: ``asked`` for, and ``padding``.
+    """
 
     outcomes: Mapping[str, float] = field(default_factory=dict)
     phases: Mapping[str, Counts] = field(default_factory=dict)
     rows: Counts = field(default_factory=Counts)
+    elements: Mapping[str, float] = field(default_factory=dict)
     gauges: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -80,6 +84,7 @@ class _Version:
         self.outcomes: dict[str, float] = {}
         self.phases: defaultdict[str, _Histogram] = defaultdict(_Histogram)
         self.rows = _Histogram()
+        self.elements: dict[str, float] = {}
         self.gauges: dict[str, float] = {}
 
     def take(self, sample: Sample) -> None:
@@ -90,12 +95,14 @@ class _Version:
             self.phases[labels["phase"]].take(sample)
         elif sample.name.startswith(_ROWS):
             self.rows.take(sample)
+        elif sample.name == _ELEMENTS:
+            self.elements[labels["kind"]] = sample.value
         elif labels.keys() == {"model", "version"}:
             self.gauges[sample.name.removeprefix(_PREFIX)] = sample.value
 
     def read(self) -> Version:
         phases = {name: one.counts() for name, one in self.phases.items()}
-        return Version(self.outcomes, phases, self.rows.counts(), self.gauges)
+        return Version(self.outcomes, phases, self.rows.counts(), self.elements, self.gauges)
 
 
 def read(text: str) -> Snapshot:

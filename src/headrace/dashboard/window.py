@@ -7,11 +7,14 @@ since the last look has begun anew, and all of it came since then.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from headrace.dashboard.counts import Counts, summed
 from headrace.dashboard.scrape import Version
+
+Named = TypeVar("Named", bound=Hashable)
 
 OK = "ok"
 """The outcome of what was answered; all others are codes of errors."""
@@ -23,12 +26,13 @@ _OF_BATCHES = frozenset({"assemble", "infer"})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What came in some seconds: requests by outcome, times by phase, rows a batch."""
+    """What came in some seconds: requests by outcome, times by phase, rows a batch, elements."""
 
     seconds: float = 0.0
     outcomes: Mapping[str, float] = field(default_factory=dict)
     phases: Mapping[str, Counts] = field(default_factory=dict)
     rows: Counts = field(default_factory=Counts)
+    elements: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def requests(self) -> float:
@@ -81,6 +85,12 @@ class Step:
         return self.rows.mean
 
     @property
+    def padded(self) -> float | None:
+        """The share of what ran that was padding; None where nothing is ever padded, or ran."""
+        total = sum(self.elements.values())
+        return self.elements.get("padding", 0.0) / total if total else None
+
+    @property
     def busy_lanes(self) -> float:
         """How many instances were running, on average."""
         ran_s = self.phases.get("infer", Counts()).total
@@ -96,10 +106,11 @@ def between(before: Version | None, after: Version, seconds: float) -> Step:
         name: counts.since(before.phases.get(name, Counts()))
         for name, counts in after.phases.items()
     }
-    return Step(seconds, outcomes, phases, after.rows.since(before.rows))
+    elements = increase(before.elements, after.elements)
+    return Step(seconds, outcomes, phases, after.rows.since(before.rows), elements)
 
 
-def increase(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+def increase(before: Mapping[Named, float], after: Mapping[Named, float]) -> dict[Named, float]:
     """How much each counter has risen; one that has fallen has begun anew."""
     risen = {}
     for name, value in after.items():
@@ -111,16 +122,21 @@ def increase(before: Mapping[str, float], after: Mapping[str, float]) -> dict[st
 def join(steps: Iterable[Step]) -> Step:
     """Several steps as one."""
     taken = list(steps)
-    outcomes: Counter[str] = Counter()
-    for one in taken:
-        outcomes.update(one.outcomes)
     names = {name for one in taken for name in one.phases}
     return Step(
         sum(one.seconds for one in taken),
-        dict(outcomes),
+        _added(one.outcomes for one in taken),
         {name: summed(one.phases.get(name, Counts()) for one in taken) for name in names},
         summed(one.rows for one in taken),
+        _added(one.elements for one in taken),
     )
+
+
+def _added(several: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: Counter[str] = Counter()
+    for one in several:
+        total.update(one)
+    return dict(total)
 
 
 def _began_anew(before: Version, after: Version) -> bool:

@@ -15,6 +15,7 @@ def test_a_version_is_read_as_it_was_counted() -> None:
     served(one, 0.02, rows=4)
     served(one, 0.04, rows=8)
     one.outcomes["shed"] += 5
+    one.asked_elements, one.run_elements = 3, 8
     one.gauges["queue_length"] = lambda: 7
     snapshot = read(metrics_page([one, other], Counter(model_not_found=2), memory_bytes=2**20))
     assert snapshot.versions.keys() == {('na"me', 3), ("other", 1)}
@@ -24,6 +25,7 @@ def test_a_version_is_read_as_it_was_counted() -> None:
     assert found.phases["total"].total == pytest.approx(0.06)
     assert found.phases["decode"].count == 0
     assert found.rows.mean == 6
+    assert found.elements == {"asked": 3, "padding": 5}
     assert found.gauges["queue_length"] == 7
     assert found.gauges["model_memory_bytes"] == 2**20
     assert snapshot.refused == {"model_not_found": 2}
