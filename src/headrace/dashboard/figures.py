@@ -1,8 +1,8 @@
 """Charts, as the options of ECharts: pure.
 
-The colours are those of Okabe and Ito, which people tell apart whatever their eyes, and which are
-seen on white and on black. Whatever a server says goes into values, never into keys: NiceGUI reads
-keys that begin with a colon as code.
+The colours are those of Okabe and Ito (and a brown), which people tell apart whatever their eyes,
+and which are seen on white and on black. Whatever a server says goes into values, never into keys:
+NiceGUI reads keys that begin with a colon as code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ Options = dict[str, Any]
 
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 SKY, PINK, YELLOW, GREY = "#56b4e9", "#cc79a7", "#d6c82c", "#8a9299"
-PHASE_COLOURS = dict(zip(SHOWN_PHASES, (SKY, ORANGE, PINK, BLUE, GREEN, YELLOW, GREY), strict=True))
+BROWN = "#7a4b1e"
+PHASE_COLOURS = dict(
+    zip(SHOWN_PHASES, (BROWN, SKY, ORANGE, PINK, BLUE, GREEN, YELLOW, GREY), strict=True)
+)
 """One for each phase, wherever phases are shown."""
 
 _OUTCOMES = (ORANGE, RED, PINK, YELLOW, SKY, GREY)
@@ -116,6 +119,9 @@ def used(bins: Sequence[Bin], instances: int | None, max_batch: int | None, view
     if max_batch:
         full = _each(bins, lambda step: _filled(step, max_batch))
         lines.append(Series("batches filled", ORANGE, full))
+    padding = _each(bins, lambda step: None if step.padded is None else step.padded * _PERCENT)
+    if any(value is not None for value in padding):
+        lines.append(Series("padding", PINK, padding))
     options = _timeline(bins, lines, view, unit="%")
     options["yAxis"]["max"] = 100
     return options

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from headrace.dashboard.scrape import Key, Snapshot
+from headrace.dashboard.scrape import Key, Process, Snapshot
 from headrace.dashboard.window import Step, between, increase, join
 
 KEPT_S = 300.0
@@ -44,7 +44,16 @@ class Moment:
     seconds: float
     steps: Mapping[Key, Step] | None
     gauges: Mapping[Key, Mapping[str, float]]
-    refused: Mapping[str, float]
+    refused: Mapping[str, float] = field(default_factory=dict)
+    cpu_s: Mapping[Process, float] = field(default_factory=dict)
+
+
+class Taken(NamedTuple):
+    """What a process takes: cores, in the last seconds, and memory."""
+
+    process: Process
+    cores: float
+    memory_bytes: float
 
 
 class Bin(NamedTuple):
@@ -87,18 +96,18 @@ class History:
         self._turn(answers=True, problem="", at_s=look.at_s)
         gauges = {key: one.gauges for key, one in look.snapshot.versions.items()}
         if before is None or look.at_s <= before.at_s:
-            self._add(Moment(look.at_s, 0.0, None, gauges, {}))
+            self._add(Moment(look.at_s, 0.0, None, gauges))
         else:
             seconds = look.at_s - before.at_s
             refused = increase(before.snapshot.refused, look.snapshot.refused)
             steps = _steps(before.snapshot, look.snapshot, seconds)
-            self._add(Moment(look.at_s, seconds, steps, gauges, refused))
+            self._add(Moment(look.at_s, seconds, steps, gauges, refused, _cpu_s(before, look)))
         self._last = look
 
     def missed(self, problem: str, at_s: float) -> None:
         """It did not answer, or with something else."""
         self._turn(answers=False, problem=problem, at_s=at_s)
-        self._add(Moment(at_s, 0.0, None, {}, {}))
+        self._add(Moment(at_s, 0.0, None, {}))
 
     def recent(self, key: Key, last_s: float = RECENT_S) -> Step | None:
         """What came of a version in the last seconds; None where that is not known."""
@@ -120,6 +129,21 @@ class History:
         seconds = sum(moment.seconds for moment in known)
         refused = sum(sum(moment.refused.values()) for moment in known)
         return refused / seconds if seconds > 0 else 0.0
+
+    def taken(self, last_s: float = RECENT_S) -> list[Taken]:
+        """What each process of it takes; none while that is not known."""
+        known = [moment for moment, _ in self._known(last_s)]
+        seconds = sum(moment.seconds for moment in known)
+        if self._last is None or not self._answers or not seconds:
+            return []
+        return [
+            Taken(
+                process,
+                sum(moment.cpu_s.get(process, 0.0) for moment in known) / seconds,
+                use.memory_bytes,
+            )
+            for process, use in sorted(self._last.snapshot.processes.items())
+        ]
 
     def gauge(self, key: Key, name: str) -> float | None:
         """A gauge of a version as it is now; None where that is not known."""
@@ -154,6 +178,13 @@ def _steps(before: Snapshot, after: Snapshot, seconds: float) -> dict[Key, Step]
         for key, version in after.versions.items()
     }
     return {key: step for key, step in steps.items() if not step.idle}
+
+
+def _cpu_s(before: Look, after: Look) -> dict[Process, float]:
+    """What each process took; one that is new has taken all of it since."""
+    then = {process: use.cpu_s for process, use in before.snapshot.processes.items()}
+    now = {process: use.cpu_s for process, use in after.snapshot.processes.items()}
+    return increase(then, now)
 
 
 def _bin(moments: Sequence[Moment], key: Key) -> Bin:

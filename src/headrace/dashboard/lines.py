@@ -19,7 +19,8 @@ class Line:
     """A version now. What is not known is None: nothing came, or it does not serve.
 
     ``busy`` is the share of its instances that run, ``filled`` how full batches are beside the
-    largest there may be, ``of_limit`` the present rate beside the highest that is predicted.
+    largest there may be, ``cores`` what its engine takes, ``of_limit`` the present rate beside the
+    highest that is predicted.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Line:
     busy: float | None
     filled: float | None
     memory_bytes: float | None
+    cores: float | None
     limit: Limit | None
 
     @property
@@ -71,11 +73,29 @@ def line(history: History, said: Mapping[str, Any], limit: Limit | None) -> Line
         said["reason"],
         step,
         history.gauge(key, "queue_length"),
-        _share(None if step is None else step.busy_lanes, said.get("instances")),
+        _busy(None if step is None else step.busy_lanes, said.get("instances")),
         _share(mean_batch, said.get("max_batch")),
         said.get("memory_bytes"),
+        _cores(history, key),
         limit,
     )
+
+
+def _cores(history: History, key: Key) -> float | None:
+    """What its engine takes of the processors."""
+    name, version = key[0], str(key[1])
+    found = [
+        one.cores
+        for one in history.taken()
+        if (one.process.model, one.process.version) == (name, version)
+    ]
+    return sum(found) if found else None
+
+
+def _busy(lanes: float | None, instances: float | None) -> float | None:
+    """A run counts when it ends, so that a few seconds may have more of them than there is time."""
+    share = _share(lanes, instances)
+    return None if share is None else min(share, 1.0)
 
 
 def _share(value: float | None, of: float | None) -> float | None:

@@ -7,27 +7,32 @@ since the last look has begun anew, and all of it came since then.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from headrace.dashboard.counts import Counts, summed
 from headrace.dashboard.scrape import Version
 
+Named = TypeVar("Named", bound=Hashable)
+
 OK = "ok"
 """The outcome of what was answered; all others are codes of errors."""
 
-SHOWN_PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "other")
+SHOWN_PHASES = ("load", "decode", "queue", "assemble", "infer", "results", "encode", "other")
 """In the order of a request; ``other`` is the way between the processes, and waiting for a lane."""
+_OF_BATCHES = frozenset({"assemble", "infer"})
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What came in some seconds: requests by outcome, times by phase, rows a batch."""
+    """What came in some seconds: requests by outcome, times by phase, rows a batch, elements."""
 
     seconds: float = 0.0
     outcomes: Mapping[str, float] = field(default_factory=dict)
     phases: Mapping[str, Counts] = field(default_factory=dict)
     rows: Counts = field(default_factory=Counts)
+    elements: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def requests(self) -> float:
@@ -60,19 +65,30 @@ class Step:
     def phase_means_s(self) -> dict[str, float]:
         """How long each phase took on average, in the order of a request; {} of none.
 
-        Of the phases of batches it is a batch's mean. What the total has and they have not is
-        ``other``.
+        A phase that few requests have, as the wait for a load, counts little. Of the phases of
+        batches it is a batch's mean. What the total has and they have not is ``other``.
         """
-        total_s = self.phases.get("total", Counts()).mean
-        if total_s is None:
+        total = self.phases.get("total", Counts())
+        if total.mean is None:
             return {}
-        means = {name: self.phases.get(name, Counts()).mean or 0.0 for name in SHOWN_PHASES[:-1]}
-        return means | {"other": max(total_s - sum(means.values()), 0.0)}
+        means = {}
+        for name in SHOWN_PHASES[:-1]:
+            counts = self.phases.get(name, Counts())
+            means[name] = (
+                (counts.mean or 0.0) if name in _OF_BATCHES else counts.total / total.count
+            )
+        return means | {"other": max(total.mean - sum(means.values()), 0.0)}
 
     @property
     def mean_batch(self) -> float | None:
         """Rows a batch; None where none ran."""
         return self.rows.mean
+
+    @property
+    def padded(self) -> float | None:
+        """The share of what ran that was padding; None where nothing is ever padded, or ran."""
+        total = sum(self.elements.values())
+        return self.elements.get("padding", 0.0) / total if total else None
 
     @property
     def busy_lanes(self) -> float:
@@ -90,10 +106,11 @@ def between(before: Version | None, after: Version, seconds: float) -> Step:
         name: counts.since(before.phases.get(name, Counts()))
         for name, counts in after.phases.items()
     }
-    return Step(seconds, outcomes, phases, after.rows.since(before.rows))
+    elements = increase(before.elements, after.elements)
+    return Step(seconds, outcomes, phases, after.rows.since(before.rows), elements)
 
 
-def increase(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+def increase(before: Mapping[Named, float], after: Mapping[Named, float]) -> dict[Named, float]:
     """How much each counter has risen; one that has fallen has begun anew."""
     risen = {}
     for name, value in after.items():
@@ -105,16 +122,21 @@ def increase(before: Mapping[str, float], after: Mapping[str, float]) -> dict[st
 def join(steps: Iterable[Step]) -> Step:
     """Several steps as one."""
     taken = list(steps)
-    outcomes: Counter[str] = Counter()
-    for one in taken:
-        outcomes.update(one.outcomes)
     names = {name for one in taken for name in one.phases}
     return Step(
         sum(one.seconds for one in taken),
-        dict(outcomes),
+        _added(one.outcomes for one in taken),
         {name: summed(one.phases.get(name, Counts()) for one in taken) for name in names},
         summed(one.rows for one in taken),
+        _added(one.elements for one in taken),
     )
+
+
+def _added(several: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: Counter[str] = Counter()
+    for one in several:
+        total.update(one)
+    return dict(total)
 
 
 def _began_anew(before: Version, after: Version) -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 from headrace.dashboard.history import History, Look
-from headrace.dashboard.scrape import Snapshot, Version, read
+from headrace.dashboard.scrape import Process, ProcessUse, Snapshot, Version, read
 from headrace.observe.metrics import ModelMetrics
 from tests.unit.dashboard.pages_of import metrics_page, served
 
@@ -103,3 +103,13 @@ def test_gauges_are_those_of_the_last_look() -> None:
     assert history.bins(KEY)[0].queued == 4
     history.missed("down", 1)
     assert history.gauge(KEY, "queue_length") is None
+
+
+def test_processes_take_what_their_counters_rose_by() -> None:
+    engine, history = Process("engine", "m", "1"), History()
+    for second, cpu_s in enumerate([100.0, 100.5, 101.0, 0.5]):  # it was started again
+        processes = {engine: ProcessUse(cpu_s, 2**20)}
+        history.saw(Look(second, Snapshot({}, {}, processes), ()))
+    assert history.taken() == [(engine, 0.5, 2**20)]
+    history.missed("down", 4)
+    assert history.taken() == []

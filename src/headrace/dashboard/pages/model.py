@@ -19,7 +19,16 @@ from headrace.dashboard.watch import Watched
 
 Chart = Callable[[list[Bin], Line, Mapping[str, Any], View], Options]
 
-_TILES = ("requests/s", "p50 ms", "p99 ms", "rows a batch", "waiting", "busy", "of its limit")
+_TILES = (
+    "requests/s",
+    "p50 ms",
+    "p99 ms",
+    "rows a batch",
+    "waiting",
+    "busy",
+    "cores",
+    "of its limit",
+)
 
 
 def _slo_ms(line: Line) -> float | None:
@@ -63,7 +72,7 @@ def draw(scene: Scene, server: str, name: str, version: str) -> None:
         badge = ui.badge("…").props("outline")
         told = ui.label().classes("dim break-all")
     problem = ui.label().classes("text-negative break-words w-full")
-    with ui.element("div").classes("grid grid-cols-2 sm:grid-cols-4 lg:grid-cols-7 gap-3 w-full"):
+    with ui.element("div").classes("grid grid-cols-2 sm:grid-cols-4 lg:grid-cols-8 gap-3 w-full"):
         tiles = [_tile(title) for title in _TILES]
     with ui.element("div").classes("grid grid-cols-1 lg:grid-cols-2 gap-4 w-full"):
         charts = [_chart(title) for title, _ in _CHARTS]
@@ -123,6 +132,7 @@ def _numbers(line: Line) -> list[str]:
         words.number(None if step is None else step.mean_batch),
         words.UNKNOWN if line.queued is None else f"{line.queued:.0f}",
         words.percent(line.busy),
+        words.number(line.cores),
         limit_words(line),
     ]
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from nicegui import ui
 
 from headrace.dashboard import words
+from headrace.dashboard.history import Taken
 from headrace.dashboard.lines import SERVING, Line
 from headrace.dashboard.pages.scene import ON_ITS_WAY, STATE_COLOURS, Scene, keep_true
 from headrace.dashboard.watch import Watched
@@ -24,6 +25,12 @@ _COLUMNS = (
     ("busy", "busy", "right", "wide"),
     ("limit", "of its limit", "left", ""),
     ("memory", "memory", "right", "wide"),
+)
+_PROCESSES = (
+    ("process", "process", "left", ""),
+    ("of", "of", "left", ""),
+    ("cores", "cores", "right", ""),
+    ("memory", "memory", "right", ""),
 )
 _MODEL = """<q-td :props="props"><a :href="props.row.path">{{ props.value }}</a>
   <q-badge v-if="!props.row.serving" :color="props.row.color" outline class="narrow q-ml-xs">
@@ -78,6 +85,9 @@ def _card(scene: Scene, number: int, watched: Watched) -> Any:
         table.add_slot("body-cell-model", _MODEL)
         table.add_slot("body-cell-state", _STATE)
         table.add_slot("body-cell-limit", _LIMIT)
+        with ui.expansion("processes").classes("w-full dim").props("dense") as more:
+            taken = ui.table(columns=columns(_PROCESSES), rows=[], row_key="id")
+            taken.props("flat dense").classes("w-full max-w-xl")
 
     def renew() -> None:
         history, lines = watched.history, list(scene.lines(watched))
@@ -89,6 +99,10 @@ def _card(scene: Scene, number: int, watched: Watched) -> Any:
         total.set_text(_total(lines, history.refused_rps()) if history.up else "")
         table.set_visibility(history.up)
         table.rows = [_row(number, one) for one in lines]
+        processes = history.taken()
+        more.set_visibility(bool(processes))
+        more.set_text(_sum(processes))
+        taken.rows = [_process(one) for one in processes]
 
     return renew
 
@@ -100,6 +114,26 @@ def _total(lines: list[Line], refused_rps: float) -> str:
     if refused_rps:
         parts.append(f"{words.number(refused_rps)}/s refused before a model")
     return " · ".join(parts)
+
+
+def _sum(processes: list[Taken]) -> str:
+    cores = sum(one.cores for one in processes)
+    memory_bytes = sum(one.memory_bytes for one in processes)
+    return (
+        f"{len(processes)} processes take {words.number(cores)} cores and "
+        f"{words.size(memory_bytes)}, pages that they share counted in each"
+    )
+
+
+def _process(one: Taken) -> dict[str, Any]:
+    of = f"{one.process.model} {one.process.version}".strip()
+    return {
+        "id": "/".join(one.process),
+        "process": one.process.role,
+        "of": of,
+        "cores": words.number(one.cores),
+        "memory": words.size(one.memory_bytes),
+    }
 
 
 def _row(number: int, one: Line) -> dict[str, Any]:

@@ -35,7 +35,7 @@ _EVERY_S = 2.0
 # Of a phase that is less than this part of the whole there is nothing to see.
 _LEAST_SHARE = 0.005
 # Phases that only single requests tell of.
-_COLOURS = PHASE_COLOURS | {"load": "#000000", "lane": PHASE_COLOURS["other"]}
+_COLOURS = PHASE_COLOURS | {"lane": PHASE_COLOURS["other"]}
 
 
 def draw(scene: Scene) -> None:
