@@ -111,9 +111,10 @@ class Race:
         for place, one in enumerate(turns(who, rung.blocks)):
             if one not in seen:
                 continue  # it has failed
-            if not progress.may_race():
-                if not self._seen and all(seen.values()):  # better than nothing
-                    self._seen |= {one: tuple(slices) for one, slices in seen.items()}
+            driven = {other: tuple(slices) for other, slices in seen.items() if slices}
+            # Late or not, two must have been driven: without that there is no answer at all.
+            if not progress.may_race() and (self._seen or len(driven) >= min(len(seen), 2)):
+                self._seen = self._seen or driven
                 return False
             number = len(seen[one])
             progress.step(
