@@ -19,6 +19,7 @@ from headrace.models import command
 from headrace.plan import grammar as plan
 from headrace.problems import place
 from headrace.settings import ModelSettings, ServerSettings, Settings
+from headrace.tune import grammar as tune
 from headrace.urls import is_url
 
 if TYPE_CHECKING:
@@ -113,6 +114,14 @@ def parser() -> argparse.ArgumentParser:
     )
     plan.add(planning)
     planning.set_defaults(call=plan.run)
+    tuning = commands.add_parser(
+        "tune",
+        help="find how a model is served best on this machine",
+        description=tune.run.__doc__,
+        allow_abbrev=False,
+    )
+    tune.add(tuning)
+    tuning.set_defaults(call=tune.run)
     loading = commands.add_parser(
         "load", help="load a server", description=grammar.run.__doc__, allow_abbrev=False
     )

@@ -94,7 +94,7 @@ def warm_up(
         ModelLoadError: the model does not run at the shapes its card names, does not batch though
             its card says so, or takes inputs that no slot has room for.
     """
-    signature = _batched(model, instances[0], settings, progress)
+    signature = find_batched(model, instances[0], settings, progress)
     shapes = item_shapes(signature, instances[0], settings)
     if not shapes:
         progress("no shape found that it runs at: name some under warm_shapes; it starts cold")
@@ -103,10 +103,10 @@ def warm_up(
     sizes: tuple[int, ...] = (1,)
     points: list[Measurement] = []
     output_bytes = 0
-    largest = _largest(signature, shapes, settings)
+    most = largest(signature, shapes, settings)
     for number, item in enumerate(shapes):
         limit_s = _TOTAL_BESIDE_S if beside else _TOTAL_S
-        tried = [size for size in SIZES if size <= largest]
+        tried = [size for size in SIZES if size <= most]
         found, size_bytes = time_sizes(
             signature, instances[0], item, tried, settings, points, limit_s
         )
@@ -119,7 +119,7 @@ def warm_up(
     return Warm(tied, sizes, kept, output_bytes, tuple(shapes))
 
 
-def _largest(signature: Signature, shapes: Sequence[Shapes], settings: ModelSettings) -> int:
+def largest(signature: Signature, shapes: Sequence[Shapes], settings: ModelSettings) -> int:
     """The largest batch that may be wanted, and that a slot has room for."""
     if not signature.batched:
         return 1
@@ -180,7 +180,7 @@ def run_everywhere(
         list(pool.map(run, instances))
 
 
-def _batched(
+def find_batched(
     model: Model, instance: Instance, settings: ModelSettings, progress: Callable[[str], None]
 ) -> Signature:
     """Decide whether rows may share a run: by the card, the signature, and a try."""
