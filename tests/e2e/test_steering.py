@@ -102,4 +102,6 @@ def test_a_neighbour_that_takes_a_core_is_answered_with_one_lane_fewer(tmp_path:
             )
     assert frozen.returncode == 0, frozen.stderr
     assert read(place(model)).settings.threads == 1
+    with only_on(set(cores)), Server(model, "--slo-ms", "300") as again:
+        assert "  tuned: backend, precision" in again.output
     assert {answer.status for answer in load.answers} <= {200, 429, 504}
