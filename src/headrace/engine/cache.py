@@ -54,6 +54,7 @@ _APART = frozenset(
         "nice",
         "max_queue",
         "linger_ms",
+        "control",
         "version_labels",
         "labels",
         "results",

@@ -2,7 +2,8 @@
 
 ``queue`` who waits, earliest deadline first · ``latency`` how long a batch will take · ``lanes``
 what runs, and when a lane is free · ``rate`` how fast rows arrive · ``policy`` the rule: admit,
-cut, shed, and ``batch`` its values · ``known`` what a version's scheduler is made of · ``simulate``
+cut, shed, and ``batch`` its values · ``ledger`` what has happened, and ``controller`` how
+many lanes run by that · ``known`` what a version's scheduler is made of · ``simulate``
 the same rule against made-up traffic.
 """
 

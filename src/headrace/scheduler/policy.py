@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from headrace.errors import Expired, PredictedMiss, QueueFull
 from headrace.scheduler.batch import Batch, Policy, Statistics
+from headrace.scheduler.controller import State
 from headrace.scheduler.lanes import Lanes
 from headrace.scheduler.latency import LatencyModel
+from headrace.scheduler.ledger import Account, Ledger
 from headrace.scheduler.queue import Drop, DropReason, Entry, Queue
 from headrace.scheduler.rate import Rate
 
@@ -54,6 +56,8 @@ class Scheduler:
         self._queue = Queue()
         self._lanes = Lanes(policy.lanes, policy.depth)
         self._running: dict[int, Batch] = {}
+        self._ledger = Ledger()
+        self._elements = 0  # of a row of the last batch
         self._rate = Rate(min(policy.slo_s or _LONGEST_WINDOW_S, _LONGEST_WINDOW_S))
         self._fulls: dict[int, _Full] = {}
         self._paused = False
@@ -126,6 +130,7 @@ class Scheduler:
                     break
             elif not (rows := self._fit(head, rows, now)):
                 queue.forget(head)
+                self._ledger.refused += 1
                 drops.append(Drop(head, DropReason.SHED))
                 continue
             return self._make(head, rows, now, start_s), drops
@@ -135,9 +140,14 @@ class Scheduler:
         """A batch has ended; ``infer_s`` is its run time, None when it failed or was lost."""
         batch = self._running.pop(batch_id)
         waited = self._lanes.remove(batch_id, now)
+        company = self._ledger.ended(batch_id, now, self._lanes.count)
         self._suspect_runs = self._suspect_runs and bool(self._running)
         if infer_s is None:
             return
+        alone_s = self._latency.alone(batch.elements, batch.rows)
+        self._ledger.ran(company, alone_s, infer_s)
+        late = sum([entry.rows for entry in batch.entries if entry.deadline_s < now])
+        self._ledger.answered(batch.rows - late, late)
         self._latency.observe(batch.elements, batch.rows, infer_s)
         if not waited:
             extra_s = min(max(now - batch.cut_s - infer_s, 0.0), _OVERHEAD_LIMIT_S)
@@ -176,6 +186,31 @@ class Scheduler:
             self._latency.tail,
             self._overhead_s,
         )
+
+    # -- how many at a time ------------------------------------------------------------------------
+
+    @property
+    def lanes(self) -> int:
+        """How many batches may run at a time."""
+        return self._lanes.count
+
+    def set_lanes(self, count: int, now: float) -> None:
+        """Have so many run at a time. Until it is known, more are taken to slow each other down."""
+        slower = max(count / self._lanes.count, 1.0)
+        self._latency.renew(self._elements, self._full(self._elements).rows, slower)
+        self._lanes.resize(count, now)
+        self._fulls.clear()
+
+    def close_account(self, now: float) -> Account:
+        """What has happened since the last time this was asked."""
+        return self._ledger.close(now)
+
+    def state(self) -> State:
+        """How it is now, for who decides how many run at a time."""
+        if not self._batches:
+            return State(0, self._policy.max_batch, 0.0)
+        full = self._full(self._elements)
+        return State(self._elements, full.rows, full.bound_s)
 
     # -- which batch -------------------------------------------------------------------------------
 
@@ -247,6 +282,8 @@ class Scheduler:
         self._running[number] = batch
         self._suspect_runs = head.attempts > 0
         self._lanes.add(number, now, expected_s)
+        self._ledger.started(number, now, self._lanes.count)
+        self._elements = elements
         self._rate.rps(now)
         return batch
 
@@ -255,6 +292,7 @@ class Scheduler:
     def _refuse_a_miss(self, entry: Entry, now: float) -> None:
         late_s = self._lateness_s(entry, now)
         if late_s > 0:
+            self._ledger.refused += 1
             raise PredictedMiss(
                 f"the answer would come {late_s * 1e3:.0f} ms too late",
                 retry_after_s=self._full(entry.elements).expected_s,
@@ -303,7 +341,7 @@ class Scheduler:
             return start_s
         expected_s = [self._latency.expect(h.elements, self._most_rows(h)) for h in heads]
         mean_s = sum(expected_s) / len(expected_s)
-        return start_s + before * mean_s / self._policy.lanes
+        return start_s + before * mean_s / self._lanes.count
 
     def _share(self, entry: Entry) -> float:
         """Which part of the arrivals is of a newcomer's bucket: as of what waits, if any of it."""
@@ -312,7 +350,7 @@ class Scheduler:
 
     def _keeps_up(self, elements: int, rows: int, now: float) -> bool:
         """Whether batches of so many rows run as many rows as arrive."""
-        return self._policy.lanes * rows >= self._rate.rps(now) * self._latency.expect(
+        return self._lanes.count * rows >= self._rate.rps(now) * self._latency.expect(
             elements, rows
         )
 
@@ -336,7 +374,7 @@ class Scheduler:
         policy = self._policy
         if policy.slo_s is None:
             return None
-        return (policy.slo_s - self._allowance_s()) / (self._latency.tail + 1 / policy.lanes)
+        return (policy.slo_s - self._allowance_s()) / (self._latency.tail + 1 / self._lanes.count)
 
     def _allowance_s(self) -> float:
         return self._policy.results_s + self._overhead_s

@@ -110,11 +110,13 @@ def simulate(
     reply_s: float = 0.0,
     speed: Speed = undisturbed,
     settled_s: float = -math.inf,
+    active: Callable[[], int] | None = None,
 ) -> Result:
     """Let the requests arrive and the rule serve them until all have an outcome.
 
     ``reply_s`` passes between the end of a run and the answers being out; the lane goes on. What
-    comes before ``settled_s`` plays its part, but is not counted.
+    comes before ``settled_s`` plays its part, but is not counted. ``active`` says how many of
+    the lanes may run now; None: all.
 
     Raises:
         ValueError: there are no arrivals.
@@ -122,7 +124,7 @@ def simulate(
     plan = deque(sorted(arrivals, key=lambda arrival: arrival.at_s))
     if not plan or plan[-1].at_s < settled_s:
         raise ValueError("a simulation needs at least one arrival that counts")
-    return _Simulation(rule, plan, _Lanes(service, speed, lanes), reply_s, settled_s).run()
+    return _Simulation(rule, plan, _Lanes(service, speed, lanes, active), reply_s, settled_s).run()
 
 
 class _Lanes:
@@ -132,10 +134,13 @@ class _Lanes:
     kept as a mark on one common scale of ``progress``: seconds of a lane that is alone.
     """
 
-    def __init__(self, service: Service, speed: Speed, count: int) -> None:
+    def __init__(
+        self, service: Service, speed: Speed, count: int, active: Callable[[], int] | None
+    ) -> None:
         self._service = service
         self._speed = speed
         self.count = count
+        self._active = active or (lambda: count)
         self._runs: list[tuple[float, int, float]] = []
         self._progress = 0.0
         self._now = 0.0
@@ -145,7 +150,7 @@ class _Lanes:
     @property
     def free(self) -> bool:
         """Whether one has nothing to do."""
-        return len(self._runs) < self.count
+        return len(self._runs) < min(self.count, self._active())
 
     def next_end_s(self) -> float:
         """When the next run ends, if nothing changes before."""

@@ -153,8 +153,13 @@ class Contestant:
                 *(entry.path, "--name", entry.name, "--host", "127.0.0.1"),
                 *("--slo-ms", f"{1e3 * entry.objective.slo_s:g}", "--log-level", "error"),
                 *self.candidate.flags(),
-                # What the shell says of ports and tuned cards is not for these.
-                environment={"HEADRACE_SERVER__LISTEN": "", "HEADRACE_SERVER__TUNED": "false"},
+                # What the shell says of ports and tuned cards is not for these, and they run as
+                # many lanes as the candidate says.
+                environment={
+                    "HEADRACE_SERVER__LISTEN": "",
+                    "HEADRACE_SERVER__TUNED": "false",
+                    "HEADRACE_DEFAULTS__CONTROL": "false",
+                },
                 timeout_s=300.0,
             )
             try:
