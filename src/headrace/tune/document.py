@@ -35,6 +35,7 @@ def document(tuning: Tuning) -> dict[str, Any]:
         "left_out": [{"what": one.what, "why": one.why} for one in tuning.left_out],
         "reasons": reasons(tuning),
         "raced": ranking is not None,
+        "others_cores": [_round(cores) for cores in tuning.others],
         "spent_s": round(tuning.spent_s, 1),
         "resumed": tuning.resumed,
     }

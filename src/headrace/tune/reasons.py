@@ -29,6 +29,7 @@ def reasons(tuning: Tuning) -> list[str]:
         *_limit(tuning),
         *_error(tuning),
         *_time(tuning),
+        *_others(tuning),
     ]
 
 
@@ -190,6 +191,19 @@ def _time(tuning: Tuning) -> Iterator[str]:
 
 
 _ROUNDS = 3
+
+
+def _others(tuning: Tuning) -> Iterator[str]:
+    if max(tuning.others, default=0.0) > _DISTURBED * tuning.cores:
+        yield (
+            f"Others used {' and '.join(f'{cores:.1f}' for cores in tuning.others)} of "
+            f"{count(tuning.cores, 'core')} before and after: this is of a machine that is shared. "
+            "Tune when it is quiet."
+        )
+
+
+# So much is always in use; more is seen in run times.
+_DISTURBED = 0.1
 
 
 def _ms(seconds: float) -> str:

@@ -47,7 +47,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """All of it; ``rows`` are the best first, ``resumed`` how much was known from before."""
+    """All of it.
+
+    ``rows`` are the best first, ``resumed`` is how much was known from before, ``others`` the cores
+    that others used before and after.
+    """
 
     name: str
     wanted: Wanted
@@ -62,6 +66,7 @@ class Tuning:
     origin: str
     spent_s: float
     resumed: int
+    others: tuple[float, ...] = ()
 
     @property
     def gain(self) -> float | None:

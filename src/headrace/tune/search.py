@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,7 @@ import numpy as np
 
 from headrace import tuned
 from headrace.engine.backends import candidates as backends_of
+from headrace.plan.others import cores_in_use
 from headrace.settings import BackendName
 from headrace.tune.contestant import Entry
 from headrace.tune.forecast import Forecast, Setting, best_of_each, forecasts
@@ -46,6 +48,8 @@ def search(
     place = _place(model, wanted, data)
     if fresh and place is not None:
         place.unlink(missing_ok=True)
+    progress.step("looking whether others use this machine")
+    before = _others()
     with Journal(place) as journal:
         job = Job(model, wanted, data, journal, progress)
         backends = backends_of(model.path, BackendName.AUTO)
@@ -53,7 +57,16 @@ def search(
         found = look(space, job)
         forecast = _forecast(found, job)
         raced = _race(forecast, found, job)
-        return _sum_up(space, found, forecast, raced, job)
+        if not raced.cut_short:
+            journal.forget()
+        tuning = _sum_up(space, found, forecast, raced, job)
+    return replace(tuning, others=before + _others())
+
+
+def _others() -> tuple[float, ...]:
+    """The cores that are in use now, of which none is by us; () where that is not known."""
+    used = cores_in_use()
+    return () if used is None else (used,)
 
 
 def _place(model: Model, wanted: Wanted, data: Path | None) -> Path | None:

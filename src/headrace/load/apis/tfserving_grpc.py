@@ -100,7 +100,7 @@ def read_specs(answer: Answer) -> Specs:
     told = {one.key: one.value for one in _CLASSES["Told"].FromString(answer.body).metadata}
     found = _CLASSES["Signatures"].FromString(told[_FIELD].value).signature_def
     signature = {one.key: one.value for one in found}[DEFAULT_SIGNATURE]
-    # A map, which travels in any order: requests made up are to be the same every time.
+    # A map comes in any order; synthetic requests follow it, and shall be the same each time.
     inputs = sorted(signature.inputs, key=lambda one: one.key)
     return tuple(_spec(one.key, one.value) for one in inputs)
 
