@@ -19,6 +19,7 @@ NAMES = (
     "tiny",
     "real",
     "overload",
+    "neighbour",
     "plan",
     "json",
     "sequences",
