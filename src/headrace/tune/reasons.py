@@ -48,11 +48,15 @@ def _verdict(tuning: Tuning) -> Iterator[str]:
             f"{' and '.join(map(str, tied))} cannot be told from it: the difference is within "
             f"{TELLABLE:.0%} or within its interval. {which[0].upper()}{which[1:]} is taken."
         )
-    if tuning.raced.late:
-        yield (
-            "The sender, on the same cores, was late at times: the fastest may do more than was "
-            "seen, and are told apart no further."
-        )
+    if tuning.chosen.capped:
+        sent = f"{tuning.raced.ceiling_rps:,.4g} requests/s"
+        yield f"It held all that was sent, {sent}: {_ceiling(tuning)}"
+
+
+def _ceiling(tuning: Tuning) -> str:
+    if tuning.wanted.rate_rps is not None:
+        return "more is not wanted."
+    return "more cannot be sent in time from the same cores, so that what does is not ranked."
 
 
 def _by_variant(tuning: Tuning) -> Mapping[Variant, Measured]:

@@ -33,6 +33,8 @@ ENTRANTS = 8
 
 # Forecasts that are made whatever the time, and those that are told at once.
 _LEAST, _TOLD = 8, 3
+# They share the cores with what they measure.
+_CORES_A_SENDER = 4
 # What a server has in memory besides its model (seen: 180 MiB), and how much of it all may take.
 _SERVER_BYTES, _MEMORY_SHARE = 200 * 2**20, 0.8
 
@@ -139,18 +141,19 @@ def _entry(found: Found, job: Job, folder: Path) -> Entry:
     """What is sent in the race: rows of the samples where they are real ones, else made up."""
     model, objective = job.model, job.wanted.objective
     signature, inputs = found.loaded.signature.unwrap(), found.samples.inputs
+    senders = max(model.cores // _CORES_A_SENDER, 1)
     plain = not any(array.dtype.hasobject for array in inputs.values())
     if job.data is not None and plain and signature.batched:
         path = folder / "samples.npz"
         with path.open("wb") as file:
             np.savez(file, **inputs)  # type: ignore[arg-type] # an input may be called as it likes
-        return Entry(model.named, model.name, objective, (), path)
+        return Entry(model.named, model.name, objective, (), path, senders)
     first = ("1",) if signature.batched else ()
     shapes = tuple(
         f"{name}={','.join((*first, *map(str, sizes)))}"
         for name, sizes in (found.loaded.shape or {}).items()
     )
-    return Entry(model.named, model.name, objective, shapes)
+    return Entry(model.named, model.name, objective, shapes, senders=senders)
 
 
 def _sum_up(
