@@ -84,10 +84,15 @@ class _Known(NamedTuple):
 
 
 class Controller:
-    """Decides for one served version; ``lanes`` is how many may run at a time."""
+    """Decides for one served version.
+
+    ``lanes`` is how many may run at a time; since that was changed last, a run is likely to take
+    ``slower`` times what it took before.
+    """
 
     def __init__(self, slo_s: float | None, most_lanes: int) -> None:
         self.lanes = most_lanes
+        self.slower = 1.0
         self._slo_s = slo_s
         self._most = most_lanes
         self._known: dict[int, _Known] = {}
@@ -257,7 +262,16 @@ class Controller:
 
     def _set(self, lanes: int, cause: str, reason: str) -> Change:
         before, self.lanes, self._doubts = self.lanes, lanes, 0
+        self.slower = self._slower(before, lanes)
         return Change("lanes", str(before), str(lanes), cause, reason)
+
+    def _slower(self, before: int, after: int) -> float:
+        """By what was seen of both, however long ago; more lanes are not taken to help at all."""
+        was, will = self._known.get(before), self._known.get(after)
+        ratio = 1.0
+        if was is not None and will is not None:
+            ratio = (after / will.lanes_worth) / (before / was.lanes_worth)
+        return max(ratio, after / before) if after > before else min(ratio, 1.0)
 
     # -- what follows by itself, and is told -------------------------------------------------------
 

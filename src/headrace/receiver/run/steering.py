@@ -85,7 +85,7 @@ class Steering:
         for change in self._controller.look(now_s, account, scheduler.state()):
             self._tell(change)
         if self._controller.lanes != scheduler.lanes:
-            scheduler.set_lanes(self._controller.lanes, now_s)
+            scheduler.set_lanes(self._controller.lanes, now_s, self._controller.slower)
             if self._set_lanes is not None:
                 self._set_lanes(self._controller.lanes)
 
