@@ -131,7 +131,7 @@ async def test_an_image_is_tried_and_answered_by_day_and_by_night(
         await page.until(TEXT % "photo UINT8")
         await page.click(BUTTON % "SEND")
         await page.until(TEXT % "give an image first")
-        await page.choose_file("input[type=file]", tmp_path / "flag.png")
+        await page.choose_file("input[accept='image/*']", tmp_path / "flag.png")
         await page.until("document.querySelector('img[src^=\"data:image/png\"]')")
         await page.click(BUTTON % "SEND")
         await page.until(TEXT % "[[127.5, 0.0, 127.5]]")
