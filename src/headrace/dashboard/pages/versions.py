@@ -122,10 +122,7 @@ async def _confirmed(name: str, url: str) -> bool:
         with ui.row().classes("w-full justify-end"):
             ui.button("Cancel", on_click=lambda: dialog.submit(None)).props("flat")
             ui.button("Unload it", on_click=lambda: dialog.submit("unload")).props("color=negative")
-    try:
-        return bool(await dialog)
-    finally:
-        dialog.delete()
+    return bool(await _answer(dialog))
 
 
 async def _asked_label(name: str, version: int) -> dict[str, int | None] | None:
@@ -138,8 +135,14 @@ async def _asked_label(name: str, version: int) -> dict[str, int | None] | None:
             remove = ui.button("Remove it", on_click=lambda: dialog.submit({text.value: None}))
             ui.button("Move it here", on_click=lambda: dialog.submit({text.value: version}))
             remove.props("flat color=negative")
-    try:
-        moved = await dialog
-    finally:
-        dialog.delete()
+    moved = await _answer(dialog)
     return moved if moved and all(moved) else None
+
+
+async def _answer(dialog: ui.dialog) -> Any:
+    """What is answered; None when it was closed, or the browser went away, which takes it along."""
+    try:
+        return await dialog
+    finally:
+        if not dialog.is_deleted:
+            dialog.delete()
