@@ -79,8 +79,8 @@ class Steering:
         now_s = time.monotonic()
         scheduler = self._scheduler
         account = scheduler.close_account(now_s)
-        if account.in_time and not account.late:
-            self._highest_rps = max(self._highest_rps, account.in_time / account.seconds)
+        in_time_rps = account.in_time / max(account.seconds, PERIOD_S)
+        self._highest_rps = max(self._highest_rps, in_time_rps)
         for change in self._controller.look(now_s, account, scheduler.state()):
             self._tell(change)
         if self._controller.lanes != scheduler.lanes:
