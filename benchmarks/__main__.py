@@ -21,6 +21,7 @@ NAMES = (
     "overload",
     "neighbour",
     "plan",
+    "tune",
     "json",
     "sequences",
     "failures",
