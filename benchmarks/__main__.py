@@ -19,6 +19,7 @@ NAMES = (
     "tiny",
     "real",
     "overload",
+    "many",
     "plan",
     "json",
     "sequences",

@@ -51,6 +51,7 @@ _APART = frozenset(
         "path",
         "name",
         "nice",
+        "weight",
         "max_queue",
         "version_labels",
         "labels",

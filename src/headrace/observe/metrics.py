@@ -29,6 +29,7 @@ GAUGES: dict[str, str] = {
     "running_batches": "Batches handed to the engine and not ended.",
     "run_tail_ratio": "98 of 100 runs take at most so many times what is expected of them.",
     "handover_seconds": "What a batch that finds a free lane takes besides its run, of late.",
+    "device_share": "The part of the device that its scheduler counts on; 1 where it is alone.",
     "sequences": "Sequences whose state is kept now; 0 of a model without state.",
 }
 """Gauges by name, and what they say."""
@@ -41,6 +42,7 @@ class ModelMetrics:
     and ``infer`` seconds a batch, ``rows`` rows a batch; ``outcomes`` counts requests by reason:
     ``ok`` or an error's code, and ``failed_s`` is how long those took that were not answered with
     outputs. ``runs`` are the batches by their size, ``slowest`` the requests that took longest.
+    A run takes ``threads`` cores.
     """
 
     __slots__ = (
@@ -58,13 +60,15 @@ class ModelMetrics:
         "runs",
         "sequences_expired",
         "slowest",
+        "threads",
         "total",
         "version",
     )
 
-    def __init__(self, model: str, version: int) -> None:
+    def __init__(self, model: str, version: int, threads: int = 1) -> None:
         self.model = model
         self.version = version
+        self.threads = threads
         self.decode = Histogram()
         self.queue = Histogram()
         self.assemble = Histogram()
@@ -106,6 +110,11 @@ class Collector:
             "Requests by outcome: ok, or the code of the error that answered them.",
             labels=("model", "version", "outcome"),
         )
+        cores = CounterMetricFamily(
+            "headrace_core_seconds",
+            "Seconds of a core that its runs took: their time, times the threads of one.",
+            labels=("model", "version"),
+        )
         expired = CounterMetricFamily(
             "headrace_sequences_expired",
             "Sequences forgotten because they had no request for too long.",
@@ -118,6 +127,7 @@ class Collector:
                 histogram: Histogram = getattr(one, phase)
                 phases.add_metric((*labels, phase), histogram.cumulative(), histogram.total)
             rows.add_metric(labels, one.rows.cumulative(), one.rows.total)
+            cores.add_metric(labels, one.infer.total * one.threads)
             expired.add_metric(labels, one.sequences_expired())
             for outcome, count in one.outcomes.items():
                 outcomes.add_metric((*labels, outcome), count)
@@ -136,4 +146,4 @@ class Collector:
         )
         for outcome, count in self._refused.items():
             refused.add_metric((outcome,), count)
-        yield from (phases, rows, outcomes, refused, expired, *gauges.values())
+        yield from (phases, rows, outcomes, refused, cores, expired, *gauges.values())

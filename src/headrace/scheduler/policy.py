@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from headrace.errors import Expired, PredictedMiss, QueueFull
 from headrace.scheduler.batch import Batch, Policy, Statistics
+from headrace.scheduler.fairness import Turn
 from headrace.scheduler.lanes import Lanes
 from headrace.scheduler.latency import LatencyModel
 from headrace.scheduler.queue import Drop, DropReason, Entry, Queue
@@ -46,13 +47,16 @@ class _Full(NamedTuple):
 
 
 class Scheduler:
-    """Admits, cuts and sheds for one served version; for one thread."""
+    """Admits, cuts and sheds for one served version; for one thread.
 
-    def __init__(self, policy: Policy, latency: LatencyModel) -> None:
+    ``turn`` is its place at a device that others may run on, too.
+    """
+
+    def __init__(self, policy: Policy, latency: LatencyModel, turn: Turn | None = None) -> None:
         self._policy = policy
         self._latency = latency
         self._queue = Queue()
-        self._lanes = Lanes(policy.lanes, policy.depth)
+        self._lanes = Lanes(policy.lanes, policy.depth, turn)
         self._running: dict[int, Batch] = {}
         self._rate = Rate(min(policy.slo_s or _LONGEST_WINDOW_S, _LONGEST_WINDOW_S))
         self._fulls: dict[int, _Full] = {}
@@ -113,26 +117,33 @@ class Scheduler:
 
         The drops are entries that left the queue on the way.
         """
-        queue, lanes = self._queue, self._lanes
+        queue, lanes, turn = self._queue, self._lanes, self._lanes.turn
         drops = [Drop(entry, DropReason.EXPIRED) for entry in queue.expired(now)]
         while (head := queue.first()) is not None and not self._held(head):
             start_s = lanes.next_start(now)
             rows = self._most_rows(head)
-            if not lanes.idle:
-                # A batch cut ahead is one that hurts nobody; else the lane's end is awaited.
-                if now < self._ahead_s(head, start_s) or not self._fits_ahead(head, rows, start_s):
-                    break
-            elif not (rows := self._fit(head, rows, now)):
+            # A batch cut ahead is one that hurts nobody; else the lane's end is awaited.
+            if not lanes.idle and (
+                now < self._ahead_s(head, start_s) or not self._fits_ahead(head, rows, start_s)
+            ):
+                break
+            if turn is not None and not turn.may_start(
+                self._latest_s(head, rows), now, ahead=not lanes.idle
+            ):
+                return None, drops
+            if lanes.idle and not (rows := self._fit(head, rows, now)):
                 queue.forget(head)
                 drops.append(Drop(head, DropReason.SHED))
                 continue
             return self._make(head, rows, now, start_s), drops
+        if turn is not None:
+            turn.pass_by()
         return None, drops
 
     def finish(self, batch_id: int, now: float, infer_s: float | None) -> None:
         """A batch has ended; ``infer_s`` is its run time, None when it failed or was lost."""
         batch = self._running.pop(batch_id)
-        waited = self._lanes.remove(batch_id, now)
+        waited = self._lanes.remove(batch_id, now, infer_s)
         self._suspect_runs = self._suspect_runs and bool(self._running)
         if infer_s is None:
             return
@@ -160,10 +171,14 @@ class Scheduler:
             ahead_s = self._ahead_s(head, self._lanes.next_start(now))
             if ahead_s > now:  # else it was time already, and ``cut`` chose to wait
                 at_s = min(at_s, ahead_s)
+        turn = self._lanes.turn
+        if turn is not None:
+            at_s = min(at_s, turn.wake_s(now))
         return None if at_s == math.inf else max(at_s, now)
 
     def statistics(self) -> Statistics:
         """What it holds now."""
+        turn = self._lanes.turn
         return Statistics(
             self._queue.entries,
             self._queue.rows,
@@ -171,6 +186,7 @@ class Scheduler:
             self._rate.latest_rps,
             self._latency.tail,
             self._overhead_s,
+            1.0 if turn is None else turn.share,
         )
 
     # -- which batch -------------------------------------------------------------------------------
@@ -215,6 +231,10 @@ class Scheduler:
         if not self._running and self._queue.entries == 1:
             return rows  # nobody else wants the machine: run it, and learn if the table is wrong
         return 0
+
+    def _latest_s(self, head: Entry, rows: int) -> float:
+        """When so many rows must start for this head to be in time."""
+        return head.deadline_s - self._allowance_s() - self._latency.bound(head.elements, rows)
 
     def _make(self, head: Entry, rows: int, now: float, start_s: float) -> Batch:
         entries = tuple(self._queue.take(head.bucket, rows))
@@ -265,14 +285,13 @@ class Scheduler:
 
     def _place(self, entry: Entry, full: _Full, now: float) -> tuple[int, float]:
         """How many rows a newcomer's batch would have with it as the last, and when it starts."""
-        start_s = self._lanes.next_start(now)
-        line = self._queue.line(entry.bucket)
+        line, whole = self._queue.line(entry.bucket), 0
         ahead = 0 if line is None else line.rows_before(entry.priority, entry.deadline_s)
         if ahead and ahead + entry.rows > full.rows:
             whole, ahead = divmod(ahead, full.rows)
             if ahead and ahead + entry.rows > full.rows:
                 whole, ahead = whole + 1, 0
-            start_s = self._lanes.start_after(now, whole, full.bound_s)
+        start_s = self._lanes.likely_start(now, whole, full.bound_s)
         if self._queue.buckets > (line is not None):
             start_s = self._after_other_buckets(entry, start_s)
         return ahead + entry.rows, start_s
@@ -284,7 +303,7 @@ class Scheduler:
             return start_s
         expected_s = [self._latency.expect(h.elements, self._most_rows(h)) for h in heads]
         mean_s = sum(expected_s) / len(expected_s)
-        return start_s + before * mean_s / self._policy.lanes
+        return start_s + before * mean_s / self._lanes.worth
 
     def _share(self, entry: Entry) -> float:
         """Which part of the arrivals is of a newcomer's bucket: as of what waits, if any of it."""
@@ -293,9 +312,8 @@ class Scheduler:
 
     def _keeps_up(self, elements: int, rows: int, now: float) -> bool:
         """Whether batches of so many rows run as many rows as arrive."""
-        return self._policy.lanes * rows >= self._rate.rps(now) * self._latency.expect(
-            elements, rows
-        )
+        arriving_rps = self._rate.rps(now)
+        return self._lanes.worth * rows >= arriving_rps * self._latency.expect(elements, rows)
 
     def _full(self, elements: int) -> _Full:
         """The cap and what it takes, remembered until the next completion changes it."""
@@ -303,6 +321,9 @@ class Scheduler:
         if full is None:
             latency = self._latency
             rows = min(latency.knee(elements, self._longest_s()), self._policy.max_batch)
+            turn = self._lanes.turn
+            if turn is not None:
+                rows = max(min(rows, latency.fitting(elements, turn.longest_s)), 1)
             full = _Full(rows, latency.expect(elements, rows), latency.bound(elements, rows))
             if len(self._fulls) >= _FULLS_KEPT:
                 self._fulls.clear()
@@ -317,7 +338,7 @@ class Scheduler:
         policy = self._policy
         if policy.slo_s is None:
             return None
-        return (policy.slo_s - self._allowance_s()) / (self._latency.tail + 1 / policy.lanes)
+        return (policy.slo_s - self._allowance_s()) / (self._latency.tail + 1 / self._lanes.worth)
 
     def _allowance_s(self) -> float:
         return self._policy.results_s + self._overhead_s

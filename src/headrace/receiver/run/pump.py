@@ -24,6 +24,7 @@ from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.reservoir import Reservoir
 from headrace.receiver.run.sampling import sample
 from headrace.receiver.run.shapes import Fit, crop
+from headrace.receiver.run.turns import Place
 from headrace.receiver.tracing.record import Trace
 from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
 from headrace.values import Array
@@ -69,12 +70,14 @@ class Pump:
         served: ServedModel,
         scheduler: Scheduler,
         departures: Departures,
+        place: Place | None = None,
     ) -> None:
         self.socket_path = ""  # where its engine listens
         self._loop = loop
         self._served = served
         self._scheduler = scheduler
         self._departures = departures
+        self._place = place
         self._batched = served.profile.signature.batched
         self._engine: EngineClient | None = None
         self._running: dict[int, Running] = {}
@@ -95,6 +98,12 @@ class Pump:
     def _fill(self) -> None:
         self._due = False
         now_s = time.monotonic()
+        self._look(now_s)
+        if self._place is not None:
+            self._place.go_on(now_s)
+
+    def _look(self, now_s: float) -> None:
+        """Hand over the batches there are, if it is the turn of this model."""
         while self._engine is None or self._engine.free_slots:
             batch, drops = self._scheduler.cut(now_s)
             for drop in drops:
@@ -228,6 +237,8 @@ class Pump:
             self._engine.close()
             self._lost()
         self._engine, self.socket_path = engine, socket_path
+        if self._place is not None:
+            self._place.join(self._look)
         self._scheduler.resume()
         self.schedule()
 
@@ -279,6 +290,8 @@ class Pump:
         batches, self._running = [running.batch for running in self._running.values()], {}
         for entry in (*self._scheduler.drain(), *(e for b in batches for e in b.entries)):
             self.fail(entry, type(error)(error.message))
+        if self._place is not None:
+            self._place.leave()
 
     # -- the clock ---------------------------------------------------------------------------------
 
