@@ -344,4 +344,3 @@ class Runtime:
         if card is None:
             return dispatcher
         return Sequences(self._loop, dispatcher, card, self._owners)
-

@@ -3,8 +3,8 @@
 ``queue`` who waits, earliest deadline first · ``latency`` how long a batch will take · ``lanes``
 what runs, and when a lane is free · ``rate`` how fast rows arrive · ``policy`` the rule: admit,
 cut, shed, and ``batch`` its values · ``fairness`` whose batch is next where models share a device ·
-``known`` what a version's scheduler is made of · ``simulate`` the same rule against made-up traffic,
-on a ``machine`` that only pretends to run.
+``known`` what a version's scheduler is made of · ``simulate`` the same rule against made-up
+traffic, on a ``machine`` that only pretends to run.
 """
 
 from headrace.scheduler.batch import Batch, Policy, Statistics

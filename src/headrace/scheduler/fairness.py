@@ -14,6 +14,7 @@ No core is left idle for fairness' sake, and who did not want any is owed one ro
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 # What a model of weight 1 may use in a round, in seconds of a core. So long may a burst of one keep
 # others waiting; with less, bursts are cut into pieces and come late.
@@ -55,11 +56,12 @@ class _Faded:
 class _Run:
     """A batch handed over; until it ``runs`` it waits in the engine for one of its own model."""
 
-    __slots__ = ("cores", "cost_s", "ends_s", "expected_s", "overdue_s", "runs")
+    __slots__ = ("bound_s", "cores", "cost_s", "ends_s", "expected_s", "overdue_s", "runs")
 
-    def __init__(self, cores: float, expected_s: float) -> None:
+    def __init__(self, cores: float, expected_s: float, bound_s: float) -> None:
         self.cores = cores
         self.expected_s = expected_s
+        self.bound_s = bound_s
         self.cost_s = cores * expected_s
         self.runs = False
         self.ends_s = self.overdue_s = math.inf
@@ -78,17 +80,18 @@ class Turn:
     ``cores``: how many a batch of it takes · ``slo_s``: its objective.
     """
 
-    def __init__(
-        self, device: Device, *, weight: float, cores: float, slo_s: float | None
-    ) -> None:
+    def __init__(self, device: Device, *, weight: float, cores: float, slo_s: float | None) -> None:
         self._device = device
         self.weight = weight
         self.cores = cores
         self.quantum_s = weight * _QUANTUM_S
-        self.patience_s = math.inf if slo_s is None else _PATIENCE * slo_s
+        self.slo_s = math.inf if slo_s is None else slo_s
         self.credit_s = self.quantum_s
         self.used = _Faded()
         self.runs: dict[int, _Run] = {}
+        self.bound_s = 0.0  # how long its last batch could take
+        self.ahead = False
+        self.kept = 0.0  # cores that its long runs must leave to others
         self._latest_s = math.inf
         self._next_s = -math.inf
 
@@ -99,16 +102,16 @@ class Turn:
         """Whether there are others at the device; if not, nothing else here needs to be asked."""
         return self._device.shared
 
-    def may_start(self, latest_s: float, now: float, *, ahead: bool) -> bool:
-        """Whether a batch may be handed over that has to start at ``latest_s`` at the latest.
+    def may_start(self, now: float, bound_s: float, latest_s: float, *, ahead: bool) -> bool:
+        """Whether a batch may be handed over that takes ``bound_s`` at most.
 
-        ``ahead``: it will wait in the engine for a run of its own model to end. After a no,
-        ``Device.due`` says when it is the model's turn.
+        It has to start at ``latest_s`` at the latest. ``ahead``: it will wait in the engine for a
+        run of its own model to end. After a no, ``Device.due`` says when it is the model's turn.
         """
         device = self._device
-        self._latest_s = latest_s
+        self.bound_s, self._latest_s, self.ahead = bound_s, latest_s, ahead
         device.wanting[self] = None
-        if not (ahead or device.has_room(self.cores, now)) or device.first(now) is not self:
+        if device.due(now) is not self:
             return False
         del device.wanting[self]
         return True
@@ -122,7 +125,8 @@ class Turn:
         """The part of the device it can have: that of its weight, or more where others leave it."""
         device = self._device
         others = device.used.per_s(device.now) - self.used.per_s(device.now)
-        return min(max(self.weight / device.weight, 1.0 - others / device.cores), 1.0)
+        left = 1.0 - max(others, self.kept) / device.cores
+        return min(max(self.weight / device.weight, left), 1.0 - self.kept / device.cores)
 
     @property
     def lanes(self) -> float:
@@ -137,7 +141,7 @@ class Turn:
     def next_start(self, now: float) -> float:
         """When its next batch is likely to start: at its share's pace, and when there is room."""
         device = self._device
-        if not device.has_room(self.cores, now):
+        if not device.has_room(self, now):
             return max(device.next_end(now), self._next_s)
         others_want = len(device.wanting) > (self in device.wanting)
         return max(now, self._next_s) if others_want else now
@@ -147,7 +151,7 @@ class Turn:
         return self._device.next_overdue(now) if self in self._device.wanting else math.inf
 
     def order(self, end_s: float) -> tuple[bool, float]:
-        """What decides between those that have credit; the next run ends at ``end_s``."""
+        """What decides between those with credit: who cannot wait until ``end_s`` goes first."""
         if self._latest_s < end_s:
             return False, self._latest_s
         return True, -self.credit_s / self.quantum_s
@@ -157,7 +161,7 @@ class Turn:
     def started(self, batch_id: int, now: float, expected_s: float, *, waits: bool) -> None:
         """A batch has been handed over; it ``waits`` in the engine while its lanes are busy."""
         device = self._device
-        run = _Run(self.cores, expected_s)
+        run = _Run(self.cores, expected_s, self.bound_s)
         if not waits:
             run.begin(now)
         self.runs[batch_id] = device.runs[self, batch_id] = run
@@ -210,23 +214,44 @@ class Device:
 
     def due(self, now: float) -> Turn | None:
         """Who should be asked for a batch now: whoever's turn it is, if there is room."""
-        turn = self.first(now)
-        return turn if turn is not None and self.has_room(turn.cores, now) else None
-
-    def first(self, now: float) -> Turn | None:
-        """Whose turn it is, of those that want one."""
-        wanting = self.wanting
+        wanting = [turn for turn in self.wanting if not self._is_held(turn, now)]
         if not wanting:
             return None
         while all(turn.credit_s <= 0 for turn in wanting):
-            self._renew()
-        end_s = self.next_end(now)
-        return min((t for t in wanting if t.credit_s > 0), key=lambda t: t.order(end_s))
+            self._renew(wanting)
+        # Who waits now waits for a run to end, be it that of whoever goes first.
+        end_s = now + max(turn.bound_s for turn in wanting)
+        end_s = min([run.ends_s for run in self._running(now)], default=end_s)
+        turn = min((t for t in wanting if t.credit_s > 0), key=lambda t: t.order(end_s))
+        return turn if turn.ahead or self.has_room(turn, now) else None
 
-    def has_room(self, cores: float, now: float) -> bool:
-        """Whether a batch that takes so many cores finds them free."""
+    def has_room(self, turn: Turn, now: float) -> bool:
+        """Whether there are cores for a batch of this model."""
         taken = sum([run.cores for run in self._running(now)])
-        return taken + cores <= self.cores + _ROUNDING
+        return taken + turn.cores <= self.cores + _ROUNDING
+
+    def _is_held(self, turn: Turn, now: float) -> bool:
+        """Whether long runs have all the cores that they may have.
+
+        Who cannot be in time even if it is the next after such a run is left a core, if there is
+        more than one, and if it uses no more than its part: that core idles while it has nothing
+        to run.
+        """
+        impatient = [
+            one
+            for one in self._turns
+            if one.slo_s - one.bound_s < turn.bound_s
+            and one is not turn
+            and self._active(one)
+            and one.used.per_s(now) <= one.weight / self.weight * self.cores
+        ]
+        turn.kept = max([one.cores for one in impatient], default=0.0)
+        if not impatient or turn.kept + turn.cores > self.cores:
+            turn.kept = 0.0
+            return False
+        long_s = min(one.slo_s - one.bound_s for one in impatient)
+        taken = sum([run.cores for run in self._running(now) if run.bound_s > long_s])
+        return taken + (0.0 if turn.ahead else turn.cores) + turn.kept > self.cores + _ROUNDING
 
     def next_end(self, now: float) -> float:
         """When the next run is likely to end; now if nothing runs."""
@@ -239,7 +264,7 @@ class Device:
     def patience_s(self, turn: Turn) -> float:
         """How long the others that were here of late can wait."""
         others = (one for one in self._turns if one is not turn and self._active(one))
-        return min((one.patience_s for one in others), default=math.inf)
+        return min((_PATIENCE * one.slo_s for one in others), default=math.inf)
 
     def _active(self, turn: Turn) -> bool:
         if turn.runs or turn in self.wanting:
@@ -249,9 +274,9 @@ class Device:
     def _running(self, now: float) -> list[_Run]:
         return [run for run in self.runs.values() if run.runs and now < run.overdue_s]
 
-    def _renew(self) -> None:
-        """Begin as many rounds as it takes until somebody who wants a turn may have it."""
-        rounds = min(math.floor(-t.credit_s / t.quantum_s) + 1 for t in self.wanting)
+    def _renew(self, wanting: Iterable[Turn]) -> None:
+        """Begin as many rounds as it takes until one of those has credit."""
+        rounds = min(math.floor(-turn.credit_s / turn.quantum_s) + 1 for turn in wanting)
         for turn in self._turns:
             turn.credit_s = min(turn.credit_s + rounds * turn.quantum_s, turn.quantum_s)
 

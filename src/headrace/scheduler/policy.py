@@ -127,9 +127,7 @@ class Scheduler:
                 now < self._ahead_s(head, start_s) or not self._fits_ahead(head, rows, start_s)
             ):
                 break
-            if turn is not None and not turn.may_start(
-                self._latest_s(head, rows), now, ahead=not lanes.idle
-            ):
+            if turn is not None and not self._may_start(turn, head, rows, now):
                 return None, drops
             if lanes.idle and not (rows := self._fit(head, rows, now)):
                 queue.forget(head)
@@ -223,18 +221,24 @@ class Scheduler:
         if head.deadline_s == math.inf:
             return rows
         room_s = head.deadline_s - now - self._allowance_s()
-        if self._latency.bound(head.elements, rows) <= room_s:
+        bound_s = self._latency.bound(head.elements, rows)
+        if bound_s <= room_s:
             return rows
         fitting = min(self._latency.fitting(head.elements, room_s), rows)
         if fitting >= head.rows and self._keeps_up(head.elements, fitting, now):
             return fitting
-        if not self._running and self._queue.entries == 1:
-            return rows  # nobody else wants the machine: run it, and learn if the table is wrong
-        return 0
+        if self._running or self._queue.entries > 1:
+            return 0
+        # Nobody else wants the machine: run it, and learn if the table is wrong. But who would have
+        # been in time, had it not waited for another model, says nothing of the table.
+        waited = self._lanes.turn is not None and bound_s <= room_s + now - head.arrival_s
+        return 0 if waited else rows
 
-    def _latest_s(self, head: Entry, rows: int) -> float:
-        """When so many rows must start for this head to be in time."""
-        return head.deadline_s - self._allowance_s() - self._latency.bound(head.elements, rows)
+    def _may_start(self, turn: Turn, head: Entry, rows: int, now: float) -> bool:
+        """Whether it is the turn of this model to run so many rows with this head."""
+        bound_s = self._latency.bound(head.elements, rows)
+        latest_s = head.deadline_s - self._allowance_s() - bound_s
+        return turn.may_start(now, bound_s, latest_s, ahead=not self._lanes.idle)
 
     def _make(self, head: Entry, rows: int, now: float, start_s: float) -> Batch:
         entries = tuple(self._queue.take(head.bucket, rows))

@@ -128,9 +128,7 @@ def simulate(
         ValueError: there are no arrivals.
     """
     player = Player(rule, arrivals, service, lanes)
-    (result,) = simulate_together(
-        [player], reply_s=reply_s, speed=speed, settled_s=settled_s
-    )
+    (result,) = simulate_together([player], reply_s=reply_s, speed=speed, settled_s=settled_s)
     return result
 
 
@@ -235,8 +233,11 @@ class _Simulation:
         self._machine.advance(at_s)
         self._now = at_s
 
-    def _happen(self) -> _Side:
-        """Let happen what comes first, and return whom it concerns."""
+    def _happen(self) -> _Side | None:
+        """Let happen what comes first, and return whom it concerns.
+
+        Nothing may, for the end of a run can come a rounding error later than it was to.
+        """
         now = self._now
         if self._machine.next_end_s() <= now:
             ended = self._machine.end()
@@ -250,10 +251,12 @@ class _Simulation:
             _, ended = self._replies.popleft()
             side = self._sides[ended.model]
             side.answer(ended, now)
-        else:
+        elif self._plan and self._plan[0][0].at_s <= now:
             arrival, number = self._plan.popleft()
             side = self._sides[number]
             side.arrive(arrival, now)
+        else:
+            return None
         return side
 
 

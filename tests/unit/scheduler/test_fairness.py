@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -25,12 +25,26 @@ def join(
     return turn
 
 
-def start(turn: Turn, batch_id: int, now: float, expected_s: float, latest_s: float = NEVER) -> bool:
+def start(
+    turn: Turn,
+    batch_id: int,
+    now: float,
+    run_s: float,
+    latest_s: float = NEVER,
+    *,
+    ahead: bool = False,
+) -> bool:
     """Hand a batch over if the model may."""
-    if not turn.may_start(latest_s, now, ahead=False):
+    if not turn.may_start(now, run_s, latest_s, ahead=ahead):
         return False
-    turn.started(batch_id, now, expected_s, waits=False)
+    turn.started(batch_id, now, run_s, waits=ahead)
     return True
+
+
+def use(turn: Turn, now: float, run_s: float) -> None:
+    """Let it run a batch for which there is room."""
+    assert start(turn, -1, now, run_s)
+    turn.ended(-1, now + run_s, run_s)
 
 
 # -- who goes next ---------------------------------------------------------------------------------
@@ -72,12 +86,12 @@ def test_who_would_miss_its_deadline_goes_first_while_its_round_lasts() -> None:
     device = Device(1)
     urgent, patient = join(device), join(device)
     assert start(urgent, 1, 0.0, 0.012)
-    assert not start(patient, 1, 0.0, 0.001, latest_s=1.0)
-    assert not start(urgent, 2, 0.0, 0.012, latest_s=0.005)  # the run ends at 12 ms
+    assert not start(patient, 1, 0.0, 0.010, latest_s=1.0)
+    assert not start(urgent, 2, 0.0, 0.012, latest_s=0.013)
     urgent.ended(1, 0.012, 0.012)
-    assert device.due(0.0) is urgent
-    assert start(urgent, 2, 0.012, 0.012, latest_s=0.012 - 1e-6)
-    assert not start(urgent, 3, 0.012, 0.012, latest_s=0.020)
+    assert device.due(0.012) is urgent  # the other's run would end at 22 ms or later
+    assert start(urgent, 2, 0.012, 0.012, latest_s=0.013)
+    assert not start(urgent, 3, 0.012, 0.012, latest_s=0.025)
     urgent.ended(2, 0.024, 0.012)
     assert urgent.credit_s < 0
     assert device.due(0.024) is patient
@@ -98,8 +112,7 @@ def test_a_batch_for_its_own_busy_lane_needs_no_core_but_its_turn() -> None:
     device = Device(1)
     one, other = join(device), join(device)
     assert start(one, 1, 0.0, 0.010)
-    assert one.may_start(NEVER, 0.009, ahead=True)
-    one.started(2, 0.009, 0.020, waits=True)
+    assert start(one, 2, 0.009, 0.020, ahead=True)
     assert not start(other, 1, 0.009, 0.010)
     one.ended(1, 0.010, 0.010)
     assert device.due(0.010) is None  # the next of its own runs
@@ -133,7 +146,7 @@ def test_a_run_that_hangs_keeps_nobody_waiting_for_long() -> None:
     assert start(other, 1, overdue_s, 0.001)
     assert other.wake_s(overdue_s) == math.inf
     hung.ended(1, 9.0, 9.0)
-    assert start(hung, 2, 9.0, 0.010) or device.due(9.0) is not None
+    assert hung.credit_s == pytest.approx(QUANTUM_S - 2 * 0.010)
 
 
 def test_who_leaves_takes_its_runs_along() -> None:
@@ -147,6 +160,38 @@ def test_who_leaves_takes_its_runs_along() -> None:
     assert other.shared
 
 
+# -- who waits for whom ----------------------------------------------------------------------------
+
+
+def test_long_runs_leave_a_core_to_who_could_not_wait_for_one_to_end() -> None:
+    device = Device(2)
+    long, brief = join(device), join(device, slo_s=0.050)
+    use(brief, 0.0, 0.010)
+    assert start(long, 1, 0.010, 0.060)
+    assert not start(long, 2, 0.010, 0.060)
+    assert device.due(0.010) is None
+    assert start(brief, 1, 0.020, 0.005)
+    brief.ended(1, 0.025, 0.005)
+    assert start(long, 2, 0.025, 0.040), "a run that it can wait for"
+
+
+def test_a_core_is_kept_for_nobody_who_is_not_there_or_takes_more_than_its_part() -> None:
+    device = Device(2)
+    long, gone, greedy = join(device), join(device, slo_s=0.050), join(device, slo_s=0.050)
+    use(gone, 0.0, 0.010)
+    for number in range(300):
+        use(greedy, 7.0 + number * 0.010, 0.010)
+    assert start(long, 1, 10.0, 0.060)
+    assert start(long, 2, 10.0, 0.060)
+
+
+def test_on_a_single_core_none_can_be_kept() -> None:
+    device = Device(1)
+    long, brief = join(device), join(device, slo_s=0.050)
+    use(brief, 0.0, 0.010)
+    assert start(long, 1, 0.010, 0.060)
+
+
 # -- what a scheduler may count on -----------------------------------------------------------------
 
 
@@ -155,13 +200,11 @@ def test_a_model_can_have_what_its_weight_says_or_what_others_leave() -> None:
     heavy, light = join(device, weight=1), join(device, weight=3)
     assert heavy.share == 1.0
     for number in range(200):  # the light one is at 30 % of one core: 15 % of the device
-        start(light, number, number * 0.010, 0.003)
-        light.ended(number, number * 0.010 + 0.003, 0.003)
+        use(light, number * 0.010, 0.003)
     assert heavy.share == pytest.approx(0.85, abs=0.01)
     assert light.share == 1.0
     for number in range(400):
-        start(light, number, 3.0 + number * 0.005, 0.010)
-        light.ended(number, 3.0 + number * 0.005, 0.010)
+        use(light, 3.0 + number * 0.005, 0.010)
     assert heavy.share == 0.25
     assert heavy.lanes == 0.5
 
@@ -171,8 +214,7 @@ def test_runs_are_short_enough_for_the_objectives_of_those_who_are_there() -> No
     heavy, light = join(device), join(device, slo_s=0.040)
     assert heavy.longest_s == math.inf
     assert light.longest_s == math.inf
-    start(light, 1, 0.0, 0.005)
-    light.ended(1, 0.005, 0.005)
+    use(light, 0.0, 0.005)
     assert heavy.longest_s == 0.020
     device.now = 100.0
     assert heavy.longest_s == math.inf
@@ -182,8 +224,7 @@ def test_who_is_at_its_share_starts_at_its_pace() -> None:
     device = Device(1)
     one, other = join(device), join(device)
     for number in range(200):
-        start(other, number, number * 0.010, 0.010)
-        other.ended(number, (number + 1) * 0.010, 0.010)
+        use(other, number * 0.010, 0.010)
     now = 2.0
     assert one.next_start(now) == now
     start(one, 1, now, 0.010)
@@ -200,97 +241,107 @@ def test_who_is_at_its_share_starts_at_its_pace() -> None:
 
 @dataclass
 class Model:
-    """Wants the device always, or only now and then."""
+    """Wants the device always (``every_s`` None), or now and then."""
 
     weight: float
     costs_s: Sequence[float]
-    every_s: float | None = None  # None: saturates
+    every_s: float | None = None
     error: float = 1.0
     cores: int = 1
-    turn: Turn = field(init=False)
     used_s: float = 0.0
     waiting: int = 0
     started: int = 0
 
+    @property
+    def next_s(self) -> float:
+        """What its next batch is expected to take."""
+        return self.costs_s[self.started % len(self.costs_s)]
 
-def play(models: list[Model], cores: int, until_s: float) -> float:
-    """Let them run for so long; returns for how long a core was idle while somebody waited."""
-    device = Device(cores)
-    for model in models:
-        model.turn = join(device, model.weight, model.cores)
-    events: list[tuple[float, int, int, str]] = []
-    for number, model in enumerate(models):
-        if model.every_s is None:
-            model.waiting = 10**9
-        heapq.heappush(events, (0.0, number, -1, "arrive"))
-    running: dict[tuple[int, int], float] = {}
-    now, idle_s = 0.0, 0.0
-    while events and events[0][0] < until_s:
-        at_s, number, batch, kind = heapq.heappop(events)
-        taken = sum(models[who].cores for who, _ in running)
-        if any(model.waiting and taken + model.cores <= cores for model in models):
-            idle_s += at_s - now
-        now, model = at_s, models[number]
-        if kind == "end":
-            seconds = running.pop((number, batch))
-            model.turn.ended(batch, now, seconds)
+    @property
+    def largest_s(self) -> float:
+        """What a batch may cost at most."""
+        return max(self.costs_s) * self.cores * max(self.error, 1.0)
+
+
+class World:
+    """Models at a device, and the time; every step is checked."""
+
+    def __init__(self, models: list[Model], cores: int) -> None:
+        self.models = models
+        self.cores = cores
+        self.device = Device(cores)
+        self.turns = [join(self.device, model.weight, model.cores) for model in models]
+        self.events: list[tuple[float, int, int]] = []  # when, who, which batch (0: an arrival)
+        self.running: dict[tuple[int, int], float] = {}
+        self.idle_s = 0.0
+        for number, model in enumerate(models):
+            model.used_s, model.started = 0.0, 0
+            model.waiting = 10**9 if model.every_s is None else 0
+            self.events.append((0.0, number, 0))
+
+    def play(self, until_s: float) -> World:
+        now = 0.0
+        while self.events and self.events[0][0] < until_s:
+            at_s, number, batch = heapq.heappop(self.events)
+            self.idle_s += (at_s - now) * self.could_run()
+            now = at_s
+            self.happen(number, batch, now)
+            self.begin(number, now)
+            while (turn := self.device.due(now)) is not None:
+                self.begin(self.turns.index(turn), now)
+            most_s = 2 * max(model.largest_s for model in self.models)
+            for turn in self.turns:
+                assert -most_s <= turn.credit_s <= turn.quantum_s + 1e-12
+        return self
+
+    def could_run(self) -> bool:
+        taken = sum(self.models[who].cores for who, _ in self.running)
+        return any(one.waiting and taken + one.cores <= self.cores for one in self.models)
+
+    def happen(self, number: int, batch: int, now: float) -> None:
+        model = self.models[number]
+        if batch:
+            seconds = self.running.pop((number, batch))
+            self.turns[number].ended(batch, now, seconds)
             model.used_s += seconds * model.cores
         elif model.every_s is not None:
             model.waiting += 1
-            heapq.heappush(events, (now + model.every_s, number, -1, "arrive"))
-        for who, one in enumerate(models):
-            if one.waiting and one.turn not in device.wanting:
-                begin(one, who, now, events, running)
-        while (turn := device.due(now)) is not None:
-            who = next(n for n, one in enumerate(models) if one.turn is turn)
-            begin(models[who], who, now, events, running)
-        largest_s = max(max(one.costs_s) * one.cores * max(one.error, 1) for one in models)
-        for one in models:
-            assert -2 * largest_s <= one.turn.credit_s <= one.turn.quantum_s + 1e-12
-    return idle_s
+            heapq.heappush(self.events, (now + model.every_s, number, 0))
+
+    def begin(self, number: int, now: float) -> None:
+        """Start what may be started, as a scheduler does."""
+        model, turn = self.models[number], self.turns[number]
+        while model.waiting:
+            run_s = model.next_s
+            if not start(turn, model.started + 1, now, run_s):
+                return
+            model.started += 1
+            model.waiting -= 1
+            self.running[number, model.started] = run_s * model.error
+            heapq.heappush(self.events, (now + run_s * model.error, number, model.started))
+        turn.pass_by()
 
 
-def begin(
-    model: Model,
-    number: int,
-    now: float,
-    events: list[tuple[float, int, int, str]],
-    running: dict[tuple[int, int], float],
-) -> None:
-    """Start what may be started, as a scheduler does."""
-    while model.waiting and model.turn.may_start(NEVER, now, ahead=False):
-        cost_s = model.costs_s[model.started % len(model.costs_s)]
-        model.started += 1
-        model.waiting -= 1
-        model.turn.started(model.started, now, cost_s, waits=False)
-        running[number, model.started] = cost_s * model.error
-        heapq.heappush(events, (now + cost_s * model.error, number, model.started, "end"))
-    if not model.waiting:
-        model.turn.pass_by()
-
-
-costs = st.lists(st.sampled_from([0.001, 0.004, 0.010, 0.030]), min_size=1, max_size=5)
+costs = st.lists(st.sampled_from([0.003, 0.006, 0.010, 0.030]), min_size=1, max_size=5)
 saturating = st.builds(
     Model,
     weight=st.sampled_from([0.5, 1.0, 1.0, 2.0, 3.0]),
     costs_s=costs,
     error=st.sampled_from([1.0, 1.0, 0.8, 1.3]),
 )
-LAWS = settings(derandomize=True, max_examples=60, deadline=None)
+LAWS = settings(derandomize=True, max_examples=20, deadline=None)
 
 
 @pytest.mark.slow
 @LAWS
 @given(st.lists(saturating, min_size=2, max_size=4), st.integers(1, 4))
 def test_models_that_want_all_get_what_their_weights_say(models: list[Model], cores: int) -> None:
-    for model in models:
-        model.used_s = model.waiting = model.started = 0
-    play(models, cores, 10.0)
+    World(models, cores).play(3.0)
     used_s = sum(model.used_s for model in models)
-    assert used_s == pytest.approx(10.0 * cores, rel=0.05)
+    assert used_s == pytest.approx(3.0 * cores, rel=0.05)
     for model in models:
         fair = model.weight / sum(one.weight for one in models)
-        assert model.used_s / used_s == pytest.approx(fair, abs=0.03)
+        assert model.used_s / used_s == pytest.approx(fair, abs=0.04)
 
 
 @pytest.mark.slow
@@ -309,9 +360,7 @@ def test_models_that_want_all_get_what_their_weights_say(models: list[Model], co
     st.integers(1, 3),
 )
 def test_no_core_is_idle_while_somebody_waits(models: list[Model], cores: int) -> None:
-    for model in models:
-        model.used_s = model.waiting = model.started = 0
-    assert play(models, cores, 3.0) == pytest.approx(0.0, abs=1e-9)
+    assert World(models, cores).play(2.0).idle_s == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.slow
@@ -320,14 +369,12 @@ def test_no_core_is_idle_while_somebody_waits(models: list[Model], cores: int) -
 def test_who_wants_less_than_its_part_gets_all_of_it_whatever_others_want(
     crowd: list[Model], cores: int
 ) -> None:
-    for model in crowd:
-        model.used_s = model.waiting = model.started = 0
     total = 1.0 + sum(model.weight for model in crowd)
     cost_s = 0.004
     modest = Model(1.0, [cost_s], every_s=cost_s / (0.7 * cores / total))
-    play([modest, *crowd], cores, 10.0)
+    World([modest, *crowd], cores).play(3.0)
     assert modest.waiting * cost_s <= 0.25
-    assert modest.used_s == pytest.approx(10.0 * 0.7 * cores / total, rel=0.05)
+    assert modest.used_s == pytest.approx(3.0 * 0.7 * cores / total, rel=0.05)
 
 
 @pytest.mark.slow
@@ -336,9 +383,7 @@ def test_who_wants_less_than_its_part_gets_all_of_it_whatever_others_want(
 def test_nobody_starves_not_even_who_needs_all_cores_at_once(
     crowd: list[Model], cores: int
 ) -> None:
-    for model in crowd:
-        model.used_s = model.waiting = model.started = 0
     wide = Model(1.0, [0.010], cores=cores)
-    play([wide, *crowd], cores, 10.0)
+    World([wide, *crowd], cores).play(3.0)
     fair = 1.0 / (1.0 + sum(one.weight for one in crowd))
-    assert wide.used_s / (10.0 * cores) >= 0.5 * fair
+    assert wide.used_s / (3.0 * cores) >= 0.5 * fair

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 CORES = 2
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16)
-PLAYED_S, SETTLED_S = 22.0, 2.0
+PLAYED_S, SETTLED_S = 12.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def test_a_light_model_is_in_time_beside_one_at_twice_the_machine_and_that_gets_
     light, heavy = play({LIGHT: 0.6, HEAVY: 2.0}, turns=True, seed=seed)
     assert light.p99_s is not None
     assert light.p99_s <= LIGHT.slo_s
-    assert light.in_time_share >= 0.97
+    assert light.in_time_share >= 0.96
     assert heavy.p99_s is not None
     assert heavy.p99_s <= HEAVY.slo_s
     assert heavy.goodput_rps >= 0.85 * 0.4 * HEAVY.capacity_rps
