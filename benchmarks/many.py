@@ -126,12 +126,11 @@ def _figures(share: str, seen: _Seen) -> Iterator[Figure]:
     )
     yield Figure(
         f"{share}: {_LIGHT}, p99 of the answered",
-        statistics.median(one.latency.p99_s * _MS for one in seen.light if one.latency),
+        _quantile_ms(seen.light, "p99_s"),
         "ms",
         _SLO_S * _MS if wanted else None,
         at_most=True,
-        note=f"p50 {statistics.median(r.latency.p50_s * _MS for r in seen.light if r.latency):.1f}"
-        f" ms; refused {sum(r.refused for r in seen.light)}, late "
+        note=f"p50 {_quantile_ms(seen.light, 'p50_s'):.1f} ms; refused {sum(r.refused for r in seen.light)}, late "
         f"{sum(r.late for r in seen.light)} of {sum(r.planned for r in seen.light)}",
     )
     heavy = seen.heavy[-1]
@@ -141,9 +140,14 @@ def _figures(share: str, seen: _Seen) -> Iterator[Figure]:
         "",
         _WANTED_REST if wanted else None,
         note=f"{heavy.goodput_per_s or 0.0:.0f} of {heavy.offered_per_s:.0f} offered/s; p99 "
-        f"{statistics.median(r.latency.p99_s * _MS for r in seen.heavy if r.latency):.1f} ms "
-        f"{_spoiled(seen.heavy)}",
+        f"{_quantile_ms(seen.heavy, 'p99_s'):.1f} ms {_spoiled(seen.heavy)}",
     )
+
+
+def _quantile_ms(reports: list[Report], name: str) -> float:
+    """Of the answered; the middle one of all rounds, 0 where none was."""
+    found = [getattr(one.latency, name) * _MS for one in reports if one.latency is not None]
+    return statistics.median(found or [0.0])
 
 
 def _spoiled(reports: list[Report]) -> str:

@@ -8,7 +8,8 @@ are not left to the system to mix: as many run at once as the device has cores f
 takes as long as it takes alone, and can be predicted (Clockwork, OSDI 2020). Within a round those
 go first that would miss their deadline if they waited for the next run to end.
 
-No core is left idle for fairness' sake, and who did not want any is owed one round at most.
+No core is left idle for fairness' sake (for an objective's it may be), and who did not want any is
+owed one round at most.
 """
 
 from __future__ import annotations
