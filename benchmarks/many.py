@@ -130,8 +130,9 @@ def _figures(share: str, seen: _Seen) -> Iterator[Figure]:
         "ms",
         _SLO_S * _MS if wanted else None,
         at_most=True,
-        note=f"p50 {_quantile_ms(seen.light, 'p50_s'):.1f} ms; refused {sum(r.refused for r in seen.light)}, late "
-        f"{sum(r.late for r in seen.light)} of {sum(r.planned for r in seen.light)}",
+        note=f"p50 {_quantile_ms(seen.light, 'p50_s'):.1f} ms; refused "
+        f"{sum(r.refused for r in seen.light)}, late {sum(r.late for r in seen.light)} of "
+        f"{sum(r.planned for r in seen.light)}",
     )
     heavy = seen.heavy[-1]
     yield Figure(
