@@ -30,6 +30,7 @@ NAMES = (
     "resident",
     "soak",
     "generator",
+    "instrumentation",
 )
 MODULES = {"json": "json_"}
 

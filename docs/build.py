@@ -30,8 +30,11 @@ from headrace.loader.lifecycle import TRANSITIONS
 from headrace.settings import Card, ModelSettings, ResultStep, Sequence, StateTensor
 from headrace.verify import Verify
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # of a script, only its own folder is on it
+
+from docs.summary import CHINESE, ENGLISH, RESULTS, summary
+
 FOLDER = Path(__file__).parent
-RESULTS = FOLDER.parent / "benchmarks" / "results"
 _INNER = "*."
 _NOTE = "<!-- Written by docs/build.py: change the code, then run `python docs/build.py`. -->\n"
 
@@ -45,8 +48,9 @@ A setting can come from four places. The first that says something wins:
 4. the default.
 
 A model's own settings are found in the same way, from the nearest to the farthest: a flag (it holds
-for every model served), its entry under `models`, the `card.yaml` beside the model, `defaults`, the
-built-in default. Lists and mappings are replaced whole, not merged.
+for every model served), its entry under `models`, the `card.yaml` beside the model, `defaults`, its
+[tuned card](models.md#the-tuned-card), the built-in default. Lists and mappings are replaced whole,
+not merged.
 
 Unknown keys and unknown `HEADRACE_` variables are errors. `headrace check headrace.yaml` names
 every problem with its line, and lists the models it finds without loading them. An empty variable
@@ -201,6 +205,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "figures": figures_block,
     "lifecycle": lifecycle_block,
     "model_config": lambda: imported_block(tfserving.MODEL_RULES),
+    "summary": lambda: summary(ENGLISH),
+    "summary_zh": lambda: summary(CHINESE),
     "pbtxt": lambda: imported_block(triton.RULES),
 }
 """Name of a block → what makes it."""
@@ -211,7 +217,7 @@ _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL
 def written() -> dict[Path, str]:
     """Return every page that is generated, or has a generated block, as it should be."""
     pages = {FOLDER / name: make() for name, make in PAGES.items()}
-    for path in sorted(FOLDER.glob("*.md")):
+    for path in sorted([*FOLDER.glob("*.md"), *FOLDER.parent.glob("README*.md")]):
         if path.name not in PAGES:
             text = path.read_text(encoding="utf-8")
             pages[path] = _BLOCK.sub(lambda found: found[1] + BLOCKS[found[2]]() + found[3], text)
@@ -286,11 +292,11 @@ def main() -> int:
     for path, text in written().items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
-        stale.append(path.name)
+        stale.append(str(path.relative_to(FOLDER.parent)))
         if not check:
             path.write_text(text, encoding="utf-8")
     verb = "stale" if check else "written"
-    sys.stdout.write("".join(f"{verb}: docs/{name}\n" for name in stale))
+    sys.stdout.write("".join(f"{verb}: {name}\n" for name in stale))
     return 1 if check and stale else 0
 
 

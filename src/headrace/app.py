@@ -31,6 +31,7 @@ from headrace.control import (
     ModelState,
     Recalled,
     ReceiverReady,
+    Seen,
     Used,
     from_receiver,
 )
@@ -248,7 +249,7 @@ class Supervisor:
 
     def _hear(
         self,
-        message: ReceiverReady | Emptied | Recalled | Used | Order,
+        message: ReceiverReady | Emptied | Recalled | Used | Seen | Order,
         writer: asyncio.StreamWriter,
     ) -> None:
         """Take what a receiver says; one that has been replaced has nothing to say any more."""
@@ -265,6 +266,8 @@ class Supervisor:
                 self._fleet.recalled(message)
             case Used():
                 self._fleet.residents.used(message)
+            case Seen():
+                self._fleet.sees(message)
             case _ if self._group is None or self._stopping.is_set():
                 self._tell(_too_late(message))
             case _:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace import __version__
+from headrace.dashboard import grammar as dashboard
 from headrace.errors import OperatorError, SettingsError
 from headrace.layers import load
 from headrace.load.command import grammar
@@ -18,6 +19,7 @@ from headrace.models import command
 from headrace.plan import grammar as plan
 from headrace.problems import place
 from headrace.settings import ModelSettings, ServerSettings, Settings
+from headrace.tune import grammar as tune
 from headrace.urls import is_url
 
 if TYPE_CHECKING:
@@ -112,11 +114,27 @@ def parser() -> argparse.ArgumentParser:
     )
     plan.add(planning)
     planning.set_defaults(call=plan.run)
+    tuning = commands.add_parser(
+        "tune",
+        help="find how a model is served best on this machine",
+        description=tune.run.__doc__,
+        allow_abbrev=False,
+    )
+    tune.add(tuning)
+    tuning.set_defaults(call=tune.run)
     loading = commands.add_parser(
         "load", help="load a server", description=grammar.run.__doc__, allow_abbrev=False
     )
     grammar.add(loading)
     loading.set_defaults(call=grammar.run)
+    showing = commands.add_parser(
+        "dashboard",
+        help="show servers on a live page",
+        description=dashboard.run.__doc__,
+        allow_abbrev=False,
+    )
+    dashboard.add(showing)
+    showing.set_defaults(call=dashboard.run)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(call=_version)
     return root

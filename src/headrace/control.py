@@ -25,12 +25,16 @@ SCRIBE_NAME = "scribe.sock"
 """The scribe's socket, in the folder of the supervisor's."""
 
 
+ItemShapes = dict[str, tuple[int, ...]]
+"""Shapes of one row by input."""
+
+
 class EngineSpec(Message):
     """Supervisor → engine: what to load and where to listen.
 
     ``settings`` is resolved: instances is never None. How to log is as in ``ServerSettings``.
     ``beside``: other models serve meanwhile, and must not notice. ``samples_path`` is a file of
-    ``engine.samples`` that it must agree with.
+    ``engine.samples`` that it must agree with. ``seen_shapes`` are those that clients sent.
     """
 
     kind: Literal["engine_spec"] = "engine_spec"
@@ -43,6 +47,7 @@ class EngineSpec(Message):
     cache_dir: str | None = None
     beside: bool = False
     samples_path: str | None = None
+    seen_shapes: tuple[ItemShapes, ...] = ()
     log_level: Level = "info"
     log_format: Format = "auto"
 
@@ -148,12 +153,27 @@ class EngineFailed(Message):
 EngineReport = Annotated[EngineLoading | EngineReady | EngineFailed, Field(discriminator="kind")]
 
 
+class TunedUse(Message):
+    """What was taken of a tuned card: the settings by key, and what they were tuned for.
+
+    ``note`` is what whoever starts the server should know besides.
+    """
+
+    file: str
+    keys: tuple[str, ...]
+    slo_ms: float
+    quantile: float
+    rate_rps: float
+    note: str = ""
+
+
 class ModelServing(Message):
     """Supervisor → receiver: this version's engine listens at ``socket_path``; connect and serve.
 
     Sent again, with another path, when a dead engine has been replaced. With ``replaces`` it is
     another model under the same name and version: what the one before it still runs or has waiting
-    ends there, and ``Emptied`` tells when.
+    ends there, and ``Emptied`` tells when. ``origins`` says which layer said what of the settings,
+    ``tuned`` what was taken of a tuned card.
     """
 
     kind: Literal["model_serving"] = "model_serving"
@@ -163,6 +183,8 @@ class ModelServing(Message):
     settings: ModelSettings
     profile: Profile
     replaces: bool = False
+    origins: dict[str, str] = Field(default_factory=dict)
+    tuned: TunedUse | None = None
 
 
 class ModelState(Message):
@@ -313,8 +335,16 @@ class Used(Message):
     models: tuple[Use, ...]
 
 
+class Seen(Message):
+    """Receiver → supervisor: the shapes that are common in the traffic of a model now."""
+
+    kind: Literal["seen"] = "seen"
+    name: str
+    shapes: tuple[ItemShapes, ...]
+
+
 FromReceiver = Annotated[
-    ReceiverReady | Emptied | Recalled | Used | Demand | Load | Unload | Label | Reload,
+    ReceiverReady | Emptied | Recalled | Used | Seen | Demand | Load | Unload | Label | Reload,
     Field(discriminator="kind"),
 ]
 
@@ -332,5 +362,5 @@ to_receiver: TypeAdapter[
     | Done
 ] = TypeAdapter(ToReceiver)
 from_receiver: TypeAdapter[
-    ReceiverReady | Emptied | Recalled | Used | Demand | Load | Unload | Label | Reload
+    ReceiverReady | Emptied | Recalled | Used | Seen | Demand | Load | Unload | Label | Reload
 ] = TypeAdapter(FromReceiver)

@@ -6,7 +6,7 @@ Order: flag > environment (``HEADRACE_SERVER__PORT=9000``) > file (``headrace.ya
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,17 +81,41 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     return loaded
 
 
+def said_of(entry: ModelSettings, card: Card, defaults: ModelSettings) -> dict[str, Any]:
+    """What somebody set of one model: its entry > its card > ``defaults``."""
+    said: dict[str, Any] = {}
+    for layer in (defaults, card, entry):
+        said |= {name: getattr(layer, name) for name in layer.model_fields_set}
+    return said
+
+
+def origins(
+    entry: ModelSettings, card: Card, defaults: ModelSettings, tuned: Iterable[str]
+) -> dict[str, str]:
+    """Which layer said each setting of one model that is not built in."""
+    layers = (
+        (tuned, "tuned card"),
+        (defaults.model_fields_set, "defaults"),
+        (card.model_fields_set, "card"),
+        (entry.model_fields_set, "settings"),
+    )
+    return {name: layer for names, layer in layers for name in names}
+
+
 def resolve(
-    entry: ModelSettings, card: Card, defaults: ModelSettings, *, cores: int
+    entry: ModelSettings,
+    card: Card,
+    defaults: ModelSettings,
+    *,
+    cores: int,
+    tuned: Mapping[str, Any] | None = None,
 ) -> ModelSettings:
-    """Settle the settings of one model: its entry > its card > ``defaults`` > built in.
+    """Settle the settings of one model: its entry > its card > ``defaults`` > ``tuned`` > built in.
 
     ``instances`` becomes a number (``cores // threads``, at least 1); a backend of ``auto`` is left
     to the engine.
     """
-    said: dict[str, Any] = {}
-    for layer in (defaults, card, entry):
-        said |= {name: getattr(layer, name) for name in layer.model_fields_set}
+    said = {**(tuned or {}), **said_of(entry, card, defaults)}
     settled = ModelSettings.model_validate(said)
     if settled.instances is not None:
         return settled

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from headrace.control import ModelServing
+from headrace.control import ModelServing, TunedUse
 
 
 def show_loaded(console: Console, serving: ModelServing) -> None:
@@ -22,6 +22,19 @@ def show_loaded(console: Console, serving: ModelServing) -> None:
         f"{f'warm in {profile.warm_s:.2f} s' if profile.measurements else 'cold'}, "
         f"{profile.memory_bytes / 2**20:.0f} MiB",
         soft_wrap=True,
+    )
+    if serving.tuned is not None:
+        _show_tuned(console, serving.tuned)
+
+
+def _show_tuned(console: Console, use: TunedUse) -> None:
+    """Say what was taken of a tuned card, and what that means."""
+    keys = ", ".join(use.keys) or "nothing"
+    notes = f"; {use.note}" if use.note else ""
+    _plain(
+        console,
+        f"  tuned: {keys} from {use.file}, measured here at {use.rate_rps:,.0f} requests/s with "
+        f"{use.quantile:.4g} of them within {use.slo_ms:g} ms{notes}",
     )
 
 

@@ -141,6 +141,12 @@ class Card(Group):
     max_batch: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=64, description="The largest batch that warm-up tries; the knee may cap it lower."
     )
+    linger_ms: Annotated[float, Field(ge=0, le=10_000)] = Field(
+        default=0.0,
+        description="How long a batch may wait for more requests while a lane is free, in "
+        "milliseconds from its oldest request. It hardly ever pays: see "
+        "[scheduling](scheduling.md#lingering).",
+    )
     buckets: dict[str, dict[int, tuple[int, ...]]] = Field(
         default_factory=dict,
         description="Sizes to pad a free axis up to: `{input: {axis: [16, 32, 64]}}`. Axis 0 is "
@@ -255,6 +261,11 @@ class ServerSettings(Group):
     )
     default_model: str | None = Field(
         default=None, description="What `POST /predict` runs. None: the only model."
+    )
+    tuned: bool = Field(
+        default=True,
+        description="Whether what `headrace tune` found out for a model on this machine is taken, "
+        "where nothing else is said: see [models](models.md#the-tuned-card).",
     )
     cors_origins: tuple[str, ...] = Field(
         default=(),

@@ -30,7 +30,8 @@ def test_page_is_current(path: Path) -> None:
 
 
 def test_every_generated_block_is_on_a_page() -> None:
-    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+    paths = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("README*.md")]
+    pages = "".join(path.read_text(encoding="utf-8") for path in paths)
     for name in build.BLOCKS:
         assert f"<!-- generated: {name} -->" in pages
 

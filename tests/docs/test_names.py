@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from headrace.cli import MODEL_FLAGS, SERVER_FLAGS, flag
+from headrace.dashboard import grammar as dashboard
 from headrace.layers import listing
 from headrace.load.command import grammar
 from headrace.plan import grammar as plan
 from headrace.settings import ModelSettings, ServerSettings
+from headrace.tune import grammar as tune
 from tests.docs.markdown import PACKAGE, PAGES, ROOT, Page, anchor, read
 from zoo.models import MODELS
 
@@ -22,7 +24,7 @@ _FOLDERS = ("src", "tests", "docs", "zoo", "examples", "benchmarks", "tools")
 _FLAGS = {flag(name) for name in (*SERVER_FLAGS, *MODEL_FLAGS)} | {"--config", "--json", "--help"}
 _FLAGS |= {"--out", "--force"}  # of `headrace import`
 _FLAGS |= {"--url", "--watch"}  # of `headrace models`
-for _module in (grammar, plan):
+for _module in (grammar, plan, dashboard, tune):
     _FLAGS |= set(
         re.findall(r"--[a-z][a-z-]*", Path(str(_module.__file__)).read_text(encoding="utf-8"))
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
+from headrace.observe.gpu import GpuCollector
 from headrace.receiver.asgi import methods
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.protobuf import POOL, services
@@ -18,6 +20,7 @@ from headrace.values import DType
 from tests.docs.markdown import ROOT, read
 from tests.e2e.clients import http
 from tests.e2e.server import Server
+from tests.unit.observe.test_gpu import Nvml
 
 PROTOCOLS = read(ROOT / "docs" / "protocols.md")
 OPERATING = read(ROOT / "docs" / "operating.md")
@@ -103,7 +106,14 @@ def test_metrics_are_those_of_the_page(server: Server) -> None:
     documented = {
         row[0].strip("`"): row[1] for row in OPERATING.rows() if _METRIC.match(row[0][1:])
     }
-    assert documented == served
+    assert {name: kind for name, kind in documented.items() if "gpu" not in name} == served
+
+
+def test_metrics_of_gpus_are_those_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())
+    told = {family.name: family.type for family in GpuCollector(list).collect()}
+    rows = [row for row in OPERATING.rows() if _METRIC.match(row[0][1:]) and "gpu" in row[0]]
+    assert {row[0].strip("`"): row[1] for row in rows} == told
 
 
 def test_phases_are_those_of_the_page(server: Server) -> None:

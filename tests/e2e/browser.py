@@ -14,6 +14,33 @@ import aiohttp
 PROGRAM = shutil.which("chromium") or shutil.which("google-chrome")
 _START_TIMEOUT_S = 60
 
+# Resolves when what is asked for is there; the page changes, and nothing polls.
+UNTIL = """new Promise((done) => {
+  const look = () => {
+    let found;
+    try { found = %s; } catch { return; }  // a part of it is not there yet
+    if (found) { watch.disconnect(); done(true); }
+  };
+  const watch = new MutationObserver(look);
+  const all = { subtree: true, childList: true, characterData: true, attributes: true };
+  watch.observe(document, all);
+  look();
+})"""
+# The middle of an element, when two frames have drawn it in the same place.
+_STILL = """new Promise((done) => {
+  const place = () => {
+    const at = (%s)?.getBoundingClientRect();
+    return at && at.width ? { x: at.x + at.width / 2, y: at.y + at.height / 2 } : null;
+  };
+  const look = (before) => requestAnimationFrame(() => {
+    const now = place();
+    if (before && now && before.x === now.x && before.y === now.y) done(now);
+    else look(now);
+  });
+  look(null);
+})"""
+_IN_VIEW = "(%s).scrollIntoView({ block: 'center', behavior: 'instant' })"
+
 
 class Page:
     """One page: evaluate in it, and what it complained of."""
@@ -23,6 +50,7 @@ class Page:
         self._number = 0
         self._loaded = False
         self.complaints: list[str] = []
+        self.asked: list[str] = []
 
     async def tell(self, method: str, **parameters: Any) -> Any:
         """Send a command and return its result."""
@@ -42,9 +70,12 @@ class Page:
             self._loaded = True
         if method in {"Log.entryAdded", "Runtime.exceptionThrown"}:
             self.complaints.append(str(message["params"]))
+        if method == "Network.requestWillBeSent":
+            self.asked.append(message["params"]["request"]["url"])
 
     async def open(self, url: str) -> None:
         """Go to an address and wait until it has loaded."""
+        self._loaded = False
         await self.tell("Page.navigate", url=url)
         while not self._loaded:
             message = await self._socket.receive_json(timeout=_START_TIMEOUT_S)
@@ -58,6 +89,32 @@ class Page:
         if "exceptionDetails" in found:
             raise AssertionError(found["exceptionDetails"])
         return found["result"].get("value")
+
+    async def until(self, script: str, timeout_s: float = 20) -> None:
+        """Wait until an expression is true."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.evaluate(UNTIL % script)
+        except TimeoutError as error:
+            raise AssertionError(f"not within {timeout_s} s: {script}") from error
+
+    async def click(self, element: str) -> None:
+        """Press the mouse on an element, once it is there and holds still."""
+        await self.until(element)
+        await self.evaluate(_IN_VIEW % element)
+        place = await self.evaluate(_STILL % element)
+        for kind in ("mousePressed", "mouseReleased"):
+            await self.tell(
+                "Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place
+            )
+
+    async def choose_file(self, selector: str, path: Path) -> None:
+        """Give a file to an input."""
+        document = await self.tell("DOM.getDocument")
+        node = await self.tell(
+            "DOM.querySelector", nodeId=document["root"]["nodeId"], selector=selector
+        )
+        await self.tell("DOM.setFileInputFiles", files=[str(path)], **node)
 
 
 @contextlib.asynccontextmanager

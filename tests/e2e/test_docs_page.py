@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import browser
-from tests.e2e.browser import Page, browse
+from tests.e2e.browser import UNTIL, Page, browse
 from tests.e2e.media_models import write_media
 from tests.e2e.models import write_fake
 from tests.e2e.server import Server
@@ -19,14 +19,6 @@ pytestmark = [
     pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium here"),
 ]
 
-# Resolves when what is asked for is there; the page changes, and nothing polls.
-UNTIL = """new Promise((done) => {
-  const look = () => { const found = %s; if (found) { watch.disconnect(); done(found); } };
-  const watch = new MutationObserver(look);
-  const all = { subtree: true, childList: true, characterData: true, attributes: true };
-  watch.observe(document, all);
-  look();
-})"""
 CARD = "[...document.querySelectorAll('details')].find((one) => one.innerText.startsWith('%s'))"
 ANSWERED = "/ms$/.test(%s.querySelector('[role=status]').textContent)"
 
@@ -66,11 +58,7 @@ async def test_the_page_shows_every_model_and_its_forms_work(
         assert answer == '{"output":[[1,1,1]]}'  # "Some text." in its small vocabulary
 
         (tmp_path / "it's.png").write_bytes(flag())
-        picked = await page.tell("DOM.getDocument")
-        node = await page.tell(
-            "DOM.querySelector", nodeId=picked["root"]["nodeId"], selector="input[accept='image/*']"
-        )
-        await page.tell("DOM.setFileInputFiles", files=[str(tmp_path / "it's.png")], **node)
+        await page.choose_file("input[accept='image/*']", tmp_path / "it's.png")
         status, answer = await _send(page, "color")
         assert answer == '{"output":[[127.5,0.0,127.5]]}'
         command = await page.evaluate((CARD % "color") + ".querySelectorAll('pre')[1].textContent")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.accepts import AcceptedText
 from headrace.documents import Document, parse
 from headrace.errors import SettingsError
-from headrace.layers import listing, load, resolve
+from headrace.layers import listing, load, origins, resolve
 from headrace.loader.card import read_card
 from headrace.settings import BackendName, Card, ModelSettings, Settings
 
@@ -297,6 +297,21 @@ def test_entry_over_card_over_defaults_over_built_in() -> None:
     assert (settled.path, settled.slot_mib) == (Path("a.onnx"), 64)
     assert (settled.threads, settled.instances) == (2, 4)
     assert settled.backend is BackendName.AUTO
+
+
+def test_a_tuned_card_lies_below_everything_but_what_is_built_in() -> None:
+    tuned = {"max_batch": 1, "threads": 1, "instances": 3, "linger_ms": 2.0}
+    defaults, card = ModelSettings(max_batch=2), Card(max_batch=4)
+    entry = ModelSettings(threads=4)
+    settled = resolve(entry, card, defaults, cores=8, tuned=tuned)
+    assert (settled.max_batch, settled.threads) == (4, 4)
+    assert (settled.instances, settled.linger_ms) == (3, 2)
+    assert origins(entry, card, defaults, tuned) == {
+        "max_batch": "card",
+        "threads": "settings",
+        "instances": "tuned card",
+        "linger_ms": "tuned card",
+    }
 
 
 def test_null_said_aloud_wins_over_what_lies_below() -> None:

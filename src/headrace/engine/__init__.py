@@ -4,10 +4,10 @@
 memory · ``messages`` what crosses the socket · ``worker`` the process · ``checks`` look at a
 model's files before a library does · ``choice`` picks the backend · ``stateful`` puts rows first
 in models with a memory · ``warmup`` runs and times everything first, at ``item_shapes``, with
-``timing``, ``rewarm`` what counts of that the next time · ``preparing`` does all that, or what
-``cache`` kept of an earlier start, and keeps ``moving`` beside models that serve ·
-``own_labels`` the names of classes
-that are in the file · ``instances`` the lanes · ``backends`` the libraries that run models ·
+``timing``, ``rewarm`` what counts of that the next time, ``seen_shapes`` what clients sent ·
+``preparing`` does all that, or what ``cache`` kept of an earlier start, and keeps ``moving`` beside
+models that serve · ``own_labels`` the names of classes that are in the file · ``instances`` the
+lanes · ``backends`` the libraries that run models ·
 ``shadow`` runs what another version ran, kept in ``samples``, and asks ``agreement`` how far the
 answers are apart.
 """

@@ -45,6 +45,7 @@ _OURSELVES = Path(__file__).parent  # another warm-up may find something else
 _ENTRY, _PART = ".entry", ".part"
 _BETWEEN = "-"  # an entry's name: what it is of, and which edition of that
 _USER_CODE, _SAVED_MODEL = ".py", ".pb"
+_TUNED_CARD = "tuned.yaml"  # whose settings are in the key anyhow
 # Settings that change neither the compiled model nor what warm-up finds.
 _APART = frozenset(
     {
@@ -53,6 +54,7 @@ _APART = frozenset(
         "nice",
         "weight",
         "max_queue",
+        "linger_ms",
         "version_labels",
         "labels",
         "results",
@@ -176,7 +178,7 @@ def _files(path: Path) -> set[Path] | None:
         return None
     else:
         inside = list(path.parent.glob(f"{glob.escape(path.stem)}.*"))
-    return {path, *(one for one in inside if one.is_file())}
+    return {path, *(one for one in inside if one.is_file() and not one.name.endswith(_TUNED_CARD))}
 
 
 def _stamp(file: Path) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from headrace.engine.checks import check
 from headrace.engine.choice import Choice, again, choose
 from headrace.engine.moving import moving_about
 from headrace.engine.rewarm import warm_again
+from headrace.engine.seen_shapes import warm_seen
 from headrace.engine.warmup import Warm, warm_up
 from headrace.errors import HeadraceError
 
@@ -48,13 +49,13 @@ def prepared(spec: EngineSpec, progress: Progress) -> Loaded:
     kept = cache.read()
     if kept is not None:
         try:
-            return _again(spec, kept, progress)
+            return _at_seen(spec, _again(spec, kept, progress), progress)
         except HeadraceError as error:  # the long way decides whether it can be served
             _log.warning("cache_entry_ignored", reason=error.message)
     loaded = _anew(spec, progress)
     if key is not None:
         _keep(cache, key, loaded)
-    return loaded
+    return _at_seen(spec, loaded, progress)
 
 
 def _again(spec: EngineSpec, kept: Kept, progress: Progress) -> Loaded:
@@ -104,6 +105,17 @@ def _timed(
         found = warm(choice, instances)
     warm_s = time.monotonic() - loaded_s
     return Loaded(choice, instances, found, loaded_s - started_s, warm_s, cached=False)
+
+
+def _at_seen(spec: EngineSpec, loaded: Loaded, progress: Progress) -> Loaded:
+    """Warm up at shapes of traffic too; those belong to this server, not to the model's entry."""
+    if not spec.seen_shapes:
+        return loaded
+    started_s = time.monotonic()
+    with moving_about(beside=spec.beside):
+        warm = warm_seen(loaded.warm, loaded.instances, spec.settings, spec.seen_shapes, progress)
+    warm_s = loaded.warm_s + time.monotonic() - started_s
+    return loaded._replace(warm=warm, warm_s=warm_s)
 
 
 def _keep(cache: Cache, key: str, loaded: Loaded) -> None:

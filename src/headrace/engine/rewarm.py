@@ -13,7 +13,7 @@ from headrace.engine.warmup import Warm, run_everywhere
 # next runs (160 to 494 ms), MiniLM f32 1.08 to 1.32 times (96 to 556 ms). So longer runs than this
 # are not worth half of a start; the first run of all costs twice the next, and is always made.
 # What a client sees: its first request of 4 rows to ResNet-50 takes 0.46 s; with all warm, 0.43.
-_LONG_RUN_S = 0.1
+_LONG_RUN_S = 0.05
 
 
 def warm_again(warm: Warm, instances: Sequence[Instance], *, compiled: bool) -> None:

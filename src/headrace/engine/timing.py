@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from headrace.engine.backends.contract import Instance
 from headrace.values import Array
@@ -21,23 +22,40 @@ def timed(instance: Instance, inputs: Mapping[str, Array]) -> list[float]:
     times: list[float] = []
     end = time.perf_counter() + _BUDGET_S
     for done in range(RUNS * 4):
-        before, started = _waits_s(), time.perf_counter()
+        first, before = time.perf_counter(), _accounts()
+        cpu_s, started = time.thread_time(), time.perf_counter()
         if done >= 3 and started > end:  # noqa: PLR2004
             break
         instance.run(inputs)
-        wall_s = time.perf_counter() - started
+        wall_s, cpu_s = time.perf_counter() - started, time.thread_time() - cpu_s
+        spent = [now.since(before.get(task, now)) for task, now in _accounts().items()]
+        around_s = time.perf_counter() - first - wall_s
         # A run is as long as the thread that is done last; libraries run it in threads of theirs.
-        waited_s = max((now - before.get(task, now) for task, now in _waits_s().items()), default=0)
-        times.append(max(wall_s - waited_s, 0.0))
+        # What it waited while the accounts were read is not of the run.
+        waited_s = max((one.waited_s for one in spent), default=0.0) - around_s
+        # One that waited while others computed was not waited for: none ends before it has run.
+        ran_s = max((one.ran_s for one in spent), default=0.0)
+        times.append(max(wall_s - max(waited_s, 0.0), min(max(ran_s, cpu_s), wall_s)))
     return times
 
 
-def _waits_s() -> dict[str, float]:
-    """How long each thread of this process has waited for a core (schedstats, in proc(5))."""
-    waits: dict[str, float] = {}
+class _Account(NamedTuple):
+    """How long a thread has been on a core, and has waited for one."""
+
+    ran_s: float
+    waited_s: float
+
+    def since(self, before: _Account) -> _Account:
+        return _Account(self.ran_s - before.ran_s, self.waited_s - before.waited_s)
+
+
+def _accounts() -> dict[str, _Account]:
+    """Those of every thread of this process (schedstats, in proc(5))."""
+    accounts: dict[str, _Account] = {}
     for task in _TASKS.iterdir():
         try:
-            waits[task.name] = int((task / "schedstat").read_bytes().split()[1]) / 1e9
-        except (OSError, ValueError, IndexError):  # it has ended, or this kernel keeps no account
+            ran, waited, *_ = (task / "schedstat").read_bytes().split()
+            accounts[task.name] = _Account(int(ran) / 1e9, int(waited) / 1e9)
+        except (OSError, ValueError):  # it has ended, or this kernel keeps no account
             continue
-    return waits
+    return accounts

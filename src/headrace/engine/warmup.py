@@ -94,7 +94,7 @@ def warm_up(
         ModelLoadError: the model does not run at the shapes its card names, does not batch though
             its card says so, or takes inputs that no slot has room for.
     """
-    signature = _batched(model, instances[0], settings, progress)
+    signature = find_batched(model, instances[0], settings, progress)
     shapes = item_shapes(signature, instances[0], settings)
     if not shapes:
         progress("no shape found that it runs at: name some under warm_shapes; it starts cold")
@@ -103,10 +103,13 @@ def warm_up(
     sizes: tuple[int, ...] = (1,)
     points: list[Measurement] = []
     output_bytes = 0
-    largest = _largest(signature, shapes, settings)
+    most = largest(signature, shapes, settings)
     for number, item in enumerate(shapes):
         limit_s = _TOTAL_BESIDE_S if beside else _TOTAL_S
-        found, size_bytes = _time(signature, instances[0], item, largest, settings, points, limit_s)
+        tried = [size for size in SIZES if size <= most]
+        found, size_bytes = time_sizes(
+            signature, instances[0], item, tried, settings, points, limit_s
+        )
         output_bytes = max(output_bytes, size_bytes)
         sizes = found if number == 0 else tuple(s for s in sizes if s in found)
         progress(f"timed shape {number + 1} of {len(shapes)}: batches up to {found[-1]}")
@@ -116,7 +119,7 @@ def warm_up(
     return Warm(tied, sizes, kept, output_bytes, tuple(shapes))
 
 
-def _largest(signature: Signature, shapes: Sequence[Shapes], settings: ModelSettings) -> int:
+def largest(signature: Signature, shapes: Sequence[Shapes], settings: ModelSettings) -> int:
     """The largest batch that may be wanted, and that a slot has room for."""
     if not signature.batched:
         return 1
@@ -124,11 +127,11 @@ def _largest(signature: Signature, shapes: Sequence[Shapes], settings: ModelSett
     return max(1, min(settings.max_batch, settings.slot_mib * 2**20 // row))
 
 
-def _time(
+def time_sizes(
     signature: Signature,
     instance: Instance,
     item: Shapes,
-    largest: int,
+    tried: Sequence[int],
     settings: ModelSettings,
     points: list[Measurement],
     limit_s: float,
@@ -139,7 +142,7 @@ def _time(
     waits = _TAIL + 1 / (settings.instances or 1)
     best, worse, even, output_bytes = math.inf, 0, 0, 0
     kept: list[int] = []
-    for size in (s for s in SIZES if s <= largest):
+    for size in tried:
         inputs = make(signature, item, size)
         outputs = instance.run(inputs)
         output_bytes = max(output_bytes, sum(a.nbytes for a in outputs.values()))
@@ -177,7 +180,7 @@ def run_everywhere(
         list(pool.map(run, instances))
 
 
-def _batched(
+def find_batched(
     model: Model, instance: Instance, settings: ModelSettings, progress: Callable[[str], None]
 ) -> Signature:
     """Decide whether rows may share a run: by the card, the signature, and a try."""

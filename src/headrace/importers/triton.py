@@ -16,6 +16,7 @@ CONFIG_NAME = "config.pbtxt"
 
 _HIGHEST_BATCH = 4096
 _HIGHEST_COUNT = 256
+_LONGEST_LINGER_US = 10_000_000
 # Dimensions of tensors, the most that a shape may have anywhere here.
 _LARGEST_DIM = 2**31 - 1
 # Each is run at every batch size before the model is ready.
@@ -87,7 +88,9 @@ RULES: dict[str, Rule] = {
     "optimization.eager_batching": Rule(_OWN, "", "the next batch is assembled while one runs"),
     "dynamic_batching.preferred_batch_size": Rule(_OWN, "", "warm-up measures which sizes pay"),
     "dynamic_batching.max_queue_delay_microseconds": Rule(
-        _OWN, "", "a batch waits only while waiting pays; say what counts with `slo_ms`"
+        _MAPPED,
+        "linger_ms",
+        "hardly ever pays here: try without; say what counts with `slo_ms`",
     ),
     "dynamic_batching.preserve_ordering": Rule(_LOST, "", "requests are answered as they are done"),
     "dynamic_batching.priority_levels": Rule(_OWN, "", "requests may have any priority"),
@@ -227,6 +230,14 @@ def _max_queue(draft: Draft, spot: Spot) -> None:
         draft.put(spot, "max_queue", size)
 
 
+def _linger(draft: Draft, spot: Spot) -> None:
+    micros = draft.size(spot, 0, _LONGEST_LINGER_US)
+    if micros == 0:
+        draft.note(spot, _OWN, "", "the default: a free lane takes what there is")
+    elif micros is not None:
+        draft.put(spot, "linger_ms", micros / 1e3)
+
+
 def _instances(draft: Draft, spot: Spot) -> None:
     kind = spot.parent.one("kind")
     name = "KIND_AUTO" if kind is None else kind.name_of()
@@ -294,6 +305,7 @@ _HANDLERS: dict[str, Handler] = {
     "version_policy.specific": add_versions,
     "max_batch_size": _max_batch,
     "output.label_filename": _labels,
+    "dynamic_batching.max_queue_delay_microseconds": _linger,
     "dynamic_batching.default_queue_policy.max_queue_size": _max_queue,
     "sequence_batching": add_sequence,
     "ensemble_scheduling": _ensemble,

@@ -67,9 +67,9 @@ def _read(path: Path, specs: Callable[[], Specs], rows: int) -> Iterator[Inputs 
     try:
         if suffix == ".json":
             for document in _documents(orjson.loads(path.read_bytes())):
-                yield _inputs(_columns(document, specs()), specs())
+                yield checked(_columns(document, specs()), specs())
         else:
-            yield from _cut(_inputs(_arrays(path, specs()), specs()), specs(), rows)
+            yield from _cut(checked(arrays(path, specs()), specs()), specs(), rows)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"--data {path}: {error}") from error
 
@@ -77,7 +77,12 @@ def _read(path: Path, specs: Callable[[], Specs], rows: int) -> Iterator[Inputs 
 # --- arrays ---------------------------------------------------------------------------------------
 
 
-def _arrays(path: Path, specs: Specs) -> Mapping[str, Array]:
+def arrays(path: Path, specs: Specs) -> Mapping[str, Array]:
+    """Read an ``.npz`` or ``.npy`` file, as it is.
+
+    Raises:
+        ValueError: it is none, or has one array for several inputs.
+    """
     loaded = np.load(path, allow_pickle=False)
     if path.suffix.lower() == ".npz":
         with loaded:
@@ -92,8 +97,12 @@ def _only(specs: Specs) -> TensorSpec:
     return specs[0]
 
 
-def _inputs(columns: Mapping[str, Any], specs: Specs) -> Inputs:
-    """Check names, types and shapes, so that a mistake is told by its name and not by a server."""
+def checked(columns: Mapping[str, Any], specs: Specs) -> Inputs:
+    """Check names, types and shapes, so that a mistake is told by its name and not by a server.
+
+    Raises:
+        ValueError: one of them does not fit.
+    """
     known = {spec.name: spec for spec in specs}
     strangers = columns.keys() - known.keys()
     if strangers:

@@ -4,6 +4,7 @@
 
     places.locate      a path becomes versions: files, folders, names, numbers
     store.find         those to serve, each with its settings
+    tuned_card         what `headrace tune` found out for it, taken where it holds
     stamps.stamp       when the files of a version change
     card.read_said     what the model says of itself, laid under what the operator says
     lifecycle          which moves a version may make (pure); the keeper asks before each
@@ -28,5 +29,4 @@
     spare              one that is started before its model is known
     post               one engine's place in the fleet
     memory             what the engines have in memory, told as it changes
-    cores              how many cores this process may really use
 """

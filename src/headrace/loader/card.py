@@ -25,7 +25,7 @@ CARD_NAME = "card.yaml"
 # Which model it is, and which of its versions there are, is not for a file in its folder to say.
 _NOT_ITS_OWN = ("name", "versions")
 # How many parsed cards are kept; where there are more, each is parsed whenever it is asked for.
-_KEPT = 4096
+KEPT = 4096
 # Every English word there is takes less.
 _MOST_OF_LABELS = 16 * 2**20
 _TICK_NS = 2 * 10**9  # the coarsest there is, that of FAT
@@ -70,10 +70,10 @@ def read_card(*folders: Path) -> Card:
     path = next((folder / CARD_NAME for folder in folders if (folder / CARD_NAME).exists()), None)
     if path is None:
         return Card()
-    return _unless_kept(_parse_card, path)
+    return unless_kept(_parse_card, path)
 
 
-@lru_cache(_KEPT)
+@lru_cache(KEPT)
 def _parse_card(path: Path, _status: Status) -> Card:
     document = read(path)
     anchor_paths(document.data, path)
@@ -95,10 +95,10 @@ def read_configured(folder: Path) -> Said | None:
     path = folder / CONFIG_NAME
     if not path.exists():
         return None
-    return _unless_kept(_parse_configured, path)
+    return unless_kept(_parse_configured, path)
 
 
-@lru_cache(_KEPT)
+@lru_cache(KEPT)
 def _parse_configured(path: Path, _status: Status) -> Said:
     folder = path.parent
     read = read_config(read_text(path), str(path))
@@ -125,8 +125,13 @@ def _parse_configured(path: Path, _status: Status) -> Said:
         raise SettingsError("\n".join(explain(error, ModelSettings, keys, origins))) from error
 
 
-def _unless_kept(parse: _lru_cache_wrapper[Parsed], path: Path) -> Parsed:
-    """Parse a file that has changed since; who watches asks for the same ones every second."""
+def unless_kept(parse: _lru_cache_wrapper[Parsed], path: Path) -> Parsed:
+    """Parse a file that has changed since; who watches asks for the same ones every second.
+
+    Raises:
+        SettingsError: it is no regular file.
+        OSError: it has gone.
+    """
     _refuse_irregular(path)
     status = path.stat()
     # What was written this moment may be written again before the clock of its file system ticks.
@@ -146,12 +151,12 @@ def why_left_out(folder: Path) -> str | None:
     if not path.exists() or any(any(folder.glob(f"{below}{CARD_NAME}")) for below in ("", "*/")):
         return None
     try:
-        return _unless_kept(_parse_left_out, path)
+        return unless_kept(_parse_left_out, path)
     except SettingsError:
         return None
 
 
-@lru_cache(_KEPT)
+@lru_cache(KEPT)
 def _parse_left_out(path: Path, _status: Status) -> str | None:
     return read_config(read_text(path), str(path)).left_out
 

@@ -110,7 +110,7 @@ async def start(*command: str) -> Process:
         stdin=PIPE,
         stdout=PIPE,
         stderr=None,
-        env=_environment(),
+        env=environment(),
         process_group=0,
     )
     return Process(transport, protocol, loop)
@@ -121,7 +121,7 @@ def remove(path: str) -> None:
     Path(path).unlink(missing_ok=True)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Our own environment, in which the engine finds the same Headrace that we are."""
     root = str(Path(headrace.__file__).resolve().parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,13 +16,12 @@ from pathlib import Path
 import structlog
 
 from headrace.control import ModelServing, ModelState, Recalled
+from headrace.cores import usable_cores
 from headrace.errors import ModelDiffers, ModelLoadError, ModelTooLarge, NoRoom, OperatorError
 from headrace.loader.aside import aside
-from headrace.loader.cores import usable_cores
 from headrace.loader.engine_process import ENGINE, socket_paths
 from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
 from headrace.loader.lifecycle import State
-from headrace.loader.news import News
 from headrace.loader.post import Key, Post
 from headrace.loader.residents import Residents
 from headrace.loader.roster import Roster
@@ -69,7 +67,6 @@ class Fleet(Roster):
         self._loading: set[Post] = set()  # they have a place, and have not served yet
         self._places = max(_LEAST_PLACES, usable_cores())
         self._log = structlog.get_logger("headrace.loader")
-        self._news = News()
         self.residents = Residents(server, self._evict, self._news)
         self._group: asyncio.TaskGroup | None = None
 
@@ -174,18 +171,6 @@ class Fleet(Roster):
 
     # -- what the receiver says --------------------------------------------------------------------
 
-    def confirm(self, key: Key, socket_path: str) -> None:
-        """The receiver serves this version with the engine that listens there."""
-        self._heard.confirm(key, socket_path)
-        if key in self._posts:
-            self._posts[key].confirmed_s = time.monotonic()
-        self._news.wake()
-
-    def emptied(self, socket_path: str) -> None:
-        """The receiver has nothing left for the engine that listens there."""
-        self._heard.emptied(socket_path)
-        self._news.wake()
-
     def recalled(self, answer: Recalled) -> None:
         """The receiver has written down what it had kept of a version."""
         self._shadow.answer(answer)
@@ -215,6 +200,7 @@ class Fleet(Roster):
                 others_serve=lambda: bool(self.serving) and not post.on_demand,
                 samples=lambda: post.samples,
                 spare=self._spare.take,
+                seen=lambda: self._seen.get(found.name, ()),
             ),
             command=self._command,
         )

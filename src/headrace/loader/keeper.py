@@ -22,6 +22,7 @@ from headrace.control import (
     EngineLoading,
     EngineReady,
     EngineSpec,
+    ItemShapes,
     ModelServing,
     ModelState,
     Profile,
@@ -74,6 +75,8 @@ class Surroundings:
     """A file of what the engine must agree with before it serves."""
     spare: Callable[[], Process | None] = lambda: None
     """A process that is started already, if there is one."""
+    seen: Callable[[], tuple[ItemShapes, ...]] = tuple
+    """The shapes that clients have sent."""
 
 
 class EngineKeeper:
@@ -206,6 +209,7 @@ class EngineKeeper:
                 cache_dir=self._cache_dir(),
                 beside=beside,
                 samples_path=None if samples is None else str(samples),
+                seen_shapes=self._surroundings.seen(),
                 log_level=self._server.log_level,
                 log_format=self._server.log_format,
             )
@@ -283,6 +287,8 @@ class EngineKeeper:
             socket_path=socket_path,
             settings=self._found.settings,
             profile=profile,
+            origins=dict(self._found.origins),
+            tuned=self._found.tuned,
         )
         self._audience.on_serving(serving)
         self._move(Event.READY)

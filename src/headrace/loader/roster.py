@@ -5,9 +5,13 @@ Nothing is started or ended here; that is ``fleet``'s.
 
 from __future__ import annotations
 
+import time
+
 import structlog
 
+from headrace.control import ItemShapes, Seen
 from headrace.loader.heard import Heard
+from headrace.loader.news import News
 from headrace.loader.post import Key, Post
 from headrace.loader.store import FoundVersion
 from headrace.loader.told import Told
@@ -20,8 +24,11 @@ class Roster:
         self.states, self.serving, self.labels = told.states, told.serving, told.labels
         self._told = told
         self._heard = Heard()
+        self._news = News()
         self._posts: dict[Key, Post] = {}  # those that are, or will be, what the receiver serves
+        self._seen: dict[str, tuple[ItemShapes, ...]] = {}  # in the traffic of each model
         self._remarked: dict[str, tuple[str, ...]] = {}  # what has been logged, of each model
+        self._aside: dict[str, str] = {}  # the same, of tuned cards
         self._log = structlog.get_logger("headrace.loader")
 
     def posts(self) -> dict[Key, Post]:
@@ -60,6 +67,25 @@ class Roster:
         self._posts.pop(key, None)
         self._heard.forget(key)
         self._told.forget(key)
+        if not self.versions(key[0]):
+            self._seen.pop(key[0], None)
+
+    def confirm(self, key: Key, socket_path: str) -> None:
+        """The receiver serves this version with the engine that listens there."""
+        self._heard.confirm(key, socket_path)
+        if key in self._posts:
+            self._posts[key].confirmed_s = time.monotonic()
+        self._news.wake()
+
+    def emptied(self, socket_path: str) -> None:
+        """The receiver has nothing left for the engine that listens there."""
+        self._heard.emptied(socket_path)
+        self._news.wake()
+
+    def sees(self, seen: Seen) -> None:
+        """The receiver tells which shapes are common in the traffic of a model."""
+        self._seen[seen.name] = seen.shapes
+        self._log.debug("shapes_seen", model=seen.name, shapes=list(seen.shapes))
 
     def ended(self) -> list[Key]:
         """The versions that have failed or been unloaded."""
@@ -71,6 +97,9 @@ class Roster:
 
     def remark(self, found: FoundVersion) -> None:
         """Log what of its configuration was not taken: once a model, while that is the same."""
+        if found.aside and self._aside.get(found.name) != found.aside:
+            self._aside[found.name] = found.aside
+            self._log.warning("tuned_card_left_aside", model=found.name, reason=found.aside)
         if found.remarks and self._remarked.get(found.name) != found.remarks:
             self._remarked[found.name] = found.remarks
             self._log.warning(

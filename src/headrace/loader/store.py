@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from headrace.control import TunedUse
+from headrace.cores import usable_cores
 from headrace.errors import (
     InvalidInput,
     ModelLoadError,
@@ -19,10 +21,10 @@ from headrace.errors import (
     OperatorError,
     SettingsError,
 )
-from headrace.layers import resolve
+from headrace.layers import origins, resolve, said_of
 from headrace.loader.card import read_labels, read_said
-from headrace.loader.cores import usable_cores
 from headrace.loader.places import Complaint, Place, locate
+from headrace.loader.tuned_card import NOTHING, consult
 from headrace.order import VersionPolicy
 from headrace.settings import ModelSettings, Settings
 
@@ -32,7 +34,8 @@ class FoundVersion:
     """One version of one model, found and settled but not yet loaded.
 
     ``path`` is the model file, ``folder`` the model's own folder; ``settings`` are resolved with
-    the card, ``labels`` read; ``remarks`` are for the log.
+    the card, ``labels`` read; ``remarks`` are for the log. ``tuned`` is what was taken of a tuned
+    card, ``aside`` why none was though there is one, ``origins`` which layer said what.
     """
 
     name: str
@@ -42,6 +45,9 @@ class FoundVersion:
     settings: ModelSettings
     labels: tuple[str, ...] = ()
     remarks: tuple[str, ...] = field(default=(), compare=False)
+    tuned: TunedUse | None = field(default=None, compare=False)
+    aside: str = field(default="", compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion, ...]:
@@ -60,7 +66,7 @@ def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion,
     for entry in settings.models:
         try:
             places = _wanted(locate(entry), policy_of(entry, settings.defaults))
-            found += [settle(place, entry, settings.defaults, usable) for place in places]
+            found += [settle(place, entry, settings, usable) for place in places]
         except OperatorError as error:
             errors.append(error)
     errors += _twice(found)
@@ -113,7 +119,7 @@ def find_named(
         if folder is not None:
             locate(entry)  # which says what it has looked for
         raise ModelNotFound(f"there is no model {name!r} where the settings look for models")
-    return tuple(settle(place, entry, settings.defaults, usable) for place in places)
+    return tuple(settle(place, entry, settings, usable) for place in places)
 
 
 def policy_of(entry: ModelSettings, defaults: ModelSettings) -> VersionPolicy:
@@ -200,18 +206,28 @@ def _override(entry: ModelSettings, overrides: Mapping[str, Any]) -> ModelSettin
         raise InvalidInput(f"setting {where} of the order: {first['msg']}") from error
 
 
-def settle(place: Place, entry: ModelSettings, defaults: ModelSettings, cores: int) -> FoundVersion:
-    """Settle the settings of a version, with its card.
+def settle(place: Place, entry: ModelSettings, settings: Settings, cores: int) -> FoundVersion:
+    """Settle the settings of a version, with its card and its tuned card.
 
     Raises:
         SettingsError: its card is bad.
         ModelLoadError: its labels cannot be read.
     """
     card, remarks = read_said(place.path.parent, place.folder)
-    settled = resolve(entry, card, defaults, cores=cores)
+    defaults = settings.defaults
+    said = said_of(entry, card, defaults)
+    tuned = consult(place.path, said) if settings.server.tuned else NOTHING
+    settled = resolve(entry, card, defaults, cores=cores, tuned=tuned.settings)
     settled = settled.model_copy(update={"name": place.name})
-    labels = read_labels(settled.labels)
-    return FoundVersion(*place, settings=settled, labels=labels, remarks=remarks)
+    return FoundVersion(
+        *place,
+        settings=settled,
+        labels=read_labels(settled.labels),
+        remarks=remarks,
+        tuned=tuned.use,
+        aside=tuned.aside,
+        origins=origins(entry, card, defaults, tuned.settings),
+    )
 
 
 def _twice(found: Iterable[FoundVersion]) -> list[OperatorError]:

@@ -16,10 +16,10 @@ from typing import Any
 
 import structlog
 
+from headrace.cores import usable_cores
 from headrace.documents import expand
 from headrace.errors import HeadraceError, OperatorError
 from headrace.loader.aside import aside
-from headrace.loader.cores import usable_cores
 from headrace.loader.fleet import Fleet
 from headrace.loader.places import Complaint, Place, locate
 from headrace.loader.remote.remotes import Remotes, nothing_remote
@@ -159,7 +159,7 @@ class Surveyor:
             return
         model.folder = place.folder
         try:
-            settled = settle(place, entry, self._settings.defaults, self._cores)
+            settled = settle(place, entry, self._settings, self._cores)
             found = self._remotes.followed(settled)
             model.there[place.version] = found, stamp(found)
         except (OperatorError, OSError) as error:

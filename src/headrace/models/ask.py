@@ -8,7 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from headrace.codes import rebuild
@@ -25,7 +25,16 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 # What is only looked up is answered at once, or something is wrong; a load may take its time.
 _TIMEOUT_S = 10.0
 _LOAD_TIMEOUT_S = 3600.0
+# Of an inference that a person waits for; a model that is on demand may be loaded first.
+_PREDICT_TIMEOUT_S = 120.0
 _OK = 200
+
+
+class Predicted(NamedTuple):
+    """An answer of ``/predict``, and where its time went: the value of ``Server-Timing``."""
+
+    document: Any
+    timing: str
 
 
 class ServerModels:
@@ -37,8 +46,9 @@ class ServerModels:
         SettingsError: the address is none.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout_s: float = _TIMEOUT_S) -> None:
         self._url = url
+        self._timeout_s = timeout_s
         self._secure, self._host, self._port, self._base = _parts(url)
 
     def index(self) -> list[dict[str, Any]]:
@@ -50,9 +60,24 @@ class ServerModels:
         path = "/slowest" if name is None else f"/models/{quote(name, safe='')}/slowest"
         return self._list(path, "requests")
 
+    def described(self) -> list[dict[str, Any]]:
+        """What the models that serve take and give, as the page at ``/docs`` is made of."""
+        return self._list("/openapi.json", "x-headrace-models")
+
+    def metrics(self) -> str:
+        """The page for Prometheus."""
+        _, said = self._send("GET", "/metrics", None, self._timeout_s)
+        return said.decode("utf-8", "replace")
+
+    def predict(self, name: str, version: int, body: Mapping[str, Any]) -> Predicted:
+        """Have a version answer a plain request."""
+        path = f"/predict/{quote(name, safe='')}/versions/{version}"
+        answer, said = self._send("POST", path, body, _PREDICT_TIMEOUT_S, {"headrace-timing": "1"})
+        return Predicted(_parsed(said, self._url), answer.getheader("server-timing") or "")
+
     def _list(self, path: str, key: str) -> list[dict[str, Any]]:
         try:
-            found = self._ask("GET", path, None, _TIMEOUT_S)
+            found = self._ask("GET", path, None, self._timeout_s)
         except RouteNotFound as error:
             raise MalformedAnswer(f"{self._url} is no Headrace server, or an old one") from error
         if not isinstance(found, dict) or not isinstance(found.get(key), list):
@@ -62,10 +87,9 @@ class ServerModels:
     def profile(self, name: str, version: int | None = None) -> Any:
         """What warm-up measured of a version, or of the newest that serves."""
         part = "" if version is None else f"/versions/{version}"
+        path = f"/models/{quote(name, safe='')}{part}/profile"
         try:
-            return self._ask(
-                "GET", f"/models/{quote(name, safe='')}{part}/profile", None, _TIMEOUT_S
-            )
+            return self._ask("GET", path, None, self._timeout_s)
         except RouteNotFound as error:
             raise MalformedAnswer(
                 f"{self._url} does not tell its profiles: it is no Headrace server, or an old one"
@@ -90,6 +114,17 @@ class ServerModels:
         return dict(self._ask("PATCH", path, versions, _LOAD_TIMEOUT_S)["labels"])
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Any:
+        _, said = self._send(method, path, body, timeout_s)
+        return _parsed(said, self._url) if said else None
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[http.client.HTTPResponse, bytes]:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=timeout_s)
         try:
@@ -101,8 +136,8 @@ class ServerModels:
             ) from error
         try:
             text = None if body is None else json.dumps(body)
-            headers = {} if body is None else {"content-type": "application/json"}
-            connection.request(method, self._base + path, text, headers)
+            kinds = {} if body is None else {"content-type": "application/json"}
+            connection.request(method, self._base + path, text, {**kinds, **(headers or {})})
             answer = connection.getresponse()
             said = answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -111,7 +146,7 @@ class ServerModels:
             connection.close()
         if answer.status != _OK:
             raise rebuild(answer.getheader("headrace-error") or "", _reason(said, answer.status))
-        return _parsed(said, self._url) if said else None
+        return answer, said
 
 
 def _parts(url: str) -> tuple[bool, str, int | None, str]:

@@ -26,6 +26,8 @@ class Row(NamedTuple):
 def row(said: Mapping[str, Any], now_unix_s: float) -> Row:
     """Put one version in words."""
     backend = f"{said['backend']} {said['precision']}" if "backend" in said else ""
+    if said.get("tuned"):
+        backend += ", tuned"
     size_bytes = said.get("memory_bytes")
     since_s = said.get("since_unix_s") or 0
     return Row(

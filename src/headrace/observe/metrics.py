@@ -15,13 +15,19 @@ from prometheus_client.core import (
     Metric,
 )
 
-from headrace.observe.histogram import ROWS, Histogram
+from headrace.observe.histogram import LATENCY, ROWS, Histogram
 from headrace.observe.phases import Passed
 from headrace.observe.runs import Runs
 from headrace.observe.slowest import Slowest
 
-PHASES = ("decode", "queue", "assemble", "infer", "results", "encode", "total")
+PHASES = ("load", "decode", "queue", "assemble", "infer", "results", "encode", "total")
 """The phases of a request, in order; ``total`` is from its arrival to its encoded answer."""
+
+NORMAL_PRIORITY = 1000
+"""What clients call the priority that stands in the middle: 1 goes first, 0 asks for this one."""
+
+# Clients name priorities; of more than these, the others are counted together.
+_PRIORITIES, _OTHER = 16, -NORMAL_PRIORITY
 
 
 GAUGES: dict[str, str] = {
@@ -38,29 +44,36 @@ GAUGES: dict[str, str] = {
 class ModelMetrics:
     """The numbers of one version of one model.
 
-    ``decode``, ``queue``, ``results``, ``encode`` and ``total`` are seconds a request, ``assemble``
-    and ``infer`` seconds a batch, ``rows`` rows a batch; ``outcomes`` counts requests by reason:
-    ``ok`` or an error's code, and ``failed_s`` is how long those took that were not answered with
-    outputs. ``runs`` are the batches by their size, ``slowest`` the requests that took longest.
-    A run takes ``threads`` cores.
+    ``load`` (of those that waited for one), ``decode``, ``queue``, ``results``, ``encode`` and
+    ``total`` are seconds a request, ``assemble`` and ``infer`` seconds a batch, ``rows`` rows a
+    batch; ``outcomes`` counts requests by reason: ``ok`` or an error's code, and ``failed_s`` is
+    how long those took that were not answered with outputs. ``took`` are the seconds from arrival
+    to answer, by priority and outcome. ``asked_elements`` are the input elements that clients sent,
+    ``run_elements`` those that ran, with the padding; both stay 0 where nothing is padded. ``runs``
+    are the batches by their size, ``slowest`` the requests that took longest. A run takes
+    ``threads`` cores.
     """
 
     __slots__ = (
+        "asked_elements",
         "assemble",
         "decode",
         "encode",
         "failed_s",
         "gauges",
         "infer",
+        "load",
         "model",
         "outcomes",
         "queue",
         "results",
         "rows",
+        "run_elements",
         "runs",
         "sequences_expired",
         "slowest",
         "threads",
+        "took",
         "total",
         "version",
     )
@@ -69,6 +82,7 @@ class ModelMetrics:
         self.model = model
         self.version = version
         self.threads = threads
+        self.load = Histogram()
         self.decode = Histogram()
         self.queue = Histogram()
         self.assemble = Histogram()
@@ -77,12 +91,24 @@ class ModelMetrics:
         self.encode = Histogram()
         self.total = Histogram()
         self.rows = Histogram(ROWS)
+        self.took: dict[tuple[int, str], Histogram] = {}
+        self.asked_elements = 0
+        self.run_elements = 0
         self.runs = Runs()
         self.slowest = Slowest[Passed]()
         self.outcomes: Counter[str] = Counter()
         self.failed_s = 0.0
         self.gauges: dict[str, Callable[[], float]] = {"sequences": lambda: 0}
         self.sequences_expired: Callable[[], float] = lambda: 0
+
+    def ended(self, priority: int, outcome: str, seconds: float) -> None:
+        """Count a request that has an answer, whatever that is."""
+        histogram = self.took.get((priority, outcome))
+        if histogram is None:
+            if len({named for named, _ in self.took}) >= _PRIORITIES:
+                priority = _OTHER
+            histogram = self.took.setdefault((priority, outcome), Histogram(LATENCY))
+        histogram.observe(seconds)
 
 
 class Collector:
@@ -98,8 +124,8 @@ class Collector:
         """Yield every metric family."""
         phases = HistogramMetricFamily(
             "headrace_phase_seconds",
-            "Time in each phase: decode, queue, results, encode and total a request; assemble and "
-            "infer a batch.",
+            "Time in each phase: load, decode, queue, results, encode and total a request; "
+            "assemble and infer a batch.",
             labels=("model", "version", "phase"),
         )
         rows = HistogramMetricFamily(
@@ -120,6 +146,16 @@ class Collector:
             "Sequences forgotten because they had no request for too long.",
             labels=("model", "version"),
         )
+        took = HistogramMetricFamily(
+            "headrace_request_seconds",
+            "Time from arrival to answer, by priority (1000: normal, less goes first) and outcome.",
+            labels=("model", "version", "priority", "outcome"),
+        )
+        elements = CounterMetricFamily(
+            "headrace_run_elements",
+            "Input elements that ran, of models that are padded: asked for, and padding.",
+            labels=("model", "version", "kind"),
+        )
         gauges: dict[str, GaugeMetricFamily] = {}
         for one in self._versions():
             labels = (one.model, str(one.version))
@@ -131,6 +167,13 @@ class Collector:
             expired.add_metric(labels, one.sequences_expired())
             for outcome, count in one.outcomes.items():
                 outcomes.add_metric((*labels, outcome), count)
+            for (priority, outcome), histogram in one.took.items():
+                named = str(priority + NORMAL_PRIORITY) if priority != _OTHER else "other"
+                values = (*labels, named, outcome)
+                took.add_metric(values, histogram.cumulative(), histogram.total)
+            if one.run_elements:
+                elements.add_metric((*labels, "asked"), one.asked_elements)
+                elements.add_metric((*labels, "padding"), one.run_elements - one.asked_elements)
             for name, read in one.gauges.items():
                 family = gauges.setdefault(
                     name,
@@ -146,4 +189,5 @@ class Collector:
         )
         for outcome, count in self._refused.items():
             refused.add_metric((outcome,), count)
-        yield from (phases, rows, outcomes, refused, cores, expired, *gauges.values())
+        yield from (phases, took, rows, elements, outcomes, refused, cores, expired)
+        yield from gauges.values()

@@ -258,11 +258,16 @@ class Application:
             self._spans.note(exchange, served, outcome, now_s)
         if exchange.trace is not None:
             self._extras.tracer.end(exchange.trace, exchange.answered_s, now_s)
+        if exchange.load_s:
+            metrics.load.observe(exchange.load_s)
         if exchange.answered_s:
             metrics.encode.observe(now_s - exchange.answered_s)
             metrics.total.observe(seconds)
+            metrics.ended(exchange.priority, outcome, seconds)
         else:
             metrics.failed_s += seconds
+            if outcome != "ok":  # else it was a question about the model
+                metrics.ended(exchange.priority, outcome, seconds)
 
 
 def _timed(start: dict[str, Any], exchange: Exchange) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from headrace.control import ModelState, Profile
+from headrace.control import ModelState, Profile, TunedUse
 from headrace.errors import (
     ClientError,
     ModelFailed,
@@ -34,7 +34,8 @@ class ServedModel:
     """One version that serves.
 
     ``signature`` is what clients see, after the result processor; that in ``profile`` is the
-    model's own. ``media`` are the files it takes besides tensors.
+    model's own. ``media`` are the files it takes besides tensors, ``origins`` which layer said
+    which setting, ``tuned`` what was taken of a tuned card.
     """
 
     name: str
@@ -45,6 +46,8 @@ class ServedModel:
     profile: Profile
     metrics: ModelMetrics
     media: tuple[Medium, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+    tuned: TunedUse | None = None
 
     @property
     def signature_name(self) -> str:

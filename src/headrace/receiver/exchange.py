@@ -38,10 +38,10 @@ class Reply(NamedTuple):
 class Exchange:
     """What came in with one request, and what is noted for the metrics.
 
-    ``timeout_s`` is what its headers allow; ``load_s`` how long it waited for a model that was not
-    in memory, all before ``arrival_s``; ``decoded_s`` and ``answered_s`` say when its tensors
-    and its outputs were there, ``run`` what the last of its batches was; ``trace`` is its trace, if
-    it has one.
+    ``timeout_s`` is what its headers allow, ``priority`` that of its request; ``load_s`` how long
+    it waited for a model that was not in memory, all before ``arrival_s``; ``decoded_s`` and
+    ``answered_s`` say when its tensors and its outputs were there, ``run`` what the last of its
+    batches was; ``trace`` is its trace, if it has one.
     """
 
     __slots__ = (
@@ -52,6 +52,7 @@ class Exchange:
         "headers",
         "id",
         "load_s",
+        "priority",
         "receive",
         "run",
         "served",
@@ -67,6 +68,7 @@ class Exchange:
         self.body: bytes | memoryview = b""
         self.served: ServedModel | None = None
         self.id = ""
+        self.priority = 0
         self.load_s = 0.0
         self.decoded_s = 0.0
         self.run: Run | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import headrace
 from headrace.errors import InvalidInput, InvalidTimeout, MalformedRequest, VersionNotFound
+from headrace.observe.metrics import NORMAL_PRIORITY
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.values import SequenceCall, TensorSpec
 
@@ -29,8 +30,6 @@ EXTENSIONS = (
     "trace",
 )
 _LAST_PRIORITY = 2**31
-# Triton: 1 is the highest priority, 0 asks for the default, which stands in the middle.
-_DEFAULT_PRIORITY = 1000
 # Of a number that came as text: any version has fewer, and Python refuses to read thousands.
 _MOST_DIGITS = 18
 # Triton's limit for an id that is text.
@@ -115,7 +114,7 @@ def parameter_priority(parameters: Mapping[str, Any]) -> int:
         raise MalformedRequest(
             f"parameter priority must be a whole number, not {reprlib.repr(priority)}"
         )
-    return min(priority, _LAST_PRIORITY) - _DEFAULT_PRIORITY if priority else 0
+    return min(priority, _LAST_PRIORITY) - NORMAL_PRIORITY if priority else 0
 
 
 def parameter_sequence(parameters: Mapping[str, Any]) -> SequenceCall | None:

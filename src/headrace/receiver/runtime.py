@@ -11,11 +11,10 @@ import itertools
 import os
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace import media
 from headrace.codes import rebuild
@@ -34,6 +33,7 @@ from headrace.control import (
     Recall,
     Recalled,
     ReceiverReady,
+    Seen,
     ToReceiver,
     to_receiver,
 )
@@ -41,21 +41,21 @@ from headrace.engine.samples import write
 from headrace.errors import HeadraceError, ModelFailed, NotReady
 from headrace.loader.cores import usable_cores
 from headrace.message import Message, line
-from headrace.observe.lives import Life, LifeCollector
 from headrace.observe.logs import configure
-from headrace.observe.metrics import Collector, ModelMetrics
+from headrace.observe.metrics import ModelMetrics
 from headrace.order import Demand, Order
 from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.model_files import ModelFiles
-from headrace.receiver.plain.models import load_parts
 from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.gauges import gauges
+from headrace.receiver.run.pump import Common
 from headrace.receiver.run.sequences import Owners, Sequences, visible
 from headrace.receiver.run.turns import Turns
+from headrace.receiver.telemetry import Telemetry
 from headrace.receiver.usage import Usage
 from headrace.results import build
 from headrace.scheduler.known import DEPTH, Known
@@ -86,8 +86,8 @@ class Runtime:
         self._owners = Owners()
         self._turns: Turns | None = None
         self._refused: Counter[str] = Counter()
-        self._usage = Usage(loop, self._metrics, self._tell)
-        self._registry = CollectorRegistry()
+        self._telemetry = Telemetry(self._catalog, self._refused)
+        self._usage = Usage(loop, self._telemetry.metrics, self._tell)
         self._task: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._application: Application | None = None
@@ -114,8 +114,6 @@ class Runtime:
         if first.was_ready:
             self._catalog.moves.clear()  # the receiver before this one has counted them
         self._catalog.configured = True
-        self._registry.register(Collector(self._metrics, self._refused))
-        self._registry.register(LifeCollector(self._lives, self._catalog.moves))
         self._task = self._loop.create_task(self._listen(reader))
         if first.server.memory_budget_mib is not None or first.server.max_resident is not None:
             self._usage.start()
@@ -125,20 +123,11 @@ class Runtime:
             self.command,
             self.ask,
             first.server,
-            lambda: generate_latest(self._registry),
+            self._telemetry.page,
             self._refused,
             self._scribe,
         )
         return self._application
-
-    def _metrics(self) -> list[ModelMetrics]:
-        return [model.metrics for model in self._catalog.served()]
-
-    def _lives(self) -> Iterator[Life]:
-        for entry in self._catalog.entries():
-            state, served = entry.state, entry.served
-            load = {} if served is None else load_parts(served.profile)
-            yield Life(state.name, state.version, state.state, entry.memory_bytes, load)
 
     async def stop(self) -> None:
         """End the control task and fail what is left."""
@@ -318,6 +307,7 @@ class Runtime:
             instances=profile.instances,
             slo_s=slo_s,
             max_queue=settings.max_queue,
+            linger_s=settings.linger_ms / 1e3,
         )
         place = None
         if self._turns is not None:
@@ -339,8 +329,17 @@ class Runtime:
             profile=profile,
             metrics=metrics,
             media=accepted,
+            origins=message.origins,
+            tuned=message.tuned,
         )
-        dispatcher = Dispatcher(self._loop, served, scheduler, processor, self._departures, place)
+
+        def tell(shapes: Common) -> None:
+            common = tuple(dict(item) for item in shapes)
+            self._tell(Seen(name=message.name, shapes=common))
+
+        dispatcher = Dispatcher(
+            self._loop, served, scheduler, processor, self._departures, tell, place
+        )
         if card is None:
             return dispatcher
         return Sequences(self._loop, dispatcher, card, self._owners)

@@ -15,7 +15,8 @@ class Policy:
     ``slo_s``: the objective or None · ``lanes``: concurrent batches · ``depth``: batches a lane may
     hold, the running one included · ``lead_s``: how long before a lane frees its next batch is cut,
     beyond what its way to the engine was seen to take; ``full_lead_s`` when it is full and nobody
-    can join it any more · ``results_s``: what answering takes after the run.
+    can join it any more · ``results_s``: what answering takes after the run · ``linger_s``: how
+    long a batch that is not full may wait for more though a lane is free.
     """
 
     slo_s: float | None
@@ -26,6 +27,7 @@ class Policy:
     lead_s: float = 0.0005
     full_lead_s: float = 0.002
     results_s: float = 0.0005
+    linger_s: float = 0.0
 
 
 class Batch(NamedTuple):

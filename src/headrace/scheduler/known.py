@@ -35,6 +35,7 @@ class Known:
     instances: int
     slo_s: float | None
     max_queue: int
+    linger_s: float = 0.0
 
     @property
     def lanes(self) -> int:
@@ -59,5 +60,6 @@ class Known:
             max_queue=self.max_queue,
             max_batch=max(self.sizes, default=1),
             depth=DEPTH,
+            linger_s=self.linger_s,
         )
         return Scheduler(policy, self.latency(), turn)

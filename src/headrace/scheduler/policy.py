@@ -120,6 +120,8 @@ class Scheduler:
         queue, lanes, turn = self._queue, self._lanes, self._lanes.turn
         drops = [Drop(entry, DropReason.EXPIRED) for entry in queue.expired(now)]
         while (head := queue.first()) is not None and not self._held(head):
+            if self._policy.linger_s and now < self._lingers_until_s(head):
+                break
             start_s = lanes.next_start(now)
             rows = self._most_rows(head)
             # A batch cut ahead is one that hurts nobody; else the lane's end is awaited.
@@ -165,10 +167,12 @@ class Scheduler:
         if head is None:
             return None
         at_s = self._queue.expires_s
-        if not self._held(head) and not self._lanes.idle:
-            ahead_s = self._ahead_s(head, self._lanes.next_start(now))
-            if ahead_s > now:  # else it was time already, and ``cut`` chose to wait
-                at_s = min(at_s, ahead_s)
+        if not self._held(head):
+            ready_s = self._lingers_until_s(head) if self._policy.linger_s else -math.inf
+            if not self._lanes.idle:
+                ready_s = max(ready_s, self._ahead_s(head, self._lanes.next_start(now)))
+            if ready_s > now:  # else it was time already, and ``cut`` chose to wait
+                at_s = min(at_s, ready_s)
         turn = self._lanes.turn
         if turn is not None:
             at_s = min(at_s, turn.wake_s(now))
@@ -201,6 +205,21 @@ class Scheduler:
         """
         cap = max(self._full(head.elements).rows, head.rows)
         return min(self._queue.rows_of(head.bucket), cap)
+
+    def _lingers_until_s(self, head: Entry) -> float:
+        """Until when a batch with this head waits for more, though it could run; -inf: not at all.
+
+        It leaves room for the largest batch to be in time. Where others wait for the lane, nobody
+        keeps it free.
+        """
+        line = self._queue.line(head.bucket)
+        full = self._full(head.elements)
+        if line is None or self._queue.buckets > 1 or line.rows >= full.rows:
+            return -math.inf
+        oldest_s = min([key[3].arrival_s for key in line.keys])
+        earliest_s = min([key[1] for key in line.keys])
+        room_s = full.bound_s + self._allowance_s() + self._policy.full_lead_s
+        return min(oldest_s + self._policy.linger_s, earliest_s - room_s)
 
     def _ahead_s(self, head: Entry, start_s: float) -> float:
         """When to cut the batch that starts then, for it to be ready when its lane is."""

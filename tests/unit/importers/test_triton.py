@@ -55,6 +55,9 @@ def fates(one: Imported) -> dict[str, Fate]:
         ("parameters { key: 'intra_op_thread_count' value { string_value: '-' } }", {}),
         ("parameters { key: 'other' value { string_value: '4' } }", {}),
         ("parameters {}", {}),
+        ("dynamic_batching { max_queue_delay_microseconds: 2500 }", {"linger_ms": 2.5}),
+        ("dynamic_batching { max_queue_delay_microseconds: 0 }", {}),
+        ("dynamic_batching { max_queue_delay_microseconds: 99999999 }", {"linger_ms": 10_000.0}),
     ],
 )
 def test_a_field_becomes_keys(text: str, keys: dict[str, Any]) -> None:

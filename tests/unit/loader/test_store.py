@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from headrace.cores import usable_cores
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
-from headrace.loader.cores import usable_cores
 from headrace.loader.places import SUFFIXES
 from headrace.loader.store import FoundVersion, find
 from headrace.settings import ModelSettings, ServerSettings, Settings

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from headrace.observe.histogram import SECONDS, Histogram
+from headrace.observe.histogram import LATENCY, SECONDS, Histogram
 from headrace.observe.metrics import Collector, ModelMetrics
 
 
@@ -30,6 +33,28 @@ def test_a_bucket_ends_at_or_after_its_value(value: float) -> None:
     assert value <= float(first)
 
 
+def test_bounds_ascend() -> None:
+    for bounds in (SECONDS, LATENCY):
+        assert all(upper > lower for lower, upper in pairwise(bounds))
+
+
+@pytest.mark.parametrize("median_s", [0.004, 0.0123, 0.3])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_a_quantile_of_what_clients_see_is_read_within_five_per_cent(
+    median_s: float, share: float
+) -> None:
+    values = median_s * np.random.default_rng(1).lognormal(0.0, 0.4, 20_000)
+    histogram = Histogram(LATENCY)
+    for value in values:
+        histogram.observe(value)
+    left, place = share * len(values), 0
+    while left > histogram.counts[place]:
+        left, place = left - histogram.counts[place], place + 1
+    lower, upper = LATENCY[place - 1], LATENCY[place]
+    read_s = lower + left / histogram.counts[place] * (upper - lower)
+    assert read_s == pytest.approx(float(np.quantile(values, share)), rel=0.05)
+
+
 def test_the_page_has_phases_outcomes_and_gauges() -> None:
     metrics = ModelMetrics("ocr", 3)
     metrics.infer.observe(0.02)
@@ -46,3 +71,37 @@ def test_the_page_has_phases_outcomes_and_gauges() -> None:
     assert 'headrace_requests_total{model="ocr",outcome="shed",version="3"} 1.0' in page
     assert 'headrace_queue_length{model="ocr",version="3"} 5.0' in page
     assert 'headrace_refused_total{outcome="model_not_found"} 4.0' in page
+
+
+def test_requests_are_told_by_priority_and_outcome() -> None:
+    metrics = ModelMetrics("ocr", 3)
+    for priority, outcome in ((0, "ok"), (0, "ok"), (-999, "ok"), (1, "shed")):
+        metrics.ended(priority, outcome, 0.01)
+    page = _page(metrics)
+    for named, outcome, count in (("1000", "ok", 2), ("1", "ok", 1), ("1001", "shed", 1)):
+        labels = f'model="ocr",outcome="{outcome}",priority="{named}",version="3"'
+        assert f"headrace_request_seconds_count{{{labels}}} {count}.0" in page
+
+
+def test_clients_that_name_ever_new_priorities_do_not_fill_the_memory() -> None:
+    metrics = ModelMetrics("ocr", 3)
+    for priority in range(1000):
+        metrics.ended(priority, "ok", 0.01)
+        metrics.ended(priority, "shed", 0.01)
+    assert len(metrics.took) < 40
+    assert 'outcome="ok",priority="other"' in _page(metrics)
+
+
+def test_padding_is_told_of_models_that_are_padded_alone() -> None:
+    padded, plain = ModelMetrics("padded", 1), ModelMetrics("plain", 1)
+    padded.asked_elements, padded.run_elements = 60, 100
+    page = _page(padded, plain)
+    assert 'headrace_run_elements_total{kind="asked",model="padded",version="1"} 60.0' in page
+    assert 'headrace_run_elements_total{kind="padding",model="padded",version="1"} 40.0' in page
+    assert 'kind="asked",model="plain"' not in page
+
+
+def _page(*metrics: ModelMetrics) -> str:
+    registry = CollectorRegistry()
+    registry.register(Collector(lambda: metrics, Counter()))
+    return generate_latest(registry).decode()

@@ -348,3 +348,22 @@ def test_how_old_a_request_was_counts_into_its_response_and_not_into_its_deadlin
     result = simulate(EagerFifo(1, 1), arrivals, linear(0.004, 0.0), lanes=1)
     assert result.outcomes == {IN_TIME: 1}
     assert result.mean_s == result.p50_s == pytest.approx(0.104)
+
+
+def lingering(linger_s: float) -> Scheduler:
+    measured = [(1, rows, run_s(rows), 1.05 * run_s(rows)) for rows in SIZES]
+    policy = Policy(SLO_S, LANES, 2048, MOST_ROWS, results_s=0.0, linger_s=linger_s)
+    return Scheduler(policy, LatencyModel(measured, sizes=SIZES, pads=False))
+
+
+def test_lingering_saves_the_machine_s_time_at_low_load_and_costs_every_answer_its_delay() -> None:
+    eager, patient = (play(lingering(s), poisson(0.1)) for s in (0.0, 0.005))
+    assert patient.utilisation < 0.75 * eager.utilisation
+    assert ms(patient.p50_s) > ms(eager.p50_s) + 3
+    assert patient.in_time_share == 1.0
+
+
+@pytest.mark.parametrize("load", [0.95, 1.2, 2.0])
+def test_lingering_changes_nothing_where_lanes_are_busy(load: float) -> None:
+    eager, patient = (play(lingering(s), poisson(load)) for s in (0.0, 0.005))
+    assert patient.goodput_rps == pytest.approx(eager.goodput_rps, rel=0.02)

@@ -25,6 +25,15 @@ def _object(needed: dict[str, Schema], also: dict[str, Schema] | None = None) ->
     }
 
 
+_TUNED: Schema = _object(
+    {
+        "keys": {"type": "array", "items": _TEXT},
+        "slo_ms": {"type": "number", "exclusiveMinimum": 0},
+        "quantile": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        "rate_rps": {"type": "number", "minimum": 0},
+        "note": _TEXT,
+    }
+)
 _LOADED: dict[str, Schema] = {
     "backend": _TEXT,
     "precision": _TEXT,
@@ -33,6 +42,7 @@ _LOADED: dict[str, Schema] = {
     "max_batch": _COUNT,
     "load_s": _object(dict.fromkeys(("start", "load", "warm"), _SECONDS)),
     "cached": _FLAG,
+    "tuned": {"anyOf": [_TUNED, {"type": "null"}]},
 }
 LIFE: Schema = _object(
     {
@@ -97,6 +107,7 @@ PROFILE: Schema = _object(
         "measurements": {"type": "array", "items": _MEASUREMENT},
         "slo_ms": {"type": ["number", "null"], "exclusiveMinimum": 0},
         "max_queue": _COUNT,
+        "origins": {"type": "object", "additionalProperties": _TEXT},
         "seen": _SEEN,
     }
 )

@@ -11,8 +11,8 @@ import time
 from typing import Any
 
 from headrace.control import Profile
+from headrace.cores import usable_cores
 from headrace.errors import InvalidInput, MalformedRequest
-from headrace.loader.cores import usable_cores
 from headrace.order import Label
 from headrace.receiver.catalog import Entry, ServedModel
 from headrace.receiver.codecs.json_tensor import parse
@@ -23,6 +23,8 @@ from headrace.receiver.http import json_reply
 _MOST_LABELS = 100
 _LONGEST_LABEL = 200
 _LARGEST_VERSION = 2**63 - 1
+# What is worth asking where it comes from.
+_TUNABLE = ("backend", "precision", "instances", "threads", "max_batch", "linger_ms", "slo_ms")
 
 
 class Models:
@@ -67,6 +69,7 @@ def described(entry: Entry) -> dict[str, Any]:
             "max_batch": max(profile.batch_sizes, default=1),
             "load_s": load_parts(profile),
             "cached": profile.cached,
+            "tuned": served.tuned and served.tuned.model_dump(mode="json", exclude={"file"}),
         }
     return found
 
@@ -87,6 +90,7 @@ def measured(served: ServedModel) -> dict[str, Any]:
         "measurements": [one.model_dump() for one in profile.measurements],
         "slo_ms": settings.slo_ms,
         "max_queue": settings.max_queue,
+        "origins": {key: served.origins.get(key, "default") for key in _TUNABLE},
         "seen": seen(served),
     }
 

@@ -18,7 +18,7 @@ from headrace.errors import Cancelled, Expired, HeadraceError
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.run.departures import Departures
-from headrace.receiver.run.pump import Outputs, Pump, Work
+from headrace.receiver.run.pump import Common, Outputs, Pump, Work
 from headrace.receiver.run.shapes import Fit, Shaper
 from headrace.receiver.run.turns import Place
 from headrace.receiver.run.validate import refuse_wide, validate, wide_inputs
@@ -40,6 +40,7 @@ class Dispatcher:
         scheduler: Scheduler,
         processor: Processor,
         departures: Departures,
+        on_common: Callable[[Common], None] = lambda _: None,
         place: Place | None = None,
     ) -> None:
         self.served = served
@@ -53,7 +54,7 @@ class Dispatcher:
         self._slo_s = math.inf if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
         self._max_rows = max(served.profile.batch_sizes, default=1)
         self._known: dict[object, tuple[int, Fit]] = {}
-        self._pump = Pump(loop, served, scheduler, departures, place)
+        self._pump = Pump(loop, served, scheduler, departures, on_common, place)
 
     # -- a request ---------------------------------------------------------------------------------
 
@@ -64,6 +65,7 @@ class Dispatcher:
             HeadraceError: whatever kept it from being answered; see ``errors``.
         """
         served = self.served
+        exchange.priority = request.priority
         rows, fit = self._known.get(request.form) or self._check(request)
         if self._wide:
             refuse_wide(self._wide, request.inputs)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -24,12 +25,15 @@ from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.reservoir import Reservoir
 from headrace.receiver.run.sampling import sample
 from headrace.receiver.run.shapes import Fit, crop
+from headrace.receiver.run.traffic import Bucket, Traffic
 from headrace.receiver.run.turns import Place
 from headrace.receiver.tracing.record import Trace
 from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
-from headrace.values import Array
+from headrace.values import Array, Signature
 
 Outputs = Mapping[str, Array]
+Common = Sequence[Mapping[str, tuple[int, ...]]]
+"""Item shapes by input, the most frequent first."""
 
 
 class Work:
@@ -70,6 +74,7 @@ class Pump:
         served: ServedModel,
         scheduler: Scheduler,
         departures: Departures,
+        on_common: Callable[[Common], None],
         place: Place | None = None,
     ) -> None:
         self.socket_path = ""  # where its engine listens
@@ -79,12 +84,16 @@ class Pump:
         self._departures = departures
         self._place = place
         self._batched = served.profile.signature.batched
+        self._sizes = served.profile.batch_sizes if served.profile.pads and self._batched else ()
+        self._pads = bool(self._sizes or served.settings.buckets)
         self._engine: EngineClient | None = None
         self._running: dict[int, Running] = {}
         self._on_empty: Callable[[], None] | None = None  # set when it takes no more requests
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
+        self._traffic = Traffic() if _has_free_axes(served.profile.signature.unwrap()) else None
+        self._on_common = on_common
         self._kept = Reservoir[Sample]() if served.settings.verify.shadow else None
         self._log = structlog.get_logger("headrace.receiver")
 
@@ -146,9 +155,20 @@ class Pump:
         running.assemble_s = assemble_s = time.monotonic() - started_s
         for trace in traces:
             trace.started(now_s, started_s + assemble_s)
+        if self._pads:
+            self._count_padding(batch)
         metrics.assemble.observe(assemble_s)
         metrics.runs.assembled(batch.rows, len(batch.entries), assemble_s)
         metrics.rows.observe(batch.rows)
+
+    def _count_padding(self, batch: Batch) -> None:
+        """Count what was asked for, and what runs: rows and axes are padded."""
+        metrics, rows, sizes = self._served.metrics, batch.rows, self._sizes
+        run_rows = sizes[bisect_left(sizes, rows)] if sizes and rows <= sizes[-1] else rows
+        metrics.run_elements += run_rows * batch.elements
+        metrics.asked_elements += sum(
+            [entry.rows * entry.payload.fit.asked for entry in batch.entries]
+        )
 
     def _done(self, batch_id: int, infer_s: float, outputs: Mapping[str, Array]) -> None:
         running = self._running.pop(batch_id)
@@ -157,6 +177,8 @@ class Pump:
         self._scheduler.finish(batch_id, now_s, infer_s)
         self._served.metrics.infer.observe(infer_s)
         self._served.metrics.runs.ended(batch.rows, len(batch.entries), infer_s, now_s)
+        if self._traffic is not None:
+            self._count(batch.entries[0].payload.fit.bucket, now_s)
         if self._kept is not None and self._kept.due(now_s):
             self._keep(batch.entries[0].payload, outputs, now_s)
         requests = len(batch.entries)
@@ -175,6 +197,13 @@ class Pump:
                 work.future.set_result(crop(mine, work.fit.crops) if work.fit.crops else mine)
             row = end
         self._fill()
+
+    def _count(self, bucket: Bucket, now_s: float) -> None:
+        """Count the shape of a batch, and tell which are common when those have changed."""
+        common = None if self._traffic is None else self._traffic.ran(bucket, now_s)
+        if common:
+            names = [spec.name for spec in self._served.profile.signature.inputs]
+            self._on_common([dict(zip(names, shapes, strict=True)) for shapes in common])
 
     def _keep(self, work: Work, outputs: Outputs, now_s: float) -> None:
         """Keep a copy of the request at the front of a batch."""
@@ -320,3 +349,9 @@ class Pump:
         self._timer = None
         self._timer_at = math.inf
         self._fill()
+
+
+def _has_free_axes(signature: Signature) -> bool:
+    """Whether requests may differ in more than the number of their rows."""
+    start = 1 if signature.batched else 0
+    return any(not isinstance(dim, int) for spec in signature.inputs for dim in spec.shape[start:])

@@ -18,14 +18,15 @@ class Fit(NamedTuple):
     """How one shape of request is run.
 
     ``item_shapes`` are the padded shapes of one row by input (None: no padding), ``elements`` how
-    many input elements a row has after padding, ``crops`` what to cut outputs back to:
-    (output, axis, size).
+    many input elements a row has after padding and ``asked`` before, ``crops`` what to cut outputs
+    back to: (output, axis, size).
     """
 
     bucket: tuple[tuple[int, ...], ...]
     item_shapes: Mapping[str, tuple[int, ...]] | None
     elements: int
     crops: tuple[tuple[str, int, int], ...]
+    asked: int
 
 
 # Shapes seen, so that a stream of equal shapes costs one look-up; bounded against hostile variety.
@@ -62,7 +63,7 @@ class Shaper:
         )
         elements = sum(math.prod(shape) for shape in padded)
         if padded == shapes:
-            return Fit(padded, None, elements, ())
+            return Fit(padded, None, elements, (), elements)
         sizes = {
             (name, axis + 1): (before, after)
             for name, was, now in zip(self._names, shapes, padded, strict=True)
@@ -73,7 +74,8 @@ class Shaper:
             for (output, axis), tied in self._ties.items()
             if sizes[tied][0] != sizes[tied][1]
         )
-        return Fit(padded, dict(zip(self._names, padded, strict=True)), elements, crops)
+        asked = sum(math.prod(shape) for shape in shapes)
+        return Fit(padded, dict(zip(self._names, padded, strict=True)), elements, crops, asked)
 
     def _pad(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         axes = self._buckets.get(name)

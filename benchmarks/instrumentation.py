@@ -1,0 +1,215 @@
+"""What watching costs, and whether what is seen is true.
+
+Three servers of the tiny model in turns: one in which nothing is counted, one as it comes, and one
+with everything on: an access log, OpenTelemetry to a collector, Prometheus every second. Then the
+histograms of a server of a real model beside what its client measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks import h2load, models
+from benchmarks.figures import Figure
+from benchmarks.tiny import to_h2load
+from headrace.load.arrivals import poisson
+from headrace.load.payload import make_target
+from headrace.load.plan import OpenLoop
+from headrace.load.run import run
+from headrace.testing import Server
+
+_ROUNDS, _REQUESTS, _CONNECTIONS, _STREAMS = 7, 60_000, 16, 16
+_MOST_LOST = 0.05
+_SCRAPED_S = 1.0
+# On the path of the server without counts: Python imports it at the start of every process.
+_UNCOUNTED = Path(__file__).parent / "uncounted"
+_LOAD_S, _SEED, _AGREE = 20.0, 3, 0.05
+_SECONDS = "headrace_request_seconds"
+
+
+def measure(progress: Callable[[str], None]) -> Iterator[Figure]:
+    """Measure the cost, then the truth."""
+    yield from _cost(progress)
+    for name, rate_rps in (("minilm-int8", 150.0), ("efficientnet-lite0", 60.0)):
+        progress(f"histograms of {name} beside its client")
+        yield from _truth(name, rate_rps)
+
+
+# -- what it costs ---------------------------------------------------------------------------------
+
+
+def _cost(progress: Callable[[str], None]) -> Iterator[Figure]:
+    rates: dict[str, list[float]] = {"uncounted": [], "default": [], "everything": []}
+    with contextlib.ExitStack() as stack:
+        log = Path(stack.enter_context(tempfile.TemporaryDirectory()), "access.log")
+        everything = {
+            "HEADRACE_SERVER__ACCESS_LOG": str(log),
+            "HEADRACE_SERVER__OTLP_ENDPOINT": stack.enter_context(_collector()),
+        }
+        environments: dict[str, dict[str, str]] = {
+            "uncounted": {"PYTHONPATH": f"{_UNCOUNTED}:{os.environ.get('PYTHONPATH', '')}"},
+            "default": {},
+            "everything": everything,
+        }
+        folder = models.folder(models.TINY)
+        addresses = {
+            name: stack.enter_context(Server(folder, environment=environment)).address
+            for name, environment in environments.items()
+        }
+        _refuse_counts(addresses["uncounted"])
+        for number in range(_ROUNDS + 1):
+            for name, address in addresses.items():
+                progress(f"round {number} of {_ROUNDS}: {name}")
+                with _scraped(address) if name == "everything" else contextlib.nullcontext():
+                    rate_rps = _rate_rps(address)
+                if number:  # the first warms up
+                    rates[name].append(rate_rps)
+    least_rps = statistics.median(rates["uncounted"])
+    for name in ("default", "everything"):
+        # Of each round its own ratio: the machine drifts more than this costs.
+        lost = [1 - rate / bare for rate, bare in zip(rates[name], rates["uncounted"], strict=True)]
+        yield Figure(
+            f"throughput lost to what is watched: {name}",
+            statistics.median(lost),
+            "",
+            _MOST_LOST,
+            at_most=True,
+            note=f"{min(lost):.3f} to {max(lost):.3f}; {statistics.median(rates[name]):,.0f} "
+            f"requests/s, {least_rps:,.0f} with nothing counted",
+        )
+
+
+def _rate_rps(address: str) -> float:
+    target = make_target("oip-grpc", address, models.TINY, models.requests(models.TINY)[:1])
+    load = to_h2load(target, http1=False)
+    return h2load.run(load, _REQUESTS, _CONNECTIONS, _STREAMS).rate_rps
+
+
+def _refuse_counts(address: str) -> None:
+    """Make sure that the server which is to count nothing counts nothing."""
+    _rate_rps(address)
+    if sum(_cumulative(address).values()):
+        raise RuntimeError("the server without counts counts")
+
+
+@contextlib.contextmanager
+def _collector() -> Iterator[str]:
+    """Take spans and forget them, in a thread of this process: a share of the cores like others."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@contextlib.contextmanager
+def _scraped(address: str) -> Iterator[None]:
+    """Read the metrics every second, as Prometheus may."""
+    ended = threading.Event()
+
+    def scrape() -> None:
+        while not ended.wait(_SCRAPED_S):
+            _page(address)
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _page(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+# -- whether it is true ----------------------------------------------------------------------------
+
+
+def _truth(name: str, rate_rps: float) -> Iterator[Figure]:
+    with Server(models.folder(name)) as server:
+        target = make_target("oip-grpc", server.address, name, models.requests(name))
+        run(OpenLoop(poisson(rate_rps, 2.0, 0)), target)
+        before = _cumulative(server.address), _sum_s(server.address)
+        result = run(OpenLoop(poisson(rate_rps, _LOAD_S, _SEED)), target)
+        after = _cumulative(server.address), _sum_s(server.address)
+    seen = {bound: count - before[0].get(bound, 0.0) for bound, count in after[0].items()}
+    client_s = np.sort(result.done_s - result.sent_s)
+    count = seen[float("inf")]
+    if count != len(client_s):
+        raise RuntimeError(f"the server counted {count:.0f} requests of {len(client_s)}")
+    found = {
+        "mean": ((after[1] - before[1]) / count, float(np.mean(client_s))),
+        "p50": (_quantile(seen, 0.5), float(np.quantile(client_s, 0.5))),
+        "p99": (_quantile(seen, 0.99), float(np.quantile(client_s, 0.99))),
+    }
+    for which, (server_s, own_s) in found.items():
+        yield Figure(
+            f"{name} at {rate_rps:.0f} requests/s: {which} of the histogram off the client's",
+            abs(server_s / own_s - 1),
+            "",
+            _AGREE,
+            at_most=True,
+            note=f"{server_s * 1e3:.2f} ms of the server, {own_s * 1e3:.2f} ms of the client",
+        )
+
+
+def _cumulative(address: str) -> dict[float, float]:
+    """Requests up to each bound, all models and outcomes together."""
+    found: dict[float, float] = {}
+    for family in text_string_to_metric_families(_page(address)):
+        for sample in family.samples:
+            if sample.name == f"{_SECONDS}_bucket":
+                bound = float(sample.labels["le"])
+                found[bound] = found.get(bound, 0.0) + sample.value
+    return found
+
+
+def _sum_s(address: str) -> float:
+    families = text_string_to_metric_families(_page(address))
+    samples: Sequence[float] = [
+        sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == f"{_SECONDS}_sum"
+    ]
+    return sum(samples)
+
+
+def _quantile(cumulative: dict[float, float], share: float) -> float:
+    """As Prometheus' ``histogram_quantile`` does: straight lines inside a bucket."""
+    bounds = sorted(cumulative)
+    wanted = share * cumulative[bounds[-1]]
+    lower_bound, lower = 0.0, 0.0
+    for bound in bounds:
+        count = cumulative[bound]
+        if count >= wanted:
+            within = (wanted - lower) / (count - lower)
+            return lower_bound + within * (bound - lower_bound)
+        lower_bound, lower = bound, count
+    return lower_bound

@@ -1,0 +1,242 @@
+"""A request made by hand, and what is shown of its answer: pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from headrace.errors import InvalidInput
+
+TEXT = "text"
+
+# What top_k answers with: the value, the index, and the label where the class has one.
+_CLASS = re.compile(r"(?P<value>[^:]+):(?P<index>\d+)(?::(?P<label>.*))?", re.DOTALL)
+_TIMED = re.compile(r"(\w+);dur=([0-9.]+)")
+_MOST_BARS, _MOST_ROWS = 10, 4
+# Of rows of more numbers than can be read the largest are shown.
+_READABLE, _LARGEST = 16, 5
+# Of one row, or of several: with more axes it is rather a picture than a choice.
+_FLAT_AXES = 2
+_LONGEST_TEXT = 4000
+# Shares that sum to 1 but for rounding, in 16 bits too.
+_NEAR_ONE = 0.01
+
+
+class Tensor(NamedTuple):
+    """An input or an output; -1 is an axis of any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> Tensor:
+        """One of a description."""
+        return cls(said["name"], said["datatype"], tuple(said["shape"]))
+
+    @property
+    def form(self) -> str:
+        """Its datatype and shape, for people."""
+        sizes = ", ".join("any" if size < 0 else str(size) for size in self.shape)
+        return f"{self.datatype} [{sizes}]"
+
+
+class File(NamedTuple):
+    """What the model takes as a file: ``kind`` is image, audio or text."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a model takes and gives; ``rest`` is an example of the inputs that are no files."""
+
+    name: str
+    version: int
+    backend: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    files: tuple[File, ...]
+    example: Any
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> Described:
+        """One of ``x-headrace-models`` in the server's description of itself."""
+        return cls(
+            said["name"],
+            said["version"],
+            said["backend"],
+            tuple(Tensor.read(one) for one in said["inputs"]),
+            tuple(Tensor.read(one) for one in said["outputs"]),
+            tuple(File(one["name"], one["kind"]) for one in said["files"]),
+            said["example"],
+        )
+
+    @property
+    def rest(self) -> Any:
+        """An example of what is asked besides files; None where that is nothing."""
+        given = None if self.example is None else self.example.get("input")
+        names = {one.name for one in self.files}
+        if not names:
+            return given
+        if not isinstance(given, dict):
+            return None
+        return {name: value for name, value in given.items() if name not in names} or None
+
+
+def body(
+    model: Described, texts: Mapping[str, str], files: Mapping[str, bytes], rest: str
+) -> dict[str, Any]:
+    """Make the body: files in base64, texts as they are, and the rest, which was written as JSON.
+
+    Raises:
+        InvalidInput: the rest is no JSON, or a file is missing.
+    """
+    given: dict[str, Any] = {name: text for name, text in texts.items() if text}
+    given |= {name: {"b64": base64.b64encode(content).decode()} for name, content in files.items()}
+    more = _parsed(rest)
+    if not model.files:
+        if more is None:
+            raise InvalidInput("write the inputs as JSON first")
+        whole = isinstance(more, dict) and {"input", "inputs", "instances"} & more.keys()
+        return dict(more) if whole else {"input": more}
+    missing = [one.kind for one in model.files if one.name not in given]
+    if missing:
+        raise InvalidInput(f"give {_article(missing[0])} first")
+    if more is not None and not isinstance(more, dict):
+        raise InvalidInput("write the other inputs as a JSON object, each by its name")
+    return {"inputs": {**(more or {}), **given}}
+
+
+def _article(kind: str) -> str:
+    return {"image": "an image", "audio": "a sound file", TEXT: "some text"}.get(kind, kind)
+
+
+def _parsed(text: str) -> Any:
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"this is no JSON: {error}") from error
+
+
+class Bar(NamedTuple):
+    """A class and its value; ``share`` is of the largest there is, for the length of a bar."""
+
+    label: str
+    value: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An output: a set of bars for each of the first rows, where it is of classes; else text."""
+
+    name: str
+    form: str
+    rows: tuple[tuple[Bar, ...], ...]
+    text: str
+
+
+def shown(model: Described, answer: Any) -> list[Shown]:
+    """What is shown of the answer of ``/predict``."""
+    output = answer.get("output") if isinstance(answer, dict) else None
+    if len(model.outputs) == 1:
+        output = {model.outputs[0].name: output}
+    if not isinstance(output, dict):
+        return [Shown("answer", "", (), _cut(json.dumps(answer)))]
+    kinds = {one.name: one.datatype for one in model.outputs}
+    return [_shown(name, kinds.get(name, ""), value) for name, value in output.items()]
+
+
+def _shown(name: str, datatype: str, value: Any) -> Shown:
+    shape = _shape(value)
+    flat = len(shape) <= _FLAT_AXES
+    rows = tuple(bars for row in _rows(value, len(shape)) if (bars := _bars(row, flat=flat)))
+    form = f"{datatype} [{', '.join(map(str, shape))}]"
+    return Shown(name, form, rows[:_MOST_ROWS], _cut(_text(value)))
+
+
+def _text(value: Any) -> str:
+    """Text as it is, one row a line; all else as JSON."""
+    flat = list(value) if isinstance(value, list) else [value]
+    if flat and all(isinstance(one, str) for one in flat):
+        return "\n".join(flat)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _cut(text: str) -> str:
+    more = len(text) - _LONGEST_TEXT
+    return text if more <= 0 else f"{text[:_LONGEST_TEXT]} … {more:,} characters more"
+
+
+def _shape(value: Any) -> list[int]:
+    sizes = []
+    while isinstance(value, list):
+        sizes.append(len(value))
+        value = value[0] if value else None
+    return sizes
+
+
+def _rows(value: Any, axes: int) -> Iterator[Sequence[Any]]:
+    """The innermost lists."""
+    if axes == 1:
+        yield value
+    elif axes > 1:
+        for part in value:
+            yield from _rows(part, axes - 1)
+
+
+def _bars(row: Sequence[Any], *, flat: bool) -> tuple[Bar, ...]:
+    """The best classes of a row; () where it is of something else."""
+    found = [_class(one) for one in row] if all(isinstance(one, str) for one in row) else []
+    if found and all(one is not None for one in found):
+        named = [one for one in found if one is not None]
+    elif _are_shares(row):
+        named = _ordered(row, "class")
+    elif flat and len(row) > _READABLE and all(_is_number(one) for one in row):
+        named = _ordered(row, "index")[:_LARGEST]
+    else:
+        return ()
+    most = max((abs(value) for _, value in named), default=0.0) or 1.0
+    return tuple(Bar(label, value, max(value, 0.0) / most) for label, value in named[:_MOST_BARS])
+
+
+def _ordered(row: Sequence[float], what: str) -> list[tuple[str, float]]:
+    """Values with their places, largest first."""
+    named = [(f"{what} {place}", float(one)) for place, one in enumerate(row)]
+    return sorted(named, key=lambda one: -one[1])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _class(text: str) -> tuple[str, float] | None:
+    match = _CLASS.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        value = float(match["value"])
+    except ValueError:
+        return None
+    return match["label"] or f"class {match['index']}", value
+
+
+def _are_shares(row: Sequence[Any]) -> bool:
+    """Whether these are probabilities of classes."""
+    numbers = [one for one in row if isinstance(one, float)]
+    if len(numbers) != len(row) or len(row) < 2:  # noqa: PLR2004 - one class is no choice
+        return False
+    return all(0 <= one <= 1 for one in numbers) and abs(sum(numbers) - 1) < _NEAR_ONE
+
+
+def timings_s(header: str) -> dict[str, float]:
+    """Read a ``Server-Timing`` header: seconds by phase."""
+    return {name: float(ms) / 1e3 for name, ms in _TIMED.findall(header)}

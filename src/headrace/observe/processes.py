@@ -1,0 +1,89 @@
+"""What the processes of the server take: their processor time and memory, as the kernel counts it.
+
+Read when somebody scrapes: the children of the supervisor are those, and their command lines say
+what they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+_ENGINE, _SCRIBE = "headrace.engine.worker", "headrace.receiver.scribe"
+# Of /proc/PID/stat, after the name in brackets: user time, system time, resident pages (proc(5)).
+_USER, _SYSTEM, _RESIDENT = 11, 12, 21
+
+
+class ProcessUse(NamedTuple):
+    """One process: ``role`` is supervisor, receiver, scribe or engine; the last has a model.
+
+    ``cpu_s`` are the seconds of processor time that it has taken, all threads together.
+    """
+
+    pid: int
+    role: str
+    model: str
+    version: str
+    cpu_s: float
+    resident_bytes: int
+
+
+def processes(supervisor: int, receiver: int) -> Iterator[ProcessUse]:
+    """Those of one server, by the ids of two of them; one that ends just now is left out."""
+    for pid in (supervisor, *_children(supervisor)):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            role = {supervisor: ("supervisor", "", ""), receiver: ("receiver", "", "")}.get(pid)
+            if role is None:
+                role = _role(Path(f"/proc/{pid}/cmdline").read_bytes())
+            yield ProcessUse(pid, *role, *_taken(pid))
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that has ended
+            found += map(int, path.read_bytes().split())
+    return sorted(found)
+
+
+def _role(command: bytes) -> tuple[str, str, str]:
+    """What a process is, by its command line."""
+    words = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    _, found, rest = words.partition(_ENGINE)
+    if found:
+        model, _, version = rest.strip().rpartition("/")
+        return "engine", model, version
+    return ("scribe" if _SCRIBE in words else "other"), "", ""
+
+
+def _taken(pid: int) -> tuple[float, int]:
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    cpu_s = (int(fields[_USER]) + int(fields[_SYSTEM])) / os.sysconf("SC_CLK_TCK")
+    return cpu_s, int(fields[_RESIDENT]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class ProcessCollector:
+    """Hands them to ``prometheus_client``."""
+
+    def __init__(self, read: Callable[[], Iterable[ProcessUse]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric family."""
+        which = ("process", "model", "version")
+        cpu = CounterMetricFamily(
+            "headrace_process_cpu_seconds", "Processor time of each process.", labels=which
+        )
+        memory = GaugeMetricFamily(
+            "headrace_process_memory_bytes", "Resident memory of each process.", labels=which
+        )
+        for one in self._read():
+            labels = (one.role, one.model, one.version)
+            cpu.add_metric(labels, one.cpu_s)
+            memory.add_metric(labels, one.resident_bytes)
+        yield from (cpu, memory)

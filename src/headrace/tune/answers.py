@@ -1,0 +1,138 @@
+"""What each way of computing answers to the same samples, and whether that is good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from headrace.engine import samples as files
+from headrace.errors import HeadraceError, SettingsError
+from headrace.tune.data import Samples
+from headrace.tune.gate import judge
+from headrace.tune.job import Job
+from headrace.tune.messages import Loaded
+from headrace.tune.profile import Bench
+from headrace.tune.space import LeftOut
+from headrace.tuned import Accuracy
+from headrace.values import Array
+
+# Rows of one run: more would not be faster. Fewer samples than the least say nothing.
+_ROWS, _LEAST_ROWS = 8, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """What passed, with how like the reference it is, and what did not; on what that was seen."""
+
+    accuracy: Mapping[str, Accuracy]
+    failed: tuple[LeftOut, ...]
+    origin: str
+
+
+def arithmetic(bench: Bench) -> str:
+    """How a bench computes."""
+    return bench.variant.arithmetic
+
+
+def gate(
+    benches: Sequence[Bench],
+    reference: str,
+    samples: Samples,
+    job: Job,
+) -> Gated:
+    """Judge each way of computing against the reference, which passes.
+
+    Raises:
+        HeadraceError: the reference cannot answer the samples.
+    """
+    by_kind: dict[str, Bench] = {}
+    for bench in sorted(benches, key=lambda one: one.variant.threads):
+        by_kind.setdefault(arithmetic(bench), bench)
+    accuracy: dict[str, Accuracy] = {}
+    failed: list[LeftOut] = []
+    wanted: Mapping[str, Array] | None = None
+    origin = ""
+    for kind, bench in by_kind.items():
+        if kind == reference:
+            continue
+        verdict = job.journal.get("verdict", kind, reference)
+        if verdict is None:
+            job.progress.step(f"comparing the answers of {kind} with those of {reference}")
+            if wanted is None:
+                samples = _fitting(by_kind[reference], samples, len(by_kind), job)
+                wanted = answers(by_kind[reference], samples)
+            verdict = _judged(bench, wanted, samples, job.wanted.max_drop)
+            job.journal.put(verdict, "verdict", kind, reference)
+        if verdict["passed"]:
+            accuracy[kind] = Accuracy.model_validate(verdict["accuracy"])
+        else:
+            failed.append(LeftOut(kind, str(verdict["reason"])))
+        origin = str(verdict.get("origin", ""))
+    return Gated(accuracy, tuple(failed), origin)
+
+
+def _judged(
+    bench: Bench, wanted: Mapping[str, Array], samples: Samples, max_drop: float
+) -> dict[str, object]:
+    try:
+        found = answers(bench, samples)
+    except HeadraceError as error:
+        return {"passed": False, "reason": error.message}
+    verdict = judge(wanted, found, labels=samples.labels, max_drop=max_drop)
+    return {
+        "passed": verdict.passed,
+        "reason": verdict.reason,
+        "accuracy": verdict.accuracy.model_dump(mode="json"),
+        "origin": samples.origin,
+    }
+
+
+def answers(bench: Bench, samples: Samples) -> dict[str, Array]:
+    """What a bench answers to all samples, rows first.
+
+    Raises:
+        HeadraceError: it does not answer them.
+    """
+    if bench.loaded is None:
+        raise SettingsError(f"{bench.variant} is not loaded")
+    with TemporaryDirectory(prefix="headrace-tune-") as folder:
+        asked, told = Path(folder, "asked"), Path(folder, "told")
+        files.write(asked, 1, [files.Sample(one, {}) for one in _runs(samples, bench.loaded)])
+        bench.lab().answer(str(asked), str(told))
+        _, found = files.read(told)
+    outputs = [sample.outputs for sample in found]
+    join = np.concatenate if bench.loaded.signature.batched else np.stack
+    return {name: join([one[name] for one in outputs]) for name in outputs[0]}
+
+
+def _runs(samples: Samples, loaded: Loaded) -> Iterator[dict[str, Array]]:
+    """The samples as a model takes them: some rows at a time, or each alone."""
+    batched = loaded.signature.batched
+    step = min(_ROWS, loaded.most_rows) if batched else 1
+    for start in range(0, len(samples), step):
+        part = {name: array[start : start + step] for name, array in samples.inputs.items()}
+        yield part if batched else {name: array[0] for name, array in part.items()}
+
+
+def _fitting(bench: Bench, samples: Samples, kinds: int, job: Job) -> Samples:
+    """As many of the samples as there is time for: as long as the first few took."""
+    few = some(samples, _ROWS)
+    left_s = job.progress.left_s()
+    answers(bench, few)
+    row_s = (left_s - job.progress.left_s()) / len(few)
+    rows = job.progress.gate_s() / max(row_s * kinds, 1e-6)
+    return some(samples, max(int(rows), _LEAST_ROWS))
+
+
+def some(samples: Samples, rows: int) -> Samples:
+    """So many of them, from everywhere: they may lie by their classes."""
+    if len(samples) <= rows:
+        return samples
+    places = np.linspace(0, len(samples) - 1, rows).astype(int)
+    inputs = {name: array[places] for name, array in samples.inputs.items()}
+    labels = None if samples.labels is None else samples.labels[places]
+    return Samples(inputs, labels, f"{rows} of {samples.origin}")

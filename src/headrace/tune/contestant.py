@@ -1,0 +1,179 @@
+"""A candidate in the race: a server of its own, as ``headrace serve`` starts it, and its slices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.errors import StartError
+from headrace.load.arrivals import poisson
+from headrace.load.objective import Objective as Kept
+from headrace.load.plan import OpenLoop, Target
+from headrace.load.report import make_report
+from headrace.load.run import run
+from headrace.plan.target import Requests, make_sent
+from headrace.testing import Server, ServerEnded
+from headrace.tune.journal import Journal
+from headrace.tune.space import Candidate
+from headrace.tune.wanted import Objective
+
+# So much more than is hoped for: who holds less is told by what it holds of it.
+OVER = 1.25
+# Who held all of a rate is given so much more.
+_FASTER = 1.5
+# Who held little of it is given so much less at most: it may have been a moment of noise.
+_SLOWER = 3.0
+# A slice has so many requests at least, and lasts so long at most: of slow models.
+_LEAST_REQUESTS, _LONGEST_S = 15, 5.0
+# Until a queue is as long as it will be.
+_WARM_SHARE = 0.15
+# A sender later than this part of the objective has measured itself.
+_LATE_SHARE = 0.2
+_LEAST_RPS = 0.5
+_PROTOCOL = "oip-grpc"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What all contestants share: the model as it was named, its name, and what is sent.
+
+    ``shapes`` are as ``headrace load --shape`` takes them; with ``data`` real rows are sent.
+    """
+
+    path: str
+    name: str
+    objective: Objective
+    shapes: tuple[str, ...]
+    data: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What came of one: ``goodput_rps`` was answered in time; ``late``: the sender could not."""
+
+    rate_rps: float
+    goodput_rps: float
+    share: float
+    p99_s: float | None
+    late: bool
+
+
+class Contestant:
+    """One candidate; its server is started when it is driven first, and ends with ``close``."""
+
+    def __init__(
+        self, candidate: Candidate, entry: Entry, journal: Journal, hoped_rps: float
+    ) -> None:
+        self.candidate = candidate
+        self.rate_rps = max(OVER * hoped_rps, _LEAST_RPS)
+        self.late = False
+        self._entry = entry
+        self._journal = journal
+        self._server: Server | None = None
+        self._target: Target | None = None
+
+    def slice(self, length_s: float, *number: object) -> float:
+        """Drive it for a while at a rate that it should not hold; return its answers in time.
+
+        Raises:
+            StartError: its server does not come up, or went away.
+        """
+        length_s = min(max(length_s, _LEAST_REQUESTS / self.rate_rps), _LONGEST_S)
+        seen = self.drive(self.rate_rps, length_s, "slice", *number)
+        held = seen.share >= self._entry.objective.quantile
+        good = max(seen.goodput_rps, seen.rate_rps / _SLOWER / OVER, _LEAST_RPS)
+        self.rate_rps = _FASTER * seen.rate_rps if held and not seen.late else OVER * good
+        return seen.goodput_rps
+
+    def drive(self, rate_rps: float, length_s: float, *number: object) -> Slice:
+        """Drive it at a rate, unless the journal knows what came of it.
+
+        Raises:
+            StartError: its server does not come up, or went away.
+        """
+        key = ("drive", self.candidate, *number)
+        known = self._journal.get(*key)
+        seen = Slice(**known) if known is not None else self._drive(rate_rps, length_s, number)
+        if known is None:
+            values = (seen.rate_rps, seen.goodput_rps, seen.share, seen.p99_s, seen.late)
+            names = ("rate_rps", "goodput_rps", "share", "p99_s", "late")
+            self._journal.put(dict(zip(names, values, strict=True)), *key)
+        self.late = self.late or seen.late
+        return seen
+
+    def memory_bytes(self) -> int | None:
+        """What its engine has in memory; None where that is not known."""
+        if self._server is None:
+            found = self._journal.get("memory", self.candidate)
+            return None if found is None else int(found)
+        pages = [_pages(pid) for pid in self._server.engines()]
+        found = sum(pages) * os.sysconf("SC_PAGE_SIZE")
+        self._journal.put(found, "memory", self.candidate)
+        return found
+
+    def close(self) -> None:
+        """End its server at once: nobody waits for an answer."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.kill()
+
+    def _drive(self, rate_rps: float, length_s: float, number: Sequence[object]) -> Slice:
+        target = self._ready()
+        warm_s = _WARM_SHARE * length_s
+        seed = sum(map(ord, "".join(map(str, number))))  # another one each time, of all the same
+        arrivals = poisson(rate_rps, length_s + warm_s, seed)
+        result = run(OpenLoop(arrivals), target)
+        objective = self._entry.objective
+        slo_s = objective.slo_s
+        report = make_report(result, slo_s=slo_s, warm_s=warm_s, lag_limit_s=_LATE_SHARE * slo_s)
+        missed = Kept(slo_s, 1 - objective.quantile).share_missed(result, warm_s)
+        latency = report.latency
+        return Slice(
+            rate_rps,
+            report.goodput_per_s or 0.0,
+            1 - missed,
+            None if latency is None else latency.p99_s,
+            late=report.spoiled is not None,
+        )
+
+    def start(self) -> None:
+        """Start its server, if it is not there.
+
+        Raises:
+            StartError: it does not come up.
+        """
+        self._ready()
+
+    def _ready(self) -> Target:
+        if self._server is None or self._target is None:
+            entry = self._entry
+            server = self._server = Server(
+                *(entry.path, "--name", entry.name, "--host", "127.0.0.1"),
+                *("--slo-ms", f"{1e3 * entry.objective.slo_s:g}", "--log-level", "error"),
+                *self.candidate.flags(),
+                # What the shell says of ports and tuned cards is not for these.
+                environment={"HEADRACE_SERVER__LISTEN": "", "HEADRACE_SERVER__TUNED": "false"},
+                timeout_s=300.0,
+            )
+            try:
+                server.start()
+                server.wait_until_ready()
+            except ServerEnded as error:
+                raise StartError(_last_line(str(error))) from error
+            requests = Requests(_PROTOCOL, 1, entry.data, entry.shapes)
+            self._target = make_sent(server.url, entry.name, requests).target
+        return self._target
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "its server ended"
+
+
+def _pages(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):  # it has just ended
+        return 0

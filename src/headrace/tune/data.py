@@ -1,0 +1,232 @@
+"""The samples that a candidate is judged by: the user's, or made up where there are none.
+
+``--data`` is a ``.npz`` file (an array for each input, rows on axis 0, and ``labels`` where there
+are some), a ``.npy`` file, requests in ``.json``, or a folder of those. Where the card says what
+files a model ``accepts``, it may be a folder of such files: in a folder for each class, or with
+``labels.csv`` beside them (the name of a file, and its class).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from headrace.accepts import AcceptedInput
+from headrace.errors import SettingsError
+from headrace.load.apis.contract import Specs
+from headrace.load.data import File, arrays, checked, read_requests
+from headrace.load.synthetic import make_requests
+from headrace.tune.files import labelled_files, read_files
+from headrace.values import Array, Signature
+
+LABELS = "labels"
+"""What the right classes are called in an ``.npz`` file, and in a folder of ``.npy`` files."""
+
+_ARRAYS = frozenset({".npz", ".npy", ".json"})
+# They are in memory at once, with the answers of every candidate.
+_MOST_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Inputs with the samples on axis 0, and the right class of each where that is known.
+
+    Of a model without a batch axis every sample is a whole request. ``origin`` says for people
+    where they come from.
+    """
+
+    inputs: Mapping[str, Array]
+    labels: Array | None
+    origin: str
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+def load_samples(
+    path: Path | None,
+    signature: Signature,
+    *,
+    rows: int,
+    seed: int = 0,
+    accepts: Sequence[AcceptedInput] = (),
+    classes: Sequence[str] = (),
+) -> Samples:
+    """Read at most so many samples, chosen by ``seed``; None for a path: make them up.
+
+    ``classes`` are the names of the model's classes, which folders and ``labels.csv`` may use.
+
+    Raises:
+        SettingsError: they cannot be read, do not fit the model, or are too large.
+        BackendMissing: a library that reads such files is not installed.
+    """
+    specs = _specs(signature)
+    if path is None:
+        return _made_up(signature, specs, rows, seed)
+    try:
+        files = _files(path)
+        if all(file.suffix.lower() in _ARRAYS for file in files):
+            found = _from_arrays(path, files, signature, specs)
+            return _chosen(found, rows, seed)
+        listed = labelled_files(path, files, classes)
+        chosen = _choose(len(listed), rows, seed)
+        inputs = read_files([listed[place].path for place in chosen], signature, accepts)
+    except OSError as error:
+        raise SettingsError(f"--data {path} cannot be read: {error.strerror or error}") from error
+    _check_size(path, inputs)
+    right = [listed[place].label for place in chosen]
+    labels = None if None in right else np.array(right, np.int64)
+    return Samples(inputs, labels, _origin(path, len(chosen), len(listed), labels))
+
+
+def _specs(signature: Signature) -> Specs:
+    """What the model takes; a free dimension, whatever it is called, is None."""
+    return tuple(
+        replace(spec, shape=tuple(dim if isinstance(dim, int) else None for dim in spec.shape))
+        for spec in signature.inputs
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a path, those of folders in a folder too; hidden ones are not of it.
+
+    Raises:
+        SettingsError: there are none.
+    """
+    if not path.is_dir():
+        return [path]
+    files = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
+    ]
+    if not files:
+        raise SettingsError(f"--data {path}: there is no file in it")
+    return files
+
+
+# --- arrays ---------------------------------------------------------------------------------------
+
+
+def _from_arrays(path: Path, files: list[Path], signature: Signature, specs: Specs) -> Samples:
+    size_bytes = sum(file.stat().st_size for file in files)
+    if size_bytes > _MOST_BYTES:
+        raise SettingsError(f"--data {path}: more than {_MOST_BYTES >> 20} MiB; give fewer")
+    apart = None if any(spec.name == LABELS for spec in specs) else LABELS
+    parts: list[Mapping[str, Array]] = []
+    right: list[Array] = []
+    for file in files:
+        try:
+            if file.suffix.lower() == ".json":
+                parts += _from_json(file, specs)
+                continue
+            if apart and file.stem == apart and file.suffix.lower() == ".npy":
+                right.append(np.load(file, allow_pickle=False))
+                continue
+            said = dict(arrays(file, specs))
+            if apart in said:
+                right.append(np.asarray(said.pop(apart)))
+            parts.append(checked(said, specs))
+        except (ValueError, KeyError, TypeError, EOFError) as error:
+            raise SettingsError(f"--data {file}: {error}") from error
+    inputs = _joined(path, parts, signature)
+    labels = np.concatenate([one.reshape(-1) for one in right]) if right else None
+    samples = Samples(inputs, None, "")
+    if labels is not None:
+        _check_labels(path, labels, len(samples))
+    return Samples(inputs, labels, _origin(path, len(samples), len(samples), labels))
+
+
+def _from_json(file: Path, specs: Specs) -> list[Mapping[str, Array]]:
+    return [one for one in read_requests(file, lambda: specs, 1) if not isinstance(one, File)]
+
+
+def _joined(
+    path: Path, parts: Sequence[Mapping[str, Array]], signature: Signature
+) -> dict[str, Array]:
+    """Put the samples of all files on axis 0."""
+    join: Callable[..., Array] = np.concatenate if signature.batched else np.stack
+    if not parts:
+        raise SettingsError(f"--data {path}: there are labels in it, and no samples")
+    try:
+        inputs = {spec.name: join([part[spec.name] for part in parts]) for spec in signature.inputs}
+        rows = {name: len(array) for name, array in inputs.items()}
+    except KeyError as error:
+        raise SettingsError(f"--data {path}: the input {error} is missing") from error
+    except ValueError as error:
+        raise SettingsError(
+            f"--data {path}: its samples are of different shapes; give those of one shape: {error}"
+        ) from error
+    if len(set(rows.values())) > 1:
+        told = ", ".join(f"{name} has {count}" for name, count in rows.items())
+        raise SettingsError(f"--data {path}: inputs with different numbers of rows: {told}")
+    return inputs
+
+
+def _check_labels(path: Path, labels: Array, rows: int) -> None:
+    if labels.dtype.kind not in "iu" or (labels.size and int(labels.min()) < 0):
+        raise SettingsError(
+            f"--data {path}: labels are the numbers of classes, from 0 on, not {labels.dtype}"
+        )
+    if len(labels) != rows:
+        raise SettingsError(f"--data {path}: {len(labels)} labels for {rows} samples")
+
+
+# --- how many -------------------------------------------------------------------------------------
+
+
+def _choose(count: int, rows: int, seed: int) -> list[int]:
+    """So many places of so many, in their order: any class may be among them."""
+    if count <= rows:
+        return list(range(count))
+    return sorted(np.random.default_rng(seed).permutation(count)[:rows].tolist())
+
+
+def _chosen(samples: Samples, rows: int, seed: int) -> Samples:
+    places, count = _choose(len(samples), rows, seed), len(samples)
+    if len(places) == count:
+        return samples
+    inputs = {name: array[places] for name, array in samples.inputs.items()}
+    labels = None if samples.labels is None else samples.labels[places]
+    return Samples(inputs, labels, f"{len(places)} of {samples.origin}")
+
+
+def _check_size(path: Path, inputs: Mapping[str, Array]) -> None:
+    if sum(array.nbytes for array in inputs.values()) > _MOST_BYTES:
+        raise SettingsError(
+            f"--data {path}: as tensors they are more than {_MOST_BYTES >> 20} MiB; give fewer"
+        )
+
+
+def _origin(path: Path, rows: int, there: int, labels: Array | None) -> str:
+    counted = f"{rows}" if rows == there else f"{rows} of {there}"
+    return f"{counted} samples of {path}, {'with' if labels is not None else 'without'} labels"
+
+
+# --- made up --------------------------------------------------------------------------------------
+
+
+def _made_up(signature: Signature, specs: Specs, rows: int, seed: int) -> Samples:
+    start = 1 if signature.batched else 0
+    free = [spec.name for spec in specs if None in spec.shape[start:]]
+    if free:
+        raise SettingsError(
+            f"the input {free[0]!r} may be of many shapes: give samples with --data, or name one "
+            "under warm_shapes in the card"
+        )
+    row_bytes = sum(
+        math.prod(d for d in spec.shape[start:] if isinstance(d, int))
+        * (spec.dtype.size_bytes or 8)
+        for spec in specs
+    )
+    count = max(1, min(rows, _MOST_BYTES // max(row_bytes, 1)))
+    origin = f"{count} made-up samples: agreement on those says little of real ones (--data)"
+    if signature.batched:
+        whole = tuple(replace(spec, shape=(count, *spec.shape[1:])) for spec in specs)
+        return Samples(make_requests(whole, seed, 1)[0], None, origin)
+    made = make_requests(specs, seed, count)
+    return Samples({n: np.stack([one[n] for one in made]) for n in made[0]}, None, origin)

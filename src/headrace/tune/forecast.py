@@ -1,0 +1,184 @@
+"""What each candidate would do under load, played on the server's own scheduler. Pure.
+
+The machine of a plan (``headrace.plan.machine``) is made of what labs measured; its highest rate
+inside the objective is looked for. A candidate whose lanes cannot do as much as others are known
+to do is not played.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from headrace.engine.warmup import SIZES
+from headrace.plan.limit import highest
+from headrace.plan.machine import Front, Machine, spread_of
+from headrace.plan.play import play_sent, send_times
+from headrace.plan.question import Question
+from headrace.scheduler.known import Known
+from headrace.scheduler.simulate import Result
+from headrace.tune.measured import Measured
+from headrace.tune.space import Candidate, Variant, candidates
+from headrace.tune.wanted import Objective
+
+# Requests of a play: enough for 15 of them to be past a p99, few enough for a play to take 0.1 s.
+_COUNTED, _SETTLING = 1500, 0.15
+# Each step halves what is not known: 7 of them leave 0.8 %.
+_STEPS = 7
+# At the highest rate p99 is the objective; what a candidate is like is told at this share of it.
+_SHARE = 0.8
+# Rates so near are alike: of them the cheaper candidate is taken.
+ALIKE = 0.01
+# So much of the objective a batch and the wait for a lane take at most, as warm-up reckons.
+_TAIL = 1.1
+_MAX_QUEUE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a candidate would do.
+
+    ``rate_rps`` is the highest rate inside the objective, ``p99_s`` and ``batch`` are at four
+    fifths of it; ``front_busy`` is how busy the receiver's thread is at it. ``bound_rps`` is what
+    the lanes could do without an objective.
+    """
+
+    candidate: Candidate
+    rate_rps: float
+    p99_s: float | None
+    batch: float
+    front_busy: float
+    bound_rps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all candidates share: the objective and the cores."""
+
+    objective: Objective
+    cores: int
+    max_queue: int = _MAX_QUEUE
+
+
+def machine(measured: Measured, candidate: Candidate, setting: Setting) -> Machine:
+    """The machine that a candidate would be."""
+    slo_s = setting.objective.slo_s
+    points = measured.points[:1] + tuple(
+        point
+        for point in measured.points[1:]
+        if point.rows <= candidate.max_batch
+        and (_TAIL + 1 / candidate.instances) * point.median_s <= slo_s
+    )
+    largest = points[-1].rows
+    known = Known(
+        tuple((measured.elements, p.rows, p.median_s, p.p95_s) for p in points),
+        sizes=tuple(size for size in SIZES if size <= largest),
+        pads=measured.pads,
+        instances=candidate.instances,
+        slo_s=slo_s,
+        max_queue=setting.max_queue,
+    )
+    return Machine(
+        known,
+        measured.elements,
+        Front.guessed(measured.elements, 1),
+        spread_of([(point.median_s, point.p95_s) for point in points]),
+        setting.cores,
+        candidate.threads,
+        measured.speed,
+    )
+
+
+def forecast(measured: Measured, candidate: Candidate, setting: Setting) -> Forecast:
+    """Look for its highest rate inside the objective."""
+    here = machine(measured, candidate, setting)
+    question = Question(candidate.instances, setting.objective.slo_s, measured.elements, seeds=1)
+    bound_rps = bound(here)
+
+    def good(rate_rps: float) -> bool:
+        return _play(here, question, rate_rps).in_time_share >= setting.objective.quantile
+
+    rate_rps = highest(good, bound_rps, _STEPS)
+    played = _play(here, question, _SHARE * rate_rps) if rate_rps else None
+    return Forecast(
+        candidate,
+        rate_rps,
+        None if played is None else played.p99_s,
+        1.0 if played is None else played.mean_batch,
+        rate_rps * here.front.each_s,
+        bound_rps,
+    )
+
+
+def bound(here: Machine) -> float:
+    """The most requests a second that its lanes and its receiver could do."""
+    return here.capacity(max(here.known.sizes)).rate_rps
+
+
+def forecasts(
+    rows: Iterable[Measured], setting: Setting, keep: int, always: Sequence[Candidate] = ()
+) -> Iterator[Forecast]:
+    """Forecast what may be among the best ``keep``, the most promising first; ``always`` before."""
+    measured = {row.variant: row for row in rows}
+    for candidate in always:
+        yield forecast(measured[candidate.variant], candidate, setting)
+    best: list[float] = []
+    for bound_rps, group in _groups(measured, setting):
+        if len(best) >= keep and bound_rps < sorted(best)[-keep]:
+            return
+        rates = []
+        for candidate in group:
+            if candidate in always:
+                continue
+            found = forecast(measured[candidate.variant], candidate, setting)
+            rates.append(found.rate_rps)
+            yield found
+        best.append(max(rates, default=0.0))
+
+
+def _groups(
+    measured: Mapping[Variant, Measured], setting: Setting
+) -> list[tuple[float, list[Candidate]]]:
+    """Candidates that differ only in their cap, with what they can do at most; most first.
+
+    Caps past the knee are left to the scheduler, which finds the knee itself: the last one stands
+    for all of them.
+    """
+    groups: dict[tuple[Variant, int], list[Candidate]] = {}
+    for row in measured.values():
+        for candidate in candidates(row.variant, row.sizes, setting.cores):
+            groups.setdefault((row.variant, candidate.instances), []).append(candidate)
+    found = []
+    for (variant, _), group in groups.items():
+        sizes = measured[variant].sizes
+        near = _near(sizes, measured[variant].knee)
+        largest = max(group, key=lambda one: one.max_batch)
+        bound_rps = bound(machine(measured[variant], largest, setting))
+        found.append((bound_rps, [one for one in group if one.max_batch in near]))
+    return sorted(found, key=lambda one: -one[0])
+
+
+def _near(sizes: Sequence[int], knee: int) -> frozenset[int]:
+    """1, the knee, a step to both sides of it, and the largest."""
+    place = sizes.index(knee)
+    return frozenset((sizes[0], *sizes[max(place - 1, 0) : place + 2], sizes[-1]))
+
+
+def best_of_each(found: Iterable[Forecast], worth: Mapping[Candidate, float]) -> list[Forecast]:
+    """Of candidates that differ only in their cap the best, or the cheapest of what is alike."""
+    groups: dict[tuple[Variant, int], list[Forecast]] = {}
+    for one in found:
+        key = (one.candidate.variant, one.candidate.instances)
+        groups.setdefault(key, []).append(one)
+    chosen = []
+    for group in groups.values():
+        most = max(worth[one.candidate] for one in group)
+        alike = [one for one in group if worth[one.candidate] >= (1 - ALIKE) * most]
+        chosen.append(min(alike, key=lambda one: one.candidate.cost))
+    return sorted(chosen, key=lambda one: (-worth[one.candidate], one.candidate.cost))
+
+
+def _play(here: Machine, question: Question, rate_rps: float) -> Result:
+    duration_s = _COUNTED * (1 + _SETTLING) / rate_rps
+    sent = send_times(question, rate_rps, duration_s, seed=0)
+    return play_sent(here, question, sent, _SETTLING / (1 + _SETTLING) * duration_s, seed=0)

@@ -1,0 +1,70 @@
+"""Which model is tuned: found as ``headrace serve`` finds it, with its card."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.cores import usable_cores
+from headrace.documents import expand
+from headrace.errors import SettingsError
+from headrace.layers import load
+from headrace.loader.store import FoundVersion, find
+from headrace.settings import ModelSettings, Settings
+from headrace.urls import is_url
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A version of a model.
+
+    ``named`` is what the user called it, ``settings`` are those of its card, with the objective.
+    """
+
+    named: str
+    found: FoundVersion
+    settings: ModelSettings
+    cores: int
+    cache_dir: Path | None
+
+    @property
+    def name(self) -> str:
+        """What it is served as."""
+        return self.found.name
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.found.path
+
+
+def find_model(named: str, slo_s: float) -> Model:
+    """Find the newest version of the one model that lies there.
+
+    Raises:
+        OperatorError: there is none or are several, or it is of a kind that is not tuned.
+    """
+    if is_url(named):
+        raise SettingsError(f"{named} is tuned where it lies on this machine: fetch it first")
+    settings = load(None, os.environ, {"models": [{"path": named}], "server.tuned": False})
+    cores = usable_cores()
+    found = find(settings, cores=cores)
+    names = sorted({one.name for one in found})
+    if len(names) > 1:
+        raise SettingsError(
+            f"{named}: has several models ({', '.join(names)}): name one of them by its own path"
+        )
+    newest = found[-1]
+    if newest.settings.sequence is not None:
+        raise SettingsError(
+            f"{named}: remembers what was sent before (`sequence`), and is not tuned: its requests "
+            "must come in their order. Tune its twin without a memory, or set it by hand"
+        )
+    wanted = newest.settings.model_copy(update={"slo_ms": 1e3 * slo_s})
+    return Model(named, newest, wanted, cores, _cache_dir(settings))
+
+
+def _cache_dir(settings: Settings) -> Path | None:
+    folder = settings.server.cache_dir
+    return None if folder is None else expand(folder)

@@ -1,0 +1,117 @@
+"""How near one output of a candidate is to that of the reference, in numbers: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from headrace.results import steps
+from headrace.values import Array, DType
+
+_FLOATS = frozenset({DType.FP16, DType.BF16, DType.FP32, DType.FP64})
+# What scores of classes are often called.
+_WORDS = ("logit", "prob", "score", "softmax", "class", "label")
+# Sums of 1,000 rounded numbers are that near to 1, also in 16 bits.
+_ONE = 1e-2
+_LEAST = 1e-12
+
+
+class Nearness(NamedTuple):
+    """One output: ``broken`` says why it is none at all, else how far it is from the reference.
+
+    ``cosine`` and ``relative_l2`` are of floats; ``agreement`` is the share of equal best classes,
+    or of equal elements where they are no floats; ``kl`` is of scores.
+    """
+
+    output: str
+    scores: bool
+    broken: str = ""
+    cosine: float | None = None
+    relative_l2: float | None = None
+    agreement: float | None = None
+    kl: float | None = None
+
+
+def unlike(reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> str | None:
+    """Why answers cannot be compared, or None."""
+    for name, array in reference.items():
+        other = candidate.get(name)
+        if other is None:
+            return f"it has no output {name!r}"
+        if other.shape != array.shape:
+            return (
+                f"its output {name!r} is of shape {list(other.shape)}, the reference's of "
+                f"{list(array.shape)}"
+            )
+    return None
+
+
+def compare(name: str, before: Array, after: Array, scores: Collection[str]) -> Nearness:
+    """Compare one output, rows on axis 0."""
+    if DType.of(before.dtype) not in _FLOATS:
+        equal = float(np.mean(np.asarray(before == after, bool))) if before.size else 1.0
+        return Nearness(name, scores=True, agreement=equal)
+    a, b = before.astype(np.float64), after.astype(np.float64)
+    known = np.isfinite(a)
+    wrong = ~np.isfinite(b) & known
+    if wrong.any():
+        rows = int(np.count_nonzero(wrong.reshape(len(a), -1).any(axis=1)))
+        return Nearness(
+            name,
+            scores=False,
+            broken=f"output {name!r} has numbers that are not finite in {rows} of {len(a)} answers",
+        )
+    # Where the reference itself has no number, nothing can be said.
+    a, b = np.where(known, a, 0.0), np.where(known, b, 0.0)
+    classes = before.ndim > 1 and before.shape[-1] > 1
+    told = classes and (name in scores or _are_scores(name, a))
+    return Nearness(
+        name,
+        scores=told,
+        cosine=_cosine(a, b),
+        relative_l2=_relative(a, b),
+        agreement=float(np.mean(best(a) == best(b))) if told else None,
+        kl=_divergence(a, b) if told else None,
+    )
+
+
+def best(output: Array) -> Array:
+    """The best class of each row: of scores, or as the model has chosen it itself."""
+    if output.dtype.kind in "iu" or output.ndim < 2:  # noqa: PLR2004 - one axis is the rows'
+        return output
+    return steps.argmax(output)
+
+
+def _are_scores(name: str, a: Array) -> bool:
+    """Whether they are shares of classes, or are called scores."""
+    shares = bool((a >= 0).all() and np.allclose(a.sum(axis=-1), 1.0, atol=_ONE))
+    return shares or any(word in name.lower() for word in _WORDS)
+
+
+def _cosine(a: Array, b: Array) -> float:
+    """The mean over the rows."""
+    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    sizes = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    equal = (a == b).all(axis=1)  # nothing is as near to nothing as can be
+    cosines = np.where(equal, 1.0, (a * b).sum(axis=1) / np.maximum(sizes, _LEAST))
+    return float(np.clip(cosines, -1.0, 1.0).mean())
+
+
+def _relative(a: Array, b: Array) -> float:
+    size = float(np.linalg.norm(a))
+    apart = float(np.linalg.norm(b - a))
+    return apart / max(size, _LEAST) if apart else 0.0
+
+
+def _divergence(a: Array, b: Array) -> float:
+    """How much information is lost where one takes the other's shares for true, on average."""
+    p, q = (np.maximum(_shares(array), _LEAST) for array in (a, b))
+    return max(float((p * np.log(p / q)).sum(axis=-1).mean()), 0.0)
+
+
+def _shares(array: Array) -> Array:
+    if (array >= 0).all() and np.allclose(array.sum(axis=-1), 1.0, atol=_ONE):
+        return array
+    return steps.softmax(array)

@@ -1,0 +1,106 @@
+"""One tuning from end to end: measured, judged, forecast, raced, told and written down."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from headrace import tuned
+from headrace.errors import HeadraceError, OperatorError, SettingsError
+from headrace.load.command import written
+from headrace.load.command.drive import screen
+from headrace.tune.budget import Budget
+from headrace.tune.card import card_of
+from headrace.tune.document import document
+from headrace.tune.model import Model, find_model
+from headrace.tune.page import page_of
+from headrace.tune.progress import Progress
+from headrace.tune.result import Tuning
+from headrace.tune.search import search
+from headrace.tune.show import show
+from headrace.tune.wanted import Wanted
+
+_FAILED_STATUS, _OPERATOR_STATUS = 1, 2
+
+
+def run_once(options: argparse.Namespace) -> int:
+    """Do what the flags say, and return the exit status.
+
+    Raises:
+        OperatorError: there is something to change.
+    """
+    told = Console(stderr=True, quiet=options.json)
+    try:
+        tuning, card = _tune(options, told)
+    except KeyboardInterrupt:
+        told.print("interrupted: what was measured is kept, and the same command goes on with it")
+        raise
+    except HeadraceError as error:
+        return _refused(error, as_json=options.json)
+    if options.json:
+        where = {"ok": True, "card": None if card is None else str(card)}
+        sys.stdout.write(json.dumps(where | document(tuning)) + "\n")
+    else:
+        show(tuning, card, Console())
+    return 0 if card is not None else _FAILED_STATUS
+
+
+def _tune(options: argparse.Namespace, told: Console) -> tuple[Tuning, Path | None]:
+    """Tune, and write the card and the page.
+
+    Raises:
+        HeadraceError: it cannot be done.
+    """
+    written.check(options.report)
+    if options.rate is not None and options.rate <= 0:
+        raise SettingsError(f"--rate {options.rate:g}: should be more than 0")
+    if options.data is not None and not options.data.exists():
+        raise SettingsError(f"--data {options.data}: no such file or folder")
+    wanted = Wanted(options.slo, options.max_drop, options.budget, options.rate)
+    model = find_model(options.model, wanted.objective.slo_s)
+    place = options.output or tuned.place(model.path)
+    _check_place(place)
+    budget = Budget(time.monotonic(), wanted.budget_s)
+    with screen(told) as shown:
+        progress = Progress(shown, budget, time.monotonic)
+        tuning = search(model, wanted, options.data, progress, fresh=options.fresh)
+        if options.report is not None:
+            progress.step("drawing")
+            written.write(options.report, page_of(tuning, document(tuning)))
+    return tuning, _written(tuning, model, place)
+
+
+def _written(tuning: Tuning, model: Model, place: Path) -> Path | None:
+    """Write the tuned card; a forecast that nothing has borne out is none."""
+    if tuning.raced.ranking is None:
+        return None
+    tuned.write(place, card_of(tuning, model))
+    return place
+
+
+def _check_place(place: Path) -> None:
+    """See that the card can be written, before anything is measured."""
+    folder = place.absolute().parent
+    if place.is_dir() or not folder.is_dir():
+        raise SettingsError(f"--output {place}: should be a file in a folder that is there")
+
+
+def _refused(error: HeadraceError, *, as_json: bool) -> int:
+    """Say what is wrong where it was asked for.
+
+    Raises:
+        OperatorError: it is the caller's to tell.
+    """
+    if as_json:
+        said = {"ok": False, "code": error.code, "error": error.message}
+        sys.stdout.write(json.dumps(said) + "\n")
+    elif isinstance(error, OperatorError):
+        raise error
+    else:
+        sys.stderr.write(f"headrace: {error.message}\n")
+    return _OPERATOR_STATUS if isinstance(error, OperatorError) else _FAILED_STATUS

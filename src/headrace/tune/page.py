@@ -1,0 +1,141 @@
+"""A tuning as one HTML file: what batches cost, what was forecast and raced, and the frontier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+from headrace.load.page.html import Page, Table
+from headrace.load.page.svg import COLOURS, canvas, to_svg
+from headrace.tune.reasons import reasons
+from headrace.tune.result import Row, Tuning
+from headrace.tune.show import HEADS, answer, cells, headline, note, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MS = 1e3
+_LINES = ("one", "two", "three", "four")
+_MARKS = ("o", "s", "^", "D", "v", "P")
+# Names of candidates are long: in a drawing they have numbers, as in the table.
+_NAMED = 12
+
+
+def page_of(tuning: Tuning, document: dict[str, Any]) -> Page:
+    """Put a tuning on a page."""
+    rows = shown(tuning)
+    numbered = [[f"{place}. {cells(tuning, row)[0]}", *cells(tuning, row)[1:]] for place, row in
+                enumerate(rows, 1)]  # fmt: skip
+    left_out = [(one.what, one.why) for one in tuning.left_out]
+    tables = [Table(HEADS, numbered, numbers=len(HEADS) - 1)]
+    if left_out:
+        tables.append(Table(("left out", "because"), left_out))
+    return Page(
+        title=f"{tuning.name}, tuned",
+        how=f"{headline(tuning)}. {note(tuning)}. *: no other is better in everything.",
+        verdict=" ".join((f"{answer(tuning)}.", *reasons(tuning))),
+        failed=tuning.raced.ranking is None or tuning.chosen.rate_rps <= 0,
+        tables=tuple(tables),
+        drawings=(
+            (_costs(tuning), "What a row costs in batches of each size, on one instance alone."),
+            (_rates(rows), "Answers in time a second: forecast (bars) and raced (dots)."),
+            (
+                _frontier(tuning, rows),
+                (
+                    "p99 against answers in time; those that no other is better than in everything "
+                    "(memory and likeness to f32 too) are filled."
+                ),
+            ),
+        ),
+        document=document,
+    )
+
+
+def _costs(tuning: Tuning) -> str:
+    figure, (axes,) = canvas()
+    styles = cycle(("-", "--", ":"))
+    colours: dict[str, str] = {}
+    for one in tuning.measured:
+        kind = f"{one.variant.backend.value} {one.variant.precision.value}"
+        colour = colours.setdefault(kind, _LINES[len(colours) % len(_LINES)])
+        axes.plot(
+            one.sizes,
+            [point.median_s * _MS / point.rows for point in one.points],
+            color=COLOURS[colour],
+            linestyle=next(styles) if one.variant.threads > 1 else "-",
+            marker=".",
+            label=str(one.variant),
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("rows in a batch")
+    axes.set_ylabel("ms a row")
+    _legend(axes)
+    return to_svg(figure, "costs")
+
+
+def _rates(rows: Sequence[Row]) -> str:
+    figure, (axes,) = canvas()
+    places = list(range(1, len(rows) + 1))
+    axes.bar(
+        places,
+        [row.forecast.rate_rps for row in rows],
+        color=COLOURS["faint"],
+        label="forecast",
+    )
+    raced = [(place, row.raced_rps) for place, row in zip(places, rows, strict=True)]
+    known = [(place, rate) for place, rate in raced if rate is not None]
+    axes.errorbar(
+        [place for place, _ in known],
+        [rate.mean for _, rate in known],
+        yerr=[rate.off_by or 0.0 for _, rate in known],
+        fmt="o",
+        color=COLOURS["one"],
+        label="raced",
+    )
+    axes.set_xticks(places)
+    axes.set_xlabel("number in the table")
+    axes.set_ylabel("answers in time a second")
+    axes.set_ylim(bottom=0)
+    _legend(axes)
+    return to_svg(figure, "rates")
+
+
+def _frontier(tuning: Tuning, rows: Sequence[Row]) -> str:
+    figure, (axes,) = canvas()
+    frontier = tuning.frontier
+    for place, row in enumerate(rows[:_NAMED], 1):
+        if row.p99_s is None:
+            continue
+        colour = COLOURS["one" if row.candidate in frontier else "quiet"]
+        axes.scatter(
+            [row.rate_rps],
+            [row.p99_s * _MS],
+            facecolors=colour if row.candidate in frontier else "none",
+            edgecolors=colour,
+            marker=_MARKS[place % len(_MARKS)],
+        )
+        axes.annotate(
+            str(place),
+            (row.rate_rps, row.p99_s * _MS),
+            xytext=(5, 4),
+            textcoords="offset points",
+            fontsize=8,
+            color=COLOURS["ink"],
+        )
+    slo_ms = tuning.wanted.objective.slo_s * _MS
+    axes.axhline(slo_ms, color=COLOURS["bad"], linestyle="--", linewidth=1, label="objective")
+    axes.set_xlabel("answers in time a second")
+    axes.set_ylabel("p99, ms")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    _legend(axes)
+    return to_svg(figure, "frontier")
+
+
+def _legend(axes: Axes) -> None:
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize=8, frameon=False, labelcolor=COLOURS["ink"])

@@ -1,0 +1,256 @@
+"""Every variant measured in a lab of its own: in rounds, so that a moment of noise falls on all.
+
+In a round each size is timed on all variants, one after the other; only one of them runs at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.errors import HeadraceError
+from headrace.settings import ModelSettings
+from headrace.tune.job import room_bytes
+from headrace.tune.journal import Journal
+from headrace.tune.lab_process import LabProcess
+from headrace.tune.measured import Measured, Point, is_enough, within
+from headrace.tune.messages import Load, Loaded, Ran
+from headrace.tune.progress import Progress
+from headrace.tune.space import LeftOut, Variant, steps
+
+ROUNDS = 3
+# Of the memory that is free, labs of one group take at most this part.
+_MEMORY_SHARE = 0.5
+# A run that is on a core for less of its time waits for something else.
+_COMPUTES = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured: a model file with the settings of its card, on so many cores."""
+
+    path: Path
+    settings: ModelSettings
+    slo_s: float
+    cores: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """What came of it: a row a variant, and what failed. ``rounds`` were made of all."""
+
+    measured: tuple[Measured, ...]
+    failed: tuple[LeftOut, ...]
+    rounds: int
+
+
+class Bench:
+    """One variant: what is known of it is taken from the journal, the rest from its lab."""
+
+    def __init__(
+        self, variant: Variant, subject: Subject, journal: Journal, stack: ExitStack
+    ) -> None:
+        self.variant = variant
+        self.points: dict[int, Point] = {}
+        self._subject = subject
+        self._journal = journal
+        self._stack = stack
+        self._lab: LabProcess | None = None
+        self.loaded: Loaded | None = None
+
+    def load(self) -> Loaded:
+        """Load it.
+
+        Raises:
+            HeadraceError: it cannot be.
+        """
+        known = self._journal.get("loaded", self.variant)
+        if known is not None:
+            self.loaded = Loaded.model_validate(known)
+            return self.loaded
+        self.lab()
+        if self.loaded is None:
+            raise RuntimeError("a lab that is there has loaded the model")
+        self._journal.put(self.loaded.model_dump(mode="json"), "loaded", self.variant)
+        return self.loaded
+
+    def time(self, rows: int, number: int) -> None:
+        """Time a size, once a round.
+
+        Raises:
+            HeadraceError: it does not run.
+        """
+        key = ("time", self.variant, rows, number)
+        times_s = self._journal.get(*key)
+        if times_s is None:
+            times_s = self.lab().time(rows)
+            self._journal.put(list(times_s), *key)
+        point = self.points.get(rows, Point(rows, ()))
+        self.points[rows] = point.with_more(times_s)
+
+    def together(self, rows: int, lanes: int) -> float:
+        """How fast each of so many lanes is that run at once, beside one that is alone.
+
+        Raises:
+            HeadraceError: they do not run.
+        """
+        key = ("together", self.variant, rows, lanes)
+        speed = self._journal.get(*key)
+        if speed is None:
+            alone, beside = (self.lab().together(rows, count) for count in (1, lanes))
+            speed = slowed(alone, beside)
+            self._journal.put(speed, *key)
+        return float(speed)
+
+    def lab(self) -> LabProcess:
+        """Its lab, started when it is needed first.
+
+        Raises:
+            HeadraceError: the model cannot be loaded.
+        """
+        if self._lab is None:
+            variant, subject = self.variant, self._subject
+            settings = subject.settings.model_copy(
+                update={
+                    "backend": variant.backend,
+                    "precision": variant.precision,
+                    "threads": variant.threads,
+                    "instances": max(subject.cores // variant.threads, 1),
+                }
+            )
+            told = Load(path=str(subject.path), settings=settings)
+            lab = self._stack.enter_context(LabProcess(told))
+            self.loaded = lab.load()
+            self._lab = lab
+        return self._lab
+
+    def row(self, speeds: dict[int, float]) -> Measured:
+        """What was measured."""
+        if self.loaded is None:
+            raise RuntimeError("nothing was measured of what is not loaded")
+        points = tuple(self.points[rows] for rows in sorted(self.points))
+        loaded = self.loaded
+        return Measured(
+            self.variant, points, loaded.elements, loaded.pads, loaded.memory_bytes, speeds
+        )
+
+
+def slowed(alone: Ran, beside: Ran) -> float:
+    """How fast a lane beside others is, as a share of one that is alone.
+
+    By the time on cores, of which others on the machine take none; of a model that mostly waits,
+    by the time that passed.
+    """
+    if min(alone.cpu_s / alone.wall_s, beside.cpu_s / beside.wall_s) < _COMPUTES:
+        return min(alone.wall_s / beside.wall_s, 1.0)
+    return min(alone.cpu_s / beside.cpu_s, 1.0)
+
+
+def profile(benches: Sequence[Bench], subject: Subject, progress: Progress) -> Profiled:
+    """Measure all of them: one round in any case, others while there is time."""
+    measured: list[Measured] = []
+    failed: list[LeftOut] = []
+    rounds = ROUNDS
+    waiting = list(benches)
+    while waiting:
+        group = _loaded(waiting, failed, progress)
+        made = _rounds(group, subject, failed, progress)
+        rounds = min(rounds, made) if group else rounds
+        for bench in _alive(group, failed):
+            with _giving_up(bench, failed):
+                measured.append(bench.row(_speeds(bench, subject)))
+                progress.tell(_in_words(measured[-1]))
+    return Profiled(tuple(measured), tuple(failed), rounds)
+
+
+def _loaded(waiting: list[Bench], failed: list[LeftOut], progress: Progress) -> list[Bench]:
+    """Take as many as there is memory for, the first in any case, and load them."""
+    group: list[Bench] = []
+    room = room_bytes(_MEMORY_SHARE)
+    while waiting and room > 0:
+        bench = waiting.pop(0)
+        progress.step(f"loading {bench.variant}")
+        with _giving_up(bench, failed):
+            room -= bench.load().memory_bytes
+            if bench.loaded is not None and bench.loaded.shape is None:
+                failed.append(
+                    LeftOut(
+                        str(bench.variant),
+                        "no shape was found that it runs at: name some under warm_shapes",
+                    )
+                )
+                continue
+            group.append(bench)
+    return group
+
+
+def _rounds(
+    group: Sequence[Bench],
+    subject: Subject,
+    failed: list[LeftOut],
+    progress: Progress,
+) -> int:
+    """Time all sizes; the first round finds out how large batches are worth it."""
+    for bench, rows in _first_round(group, subject, failed):
+        progress.step(f"measuring {bench.variant}: {rows} rows")
+        with _giving_up(bench, failed):
+            bench.time(rows, 0)
+    for number in range(1, ROUNDS):
+        for rows in sorted({rows for bench in group for rows in bench.points}):
+            for bench in _alive(group, failed):
+                if rows not in bench.points:
+                    continue
+                if not progress.may_profile():
+                    return number
+                progress.step(
+                    f"measuring {bench.variant}: {rows} rows, round {number + 1} of {ROUNDS}"
+                )
+                with _giving_up(bench, failed):
+                    bench.time(rows, number)
+    return ROUNDS
+
+
+def _first_round(
+    group: Sequence[Bench], subject: Subject, failed: Sequence[LeftOut]
+) -> Iterator[tuple[Bench, int]]:
+    most = max((b.loaded.most_rows for b in group if b.loaded is not None), default=1)
+    for rows in steps(most):
+        for bench in _alive(group, failed):
+            points = [bench.points[size] for size in sorted(bench.points)]
+            mine = bench.loaded is not None and rows <= bench.loaded.most_rows
+            if mine and not is_enough(points, subject.slo_s):
+                yield bench, rows
+
+
+def _speeds(bench: Bench, subject: Subject) -> dict[int, float]:
+    """How fast lanes are beside each other, with batches as large as pay."""
+    points = within([bench.points[rows] for rows in sorted(bench.points)], subject.slo_s)
+    cost = {point.rows: point.median_s / point.rows for point in points}
+    rows = min(cost, key=cost.__getitem__)
+    lanes = steps(max(subject.cores // bench.variant.threads, 1))
+    return {count: bench.together(rows, count) for count in lanes if count > 1}
+
+
+def _alive(group: Sequence[Bench], failed: Sequence[LeftOut]) -> list[Bench]:
+    gone = {one.what for one in failed}
+    return [bench for bench in group if str(bench.variant) not in gone]
+
+
+@contextmanager
+def _giving_up(bench: Bench, failed: list[LeftOut]) -> Iterator[None]:
+    """What a variant raises inside is why it is left out."""
+    try:
+        yield
+    except HeadraceError as error:
+        failed.append(LeftOut(str(bench.variant), error.message))
+
+
+def _in_words(measured: Measured) -> str:
+    first = measured.points[0]
+    knee = measured.knee
+    words = f"{measured.variant}: {first.rows} row {1e3 * first.median_s:.3g} ms"
+    if knee > 1:
+        words += f", {knee} rows {1e3 * measured.run_s(knee):.3g} ms"
+    return words

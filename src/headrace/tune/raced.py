@@ -1,0 +1,35 @@
+"""What came of a race: values, pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headrace.tune.halving import Ranking, Rung
+from headrace.tune.space import Candidate, LeftOut
+
+
+@dataclass(frozen=True, slots=True)
+class Highest:
+    """The highest rate that was seen to hold, and its p99; None: none did."""
+
+    rate_rps: float | None
+    p99_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Raced:
+    """What came of the race.
+
+    ``slices`` are the answers in time a second of each, in its last rung. ``ranking`` None: there
+    was no time for one. ``late``: the sender, not the server, was what limited these.
+    """
+
+    slices: Mapping[Candidate, tuple[float, ...]]
+    memory_bytes: Mapping[Candidate, int]
+    highest: Mapping[Candidate, Highest]
+    ranking: Ranking | None
+    failed: tuple[LeftOut, ...]
+    late: frozenset[Candidate]
+    rungs: tuple[Rung, ...]
+    cut_short: bool

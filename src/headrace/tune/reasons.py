@@ -1,0 +1,196 @@
+"""What limits what, in sentences for people: pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping
+
+from headrace.settings import Precision
+from headrace.tune.halving import TELLABLE
+from headrace.tune.measured import Measured
+from headrace.tune.result import Tuning
+from headrace.tune.space import Candidate, Variant, count
+
+# The receiver's one thread from here on makes requests wait for it, not for the lanes.
+_FRONT_BUSY = 0.8
+# What is this near is told as alike.
+_ALIKE = 0.05
+_MS = 1e3
+
+
+def reasons(tuning: Tuning) -> list[str]:
+    """Say why it is this one, and what would not help."""
+    return [
+        *_verdict(tuning),
+        *_library(tuning),
+        *_precision(tuning),
+        *_lanes(tuning),
+        *_batching(tuning),
+        *_limit(tuning),
+        *_error(tuning),
+        *_time(tuning),
+    ]
+
+
+def _verdict(tuning: Tuning) -> Iterator[str]:
+    ranking, chosen = tuning.raced.ranking, tuning.chosen.candidate
+    if ranking is None:
+        yield (
+            "Nothing was raced: there was no time left, so this is the best forecast. Give it a "
+            "longer --budget."
+        )
+        return
+    tied = [one for one in ranking.tied if one != chosen]
+    if tied:
+        which = "the untuned one" if chosen == tuning.untuned.candidate else "the cheapest of them"
+        yield (
+            f"{' and '.join(map(str, tied))} cannot be told from it: the difference is within "
+            f"{TELLABLE:.0%} or within its interval. {which[0].upper()}{which[1:]} is taken."
+        )
+    if tuning.raced.late:
+        yield (
+            "The sender, on the same cores, was late at times: the fastest may do more than was "
+            "seen, and are told apart no further."
+        )
+
+
+def _by_variant(tuning: Tuning) -> Mapping[Variant, Measured]:
+    return {one.variant: one for one in tuning.measured}
+
+
+def _library(tuning: Tuning) -> Iterator[str]:
+    """How far libraries are apart at one row, on as many threads and in f32."""
+    known = _by_variant(tuning)
+    mine = tuning.chosen.candidate.variant
+    here = known.get(Variant(mine.backend, Precision.F32, mine.threads))
+    if here is None:
+        return
+    for one in tuning.measured:
+        other = one.variant
+        same = (other.precision, other.threads) == (Precision.F32, mine.threads)
+        if same and other.backend is not mine.backend:
+            yield (
+                f"In f32 a row takes {other.backend.value} {_ms(one.run_s(1))} and "
+                f"{mine.backend.value} {_ms(here.run_s(1))}."
+            )
+
+
+def _precision(tuning: Tuning) -> Iterator[str]:
+    known = _by_variant(tuning)
+    for one in tuning.measured:
+        variant = one.variant
+        plain = known.get(Variant(variant.backend, Precision.F32, variant.threads))
+        if variant.precision is Precision.F32 or plain is None:
+            continue
+        if variant.threads != tuning.chosen.candidate.threads:
+            continue
+        rows = max(set(one.sizes) & set(plain.sizes))
+        times = plain.run_s(rows) / one.run_s(rows)
+        yield (
+            f"{variant.backend.value} in {variant.precision.value} runs {count(rows, 'row')} "
+            f"{times:.2f} times as fast as in f32."
+        )
+
+
+def _lanes(tuning: Tuning) -> Iterator[str]:
+    """The best of each split of the cores, beside the chosen one."""
+    mine = tuning.chosen.candidate
+    here = tuning.chosen.forecast.rate_rps
+    seen = {(mine.instances, mine.threads)}
+    for row in sorted(tuning.rows, key=lambda row: -row.forecast.rate_rps):
+        other = row.candidate
+        split = (other.instances, other.threads)
+        same = (other.backend, other.precision) == (mine.backend, mine.precision)
+        if not same or split in seen or not row.forecast.rate_rps:
+            continue
+        seen.add(split)
+        yield (
+            f"{_split(mine)} {_do(mine)} {here / row.forecast.rate_rps:.2f} times as much in time "
+            f"as {_split(other)} (forecast)."
+        )
+    measured = _by_variant(tuning).get(mine.variant)
+    if measured is not None and mine.instances > 1:
+        speed = measured.speed(mine.instances)
+        if speed < 1 - _ALIKE:
+            yield (
+                f"{mine.instances} instances that run at once are each {speed:.2f} times as fast "
+                "as one alone: they share memory, caches or cores."
+            )
+
+
+def _split(one: Candidate) -> str:
+    return f"{count(one.instances, 'instance')} of {count(one.threads, 'thread')}"
+
+
+def _do(one: Candidate) -> str:
+    return "does" if one.instances == 1 else "do"
+
+
+def _batching(tuning: Tuning) -> Iterator[str]:
+    measured = _by_variant(tuning).get(tuning.chosen.candidate.variant)
+    if measured is None:
+        return
+    knee = measured.knee
+    larger = [rows for rows in measured.sizes if rows > knee]
+    if larger:
+        rows = larger[0]
+        times = measured.run_s(rows) / measured.run_s(knee)
+        yield (
+            f"Batches stop paying at {count(knee, 'row')}: a run of {rows} takes {times:.2f} times "
+            f"one of {knee}."
+        )
+    elif knee > 1:
+        yield (
+            f"Batches pay up to {count(knee, 'row')}, the largest that was tried: a row costs "
+            f"{_ms(measured.run_s(knee) / knee)} there and {_ms(measured.run_s(1))} alone."
+        )
+
+
+def _limit(tuning: Tuning) -> Iterator[str]:
+    found = tuning.chosen.forecast
+    slo_s = tuning.wanted.objective.slo_s
+    if not found.rate_rps:
+        yield f"No rate is inside the objective of {_ms(slo_s)}: give it a longer one."
+    elif found.front_busy >= _FRONT_BUSY:
+        yield (
+            f"What limits is the receiver, whose thread would be busy {found.front_busy:.0%} of "
+            "the time, and not the model."
+        )
+    elif found.rate_rps < _NEAR * found.bound_rps:
+        yield (
+            f"What limits is the objective: without one its lanes could do "
+            f"{found.bound_rps:,.4g} requests/s."
+        )
+    else:
+        yield "What limits is the model: its lanes would be busy nearly all of the time."
+
+
+_NEAR = 0.85
+
+
+def _error(tuning: Tuning) -> Iterator[str]:
+    errors = [abs(row.forecast_error) for row in tuning.rows if row.forecast_error is not None]
+    error = tuning.chosen.forecast_error
+    if error is not None:
+        yield (
+            f"Forecast {tuning.chosen.forecast.rate_rps:,.4g} answers/s in time, raced "
+            f"{tuning.chosen.rate_rps:,.4g}: {error:+.0%}; of all that were raced "
+            f"{statistics.median(errors):.0%} in the middle."
+        )
+
+
+def _time(tuning: Tuning) -> Iterator[str]:
+    parts = []
+    if tuning.rounds < _ROUNDS:
+        parts.append(f"{count(tuning.rounds, 'round')} of {_ROUNDS} in the labs")
+    if tuning.raced.cut_short and tuning.raced.ranking is not None:
+        parts.append(f"{count(len(tuning.raced.rungs), 'rung')} of the race")
+    if parts:
+        yield f"There was time for {' and '.join(parts)} only: --budget gives more."
+
+
+_ROUNDS = 3
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * _MS:.3g} ms"

@@ -1,0 +1,171 @@
+"""The way of a tuning: measure every variant, judge its answers, forecast, race, and choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from headrace import tuned
+from headrace.engine.backends import candidates as backends_of
+from headrace.settings import BackendName
+from headrace.tune.contestant import Entry
+from headrace.tune.forecast import Forecast, Setting, best_of_each, forecasts
+from headrace.tune.job import Job, room_bytes
+from headrace.tune.journal import Journal, place_of
+from headrace.tune.labs import Found, look
+from headrace.tune.measured import Measured
+from headrace.tune.model import Model
+from headrace.tune.progress import Progress
+from headrace.tune.race import Race
+from headrace.tune.raced import Raced
+from headrace.tune.result import Row, Tuning, in_order, make_rows
+from headrace.tune.space import Candidate, Space, make_space
+from headrace.tune.wanted import Wanted
+
+ENTRANTS = 8
+"""So many enter the race, besides the untuned one."""
+
+# Forecasts that are made whatever the time, and those that are told at once.
+_LEAST, _TOLD = 8, 3
+# What a server has in memory besides its model (seen: 180 MiB), and how much of it all may take.
+_SERVER_BYTES, _MEMORY_SHARE = 200 * 2**20, 0.8
+
+
+def search(
+    model: Model, wanted: Wanted, data: Path | None, progress: Progress, *, fresh: bool = False
+) -> Tuning:
+    """Tune a model.
+
+    Raises:
+        HeadraceError: no backend runs it, or there is something to change.
+    """
+    place = _place(model, wanted, data)
+    if fresh and place is not None:
+        place.unlink(missing_ok=True)
+    with Journal(place) as journal:
+        job = Job(model, wanted, data, journal, progress)
+        backends = backends_of(model.path, BackendName.AUTO)
+        space = make_space(backends, tuned.fingerprint().features, model.cores)
+        found = look(space, job)
+        forecast = _forecast(found, job)
+        raced = _race(forecast, found, job)
+        return _sum_up(space, found, forecast, raced, job)
+
+
+def _place(model: Model, wanted: Wanted, data: Path | None) -> Path | None:
+    """Where the journal is of tunings that have all alike that this one depends on."""
+    if model.cache_dir is None:
+        return None
+    machine = tuned.fingerprint()
+    return place_of(
+        model.cache_dir,
+        version("headrace"),
+        tuned.digest(model.path),
+        machine.model_dump(mode="json", exclude={"memory_bytes"}),
+        model.settings.model_dump(mode="json", exclude={"path", "labels"}),
+        str(wanted.objective),
+        wanted.max_drop,
+        None if data is None else (str(data.absolute()), data.stat().st_mtime_ns),
+    )
+
+
+def _forecast(found: Found, job: Job) -> list[Forecast]:
+    """Forecast candidates until the time is over; the untuned one is the first."""
+    setting = Setting(job.wanted.objective, job.model.cores, job.model.settings.max_queue)
+    made: list[Forecast] = []
+    for one in forecasts(found.measured, setting, ENTRANTS, (found.untuned,)):
+        job.progress.step(f"forecast of {one.candidate}: {one.rate_rps:,.4g}/s")
+        made.append(one)
+        if len(made) > _LEAST and not job.progress.may_forecast():
+            break
+    for one in sorted(made, key=lambda one: -one.rate_rps)[:_TOLD]:
+        job.progress.tell(f"forecast: {one.candidate}: {one.rate_rps:,.4g} answers/s in time")
+    return made
+
+
+def _race(forecast: Sequence[Forecast], found: Found, job: Job) -> Raced:
+    """Race the best of each way; not those that are as the untuned one is."""
+    baseline, *others = forecast
+    worth = {one.candidate: job.wanted.worth(one.rate_rps) for one in forecast}
+    best = [
+        one
+        for one in best_of_each(others, worth)
+        if one.rate_rps > 0 and not is_alike(one.candidate, found.untuned)
+    ]
+    entrants = fitting(best[:ENTRANTS], found.measured, room_bytes(_MEMORY_SHARE))
+    with TemporaryDirectory(prefix="headrace-tune-") as folder:
+        entry = _entry(found, job, Path(folder))
+        return Race(entrants, baseline, entry, job.wanted).run(job.journal, job.progress)
+
+
+def is_alike(one: Candidate, baseline: Candidate) -> bool:
+    """Whether two differ in no more than their cap, which the scheduler lowers by itself."""
+    return (one.variant, one.instances) == (baseline.variant, baseline.instances)
+
+
+def fitting(
+    entrants: Sequence[Forecast], measured: Sequence[Measured], room: float
+) -> list[Forecast]:
+    """The best of them whose servers have room in memory at once, beside the untuned one."""
+    size_bytes = {one.variant: one.memory_bytes + _SERVER_BYTES for one in measured}
+    room -= max(size_bytes.values())
+    found: list[Forecast] = []
+    for one in entrants:
+        room -= size_bytes[one.candidate.variant]
+        if room < 0:
+            break
+        found.append(one)
+    return found
+
+
+def _entry(found: Found, job: Job, folder: Path) -> Entry:
+    """What is sent in the race: rows of the samples where they are real ones, else made up."""
+    model, objective = job.model, job.wanted.objective
+    signature, inputs = found.loaded.signature.unwrap(), found.samples.inputs
+    plain = not any(array.dtype.hasobject for array in inputs.values())
+    if job.data is not None and plain and signature.batched:
+        path = folder / "samples.npz"
+        with path.open("wb") as file:
+            np.savez(file, **inputs)  # type: ignore[arg-type] # an input may be called as it likes
+        return Entry(model.named, model.name, objective, (), path)
+    first = ("1",) if signature.batched else ()
+    shapes = tuple(
+        f"{name}={','.join((*first, *map(str, sizes)))}"
+        for name, sizes in (found.loaded.shape or {}).items()
+    )
+    return Entry(model.named, model.name, objective, shapes)
+
+
+def _sum_up(
+    space: Space, found: Found, forecast: Sequence[Forecast], raced: Raced, job: Job
+) -> Tuning:
+    known = {one.variant: one for one in found.measured}
+    rows = make_rows(forecast, raced, known, found.gated.accuracy)
+    chosen = _best(rows, job.wanted) if raced.ranking is None else raced.ranking.winner
+    by_candidate = {row.candidate: row for row in rows}
+    budget = job.progress.budget
+    return Tuning(
+        job.model.name,
+        job.wanted,
+        job.model.cores,
+        tuple(in_order(rows, chosen)),
+        by_candidate[chosen],
+        by_candidate[found.untuned],
+        tuple(found.measured),
+        raced,
+        (*space.left_out, *found.profiled.failed, *found.gated.failed, *raced.failed),
+        found.profiled.rounds,
+        found.gated.origin,
+        budget.total_s - job.progress.left_s(),
+        job.journal.found,
+    )
+
+
+def _best(rows: Sequence[Row], wanted: Wanted) -> Candidate:
+    """The best forecast, where nothing was raced."""
+    best = max(rows, key=lambda row: (wanted.worth(row.forecast.rate_rps), -row.candidate.cores))
+    return best.candidate

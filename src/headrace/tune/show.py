@@ -1,0 +1,118 @@
+"""A tuning for people: the answer, one table, and under it why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from headrace.tune.reasons import reasons
+from headrace.tune.result import Row, Tuning
+from headrace.tune.space import count
+
+_MS = 1e3
+_HUNDRED = 100
+# Of those that were only forecast, so many are shown.
+_SHOWN = 4
+HEADS = (
+    *("settings", "lanes", "batch", "forecast/s", "in time/s", "p99 ms"),
+    *("MiB", "top-1", "cosine"),
+)
+"""The columns of candidates; numbers from the second on."""
+
+
+def show(tuning: Tuning, card: Path | None, console: Console) -> None:
+    """Print it; ``card`` is where the tuned card was written."""
+    console.print(Text(headline(tuning)))
+    console.print(Text(answer(tuning), "bold"))
+    table = Table()
+    for name in HEADS:
+        table.add_column(name, justify="left" if name == HEADS[0] else "right", overflow="fold")
+    for row in shown(tuning):
+        style = "bold" if row == tuning.chosen else None
+        table.add_row(*cells(tuning, row), style=style)
+    table.caption = note(tuning)
+    table.caption_justify = "left"
+    console.print(table)
+    for reason in reasons(tuning):
+        console.print(Text(f"- {reason}"))
+    for one in tuning.left_out:
+        console.print(Text(f"- Left out: {one.what}: {one.why}"))
+    if card is not None:
+        console.print(
+            Text(f"Written to {card}; `headrace serve` takes it from there."), soft_wrap=True
+        )
+
+
+def headline(tuning: Tuning) -> str:
+    """What was tuned, for what."""
+    rate = tuning.wanted.rate_rps
+    wanted = "" if rate is None else f", {rate:,.4g} requests/s"
+    known = f", {count(tuning.resumed, 'measurement')} from before" if tuning.resumed else ""
+    return (
+        f"{tuning.name} on {count(tuning.cores, 'core')}, {tuning.wanted.objective}{wanted}; "
+        f"{tuning.spent_s:.0f} s{known}"
+    )
+
+
+def answer(tuning: Tuning) -> str:
+    """The answer, in a line."""
+    chosen, gain = tuning.chosen, tuning.gain
+    said = f"{chosen.candidate}: {_rate(chosen.rate_rps)} answers/s in time"
+    if chosen.candidate == tuning.untuned.candidate:
+        return f"{said}. These are the settings that are taken untuned"
+    if gain is None:
+        return said
+    return f"{said}, {gain:.2f} times the {_rate(tuning.untuned.rate_rps)} untuned"
+
+
+def note(tuning: Tuning) -> str:
+    """What the columns are."""
+    words = [
+        "lanes: instances x threads",
+        "in time/s: answered within the objective, given more than it holds",
+        (
+            "p99: at the highest rate inside the objective where that was measured, else forecast "
+            "at 80 % of it"
+        ),
+    ]
+    if tuning.origin:
+        words.append(f"answers compared on {tuning.origin}")
+    return "; ".join(words)
+
+
+def shown(tuning: Tuning) -> list[Row]:
+    """Those that were raced, the best that were not, and the untuned one."""
+    raced = [row for row in tuning.rows if row.raced_rps is not None or row == tuning.chosen]
+    others = [row for row in tuning.rows if row not in raced]
+    kept = others[:_SHOWN]
+    if tuning.untuned in others and tuning.untuned not in kept:
+        kept.append(tuning.untuned)
+    return [*raced, *kept]
+
+
+def cells(tuning: Tuning, row: Row) -> list[str]:
+    """One candidate."""
+    raced, accuracy = row.raced_rps, row.accuracy
+    marks = [
+        *(["(untuned)"] if row.candidate == tuning.untuned.candidate else []),
+        *(["*"] if row.candidate in tuning.frontier else []),
+    ]
+    top1 = None if accuracy is None else accuracy.top1_agreement
+    return [
+        " ".join((row.candidate.variant.arithmetic, *marks)),
+        f"{row.candidate.instances} x {row.candidate.threads}",
+        str(row.candidate.max_batch),
+        _rate(row.forecast.rate_rps),
+        "" if raced is None else _rate(raced.mean),
+        "" if row.p99_s is None else f"{row.p99_s * _MS:.1f}",
+        f"{row.memory_bytes / 2**20:.0f}",
+        "" if top1 is None else f"{top1:.1%}",
+        "" if accuracy is None else f"{accuracy.cosine:.5f}",
+    ]
+
+
+def _rate(rate_rps: float) -> str:
+    return f"{rate_rps:,.0f}" if rate_rps >= _HUNDRED else f"{rate_rps:.3g}"

@@ -1,0 +1,146 @@
+"""What there is to choose from: backends, precisions, threads, instances, batch caps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from headrace.settings import BackendName, Precision
+
+# Which arithmetic a backend can be asked for besides that of the model itself.
+_MORE: Mapping[BackendName, tuple[Precision, ...]] = {BackendName.OPENVINO: (Precision.BF16,)}
+# What computes in bf16, as processors call it; without it every product is made of several others.
+_BF16_FEATURES = ("amx_bf16", "avx512_bf16", "bf16")
+# A run shorter than this is as long as the library's call, and ``auto`` tries every backend.
+_SHORT_S = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What is compiled and measured on its own."""
+
+    backend: BackendName
+    precision: Precision
+    threads: int
+
+    @property
+    def arithmetic(self) -> str:
+        """How it computes, whatever the threads."""
+        return f"{self.backend.value} {self.precision.value}"
+
+    def __str__(self) -> str:
+        return f"{self.arithmetic}, {count(self.threads, 'thread')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to serve the model: all that is tuned."""
+
+    backend: BackendName
+    precision: Precision
+    instances: int
+    threads: int
+    max_batch: int
+    linger_ms: float = 0.0
+
+    @property
+    def variant(self) -> Variant:
+        """What of it is compiled."""
+        return Variant(self.backend, self.precision, self.threads)
+
+    @property
+    def cores(self) -> int:
+        """How many cores it wants at most."""
+        return self.instances * self.threads
+
+    @property
+    def cost(self) -> tuple[int, bool, int]:
+        """What is simpler or cheaper is less: fewer cores, the model's own arithmetic, a cap."""
+        return self.cores, self.precision is not Precision.F32, self.max_batch
+
+    def __str__(self) -> str:
+        return (
+            f"{self.variant.arithmetic}, {self.instances} x {count(self.threads, 'thread')}, "
+            f"batches to {self.max_batch}"
+        )
+
+    def flags(self) -> tuple[str, ...]:
+        """As ``headrace serve`` takes it."""
+        said = {
+            "backend": self.backend.value,
+            "precision": self.precision.value,
+            "instances": self.instances,
+            "threads": self.threads,
+            "max-batch": self.max_batch,
+        }
+        return tuple(word for name, value in said.items() for word in (f"--{name}", str(value)))
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What was not tried, or came to nothing, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The variants to measure, and what is left out of them."""
+
+    variants: tuple[Variant, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def make_space(backends: Sequence[BackendName], features: Collection[str], cores: int) -> Space:
+    """List the variants of a model that these backends can read, on such a processor."""
+    variants: list[Variant] = []
+    left_out: list[LeftOut] = []
+    native = any(feature in features for feature in _BF16_FEATURES)
+    for backend in backends:
+        for precision in (Precision.F32, *_MORE.get(backend, ())):
+            if precision is Precision.BF16 and not native:
+                why = "this processor has no bf16 of its own (no AMX, no AVX512_BF16)"
+                left_out.append(LeftOut(f"{backend.value} bf16", f"{why}: it would be slower"))
+                continue
+            variants += [Variant(backend, precision, threads) for threads in steps(cores)]
+    return Space(tuple(variants), tuple(left_out))
+
+
+def steps(most: int) -> tuple[int, ...]:
+    """1, 2, 4 and so on up to ``most``, which is among them."""
+    found = []
+    step = 1
+    while step < most:
+        found.append(step)
+        step *= 2
+    return (*found, max(most, 1))
+
+
+def candidates(variant: Variant, sizes: Sequence[int], cores: int) -> Iterator[Candidate]:
+    """The ways to serve with a variant, with each of these sizes as the cap of batches."""
+    for instances in steps(max(cores // variant.threads, 1)):
+        for size in sizes:
+            yield Candidate(variant.backend, variant.precision, instances, variant.threads, size)
+
+
+def untuned(one_row_s: Mapping[BackendName, float], cores: int, max_batch: int) -> Candidate:
+    """What ``headrace serve`` takes for a model of which nothing is set.
+
+    ``one_row_s`` are runs of one row on one thread, of the backends that ``auto`` tries, in their
+    order.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not one_row_s:
+        raise ValueError("no backend has run the model on one thread")
+    first = next(iter(one_row_s))
+    if one_row_s[first] <= _SHORT_S:
+        first = min(one_row_s, key=one_row_s.__getitem__)
+    return Candidate(first, Precision.F32, cores, 1, max_batch)
+
+
+def count(number: int, what: str) -> str:
+    """A number and its noun."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

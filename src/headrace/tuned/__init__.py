@@ -1,0 +1,42 @@
+"""The tuned card: what ``headrace tune`` found out about a model on one machine, kept beside it.
+
+``card`` its values, read, written and where it lies · ``fingerprint`` the machine it holds for ·
+``digest`` the model it holds for · ``use`` what of it a server takes, beside what was set: pure.
+"""
+
+from headrace.tuned.card import (
+    FILE_NAME,
+    SCHEMA_VERSION,
+    Accuracy,
+    Evidence,
+    Objective,
+    Tuned,
+    TunedSettings,
+    is_tuned_card,
+    place,
+    read,
+    write,
+)
+from headrace.tuned.digest import digest
+from headrace.tuned.fingerprint import Fingerprint, differs, fingerprint
+from headrace.tuned.use import take, unfit
+
+__all__ = [
+    "FILE_NAME",
+    "SCHEMA_VERSION",
+    "Accuracy",
+    "Evidence",
+    "Fingerprint",
+    "Objective",
+    "Tuned",
+    "TunedSettings",
+    "differs",
+    "digest",
+    "fingerprint",
+    "is_tuned_card",
+    "place",
+    "read",
+    "take",
+    "unfit",
+    "write",
+]

@@ -1,0 +1,79 @@
+"""Which model it is: a digest of the files that its answers and its run times depend on."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from headrace.errors import ModelLoadError
+
+_SAVED_MODEL, _USER_CODE = ".pb", ".py"
+# Other models may lie beside one, under the same name.
+_MODELS = frozenset({".onnx", ".xml", ".tflite", ".pt2", ".pt", ".py", ".fake", ".pb"})
+# What is said of a model in words changes nothing that was measured.
+_WORDS = frozenset({".yaml", ".yml", ".json", ".md", ".txt", ".html", ".pbtxt", ".png"})
+# How many digests are kept; where there are more models each is read whenever it is asked for.
+_KEPT = 1024
+
+Stamp = tuple[tuple[str, int, int, int, int], ...]
+
+
+def digest(path: Path) -> str:
+    """Return ``sha256:`` and the digest of a model; of one file that is the file's own.
+
+    Of several files it is that of the lines ``sha256sum`` prints of them. Cards, labels and other
+    words do not count.
+
+    Raises:
+        ModelLoadError: a file cannot be read.
+    """
+    try:
+        home = path.parent
+        stamp = tuple(_stamp(file, home) for file in sorted(_files(path)))
+        return _digest(home, stamp)
+    except OSError as error:
+        raise ModelLoadError(
+            f"{error.filename or path}: cannot be read: {error.strerror}"
+        ) from error
+
+
+@lru_cache(_KEPT)
+def _digest(home: Path, stamp: Stamp) -> str:
+    """Read the files; as long as none has changed, once."""
+    sums = {name: _sum(home / name) for name, *_ in stamp}
+    if len(sums) == 1:
+        return f"sha256:{next(iter(sums.values()))}"
+    lines = "".join(f"{found}  {name}\n" for name, found in sums.items())
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def _sum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    own = path.parent.name.isdigit() or path.suffix == _SAVED_MODEL
+    around = path.parent.rglob("*") if own else path.parent.glob(f"{glob.escape(path.stem)}.*")
+    for file in {path, *around}:
+        if file == path or _counts(file, path):
+            yield file
+
+
+def _counts(file: Path, path: Path) -> bool:
+    """Whether a file that lies with a model belongs to it."""
+    inner = file.relative_to(path.parent).parts
+    if not file.is_file() or any(part.startswith((".", "__")) for part in inner):
+        return False
+    if path.suffix == _USER_CODE:  # who knows what it reads
+        return not file.name.endswith(("card.yaml", "tuned.yaml"))
+    return file.suffix not in _WORDS and (len(inner) > 1 or file.suffix not in _MODELS)
+
+
+def _stamp(file: Path, home: Path) -> tuple[str, int, int, int, int]:
+    status = file.stat()
+    name = file.relative_to(home).as_posix()
+    return name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

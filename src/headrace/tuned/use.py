@@ -1,0 +1,73 @@
+"""What of a tuned card a server takes, beside what was set: pure.
+
+Whoever set something has the last word. Some settings were found together and only hold together:
+the precision is that of a backend, and threads are of so many instances. Where one of such a pair
+was set otherwise, the other is not taken either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from headrace.tuned.card import Tuned, TunedSettings
+from headrace.tuned.fingerprint import Fingerprint, differs
+
+_ENGINE = ("backend", "precision")
+_LANES = ("instances", "threads")
+# What batches pay depends on what runs them.
+_BATCHES = ("max_batch", "linger_ms")
+
+
+class Taken(NamedTuple):
+    """The settings taken, and what whoever starts the server should know besides."""
+
+    settings: dict[str, Any]
+    note: str = ""
+
+
+def unfit(tuned: Tuned, here: Fingerprint, model_digest: str) -> list[str]:
+    """Why a tuned card does not hold for this model on this machine, in words."""
+    problems = []
+    if tuned.model_digest != model_digest:
+        problems.append("the model's files have changed since it was tuned")
+    library = tuned.settings.backend.value
+    was, now = (_with_only(one, library) for one in (tuned.fingerprint, here))
+    return problems + differs(was, now)
+
+
+def _with_only(machine: Fingerprint, library: str) -> Fingerprint:
+    """A machine without the libraries that had no part in it; they are called as backends are."""
+    kept = {name: version for name, version in machine.libraries.items() if name == library}
+    return machine.model_copy(update={"libraries": kept})
+
+
+def take(tuned: Tuned, said: Mapping[str, Any]) -> Taken:
+    """Return what to take of a tuned card that holds; ``said`` is what somebody set."""
+    found = {key: getattr(tuned.settings, key) for key in TunedSettings.model_fields}
+    wanted: tuple[str, ...] = ()
+    if _agrees(_ENGINE, found, said):
+        wanted += (*_ENGINE, *_BATCHES)
+    if _agrees(_LANES, found, said):
+        wanted += _LANES
+    return Taken(
+        {key: found[key] for key in wanted if key not in said},
+        "; ".join(_notes(tuned, found, said)),
+    )
+
+
+def _agrees(keys: tuple[str, ...], found: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    return all(said.get(key, found[key]) == found[key] for key in keys)
+
+
+def _notes(tuned: Tuned, found: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
+    notes = []
+    other = [key for key in found if key in said and said[key] != found[key]]
+    if other:
+        notes.append(f"{', '.join(other)} is set otherwise, for which nothing was measured")
+    slo_ms, tuned_ms = said.get("slo_ms"), tuned.objective.slo_ms
+    if slo_ms is None:
+        notes.append(f"no objective is set, and nothing is shed: --slo-ms {tuned_ms:g}")
+    elif slo_ms != tuned_ms:
+        notes.append(f"the objective is {slo_ms:g} ms now: tune for that")
+    return notes

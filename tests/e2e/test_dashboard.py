@@ -1,0 +1,145 @@
+"""The dashboard in a browser, with real clicks, before servers that live and die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+import pytest
+
+pytest.importorskip("nicegui", reason="the dashboard needs NiceGUI")
+
+from tests.e2e import browser
+from tests.e2e.browser import Page, browse
+from tests.e2e.clients import http
+from tests.e2e.dashboard import dashboard
+from tests.e2e.media_models import write_media
+from tests.e2e.models import write_fake
+from tests.e2e.server import Server
+from tests.unit.media.files import flag
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium here"),
+]
+
+ROW = "[...document.querySelectorAll('tr')].find((one) => one.innerText.includes('%s'))"
+BUTTON = "[...document.querySelectorAll('button')].find((one) => one.innerText.endsWith('%s'))"
+LINK = "[...document.querySelectorAll('header a')].find((one) => one.innerText === '%s')"
+TEXT = "document.body.innerText.includes(%r)"
+CARD = "[...document.querySelectorAll('.q-card')].find((one) => one.innerText.includes('%s'))"
+
+
+class Shown(NamedTuple):
+    """A page of two servers: one that serves, and an address at which nobody does."""
+
+    page: str
+    server: Server
+    models: Path
+    absent: str
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    root = write_media(tmp_path_factory.mktemp("shown"))
+    write_fake(root / "echo" / "1" / "model.fake")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        absent = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with (
+        Server(root, "--model-control", "explicit") as server,
+        dashboard(server.url, absent) as page,
+    ):
+        yield Shown(page, server, root, absent)
+
+
+@contextlib.asynccontextmanager
+async def _asked(server: Server, model: str) -> AsyncIterator[None]:
+    """One client asks a model as fast as it answers, while the context is open."""
+
+    async def ask() -> None:
+        async with aiohttp.ClientSession() as session:
+            while True:
+                body = {"input": [[1, 2, 3, 4]]}
+                async with session.post(f"{server.url}/predict/{model}", json=body) as answer:
+                    await answer.read()
+
+    async with asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(ask())
+        yield
+        asking.cancel()
+
+
+async def _cell(page: Page, model: str, column: int) -> str:
+    return str(await page.evaluate(f"({ROW % model}).cells[{column}].innerText"))
+
+
+async def test_rates_latencies_and_charts_of_a_model_under_load(
+    shown: Shown, tmp_path: Path
+) -> None:
+    async with browse("about:blank", tmp_path) as page, _asked(shown.server, "echo"):
+        await page.tell("Network.enable")
+        await page.open(shown.page)
+        await page.until(f"parseFloat(({ROW % 'echo 1'})?.cells[2].innerText) > 0")
+        assert await _cell(page, "color 1", 2) == "0"
+        await page.until(f"/% of /.test(({ROW % 'echo 1'}).innerText)")  # of what is predicted
+
+        await page.click(f"({ROW % 'echo 1'}).querySelector('a')")
+        await page.until("document.querySelectorAll('canvas').length === 6")
+        p99 = "[...document.querySelectorAll('.q-card')].find((one) => /^p99/.test(one.innerText))"
+        await page.until(f"/\\d/.test(({p99}).innerText.split('\\n').at(-1))")
+        await page.until("document.querySelector('.phases span')")  # of the slowest requests
+        assert page.complaints == []
+        assert all(url.startswith((shown.page, "data:")) for url in page.asked)
+
+
+async def test_unload_asks_first_and_then_unloads(shown: Shown, tmp_path: Path) -> None:
+    async with browse(f"{shown.page}/models", tmp_path) as page:
+        state = f"({ROW % 'peak'}).cells[2].innerText"
+        await page.until(f"({ROW % 'peak'}) && {state} === 'serving'")
+        unload = f"({ROW % 'peak'}).querySelector('button[aria-label=\"unload peak 1\"]')"
+        await page.click(unload)
+        await page.click(BUTTON % "CANCEL")
+        assert http(f"{shown.server.url}/v2/models/peak/ready")[0] == 200
+        await page.click(unload)
+        await page.click(BUTTON % "UNLOAD IT")
+        await page.until(f"{state} === 'unloaded'")
+        assert http(f"{shown.server.url}/v2/models/peak/ready")[0] != 200
+        await page.click(f"({ROW % 'peak'}).querySelector('button[aria-label=\"load peak 1\"]')")
+        await page.until(f"{state} === 'serving'")
+        assert page.complaints == []
+
+
+async def test_an_image_and_text_are_tried_and_answered(shown: Shown, tmp_path: Path) -> None:
+    (tmp_path / "flag.png").write_bytes(flag())
+    async with browse(shown.page, tmp_path / "profile") as page:
+        await page.click(LINK % "Try it")
+        await page.until(TEXT % "photo UINT8")
+        await page.click(BUTTON % "SEND")
+        await page.until(TEXT % "give an image first")
+        await page.choose_file("input[type=file]", tmp_path / "flag.png")
+        await page.until("document.querySelector('img[src^=\"data:image/png\"]')")
+        await page.click(BUTTON % "SEND")
+        await page.until(TEXT % "[[127.5, 0.0, 127.5]]")
+        await page.until(TEXT % "ms in the server")
+        assert page.complaints == []
+
+
+async def test_a_server_that_dies_is_down_and_one_that_comes_is_up(
+    shown: Shown, tmp_path: Path
+) -> None:
+    badge = f"({CARD % shown.absent}).querySelector('.q-badge').innerText"
+    async with browse(shown.page, tmp_path) as page:
+        await page.until(f"({CARD % shown.absent}) && {badge} === 'down'")
+        await page.until(f"({CARD % shown.absent}).innerText.includes('nobody answers')")
+        model = write_fake(tmp_path / "late" / "1" / "model.fake")
+        port = shown.absent.rpartition(":")[2]
+        with Server(model, "--name", "late", "--host", "127.0.0.1", "--port", port):
+            await page.until(f"{badge} === 'up'")
+            await page.until(ROW % "late 1")
+        await page.until(f"{badge} === 'down'")
+        assert page.complaints == []

@@ -1,0 +1,132 @@
+"""``headrace tune`` from end to end: labs, a forecast, a race of real servers, and the card."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace import tuned
+from tests.e2e.models import write_delay, write_fake
+
+pytestmark = pytest.mark.slow
+
+
+def tune(
+    *arguments: str | Path, cache: Path, timeout_s: float = 100
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "headrace", "tune", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s,
+        env=environment(cache),
+    )
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": ":".join(sys.path),
+        "COLUMNS": "100",
+        "HEADRACE_SERVER__CACHE_DIR": str(cache),
+    }
+
+
+def found(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_model_is_tuned_and_its_card_says_for_what(tmp_path: Path) -> None:
+    folder = tmp_path / "steady"
+    model = write_fake(folder / "1" / "model.fake", base_ms=4, per_row_ms=0.5)
+    (folder / "card.yaml").write_text("max_batch: 4\n")
+    page, cache = tmp_path / "steady.html", tmp_path / "cache"
+    arguments = (folder, "--slo", "p99=50ms", "--budget", "20s", "--json", "--report", page)
+    pytest.importorskip("matplotlib")
+    done = tune(*arguments, cache=cache)
+    first = found(done)
+    assert done.returncode == 0, done.stdout
+    assert first["raced"]
+    chosen = first["chosen"]
+    assert chosen["backend"] == "fake"
+    assert any(row["raced_rps"] for row in first["candidates"])
+    assert page.read_text().count("<svg ") == 3
+    card = tuned.read(folder / "1" / "tuned.yaml")
+    assert card.settings.model_dump(mode="json") == chosen
+    assert card.objective.slo_ms == 50
+    assert card.evidence.highest_rate_rps > 0
+    assert card.model_digest == tuned.digest(model)
+
+
+def test_interrupted_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    model = write_fake(tmp_path / "steady.fake", base_ms=4, per_row_ms=0.5)
+    words = ["tune", str(model), "--slo", "20ms", "--budget", "60s", "--json"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "headrace", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+    )
+    try:
+        wait_for_a_line(tmp_path, running)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 130
+    finally:
+        running.kill()
+        running.communicate()
+    kept = next((tmp_path / "tune").iterdir()).read_text().splitlines()
+    assert len(kept) >= 2
+    assert not children_of_labs()
+
+
+def wait_for_a_line(cache: Path, running: subprocess.Popen[bytes]) -> None:
+    """Until something was measured."""
+    while running.poll() is None:
+        for journal in (cache / "tune").glob("*.jsonl"):
+            if journal.read_text().count("time") >= 1:
+                return
+
+
+def children_of_labs() -> list[str]:
+    """Labs that are still there."""
+    return [
+        command
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if "headrace.tune.lab" in (command := path.read_bytes().replace(b"\0", b" ").decode())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.onnx", "--slo", "50ms"], "no such file"),
+        (["x.fake", "--slo", "fast"], "should be as p99=50ms"),
+        (["x.fake", "--slo", "50ms", "--max-drop", "half"], "should be a share"),
+        (["x.fake", "--slo", "50ms", "--budget", "4"], "a time with its unit"),
+        (["x.fake", "--slo", "50ms", "--rate", "-1"], "more than 0"),
+        (["x.fake", "--slo", "50ms", "--output", "nowhere/card.yaml"], "folder that is there"),
+        (["x.fake", "--slo", "50ms", "--data", "nowhere"], "nowhere"),
+        (["s3://bucket/model", "--slo", "50ms"], "fetch it first"),
+        (["memory", "--slo", "50ms"], "remembers what was sent before"),
+        (["broken.onnx", "--slo", "50ms"], "cannot be tuned"),
+    ],
+)
+def test_what_cannot_be_tuned_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_fake(tmp_path / "x.fake")
+    write_delay(tmp_path / "memory")
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    done = tune(*arguments, cache=tmp_path / "cache")
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from headrace.dashboard.trial import Described, body, shown, timings_s
+from headrace.errors import InvalidInput
+
+
+def described(
+    files: dict[str, str], inputs: list[str], outputs: dict[str, str], example: Any = None
+) -> Described:
+    """A model as its server describes it."""
+    return Described.read(
+        {
+            "name": "m",
+            "version": 1,
+            "backend": "fake f32",
+            "inputs": [{"name": name, "datatype": "FP32", "shape": [-1, 4]} for name in inputs],
+            "outputs": [
+                {"name": name, "datatype": kind, "shape": [-1, 3]} for name, kind in outputs.items()
+            ],
+            "files": [{"name": name, "kind": kind} for name, kind in files.items()],
+            "example": example,
+        }
+    )
+
+
+PLAIN = described({}, ["x"], {"y": "FP32"}, {"input": [[0, 0]]})
+PHOTO = described({"photo": "image"}, ["photo"], {"y": "FP32"})
+BOTH = described(
+    {"words": "text"}, ["ids", "scale"], {"y": "FP32"}, {"input": {"words": "a", "scale": [[2]]}}
+)
+
+
+def test_a_model_of_tensors_is_asked_with_the_json_that_was_written() -> None:
+    assert body(PLAIN, {}, {}, "[[1, 2]]") == {"input": [[1, 2]]}
+    assert body(PLAIN, {}, {}, '{"x": [[1]]}') == {"input": {"x": [[1]]}}
+    assert body(PLAIN, {}, {}, '{"instances": [[1]]}') == {"instances": [[1]]}
+
+
+def test_files_go_as_base64_and_text_as_it_is() -> None:
+    sent = base64.b64encode(b"\x89PNG").decode()
+    assert body(PHOTO, {}, {"photo": b"\x89PNG"}, "") == {"inputs": {"photo": {"b64": sent}}}
+    made = body(BOTH, {"words": "hi"}, {}, '{"scale": [[3]]}')
+    assert made == {"inputs": {"words": "hi", "scale": [[3]]}}
+
+
+def test_only_what_is_no_file_is_asked_for_as_json() -> None:
+    assert PLAIN.rest == [[0, 0]]
+    assert PHOTO.rest is None
+    assert BOTH.rest == {"scale": [[2]]}
+
+
+@pytest.mark.parametrize(
+    ("model", "rest", "said"),
+    [
+        (PLAIN, "", "JSON first"),
+        (PLAIN, "[[1,", "no JSON"),
+        (PHOTO, "", "an image first"),
+        (BOTH, "[1]", "some text first"),
+    ],
+)
+def test_what_is_missing_is_named(model: Described, rest: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        body(model, {}, {}, rest)
+
+
+def test_other_inputs_must_have_names() -> None:
+    with pytest.raises(InvalidInput, match="by its name"):
+        body(BOTH, {"words": "hi"}, {}, "[1]")
+
+
+def test_classes_are_bars_with_their_labels() -> None:
+    model = described({}, ["x"], {"y": "BYTES"})
+    (output,) = shown(model, {"output": [["0.8:2:cup: of tea", "0.2:0"]]})
+    assert output.form == "BYTES [1, 2]"
+    ((first, second),) = output.rows
+    assert (first.label, first.value, first.share) == ("cup: of tea", 0.8, 1)
+    assert (second.label, second.share) == ("class 0", 0.25)
+
+
+def test_probabilities_are_bars_best_first() -> None:
+    (output,) = shown(PLAIN, {"output": [[0.1, 0.7, 0.2]]})
+    assert [bar.label for bar in output.rows[0]] == ["class 1", "class 2", "class 0"]
+
+
+def test_other_numbers_are_shown_as_they_came() -> None:
+    (output,) = shown(PLAIN, {"output": [[1.5, 2.5, -3.0]]})
+    assert not output.rows
+    assert (output.form, output.text) == ("FP32 [1, 3]", "[[1.5, 2.5, -3.0]]")
+
+
+def test_text_is_shown_as_text() -> None:
+    model = described({}, ["x"], {"y": "BYTES"})
+    (output,) = shown(model, {"output": ["12:30 o'clock", "<b>"]})
+    assert (output.rows, output.text) == ((), "12:30 o'clock\n<b>")
+
+
+def test_several_outputs_have_their_names() -> None:
+    model = described({}, ["x"], {"y": "FP32", "z": "INT64"})
+    found = shown(model, {"output": {"y": [1.0], "z": [[2]]}})
+    assert [(one.name, one.form) for one in found] == [("y", "FP32 [1]"), ("z", "INT64 [1, 1]")]
+
+
+def test_a_long_answer_is_cut_and_says_so() -> None:
+    (output,) = shown(PLAIN, {"output": [[12345.5] * 5000]})
+    assert len(output.text) < 4100
+    assert output.text.endswith("characters more")
+
+
+@pytest.mark.parametrize("answer", [None, [], {}, {"output": []}, {"output": [[]]}])
+def test_odd_answers_are_shown_too(answer: Any) -> None:
+    assert shown(PLAIN, answer)
+
+
+def test_server_timing_is_read() -> None:
+    found = timings_s("decode;dur=0.120, infer;dur=2.000, total;dur=2.120")
+    assert found == pytest.approx({"decode": 0.00012, "infer": 0.002, "total": 0.00212})
+    assert timings_s("") == {}
+
+
+def test_of_many_numbers_the_largest_are_bars() -> None:
+    (output,) = shown(PLAIN, {"output": [[float(place % 20) for place in range(20)]]})
+    assert [bar.label for bar in output.rows[0]][:2] == ["index 19", "index 18"]
+    (deep,) = shown(PLAIN, {"output": [[[float(place) for place in range(20)]]]})
+    assert not deep.rows

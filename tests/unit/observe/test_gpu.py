@@ -1,0 +1,89 @@
+"""GPUs are told where NVML has some, and nothing where it has none."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from headrace.observe.gpu import GpuCollector
+from headrace.observe.processes import ProcessUse
+
+
+class NVMLError(Exception):
+    """What the library raises."""
+
+
+class Nvml:
+    """A library with one GPU, which does not tell its power, or with no driver."""
+
+    NVMLError = NVMLError
+
+    def __init__(self, *, driver: bool = True) -> None:
+        self._driver = driver
+        self.begun = 0
+
+    def nvmlInit(self) -> None:  # noqa: N802 - the library's names
+        self.begun += 1
+        if not self._driver:
+            raise NVMLError
+
+    def __getattr__(self, name: str) -> Any:
+        answers: dict[str, Any] = {
+            "nvmlDeviceGetCount": 1,
+            "nvmlDeviceGetHandleByIndex": "gpu",
+            "nvmlDeviceGetMemoryInfo": SimpleNamespace(used=5000),
+            "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=25),
+            "nvmlDeviceGetComputeRunningProcesses": [
+                SimpleNamespace(pid=7, usedGpuMemory=3000),
+                SimpleNamespace(pid=8, usedGpuMemory=None),
+                SimpleNamespace(pid=9, usedGpuMemory=1000),
+            ],
+        }
+
+        def answer(*_: object) -> Any:
+            if name not in answers:
+                raise NVMLError
+            return answers[name]
+
+        return answer
+
+
+OURS = [ProcessUse(7, "engine", "m", "1", 0, 0), ProcessUse(8, "engine", "n", "1", 0, 0)]
+
+
+def told(collector: GpuCollector) -> dict[str, list[tuple[dict[str, str], float]]]:
+    return {
+        family.name: [(sample.labels, sample.value) for sample in family.samples]
+        for family in collector.collect()
+    }
+
+
+def test_what_is_known_of_a_gpu_and_of_our_processes_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())
+    engine = {"process": "engine", "model": "m", "version": "1", "gpu": "0"}
+    assert told(GpuCollector(lambda: OURS)) == {
+        "headrace_process_gpu_memory_bytes": [(engine, 3000)],
+        "headrace_gpu_busy_ratio": [({"gpu": "0"}, 0.25)],
+        "headrace_gpu_memory_bytes": [({"gpu": "0"}, 5000)],
+        "headrace_gpu_watts": [],
+    }
+
+
+def test_without_a_driver_nothing_is_told_and_it_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nvml = Nvml(driver=False)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    collector = GpuCollector(lambda: OURS)
+    assert told(collector) == told(collector) == {}
+    assert nvml.begun == 1
+
+
+def test_without_the_library_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert told(GpuCollector(lambda: OURS)) == {}

@@ -1,0 +1,177 @@
+"""Samples of every kind of file, and what is said of those that do not fit."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headrace.accepts import AcceptedImage
+from headrace.errors import SettingsError
+from headrace.tune.data import Samples, load_samples
+from headrace.values import DType, Signature, TensorSpec
+
+X = TensorSpec("x", DType.FP32, (None, 2))
+N = TensorSpec("n", DType.INT64, ("batch",))
+PHOTO = TensorSpec("photo", DType.FP32, (None, 3, 4, 4))
+ACCEPTS = (AcceptedImage(kind="image", input="photo"),)
+
+
+def signature(*inputs: TensorSpec, batched: bool = True) -> Signature:
+    return Signature(inputs or (X,), (TensorSpec("y", DType.FP32, (None, 3)),), batched)
+
+
+def load(path: Path | None, *inputs: TensorSpec, rows: int = 100, **others: Any) -> Samples:
+    batched = others.pop("batched", True)
+    return load_samples(path, signature(*inputs, batched=batched), rows=rows, **others)
+
+
+def photo(path: Path, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    out = BytesIO()
+    Image.new("RGB", (4, 4), (level, level, level)).save(out, "PNG")
+    path.write_bytes(out.getvalue())
+
+
+# -- arrays ----------------------------------------------------------------------------------------
+
+
+def test_an_npz_file_has_inputs_and_labels(tmp_path: Path) -> None:
+    file = tmp_path / "samples.npz"
+    x = np.arange(10, dtype=np.float32).reshape(5, 2)
+    np.savez(file, x=x, n=np.arange(5), labels=np.array([0, 1, 2, 0, 1]))
+    found = load(file, X, N)
+    np.testing.assert_array_equal(found.inputs["x"], x)
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1, 2, 0, 1]
+    assert found.origin == f"5 samples of {file}, with labels"
+
+
+def test_fewer_rows_than_there_are_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    file = tmp_path / "samples.npz"
+    x = np.arange(200, dtype=np.float32).reshape(100, 2)
+    np.savez(file, x=x, labels=np.arange(100))
+    one, again, other = (load(file, rows=10, seed=seed) for seed in (1, 1, 2))
+    assert len(one) == 10
+    assert one.labels is not None
+    np.testing.assert_array_equal(one.inputs["x"], x[one.labels])
+    np.testing.assert_array_equal(one.inputs["x"], again.inputs["x"])
+    assert (one.inputs["x"] != other.inputs["x"]).any()
+    assert one.origin.startswith("10 of 100 samples")
+
+
+def test_a_folder_of_arrays_is_put_together(tmp_path: Path) -> None:
+    for number in range(3):
+        np.save(tmp_path / f"{number}.npy", np.full((2, 2), number, np.float32))
+    (tmp_path / "one.json").write_text(json.dumps({"x": [[7, 7]]}))
+    np.save(tmp_path / "labels.npy", np.arange(7))
+    found = load(tmp_path)
+    assert found.inputs["x"][:, 0].tolist() == [0, 0, 1, 1, 2, 2, 7]
+    assert found.labels is not None
+
+
+def test_of_a_model_without_a_batch_axis_every_file_is_a_sample(tmp_path: Path) -> None:
+    fixed = TensorSpec("x", DType.FP32, (1, 2))
+    for number in range(3):
+        np.save(tmp_path / f"{number}.npy", np.full((1, 2), number, np.float32))
+    assert load(tmp_path, fixed, batched=False).inputs["x"].shape == (3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"z": np.ones((3, 2), np.float32)}, "z is none of the model's inputs"),
+        ({"x": np.ones((3, 4), np.float32)}, "x is of shape"),
+        ({"x": np.ones((3, 2), np.float32), "labels": np.zeros(2, int)}, "2 labels for 3 samples"),
+        ({"x": np.ones((3, 2), np.float32), "labels": np.zeros(3)}, "numbers of classes"),
+        ({"x": np.ones((3, 2), np.float32), "labels": np.full(3, -1)}, "numbers of classes"),
+        ({"labels": np.zeros(3, int)}, "the input 'x' is missing"),
+    ],
+)
+def test_what_does_not_fit_is_told(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(SettingsError, match=words):
+        load(tmp_path / "x.npz")
+
+
+def test_what_is_no_array_or_not_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_text("no")
+    with pytest.raises(SettingsError, match=r"x\.npz"):
+        load(tmp_path / "x.npz")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load(tmp_path / "gone.npz")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SettingsError, match="no file in it"):
+        load(tmp_path / "empty")
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+
+def test_images_lie_in_a_folder_for_each_class(tmp_path: Path) -> None:
+    for number, name in enumerate(("cat", "dog")):
+        for copy in range(2):
+            photo(tmp_path / name / f"{copy}.png", number)
+    (tmp_path / "README.md").write_text("where they come from")
+    found = load(tmp_path, PHOTO, accepts=ACCEPTS)
+    assert found.inputs["photo"].shape == (4, 3, 4, 4)
+    assert found.labels is not None
+    assert found.labels.tolist() == found.inputs["photo"][:, 0, 0, 0].tolist() == [0, 0, 1, 1]
+    known = load(tmp_path, PHOTO, accepts=ACCEPTS, classes=("fox", "dog", "cat"))
+    assert known.labels is not None
+    assert known.labels.tolist() == [2, 2, 1, 1]
+    with pytest.raises(SettingsError, match="'cat' is none of the model's classes"):
+        load(tmp_path, PHOTO, accepts=ACCEPTS, classes=("fox", "dog"))
+
+
+def test_a_table_names_the_class_of_each(tmp_path: Path) -> None:
+    for number in range(3):
+        photo(tmp_path / f"{number}.png", number)
+    (tmp_path / "labels.csv").write_text("file,class\n2.png,7\n0.png,5\n")
+    found = load(tmp_path, PHOTO, accepts=ACCEPTS)
+    assert found.labels is not None
+    assert found.labels.tolist() == [7, 5]
+    assert found.inputs["photo"][:, 0, 0, 0].tolist() == [2, 0]
+    (tmp_path / "labels.csv").write_text("0.png,1\n9.png,1\n")
+    with pytest.raises(SettingsError, match=r"labels\.csv:2: there is no file 9\.png"):
+        load(tmp_path, PHOTO, accepts=ACCEPTS)
+
+
+def test_images_without_classes_have_no_labels(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png", 3)
+    assert load(tmp_path, PHOTO, accepts=ACCEPTS).labels is None
+    assert len(load(tmp_path / "a.png", PHOTO, accepts=ACCEPTS)) == 1
+
+
+def test_files_that_nobody_can_read_are_told(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png", 3)
+    with pytest.raises(SettingsError, match="does not say with `accepts`"):
+        load(tmp_path, PHOTO)
+    (tmp_path / "b.png").write_text("no image")
+    with pytest.raises(SettingsError, match=r"b\.png: "):
+        load(tmp_path, PHOTO, accepts=ACCEPTS)
+    with pytest.raises(SettingsError, match="it wants n too"):
+        load(tmp_path, PHOTO, N, accepts=ACCEPTS)
+
+
+# -- made up ---------------------------------------------------------------------------------------
+
+
+def test_without_data_samples_are_made_up_and_say_so() -> None:
+    found, again = (load(None, X, N, rows=8) for _ in range(2))
+    assert found.inputs["x"].shape == (8, 2)
+    assert found.labels is None
+    assert "8 made-up samples" in found.origin
+    np.testing.assert_array_equal(found.inputs["x"], again.inputs["x"])
+    fixed = TensorSpec("x", DType.FP32, (1, 2))
+    assert load(None, fixed, rows=8, batched=False).inputs["x"].shape == (8, 1, 2)
+
+
+def test_a_shape_that_nobody_knows_is_not_made_up() -> None:
+    with pytest.raises(SettingsError, match="the input 'ids' may be of many shapes"):
+        load(None, TensorSpec("ids", DType.INT64, (None, "length")))

@@ -1,0 +1,101 @@
+"""Who is raced how long, and what is told apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.tune.halving import Costs, cost_s, plan, rank, survivors, turns
+from tests.unit.tune.made import BF16, F32, OTHER, candidate
+
+COSTS = Costs(4.0, 0.8)
+A, B, C = candidate(BF16), candidate(F32), candidate(OTHER, 2, 64)
+
+
+def slices(mean: float, spread: float = 0.0, number: int = 6, seed: int = 0) -> tuple[float, ...]:
+    random = np.random.default_rng(seed)
+    return tuple((mean * (1 + spread * random.normal(size=number))).tolist())
+
+
+@given(st.integers(1, 20), st.floats(0, 600))
+def test_a_plan_fits_its_time_and_never_widens(entrants: int, left_s: float) -> None:
+    rungs = plan(entrants, left_s, COSTS)
+    assert cost_s(rungs, COSTS) <= max(left_s, cost_s(plan(entrants, 0, COSTS), COSTS))
+    keeps = [rung.keep for rung in rungs]
+    assert keeps == sorted(keeps, reverse=True)
+    assert len(set(keeps)) == len(keeps)
+    assert all(1 <= keep <= entrants for keep in keeps)
+
+
+def test_more_time_is_more_of_a_race() -> None:
+    least, short, long = plan(8, 0, COSTS), plan(8, 40, COSTS), plan(8, 400, COSTS)
+    assert 0 < cost_s(least, COSTS) < cost_s(short, COSTS) < cost_s(long, COSTS)
+    assert [rung.keep for rung in long] == [8, 4, 2]
+
+
+def test_two_that_enter_are_raced_in_the_last_rung_only() -> None:
+    (only,) = plan(2, 400, COSTS)
+    assert (only.keep, only.blocks) == (2, 3)
+
+
+def test_turns_go_forth_and_back_so_that_a_drift_falls_on_all_alike() -> None:
+    assert list(turns("ABC", 2)) == list("ABCCBAABCCBA")
+    places = {one: [n for n, who in enumerate(turns("ABC", 2)) if who == one] for one in "ABC"}
+    assert {sum(found) for found in places.values()} == {22}
+
+
+@given(st.lists(st.floats(0, 1000), min_size=1, max_size=12), st.integers(1, 12))
+def test_the_untuned_one_survives_and_nobody_that_is_better_is_dropped(
+    rates: list[float], keep: int
+) -> None:
+    worth = {candidate(F32, 1 + place, 1): rate for place, rate in enumerate(rates)}
+    always = C
+    worth[always] = -1.0
+    left = survivors(worth, keep, always)
+    assert Counter(left)[always] == 1
+    assert len(left) == min(keep, len(rates)) + 1
+    gone = set(worth) - set(left)
+    assert all(worth[one] <= min(worth[kept] for kept in left if kept != always) for one in gone)
+
+
+def test_what_is_clearly_ahead_wins() -> None:
+    ranking = rank({A: slices(200, 0.01), B: slices(100, 0.01, seed=1), C: slices(90)}, C)
+    assert ranking.winner == ranking.first == A
+    assert ranking.tied == (A,)
+    assert set(ranking.behind) == {B, C}
+
+
+def test_nearer_than_three_per_cent_is_not_ranked_however_sure() -> None:
+    ranking = rank({A: slices(102), B: slices(100), C: slices(50)}, C)
+    assert ranking.first == A
+    assert set(ranking.tied) == {A, B}
+    assert ranking.winner == B, "in f32, as the model was made, is simpler"
+
+
+def test_what_the_intervals_do_not_tell_apart_is_not_ranked() -> None:
+    noisy = rank({A: slices(110, 0.3), B: slices(100, 0.3, seed=5)}, B)
+    assert noisy.winner == B
+
+
+def test_of_what_is_tied_the_untuned_one_is_preferred() -> None:
+    ranking = rank({A: slices(101), B: slices(100), C: slices(100)}, C)
+    assert ranking.winner == C
+
+
+def test_of_two_slices_only_what_is_far_behind_is_told() -> None:
+    far = rank({A: slices(100, number=2), B: slices(60, number=2)}, B)
+    assert far.winner == A
+    near = rank({A: slices(100, number=2), B: slices(95, number=2)}, B)
+    assert near.winner == B
+
+
+@given(st.lists(st.lists(st.floats(1, 1000), min_size=6, max_size=6), min_size=2, max_size=5))
+def test_everybody_is_tied_or_behind_and_the_winner_is_tied(rates: list[list[float]]) -> None:
+    who = {candidate(F32, 1 + place, 1): tuple(one) for place, one in enumerate(rates)}
+    ranking = rank(who, candidate(F32, 1, 1))
+    assert set(ranking.tied) | set(ranking.behind) == set(who)
+    assert not set(ranking.tied) & set(ranking.behind)
+    assert ranking.winner in ranking.tied

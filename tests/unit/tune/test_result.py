@@ -1,0 +1,112 @@
+"""What is made of a tuning: the frontier, the reasons, JSON, a table, a page."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from headrace.load.page.html import render
+from headrace.tune.document import document
+from headrace.tune.halving import rank
+from headrace.tune.page import page_of
+from headrace.tune.raced import Highest, Raced
+from headrace.tune.reasons import reasons
+from headrace.tune.result import Tuning, frontier
+from headrace.tune.show import show
+from headrace.tune.wanted import Objective, Wanted
+from tests.unit.tune.made import BF16, F32, candidate, forecast, tuning
+
+UNTUNED, FAST, NEAR = candidate(F32, 2, 64), candidate(BF16, 2, 4), candidate(BF16, 1, 4)
+FOUND = [forecast(UNTUNED, 100), forecast(FAST, 210, 0.03), forecast(NEAR, 150, 0.048)]
+SLICES = {UNTUNED: (99.0, 101.0) * 3, FAST: (199.0, 201.0) * 3}
+
+
+def raced(slices: dict[object, tuple[float, ...]] | None = None) -> Raced:
+    seen = SLICES if slices is None else slices
+    return Raced(
+        slices=seen,  # type: ignore[arg-type]
+        memory_bytes={FAST: 80 * 2**20},
+        highest={FAST: Highest(180.0, 0.047), UNTUNED: Highest(90.0, 0.049)},
+        ranking=rank(seen, UNTUNED),  # type: ignore[arg-type]
+        failed=(),
+        late=frozenset(),
+        rungs=(),
+        cut_short=False,
+    )
+
+
+def done() -> Tuning:
+    return tuning(raced(), FOUND, FAST)
+
+
+NOTHING_RACED = Raced({}, {}, {}, None, (), frozenset(), (), cut_short=True)
+
+
+def test_the_gain_is_of_what_was_raced() -> None:
+    assert done().gain == pytest.approx(2.0)
+    assert done().chosen.forecast_error == pytest.approx(0.05)
+
+
+def test_on_the_frontier_nobody_is_better_in_everything() -> None:
+    here = done()
+    # The untuned one is nearest to f32, and NEAR does less, later, with more memory.
+    assert here.frontier == {FAST, UNTUNED}
+    assert frontier(here.rows[:1]) == {here.rows[0].candidate}
+
+
+def test_the_reasons_say_what_limits_what() -> None:
+    said = " ".join(reasons(done()))
+    assert "openvino in bf16 runs 32 rows 1.94 times as fast as in f32" in said
+    assert "In f32 a row takes onnxruntime 5 ms and openvino 4 ms" in said
+    assert "2 instances of 1 thread do 1.40 times as much in time as 1 instance of 1 thread" in said
+    assert "What limits is" in said
+    assert "+5%" in said
+
+
+def test_what_cannot_be_told_apart_is_said() -> None:
+    tied = raced({UNTUNED: (100.0,) * 6, FAST: (101.0,) * 6})
+    said = " ".join(reasons(tuning(tied, FOUND, UNTUNED)))
+    assert "cannot be told from it" in said
+    assert "The untuned one is taken" in said
+
+
+def test_a_forecast_that_was_not_raced_is_called_so() -> None:
+    here = tuning(NOTHING_RACED, FOUND, FAST)
+    assert "Nothing was raced" in reasons(here)[0]
+    assert document(here)["raced"] is False
+    assert here.gain == pytest.approx(2.1)
+
+
+def test_it_is_json_and_says_all_of_it() -> None:
+    found = json.loads(json.dumps(document(done())))
+    assert found["chosen"]["precision"] == "bf16"
+    assert found["gain"] == 2.0
+    first = found["candidates"][0]
+    assert (first["highest_rps"], first["highest_p99_ms"]) == (180, 47)
+    assert first["accuracy"]["cosine"] == 0.9997
+    assert first["frontier"] is True
+    assert [one["what"] for one in found["left_out"]] == ["torch f32"]
+
+
+def test_a_table_has_the_answer_the_untuned_and_where_the_card_is() -> None:
+    text = io.StringIO()
+    show(done(), Path("digits.tuned.yaml"), Console(file=text, width=120))
+    said = text.getvalue()
+    assert "200 answers/s in time, 2.00 times the 100 untuned" in said
+    assert "openvino f32 (untuned) *" in said
+    assert "digits.tuned.yaml" in said
+    assert "torch f32: it does not read ONNX" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("found", [raced(), NOTHING_RACED])
+def test_a_page_has_its_drawings(found: Raced) -> None:
+    pytest.importorskip("matplotlib")
+    here = tuning(found, FOUND, FAST, Wanted(Objective(0.05), 0.005, 240.0, 150.0))
+    text = render(page_of(here, document(here)))
+    assert text.count("<svg ") == 3
+    assert "digits, tuned" in text

@@ -1,0 +1,59 @@
+"""The digest tells models apart, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from headrace.errors import ModelLoadError
+from headrace.tuned import digest
+
+
+def test_of_one_file_it_is_the_file_s_own(tmp_path: Path) -> None:
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"weights")
+    assert digest(model) == f"sha256:{hashlib.sha256(b'weights').hexdigest()}"
+
+
+def test_weights_beside_the_file_count_and_words_do_not(tmp_path: Path) -> None:
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"graph")
+    alone = digest(model)
+    for name in ("m.tuned.yaml", "m.tflite", "m.html", "n.onnx.data", "card.yaml"):
+        (tmp_path / name).write_bytes(b"x")
+    assert digest(model) == alone
+    (tmp_path / "m.onnx.data").write_bytes(b"weights")
+    assert digest(model) != alone
+
+
+def test_of_a_version_every_file_counts_but_words_and_hidden_ones(tmp_path: Path) -> None:
+    version = tmp_path / "3"
+    (version / "parts").mkdir(parents=True)
+    model = version / "model.xml"
+    for name in ("model.xml", "model.bin", "parts/more.bin"):
+        (version / name).write_bytes(name.encode())
+    before = digest(model)
+    for name in ("tuned.yaml", "card.yaml", "labels.txt", ".hidden"):
+        (version / name).write_bytes(b"x")
+    assert digest(model) == before
+    (version / "parts" / "more.bin").write_bytes(b"other")
+    assert digest(model) != before
+
+
+def test_of_user_code_everything_beside_it_counts(tmp_path: Path) -> None:
+    version = tmp_path / "1"
+    version.mkdir()
+    model = version / "model.py"
+    model.write_text("class Model: ...")
+    before = digest(model)
+    (version / "tuned.yaml").write_text("x: 1")
+    assert digest(model) == before
+    (version / "words.txt").write_text("a")
+    assert digest(model) != before
+
+
+def test_a_file_that_has_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"gone\.onnx: cannot be read"):
+        digest(tmp_path / "gone.onnx")

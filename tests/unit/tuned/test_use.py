@@ -1,0 +1,76 @@
+"""What of a tuned card is taken: never anything that somebody set, and never half of a pair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.settings import BackendName, Precision
+from headrace.tuned import TunedSettings, take, unfit
+from tests.unit.tuned.cards import MACHINE, SETTINGS, tuned
+
+KEYS = tuple(TunedSettings.model_fields)
+OTHER: dict[str, Any] = {
+    "backend": BackendName.ONNXRUNTIME,
+    "precision": Precision.F32,
+    "instances": 1,
+    "threads": 2,
+    "max_batch": 64,
+    "linger_ms": 3.0,
+}
+
+
+def test_where_nothing_is_said_all_of_it_is_taken() -> None:
+    taken = take(tuned(), {"slo_ms": 50.0})
+    assert taken.settings == SETTINGS.model_dump()
+    assert taken.note == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ({"max_batch": 64}, {"max_batch"}),
+        ({"precision": Precision.F32}, {"backend", "precision", "max_batch", "linger_ms"}),
+        ({"backend": BackendName.ONNXRUNTIME}, {"backend", "precision", "max_batch", "linger_ms"}),
+        ({"backend": BackendName.OPENVINO}, {"backend"}),
+        ({"threads": 2}, {"instances", "threads"}),
+        ({"instances": 2}, {"instances"}),
+        ({"instances": None}, {"instances", "threads"}),
+    ],
+)
+def test_what_is_set_is_left_with_what_it_belongs_to(said: dict[str, Any], left: set[str]) -> None:
+    assert set(KEYS) - take(tuned(), said).settings.keys() == left
+
+
+@given(st.sets(st.sampled_from(KEYS)), st.sets(st.sampled_from(KEYS)))
+def test_nothing_that_was_set_is_taken(other: set[str], same: set[str]) -> None:
+    said = {key: getattr(SETTINGS, key) for key in same} | {key: OTHER[key] for key in other}
+    taken = take(tuned(), said)
+    assert not taken.settings.keys() & said.keys()
+    assert bool(other) == ("set otherwise" in taken.note)
+
+
+def test_another_objective_is_told() -> None:
+    assert "--slo-ms 50" in take(tuned(), {}).note
+    assert "the objective is 20 ms now" in take(tuned(), {"slo_ms": 20.0}).note
+
+
+def test_another_model_or_machine_does_not_fit() -> None:
+    assert unfit(tuned(), MACHINE, "sha256:0") == []
+    assert unfit(tuned(), MACHINE, "sha256:1") == [
+        "the model's files have changed since it was tuned"
+    ]
+    other = MACHINE.model_copy(update={"cores": 64})
+    assert unfit(tuned(), other, "sha256:0") == ["64 cores may be used, and 2 cores could"]
+
+
+def test_only_the_library_that_runs_it_matters() -> None:
+    newer = {"openvino": "2026.4.1", "onnxruntime": "1.40.0", "torch": "2.9"}
+    assert unfit(tuned(), MACHINE.model_copy(update={"libraries": newer}), "sha256:0") == []
+    newer["openvino"] = "2027.1"
+    assert unfit(tuned(), MACHINE.model_copy(update={"libraries": newer}), "sha256:0") == [
+        "openvino is 2027.1, and was 2026.4.1"
+    ]
