@@ -147,7 +147,7 @@ def _figures(share: str, seen: _Seen) -> Iterator[Figure]:
 
 def _quantile_ms(reports: list[Report], name: str) -> float:
     """Of the answered; the middle one of all rounds, 0 where none was."""
-    found = [getattr(one.latency, name) * _MS for one in reports if one.latency is not None]
+    found = [float(getattr(one.latency, name)) * _MS for one in reports if one.latency is not None]
     return statistics.median(found or [0.0])
 
 

@@ -37,9 +37,9 @@ from headrace.control import (
     ToReceiver,
     to_receiver,
 )
+from headrace.cores import usable_cores
 from headrace.engine.samples import write
 from headrace.errors import HeadraceError, ModelFailed, NotReady
-from headrace.loader.cores import usable_cores
 from headrace.message import Message, line
 from headrace.observe.logs import configure
 from headrace.observe.metrics import ModelMetrics
