@@ -9,10 +9,10 @@ drop that first entry instead and look at the next (Nexus, SOSP'19).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from headrace.errors import Expired, PredictedMiss, QueueFull
 from headrace.scheduler.batch import Batch, Policy, Statistics
+from headrace.scheduler.cap import WAITING_MARGIN, Caps, Full
 from headrace.scheduler.fairness import Turn
 from headrace.scheduler.lanes import Lanes
 from headrace.scheduler.latency import LatencyModel
@@ -25,25 +25,8 @@ _LONGEST_WINDOW_S = 0.1
 # What a batch takes beyond its run is followed by this step; one as late as this was a hiccup.
 _OVERHEAD_STEP = 0.05
 _OVERHEAD_LIMIT_S = 0.05
-# The end of the run before is as uncertain as that of the run itself. Such errors add up as squares
-# do, so the margin of whatever waits for a lane is larger by this share of it: √2 - 1.
-_WAITING_MARGIN = 0.4
 # So many buckets ahead of a newcomer are looked at; the others take as long on average.
 _HEADS_LOOKED_AT = 16
-# Predictions kept between two completions; clients may send any shape.
-_FULLS_KEPT = 256
-
-
-class _Full(NamedTuple):
-    """The largest batch worth running: its rows, how long it takes, and the margin in that."""
-
-    rows: int
-    expected_s: float
-    bound_s: float
-
-    @property
-    def waiting_margin_s(self) -> float:
-        return _WAITING_MARGIN * (self.bound_s - self.expected_s)
 
 
 class Scheduler:
@@ -59,7 +42,7 @@ class Scheduler:
         self._lanes = Lanes(policy.lanes, policy.depth, turn)
         self._running: dict[int, Batch] = {}
         self._rate = Rate(min(policy.slo_s or _LONGEST_WINDOW_S, _LONGEST_WINDOW_S))
-        self._fulls: dict[int, _Full] = {}
+        self._caps = Caps(policy, latency, self._lanes)
         self._paused = False
         self._suspect_runs = False
         self._batches = 0
@@ -151,7 +134,7 @@ class Scheduler:
         if not waited:
             extra_s = min(max(now - batch.cut_s - infer_s, 0.0), _OVERHEAD_LIMIT_S)
             self._overhead_s += _OVERHEAD_STEP * (extra_s - self._overhead_s)
-        self._fulls.clear()
+        self._caps.known.clear()
 
     def pause(self) -> None:
         """Cut nothing more; entries may come, and expire."""
@@ -232,7 +215,7 @@ class Scheduler:
     def _fits_ahead(self, head: Entry, rows: int, start_s: float) -> bool:
         """Whether so many rows would be in time for this head when they have waited for a lane."""
         bound_s = self._latency.bound(head.elements, rows)
-        bound_s += _WAITING_MARGIN * (bound_s - self._latency.expect(head.elements, rows))
+        bound_s += WAITING_MARGIN * (bound_s - self._latency.expect(head.elements, rows))
         return start_s + bound_s + self._allowance_s() <= head.deadline_s
 
     def _fit(self, head: Entry, rows: int, now: float) -> int:
@@ -306,7 +289,7 @@ class Scheduler:
                 return 0.0
         return late_s
 
-    def _place(self, entry: Entry, full: _Full, now: float) -> tuple[int, float]:
+    def _place(self, entry: Entry, full: Full, now: float) -> tuple[int, float]:
         """How many rows a newcomer's batch would have with it as the last, and when it starts."""
         line, whole = self._queue.line(entry.bucket), 0
         ahead = 0 if line is None else line.rows_before(entry.priority, entry.deadline_s)
@@ -338,30 +321,9 @@ class Scheduler:
         arriving_rps = self._rate.rps(now)
         return self._lanes.worth * rows >= arriving_rps * self._latency.expect(elements, rows)
 
-    def _full(self, elements: int) -> _Full:
-        """The cap and what it takes, remembered until the next completion changes it."""
-        full = self._fulls.get(elements)
-        if full is None:
-            latency = self._latency
-            rows = min(latency.knee(elements, self._longest_s()), self._policy.max_batch)
-            turn = self._lanes.turn
-            if turn is not None:
-                rows = max(min(rows, latency.fitting(elements, turn.longest_s)), 1)
-            full = _Full(rows, latency.expect(elements, rows), latency.bound(elements, rows))
-            if len(self._fulls) >= _FULLS_KEPT:
-                self._fulls.clear()
-            self._fulls[elements] = full
-        return full
-
-    def _longest_s(self) -> float | None:
-        """The longest run that leaves room in the objective for who has just missed a batch.
-
-        It waits for the next lane to be free, and the lanes are in turn; then it runs.
-        """
-        policy = self._policy
-        if policy.slo_s is None:
-            return None
-        return (policy.slo_s - self._allowance_s()) / (self._latency.tail + 1 / self._lanes.worth)
+    def _full(self, elements: int) -> Full:
+        """The cap, and what it takes."""
+        return self._caps.known.get(elements) or self._caps.find(elements, self._allowance_s())
 
     def _allowance_s(self) -> float:
         return self._policy.results_s + self._overhead_s
