@@ -20,6 +20,7 @@ NAMES = (
     "real",
     "overload",
     "many",
+    "neighbour",
     "plan",
     "json",
     "sequences",

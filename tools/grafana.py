@@ -49,9 +49,16 @@ def _percentile(share: float) -> Query:
     return Query(f"histogram_quantile({share}, sum by (le) ({buckets}))", f"p{round(share * 100)}")
 
 
-def _mean_phase(more: str) -> str:
-    total, count = (_rate(f"headrace_phase_seconds_{part}", more) for part in ("sum", "count"))
-    return f"sum by (phase) ({total}) / sum by (phase) ({count})"
+def _phases() -> tuple[Query, ...]:
+    """Means: of batches over batches, of requests over all of them, also those without a wait."""
+    took = "headrace_phase_seconds_sum", "headrace_phase_seconds_count"
+    batches = [_rate(name, ', phase=~"assemble|infer"') for name in took]
+    requests = _rate(took[0], ', phase=~"load|decode|queue|results|encode"')
+    whole = _rate(took[1], ', phase="total"')
+    return (
+        Query(f"sum by (phase) ({requests}) / on () group_left () sum ({whole})", "{{phase}}"),
+        Query(f"sum by (phase) ({batches[0]}) / sum by (phase) ({batches[1]})", "{{phase}}"),
+    )
 
 
 _REQUESTS = _rate("headrace_requests_total")
@@ -105,9 +112,9 @@ PANELS = (
     ),
     Panel(
         "Where the time of a request goes",
-        "Means: decode, queue, results and encode of requests, assemble and infer of batches.",
+        "Means: assemble and infer of batches, the others of requests.",
         "s",
-        (Query(_mean_phase(', phase!="total"'), "{{phase}}"),),
+        _phases(),
         stacked=True,
     ),
     Panel(
@@ -148,27 +155,52 @@ PANELS = (
         stacked=True,
     ),
     Panel(
-        "Instances that run",
-        "On average; a model is used up when all that it has run all the time.",
-        "short",
+        "Instances busy",
+        "The share of its instances that run. Busy with batches of one is not full: see there.",
+        "percentunit",
         (
             Query(
                 "sum by (model, version) ("
                 + _rate("headrace_phase_seconds_sum", ', phase="infer"')
-                + ")",
+                + f") / sum by (model, version) (headrace_model_instances{{{_CHOSEN}}})",
                 "{{model}} {{version}}",
+            ),
+        ),
+    ),
+    Panel(
+        "Padding",
+        "Of all input elements that ran; of models that are padded.",
+        "percentunit",
+        (
+            Query(
+                "sum by (model, version) ("
+                + _rate("headrace_run_elements_total", ', kind="padding"')
+                + f") / sum by (model, version) ({_rate('headrace_run_elements_total')})",
+                "{{model}} {{version}}",
+            ),
+        ),
+    ),
+    Panel(
+        "Processors",
+        "Cores that each process takes; of all models.",
+        "short",
+        (
+            Query(
+                "sum by (process, model, version) (rate("
+                f"headrace_process_cpu_seconds_total{{{_SERVERS}}}[$__rate_interval]))",
+                "{{process}} {{model}} {{version}}",
             ),
         ),
         stacked=True,
     ),
     Panel(
-        "Memory of engines",
-        "Resident.",
+        "Memory",
+        "Resident, of each process; pages that they share count in each.",
         "bytes",
         (
             Query(
-                f"sum by (model, version) (headrace_model_memory_bytes{{{_CHOSEN}}})",
-                "{{model}} {{version}}",
+                f"sum by (process, model, version) (headrace_process_memory_bytes{{{_SERVERS}}})",
+                "{{process}} {{model}} {{version}}",
             ),
         ),
         stacked=True,
@@ -227,7 +259,8 @@ def _variables() -> Iterator[dict[str, Any]]:
     }
     chosen = ""
     for name, label in (("instance", "Server"), ("model", "Model"), ("version", "Version")):
-        values = f"label_values(headrace_model_state{{{chosen}}}, {name})"
+        selected = f"{{{chosen}}}" if chosen else ""
+        values = f"label_values(headrace_model_state{selected}, {name})"
         yield {
             "name": name,
             "label": label,

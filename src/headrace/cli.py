@@ -218,13 +218,16 @@ def _check(options: argparse.Namespace) -> int:
         return _tell_problems(error, options)
     rows = [_row(*one) for one in rehearsed.found]
     passed = rehearsed.left_out
+    aside = {one.name: one.aside for one, _ in rehearsed.found if one.aside}
     if options.json:
         models = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-        told = {"ok": True, "problems": [], "models": models, "left_out": passed}
+        told = {"ok": True, "problems": [], "models": models, "left_out": passed, "untuned": aside}
         print(json.dumps(told))
     else:
         for reason in passed.values():
             print(f"left out: {reason}")
+        for reason in aside.values():
+            print(f"tuned card left aside: {reason}")
         _print_table(rows)
     return 0
 

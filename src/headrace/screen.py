@@ -34,7 +34,7 @@ def _show_tuned(console: Console, use: TunedUse) -> None:
     _plain(
         console,
         f"  tuned: {keys} from {use.file}, measured here at {use.rate_rps:,.0f} requests/s with "
-        f"{use.quantile:.4g} of them within {use.slo_ms:g} ms{notes}",
+        f"{100 * use.quantile:g} % of them within {use.slo_ms:g} ms{notes}",
     )
 
 

@@ -243,6 +243,12 @@ class ModelSettings(Card):
         description="Whether its compiled form and what warm-up measured are kept in "
         "`server.cache_dir`, for a fast next start. False: nothing of it is written.",
     )
+    control: bool = Field(
+        default=True,
+        description="Whether the number of lanes that run at a time follows what their runs cost "
+        "each other, up to `instances`: see [scheduling](scheduling.md#steering). False: always "
+        "all.",
+    )
     slot_mib: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=64,
         description="Shared memory of one slot, inputs; the pages used are what it costs.",

@@ -14,6 +14,7 @@ import headrace
 from headrace import cli
 from headrace.errors import ModelLoadError, StartError
 from headrace.settings import BackendName, ModelSettings, Precision, Settings
+from tests.unit.tuned.cards import put
 
 SOURCE = Path(headrace.__file__).resolve().parents[1]
 Serve = Callable[..., int]
@@ -170,7 +171,20 @@ def test_check_lists_the_models(tmp_path: Path, capsys: pytest.CaptureFixture[st
             }
         ],
         "left_out": {},
+        "untuned": {},
     }
+
+
+def test_check_tells_of_a_tuned_card_that_does_not_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "a.onnx"
+    model.write_bytes(b"")
+    put(model, model_digest="sha256:0")
+    assert cli.main(["check", str(model)]) == 0
+    assert "tuned card left aside: " in capsys.readouterr().out
+    assert cli.main(["check", str(model), "--json"]) == 0
+    assert "files have changed" in json.loads(capsys.readouterr().out)["untuned"]["a"]
 
 
 def test_check_names_each_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ in models with a memory · ``warmup`` runs and times everything first, at ``item
 ``timing``, ``rewarm`` what counts of that the next time, ``seen_shapes`` what clients sent ·
 ``preparing`` does all that, or what ``cache`` kept of an earlier start, and keeps ``moving`` beside
 models that serve · ``own_labels`` the names of classes that are in the file · ``instances`` the
-lanes · ``backends`` the libraries that run models ·
+lanes, of which a ``gate`` lets some take batches · ``backends`` the libraries that run models ·
 ``shadow`` runs what another version ran, kept in ``samples``, and asks ``agreement`` how far the
 answers are apart.
 """

@@ -55,6 +55,7 @@ _APART = frozenset(
         "weight",
         "max_queue",
         "linger_ms",
+        "control",
         "version_labels",
         "labels",
         "results",

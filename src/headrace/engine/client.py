@@ -144,6 +144,12 @@ class EngineClient:
         except OSError:
             return  # the reader will hear of the end too, and the batch is lost with the others
 
+    def set_lanes(self, count: int) -> None:
+        """Have so many lanes take batches from now on."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # the reader will hear of the end
+                self._socket.send(messages.pack_lanes(count))
+
     def close(self) -> None:
         """End the connection; nothing is called back any more."""
         channel, self._socket = self._socket, None

@@ -18,7 +18,16 @@ import structlog
 
 from headrace.engine import messages
 from headrace.engine.backends.contract import Instance
-from headrace.engine.messages import DONE, FAILED, HEAD_BYTES, MAX_FRAME_BYTES, Layout, Placed
+from headrace.engine.gate import Gate
+from headrace.engine.messages import (
+    DONE,
+    FAILED,
+    HEAD_BYTES,
+    LANES,
+    MAX_FRAME_BYTES,
+    Layout,
+    Placed,
+)
 from headrace.engine.slots import Slots, align, pack_bytes, tensor, unpack_bytes
 from headrace.errors import HeadraceError
 from headrace.values import Array, DType, Signature
@@ -65,8 +74,9 @@ class Connection:
             return
         slots = Slots(descriptors[0], *messages.unpack_attach(data))
         os.close(descriptors[0])
+        gate = Gate(len(instances))
         lanes = [
-            Lane(self._channel, slots, self._signature, self._sizes, instance)
+            Lane(self._channel, slots, self._signature, self._sizes, instance, gate)
             for instance in instances
         ]
         threads = [
@@ -89,12 +99,14 @@ class Lane:
         signature: Signature,
         sizes: Sequence[int] | None,
         instance: Instance,
+        gate: Gate,
     ) -> None:
         self._channel = channel
         self._slots = slots
         self._signature = signature
         self._sizes = sizes
         self._instance = instance
+        self._gate = gate
         self._strings_in = any(spec.dtype is DType.BYTES for spec in signature.inputs)
         self._strings_out = any(spec.dtype is DType.BYTES for spec in signature.outputs)
         self._jobs: dict[bytes, Job] = {}
@@ -104,6 +116,7 @@ class Lane:
         """Run batches until the receiver closes."""
         buffer = memoryview(bytearray(MAX_FRAME_BYTES))
         while True:
+            self._gate.enter()
             try:
                 size = self._channel.recv_into(buffer)
                 if not size:
@@ -111,9 +124,14 @@ class Lane:
                 self._take(buffer[:size])
             except OSError:
                 return  # the receiver has gone
+            finally:
+                self._gate.leave()
 
     def _take(self, frame: memoryview) -> None:
-        _, batch_id, _ = messages.unpack_head(frame)
+        kind, batch_id, _ = messages.unpack_head(frame)
+        if kind == LANES:
+            self._gate.resize(batch_id)
+            return
         layout = bytes(frame[HEAD_BYTES:])
         try:
             job = self._jobs.get(layout) or self._prepare(layout)

@@ -15,7 +15,7 @@ _HEAD = struct.Struct("<BQQ")  # kind, batch, infer ns
 _LAYOUT = struct.Struct("<IIH")  # slot, rows, tensors
 _TENSOR = struct.Struct("<QQB")  # offset, bytes, rank
 
-ATTACH, RUN, DONE, FAILED = 1, 2, 3, 4
+ATTACH, RUN, DONE, FAILED, LANES = 1, 2, 3, 4, 5
 HEAD_BYTES = _HEAD.size
 """How long a frame's head is. The rest, its layout, is often the same from batch to batch."""
 
@@ -93,6 +93,11 @@ def unpack(data: bytes | memoryview) -> Frame:
 def pack_head(kind: int, batch_id: int, infer_ns: int = 0) -> bytes:
     """Encode the head of a frame."""
     return _HEAD.pack(kind, batch_id, infer_ns)
+
+
+def pack_lanes(count: int) -> bytes:
+    """Encode how many lanes are to take batches: a head alone, with that for a batch."""
+    return pack_head(LANES, count)
 
 
 def unpack_head(data: bytes | memoryview) -> tuple[int, int, int]:

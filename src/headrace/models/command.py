@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from headrace.errors import HeadraceError
@@ -33,12 +34,26 @@ def add(command: argparse.ArgumentParser) -> None:
         ("load", "load a model, or look again where it lies"),
         ("unload", "unload every version of a model"),
         ("label", "move version labels of a model"),
+        ("freeze", "write what was learnt while serving as the tuned card of a model"),
     ):
         one = actions.add_parser(name, help=what, description=what, parents=[where])
         if name == "slow":
             one.add_argument("model", metavar="MODEL", nargs="?", help="of one model only")
             continue
         one.add_argument("model", metavar="MODEL")
+        if name == "freeze":
+            one.add_argument(
+                "path",
+                metavar="PATH",
+                type=Path,
+                help="where the model lies on this machine, which is the server's",
+            )
+            one.add_argument(
+                "--output",
+                type=Path,
+                metavar="FILE",
+                help="what to write (default: tuned.yaml beside the model)",
+            )
         if name == "label":
             one.add_argument(
                 "labels",
@@ -103,12 +118,19 @@ def _ordered(server: ServerModels, options: argparse.Namespace) -> dict[str, Any
                 "model": options.model,
                 "labels": server.label(options.model, dict(options.labels)),
             }
+        case "freeze":
+            from headrace.models.freeze import freeze, in_words  # noqa: PLC0415 - as in run
+
+            file, tuned = freeze(server.profile(options.model), options.path, options.output)
+            return {"model": options.model, "file": str(file), "told": in_words(file, tuned)}
         case _:
             return {"models": server.index()}
     return {"model": options.model, "done": f"{options.action}ed"}
 
 
 def _in_words(told: dict[str, Any]) -> str:
+    if "told" in told:
+        return str(told["told"])
     if "labels" not in told:
         return f"{told['model']}: {told['done']}"
     labels = ", ".join(f"{label}={version}" for label, version in sorted(told["labels"].items()))

@@ -62,6 +62,17 @@ class Histogram:
         self._count()
         return self._total
 
+    def quantile(self, share: float) -> float | None:
+        """The bound of the bucket that has this share of all values; None: there are no values."""
+        wanted, running = share * sum(self.counts), 0
+        if not wanted:
+            return None
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            running += count
+            if running >= wanted:
+                return bound
+        return self.bounds[-1]
+
     def cumulative(self) -> list[tuple[str, float]]:
         """Return Prometheus' view: (upper bound, observations up to it), ending with ``+Inf``."""
         running, rows = 0, []

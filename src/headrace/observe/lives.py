@@ -9,13 +9,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 
 class Life(NamedTuple):
-    """One version now; ``load_s`` is how long each part of its load took."""
+    """One version now; ``load_s`` is how long each part of its load took.
+
+    ``instances`` are None of one that does not serve.
+    """
 
     model: str
     version: int
     state: str
     memory_bytes: int | None
     load_s: Mapping[str, float]
+    instances: int | None = None
 
 
 class LifeCollector:
@@ -43,8 +47,13 @@ class LifeCollector:
             "How long its load took: start of the process, load, warm.",
             labels=(*which, "part"),
         )
+        instances = GaugeMetricFamily(
+            "headrace_model_instances", "How many of its batches may run at once.", labels=which
+        )
         for life in self._lives():
             labels = (life.model, str(life.version))
+            if life.instances is not None:
+                instances.add_metric(labels, life.instances)
             states.add_metric((*labels, life.state), 1)
             if life.memory_bytes is not None:
                 memory.add_metric(labels, life.memory_bytes)
@@ -57,4 +66,4 @@ class LifeCollector:
         )
         for (model, state), count in self._moves.items():
             moves.add_metric((model, state), count)
-        yield from (states, memory, loads, moves)
+        yield from (states, memory, instances, loads, moves)

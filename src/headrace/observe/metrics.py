@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -36,6 +37,8 @@ GAUGES: dict[str, str] = {
     "run_tail_ratio": "98 of 100 runs take at most so many times what is expected of them.",
     "handover_seconds": "What a batch that finds a free lane takes besides its run, of late.",
     "device_share": "The part of the device that its scheduler counts on; 1 where it is alone.",
+    "active_lanes": "Batches that may run at a time now, of as many instances.",
+    "batch_cap": "The largest batch worth running now, of the shape that ran last.",
     "sequences": "Sequences whose state is kept now; 0 of a model without state.",
 }
 """Gauges by name, and what they say."""
@@ -50,13 +53,16 @@ class ModelMetrics:
     how long those took that were not answered with outputs. ``took`` are the seconds from arrival
     to answer, by priority and outcome. ``asked_elements`` are the input elements that clients sent,
     ``run_elements`` those that ran, with the padding; both stay 0 where nothing is padded. ``runs``
-    are the batches by their size, ``slowest`` the requests that took longest. A run takes
-    ``threads`` cores.
+    are the batches by their size, ``slowest`` the requests that took longest, ``changes`` what was
+    changed while serving, by what and why, and ``control`` tells the last. A run takes ``threads``
+    cores.
     """
 
     __slots__ = (
         "asked_elements",
         "assemble",
+        "changes",
+        "control",
         "decode",
         "encode",
         "failed_s",
@@ -98,6 +104,8 @@ class ModelMetrics:
         self.slowest = Slowest[Passed]()
         self.outcomes: Counter[str] = Counter()
         self.failed_s = 0.0
+        self.changes: Counter[tuple[str, str]] = Counter()
+        self.control: Callable[[], dict[str, Any]] = dict
         self.gauges: dict[str, Callable[[], float]] = {"sequences": lambda: 0}
         self.sequences_expired: Callable[[], float] = lambda: 0
 
@@ -156,6 +164,11 @@ class Collector:
             "Input elements that ran, of models that are padded: asked for, and padding.",
             labels=("model", "version", "kind"),
         )
+        changes = CounterMetricFamily(
+            "headrace_control_changes",
+            "What was changed while serving: lanes, batch_cap or admission, and why.",
+            labels=("model", "version", "what", "cause"),
+        )
         gauges: dict[str, GaugeMetricFamily] = {}
         for one in self._versions():
             labels = (one.model, str(one.version))
@@ -174,6 +187,8 @@ class Collector:
             if one.run_elements:
                 elements.add_metric((*labels, "asked"), one.asked_elements)
                 elements.add_metric((*labels, "padding"), one.run_elements - one.asked_elements)
+            for what, count in one.changes.items():
+                changes.add_metric((*labels, *what), count)
             for name, read in one.gauges.items():
                 family = gauges.setdefault(
                     name,
@@ -189,5 +204,15 @@ class Collector:
         )
         for outcome, count in self._refused.items():
             refused.add_metric((outcome,), count)
-        yield from (phases, took, rows, elements, outcomes, refused, cores, expired)
-        yield from gauges.values()
+        yield from (
+            phases,
+            took,
+            rows,
+            elements,
+            outcomes,
+            refused,
+            cores,
+            expired,
+            changes,
+            *gauges.values(),
+        )

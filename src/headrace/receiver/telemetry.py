@@ -40,7 +40,8 @@ class Telemetry:
         for entry in self._catalog.entries():
             state, served = entry.state, entry.served
             load = {} if served is None else load_parts(served.profile)
-            yield Life(state.name, state.version, state.state, entry.memory_bytes, load)
+            lanes = None if served is None else served.profile.instances
+            yield Life(state.name, state.version, state.state, entry.memory_bytes, load, lanes)
 
     def _processes(self) -> Iterator[ProcessUse]:
         return processes(self._supervisor, os.getpid())

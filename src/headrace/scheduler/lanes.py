@@ -44,6 +44,21 @@ class Lanes:
         return len(self._runs)
 
     @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._count
+
+    def resize(self, count: int, now: float) -> None:
+        """Have so many from now on; batches that run end where they are."""
+        self._most = self._most // self._count * count
+        self._count = count
+        running = sum(run.started_s is not None for run in self._runs.values())
+        for run in self._runs.values():
+            if run.started_s is None and running < count:
+                run.started_s, running = now, running + 1
+        self._valid_until_s = -math.inf
+
+    @property
     def idle(self) -> bool:
         """Whether a lane has nothing to do."""
         return len(self._runs) < self._count
@@ -124,6 +139,8 @@ class Lanes:
         ends += [now] * (self._count - len(ends))
         heapq.heapify(ends)
         self._valid_until_s = ends[0]
+        while len(ends) > self._count:  # of those that were more, the first to end are not replaced
+            heapq.heappop(ends)
         for run in runs:
             if run.started_s is None:
                 heapq.heapreplace(ends, ends[0] + run.expected_s)

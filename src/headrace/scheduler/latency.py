@@ -73,6 +73,11 @@ class _Curve:
             seconds[above] = moved
             above += 1
 
+    def renew(self) -> None:
+        """Forget all but what warm-up said."""
+        self.seconds = self.base.copy()
+        self.knee = None
+
     def drift(self) -> None:
         """Forget a little."""
         self.seconds = [
@@ -128,6 +133,29 @@ class LatencyModel:
         if share:
             seconds += (curve.seconds[place + 1] - seconds) * share
         return seconds * self._scale
+
+    def alone(self, elements: int, rows: int) -> float:
+        """The seconds that a run of this many rows took when it had the machine alone."""
+        curve = self._curves.get(elements) or self._guess(elements)
+        if curve is None:
+            return 0.0
+        place, share = self._places[min(rows, self._sizes[-1])]
+        seconds = curve.base[place]
+        if share:
+            seconds += (curve.base[place + 1] - seconds) * share
+        return seconds
+
+    def renew(self, elements: int, rows: int, slower: float) -> None:
+        """Forget how sizes differed from warm-up, for that was under other circumstances.
+
+        A run of this many rows is taken to be ``slower`` than it was; the others follow.
+        """
+        alone_s = self.alone(elements, rows)
+        if not alone_s:
+            return
+        self._scale = slower * self.expect(elements, rows) / alone_s
+        for curve in self._curves.values():
+            curve.renew()
 
     def bound(self, elements: int, rows: int) -> float:
         """The seconds it takes at most, 98 times in 100."""

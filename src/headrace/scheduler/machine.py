@@ -16,6 +16,9 @@ Service = Callable[[int, int], float]
 Speed = Callable[[int], float]
 """How many lanes run → how fast each of them is; 1: as fast as alone."""
 
+Active = Callable[[], int]
+"""How many lanes may run now."""
+
 
 def linear(alpha_s: float, beta_s: float, ratios: Sequence[float] = (1.0,)) -> Service:
     """Runs of alpha + beta times rows, each times the next ratio, of which there is no end."""
@@ -48,8 +51,15 @@ class Machine:
     of ``progress``: seconds of a lane that is alone.
     """
 
-    def __init__(self, services: Sequence[Service], lanes: Sequence[int], speed: Speed) -> None:
+    def __init__(
+        self,
+        services: Sequence[Service],
+        lanes: Sequence[int],
+        active: Sequence[Active | None],
+        speed: Speed,
+    ) -> None:
         self._services = services
+        self._active = active
         self._speed = speed
         self._runs: list[tuple[float, int, int, float]] = []
         self._progress = 0.0
@@ -61,7 +71,9 @@ class Machine:
 
     def is_free(self, model: int) -> bool:
         """Whether a lane of this model has nothing to do."""
-        return self._running[model] < self.lanes[model]
+        active = self._active[model]
+        most = self.lanes[model] if active is None else min(self.lanes[model], active())
+        return self._running[model] < most
 
     def next_end_s(self) -> float:
         """When the next run ends, if nothing changes before."""

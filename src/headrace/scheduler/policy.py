@@ -13,9 +13,11 @@ import math
 from headrace.errors import Expired, PredictedMiss, QueueFull
 from headrace.scheduler.batch import Batch, Policy, Statistics
 from headrace.scheduler.cap import WAITING_MARGIN, Caps, Full
+from headrace.scheduler.controller import State
 from headrace.scheduler.fairness import Turn
 from headrace.scheduler.lanes import Lanes
 from headrace.scheduler.latency import LatencyModel
+from headrace.scheduler.ledger import Account, Ledger
 from headrace.scheduler.queue import Drop, DropReason, Entry, Queue
 from headrace.scheduler.rate import Rate
 
@@ -25,6 +27,8 @@ _LONGEST_WINDOW_S = 0.1
 # What a batch takes beyond its run is followed by this step; one as late as this was a hiccup.
 _OVERHEAD_STEP = 0.05
 _OVERHEAD_LIMIT_S = 0.05
+# Who has this share of a device is taken to have all of it.
+_WHOLE = 0.9
 # So many buckets ahead of a newcomer are looked at; the others take as long on average.
 _HEADS_LOOKED_AT = 16
 
@@ -41,6 +45,8 @@ class Scheduler:
         self._queue = Queue()
         self._lanes = Lanes(policy.lanes, policy.depth, turn)
         self._running: dict[int, Batch] = {}
+        self._ledger = Ledger()
+        self._elements = 0  # of a row of the last batch
         self._rate = Rate(min(policy.slo_s or _LONGEST_WINDOW_S, _LONGEST_WINDOW_S))
         self._caps = Caps(policy, latency, self._lanes)
         self._paused = False
@@ -116,6 +122,7 @@ class Scheduler:
                 return None, drops
             if lanes.idle and not (rows := self._fit(head, rows, now)):
                 queue.forget(head)
+                self._ledger.refused += 1
                 drops.append(Drop(head, DropReason.SHED))
                 continue
             return self._make(head, rows, now, start_s), drops
@@ -127,9 +134,14 @@ class Scheduler:
         """A batch has ended; ``infer_s`` is its run time, None when it failed or was lost."""
         batch = self._running.pop(batch_id)
         waited = self._lanes.remove(batch_id, now, infer_s)
+        company = self._ledger.ended(batch_id, now, self._lanes.count)
         self._suspect_runs = self._suspect_runs and bool(self._running)
         if infer_s is None:
             return
+        alone_s = self._latency.alone(batch.elements, batch.rows)
+        self._ledger.ran(company, alone_s, infer_s)
+        late = sum([entry.rows for entry in batch.entries if entry.deadline_s < now])
+        self._ledger.answered(batch.rows - late, late)
         self._latency.observe(batch.elements, batch.rows, infer_s)
         if not waited:
             extra_s = min(max(now - batch.cut_s - infer_s, 0.0), _OVERHEAD_LIMIT_S)
@@ -173,6 +185,37 @@ class Scheduler:
             self._overhead_s,
             1.0 if turn is None else turn.share,
         )
+
+    # -- how many at a time ------------------------------------------------------------------------
+
+    @property
+    def lanes(self) -> int:
+        """How many batches may run at a time."""
+        return self._lanes.count
+
+    @property
+    def beside_others(self) -> bool:
+        """Whether other models keep it from having the whole machine."""
+        turn = self._lanes.turn
+        return turn is not None and turn.share < _WHOLE
+
+    def set_lanes(self, count: int, now: float) -> None:
+        """Have so many run at a time. Until it is known, more are taken to slow each other down."""
+        slower = max(count / self._lanes.count, 1.0)
+        self._latency.renew(self._elements, self._full(self._elements).rows, slower)
+        self._lanes.resize(count, now)
+        self._caps.known.clear()
+
+    def close_account(self, now: float) -> Account:
+        """What has happened since the last time this was asked."""
+        return self._ledger.close(now)
+
+    def state(self) -> State:
+        """How it is now, for who decides how many run at a time."""
+        if not self._batches:
+            return State(0, self._policy.max_batch, 0.0)
+        full = self._full(self._elements)
+        return State(self._elements, full.rows, full.bound_s)
 
     # -- which batch -------------------------------------------------------------------------------
 
@@ -254,6 +297,8 @@ class Scheduler:
         self._running[number] = batch
         self._suspect_runs = head.attempts > 0
         self._lanes.add(number, now, expected_s)
+        self._ledger.started(number, now, self._lanes.count)
+        self._elements = elements
         self._rate.rps(now)
         return batch
 
@@ -262,6 +307,7 @@ class Scheduler:
     def _refuse_a_miss(self, entry: Entry, now: float) -> None:
         late_s = self._lateness_s(entry, now)
         if late_s > 0:
+            self._ledger.refused += 1
             raise PredictedMiss(
                 f"the answer would come {late_s * 1e3:.0f} ms too late",
                 retry_after_s=self._full(entry.elements).expected_s,

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from headrace.errors import HeadraceError
 from headrace.scheduler.batch import Batch
 from headrace.scheduler.fairness import Device, Turn
-from headrace.scheduler.machine import Ended, Machine, Service, Speed, linear, undisturbed
+from headrace.scheduler.machine import Active, Ended, Machine, Service, Speed, linear, undisturbed
 from headrace.scheduler.queue import Drop, Entry
 
 __all__ = [
@@ -68,7 +68,8 @@ class Arrival(NamedTuple):
 class Player:
     """One model: its rule, what comes for it, how long its runs take, on how many lanes.
 
-    ``turn`` is the one its rule was given, where models take turns.
+    ``turn`` is the one its rule was given, where models take turns. ``active`` says how many of the
+    lanes may run now; None: all.
     """
 
     rule: Rule
@@ -76,6 +77,7 @@ class Player:
     service: Service
     lanes: int
     turn: Turn | None = None
+    active: Active | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +120,18 @@ def simulate(
     reply_s: float = 0.0,
     speed: Speed = undisturbed,
     settled_s: float = -math.inf,
+    active: Active | None = None,
 ) -> Result:
     """Let the requests arrive and the rule serve them until all have an outcome.
 
     ``reply_s`` passes between the end of a run and the answers being out; the lane goes on. What
-    comes before ``settled_s`` plays its part, but is not counted.
+    comes before ``settled_s`` plays its part, but is not counted. ``active`` says how many of
+    the lanes may run now; None: all.
 
     Raises:
         ValueError: there are no arrivals.
     """
-    player = Player(rule, arrivals, service, lanes)
+    player = Player(rule, arrivals, service, lanes, active=active)
     (result,) = simulate_together([player], reply_s=reply_s, speed=speed, settled_s=settled_s)
     return result
 
@@ -154,7 +158,12 @@ def simulate_together(
     )
     if not plan or plan[-1][0].at_s < settled_s:
         raise ValueError("a simulation needs at least one arrival that counts")
-    machine = Machine([one.service for one in players], [one.lanes for one in players], speed)
+    machine = Machine(
+        [one.service for one in players],
+        [one.lanes for one in players],
+        [one.active for one in players],
+        speed,
+    )
     began_s = max(settled_s, plan[0][0].at_s)
     sides = [_Side(number, one.rule, machine, began_s) for number, one in enumerate(players)]
     turns = {one.turn: side for one, side in zip(players, sides, strict=True) if one.turn}

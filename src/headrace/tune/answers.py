@@ -15,6 +15,7 @@ from headrace.tune.data import Samples
 from headrace.tune.gate import judge
 from headrace.tune.job import Job
 from headrace.tune.messages import Loaded
+from headrace.tune.nearness import known_scores
 from headrace.tune.profile import Bench
 from headrace.tune.space import LeftOut
 from headrace.tuned import Accuracy
@@ -65,7 +66,7 @@ def gate(
             if wanted is None:
                 samples = _fitting(by_kind[reference], samples, len(by_kind), job)
                 wanted = answers(by_kind[reference], samples)
-            verdict = _judged(bench, wanted, samples, job.wanted.max_drop)
+            verdict = _judged(bench, wanted, samples, job)
             job.journal.put(verdict, "verdict", kind, reference)
         if verdict["passed"]:
             accuracy[kind] = Accuracy.model_validate(verdict["accuracy"])
@@ -76,13 +77,21 @@ def gate(
 
 
 def _judged(
-    bench: Bench, wanted: Mapping[str, Array], samples: Samples, max_drop: float
+    bench: Bench, wanted: Mapping[str, Array], samples: Samples, job: Job
 ) -> dict[str, object]:
     try:
         found = answers(bench, samples)
     except HeadraceError as error:
         return {"passed": False, "reason": error.message}
-    verdict = judge(wanted, found, labels=samples.labels, max_drop=max_drop)
+    outputs = () if bench.loaded is None else bench.loaded.signature.unwrap().outputs
+    card = job.model
+    verdict = judge(
+        wanted,
+        found,
+        labels=samples.labels,
+        max_drop=job.wanted.max_drop,
+        scores=known_scores(outputs, len(card.found.labels), card.settings.results),
+    )
     return {
         "passed": verdict.passed,
         "reason": verdict.reason,

@@ -31,6 +31,9 @@ _LEAST_REQUESTS, _LONGEST_S = 15, 5.0
 _WARM_SHARE = 0.15
 # A sender later than this part of the objective has measured itself.
 _LATE_SHARE = 0.2
+# What one sender can do in time (benchmarks/generator.py), and can do whatever else goes on. Where
+# it was late it is given so much of that rate.
+_SENDER_RPS, _SENDABLE_RPS, _BELOW = 5000.0, 1000.0, 0.8
 _LEAST_RPS = 0.5
 _PROTOCOL = "oip-grpc"
 
@@ -47,6 +50,12 @@ class Entry:
     objective: Objective
     shapes: tuple[str, ...]
     data: Path | None = None
+    senders: int = 1
+
+    @property
+    def most_rps(self) -> float:
+        """What its senders can send in time."""
+        return self.senders * _SENDER_RPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +69,33 @@ class Slice:
     late: bool
 
 
+class Ceiling:
+    """The highest rate that anybody is driven at: past it the senders are what is measured."""
+
+    def __init__(self, rate_rps: float) -> None:
+        self.rate_rps = rate_rps
+
+    def lower(self, rate_rps: float) -> None:
+        """The senders were late at a rate; at one that they can do it was a moment of noise."""
+        self.rate_rps = min(self.rate_rps, max(_BELOW * rate_rps, _SENDABLE_RPS))
+
+
 class Contestant:
     """One candidate; its server is started when it is driven first, and ends with ``close``."""
 
     def __init__(
-        self, candidate: Candidate, entry: Entry, journal: Journal, hoped_rps: float
+        self,
+        candidate: Candidate,
+        entry: Entry,
+        journal: Journal,
+        hoped_rps: float,
+        ceiling: Ceiling,
     ) -> None:
         self.candidate = candidate
         self.rate_rps = max(OVER * hoped_rps, _LEAST_RPS)
-        self.late = False
+        self.capped = False
+        self._best_rps = 0.0
+        self._ceiling = ceiling
         self._entry = entry
         self._journal = journal
         self._server: Server | None = None
@@ -80,11 +107,15 @@ class Contestant:
         Raises:
             StartError: its server does not come up, or went away.
         """
-        length_s = min(max(length_s, _LEAST_REQUESTS / self.rate_rps), _LONGEST_S)
-        seen = self.drive(self.rate_rps, length_s, "slice", *number)
+        rate_rps = min(self.rate_rps, self._ceiling.rate_rps)
+        length_s = min(max(length_s, _LEAST_REQUESTS / rate_rps), _LONGEST_S)
+        seen = self.drive(rate_rps, length_s, "slice", *number)
         held = seen.share >= self._entry.objective.quantile
-        good = max(seen.goodput_rps, seen.rate_rps / _SLOWER / OVER, _LEAST_RPS)
-        self.rate_rps = _FASTER * seen.rate_rps if held and not seen.late else OVER * good
+        # By the best that was seen: a moment of noise must not lower what it is given from then on.
+        self._best_rps = max(self._best_rps, seen.goodput_rps)
+        good = max(self._best_rps, seen.rate_rps / _SLOWER / OVER, _LEAST_RPS)
+        self.rate_rps = _FASTER * seen.rate_rps if held else OVER * good
+        self.capped = self.rate_rps > self._ceiling.rate_rps
         return seen.goodput_rps
 
     def drive(self, rate_rps: float, length_s: float, *number: object) -> Slice:
@@ -100,7 +131,8 @@ class Contestant:
             values = (seen.rate_rps, seen.goodput_rps, seen.share, seen.p99_s, seen.late)
             names = ("rate_rps", "goodput_rps", "share", "p99_s", "late")
             self._journal.put(dict(zip(names, values, strict=True)), *key)
-        self.late = self.late or seen.late
+        if seen.late:
+            self._ceiling.lower(seen.rate_rps)
         return seen
 
     def memory_bytes(self) -> int | None:
@@ -124,7 +156,7 @@ class Contestant:
         warm_s = _WARM_SHARE * length_s
         seed = sum(map(ord, "".join(map(str, number))))  # another one each time, of all the same
         arrivals = poisson(rate_rps, length_s + warm_s, seed)
-        result = run(OpenLoop(arrivals), target)
+        result = run(OpenLoop(arrivals), target, self._entry.senders)
         objective = self._entry.objective
         slo_s = objective.slo_s
         report = make_report(result, slo_s=slo_s, warm_s=warm_s, lag_limit_s=_LATE_SHARE * slo_s)
@@ -153,8 +185,13 @@ class Contestant:
                 *(entry.path, "--name", entry.name, "--host", "127.0.0.1"),
                 *("--slo-ms", f"{1e3 * entry.objective.slo_s:g}", "--log-level", "error"),
                 *self.candidate.flags(),
-                # What the shell says of ports and tuned cards is not for these.
-                environment={"HEADRACE_SERVER__LISTEN": "", "HEADRACE_SERVER__TUNED": "false"},
+                # What the shell says of ports and tuned cards is not for these, and they run as
+                # many lanes as the candidate says.
+                environment={
+                    "HEADRACE_SERVER__LISTEN": "",
+                    "HEADRACE_SERVER__TUNED": "false",
+                    "HEADRACE_DEFAULTS__CONTROL": "false",
+                },
                 timeout_s=300.0,
             )
             try:

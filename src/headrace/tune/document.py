@@ -35,6 +35,8 @@ def document(tuning: Tuning) -> dict[str, Any]:
         "left_out": [{"what": one.what, "why": one.why} for one in tuning.left_out],
         "reasons": reasons(tuning),
         "raced": ranking is not None,
+        "ceiling_rps": tuning.raced.ceiling_rps,
+        "others_cores": [_round(cores) for cores in tuning.others],
         "spent_s": round(tuning.spent_s, 1),
         "resumed": tuning.resumed,
     }
@@ -59,6 +61,7 @@ def row_document(row: Row) -> dict[str, Any]:
         "forecast_rps": _round(found.rate_rps),
         "forecast_p99_ms": None if found.p99_s is None else _round(found.p99_s * _MS),
         "raced_rps": None if row.raced_rps is None else row.raced_rps.document(1),
+        "capped": row.capped,
         "forecast_error": _optional(row.forecast_error),
         "highest_rps": None if highest is None else _optional(highest.rate_rps),
         "highest_p99_ms": None

@@ -109,8 +109,8 @@ class Ranking:
     behind: Mapping[Candidate, Difference | None]
 
 
-def rank(slices: Mapping[Candidate, Sequence[float]], prefer: Candidate) -> Ranking:
-    """Rank by what each slice was worth; of what is tied ``prefer`` is the simplest of all."""
+def rank(slices: Mapping[Candidate, Sequence[float]], prefer: Candidate | None) -> Ranking:
+    """Rank by what each slice was worth; of what is tied ``prefer``, else the cheapest."""
     means = {one: math.fsum(worth) / len(worth) for one, worth in slices.items()}
     first = max(means, key=lambda one: (means[one], one == prefer))
     tied, behind = [first], dict[Candidate, Difference | None]()

@@ -55,6 +55,12 @@ class Journal:
                 self._file.write(json.dumps([_text(key), value]) + "\n")
                 self._file.flush()
 
+    def forget(self) -> None:
+        """Keep nothing for another start: this one has come to its end."""
+        if self._place is not None:
+            with contextlib.suppress(OSError):
+                self._place.unlink(missing_ok=True)
+
     def _open(self, place: Path) -> None:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lines = _lines(place)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from headrace.results import steps
-from headrace.values import Array, DType
+from headrace.settings import ResultStep
+from headrace.values import Array, DType, TensorSpec
 
 _FLOATS = frozenset({DType.FP16, DType.BF16, DType.FP32, DType.FP64})
 # What scores of classes are often called.
@@ -75,6 +76,15 @@ def compare(name: str, before: Array, after: Array, scores: Collection[str]) -> 
         agreement=float(np.mean(best(a) == best(b))) if told else None,
         kl=_divergence(a, b) if told else None,
     )
+
+
+def known_scores(
+    outputs: Sequence[TensorSpec], classes: int, steps: Sequence[ResultStep]
+) -> frozenset[str]:
+    """The outputs that a card says are scores: by its steps, or with a column for each class."""
+    chosen = {step.output for step in steps if step.apply != "sigmoid"}
+    wide = {spec.name for spec in outputs if spec.shape[-1:] == (classes,) and classes > 1}
+    return frozenset(chosen | wide)
 
 
 def best(output: Array) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from headrace.load.page.html import Page, Table
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
 _MS = 1e3
 _LINES = ("one", "two", "three", "four")
+# Of one thread, of two, of four, ...
+_STYLES = ("-", "--", ":", "-.")
 _MARKS = ("o", "s", "^", "D", "v", "P")
 # Names of candidates are long: in a drawing they have numbers, as in the table.
 _NAMED = 12
@@ -28,13 +29,16 @@ def page_of(tuning: Tuning, document: dict[str, Any]) -> Page:
     numbered = [[f"{place}. {cells(tuning, row)[0]}", *cells(tuning, row)[1:]] for place, row in
                 enumerate(rows, 1)]  # fmt: skip
     left_out = [(one.what, one.why) for one in tuning.left_out]
-    tables = [Table(HEADS, numbered, numbers=len(HEADS) - 1)]
+    tables = [
+        Table(("what limits what",), [(reason,) for reason in reasons(tuning)]),
+        Table(HEADS, numbered, numbers=len(HEADS) - 1),
+    ]
     if left_out:
         tables.append(Table(("left out", "because"), left_out))
     return Page(
         title=f"{tuning.name}, tuned",
         how=f"{headline(tuning)}. {note(tuning)}. *: no other is better in everything.",
-        verdict=" ".join((f"{answer(tuning)}.", *reasons(tuning))),
+        verdict=f"{answer(tuning)}.",
         failed=tuning.raced.ranking is None or tuning.chosen.rate_rps <= 0,
         tables=tuple(tables),
         drawings=(
@@ -54,7 +58,6 @@ def page_of(tuning: Tuning, document: dict[str, Any]) -> Page:
 
 def _costs(tuning: Tuning) -> str:
     figure, (axes,) = canvas()
-    styles = cycle(("-", "--", ":"))
     colours: dict[str, str] = {}
     for one in tuning.measured:
         kind = f"{one.variant.backend.value} {one.variant.precision.value}"
@@ -63,7 +66,7 @@ def _costs(tuning: Tuning) -> str:
             one.sizes,
             [point.median_s * _MS / point.rows for point in one.points],
             color=COLOURS[colour],
-            linestyle=next(styles) if one.variant.threads > 1 else "-",
+            linestyle=_STYLES[(one.variant.threads.bit_length() - 1) % len(_STYLES)],
             marker=".",
             label=str(one.variant),
         )

@@ -130,7 +130,7 @@ class Bench:
         """What was measured."""
         if self.loaded is None:
             raise RuntimeError("nothing was measured of what is not loaded")
-        points = tuple(self.points[rows] for rows in sorted(self.points))
+        points = within([self.points[rows] for rows in sorted(self.points)], self._subject.slo_s)
         loaded = self.loaded
         return Measured(
             self.variant, points, loaded.elements, loaded.pads, loaded.memory_bytes, speeds

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from statistics import fmean
 
 from headrace.errors import HeadraceError
 from headrace.load.search import Held, Search
-from headrace.tune.contestant import Contestant, Entry
+from headrace.tune.contestant import OVER, Ceiling, Contestant, Entry
 from headrace.tune.forecast import Forecast
 from headrace.tune.halving import Costs, Ranking, Rung, plan, rank, survivors, turns
 from headrace.tune.journal import Journal
@@ -38,6 +39,7 @@ class Race:
         self._hoped = {one.candidate: one.rate_rps for one in (*entrants, baseline)}
         self._entry = entry
         self._wanted = wanted
+        self._ceiling = Ceiling(min(entry.most_rps, OVER * wanted.worth(math.inf)))
         self._contestants: dict[Candidate, Contestant] = {}
         self._seen: dict[Candidate, tuple[float, ...]] = {}
         self._memory: dict[Candidate, int] = {}
@@ -50,7 +52,7 @@ class Race:
         ranking, done, highest = None, list[Rung](), dict[Candidate, Highest]()
         with ExitStack() as stack:
             for one in (*who, self._baseline):
-                contestant = Contestant(one, self._entry, journal, self._hoped[one])
+                contestant = Contestant(one, self._entry, journal, self._hoped[one], self._ceiling)
                 self._contestants[one] = contestant
                 stack.callback(contestant.close)
             rungs = self._plan(journal, progress)
@@ -61,7 +63,7 @@ class Race:
                 done.append(rung)
             if self._seen:
                 last = {one: self._worth(one) for one in who if one in self._seen}
-                ranking = rank(last, self._baseline) if last else None
+                ranking = rank(last, self._preferred) if last else None
             if ranking is not None:
                 highest = self._highest(ranking, progress)
         return Raced(
@@ -70,10 +72,16 @@ class Race:
             highest,
             ranking,
             tuple(self._failed),
-            frozenset(one for one, c in self._contestants.items() if c.late),
+            frozenset(one for one, c in self._contestants.items() if c.capped),
+            self._ceiling.rate_rps,
             tuple(done),
             cut_short=len(done) < len(rungs),
         )
+
+    @property
+    def _preferred(self) -> Candidate | None:
+        """What is taken of what is alike: nothing new, but for a rate the cheapest."""
+        return self._baseline if self._wanted.rate_rps is None else None
 
     def _plan(self, journal: Journal, progress: Progress) -> tuple[Rung, ...]:
         """What there is time for, when the others take as long to start as the untuned one."""
@@ -111,9 +119,10 @@ class Race:
         for place, one in enumerate(turns(who, rung.blocks)):
             if one not in seen:
                 continue  # it has failed
-            if not progress.may_race():
-                if not self._seen and all(seen.values()):  # better than nothing
-                    self._seen |= {one: tuple(slices) for one, slices in seen.items()}
+            driven = {other: tuple(slices) for other, slices in seen.items() if slices}
+            # Late or not, two must have been driven: without that there is no answer at all.
+            if not progress.may_race() and (self._seen or len(driven) >= min(len(seen), 2)):
+                self._seen = self._seen or driven
                 return False
             number = len(seen[one])
             progress.step(
@@ -154,7 +163,14 @@ class Race:
 
     def _search(self, contestant: Contestant, progress: Progress) -> Highest:
         first = max(_BEGIN * fmean(self._seen[contestant.candidate]), 0.2)
-        search = Search(first, resolution=_RESOLUTION, confirmations=1, most_tries=_MOST_TRIES)
+        highest = max(self._ceiling.rate_rps, first)
+        search = Search(
+            first,
+            resolution=_RESOLUTION,
+            confirmations=1,
+            highest=highest,
+            most_tries=_MOST_TRIES,
+        )
         p99_s: dict[float, float | None] = {}
         while (rate_rps := search.next_rate) is not None:
             length_s = min(max(_REQUESTS / rate_rps, _SHORTEST_S), _LONGEST_S)

@@ -22,7 +22,7 @@ class Raced:
     """What came of the race.
 
     ``slices`` are the answers in time a second of each, in its last rung. ``ranking`` None: there
-    was no time for one. ``late``: the sender, not the server, was what limited these.
+    was no time for one. ``capped`` held the ceiling, above which nobody was driven.
     """
 
     slices: Mapping[Candidate, tuple[float, ...]]
@@ -30,6 +30,7 @@ class Raced:
     highest: Mapping[Candidate, Highest]
     ranking: Ranking | None
     failed: tuple[LeftOut, ...]
-    late: frozenset[Candidate]
+    capped: frozenset[Candidate]
+    ceiling_rps: float
     rungs: tuple[Rung, ...]
     cut_short: bool

@@ -29,6 +29,7 @@ def reasons(tuning: Tuning) -> list[str]:
         *_limit(tuning),
         *_error(tuning),
         *_time(tuning),
+        *_others(tuning),
     ]
 
 
@@ -47,11 +48,15 @@ def _verdict(tuning: Tuning) -> Iterator[str]:
             f"{' and '.join(map(str, tied))} cannot be told from it: the difference is within "
             f"{TELLABLE:.0%} or within its interval. {which[0].upper()}{which[1:]} is taken."
         )
-    if tuning.raced.late:
-        yield (
-            "The sender, on the same cores, was late at times: the fastest may do more than was "
-            "seen, and are told apart no further."
-        )
+    if tuning.chosen.capped:
+        sent = f"{tuning.raced.ceiling_rps:,.4g} requests/s"
+        yield f"It held all that was sent, {sent}: {_ceiling(tuning)}"
+
+
+def _ceiling(tuning: Tuning) -> str:
+    if tuning.wanted.rate_rps is not None:
+        return "more is not wanted."
+    return "more cannot be sent in time from the same cores, so that what does is not ranked."
 
 
 def _by_variant(tuning: Tuning) -> Mapping[Variant, Measured]:
@@ -190,6 +195,19 @@ def _time(tuning: Tuning) -> Iterator[str]:
 
 
 _ROUNDS = 3
+
+
+def _others(tuning: Tuning) -> Iterator[str]:
+    if max(tuning.others, default=0.0) > _DISTURBED * tuning.cores:
+        yield (
+            f"Others used {' and '.join(f'{cores:.1f}' for cores in tuning.others)} of "
+            f"{count(tuning.cores, 'core')} before and after: this is of a machine that is shared. "
+            "Tune when it is quiet."
+        )
+
+
+# So much is always in use; more is seen in run times.
+_DISTURBED = 0.1
 
 
 def _ms(seconds: float) -> str:

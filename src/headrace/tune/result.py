@@ -16,7 +16,10 @@ from headrace.tuned import Accuracy
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One candidate, as far as it came; ``accuracy`` None: it is what others are compared with."""
+    """One candidate, as far as it came.
+
+    ``accuracy`` None: it is what others are compared with. ``capped``: it held as much as was sent.
+    """
 
     candidate: Candidate
     forecast: Forecast
@@ -24,6 +27,7 @@ class Row:
     highest: Highest | None
     memory_bytes: int
     accuracy: Accuracy | None
+    capped: bool = False
 
     @property
     def rate_rps(self) -> float:
@@ -39,15 +43,19 @@ class Row:
 
     @property
     def forecast_error(self) -> float | None:
-        """How much higher the forecast was than the race."""
-        if self.raced_rps is None or self.raced_rps.mean <= 0:
+        """How much higher the forecast was than the race; None where more was not sent."""
+        if self.raced_rps is None or self.capped or self.raced_rps.mean <= 0:
             return None
         return self.forecast.rate_rps / self.raced_rps.mean - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """All of it; ``rows`` are the best first, ``resumed`` how much was known from before."""
+    """All of it.
+
+    ``rows`` are the best first, ``resumed`` is how much was known from before, ``others`` the cores
+    that others used before and after.
+    """
 
     name: str
     wanted: Wanted
@@ -62,6 +70,7 @@ class Tuning:
     origin: str
     spent_s: float
     resumed: int
+    others: tuple[float, ...] = ()
 
     @property
     def gain(self) -> float | None:
@@ -98,6 +107,7 @@ def make_rows(
                 raced.highest.get(candidate),
                 raced.memory_bytes.get(candidate, memory),
                 accuracy.get(candidate.variant.arithmetic),
+                capped=candidate in raced.capped,
             )
         )
     return rows

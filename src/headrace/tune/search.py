@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,7 @@ import numpy as np
 
 from headrace import tuned
 from headrace.engine.backends import candidates as backends_of
+from headrace.plan.others import cores_in_use
 from headrace.settings import BackendName
 from headrace.tune.contestant import Entry
 from headrace.tune.forecast import Forecast, Setting, best_of_each, forecasts
@@ -31,6 +33,8 @@ ENTRANTS = 8
 
 # Forecasts that are made whatever the time, and those that are told at once.
 _LEAST, _TOLD = 8, 3
+# They share the cores with what they measure.
+_CORES_A_SENDER = 4
 # What a server has in memory besides its model (seen: 180 MiB), and how much of it all may take.
 _SERVER_BYTES, _MEMORY_SHARE = 200 * 2**20, 0.8
 
@@ -46,6 +50,8 @@ def search(
     place = _place(model, wanted, data)
     if fresh and place is not None:
         place.unlink(missing_ok=True)
+    progress.step("looking whether others use this machine")
+    before = _others()
     with Journal(place) as journal:
         job = Job(model, wanted, data, journal, progress)
         backends = backends_of(model.path, BackendName.AUTO)
@@ -53,7 +59,16 @@ def search(
         found = look(space, job)
         forecast = _forecast(found, job)
         raced = _race(forecast, found, job)
-        return _sum_up(space, found, forecast, raced, job)
+        if not raced.cut_short:
+            journal.forget()
+        tuning = _sum_up(space, found, forecast, raced, job)
+    return replace(tuning, others=before + _others())
+
+
+def _others() -> tuple[float, ...]:
+    """The cores that are in use now, of which none is by us; () where that is not known."""
+    used = cores_in_use()
+    return () if used is None else (used,)
 
 
 def _place(model: Model, wanted: Wanted, data: Path | None) -> Path | None:
@@ -126,18 +141,19 @@ def _entry(found: Found, job: Job, folder: Path) -> Entry:
     """What is sent in the race: rows of the samples where they are real ones, else made up."""
     model, objective = job.model, job.wanted.objective
     signature, inputs = found.loaded.signature.unwrap(), found.samples.inputs
+    senders = max(model.cores // _CORES_A_SENDER, 1)
     plain = not any(array.dtype.hasobject for array in inputs.values())
     if job.data is not None and plain and signature.batched:
         path = folder / "samples.npz"
         with path.open("wb") as file:
             np.savez(file, **inputs)  # type: ignore[arg-type] # an input may be called as it likes
-        return Entry(model.named, model.name, objective, (), path)
+        return Entry(model.named, model.name, objective, (), path, senders)
     first = ("1",) if signature.batched else ()
     shapes = tuple(
         f"{name}={','.join((*first, *map(str, sizes)))}"
         for name, sizes in (found.loaded.shape or {}).items()
     )
-    return Entry(model.named, model.name, objective, shapes)
+    return Entry(model.named, model.name, objective, shapes, senders=senders)
 
 
 def _sum_up(

@@ -149,8 +149,11 @@ def hangs_up_on_grpc(seen: list[bytes]) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
     settings, acknowledged = b"\0\0\0\4\0\0\0\0\0", b"\0\0\0\4\1\0\0\0\0"
 
+    opened: list[socket.socket] = []
+
     def serve(connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as stream:
+        # The client may hang up first, and come again, or open one that it does not use.
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as stream:
             connection.sendall(settings + acknowledged)
             stream.read(24)  # the preface
             while len(head := stream.read(9)) == 9:
@@ -162,17 +165,21 @@ def hangs_up_on_grpc(seen: list[bytes]) -> Iterator[str]:
     def accept() -> None:
         while True:
             try:
-                connection = listener.accept()[0]
+                opened.append(listener.accept()[0])
             except OSError:
                 return
-            with contextlib.suppress(OSError):  # the client may hang up first, and come again
-                serve(connection)
+            pool.submit(serve, opened[-1])
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(9) as pool:
         pool.submit(accept)
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            for connection in opened:
+                with contextlib.suppress(OSError):  # it has ended already
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 def _read(connection: socket.socket) -> bytes | None:

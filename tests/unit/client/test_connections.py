@@ -122,10 +122,14 @@ def test_a_lost_grpc_connection_is_tried_once_more_but_not_with_a_sequence(kind:
         opened(kind, address, retry=RetryPolicy(backoff_s=0.001)) as client,
     ):
         for options, tries in (({}, 2), (SEQUENCE, 1)):
-            seen.clear()
-            with pytest.raises(errors.ConnectionLost, match=f"grpc://{address} gave no answer"):
-                client.infer("m", X, **options)
-            assert len(seen) == tries
+            counts: set[int] = set()
+            # A try may go to a connection that has ended and does not know it: nobody sees that.
+            while tries not in counts:
+                seen.clear()
+                with pytest.raises(errors.ConnectionLost, match=f"grpc://{address} gave no answer"):
+                    client.infer("m", X, **options)
+                counts.add(len(seen))
+            assert max(counts) == tries
 
 
 @over_grpc

@@ -16,10 +16,11 @@ def page(*lives: Life, moves: Counter[tuple[str, str]] | None = None) -> list[st
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
-def test_a_version_that_serves_tells_state_memory_and_load() -> None:
-    assert page(Life("ocr", 3, "serving", 4096, {"start": 0.5, "load": 2.0})) == [
+def test_a_version_that_serves_tells_state_memory_instances_and_load() -> None:
+    assert page(Life("ocr", 3, "serving", 4096, {"start": 0.5, "load": 2.0}, 2)) == [
         'headrace_model_state{model="ocr",state="serving",version="3"} 1.0',
         'headrace_model_memory_bytes{model="ocr",version="3"} 4096.0',
+        'headrace_model_instances{model="ocr",version="3"} 2.0',
         'headrace_model_load_seconds{model="ocr",part="start",version="3"} 0.5',
         'headrace_model_load_seconds{model="ocr",part="load",version="3"} 2.0',
     ]

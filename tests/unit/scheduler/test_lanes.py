@@ -124,3 +124,27 @@ def test_a_stream_that_stops_is_forgotten() -> None:
     assert rate.rps(0.2) == pytest.approx(before * 0.368, rel=0.01)
     assert rate.rps(0.2) == rate.latest_rps
     assert rate.rps(3.0) < 1e-6
+
+
+def test_with_fewer_lanes_who_runs_ends_and_nobody_follows_until_one_is_free() -> None:
+    lanes = Lanes(2, 2)
+    for number, seconds in enumerate([4.0, 10.0, 3.0]):
+        lanes.add(number, 0.0, seconds)
+    lanes.resize(1, 1.0)
+    assert lanes.count == 1
+    assert lanes.full
+    assert lanes.next_start(1.0) == 13.0  # the third follows the second, not the first
+    lanes.remove(0, 4.0)
+    assert lanes.next_start(4.0) == 13.0
+    lanes.remove(1, 9.0)
+    assert lanes.next_start(9.0) == 12.0
+
+
+def test_with_more_lanes_who_waits_begins() -> None:
+    lanes = Lanes(1, 2)
+    lanes.add(1, 0.0, 10.0)
+    lanes.add(2, 0.0, 6.0)
+    assert lanes.full
+    lanes.resize(2, 1.0)
+    assert not lanes.full
+    assert lanes.next_start(1.0) == 7.0

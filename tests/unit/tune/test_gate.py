@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import SettingsError
+from headrace.settings import ResultStep
 from headrace.tune.gate import highest_drop, judge
-from headrace.tune.nearness import compare
-from headrace.values import Array
+from headrace.tune.nearness import compare, known_scores
+from headrace.values import Array, DType, TensorSpec
 
 RANDOM = np.random.default_rng(0)
 ALLOWED = 0.005
@@ -125,6 +126,15 @@ def test_shares_are_known_to_be_scores_whatever_they_are_called() -> None:
     assert compare("y", shares, shares, ()).scores
     assert not compare("y", logits(), logits(), ()).scores
     assert compare("y", logits(), logits(), ("y",)).scores
+
+
+def test_a_card_says_which_outputs_are_scores_by_its_steps_and_by_its_names_of_classes() -> None:
+    outputs = [
+        TensorSpec(name, DType.FP32, (None, size)) for name, size in (("a", 3), ("b", 7), ("c", 4))
+    ]
+    steps = [ResultStep(output="b", apply="top_k"), ResultStep(output="c", apply="sigmoid")]
+    assert known_scores(outputs, 3, steps) == {"a", "b"}
+    assert known_scores(outputs, 0, []) == frozenset()
 
 
 # -- with labels -----------------------------------------------------------------------------------

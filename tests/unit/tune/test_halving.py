@@ -85,6 +85,11 @@ def test_of_what_is_tied_the_untuned_one_is_preferred() -> None:
     assert ranking.winner == C
 
 
+def test_where_nothing_is_preferred_the_cheapest_of_what_is_tied_wins() -> None:
+    small = candidate(BF16, 1)
+    assert rank({A: slices(101), small: slices(100), C: slices(100)}, None).winner == small
+
+
 def test_of_two_slices_only_what_is_far_behind_is_told() -> None:
     far = rank({A: slices(100, number=2), B: slices(60, number=2)}, B)
     assert far.winner == A

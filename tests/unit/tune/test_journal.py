@@ -42,6 +42,15 @@ def test_a_line_that_is_cut_off_costs_what_follows_and_no_more(tmp_path: Path, r
         assert (journal.get("first"), journal.get("second")) == (1, 2)
 
 
+def test_what_has_come_to_its_end_is_kept_no_longer(tmp_path: Path) -> None:
+    place = place_of(tmp_path, "model")
+    with Journal(place) as journal:
+        journal.put(1, "first")
+        journal.forget()
+        assert journal.get("first") == 1
+    assert not place.exists()
+
+
 def test_without_a_place_it_remembers_only_as_long_as_it_is_open() -> None:
     with Journal(None) as journal:
         journal.put(1, "first")

@@ -33,7 +33,8 @@ def raced(slices: dict[object, tuple[float, ...]] | None = None) -> Raced:
         highest={FAST: Highest(180.0, 0.047), UNTUNED: Highest(90.0, 0.049)},
         ranking=rank(seen, UNTUNED),  # type: ignore[arg-type]
         failed=(),
-        late=frozenset(),
+        capped=frozenset(),
+        ceiling_rps=5000.0,
         rungs=(),
         cut_short=False,
     )
@@ -43,7 +44,7 @@ def done() -> Tuning:
     return tuning(raced(), FOUND, FAST)
 
 
-NOTHING_RACED = Raced({}, {}, {}, None, (), frozenset(), (), cut_short=True)
+NOTHING_RACED = Raced({}, {}, {}, None, (), frozenset(), 5000.0, (), cut_short=True)
 
 
 def test_the_gain_is_of_what_was_raced() -> None:

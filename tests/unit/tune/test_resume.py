@@ -11,7 +11,7 @@ from headrace.control import SignatureMessage
 from headrace.errors import ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.signature import DType, Signature, TensorSpec
-from headrace.tune.contestant import OVER, Contestant, Entry
+from headrace.tune.contestant import OVER, Ceiling, Contestant, Entry
 from headrace.tune.journal import Journal
 from headrace.tune.messages import Loaded, Ran
 from headrace.tune.profile import Bench, Subject, slowed
@@ -64,7 +64,7 @@ def test_slices_that_are_known_need_no_server_and_lead_to_the_same_rates() -> No
     with Journal(None) as journal:
         seen = {"rate_rps": 125.0, "goodput_rps": 90.0, "share": 0.7, "p99_s": 0.04, "late": False}
         journal.put(seen, "drive", candidate(), "slice", 8, 1.0, 0)
-        contestant = Contestant(candidate(), entry, journal, 100.0)
+        contestant = Contestant(candidate(), entry, journal, 100.0, Ceiling(5000.0))
         assert contestant.rate_rps == pytest.approx(OVER * 100)
         assert contestant.slice(1.0, 8, 1.0, 0) == 90.0
         assert contestant.rate_rps == pytest.approx(OVER * 90)
@@ -74,7 +74,7 @@ def test_slices_that_are_known_need_no_server_and_lead_to_the_same_rates() -> No
     ("goodput_rps", "share", "late", "next_rps"),
     [
         (125.0, 0.995, False, 187.5),  # it held all of it: more
-        (125.0, 0.995, True, OVER * 125),  # the sender did not send more
+        (125.0, 0.995, True, 187.5),  # at so few the sender was late by chance
         (1.0, 0.01, False, 125 / 3),  # a moment of noise, perhaps
     ],
 )
@@ -85,7 +85,7 @@ def test_the_next_rate_follows_what_was_held(
     with Journal(None) as journal:
         seen = {"rate_rps": 125.0, "goodput_rps": goodput_rps, "share": share, "p99_s": None}
         journal.put(seen | {"late": late}, "drive", candidate(), "slice", 0)
-        contestant = Contestant(candidate(), entry, journal, 100.0)
+        contestant = Contestant(candidate(), entry, journal, 100.0, Ceiling(5000.0))
         contestant.slice(1.0, 0)
         assert contestant.rate_rps == pytest.approx(next_rps)
 
@@ -96,3 +96,37 @@ def test_lanes_are_slowed_by_their_time_on_cores_and_not_by_that_of_others() -> 
     asleep = Ran(wall_s=0.010, cpu_s=0.0001)
     assert slowed(asleep, Ran(wall_s=0.020, cpu_s=0.0001)) == pytest.approx(0.5)
     assert slowed(beside, alone) == 1.0
+
+
+def test_a_moment_of_noise_does_not_lower_what_a_contestant_is_given() -> None:
+    entry = Entry("/nowhere", "nowhere", Objective(0.05), ())
+    with Journal(None) as journal:
+        for number, good_rps in enumerate((100.0, 60.0, 40.0)):
+            seen: dict[str, object] = {"rate_rps": 125.0, "goodput_rps": good_rps}
+            seen["share"] = good_rps / 125
+            journal.put(
+                seen | {"p99_s": None, "late": False}, "drive", candidate(), "slice", number
+            )
+        contestant = Contestant(candidate(), entry, journal, 100.0, Ceiling(5000.0))
+        for number in range(3):
+            contestant.slice(1.0, number)
+            assert contestant.rate_rps == pytest.approx(OVER * 100)
+
+
+def test_a_ceiling_is_lowered_where_senders_were_late_but_not_by_a_moment_of_noise() -> None:
+    ceiling = Ceiling(5000.0)
+    ceiling.lower(4000.0)
+    assert ceiling.rate_rps == 3200.0
+    ceiling.lower(4500.0)
+    ceiling.lower(20.0)
+    assert ceiling.rate_rps == 1000.0
+
+
+def test_who_holds_the_ceiling_is_not_driven_above_it() -> None:
+    entry = Entry("/nowhere", "nowhere", Objective(0.05), ())
+    with Journal(None) as journal:
+        seen = {"rate_rps": 90.0, "goodput_rps": 90.0, "share": 1.0, "p99_s": 0.01, "late": False}
+        journal.put(seen, "drive", candidate(), "slice", 0)
+        contestant = Contestant(candidate(), entry, journal, 500.0, Ceiling(90.0))
+        assert contestant.slice(1.0, 0) == 90.0
+        assert contestant.capped

@@ -100,7 +100,9 @@ def read_specs(answer: Answer) -> Specs:
     told = {one.key: one.value for one in _CLASSES["Told"].FromString(answer.body).metadata}
     found = _CLASSES["Signatures"].FromString(told[_FIELD].value).signature_def
     signature = {one.key: one.value for one in found}[DEFAULT_SIGNATURE]
-    return tuple(_spec(one.key, one.value) for one in signature.inputs)
+    # A map comes in any order; synthetic requests follow it, and shall be the same each time.
+    inputs = sorted(signature.inputs, key=lambda one: one.key)
+    return tuple(_spec(one.key, one.value) for one in inputs)
 
 
 def _spec(name: str, info: Any) -> TensorSpec:

@@ -57,7 +57,7 @@ def read_specs(answer: Answer) -> Specs:
             OF_NAME[info["dtype"]].dtype,
             tuple(free(int(dim["size"])) for dim in info["tensor_shape"]["dim"]),
         )
-        for name, info in inputs.items()
+        for name, info in sorted(inputs.items())
     )
 
 

@@ -93,6 +93,21 @@ _SEEN = _object(
         "runs": {"type": "array", "items": _RAN},
     }
 )
+_CHANGE = _object(
+    {"at_unix_s": _SECONDS, **dict.fromkeys(("what", "before", "after", "cause", "reason"), _TEXT)}
+)
+_CONTROL: Schema = _object(
+    {},
+    {
+        "lanes": _COUNT,
+        "batch_cap": _COUNT,
+        "longest_s": _SECONDS,
+        "highest_rps": _SECONDS,
+        "p99_s": {"type": ["number", "null"], "minimum": 0},
+        "worth": {"type": "object", "additionalProperties": _SECONDS},
+        "changes": {"type": "array", "maxItems": 16, "items": _CHANGE},
+    },
+)
 PROFILE: Schema = _object(
     {
         "name": _TEXT,
@@ -107,7 +122,9 @@ PROFILE: Schema = _object(
         "measurements": {"type": "array", "items": _MEASUREMENT},
         "slo_ms": {"type": ["number", "null"], "exclusiveMinimum": 0},
         "max_queue": _COUNT,
+        "linger_ms": {"type": "number", "minimum": 0},
         "origins": {"type": "object", "additionalProperties": _TEXT},
+        "control": _CONTROL,
         "seen": _SEEN,
     }
 )

@@ -90,7 +90,9 @@ def measured(served: ServedModel) -> dict[str, Any]:
         "measurements": [one.model_dump() for one in profile.measurements],
         "slo_ms": settings.slo_ms,
         "max_queue": settings.max_queue,
+        "linger_ms": settings.linger_ms,
         "origins": {key: served.origins.get(key, "default") for key in _TUNABLE},
+        "control": served.metrics.control(),
         "seen": seen(served),
     }
 

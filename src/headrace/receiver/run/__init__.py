@@ -4,5 +4,5 @@
 ``validate`` inputs against a signature · ``shapes`` who may share a batch, ``traffic`` which of
 them are common · ``departures`` clients that left · ``sequences`` models with a memory,
 ``sequence_table`` what they remember · ``reservoir`` a few requests kept, ``sampling`` what is kept
-of them · ``gauges`` what metrics read.
+of them · ``steering`` how many lanes take batches at a time · ``gauges`` what metrics read.
 """

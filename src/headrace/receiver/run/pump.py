@@ -25,6 +25,7 @@ from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.reservoir import Reservoir
 from headrace.receiver.run.sampling import sample
 from headrace.receiver.run.shapes import Fit, crop
+from headrace.receiver.run.steering import Steering
 from headrace.receiver.run.traffic import Bucket, Traffic
 from headrace.receiver.run.turns import Place
 from headrace.receiver.tracing.record import Trace
@@ -83,6 +84,7 @@ class Pump:
         self._scheduler = scheduler
         self._departures = departures
         self._place = place
+        self._steering = Steering(loop, served, scheduler)
         self._batched = served.profile.signature.batched
         self._sizes = served.profile.batch_sizes if served.profile.pads and self._batched else ()
         self._pads = bool(self._sizes or served.settings.buckets)
@@ -266,6 +268,7 @@ class Pump:
             self._engine.close()
             self._lost()
         self._engine, self.socket_path = engine, socket_path
+        self._steering.start(engine.set_lanes)
         if self._place is not None:
             self._place.join(self._look)
         self._scheduler.resume()
@@ -313,6 +316,7 @@ class Pump:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
+        self._steering.stop()
         if self._timer is not None:
             self._timer.cancel()
         self._scheduler.pause()

@@ -1,0 +1,33 @@
+"""How many of the lanes take batches at a time; the others wait, until more are wanted."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Gate:
+    """Lets so many in at a time, at first all; for the threads of the lanes."""
+
+    def __init__(self, lanes: int) -> None:
+        self._changed = threading.Condition()
+        self._most = lanes
+        self._inside = 0
+
+    def enter(self) -> None:
+        """Wait until another may take a batch."""
+        with self._changed:
+            while self._inside >= self._most:
+                self._changed.wait()
+            self._inside += 1
+
+    def leave(self) -> None:
+        """Let another in."""
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify()
+
+    def resize(self, lanes: int) -> None:
+        """Let so many in from now on; who is inside ends what it does."""
+        with self._changed:
+            self._most = max(lanes, 1)
+            self._changed.notify_all()

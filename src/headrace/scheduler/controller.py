@@ -1,0 +1,320 @@
+"""How many lanes run at a time: found while serving, by what runs cost each other. Pure.
+
+Two lanes are worth two only while nothing else wants their cores, caches or memory. When runs take
+so much longer together that fewer lanes would do as much, fewer it is: every answer is then sooner.
+When the queue asks for more, one more is tried. A trial is short, begins only where the worst that
+it may bring is within the objective or what is refused anyhow, is kept only if it measured better,
+and else is not repeated soon. Every change is a value that says why.
+
+Batch sizes, run times and admission follow from the table of run times by themselves; what of it
+changes is told here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from headrace.scheduler.ledger import Account
+
+PERIOD_S = 1.0
+"""How often it looks: long enough for some runs, short enough for neighbours that come and go."""
+
+# Of fewer runs a mean says little.
+_LEAST_RUNS = 5
+# What was measured is forgotten after so long.
+_FRESH_S = 30.0
+# Each look moves what is known by this share, unless it is so far off that something has changed.
+_STEP, _JUMP = 0.5, 0.2
+# Fewer lanes are as good if they do this much of the work, for each answer is sooner; more must do
+# as much more. Between the two nothing is changed.
+_AS_GOOD, _BETTER = 0.97, 1.05
+# Lanes that are busy for this share of the time are too few, where nobody is refused without an
+# objective; and fewer lanes must be able to do the work in it.
+_BUSY = 0.85
+# A trial: one look to settle, then so many to measure, or until it is as bad as this.
+_TRIAL_LOOKS, _HOPELESS = 3, 0.85
+# How long until the next trial, after one that was not kept; it doubles each time.
+_WAIT_S, _LONGEST_WAIT_S = 15.0, 120.0
+# Refused when more than this share is, for two looks; open again after so many looks without any.
+_REFUSED_SHARE, _OPEN_LOOKS = 0.01, 5
+# A batch size has changed when it is this many times another, for so many looks.
+_CAP_RATIO, _CAP_LOOKS = 1.5, 3
+# Of so many sizes of a row it is remembered.
+_CAPS_KEPT = 64
+
+
+class Change(NamedTuple):
+    """Something was changed; ``cause`` says why in a word for counting, ``reason`` in full."""
+
+    what: str
+    before: str
+    after: str
+    cause: str
+    reason: str
+
+
+class State(NamedTuple):
+    """How the scheduler is: for rows of so many elements the largest batch, and what it takes."""
+
+    elements: int
+    batch_cap: int
+    longest_s: float
+
+
+@dataclass(slots=True)
+class _Trial:
+    """One more or one fewer lane, for a while."""
+
+    before: int
+    after: int
+    good_rps: float
+    overloaded: bool
+    looks: int = 0
+    good_rows: float = 0.0
+    seconds: float = 0.0
+
+
+class _Known(NamedTuple):
+    """What so many lanes did together, in lanes that are alone, and when that was seen."""
+
+    lanes_worth: float
+    at_s: float
+
+
+class Controller:
+    """Decides for one served version; ``lanes`` is how many may run at a time."""
+
+    def __init__(self, slo_s: float | None, most_lanes: int) -> None:
+        self.lanes = most_lanes
+        self._slo_s = slo_s
+        self._most = most_lanes
+        self._known: dict[int, _Known] = {}
+        self._trial: _Trial | None = None
+        self._next_trial_s = 0.0
+        self._wait_s = _WAIT_S
+        self._doubts = 0
+        self._caps: dict[int, tuple[int, int]] = {}  # by elements of a row: told, and looks since
+        self._refusing = False
+        self._refusing_looks = 0
+
+    @property
+    def worth(self) -> dict[int, float]:
+        """What so many lanes do together, as a number of lanes that are alone, as last seen."""
+        return {lanes: known.lanes_worth for lanes, known in sorted(self._known.items())}
+
+    def look(self, now: float, account: Account, state: State) -> list[Change]:
+        """Take what has happened since the last look, and decide."""
+        if account.seconds <= 0 or not (account.busy_s or account.refused):
+            return []  # nothing ran, and nothing is learnt
+        changes = list(self._admission(account))
+        changes += self._batches(state)
+        if self._most > 1:
+            self._learn(now, account)
+            change = self._steer(now, account, state)
+            changes += [] if change is None else [change]
+        return changes
+
+    # -- what is seen ------------------------------------------------------------------------------
+
+    def _learn(self, now: float, account: Account) -> None:
+        seen = {
+            lanes: lanes * one.alone_s / one.busy_s
+            for lanes, one in account.together.items()
+            if one.runs >= _LEAST_RUNS and one.busy_s > 0 and lanes <= self._most
+        }
+        before, after = self._fresh(self.lanes, now), seen.get(self.lanes)
+        if before is not None and after is not None and abs(after - before) > _JUMP * before:
+            # Something around us has changed: what was tried before says nothing any more.
+            self._known = {}
+            self._wait_s, self._next_trial_s = _WAIT_S, min(self._next_trial_s, now)
+        for lanes, worth in seen.items():
+            known = self._fresh(lanes, now)
+            step = 1.0 if known is None else _STEP
+            self._known[lanes] = _Known((known or 0.0) + step * (worth - (known or 0.0)), now)
+
+    def _fresh(self, lanes: int, now: float) -> float | None:
+        known = self._known.get(lanes)
+        if known is None or now - known.at_s > _FRESH_S:
+            return None
+        return known.lanes_worth
+
+    # -- how many lanes ----------------------------------------------------------------------------
+
+    def _steer(self, now: float, account: Account, state: State) -> Change | None:
+        if self._trial is not None:
+            return self._judge(self._trial, now, account)
+        worth = self._fresh(self.lanes, now)
+        fewer = self._fresh(self.lanes - 1, now)
+        if worth is not None and fewer is not None and not self._refusing:
+            if fewer >= _AS_GOOD * worth:
+                return self._doubt(now, worth, fewer)
+            self._doubts = 0
+        if now < self._next_trial_s:
+            return None
+        if worth is not None and self._may_try_fewer(worth, fewer, account):
+            reason = (
+                f"{_do(self.lanes)} the work of {worth:.2f} that are alone: fewer may do as much, "
+                "and are tried"
+            )
+            return self._try(self.lanes - 1, account, reason)
+        if self._may_try_more(now, account, state):
+            busy = f"all {self.lanes} are" if self.lanes > 1 else "the only lane is"
+            busy = f"{busy} busy for {self._busy(account):.0%} of the time"
+            reason = f"{busy}{_refusals(account)}: one more is tried"
+            return self._try(self.lanes + 1, account, reason)
+        return None
+
+    def _doubt(self, now: float, worth: float, fewer: float) -> Change | None:
+        """Fewer lanes are as good, by what was seen without trying; twice in a row decides."""
+        self._doubts += 1
+        if self._doubts == 1:
+            return None
+        self._next_trial_s = now + self._wait_s
+        return self._set(
+            self.lanes - 1,
+            "slow_together",
+            f"{_do(self.lanes)} the work of {worth:.2f} that are alone, and {_do(self.lanes - 1)} "
+            f"that of {fewer:.2f}, with each answer sooner",
+        )
+
+    def _may_try_fewer(self, worth: float, fewer: float | None, account: Account) -> bool:
+        """Whether fewer may be as good, and at their worst are enough, or too few anyhow."""
+        if self.lanes == 1 or worth * _AS_GOOD > self.lanes - 1:
+            return False
+        if fewer is not None and fewer < _AS_GOOD * worth:
+            return False
+        at_worst = worth * (self.lanes - 1) / self.lanes
+        return self._refusing or account.alone_s <= _BUSY * at_worst * account.seconds
+
+    def _may_try_more(self, now: float, account: Account, state: State) -> bool:
+        """Whether more are wanted, and runs may take so much longer as more lanes can make them."""
+        if self.lanes == self._most or not account.busy_s:
+            return False
+        wanted = self._busy(account) >= _BUSY if self._slo_s is None else account.refused > 0
+        if not wanted:
+            return False
+        worth, more = self._fresh(self.lanes, now), self._fresh(self.lanes + 1, now)
+        if worth is not None and more is not None and more < _BETTER * worth:
+            return False  # it was so a moment ago
+        slower = (self.lanes + 1) / self.lanes
+        wait = 1 + 1 / (self.lanes + 1)  # for a lane, and then the run itself
+        return self._slo_s is None or state.longest_s * slower * wait <= self._slo_s
+
+    def _busy(self, account: Account) -> float:
+        return min(account.busy_s / (self.lanes * account.seconds), 1.0)
+
+    def _try(self, lanes: int, account: Account, reason: str) -> Change:
+        good_rps = account.in_time / account.seconds
+        self._trial = _Trial(self.lanes, lanes, good_rps, self._refusing)
+        return self._set(lanes, "trial", reason)
+
+    def _judge(self, trial: _Trial, now: float, account: Account) -> Change | None:
+        """Look at a trial; at its end keep what was better."""
+        trial.looks += 1
+        if trial.looks == 1:  # who had begun before, and the table of run times, settle
+            self._known.pop(trial.after, None)
+            return None
+        trial.good_rows += account.in_time
+        trial.seconds += account.seconds
+        verdict, ratio = self._verdict(trial, now)
+        if trial.looks <= _TRIAL_LOOKS and (ratio is None or ratio > _HOPELESS):
+            return None
+        self._trial = None
+        better = ratio is not None and ratio >= (
+            _AS_GOOD if trial.after < trial.before else _BETTER
+        )
+        self._next_trial_s = now + self._wait_s
+        if better:
+            self._wait_s = _WAIT_S
+            return Change("lanes", str(trial.before), str(trial.after), "kept", verdict)
+        verdict = f"{verdict}: not again within {self._wait_s:.0f} s"
+        self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
+        return self._set(trial.before, "not_kept", verdict)
+
+    def _verdict(self, trial: _Trial, now: float) -> tuple[str, float | None]:
+        """How many times as good it is, in words too; None: that cannot be told.
+
+        By what was answered where more came than that, else by the runs.
+        """
+        if trial.overloaded and self._refusing and trial.good_rps > 0:
+            after = trial.good_rows / trial.seconds
+            told = (
+                f"{_lanes(trial.after)} answered {after:,.0f} rows/s in time, "
+                f"{_lanes(trial.before)} {trial.good_rps:,.0f}"
+            )
+            return told, after / trial.good_rps
+        before, found = self._fresh(trial.before, now), self._fresh(trial.after, now)
+        if before is None or found is None:
+            few = f"too little came to tell {_lanes(trial.after)} from {_lanes(trial.before)}"
+            return few, None
+        told = (
+            f"{_do(trial.after)} the work of {found:.2f} that are alone, {_do(trial.before)} that "
+            f"of {before:.2f}"
+        )
+        return told, found / before
+
+    def _set(self, lanes: int, cause: str, reason: str) -> Change:
+        before, self.lanes, self._doubts = self.lanes, lanes, 0
+        return Change("lanes", str(before), str(lanes), cause, reason)
+
+    # -- what follows by itself, and is told -------------------------------------------------------
+
+    def _admission(self, account: Account) -> Iterator[Change]:
+        asked = account.in_time + account.late + account.refused
+        above = account.refused > _REFUSED_SHARE * asked
+        if above == self._refusing:
+            self._refusing_looks = 0
+            return
+        self._refusing_looks += 1
+        if self._refusing_looks < (_OPEN_LOOKS if self._refusing else 2):
+            return
+        self._refusing, self._refusing_looks = above, 0
+        rate_rps = account.in_time / account.seconds
+        if above:
+            share = account.refused / asked
+            yield Change(
+                "admission",
+                "open",
+                "refusing",
+                "overload",
+                f"{share:.0%} of the requests are refused, for they would be late: {rate_rps:,.0f} "
+                "rows/s are answered in time, and more come",
+            )
+        else:
+            yield Change(
+                "admission", "refusing", "open", "room", "what comes can be answered in time again"
+            )
+
+    def _batches(self, state: State) -> Iterator[Change]:
+        if len(self._caps) >= _CAPS_KEPT:
+            self._caps.clear()
+        cap, looks = self._caps.get(state.elements, (state.batch_cap, 0))
+        ratio = max(cap, state.batch_cap) / min(cap, state.batch_cap)
+        looks = looks + 1 if ratio >= _CAP_RATIO else 0
+        if looks < _CAP_LOOKS:
+            self._caps[state.elements] = cap, looks
+            return
+        self._caps[state.elements] = state.batch_cap, 0
+        pay = "pay now" if state.batch_cap > cap else "do not pay any more"
+        yield Change(
+            "batch_cap",
+            str(cap),
+            str(state.batch_cap),
+            "run_times",
+            f"by the run times of late larger batches {pay}: one of {state.batch_cap} takes up to "
+            f"{state.longest_s * 1e3:.1f} ms",
+        )
+
+
+def _lanes(count: int) -> str:
+    return "1 lane" if count == 1 else f"{count} lanes"
+
+
+def _do(count: int) -> str:
+    return "1 lane does" if count == 1 else f"{count} lanes do"
+
+
+def _refusals(account: Account) -> str:
+    return f" and {account.refused} requests were refused" if account.refused else ""

@@ -1,0 +1,86 @@
+"""What a server has learnt becomes a tuned card, or it is said why it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.cores import usable_cores
+from headrace.errors import HeadraceError, MalformedAnswer, SettingsError
+from headrace.loader.store import find
+from headrace.models.freeze import freeze
+from headrace.settings import BackendName, ModelSettings, Settings
+from headrace.tuned import place, read
+
+
+def said(**changes: Any) -> dict[str, Any]:
+    control = {
+        "lanes": 1,
+        "batch_cap": 4,
+        "longest_s": 0.02,
+        "highest_rps": 180.0,
+        "p99_s": 0.056,
+        "worth": {},
+        "changes": [],
+    }
+    return {
+        "name": "digits",
+        "version": 1,
+        "backend": "onnxruntime",
+        "precision": "f32",
+        "cores": usable_cores(),
+        "threads": 1,
+        "slo_ms": 50.0,
+        "linger_ms": 0.0,
+        "control": control,
+        **changes,
+    }
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    file = tmp_path / "digits.onnx"
+    file.write_bytes(b"weights")
+    return file
+
+
+def test_the_card_that_is_written_is_taken_by_the_next_start(model: Path) -> None:
+    file, tuned = freeze(said(), model)
+    assert file == place(model)
+    assert read(file) == tuned
+    assert tuned.evidence.highest_rate_rps == 180.0
+    assert tuned.evidence.forecast_rate_rps == pytest.approx(200.0)
+    (found,) = find(Settings(models=(ModelSettings(path=model),)))
+    assert found.settings.backend is BackendName.ONNXRUNTIME
+    assert (found.settings.instances, found.settings.max_batch) == (1, 4)
+
+
+def test_it_may_be_written_elsewhere(model: Path, tmp_path: Path) -> None:
+    file, _ = freeze(said(), model, tmp_path / "other.yaml")
+    assert file == tmp_path / "other.yaml"
+    assert not place(model).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "words"),
+    [
+        ({"control": {}}, MalformedAnswer, "an older Headrace"),
+        ({"slo_ms": None}, SettingsError, "without an objective"),
+        ({"cores": 4096}, SettingsError, "on the server's machine"),
+        ({"version": 7}, SettingsError, "version 7 of model 'digits' does not lie there"),
+        ({"backend": "other"}, MalformedAnswer, "as this version does"),
+        (
+            {"control": {"lanes": 1, "highest_rps": 0.0, "p99_s": None}},
+            SettingsError,
+            "has not been asked yet",
+        ),
+    ],
+)
+def test_what_cannot_be_frozen_is_told(
+    model: Path, changes: dict[str, Any], kind: type[HeadraceError], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        freeze(said(**changes), model)
+    assert not place(model).exists()
