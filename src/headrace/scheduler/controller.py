@@ -84,10 +84,15 @@ class _Known(NamedTuple):
 
 
 class Controller:
-    """Decides for one served version; ``lanes`` is how many may run at a time."""
+    """Decides for one served version.
+
+    ``lanes`` is how many may run at a time; since that was changed last, a run is likely to take
+    ``slower`` times what it took before.
+    """
 
     def __init__(self, slo_s: float | None, most_lanes: int) -> None:
         self.lanes = most_lanes
+        self.slower = 1.0
         self._slo_s = slo_s
         self._most = most_lanes
         self._known: dict[int, _Known] = {}
@@ -148,7 +153,8 @@ class Controller:
         worth = self._fresh(self.lanes, now)
         fewer = self._fresh(self.lanes - 1, now)
         if worth is not None and fewer is not None and not self._refusing:
-            if fewer >= _AS_GOOD * worth:
+            # A hiccup that was seen once and never again must not count twice.
+            if self._known[self.lanes].at_s == now and fewer >= _AS_GOOD * worth:
                 return self._doubt(now, worth, fewer)
             self._doubts = 0
         if now < self._next_trial_s:
@@ -257,7 +263,16 @@ class Controller:
 
     def _set(self, lanes: int, cause: str, reason: str) -> Change:
         before, self.lanes, self._doubts = self.lanes, lanes, 0
+        self.slower = self._slower(before, lanes)
         return Change("lanes", str(before), str(lanes), cause, reason)
+
+    def _slower(self, before: int, after: int) -> float:
+        """By what was seen of both, however long ago; more lanes are not taken to help at all."""
+        was, will = self._known.get(before), self._known.get(after)
+        ratio = 1.0
+        if was is not None and will is not None:
+            ratio = (after / will.lanes_worth) / (before / was.lanes_worth)
+        return max(ratio, after / before) if after > before else min(ratio, 1.0)
 
     # -- what follows by itself, and is told -------------------------------------------------------
 

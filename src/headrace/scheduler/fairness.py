@@ -216,7 +216,8 @@ class Device:
     def due(self, now: float) -> Turn | None:
         """Who should be asked for a batch now: whoever's turn it is, if there is room."""
         wanting = [turn for turn in self.wanting if not self._is_held(turn, now)]
-        if not wanting:
+        # While nobody can run no round begins: who runs now may want a turn when that ends.
+        if not any(turn.ahead or self.has_room(turn, now) for turn in wanting):
             return None
         while all(turn.credit_s <= 0 for turn in wanting):
             self._renew(wanting)

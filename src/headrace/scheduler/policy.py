@@ -199,9 +199,8 @@ class Scheduler:
         turn = self._lanes.turn
         return turn is not None and turn.share < _WHOLE
 
-    def set_lanes(self, count: int, now: float) -> None:
-        """Have so many run at a time. Until it is known, more are taken to slow each other down."""
-        slower = max(count / self._lanes.count, 1.0)
+    def set_lanes(self, count: int, now: float, slower: float) -> None:
+        """Have so many run at a time; until it is known, each is taken to be so much slower."""
         self._latency.renew(self._elements, self._full(self._elements).rows, slower)
         self._lanes.resize(count, now)
         self._caps.known.clear()

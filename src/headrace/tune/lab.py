@@ -46,7 +46,7 @@ from headrace.tune.messages import (
 from headrace.values import Array, Signature
 
 # Lanes run beside each other for so long: some hundred runs of a fast model, a few of a slow one.
-_TOGETHER_S, _LEAST_RUNS = 0.4, 4
+_TOGETHER_S, _LEAST_RUNS = 0.2, 4
 
 
 class Lab:

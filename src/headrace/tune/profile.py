@@ -5,6 +5,7 @@ In a round each size is timed on all variants, one after the other; only one of 
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,13 +19,13 @@ from headrace.tune.lab_process import LabProcess
 from headrace.tune.measured import Measured, Point, is_enough, within
 from headrace.tune.messages import Load, Loaded, Ran
 from headrace.tune.progress import Progress
-from headrace.tune.space import LeftOut, Variant, steps
+from headrace.tune.space import LeftOut, Variant, count, steps
 
 ROUNDS = 3
 # Of the memory that is free, labs of one group take at most this part.
 _MEMORY_SHARE = 0.5
 # A run that is on a core for less of its time waits for something else.
-_COMPUTES = 0.1
+_COMPUTES = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,10 @@ class Bench:
         key = ("together", self.variant, rows, lanes)
         speed = self._journal.get(*key)
         if speed is None:
-            alone, beside = (self.lab().together(rows, count) for count in (1, lanes))
-            speed = slowed(alone, beside)
+            lab = self.lab()
+            pairs = [(lab.together(rows, 1), lab.together(rows, lanes)) for _ in range(ROUNDS)]
+            run_s = self.points[rows].median_s
+            speed = statistics.median(slowed(alone, beside, run_s) for alone, beside in pairs)
             self._journal.put(speed, *key)
         return float(speed)
 
@@ -137,13 +140,13 @@ class Bench:
         )
 
 
-def slowed(alone: Ran, beside: Ran) -> float:
+def slowed(alone: Ran, beside: Ran, run_s: float) -> float:
     """How fast a lane beside others is, as a share of one that is alone.
 
-    By the time on cores, of which others on the machine take none; of a model that mostly waits,
-    by the time that passed.
+    By the time on cores, of which others on the machine take none; of a model that mostly waits in
+    the ``run_s`` that a run takes where nobody is in its way, by the time that passed.
     """
-    if min(alone.cpu_s / alone.wall_s, beside.cpu_s / beside.wall_s) < _COMPUTES:
+    if alone.cpu_s < _COMPUTES * run_s:
         return min(alone.wall_s / beside.wall_s, 1.0)
     return min(alone.cpu_s / beside.cpu_s, 1.0)
 
@@ -194,7 +197,7 @@ def _rounds(
 ) -> int:
     """Time all sizes; the first round finds out how large batches are worth it."""
     for bench, rows in _first_round(group, subject, failed):
-        progress.step(f"measuring {bench.variant}: {rows} rows")
+        progress.step(f"measuring {bench.variant}: {count(rows, 'row')}")
         with _giving_up(bench, failed):
             bench.time(rows, 0)
     for number in range(1, ROUNDS):
@@ -204,9 +207,8 @@ def _rounds(
                     continue
                 if not progress.may_profile():
                     return number
-                progress.step(
-                    f"measuring {bench.variant}: {rows} rows, round {number + 1} of {ROUNDS}"
-                )
+                size = count(rows, "row")
+                progress.step(f"measuring {bench.variant}: {size}, round {number + 1} of {ROUNDS}")
                 with _giving_up(bench, failed):
                     bench.time(rows, number)
     return ROUNDS
@@ -230,7 +232,7 @@ def _speeds(bench: Bench, subject: Subject) -> dict[int, float]:
     cost = {point.rows: point.median_s / point.rows for point in points}
     rows = min(cost, key=cost.__getitem__)
     lanes = steps(max(subject.cores // bench.variant.threads, 1))
-    return {count: bench.together(rows, count) for count in lanes if count > 1}
+    return {number: bench.together(rows, number) for number in lanes if number > 1}
 
 
 def _alive(group: Sequence[Bench], failed: Sequence[LeftOut]) -> list[Bench]:

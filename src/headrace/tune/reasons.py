@@ -189,7 +189,8 @@ def _time(tuning: Tuning) -> Iterator[str]:
     if tuning.rounds < _ROUNDS:
         parts.append(f"{count(tuning.rounds, 'round')} of {_ROUNDS} in the labs")
     if tuning.raced.cut_short and tuning.raced.ranking is not None:
-        parts.append(f"{count(len(tuning.raced.rungs), 'rung')} of the race")
+        done = len(tuning.raced.rungs)
+        parts.append(f"{count(done, 'rung')} of the race" if done else "a part of the first rung")
     if parts:
         yield f"There was time for {' and '.join(parts)} only: --budget gives more."
 

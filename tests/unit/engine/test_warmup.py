@@ -293,6 +293,7 @@ class Busy:
         return inputs
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_the_time_in_which_others_have_the_core_does_not_count_but_other_waits_do() -> None:
     cores, one = os.sched_getaffinity(0), {min(os.sched_getaffinity(0))}

@@ -82,6 +82,25 @@ def test_who_has_used_more_of_its_round_waits_for_who_has_used_less() -> None:
     assert device.due(0.015) is light
 
 
+def test_no_round_begins_for_who_asks_while_another_runs_that_has_credit_left() -> None:
+    """A model whose only lane is busy asks again when that is free."""
+    device = Device(1)
+    large, small = join(device, weight=3), join(device)
+    ran = {large: 0, small: 0}
+    turn, now = large, 0.0
+    for number in range(200):
+        other = small if turn is large else large
+        assert start(turn, number, now, 0.020)
+        ran[turn] += 1
+        turn.pass_by()
+        assert not start(other, number, now + 0.001, 0.020)
+        now += 0.020
+        turn.ended(number, now, 0.020)
+        if not turn.may_start(now, 0.020, NEVER, ahead=False):
+            turn = other
+    assert ran[large] == pytest.approx(150, abs=2)
+
+
 def test_who_would_miss_its_deadline_goes_first_while_its_round_lasts() -> None:
     device = Device(1)
     urgent, patient = join(device), join(device)

@@ -61,7 +61,7 @@ class Model:
         return [Arrival(at_s, self.slo_s) for at_s in times_s[times_s < PLAYED_S].tolist()]
 
 
-LIGHT = Model(0.001, 0.0055, 0.050, weight=3.0)
+LIGHT = Model(0.001, 0.0055, 0.050, weight=2.5)
 HEAVY = Model(0.0015, 0.0105, 0.050)
 
 

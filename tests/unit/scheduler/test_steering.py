@@ -1,6 +1,6 @@
 """The scheduler and its controller against a neighbour: as good as the best fixed number of lanes.
 
-Two lanes, runs of 10 ms and 1 ms a row, an objective of 100 ms. At 5 s somebody takes a core.
+Two lanes, runs of 20 ms and 2 ms a row, an objective of 200 ms. At 5 s somebody takes a core.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from headrace.scheduler.simulate import Arrival, Result, linear, simulate
 
 pytestmark = pytest.mark.slow
 
-SLO_S, LANES, SIZES = 0.100, 2, (1, 2, 4, 8, 16)
-ALPHA_S, BETA_S = 0.010, 0.001
+SLO_S, LANES, SIZES = 0.200, 2, (1, 2, 4, 8, 16)
+ALPHA_S, BETA_S = 0.020, 0.002
 ONE_LANE_RPS = 16 / (ALPHA_S + BETA_S * 16)
 COMES_S, ENDS_S, SETTLED_S = 5.0, 40.0, 15.0
 
@@ -50,7 +50,7 @@ class Steered:
         made = self.controller.look(now, account, self.scheduler.state())
         self.changes += [(now, change) for change in made]
         if self.controller.lanes != self.scheduler.lanes:
-            self.scheduler.set_lanes(self.controller.lanes, now)
+            self.scheduler.set_lanes(self.controller.lanes, now, self.controller.slower)
 
     def admit(self, entry: Entry, now: float) -> None:
         self.tick(now)
@@ -104,8 +104,8 @@ def ms(seconds: float | None) -> float:
     return math.nan if seconds is None else 1e3 * seconds
 
 
-@pytest.mark.parametrize("load", [0.5, 0.9, 1.3, 2.5])
-@pytest.mark.parametrize("after", [0.35, 0.5, 0.75, 0.9])
+@pytest.mark.parametrize("load", [0.5, 0.9, 1.3, 2.0])
+@pytest.mark.parametrize("after", [0.35, 0.5, 0.9])
 def test_with_a_neighbour_it_does_as_well_as_the_best_fixed_number(
     load: float, after: float
 ) -> None:

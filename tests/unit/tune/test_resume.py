@@ -92,10 +92,12 @@ def test_the_next_rate_follows_what_was_held(
 
 def test_lanes_are_slowed_by_their_time_on_cores_and_not_by_that_of_others() -> None:
     alone, beside = Ran(wall_s=0.010, cpu_s=0.010), Ran(wall_s=0.030, cpu_s=0.0125)
-    assert slowed(alone, beside) == pytest.approx(0.8)
+    assert slowed(alone, beside, 0.010) == pytest.approx(0.8)
+    # Others had the cores nearly all of the time.
+    assert slowed(Ran(wall_s=0.9, cpu_s=0.010), beside, 0.010) == pytest.approx(0.8)
     asleep = Ran(wall_s=0.010, cpu_s=0.0001)
-    assert slowed(asleep, Ran(wall_s=0.020, cpu_s=0.0001)) == pytest.approx(0.5)
-    assert slowed(beside, alone) == 1.0
+    assert slowed(asleep, Ran(wall_s=0.020, cpu_s=0.0001), 0.010) == pytest.approx(0.5)
+    assert slowed(beside, alone, 0.010) == 1.0
 
 
 def test_a_moment_of_noise_does_not_lower_what_a_contestant_is_given() -> None:

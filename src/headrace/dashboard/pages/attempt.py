@@ -33,7 +33,7 @@ class _Given:
     rest: str = ""
 
 
-def draw(scene: Scene) -> None:
+async def draw(scene: Scene) -> None:
     """Draw the choice of a server and a model, and a place for its form."""
     servers = {place: one.url for place, one in enumerate(scene.board.watched)}
     models: dict[str, Described] = {}
@@ -62,7 +62,7 @@ def draw(scene: Scene) -> None:
     server.on_value_change(find)
     model.on_value_change(show)
     again.on_click(find)
-    ui.timer(0, find, once=True)
+    await find()
 
 
 def _form(watched: Watched, model: Described) -> None:

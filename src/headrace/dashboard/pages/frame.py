@@ -71,9 +71,12 @@ def _header(dark: ui.dark_mode) -> None:
             link.classes(**{"add" if target == here else "remove": "here"})
 
     async def see() -> None:
-        dark.value = await ui.run_javascript("matchMedia('(prefers-color-scheme: dark)').matches")
+        if dark.value is None:  # else somebody has chosen, and the connection was lost and found
+            dark.value = await ui.run_javascript(
+                "matchMedia('(prefers-color-scheme: dark)').matches", timeout=10
+            )
 
     mark(router.current_path)
     router.on_path_changed(mark)
     # Charts are drawn here, in colours that the browser's choice decides.
-    ui.timer(0, see, once=True)
+    ui.context.client.on_connect(see)

@@ -72,7 +72,7 @@ def draw(scene: Scene, server: str, name: str, version: str) -> None:
         badge = ui.badge("…").props("outline")
         told = ui.label().classes("dim break-all")
     problem = ui.label().classes("text-negative break-words w-full")
-    with ui.element("div").classes("grid grid-cols-2 sm:grid-cols-4 lg:grid-cols-8 gap-3 w-full"):
+    with ui.element("div").classes("grid grid-cols-2 sm:grid-cols-4 lg:grid-cols-9 gap-3 w-full"):
         tiles = [_tile(title) for title in _TILES]
     with ui.element("div").classes("grid grid-cols-1 lg:grid-cols-2 gap-4 w-full"):
         charts = [_chart(title) for title, _ in _CHARTS]
@@ -145,7 +145,8 @@ def _why(line: Line) -> str:
 
 
 def _tile(title: str) -> ui.label:
-    with ui.card().classes("p-3 gap-0 no-shadow edge"):
+    wide = " col-span-2" if title == _TILES[-1] else ""
+    with ui.card().classes(f"p-3 gap-0 no-shadow edge{wide}"):
         ui.label(title).classes("dim text-sm")
         return ui.label(words.UNKNOWN).classes("text-xl")
 

@@ -168,4 +168,6 @@ def limit_words(one: Line) -> str:
         return "predicting…"
     if one.limit.rate_rps is None:
         return "not known"
+    if not one.limit.rate_rps:  # its run alone takes longer
+        return f"no rate is within {words.number(one.limit.slo_ms)} ms"
     return f"{words.percent(one.of_limit)} of {words.number(one.limit.rate_rps)}/s"

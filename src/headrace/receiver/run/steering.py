@@ -76,21 +76,21 @@ class Steering:
             self._timer = self._loop.call_later(PERIOD_S, self._look)
 
     def _look(self) -> None:
+        self._again()  # first: whatever goes wrong with one account, there will be others
         now_s = time.monotonic()
         scheduler = self._scheduler
         account = scheduler.close_account(now_s)
-        if account.in_time and not account.late:
-            self._highest_rps = max(self._highest_rps, account.in_time / account.seconds)
-        if scheduler.beside_others:  # what it sees is not what its lanes cost each other
-            self._again()
-            return
+        # The first account has no length: it is of the time until this look.
+        in_time_rps = account.in_time / max(account.seconds, PERIOD_S)
+        self._highest_rps = max(self._highest_rps, in_time_rps)
+        if scheduler.beside_others:
+            return  # what it sees is not what its lanes cost each other
         for change in self._controller.look(now_s, account, scheduler.state()):
             self._tell(change)
         if self._controller.lanes != scheduler.lanes:
-            scheduler.set_lanes(self._controller.lanes, now_s)
+            scheduler.set_lanes(self._controller.lanes, now_s, self._controller.slower)
             if self._set_lanes is not None:
                 self._set_lanes(self._controller.lanes)
-        self._again()
 
     def _tell(self, change: Change) -> None:
         served = self._served

@@ -1,0 +1,98 @@
+"""The lanes of a connection: as many run at a time as the receiver wants."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from headrace.control import Profile, SignatureMessage
+from headrace.engine.client import EngineClient
+from headrace.engine.instances import Connection
+from headrace.errors import HeadraceError
+from headrace.settings import ModelSettings
+from headrace.values import Array, DType, Signature, TensorSpec
+
+SIGNATURE = Signature(
+    (TensorSpec("x", DType.FP32, (None, 1)),),
+    (TensorSpec("y", DType.FP32, (None, 1)),),
+    batched=True,
+)
+PROFILE = Profile(
+    signature=SignatureMessage.of(SIGNATURE),
+    backend="fake",
+    precision="f32",
+    instances=2,
+    threads=1,
+    batch_sizes=(1,),
+    pads=False,
+    measurements=(),
+    load_s=0,
+    warm_s=0,
+    memory_bytes=0,
+)
+X = {"x": np.ones((1, 1), np.float32)}
+
+
+class Room:
+    """Computes for 10 ms, and notes how many did at a time."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        with self._lock:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+        time.sleep(0.01)
+        with self._lock:
+            self._inside -= 1
+        return {"y": inputs["x"]}
+
+
+async def test_as_many_lanes_run_as_are_wanted_and_every_batch_is_answered(tmp_path: Path) -> None:
+    room = Room()
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Queue[int] = asyncio.Queue()
+
+    def failed(_: int, error: HeadraceError) -> None:
+        raise error
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        def serve() -> None:
+            channel, _ = listener.accept()
+            with channel:
+                Connection(channel, SIGNATURE, None).serve([room, room])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        client = EngineClient(
+            loop,
+            PROFILE,
+            ModelSettings(slot_mib=1),
+            slot_count=8,
+            on_done=lambda batch_id, *_: answered.put_nowait(batch_id),
+            on_failed=failed,
+            on_lost=lambda: None,
+        )
+        await client.connect(str(tmp_path / "s"))
+        for lanes, most in ((2, 2), (1, 1), (2, 2)):
+            client.set_lanes(lanes)
+            room.most = 0
+            for number in range(6):
+                client.run(number, 1, [X])
+            assert {await answered.get() for _ in range(6)} == set(range(6))
+            assert room.most == most
+        client.close()
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()

@@ -1,0 +1,89 @@
+"""Labs: real processes that load real models, and what becomes of those that cannot."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from headrace.errors import ModelLoadError
+from headrace.load.command.drive import screen
+from headrace.settings import BackendName
+from headrace.tune.budget import Budget
+from headrace.tune.job import Job
+from headrace.tune.journal import Journal
+from headrace.tune.labs import Found, look
+from headrace.tune.model import find_model
+from headrace.tune.progress import Progress
+from headrace.tune.space import make_space
+from headrace.tune.wanted import Objective, Wanted
+from headrace.values import DType
+from tests.contract.models import node, write
+from tests.e2e.models import write_fake
+
+pytestmark = pytest.mark.slow
+BOTH = (BackendName.OPENVINO, BackendName.ONNXRUNTIME)
+
+
+def looked(path: Path, backends: tuple[BackendName, ...], data: Path | None = None) -> Found:
+    wanted = Wanted(Objective(0.05), 0.005, 60.0)
+    budget = Budget(time.monotonic() - 60.0, 60.0)  # over: one round of everything
+    with screen(Console(quiet=True)) as shown, Journal(None) as journal:
+        progress = Progress(shown, budget, time.monotonic)
+        job = Job(find_model(str(path), 0.05), wanted, data, journal, progress)
+        return look(make_space(backends, (), 1), job)
+
+
+def write_scores(folder: Path, dtype: DType = DType.FP32) -> Path:
+    """Four numbers become scores of three classes."""
+    write(
+        folder / "scores.onnx",
+        [node("MatMul", ["x", "w"], ["logits"])],
+        {"x": (dtype, ("N", 4))},
+        {"logits": (dtype, ("N", 3))},
+        {"w": np.random.default_rng(0).normal(size=(4, 3)).astype(dtype.numpy)},
+    )
+    (folder / "card.yaml").write_text("max_batch: 4\n")
+    return folder / "scores.onnx"
+
+
+def test_two_libraries_are_measured_and_answer_alike(tmp_path: Path) -> None:
+    found = looked(write_scores(tmp_path), BOTH)
+    assert [one.variant.arithmetic for one in found.measured] == ["openvino f32", "onnxruntime f32"]
+    for one in found.measured:
+        assert one.sizes[0] == 1
+        assert all(point.median_s > 0 for point in one.points)
+    ((kind, accuracy),) = found.gated.accuracy.items()
+    # A run is shorter than half a millisecond: untuned, the faster of both serves.
+    assert {kind, found.untuned.variant.arithmetic} == {"openvino f32", "onnxruntime f32"}
+    assert accuracy.cosine > 0.9999
+    assert not found.gated.failed
+    assert found.samples.labels is None
+
+
+def test_labels_are_compared_with_where_there_are_any(tmp_path: Path) -> None:
+    path = write_scores(tmp_path)
+    x = np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, labels=np.zeros(40, np.int64))
+    found = looked(path, BOTH, tmp_path / "data.npz")
+    ((_, accuracy),) = found.gated.accuracy.items()
+    assert accuracy.labelled
+    assert accuracy.drop == 0
+
+
+def test_what_one_library_cannot_load_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    found = looked(write_scores(tmp_path, DType.FP64), BOTH)
+    assert [one.variant.arithmetic for one in found.measured] == ["onnxruntime f32"]
+    (failed,) = found.profiled.failed
+    assert failed.what == "openvino f32, 1 thread"
+    assert "use backend onnxruntime" in failed.why
+
+
+def test_a_lab_that_dies_is_a_variant_that_failed(tmp_path: Path) -> None:
+    ports = {"inputs": {"x": ["INT64", [None, 4]]}, "outputs": {"y": ["INT64", [None, 4]]}}
+    path = write_fake(tmp_path / "crash.fake", crash_at=1, **ports)
+    with pytest.raises(ModelLoadError, match="was killed by SIGKILL"):
+        looked(path, (BackendName.FAKE,))
