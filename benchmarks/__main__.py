@@ -22,6 +22,7 @@ NAMES = (
     "many",
     "neighbour",
     "plan",
+    "tune",
     "json",
     "sequences",
     "failures",
