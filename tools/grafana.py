@@ -20,6 +20,7 @@ _TILE_WIDTH, _TILE_HEIGHT = 4, 4
 
 _SERVERS = 'instance=~"$instance"'
 _CHOSEN = f'{_SERVERS}, model=~"$model", version=~"$version"'
+_WHICH, _PROCESS = "model, version", "process, model, version"
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -47,6 +48,13 @@ def _rate(metric: str, more: str = "") -> str:
 def _percentile(share: float) -> Query:
     buckets = _rate("headrace_phase_seconds_bucket", ', phase="total"')
     return Query(f"histogram_quantile({share}, sum by (le) ({buckets}))", f"p{round(share * 100)}")
+
+
+def _by(labels: str, what: str, over: str | None = None, how: str = "sum") -> Query:
+    """A line for each of these labels; ``over`` is what it is a share of."""
+    share = "" if over is None else f" / sum by ({labels}) ({over})"
+    legend = " ".join(f"{{{{{label}}}}}" for label in labels.split(", "))
+    return Query(f"{how} by ({labels}) ({what}){share}", legend)
 
 
 def _phases() -> tuple[Query, ...]:
@@ -134,36 +142,24 @@ PANELS = (
         "Rows in a batch",
         "Means.",
         "short",
-        (
-            Query(
-                f"sum by (model, version) ({_rate('headrace_batch_rows_sum')}) / "
-                f"sum by (model, version) ({_rate('headrace_batch_rows_count')})",
-                "{{model}} {{version}}",
-            ),
-        ),
+        (_by(_WHICH, _rate("headrace_batch_rows_sum"), _rate("headrace_batch_rows_count")),),
     ),
     Panel(
         "Requests that wait",
         "",
         "short",
-        (
-            Query(
-                f"sum by (model, version) (headrace_queue_length{{{_CHOSEN}}})",
-                "{{model}} {{version}}",
-            ),
-        ),
+        (_by(_WHICH, f"headrace_queue_length{{{_CHOSEN}}}"),),
         stacked=True,
     ),
     Panel(
         "Instances busy",
-        "The share of its instances that run. Busy with batches of one is not full: see there.",
+        "The share that runs. One that is busy with small batches has room for more.",
         "percentunit",
         (
-            Query(
-                "sum by (model, version) ("
-                + _rate("headrace_phase_seconds_sum", ', phase="infer"')
-                + f") / sum by (model, version) (headrace_model_instances{{{_CHOSEN}}})",
-                "{{model}} {{version}}",
+            _by(
+                _WHICH,
+                _rate("headrace_phase_seconds_sum", ', phase="infer"'),
+                f"headrace_model_instances{{{_CHOSEN}}}",
             ),
         ),
     ),
@@ -172,11 +168,10 @@ PANELS = (
         "Of all input elements that ran; of models that are padded.",
         "percentunit",
         (
-            Query(
-                "sum by (model, version) ("
-                + _rate("headrace_run_elements_total", ', kind="padding"')
-                + f") / sum by (model, version) ({_rate('headrace_run_elements_total')})",
-                "{{model}} {{version}}",
+            _by(
+                _WHICH,
+                _rate("headrace_run_elements_total", ', kind="padding"'),
+                _rate("headrace_run_elements_total"),
             ),
         ),
     ),
@@ -185,10 +180,9 @@ PANELS = (
         "Cores that each process takes; of all models.",
         "short",
         (
-            Query(
-                "sum by (process, model, version) (rate("
-                f"headrace_process_cpu_seconds_total{{{_SERVERS}}}[$__rate_interval]))",
-                "{{process}} {{model}} {{version}}",
+            _by(
+                _PROCESS,
+                f"rate(headrace_process_cpu_seconds_total{{{_SERVERS}}}[$__rate_interval])",
             ),
         ),
         stacked=True,
@@ -197,23 +191,30 @@ PANELS = (
         "Memory",
         "Resident, of each process; pages that they share count in each.",
         "bytes",
-        (
-            Query(
-                f"sum by (process, model, version) (headrace_process_memory_bytes{{{_SERVERS}}})",
-                "{{process}} {{model}} {{version}}",
-            ),
-        ),
+        (_by(_PROCESS, f"headrace_process_memory_bytes{{{_SERVERS}}}"),),
         stacked=True,
+    ),
+    Panel(
+        "GPUs busy",
+        "The time in which any kernel ran; needs headrace[gpu] where the server is.",
+        "percentunit",
+        (_by("instance, gpu", f"headrace_gpu_busy_ratio{{{_SERVERS}}}"),),
+    ),
+    Panel(
+        "Memory of GPUs",
+        "In use by anybody; needs headrace[gpu] where the server is.",
+        "bytes",
+        (_by("instance, gpu", f"headrace_gpu_memory_bytes{{{_SERVERS}}}"),),
     ),
     Panel(
         "Moves of versions",
         "recovering is an engine that died, evicting one that made room.",
         "short",
         (
-            Query(
-                "sum by (model, state) (increase(headrace_model_moves_total"
-                f'{{{_SERVERS}, model=~"$model"}}[$__rate_interval]))',
-                "{{model}} {{state}}",
+            _by(
+                "model, state",
+                "increase(headrace_model_moves_total"
+                f'{{{_SERVERS}, model=~"$model"}}[$__rate_interval])',
             ),
         ),
     ),
@@ -221,12 +222,7 @@ PANELS = (
         "Load time",
         "start of the process, load, warm-up; of what is loaded now.",
         "s",
-        (
-            Query(
-                f"max by (model, version, part) (headrace_model_load_seconds{{{_CHOSEN}}})",
-                "{{model}} {{version}} {{part}}",
-            ),
-        ),
+        (_by(f"{_WHICH}, part", f"headrace_model_load_seconds{{{_CHOSEN}}}", how="max"),),
     ),
 )
 """Pictures of a time."""

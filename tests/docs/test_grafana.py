@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from types import ModuleType
@@ -14,10 +15,12 @@ import promql_parser
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from headrace.observe.gpu import GpuCollector
 from tests.docs.markdown import ROOT
 from tests.e2e.clients import http
 from tests.e2e.models import write_fake
 from tests.e2e.server import Server
+from tests.unit.observe.test_gpu import Nvml
 
 FILE = ROOT / "docs/grafana/headrace.json"
 # Prometheus itself adds these to all it reads.
@@ -65,7 +68,10 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         assert http(f"{server.url}/predict/nobody", b"{}")[0] == 404
         _, page, _ = http(f"{server.url}/metrics")
     found: defaultdict[str, set[str]] = defaultdict(set)
-    for family in text_string_to_metric_families(page):
+    with pytest.MonkeyPatch.context() as patch:  # as if the server had a GPU
+        patch.setitem(sys.modules, "pynvml", Nvml())
+        gpus = list(GpuCollector(list).collect())
+    for family in [*text_string_to_metric_families(page), *gpus]:
         for sample in family.samples:
             found[sample.name] |= sample.labels.keys()
     return found

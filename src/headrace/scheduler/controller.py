@@ -153,7 +153,8 @@ class Controller:
         worth = self._fresh(self.lanes, now)
         fewer = self._fresh(self.lanes - 1, now)
         if worth is not None and fewer is not None and not self._refusing:
-            if fewer >= _AS_GOOD * worth:
+            # A hiccup that was seen once and never again must not count twice.
+            if self._known[self.lanes].at_s == now and fewer >= _AS_GOOD * worth:
                 return self._doubt(now, worth, fewer)
             self._doubts = 0
         if now < self._next_trial_s:

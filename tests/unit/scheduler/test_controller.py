@@ -69,6 +69,13 @@ def test_lanes_that_only_slow_each_other_down_become_fewer_without_a_trial() -> 
     assert "2 lanes do the work of 1.00 that are alone" in change.reason
 
 
+def test_what_looked_slow_once_and_has_not_run_since_counts_once() -> None:
+    played = Played()
+    played.play(account({1: 1.0, 2: 0.9}), 1)
+    played.play(account({1: 1.0}), 20)
+    assert played.controller.lanes == 2
+
+
 def test_runs_are_taken_to_change_by_what_was_seen_and_more_lanes_never_to_help() -> None:
     played = Played()
     played.play(account({1: 1.0, 2: 0.8}), 2)
