@@ -19,6 +19,7 @@ NAMES = (
     "tiny",
     "real",
     "overload",
+    "many",
     "neighbour",
     "plan",
     "tune",
