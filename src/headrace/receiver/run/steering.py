@@ -83,6 +83,8 @@ class Steering:
         # The first account has no length: it is of the time until this look.
         in_time_rps = account.in_time / max(account.seconds, PERIOD_S)
         self._highest_rps = max(self._highest_rps, in_time_rps)
+        if scheduler.beside_others:
+            return  # what it sees is not what its lanes cost each other
         for change in self._controller.look(now_s, account, scheduler.state()):
             self._tell(change)
         if self._controller.lanes != scheduler.lanes:
