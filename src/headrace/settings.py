@@ -57,6 +57,13 @@ class ModelControl(StrEnum):
     POLL = "poll"
 
 
+class Share(StrEnum):
+    """What happens when several models want the machine at once."""
+
+    FAIR = "fair"
+    KERNEL = "kernel"
+
+
 class ResultStep(Group):
     """One step of the result processor, applied to one output in the order given."""
 
@@ -211,6 +218,12 @@ class ModelSettings(Card):
         description="How far its engine stands back from the receiver, and from other programs, "
         "when both want a core: `nice` of the process.",
     )
+    weight: Annotated[float, Field(gt=0, le=1000)] = Field(
+        default=1.0,
+        description="Its part of the machine when several models want more than there is: one of "
+        "weight 2 gets twice the time of one of weight 1. What a model leaves, others use; see "
+        "[scheduling](scheduling.md#many-models-on-one-machine).",
+    )
     max_queue: Annotated[int, Field(ge=1)] = Field(
         default=2048, description="Requests that may wait; one more is refused with queue_full."
     )
@@ -279,6 +292,11 @@ class ServerSettings(Group):
     )
     drain_timeout_s: Annotated[float, Field(ge=0)] = Field(
         default=30.0, description="How long SIGTERM waits for requests in flight."
+    )
+    share: Share = Field(
+        default=Share.FAIR,
+        description="fair: models that want the machine at once take turns, by their `weight`. "
+        "kernel: each runs as it likes, and the system shares the cores.",
     )
     model_control: ModelControl = Field(
         default=ModelControl.NONE,

@@ -85,9 +85,9 @@ def test_a_neighbour_that_takes_a_core_is_answered_with_one_lane_fewer(tmp_path:
     with contextlib.ExitStack() as stack:
         with only_on(set(cores)):
             server = stack.enter_context(Server("--config", config))
+        assert metrics(server.url)[ACTIVE] == 2
         load = stack.enter_context(Load(server.address, "busy", clients=6))
         until(lambda: outcomes(server.url, "busy").get("ok", 0) > 100)
-        assert metrics(server.url)[ACTIVE] == 2
         with neighbour(cores[1]):
             until(lambda: metrics(server.url)[ACTIVE] == 1, timeout_s=40)
             server.wait_for("2 lanes do the work of")

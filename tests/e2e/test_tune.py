@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from headrace import tuned
@@ -67,7 +68,12 @@ def test_a_model_is_tuned_and_its_card_says_for_what(tmp_path: Path) -> None:
     assert card.model_digest == tuned.digest(model)
 
 
-def test_interrupted_it_goes_on_where_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_ended_early_it_has_kept_what_it_measured_and_leaves_nobody_behind(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
     model = write_fake(tmp_path / "steady.fake", base_ms=4, per_row_ms=0.5)
     words = ["tune", str(model), "--slo", "20ms", "--budget", "60s", "--json"]
     running = subprocess.Popen(
@@ -78,14 +84,17 @@ def test_interrupted_it_goes_on_where_it_was(tmp_path: Path) -> None:
     )
     try:
         wait_for_a_line(tmp_path, running)
-        running.send_signal(signal.SIGINT)
-        assert running.wait(20) == 130
+        labs = psutil.Process(running.pid).children(recursive=True)
+        assert labs
+        running.send_signal(number)
+        assert running.wait(20) == status
     finally:
         running.kill()
         running.communicate()
     kept = next((tmp_path / "tune").iterdir()).read_text().splitlines()
     assert len(kept) >= 2
-    assert not children_of_labs()
+    _, left = psutil.wait_procs(labs, timeout=10)
+    assert not left
 
 
 def wait_for_a_line(cache: Path, running: subprocess.Popen[bytes]) -> None:
@@ -94,15 +103,6 @@ def wait_for_a_line(cache: Path, running: subprocess.Popen[bytes]) -> None:
         for journal in (cache / "tune").glob("*.jsonl"):
             if journal.read_text().count("time") >= 1:
                 return
-
-
-def children_of_labs() -> list[str]:
-    """Labs that are still there."""
-    return [
-        command
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if "headrace.tune.lab" in (command := path.read_bytes().replace(b"\0", b" ").decode())
-    ]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ _APART = frozenset(
         "path",
         "name",
         "nice",
+        "weight",
         "max_queue",
         "linger_ms",
         "control",

@@ -119,7 +119,7 @@ RULES: dict[str, Rule] = {
     "instance_group.count": Rule(
         _MAPPED, "instances", "of KIND_CPU, and KIND_AUTO without `gpus`, added up"
     ),
-    "instance_group.rate_limiter": Rule(_LOST, "", "cores are shared by `nice` and `instances`"),
+    "instance_group.rate_limiter": Rule(_LOST, "", "models take turns by their `weight`"),
     "instance_group.gpus": _GPU,
     "instance_group.secondary_devices": _GPU,
     "instance_group.profile": _GPU,

@@ -69,7 +69,7 @@ def _check(said: Mapping[str, Any], control: Mapping[str, Any]) -> None:
     if said.get("slo_ms") is None:
         raise SettingsError(f"model {name!r} is served without an objective: set slo_ms first")
     if not control.get("highest_rps") or not control.get("p99_s"):
-        raise SettingsError(f"model {name!r} has not been asked yet: nothing has been learnt of it")
+        raise SettingsError(f"model {name!r} has answered nothing in time: nothing is learnt yet")
     if said.get("cores") != usable_cores():
         raise SettingsError(
             f"the server may use {said.get('cores')} cores and this program {usable_cores()}: what "

@@ -36,6 +36,7 @@ GAUGES: dict[str, str] = {
     "running_batches": "Batches handed to the engine and not ended.",
     "run_tail_ratio": "98 of 100 runs take at most so many times what is expected of them.",
     "handover_seconds": "What a batch that finds a free lane takes besides its run, of late.",
+    "device_share": "The part of the device that its scheduler counts on; 1 where it is alone.",
     "active_lanes": "Batches that may run at a time now, of as many instances.",
     "batch_cap": "The largest batch worth running now, of the shape that ran last.",
     "sequences": "Sequences whose state is kept now; 0 of a model without state.",
@@ -52,8 +53,9 @@ class ModelMetrics:
     how long those took that were not answered with outputs. ``took`` are the seconds from arrival
     to answer, by priority and outcome. ``asked_elements`` are the input elements that clients sent,
     ``run_elements`` those that ran, with the padding; both stay 0 where nothing is padded. ``runs``
-    are the batches by their size, ``slowest`` the requests that took longest,
-    ``changes`` what was changed while serving, by what and why, and ``control`` tells the last.
+    are the batches by their size, ``slowest`` the requests that took longest, ``changes`` what was
+    changed while serving, by what and why, and ``control`` tells the last. A run takes ``threads``
+    cores.
     """
 
     __slots__ = (
@@ -76,14 +78,16 @@ class ModelMetrics:
         "runs",
         "sequences_expired",
         "slowest",
+        "threads",
         "took",
         "total",
         "version",
     )
 
-    def __init__(self, model: str, version: int) -> None:
+    def __init__(self, model: str, version: int, threads: int = 1) -> None:
         self.model = model
         self.version = version
+        self.threads = threads
         self.load = Histogram()
         self.decode = Histogram()
         self.queue = Histogram()
@@ -140,6 +144,11 @@ class Collector:
             "Requests by outcome: ok, or the code of the error that answered them.",
             labels=("model", "version", "outcome"),
         )
+        cores = CounterMetricFamily(
+            "headrace_core_seconds",
+            "Seconds of a core that its runs took: their time, times the threads of one.",
+            labels=("model", "version"),
+        )
         expired = CounterMetricFamily(
             "headrace_sequences_expired",
             "Sequences forgotten because they had no request for too long.",
@@ -167,6 +176,7 @@ class Collector:
                 histogram: Histogram = getattr(one, phase)
                 phases.add_metric((*labels, phase), histogram.cumulative(), histogram.total)
             rows.add_metric(labels, one.rows.cumulative(), one.rows.total)
+            cores.add_metric(labels, one.infer.total * one.threads)
             expired.add_metric(labels, one.sequences_expired())
             for outcome, count in one.outcomes.items():
                 outcomes.add_metric((*labels, outcome), count)
@@ -201,6 +211,7 @@ class Collector:
             elements,
             outcomes,
             refused,
+            cores,
             expired,
             changes,
             *gauges.values(),

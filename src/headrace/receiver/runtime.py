@@ -37,6 +37,7 @@ from headrace.control import (
     ToReceiver,
     to_receiver,
 )
+from headrace.cores import usable_cores
 from headrace.engine.samples import write
 from headrace.errors import HeadraceError, ModelFailed, NotReady
 from headrace.message import Message, line
@@ -50,13 +51,15 @@ from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.model_files import ModelFiles
 from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.dispatch import Dispatcher
+from headrace.receiver.run.gauges import gauges
 from headrace.receiver.run.pump import Common
 from headrace.receiver.run.sequences import Owners, Sequences, visible
+from headrace.receiver.run.turns import Turns
 from headrace.receiver.telemetry import Telemetry
 from headrace.receiver.usage import Usage
 from headrace.results import build
 from headrace.scheduler.known import DEPTH, Known
-from headrace.settings import ModelControl
+from headrace.settings import ModelControl, Share
 from headrace.values import Request, Response
 
 _ANSWERED_S = 0.05
@@ -81,6 +84,7 @@ class Runtime:
         self._numbers = itertools.count(1)
         self._may_upload = False
         self._owners = Owners()
+        self._turns: Turns | None = None
         self._refused: Counter[str] = Counter()
         self._telemetry = Telemetry(self._catalog, self._refused)
         self._usage = Usage(loop, self._telemetry.metrics, self._tell)
@@ -99,6 +103,8 @@ class Runtime:
         if not isinstance(first, Configure):
             raise TypeError(f"the supervisor must send Configure first, not {first.kind}")
         configure(first.server.log_level, first.server.log_format)
+        if first.server.share is Share.FAIR:
+            self._turns = Turns(usable_cores())
         self._may_upload = first.server.model_control is ModelControl.EXPLICIT
         self._catalog.default_model = first.server.default_model
         self._catalog.was_ready = first.was_ready
@@ -293,7 +299,7 @@ class Runtime:
         settings, profile = message.settings, message.profile
         processor = build(profile.signature.unwrap(), settings.results, profile.labels)
         slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
-        metrics = ModelMetrics(message.name, message.version)
+        metrics = ModelMetrics(message.name, message.version, profile.threads)
         known = Known(
             tuple((m.elements, m.rows, m.median_s, m.p95_s) for m in profile.measurements),
             sizes=profile.batch_sizes,
@@ -303,12 +309,12 @@ class Runtime:
             max_queue=settings.max_queue,
             linger_s=settings.linger_ms / 1e3,
         )
-        scheduler = known.scheduler()
+        place = None
+        if self._turns is not None:
+            place = self._turns.place(settings.weight, known.lanes, profile.threads, slo_s)
+        scheduler = known.scheduler(None if place is None else place.turn)
         scheduler.pause()
-        metrics.gauges["queue_length"] = lambda: scheduler.statistics().waiting
-        metrics.gauges["running_batches"] = lambda: scheduler.statistics().running_batches
-        metrics.gauges["run_tail_ratio"] = lambda: scheduler.statistics().tail
-        metrics.gauges["handover_seconds"] = lambda: scheduler.statistics().overhead_s
+        metrics.gauges |= gauges(scheduler)
         card, seen = settings.sequence, processor.signature
         if card is not None:
             seen = visible(seen, card)
@@ -331,7 +337,9 @@ class Runtime:
             common = tuple(dict(item) for item in shapes)
             self._tell(Seen(name=message.name, shapes=common))
 
-        dispatcher = Dispatcher(self._loop, served, scheduler, processor, self._departures, tell)
+        dispatcher = Dispatcher(
+            self._loop, served, scheduler, processor, self._departures, tell, place
+        )
         if card is None:
             return dispatcher
         return Sequences(self._loop, dispatcher, card, self._owners)

@@ -43,7 +43,10 @@ class Batch(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What the scheduler holds now; the rate is as of the last time it was needed."""
+    """What the scheduler holds now; the rate is as of the last time it was needed.
+
+    ``share`` is the part of the device that it counts on, 1 where there are no other models.
+    """
 
     waiting: int
     waiting_rows: int
@@ -51,3 +54,4 @@ class Statistics(NamedTuple):
     arrival_rate_rps: float
     tail: float
     overhead_s: float
+    share: float

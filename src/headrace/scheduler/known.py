@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from headrace.scheduler.batch import Policy
+from headrace.scheduler.fairness import Turn
 from headrace.scheduler.latency import LatencyModel, Measurement
 from headrace.scheduler.policy import Scheduler
 
@@ -48,8 +49,11 @@ class Known:
             self.measurements, sizes=self.sizes, pads=self.pads, handover_s=_HANDOVER_S
         )
 
-    def scheduler(self) -> Scheduler:
-        """Make its scheduler, to which nothing has come yet."""
+    def scheduler(self, turn: Turn | None = None) -> Scheduler:
+        """Make its scheduler, to which nothing has come yet.
+
+        ``turn`` is its place at a device with other models.
+        """
         policy = Policy(
             slo_s=self.slo_s,
             lanes=self.lanes,
@@ -58,4 +62,4 @@ class Known:
             depth=DEPTH,
             linger_s=self.linger_s,
         )
-        return Scheduler(policy, self.latency())
+        return Scheduler(policy, self.latency(), turn)

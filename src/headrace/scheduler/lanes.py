@@ -11,6 +11,8 @@ import heapq
 import math
 from itertools import islice
 
+from headrace.scheduler.fairness import Turn
+
 
 class _Run:
     """A batch handed over: how long it should take, and since when it runs (None: not yet)."""
@@ -24,9 +26,13 @@ class _Run:
 
 
 class Lanes:
-    """``count`` lanes, each of which may hold ``depth`` batches, the running one included."""
+    """``count`` lanes, each of which may hold ``depth`` batches, the running one included.
 
-    def __init__(self, count: int, depth: int) -> None:
+    Where other models run on the same cores each batch must have its turn.
+    """
+
+    def __init__(self, count: int, depth: int, turn: Turn | None = None) -> None:
+        self._turn = turn
         self._count = count
         self._most = count * depth
         self._runs: dict[int, _Run] = {}
@@ -64,19 +70,27 @@ class Lanes:
 
     def add(self, batch_id: int, now: float, expected_s: float) -> None:
         """A batch is handed over."""
-        self._runs[batch_id] = _Run(expected_s, now if self.idle else None)
+        idle = self.idle
+        self._runs[batch_id] = _Run(expected_s, now if idle else None)
         self._valid_until_s = -math.inf
+        turn = self.turn
+        if turn is not None:
+            turn.started(batch_id, now, expected_s, waits=not idle)
 
-    def remove(self, batch_id: int, now: float) -> bool:
+    def remove(self, batch_id: int, now: float, infer_s: float | None = None) -> bool:
         """A batch has ended, one way or another: its lane goes on with the next.
 
-        Returns whether it had to wait for its lane.
+        ``infer_s`` is its run time, None when it has none. Returns whether it had to wait for its
+        lane.
         """
         ended = self._runs.pop(batch_id)
         for run in islice(self._runs.values(), self._count - 1, self._count):
             if run.started_s is None:
                 run.started_s = now
         self._valid_until_s = -math.inf
+        turn = self.turn
+        if turn is not None:
+            turn.ended(batch_id, now, infer_s)
         return ended.waited
 
     def next_start(self, now: float) -> float:
@@ -93,6 +107,28 @@ class Lanes:
             self._predict(now)
         rounds, lane = divmod(batches, self._count)
         return self._free_s[lane] + rounds * each_s
+
+    # -- at a device with others -------------------------------------------------------------------
+
+    @property
+    def turn(self) -> Turn | None:
+        """The place at a device that other models run on, too; None when there are no others."""
+        turn = self._turn
+        return turn if turn is not None and turn.shared else None
+
+    @property
+    def worth(self) -> float:
+        """How many lanes there are, by the part of the device that is this model's."""
+        turn = self.turn
+        return self._count if turn is None else min(self._count, turn.lanes)
+
+    def likely_start(self, now: float, batches: int, each_s: float) -> float:
+        """When a batch is likely to start that is cut after so many that take so long each."""
+        turn = self.turn
+        if turn is None:
+            return self.start_after(now, batches, each_s) if batches else self.next_start(now)
+        first_s = max(self.next_start(now), turn.next_start(now))
+        return first_s + batches * each_s / self.worth
 
     def _predict(self, now: float) -> None:
         """Play the lanes forward. That stays right until a batch that runs is overdue."""

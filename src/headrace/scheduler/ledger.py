@@ -48,7 +48,7 @@ class Ledger:
         self._late = 0
         self._busy_s = 0.0
         self._alone_s = 0.0
-        self._together: dict[int, Together] = {}
+        self._together: dict[int, list[float]] = {}  # sums of a ``Together``
         # Of each batch handed over: since when it runs, and the area below then; None: it waits.
         self._began: dict[int, tuple[float, float] | None] = {}
         self._running = 0
@@ -58,17 +58,23 @@ class Ledger:
 
     def started(self, batch_id: int, now: float, lanes: int) -> None:
         """A batch is handed over; it runs as soon as one of so many lanes is free."""
-        self._advance(now)
-        self._began[batch_id] = None
-        self._go_on(lanes)
+        self._area += self._running * (now - self._at_s)
+        self._at_s = now
+        if self._running < lanes and self._running == len(self._began):  # nobody waits before it
+            self._began[batch_id] = (now, self._area)
+            self._running += 1
+        else:
+            self._began[batch_id] = None
 
     def ended(self, batch_id: int, now: float, lanes: int) -> float:
         """A batch has ended; return how many ran at a time while it did, itself counted."""
-        self._advance(now)
+        self._area += self._running * (now - self._at_s)
+        self._at_s = now
         began = self._began.pop(batch_id)
         if began is not None:
             self._running -= 1
-        self._go_on(lanes)
+        if self._running < len(self._began):
+            self._go_on(lanes)
         if began is None or now <= began[0]:
             return 1.0
         return (self._area - began[1]) / (now - began[0])
@@ -80,10 +86,12 @@ class Ledger:
         place = max(round(company), 1)
         if abs(company - place) > _CLEAR or not alone_s:
             return
-        before = self._together.get(place, Together())
-        self._together[place] = Together(
-            before.runs + 1, before.alone_s + alone_s, before.busy_s + busy_s
-        )
+        sums = self._together.get(place)
+        if sums is None:
+            sums = self._together[place] = [0, 0.0, 0.0]
+        sums[0] += 1
+        sums[1] += alone_s
+        sums[2] += busy_s
 
     def answered(self, in_time: int, late: int) -> None:
         """Note rows that have their answer."""
@@ -100,7 +108,10 @@ class Ledger:
             self.refused,
             self._busy_s,
             self._alone_s,
-            dict(self._together),
+            {
+                lanes: Together(int(runs), alone_s, busy_s)
+                for lanes, (runs, alone_s, busy_s) in self._together.items()
+            },
         )
         self._since_s = now
         self._busy_s = self._alone_s = 0.0
@@ -108,17 +119,11 @@ class Ledger:
         self._together.clear()
         return account
 
-    def _advance(self, now: float) -> None:
-        self._area += self._running * (now - self._at_s)
-        self._at_s = now
-
     def _go_on(self, lanes: int) -> None:
         """Let those run that a lane is free for, in turn."""
-        if self._running >= lanes or self._running == len(self._began):
-            return
         for batch_id, began in self._began.items():
+            if self._running >= lanes:
+                return
             if began is None:
                 self._began[batch_id] = (self._at_s, self._area)
                 self._running += 1
-                if self._running >= lanes:
-                    return

@@ -9,11 +9,12 @@ drop that first entry instead and look at the next (Nexus, SOSP'19).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from headrace.errors import Expired, PredictedMiss, QueueFull
 from headrace.scheduler.batch import Batch, Policy, Statistics
+from headrace.scheduler.cap import WAITING_MARGIN, Caps, Full
 from headrace.scheduler.controller import State
+from headrace.scheduler.fairness import Turn
 from headrace.scheduler.lanes import Lanes
 from headrace.scheduler.latency import LatencyModel
 from headrace.scheduler.ledger import Account, Ledger
@@ -26,40 +27,28 @@ _LONGEST_WINDOW_S = 0.1
 # What a batch takes beyond its run is followed by this step; one as late as this was a hiccup.
 _OVERHEAD_STEP = 0.05
 _OVERHEAD_LIMIT_S = 0.05
-# The end of the run before is as uncertain as that of the run itself. Such errors add up as squares
-# do, so the margin of whatever waits for a lane is larger by this share of it: √2 - 1.
-_WAITING_MARGIN = 0.4
+# Who has this share of a device is taken to have all of it.
+_WHOLE = 0.9
 # So many buckets ahead of a newcomer are looked at; the others take as long on average.
 _HEADS_LOOKED_AT = 16
-# Predictions kept between two completions; clients may send any shape.
-_FULLS_KEPT = 256
-
-
-class _Full(NamedTuple):
-    """The largest batch worth running: its rows, how long it takes, and the margin in that."""
-
-    rows: int
-    expected_s: float
-    bound_s: float
-
-    @property
-    def waiting_margin_s(self) -> float:
-        return _WAITING_MARGIN * (self.bound_s - self.expected_s)
 
 
 class Scheduler:
-    """Admits, cuts and sheds for one served version; for one thread."""
+    """Admits, cuts and sheds for one served version; for one thread.
 
-    def __init__(self, policy: Policy, latency: LatencyModel) -> None:
+    ``turn`` is its place at a device that others may run on, too.
+    """
+
+    def __init__(self, policy: Policy, latency: LatencyModel, turn: Turn | None = None) -> None:
         self._policy = policy
         self._latency = latency
         self._queue = Queue()
-        self._lanes = Lanes(policy.lanes, policy.depth)
+        self._lanes = Lanes(policy.lanes, policy.depth, turn)
         self._running: dict[int, Batch] = {}
         self._ledger = Ledger()
         self._elements = 0  # of a row of the last batch
         self._rate = Rate(min(policy.slo_s or _LONGEST_WINDOW_S, _LONGEST_WINDOW_S))
-        self._fulls: dict[int, _Full] = {}
+        self._caps = Caps(policy, latency, self._lanes)
         self._paused = False
         self._suspect_runs = False
         self._batches = 0
@@ -117,29 +106,34 @@ class Scheduler:
 
         The drops are entries that left the queue on the way.
         """
-        queue, lanes = self._queue, self._lanes
+        queue, lanes, turn = self._queue, self._lanes, self._lanes.turn
         drops = [Drop(entry, DropReason.EXPIRED) for entry in queue.expired(now)]
         while (head := queue.first()) is not None and not self._held(head):
             if self._policy.linger_s and now < self._lingers_until_s(head):
                 break
             start_s = lanes.next_start(now)
             rows = self._most_rows(head)
-            if not lanes.idle:
-                # A batch cut ahead is one that hurts nobody; else the lane's end is awaited.
-                if now < self._ahead_s(head, start_s) or not self._fits_ahead(head, rows, start_s):
-                    break
-            elif not (rows := self._fit(head, rows, now)):
+            # A batch cut ahead is one that hurts nobody; else the lane's end is awaited.
+            if not lanes.idle and (
+                now < self._ahead_s(head, start_s) or not self._fits_ahead(head, rows, start_s)
+            ):
+                break
+            if turn is not None and not self._may_start(turn, head, rows, now):
+                return None, drops
+            if lanes.idle and not (rows := self._fit(head, rows, now)):
                 queue.forget(head)
                 self._ledger.refused += 1
                 drops.append(Drop(head, DropReason.SHED))
                 continue
             return self._make(head, rows, now, start_s), drops
+        if turn is not None:
+            turn.pass_by()
         return None, drops
 
     def finish(self, batch_id: int, now: float, infer_s: float | None) -> None:
         """A batch has ended; ``infer_s`` is its run time, None when it failed or was lost."""
         batch = self._running.pop(batch_id)
-        waited = self._lanes.remove(batch_id, now)
+        waited = self._lanes.remove(batch_id, now, infer_s)
         company = self._ledger.ended(batch_id, now, self._lanes.count)
         self._suspect_runs = self._suspect_runs and bool(self._running)
         if infer_s is None:
@@ -152,7 +146,7 @@ class Scheduler:
         if not waited:
             extra_s = min(max(now - batch.cut_s - infer_s, 0.0), _OVERHEAD_LIMIT_S)
             self._overhead_s += _OVERHEAD_STEP * (extra_s - self._overhead_s)
-        self._fulls.clear()
+        self._caps.known.clear()
 
     def pause(self) -> None:
         """Cut nothing more; entries may come, and expire."""
@@ -174,10 +168,14 @@ class Scheduler:
                 ready_s = max(ready_s, self._ahead_s(head, self._lanes.next_start(now)))
             if ready_s > now:  # else it was time already, and ``cut`` chose to wait
                 at_s = min(at_s, ready_s)
+        turn = self._lanes.turn
+        if turn is not None:
+            at_s = min(at_s, turn.wake_s(now))
         return None if at_s == math.inf else max(at_s, now)
 
     def statistics(self) -> Statistics:
         """What it holds now."""
+        turn = self._lanes.turn
         return Statistics(
             self._queue.entries,
             self._queue.rows,
@@ -185,6 +183,7 @@ class Scheduler:
             self._rate.latest_rps,
             self._latency.tail,
             self._overhead_s,
+            1.0 if turn is None else turn.share,
         )
 
     # -- how many at a time ------------------------------------------------------------------------
@@ -194,11 +193,17 @@ class Scheduler:
         """How many batches may run at a time."""
         return self._lanes.count
 
+    @property
+    def beside_others(self) -> bool:
+        """Whether other models keep it from having the whole machine."""
+        turn = self._lanes.turn
+        return turn is not None and turn.share < _WHOLE
+
     def set_lanes(self, count: int, now: float, slower: float) -> None:
         """Have so many run at a time; until it is known, each is taken to be so much slower."""
         self._latency.renew(self._elements, self._full(self._elements).rows, slower)
         self._lanes.resize(count, now)
-        self._fulls.clear()
+        self._caps.known.clear()
 
     def close_account(self, now: float) -> Account:
         """What has happened since the last time this was asked."""
@@ -252,7 +257,7 @@ class Scheduler:
     def _fits_ahead(self, head: Entry, rows: int, start_s: float) -> bool:
         """Whether so many rows would be in time for this head when they have waited for a lane."""
         bound_s = self._latency.bound(head.elements, rows)
-        bound_s += _WAITING_MARGIN * (bound_s - self._latency.expect(head.elements, rows))
+        bound_s += WAITING_MARGIN * (bound_s - self._latency.expect(head.elements, rows))
         return start_s + bound_s + self._allowance_s() <= head.deadline_s
 
     def _fit(self, head: Entry, rows: int, now: float) -> int:
@@ -260,14 +265,24 @@ class Scheduler:
         if head.deadline_s == math.inf:
             return rows
         room_s = head.deadline_s - now - self._allowance_s()
-        if self._latency.bound(head.elements, rows) <= room_s:
+        bound_s = self._latency.bound(head.elements, rows)
+        if bound_s <= room_s:
             return rows
         fitting = min(self._latency.fitting(head.elements, room_s), rows)
         if fitting >= head.rows and self._keeps_up(head.elements, fitting, now):
             return fitting
-        if not self._running and self._queue.entries == 1:
-            return rows  # nobody else wants the machine: run it, and learn if the table is wrong
-        return 0
+        if self._running or self._queue.entries > 1:
+            return 0
+        # Nobody else wants the machine: run it, and learn if the table is wrong. But who would have
+        # been in time, had it not waited for another model, says nothing of the table.
+        waited = self._lanes.turn is not None and bound_s <= room_s + now - head.arrival_s
+        return 0 if waited else rows
+
+    def _may_start(self, turn: Turn, head: Entry, rows: int, now: float) -> bool:
+        """Whether it is the turn of this model to run so many rows with this head."""
+        bound_s = self._latency.bound(head.elements, rows)
+        latest_s = head.deadline_s - self._allowance_s() - bound_s
+        return turn.may_start(now, bound_s, latest_s, ahead=not self._lanes.idle)
 
     def _make(self, head: Entry, rows: int, now: float, start_s: float) -> Batch:
         entries = tuple(self._queue.take(head.bucket, rows))
@@ -319,16 +334,15 @@ class Scheduler:
                 return 0.0
         return late_s
 
-    def _place(self, entry: Entry, full: _Full, now: float) -> tuple[int, float]:
+    def _place(self, entry: Entry, full: Full, now: float) -> tuple[int, float]:
         """How many rows a newcomer's batch would have with it as the last, and when it starts."""
-        start_s = self._lanes.next_start(now)
-        line = self._queue.line(entry.bucket)
+        line, whole = self._queue.line(entry.bucket), 0
         ahead = 0 if line is None else line.rows_before(entry.priority, entry.deadline_s)
         if ahead and ahead + entry.rows > full.rows:
             whole, ahead = divmod(ahead, full.rows)
             if ahead and ahead + entry.rows > full.rows:
                 whole, ahead = whole + 1, 0
-            start_s = self._lanes.start_after(now, whole, full.bound_s)
+        start_s = self._lanes.likely_start(now, whole, full.bound_s)
         if self._queue.buckets > (line is not None):
             start_s = self._after_other_buckets(entry, start_s)
         return ahead + entry.rows, start_s
@@ -340,7 +354,7 @@ class Scheduler:
             return start_s
         expected_s = [self._latency.expect(h.elements, self._most_rows(h)) for h in heads]
         mean_s = sum(expected_s) / len(expected_s)
-        return start_s + before * mean_s / self._lanes.count
+        return start_s + before * mean_s / self._lanes.worth
 
     def _share(self, entry: Entry) -> float:
         """Which part of the arrivals is of a newcomer's bucket: as of what waits, if any of it."""
@@ -349,31 +363,12 @@ class Scheduler:
 
     def _keeps_up(self, elements: int, rows: int, now: float) -> bool:
         """Whether batches of so many rows run as many rows as arrive."""
-        return self._lanes.count * rows >= self._rate.rps(now) * self._latency.expect(
-            elements, rows
-        )
+        arriving_rps = self._rate.rps(now)
+        return self._lanes.worth * rows >= arriving_rps * self._latency.expect(elements, rows)
 
-    def _full(self, elements: int) -> _Full:
-        """The cap and what it takes, remembered until the next completion changes it."""
-        full = self._fulls.get(elements)
-        if full is None:
-            latency = self._latency
-            rows = min(latency.knee(elements, self._longest_s()), self._policy.max_batch)
-            full = _Full(rows, latency.expect(elements, rows), latency.bound(elements, rows))
-            if len(self._fulls) >= _FULLS_KEPT:
-                self._fulls.clear()
-            self._fulls[elements] = full
-        return full
-
-    def _longest_s(self) -> float | None:
-        """The longest run that leaves room in the objective for who has just missed a batch.
-
-        It waits for the next lane to be free, and the lanes are in turn; then it runs.
-        """
-        policy = self._policy
-        if policy.slo_s is None:
-            return None
-        return (policy.slo_s - self._allowance_s()) / (self._latency.tail + 1 / self._lanes.count)
+    def _full(self, elements: int) -> Full:
+        """The cap, and what it takes."""
+        return self._caps.known.get(elements) or self._caps.find(elements, self._allowance_s())
 
     def _allowance_s(self) -> float:
         return self._policy.results_s + self._overhead_s

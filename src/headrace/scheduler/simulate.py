@@ -5,26 +5,35 @@ Pure: a discrete-event simulation. Chance, if there is to be any, is in what it 
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import NamedTuple, Protocol
 
 from headrace.errors import HeadraceError
 from headrace.scheduler.batch import Batch
+from headrace.scheduler.fairness import Device, Turn
+from headrace.scheduler.machine import Active, Ended, Machine, Service, Speed, linear, undisturbed
 from headrace.scheduler.queue import Drop, Entry
+
+__all__ = [
+    "IN_TIME",
+    "LATE",
+    "Arrival",
+    "Player",
+    "Result",
+    "Rule",
+    "Service",
+    "Speed",
+    "linear",
+    "simulate",
+    "simulate_together",
+    "undisturbed",
+]
 
 IN_TIME, LATE = "in_time", "late"
 """Outcomes of the answered; the others are called as their errors are."""
-
-Service = Callable[[int, int], float]
-"""Elements of a row, rows of a batch → the seconds it runs on a lane that has the machine alone."""
-
-Speed = Callable[[int], float]
-"""How many lanes run → how fast each of them is; 1: as fast as alone."""
 
 
 class Rule(Protocol):
@@ -53,6 +62,22 @@ class Arrival(NamedTuple):
     elements: int = 1
     priority: int = 0
     waited_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """One model: its rule, what comes for it, how long its runs take, on how many lanes.
+
+    ``turn`` is the one its rule was given, where models take turns. ``active`` says how many of the
+    lanes may run now; None: all.
+    """
+
+    rule: Rule
+    arrivals: Iterable[Arrival]
+    service: Service
+    lanes: int
+    turn: Turn | None = None
+    active: Active | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +111,6 @@ class Result:
         return self.outcomes.get(IN_TIME, 0) / self.offered
 
 
-def linear(alpha_s: float, beta_s: float, ratios: Sequence[float] = (1.0,)) -> Service:
-    """Runs of alpha + beta times rows, each times the next ratio, of which there is no end."""
-    ratio = cycle(ratios)
-
-    def service(_elements: int, rows: int) -> float:
-        return (alpha_s + beta_s * rows) * next(ratio)
-
-    return service
-
-
-def undisturbed(_lanes: int) -> float:
-    """Lanes that do not slow each other down."""
-    return 1.0
-
-
 def simulate(
     rule: Rule,
     arrivals: Iterable[Arrival],
@@ -110,7 +120,7 @@ def simulate(
     reply_s: float = 0.0,
     speed: Speed = undisturbed,
     settled_s: float = -math.inf,
-    active: Callable[[], int] | None = None,
+    active: Active | None = None,
 ) -> Result:
     """Let the requests arrive and the rule serve them until all have an outcome.
 
@@ -121,76 +131,153 @@ def simulate(
     Raises:
         ValueError: there are no arrivals.
     """
-    plan = deque(sorted(arrivals, key=lambda arrival: arrival.at_s))
-    if not plan or plan[-1].at_s < settled_s:
-        raise ValueError("a simulation needs at least one arrival that counts")
-    return _Simulation(rule, plan, _Lanes(service, speed, lanes, active), reply_s, settled_s).run()
+    player = Player(rule, arrivals, service, lanes, active=active)
+    (result,) = simulate_together([player], reply_s=reply_s, speed=speed, settled_s=settled_s)
+    return result
 
 
-class _Lanes:
-    """The lanes, which share the machine evenly: all that run are as fast as each other.
+def simulate_together(
+    players: Sequence[Player],
+    *,
+    device: Device | None = None,
+    reply_s: float = 0.0,
+    speed: Speed = undisturbed,
+    settled_s: float = -math.inf,
+) -> list[Result]:
+    """Let several models serve on one machine, and say what became of the requests of each.
 
-    So the run that ends first is the one with the least left to do, and what each has to do can be
-    kept as a mark on one common scale of ``progress``: seconds of a lane that is alone.
+    ``device`` is where they take turns; without one they run as they like, and ``speed`` says what
+    that does to them. The rest as of ``simulate``.
+
+    Raises:
+        ValueError: there are no arrivals.
     """
+    plan = sorted(
+        ((arrival, number) for number, one in enumerate(players) for arrival in one.arrivals),
+        key=lambda coming: coming[0].at_s,
+    )
+    if not plan or plan[-1][0].at_s < settled_s:
+        raise ValueError("a simulation needs at least one arrival that counts")
+    machine = Machine(
+        [one.service for one in players],
+        [one.lanes for one in players],
+        [one.active for one in players],
+        speed,
+    )
+    began_s = max(settled_s, plan[0][0].at_s)
+    sides = [_Side(number, one.rule, machine, began_s) for number, one in enumerate(players)]
+    turns = {one.turn: side for one, side in zip(players, sides, strict=True) if one.turn}
+    end_s = _Simulation(sides, deque(plan), machine, _Turns(device, turns), reply_s).run(began_s)
+    duration_s = max(end_s - began_s, 1e-9)
+    return [side.sum_up(duration_s) for side in sides]
 
-    def __init__(
-        self, service: Service, speed: Speed, count: int, active: Callable[[], int] | None
-    ) -> None:
-        self._service = service
-        self._speed = speed
-        self.count = count
-        self._active = active or (lambda: count)
-        self._runs: list[tuple[float, int, float]] = []
-        self._progress = 0.0
-        self._now = 0.0
-        self._each = 1.0
-        self.busy_s = 0.0
 
-    @property
-    def free(self) -> bool:
-        """Whether one has nothing to do."""
-        return len(self._runs) < min(self.count, self._active())
+class _Turns(NamedTuple):
+    """Who takes turns, and where; without a device nobody does."""
 
-    def next_end_s(self) -> float:
-        """When the next run ends, if nothing changes before."""
-        if not self._runs:
-            return math.inf
-        return self._now + max(self._runs[0][0] - self._progress, 0.0) / self._each
+    device: Device | None
+    sides: Mapping[Turn, _Side]
 
-    def advance(self, now: float) -> None:
-        """Let time pass."""
-        passed_s, self._now = now - self._now, now
-        self._progress += passed_s * self._each
-        self.busy_s += passed_s * len(self._runs)
-
-    def start(self, batch: Batch) -> None:
-        """Run a batch from now on."""
-        mark = self._progress + self._service(batch.elements, batch.rows)
-        heapq.heappush(self._runs, (mark, batch.id, self._now))
-        self._each = self._speed(len(self._runs))
-
-    def end(self) -> tuple[int, float]:
-        """Take the run that ends out: its batch, and how long it took."""
-        _, number, started_s = heapq.heappop(self._runs)
-        self._each = self._speed(len(self._runs)) if self._runs else 1.0
-        return number, self._now - started_s
+    def due(self, now: float) -> _Side | None:
+        turn = None if self.device is None else self.device.due(now)
+        return None if turn is None else self.sides[turn]
 
 
 class _Simulation:
-    """One simulation: the clock, the lanes and the books."""
+    """One simulation: the clock, and what happens next."""
 
     def __init__(
-        self, rule: Rule, plan: deque[Arrival], lanes: _Lanes, reply_s: float, settled_s: float
+        self,
+        sides: Sequence[_Side],
+        plan: deque[tuple[Arrival, int]],
+        machine: Machine,
+        turns: _Turns,
+        reply_s: float,
     ) -> None:
-        self._rule = rule
+        self._sides = sides
         self._plan = plan
-        self._lanes = lanes
+        self._machine = machine
+        self._turns = turns
         self._reply_s = reply_s
-        self._began_s = max(settled_s, plan[0].at_s)
-        self._now = plan[0].at_s
+        self._now = plan[0][0].at_s
+        self._replies: deque[tuple[float, Ended]] = deque()
+
+    def run(self, began_s: float) -> float:
+        """Play all that happens, in the order of time; return when the last of it did."""
+        self._machine.advance(self._now)
+        while (at_s := self._next_event_s()) < math.inf:
+            wake_s, sleeper = self._next_wake()
+            woken = sleeper is not None and wake_s < at_s
+            if woken and wake_s <= self._now:
+                raise RuntimeError("the rule asks to be woken, and then does nothing")
+            self._move(wake_s if woken else at_s, began_s)
+            side = sleeper if woken else self._happen()
+            while side is not None:
+                side.pump(self._now)
+                side = self._turns.due(self._now)
+        return self._now
+
+    def _next_event_s(self) -> float:
+        return min(
+            self._plan[0][0].at_s if self._plan else math.inf,
+            self._machine.next_end_s(),
+            self._replies[0][0] if self._replies else math.inf,
+        )
+
+    def _next_wake(self) -> tuple[float, _Side | None]:
+        """The rule that wants to be woken first, and when."""
+        first: tuple[float, _Side | None] = math.inf, None
+        for side in self._sides:
+            wake_s = side.rule.wake_at(self._now)
+            if wake_s is not None and wake_s < first[0]:
+                first = wake_s, side
+        return first
+
+    def _move(self, at_s: float, began_s: float) -> None:
+        """Let the time come."""
+        if self._now < began_s <= at_s:
+            self._machine.advance(began_s)
+            for side in self._sides:
+                side.settle()
+        self._machine.advance(at_s)
+        self._now = at_s
+
+    def _happen(self) -> _Side | None:
+        """Let happen what comes first, and return whom it concerns.
+
+        Nothing may, for the end of a run can come a rounding error later than it was to.
+        """
+        now = self._now
+        if self._machine.next_end_s() <= now:
+            ended = self._machine.end()
+            side = self._sides[ended.model]
+            side.start(now)
+            if self._reply_s:
+                self._replies.append((now + self._reply_s, ended))
+            else:
+                side.answer(ended, now)
+        elif self._replies and self._replies[0][0] <= now:
+            _, ended = self._replies.popleft()
+            side = self._sides[ended.model]
+            side.answer(ended, now)
+        elif self._plan and self._plan[0][0].at_s <= now:
+            arrival, number = self._plan.popleft()
+            side = self._sides[number]
+            side.arrive(arrival, now)
+        else:
+            return None
+        return side
+
+
+class _Side:
+    """One model in a simulation: what it runs, and the books of its requests."""
+
+    def __init__(self, number: int, rule: Rule, machine: Machine, began_s: float) -> None:
+        self.rule = rule
+        self._number = number
+        self._machine = machine
+        self._began_s = began_s
         self._handed: deque[Batch] = deque()
-        self._replies: deque[tuple[float, int, float]] = deque()
         self._batches: dict[int, Batch] = {}
         self._busy_before_s = 0.0
         self._ran_rows: list[int] = []
@@ -198,94 +285,54 @@ class _Simulation:
         self._answered_s: list[float] = []
         self._refused_s: list[float] = []
 
-    def run(self) -> Result:
-        """Play all that happens, in the order of time."""
-        self._lanes.advance(self._now)
-        while (at_s := self._next_event_s()) < math.inf:
-            wake_s = self._rule.wake_at(self._now)
-            if wake_s is not None and wake_s < at_s:
-                if wake_s <= self._now:
-                    raise RuntimeError("the rule asks to be woken, and then does nothing")
-                self._move(wake_s)
-            else:
-                self._move(at_s)
-                self._happen()
-            self._pump()
-        return self._sum_up(max(self._now - self._began_s, 1e-9))
+    def settle(self) -> None:
+        """Counting begins."""
+        self._busy_before_s = self._machine.busy_s[self._number]
 
-    def _next_event_s(self) -> float:
-        return min(
-            self._plan[0].at_s if self._plan else math.inf,
-            self._lanes.next_end_s(),
-            self._replies[0][0] if self._replies else math.inf,
-        )
-
-    def _move(self, at_s: float) -> None:
-        """Let the time come."""
-        if self._now < self._began_s <= at_s:
-            self._lanes.advance(self._began_s)
-            self._busy_before_s = self._lanes.busy_s
-        self._lanes.advance(at_s)
-        self._now = at_s
-
-    def _happen(self) -> None:
-        now = self._now
-        if self._lanes.next_end_s() <= now:
-            number, seconds = self._lanes.end()
-            self._start()
-            if self._reply_s:
-                self._replies.append((now + self._reply_s, number, seconds))
-            else:
-                self._answer(number, seconds)
-        elif self._replies and self._replies[0][0] <= now:
-            _, number, seconds = self._replies.popleft()
-            self._answer(number, seconds)
-        elif self._plan and self._plan[0].at_s <= now:
-            self._arrive(self._plan.popleft())
-
-    def _arrive(self, arrival: Arrival) -> None:
+    def arrive(self, arrival: Arrival, now: float) -> None:
         at_s, timeout_s, rows, bucket, elements, priority, waited_s = arrival
         entry = Entry(at_s + timeout_s, rows, bucket, elements, at_s, priority, waited_s)
         try:
-            self._rule.admit(entry, self._now)
+            self.rule.admit(entry, now)
         except HeadraceError as error:
-            self._refuse(entry, error.code)
+            self._refuse(entry, error.code, now)
 
-    def _pump(self) -> None:
+    def pump(self, now: float) -> None:
         batch: Batch | None
         while True:
-            batch, drops = self._rule.cut(self._now)
+            batch, drops = self.rule.cut(now)
             for drop in drops:
-                self._refuse(drop.entry, drop.reason.value)
+                self._refuse(drop.entry, drop.reason.value, now)
             if batch is None:
                 return
             self._handed.append(batch)
-            self._start()
+            self.start(now)
 
-    def _start(self) -> None:
-        while self._handed and self._lanes.free:
+    def start(self, now: float) -> None:
+        while self._handed and self._machine.is_free(self._number):
             batch = self._handed.popleft()
-            self._lanes.start(batch)
+            self._machine.start(self._number, batch)
             self._batches[batch.id] = batch
-            if self._now >= self._began_s:
+            if now >= self._began_s:
                 self._ran_rows.append(batch.rows)
 
-    def _answer(self, number: int, seconds: float) -> None:
-        batch = self._batches.pop(number)
-        self._rule.finish(number, self._now, seconds)
+    def answer(self, ended: Ended, now: float) -> None:
+        batch = self._batches.pop(ended.batch_id)
+        self.rule.finish(ended.batch_id, now, ended.seconds)
         for entry in batch.entries:
             if entry.arrival_s >= self._began_s:
-                self._outcomes[IN_TIME if self._now <= entry.deadline_s else LATE] += 1
-                self._answered_s.append(self._now - entry.arrival_s + entry.payload)
+                self._outcomes[IN_TIME if now <= entry.deadline_s else LATE] += 1
+                self._answered_s.append(now - entry.arrival_s + entry.payload)
 
-    def _refuse(self, entry: Entry, code: str) -> None:
+    def _refuse(self, entry: Entry, code: str, now: float) -> None:
         if entry.arrival_s >= self._began_s:
             self._outcomes[code] += 1
-            self._refused_s.append(self._now - entry.arrival_s + entry.payload)
+            self._refused_s.append(now - entry.arrival_s + entry.payload)
 
-    def _sum_up(self, duration_s: float) -> Result:
+    def sum_up(self, duration_s: float) -> Result:
+        """What became of all."""
         answered_s = self._answered_s
-        busy_s = self._lanes.busy_s - self._busy_before_s
+        busy_s = self._machine.busy_s[self._number] - self._busy_before_s
         return Result(
             offered=self._outcomes.total(),
             duration_s=duration_s,
@@ -294,7 +341,7 @@ class _Simulation:
             p50_s=_quantile(answered_s, 0.50),
             p99_s=_quantile(answered_s, 0.99),
             refusal_p99_s=_quantile(self._refused_s, 0.99),
-            utilisation=busy_s / (self._lanes.count * duration_s),
+            utilisation=busy_s / (self._machine.lanes[self._number] * duration_s),
             mean_batch=sum(self._ran_rows) / max(len(self._ran_rows), 1),
         )
 

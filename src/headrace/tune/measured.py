@@ -18,8 +18,8 @@ from headrace.tune.space import Variant
 # A row of this batch costs more than one of the best so far; what is nearer is noise.
 _WORSE = 1.03
 _MOST_WORSE = 2
-# The knee: the smallest batch whose cost a row is within this of the best.
-_KNEE = 1.05
+# The knee: the smallest batch whose cost a row is within this of the best, as the scheduler's.
+_KNEE = 1.02
 # A batch longer than this part of the objective leaves no time to wait for the one before.
 _ROOM = 0.9
 # 95 % of a binomial law with one half are within so many roots of its size: order statistics

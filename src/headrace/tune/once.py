@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from headrace.tune.show import show
 from headrace.tune.wanted import Wanted
 
 _FAILED_STATUS, _OPERATOR_STATUS = 1, 2
+_TERMINATED_STATUS = 143  # 128 + SIGTERM, as shells say it
 
 
 def run_once(options: argparse.Namespace) -> int:
@@ -35,6 +37,8 @@ def run_once(options: argparse.Namespace) -> int:
         OperatorError: there is something to change.
     """
     told = Console(stderr=True, quiet=options.json)
+    # As Ctrl-C does, it ends what was started: servers would go on without us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED_STATUS))
     try:
         tuning, card = _tune(options, told)
     except KeyboardInterrupt:

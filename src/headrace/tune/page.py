@@ -73,7 +73,8 @@ def _costs(tuning: Tuning) -> str:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_major_formatter("{x:g}")
+    for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        which("{x:g}")
     axes.set_xlabel("rows in a batch")
     axes.set_ylabel("ms a row")
     _legend(axes)
@@ -134,7 +135,7 @@ def _frontier(tuning: Tuning, rows: Sequence[Row]) -> str:
     axes.set_xlabel("answers in time a second")
     axes.set_ylabel("p99, ms")
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(slo_ms, *(row.p99_s * _MS for row in rows if row.p99_s)))
     _legend(axes)
     return to_svg(figure, "frontier")
 

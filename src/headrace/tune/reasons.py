@@ -46,7 +46,7 @@ def _verdict(tuning: Tuning) -> Iterator[str]:
         which = "the untuned one" if chosen == tuning.untuned.candidate else "the cheapest of them"
         yield (
             f"{' and '.join(map(str, tied))} cannot be told from it: the difference is within "
-            f"{TELLABLE:.0%} or within its interval. {which[0].upper()}{which[1:]} is taken."
+            f"{_percent(TELLABLE)} or within its interval. {which[0].upper()}{which[1:]} is taken."
         )
     if tuning.chosen.capped:
         sent = f"{tuning.raced.ceiling_rps:,.4g} requests/s"
@@ -109,10 +109,9 @@ def _lanes(tuning: Tuning) -> Iterator[str]:
         if not same or split in seen or not row.forecast.rate_rps:
             continue
         seen.add(split)
-        yield (
-            f"{_split(mine)} {_do(mine)} {here / row.forecast.rate_rps:.2f} times as much in time "
-            f"as {_split(other)} (forecast)."
-        )
+        times = here / row.forecast.rate_rps
+        much = "as much" if abs(times - 1) <= _ALIKE else f"{times:.2f} times as much"
+        yield f"{_split(mine)} {_do(mine)} {much} in time as {_split(other)} (forecast)."
     measured = _by_variant(tuning).get(mine.variant)
     if measured is not None and mine.instances > 1:
         speed = measured.speed(mine.instances)
@@ -157,9 +156,10 @@ def _limit(tuning: Tuning) -> Iterator[str]:
     if not found.rate_rps:
         yield f"No rate is inside the objective of {_ms(slo_s)}: give it a longer one."
     elif found.front_busy >= _FRONT_BUSY:
+        busy = _percent(found.front_busy)
         yield (
-            f"What limits is the receiver, whose thread would be busy {found.front_busy:.0%} of "
-            "the time, and not the model."
+            f"What limits is the receiver, whose thread would be busy {busy} of the time, and not "
+            "the model."
         )
     elif found.rate_rps < _NEAR * found.bound_rps:
         yield (
@@ -179,8 +179,8 @@ def _error(tuning: Tuning) -> Iterator[str]:
     if error is not None:
         yield (
             f"Forecast {tuning.chosen.forecast.rate_rps:,.4g} answers/s in time, raced "
-            f"{tuning.chosen.rate_rps:,.4g}: {error:+.0%}; of all that were raced "
-            f"{statistics.median(errors):.0%} in the middle."
+            f"{tuning.chosen.rate_rps:,.4g}: {100 * error:+.0f} %; of all that were raced "
+            f"{_percent(statistics.median(errors))} in the middle."
         )
 
 
@@ -213,3 +213,7 @@ _DISTURBED = 0.1
 
 def _ms(seconds: float) -> str:
     return f"{seconds * _MS:.3g} ms"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -25,7 +25,7 @@ from headrace.tune.progress import Progress
 from headrace.tune.race import Race
 from headrace.tune.raced import Raced
 from headrace.tune.result import Row, Tuning, in_order, make_rows
-from headrace.tune.space import Candidate, Space, make_space
+from headrace.tune.space import Candidate, Space, make_space, together
 from headrace.tune.wanted import Wanted
 
 ENTRANTS = 8
@@ -173,7 +173,7 @@ def _sum_up(
         by_candidate[found.untuned],
         tuple(found.measured),
         raced,
-        (*space.left_out, *found.profiled.failed, *found.gated.failed, *raced.failed),
+        together((*space.left_out, *found.profiled.failed, *found.gated.failed, *raced.failed)),
         found.profiled.rounds,
         found.gated.origin,
         budget.total_s - job.progress.left_s(),

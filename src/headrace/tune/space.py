@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.settings import BackendName, Precision
@@ -82,6 +82,14 @@ class LeftOut:
 
     what: str
     why: str
+
+
+def together(left_out: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
+    """What is left out for the same reason, told once."""
+    by_why: dict[str, list[str]] = {}
+    for one in left_out:
+        by_why.setdefault(one.why, []).append(one.what)
+    return tuple(LeftOut("; ".join(whats), why) for why, whats in by_why.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def test_it_may_be_written_elsewhere(model: Path, tmp_path: Path) -> None:
         (
             {"control": {"lanes": 1, "highest_rps": 0.0, "p99_s": None}},
             SettingsError,
-            "has not been asked yet",
+            "has answered nothing in time",
         ),
     ],
 )

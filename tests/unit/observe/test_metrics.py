@@ -105,3 +105,11 @@ def _page(*metrics: ModelMetrics) -> str:
     registry = CollectorRegistry()
     registry.register(Collector(lambda: metrics, Counter()))
     return generate_latest(registry).decode()
+
+
+def test_a_quantile_is_the_bound_of_its_bucket() -> None:
+    histogram = Histogram((1.0, 2.0, 4.0))
+    assert histogram.quantile(0.5) is None
+    for value in (0.5, 0.5, 1.5, 9.0):
+        histogram.observe(value)
+    assert [histogram.quantile(share) for share in (0.5, 0.75, 1.0)] == [1.0, 2.0, 4.0]

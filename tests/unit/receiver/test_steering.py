@@ -69,3 +69,16 @@ async def test_where_it_is_switched_off_nobody_looks() -> None:
     steering = Steering(asyncio.get_running_loop(), replace(served, settings=settings), scheduler())
     steering.start(lambda _: None)
     assert steering._timer is None
+
+
+async def test_requests_before_its_first_look_do_not_end_it() -> None:
+    served, rule = serve("m", X, X, batched=True), scheduler()
+    steering = Steering(asyncio.get_running_loop(), served, rule)
+    steering.start(lambda _: None)
+    run_two_together(rule, time.monotonic() - 1, 0.01)
+    steering._look()
+    before = steering._timer
+    assert before is not None
+    steering._look()
+    assert steering._timer is not before, "it looks again"
+    steering.stop()

@@ -69,6 +69,13 @@ def test_lanes_that_only_slow_each_other_down_become_fewer_without_a_trial() -> 
     assert "2 lanes do the work of 1.00 that are alone" in change.reason
 
 
+def test_what_looked_slow_once_and_has_not_run_since_counts_once() -> None:
+    played = Played()
+    played.play(account({1: 1.0, 2: 0.9}), 1)
+    played.play(account({1: 1.0}), 20)
+    assert played.controller.lanes == 2
+
+
 def test_runs_are_taken_to_change_by_what_was_seen_and_more_lanes_never_to_help() -> None:
     played = Played()
     played.play(account({1: 1.0, 2: 0.8}), 2)
@@ -148,6 +155,17 @@ def test_a_neighbour_who_comes_is_answered_though_something_was_tried_before() -
     played.play(lambda k: account({k: 0.6}, refused=50, in_time=150), 6)
     assert played.controller.lanes == 1
     assert len(played.causes()) == tried + 2
+
+
+def test_beside_other_models_all_lanes_run_again_and_no_trial_goes_on() -> None:
+    played = Played()
+    played.play(account({2: 0.9}, refused=50), 3)
+    assert played.causes() == ["trial"]
+    (change,) = played.controller.beside_others(played.now)
+    assert (change.before, change.after, change.cause) == ("1", "2", "beside_others")
+    assert played.controller.beside_others(played.now) == []
+    played.play(account({1: 1.0, 2: 1.8}), 10)
+    assert played.controller.lanes == 2
 
 
 def test_a_single_lane_is_left_alone() -> None:

@@ -53,7 +53,7 @@ def test_what_leaves_no_room_in_the_objective_ends_it_too() -> None:
 
 
 def test_the_knee_is_the_smallest_batch_that_is_near_the_best() -> None:
-    assert knee(points(10, 6, 5.1, 5.0, 5.2)) == 4
+    assert knee(points(10, 6, 5.05, 5.0, 5.2)) == 4
     assert knee(points(5, 5, 5, 5)) == 1
     assert knee(points(8, 4, 2, 1)) == 8
 

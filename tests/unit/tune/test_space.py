@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.settings import BackendName, Precision
-from headrace.tune.space import Candidate, Variant, candidates, make_space, steps, untuned
+from headrace.tune.space import (
+    Candidate,
+    LeftOut,
+    Variant,
+    candidates,
+    make_space,
+    steps,
+    together,
+    untuned,
+)
 
 BOTH = (BackendName.OPENVINO, BackendName.ONNXRUNTIME)
 
@@ -57,6 +66,11 @@ def test_the_untuned_is_what_serve_takes() -> None:
     assert untuned(tiny, 2, 64).backend is BackendName.ONNXRUNTIME
     with pytest.raises(ValueError, match="no backend"):
         untuned({}, 2, 64)
+
+
+def test_what_is_left_out_for_the_same_reason_is_told_once() -> None:
+    said = [LeftOut("a", "no"), LeftOut("b", "never"), LeftOut("c", "no")]
+    assert together(said) == (LeftOut("a; c", "no"), LeftOut("b", "never"))
 
 
 def test_the_flags_are_those_of_serve() -> None:

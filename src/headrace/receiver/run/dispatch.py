@@ -20,6 +20,7 @@ from headrace.receiver.exchange import Exchange
 from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.pump import Common, Outputs, Pump, Work
 from headrace.receiver.run.shapes import Fit, Shaper
+from headrace.receiver.run.turns import Place
 from headrace.receiver.run.validate import refuse_wide, validate, wide_inputs
 from headrace.results import Processor
 from headrace.scheduler import Entry, Scheduler
@@ -40,6 +41,7 @@ class Dispatcher:
         processor: Processor,
         departures: Departures,
         on_common: Callable[[Common], None] = lambda _: None,
+        place: Place | None = None,
     ) -> None:
         self.served = served
         self._loop = loop
@@ -52,7 +54,7 @@ class Dispatcher:
         self._slo_s = math.inf if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
         self._max_rows = max(served.profile.batch_sizes, default=1)
         self._known: dict[object, tuple[int, Fit]] = {}
-        self._pump = Pump(loop, served, scheduler, departures, on_common)
+        self._pump = Pump(loop, served, scheduler, departures, on_common, place)
 
     # -- a request ---------------------------------------------------------------------------------
 

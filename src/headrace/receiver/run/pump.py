@@ -27,6 +27,7 @@ from headrace.receiver.run.sampling import sample
 from headrace.receiver.run.shapes import Fit, crop
 from headrace.receiver.run.steering import Steering
 from headrace.receiver.run.traffic import Bucket, Traffic
+from headrace.receiver.run.turns import Place
 from headrace.receiver.tracing.record import Trace
 from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
 from headrace.values import Array, Signature
@@ -75,12 +76,14 @@ class Pump:
         scheduler: Scheduler,
         departures: Departures,
         on_common: Callable[[Common], None],
+        place: Place | None = None,
     ) -> None:
         self.socket_path = ""  # where its engine listens
         self._loop = loop
         self._served = served
         self._scheduler = scheduler
         self._departures = departures
+        self._place = place
         self._steering = Steering(loop, served, scheduler)
         self._batched = served.profile.signature.batched
         self._sizes = served.profile.batch_sizes if served.profile.pads and self._batched else ()
@@ -106,6 +109,12 @@ class Pump:
     def _fill(self) -> None:
         self._due = False
         now_s = time.monotonic()
+        self._look(now_s)
+        if self._place is not None:
+            self._place.go_on(now_s)
+
+    def _look(self, now_s: float) -> None:
+        """Hand over the batches there are, if it is the turn of this model."""
         while self._engine is None or self._engine.free_slots:
             batch, drops = self._scheduler.cut(now_s)
             for drop in drops:
@@ -260,6 +269,8 @@ class Pump:
             self._lost()
         self._engine, self.socket_path = engine, socket_path
         self._steering.start(engine.set_lanes)
+        if self._place is not None:
+            self._place.join(self._look)
         self._scheduler.resume()
         self.schedule()
 
@@ -312,6 +323,8 @@ class Pump:
         batches, self._running = [running.batch for running in self._running.values()], {}
         for entry in (*self._scheduler.drain(), *(e for b in batches for e in b.entries)):
             self.fail(entry, type(error)(error.message))
+        if self._place is not None:
+            self._place.leave()
 
     # -- the clock ---------------------------------------------------------------------------------
 

@@ -80,9 +80,14 @@ class Steering:
         now_s = time.monotonic()
         scheduler = self._scheduler
         account = scheduler.close_account(now_s)
-        if account.in_time and not account.late and account.seconds:  # 0: the first account
-            self._highest_rps = max(self._highest_rps, account.in_time / account.seconds)
-        for change in self._controller.look(now_s, account, scheduler.state()):
+        # The first account has no length: it is of the time until this look.
+        in_time_rps = account.in_time / max(account.seconds, PERIOD_S)
+        self._highest_rps = max(self._highest_rps, in_time_rps)
+        if scheduler.beside_others:
+            changes = self._controller.beside_others(now_s)
+        else:
+            changes = self._controller.look(now_s, account, scheduler.state())
+        for change in changes:
             self._tell(change)
         if self._controller.lanes != scheduler.lanes:
             scheduler.set_lanes(self._controller.lanes, now_s, self._controller.slower)
