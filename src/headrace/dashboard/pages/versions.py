@@ -71,13 +71,17 @@ def _table(watched: Watched) -> Callable[[], None]:
         problem.set_text("" if watched.history.up else f"down: {watched.history.problem}")
         problem.set_visibility(not watched.history.up)
         table.set_visibility(watched.history.up)
-        table.rows = [_row(said, now_s) for said in watched.history.models]
+        rows = [_row(said, now_s) for said in watched.history.models]
+        if rows != table.rows:  # an update makes the buttons anew, under the finger that is on one
+            table.rows = rows
 
     return renew
 
 
 def _row(said: Any, now_s: float) -> dict[str, Any]:
     found = row(said, now_s)
+    if found.since.endswith(" s"):  # else it would change each second
+        found = found._replace(since="< 1 min")
     return {
         "id": f"{found.model}/{found.version}",
         "color": STATE_COLOURS.get(found.state, ON_ITS_WAY),
