@@ -121,6 +121,14 @@ class Controller:
             changes += [] if change is None else [change]
         return changes
 
+    def beside_others(self, now: float) -> list[Change]:
+        """Other models run on the same cores, in turns: what is seen says nothing of its lanes."""
+        self._trial, self._known, self._next_trial_s = None, {}, now
+        if self.lanes == self._most:
+            return []
+        reason = f"other models want the same cores, which go in turns: {_lanes(self._most)} again"
+        return [self._set(self._most, "beside_others", reason)]
+
     # -- what is seen ------------------------------------------------------------------------------
 
     def _learn(self, now: float, account: Account) -> None:

@@ -157,6 +157,17 @@ def test_a_neighbour_who_comes_is_answered_though_something_was_tried_before() -
     assert len(played.causes()) == tried + 2
 
 
+def test_beside_other_models_all_lanes_run_again_and_no_trial_goes_on() -> None:
+    played = Played()
+    played.play(account({2: 0.9}, refused=50), 3)
+    assert played.causes() == ["trial"]
+    (change,) = played.controller.beside_others(played.now)
+    assert (change.before, change.after, change.cause) == ("1", "2", "beside_others")
+    assert played.controller.beside_others(played.now) == []
+    played.play(account({1: 1.0, 2: 1.8}), 10)
+    assert played.controller.lanes == 2
+
+
 def test_a_single_lane_is_left_alone() -> None:
     played = Played(lanes=1)
     played.play(account({1: 0.4}, busy=1.0, lanes=1), 30)

@@ -84,8 +84,10 @@ class Steering:
         in_time_rps = account.in_time / max(account.seconds, PERIOD_S)
         self._highest_rps = max(self._highest_rps, in_time_rps)
         if scheduler.beside_others:
-            return  # what it sees is not what its lanes cost each other
-        for change in self._controller.look(now_s, account, scheduler.state()):
+            changes = self._controller.beside_others(now_s)
+        else:
+            changes = self._controller.look(now_s, account, scheduler.state())
+        for change in changes:
             self._tell(change)
         if self._controller.lanes != scheduler.lanes:
             scheduler.set_lanes(self._controller.lanes, now_s, self._controller.slower)
