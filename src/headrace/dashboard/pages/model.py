@@ -81,12 +81,9 @@ def draw(scene: Scene, server: str, name: str, version: str) -> None:
 
     def renew() -> None:
         said = _find(watched, key)
-        gone = None if said is not None else "the server has no such version now"
-        trouble = (
-            gone if watched.history.up else f"{watched.url} is down: {watched.history.problem}"
-        )
-        problem.set_text(trouble or "")
-        problem.set_visibility(trouble is not None)
+        trouble = _trouble(watched, said)
+        problem.set_text(trouble)
+        problem.set_visibility(bool(trouble))
         if said is None:
             return
         line = scene.line(watched, said)
@@ -107,6 +104,13 @@ def _find(watched: Watched, key: tuple[str, int]) -> Mapping[str, Any] | None:
     return next(
         (said for said in watched.history.models if (said["name"], said["version"]) == key), None
     )
+
+
+def _trouble(watched: Watched, said: Mapping[str, Any] | None) -> str:
+    """Why there is nothing to see, or not all."""
+    if not watched.history.up:
+        return f"{watched.url} is down: {watched.history.problem}"
+    return "the server has no such version now" if said is None else str(said["reason"])
 
 
 def _told(watched: Watched, said: Mapping[str, Any]) -> str:
