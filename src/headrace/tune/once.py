@@ -23,7 +23,7 @@ from headrace.tune.page import page_of
 from headrace.tune.progress import Progress
 from headrace.tune.result import Tuning
 from headrace.tune.search import search
-from headrace.tune.show import show
+from headrace.tune.show import Card, show
 from headrace.tune.wanted import Wanted
 
 _FAILED_STATUS, _OPERATOR_STATUS = 1, 2
@@ -47,14 +47,14 @@ def run_once(options: argparse.Namespace) -> int:
     except HeadraceError as error:
         return _refused(error, as_json=options.json)
     if options.json:
-        where = {"ok": True, "card": None if card is None else str(card)}
+        where = {"ok": True, "card": None if card is None else str(card.written)}
         sys.stdout.write(json.dumps(where | document(tuning)) + "\n")
     else:
         show(tuning, card, Console())
     return 0 if card is not None else _FAILED_STATUS
 
 
-def _tune(options: argparse.Namespace, told: Console) -> tuple[Tuning, Path | None]:
+def _tune(options: argparse.Namespace, told: Console) -> tuple[Tuning, Card | None]:
     """Tune, and write the card and the page.
 
     Raises:
@@ -79,12 +79,12 @@ def _tune(options: argparse.Namespace, told: Console) -> tuple[Tuning, Path | No
     return tuning, _written(tuning, model, place)
 
 
-def _written(tuning: Tuning, model: Model, place: Path) -> Path | None:
+def _written(tuning: Tuning, model: Model, place: Path) -> Card | None:
     """Write the tuned card; a forecast that nothing has borne out is none."""
     if tuning.raced.ranking is None:
         return None
     tuned.write(place, card_of(tuning, model))
-    return place
+    return Card(place, tuned.place(model.path))
 
 
 def _check_place(place: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -23,8 +24,15 @@ HEADS = (
 """The columns of candidates; numbers from the second on."""
 
 
-def show(tuning: Tuning, card: Path | None, console: Console) -> None:
-    """Print it; ``card`` is where the tuned card was written."""
+class Card(NamedTuple):
+    """Where the tuned card was written, and where a server looks for one."""
+
+    written: Path
+    looked_for: Path
+
+
+def show(tuning: Tuning, card: Card | None, console: Console) -> None:
+    """Print it, and where the tuned card is; None: there is none."""
     console.print(Text(headline(tuning)))
     console.print(Text(answer(tuning), "bold"))
     table = Table()
@@ -41,9 +49,15 @@ def show(tuning: Tuning, card: Path | None, console: Console) -> None:
     for one in tuning.left_out:
         console.print(Text(f"- Left out: {one.what}: {one.why}"))
     if card is not None:
-        console.print(
-            Text(f"Written to {card}; `headrace serve` takes it from there."), soft_wrap=True
-        )
+        console.print(Text(_where(card)), soft_wrap=True)
+
+
+def _where(card: Card) -> str:
+    if card.written == card.looked_for:
+        return f"Written to {card.written}; `headrace serve` takes it from there."
+    return (
+        f"Written to {card.written}; `headrace serve` takes one that is called {card.looked_for}."
+    )
 
 
 def headline(tuning: Tuning) -> str:

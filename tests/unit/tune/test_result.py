@@ -16,7 +16,7 @@ from headrace.tune.page import page_of
 from headrace.tune.raced import Highest, Raced
 from headrace.tune.reasons import reasons
 from headrace.tune.result import Tuning, frontier
-from headrace.tune.show import show
+from headrace.tune.show import Card, show
 from headrace.tune.wanted import Objective, Wanted
 from tests.unit.tune.made import BF16, F32, candidate, forecast, tuning
 
@@ -95,11 +95,12 @@ def test_it_is_json_and_says_all_of_it() -> None:
 
 def test_a_table_has_the_answer_the_untuned_and_where_the_card_is() -> None:
     text = io.StringIO()
-    show(done(), Path("digits.tuned.yaml"), Console(file=text, width=120))
+    beside = Path("digits.tuned.yaml")
+    show(done(), Card(beside, beside), Console(file=text, width=120))
     said = text.getvalue()
     assert "200 answers/s in time, 2.00 times the 100 untuned" in said
     assert "openvino f32 (untuned) *" in said
-    assert "digits.tuned.yaml" in said
+    assert "Written to digits.tuned.yaml; `headrace serve` takes it from there" in said
     assert "torch f32: it does not read ONNX" in said
 
 
