@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import mimetypes
 import time
 from dataclasses import dataclass, field
 
@@ -105,9 +106,11 @@ def _file(one: File, given: _Given) -> None:
             auto_upload=True,
             max_files=1,
             max_file_size=_LARGEST_BYTES,
-            on_rejected=lambda: ui.notify("one file of at most 47 MiB", type="negative"),
+            on_rejected=lambda: ui.notify(
+                f"one file, {one.kind}, of at most 47 MiB", type="negative"
+            ),
         )
-        picker.props(f"accept={one.kind}/* flat bordered").classes("w-72")
+        picker.props(f'accept="{one.kind}/*" flat bordered').classes("w-72")
         preview = ui.column()
 
     async def take(event: events.UploadEventArguments) -> None:
@@ -117,12 +120,20 @@ def _file(one: File, given: _Given) -> None:
         with preview.clear():
             ui.label(f"{event.file.name} · {len(content):,} bytes").classes("dim break-all")
             if len(content) <= _LARGEST_SHOWN_BYTES:
-                _preview(one.kind, event.file.content_type, content)
+                _preview(one.kind, _type(event.file.name, event.file.content_type), content)
 
     picker.on_upload(take)
 
 
+def _type(name: str, said: str) -> str:
+    """What a browser says of a file; not all know sounds, so else by its name."""
+    if said in {"", "application/octet-stream"}:
+        return mimetypes.guess_type(name)[0] or ""
+    return said
+
+
 def _preview(kind: str, content_type: str, content: bytes) -> None:
+    """Show it, or let it be heard."""
     if not content_type.startswith(f"{kind}/"):
         return
     source = f"data:{content_type};base64,{base64.b64encode(content).decode()}"

@@ -28,8 +28,8 @@ body { background: #f6f7f8; } body.body--dark { background: #14181b; }
 .body--dark .text-warning { --q-warning: #f0b43c; }
 .edge { border: 1px solid #dde2e6; } .body--dark .edge { border-color: #333c44; }
 .phases { display: flex; height: .7rem; border-radius: 3px; overflow: hidden; min-width: 6rem; }
-.q-table a, .wire { color: #0072b2; } .body--dark .q-table a, .body--dark .wire { color: #56b4e9; }
-@media (min-width: 601px) { .narrow { display: none; } }
+td.wire { color: #0072b2; } .body--dark td.wire { color: #56b4e9; }
+.leading tbody tr { cursor: pointer; }
 @media (max-width: 600px) { .nicegui-content { padding: .5rem; }
   .q-table td, .q-table th { padding: 4px 6px; } .q-table th:first-child,
   .q-table td:first-child { padding-left: 8px; } .wide { display: none; } }

@@ -14,7 +14,7 @@ from headrace.dashboard.pages.scene import ON_ITS_WAY, STATE_COLOURS, Scene, kee
 from headrace.dashboard.watch import Watched
 
 _COLUMNS = (
-    ("model", "model", "left", ""),
+    ("model", "model", "left", "wire"),
     ("state", "state", "left", "wide"),
     ("rate", "requests/s", "right", ""),
     ("failed", "failed/s", "right", "wide"),
@@ -32,9 +32,6 @@ _PROCESSES = (
     ("cores", "cores", "right", ""),
     ("memory", "memory", "right", ""),
 )
-_MODEL = """<q-td :props="props"><a :href="props.row.path">{{ props.value }}</a>
-  <q-badge v-if="!props.row.serving" :color="props.row.color" outline class="narrow q-ml-xs">
-    {{ props.row.state }}</q-badge></q-td>"""
 _STATE = """<q-td :props="props">
   <q-badge :color="props.row.color" outline>{{ props.value }}</q-badge>
   <q-tooltip v-if="props.row.reason">{{ props.row.reason }}</q-tooltip></q-td>"""
@@ -81,8 +78,10 @@ def _card(scene: Scene, number: int, watched: Watched) -> Any:
             total = ui.label().classes("dim")
         problem = ui.label().classes("text-negative break-words w-full")
         table = ui.table(columns=columns(_COLUMNS), rows=[], row_key="id").classes("w-full")
-        table.props('flat dense no-data-label="no models"')
-        table.add_slot("body-cell-model", _MODEL)
+        table.props('flat dense no-data-label="no models"').classes("leading")
+        # What stands in a slot is made anew with each update, under the finger that is on it: the
+        # name is a plain cell, and the whole row leads to its page.
+        table.on("rowClick", lambda event: ui.navigate.to(event.args[1]["path"]))
         table.add_slot("body-cell-state", _STATE)
         table.add_slot("body-cell-limit", _LIMIT)
         with ui.expansion("processes").classes("w-full dim").props("dense") as more:
@@ -141,10 +140,9 @@ def _row(number: int, one: Line) -> dict[str, Any]:
     share = one.of_limit
     return {
         "id": f"{one.name}/{one.version}",
-        "model": f"{one.name} {one.version}",
+        "model": f"{one.name} {one.version}{'' if one.state == SERVING else f' ({one.state})'}",
         "path": f"/model/{number}/{quote(one.name, safe='')}/{one.version}",
         "state": one.state,
-        "serving": one.state == SERVING,
         "color": STATE_COLOURS.get(one.state, ON_ITS_WAY),
         "reason": one.reason,
         "rate": words.number(one.rate_rps),

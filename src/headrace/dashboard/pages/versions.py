@@ -71,13 +71,17 @@ def _table(watched: Watched) -> Callable[[], None]:
         problem.set_text("" if watched.history.up else f"down: {watched.history.problem}")
         problem.set_visibility(not watched.history.up)
         table.set_visibility(watched.history.up)
-        table.rows = [_row(said, now_s) for said in watched.history.models]
+        rows = [_row(said, now_s) for said in watched.history.models]
+        if rows != table.rows:  # an update makes the buttons anew, under the finger that is on one
+            table.rows = rows
 
     return renew
 
 
 def _row(said: Any, now_s: float) -> dict[str, Any]:
     found = row(said, now_s)
+    if found.since.endswith(" s"):  # else it would change each second
+        found = found._replace(since="< 1 min")
     return {
         "id": f"{found.model}/{found.version}",
         "color": STATE_COLOURS.get(found.state, ON_ITS_WAY),
@@ -122,10 +126,7 @@ async def _confirmed(name: str, url: str) -> bool:
         with ui.row().classes("w-full justify-end"):
             ui.button("Cancel", on_click=lambda: dialog.submit(None)).props("flat")
             ui.button("Unload it", on_click=lambda: dialog.submit("unload")).props("color=negative")
-    try:
-        return bool(await dialog)
-    finally:
-        dialog.delete()
+    return bool(await _answer(dialog))
 
 
 async def _asked_label(name: str, version: int) -> dict[str, int | None] | None:
@@ -138,8 +139,14 @@ async def _asked_label(name: str, version: int) -> dict[str, int | None] | None:
             remove = ui.button("Remove it", on_click=lambda: dialog.submit({text.value: None}))
             ui.button("Move it here", on_click=lambda: dialog.submit({text.value: version}))
             remove.props("flat color=negative")
-    try:
-        moved = await dialog
-    finally:
-        dialog.delete()
+    moved = await _answer(dialog)
     return moved if moved and all(moved) else None
+
+
+async def _answer(dialog: ui.dialog) -> Any:
+    """What is answered; None when it was closed, or the browser went away, which takes it along."""
+    try:
+        return await dialog
+    finally:
+        if not dialog.is_deleted:
+            dialog.delete()
