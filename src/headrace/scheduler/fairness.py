@@ -17,61 +17,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from headrace.scheduler.running import Faded, Run, Runs
+
 # What a model of weight 1 may use in a round, in seconds of a core. So long may a burst of one keep
 # others waiting; with less, bursts are cut into pieces and come late.
 _QUANTUM_S = 0.02
-# The window of what models have used of late; in it a model of a few batches a second is seen.
-_WINDOW_S = 0.5
 # Who has used less than this part of a device of late is not there.
 _ACTIVE_SHARE = 0.005
 # A newcomer may wait for the run of another for this part of its objective.
 _PATIENCE = 0.5
-# A run that takes so much longer than expected hangs, or its process does. It keeps nobody waiting:
-# the system shares the cores then.
-_OVERDUE, _OVERDUE_S = 4.0, 0.1
 # Sums of parts of cores are not exact.
 _ROUNDING = 1e-9
-
-
-class _Faded:
-    """A sum whose parts fade with their age."""
-
-    __slots__ = ("_sum", "_told_s")
-
-    def __init__(self) -> None:
-        self._sum = 0.0
-        self._told_s = 0.0
-
-    def add(self, amount: float, now: float) -> None:
-        """Add what has just come."""
-        self._sum = self.per_s(now) * _WINDOW_S + amount
-        self._told_s = now
-
-    def per_s(self, now: float) -> float:
-        """How much comes a second."""
-        if not self._sum:
-            return 0.0
-        return self._sum / _WINDOW_S * math.exp((self._told_s - now) / _WINDOW_S)
-
-
-class _Run:
-    """A batch handed over; until it ``runs`` it waits in the engine for one of its own model."""
-
-    __slots__ = ("bound_s", "cores", "cost_s", "ends_s", "expected_s", "overdue_s", "runs")
-
-    def __init__(self, cores: float, expected_s: float, bound_s: float) -> None:
-        self.cores = cores
-        self.expected_s = expected_s
-        self.bound_s = bound_s
-        self.cost_s = cores * expected_s
-        self.runs = False
-        self.ends_s = self.overdue_s = math.inf
-
-    def begin(self, now: float) -> None:
-        """From now on it runs."""
-        self.runs = True
-        self.ends_s = now + self.expected_s
-        self.overdue_s = now + _OVERDUE * self.expected_s + _OVERDUE_S
 
 
 class Turn:
@@ -83,25 +39,24 @@ class Turn:
 
     def __init__(self, device: Device, *, weight: float, cores: float, slo_s: float | None) -> None:
         self._device = device
+        self.shared = False
+        """Whether there are others at the device; if not, nothing else here needs to be asked."""
         self.weight = weight
         self.cores = cores
         self.quantum_s = weight * _QUANTUM_S
         self.slo_s = math.inf if slo_s is None else slo_s
         self.credit_s = self.quantum_s
-        self.used = _Faded()
-        self.runs: dict[int, _Run] = {}
+        self.used = Faded()
+        self.runs: dict[int, Run] = {}
         self.bound_s = 0.0  # how long its last batch could take
         self.ahead = False
         self.kept = 0.0  # cores that its long runs must leave to others
         self._latest_s = math.inf
         self._next_s = -math.inf
+        self._share = 1.0
+        self._edition = -1
 
     # -- asked -------------------------------------------------------------------------------------
-
-    @property
-    def shared(self) -> bool:
-        """Whether there are others at the device; if not, nothing else here needs to be asked."""
-        return self._device.shared
 
     def may_start(self, now: float, bound_s: float, latest_s: float, *, ahead: bool) -> bool:
         """Whether a batch may be handed over that takes ``bound_s`` at most.
@@ -125,9 +80,13 @@ class Turn:
     def share(self) -> float:
         """The part of the device it can have: that of its weight, or more where others leave it."""
         device = self._device
-        others = device.used.per_s(device.now) - self.used.per_s(device.now)
-        left = 1.0 - max(others, self.kept) / device.cores
-        return min(max(self.weight / device.weight, left), 1.0 - self.kept / device.cores)
+        if self._edition != device.edition:
+            self._edition = device.edition
+            others = device.used.per_s(device.now) - self.used.per_s(device.now)
+            left = 1.0 - max(others, self.kept) / device.cores
+            most = 1.0 - self.kept / device.cores
+            self._share = min(max(self.weight / device.weight, left), most)
+        return self._share
 
     @property
     def lanes(self) -> float:
@@ -143,13 +102,14 @@ class Turn:
         """When its next batch is likely to start: at its share's pace, and when there is room."""
         device = self._device
         if not device.has_room(self, now):
-            return max(device.next_end(now), self._next_s)
-        others_want = len(device.wanting) > (self in device.wanting)
-        return max(now, self._next_s) if others_want else now
+            return max(device.runs.end_s(now), now, self._next_s)
+        if not device.wanting or (len(device.wanting) == 1 and self in device.wanting):
+            return now
+        return max(now, self._next_s)
 
     def wake_s(self, now: float) -> float:
         """When a run that keeps it waiting will be overdue, and keep it waiting no more."""
-        return self._device.next_overdue(now) if self in self._device.wanting else math.inf
+        return self._device.runs.overdue_s(now) if self in self._device.wanting else math.inf
 
     def order(self, end_s: float) -> tuple[bool, float]:
         """What decides between those with credit: who cannot wait until ``end_s`` goes first."""
@@ -162,11 +122,12 @@ class Turn:
     def started(self, batch_id: int, now: float, expected_s: float, *, waits: bool) -> None:
         """A batch has been handed over; it ``waits`` in the engine while its lanes are busy."""
         device = self._device
-        run = _Run(self.cores, expected_s, self.bound_s)
+        run = Run(self.cores, expected_s, self.bound_s)
         if not waits:
             run.begin(now)
-        self.runs[batch_id] = device.runs[self, batch_id] = run
-        device.now = now
+        self.runs[batch_id] = run
+        device.runs.add(self, batch_id, run)
+        device.move(now)
         self.credit_s -= run.cost_s
         self._next_s = now + run.cost_s / (self.share * device.cores)
 
@@ -176,11 +137,11 @@ class Turn:
         if run is None:  # it was handed over while nobody else was here
             return
         device = self._device
-        device.now = now
-        del device.runs[self, batch_id]
         following = next((one for one in self.runs.values() if not one.runs), None)
         if run.runs and following is not None:
             following.begin(now)
+        device.runs.remove(self, batch_id)
+        device.move(now)
         used_s = run.cost_s if infer_s is None else infer_s * self.cores
         # A hiccup is not the model's fault: it pays for as much again at most.
         self.credit_s -= min(used_s - run.cost_s, run.cost_s)
@@ -194,12 +155,12 @@ class Device:
 
     def __init__(self, cores: float) -> None:
         self.cores = cores
-        self.shared = False
         self.weight = 0.0
         self.now = 0.0
-        self.used = _Faded()
+        self.used = Faded()
         self.wanting: dict[Turn, None] = {}
-        self.runs: dict[tuple[Turn, int], _Run] = {}
+        self.runs = Runs()
+        self.edition = 0  # another one when a share may be another
         self._turns: dict[Turn, None] = {}
 
     def join(self, turn: Turn) -> None:
@@ -210,8 +171,14 @@ class Device:
     def leave(self, turn: Turn) -> None:
         """It is gone, with all it runs."""
         self._turns.pop(turn, None)
+        turn.shared = False
         self._forget(turn)
         self._count()
+
+    def move(self, now: float) -> None:
+        """Something has begun or ended now."""
+        self.now = now
+        self.edition += 1
 
     def due(self, now: float) -> Turn | None:
         """Who should be asked for a batch now: whoever's turn it is, if there is room."""
@@ -223,14 +190,13 @@ class Device:
             self._renew(wanting)
         # Who waits now waits for a run to end, be it that of whoever goes first.
         end_s = now + max(turn.bound_s for turn in wanting)
-        end_s = min([run.ends_s for run in self._running(now)], default=end_s)
+        end_s = min(self.runs.end_s(now), end_s)
         turn = min((t for t in wanting if t.credit_s > 0), key=lambda t: t.order(end_s))
         return turn if turn.ahead or self.has_room(turn, now) else None
 
     def has_room(self, turn: Turn, now: float) -> bool:
         """Whether there are cores for a batch of this model."""
-        taken = sum([run.cores for run in self._running(now)])
-        return taken + turn.cores <= self.cores + _ROUNDING
+        return self.runs.taken(now) + turn.cores <= self.cores + _ROUNDING
 
     def _is_held(self, turn: Turn, now: float) -> bool:
         """Whether long runs have all the cores that they may have.
@@ -247,21 +213,17 @@ class Device:
             and self._active(one)
             and one.used.per_s(now) <= one.weight / self.weight * self.cores
         ]
-        turn.kept = max([one.cores for one in impatient], default=0.0)
-        if not impatient or turn.kept + turn.cores > self.cores:
-            turn.kept = 0.0
+        kept = max([one.cores for one in impatient], default=0.0)
+        if kept + turn.cores > self.cores:
+            kept = 0.0
+        if kept != turn.kept:
+            turn.kept = kept
+            self.edition += 1
+        if not kept:
             return False
         long_s = min(one.slo_s - one.bound_s for one in impatient)
-        taken = sum([run.cores for run in self._running(now) if run.bound_s > long_s])
+        taken = sum([run.cores for run in self.runs.running(now) if run.bound_s > long_s])
         return taken + (0.0 if turn.ahead else turn.cores) + turn.kept > self.cores + _ROUNDING
-
-    def next_end(self, now: float) -> float:
-        """When the next run is likely to end; now if nothing runs."""
-        return max(min((run.ends_s for run in self._running(now)), default=now), now)
-
-    def next_overdue(self, now: float) -> float:
-        """When the next run will be overdue, if it has not ended by then."""
-        return min((run.overdue_s for run in self._running(now)), default=math.inf)
 
     def patience_s(self, turn: Turn) -> float:
         """How long the others that were here of late can wait."""
@@ -273,9 +235,6 @@ class Device:
             return True
         return turn.used.per_s(self.now) > _ACTIVE_SHARE * self.cores
 
-    def _running(self, now: float) -> list[_Run]:
-        return [run for run in self.runs.values() if run.runs and now < run.overdue_s]
-
     def _renew(self, wanting: Iterable[Turn]) -> None:
         """Begin as many rounds as it takes until one of those has credit."""
         rounds = min(math.floor(-turn.credit_s / turn.quantum_s) + 1 for turn in wanting)
@@ -284,13 +243,14 @@ class Device:
 
     def _count(self) -> None:
         self.weight = sum(turn.weight for turn in self._turns)
-        self.shared = len(self._turns) > 1
-        if not self.shared:  # who is alone tells no more when its runs end
-            for turn in self._turns:
+        self.edition += 1
+        for turn in self._turns:
+            turn.shared = len(self._turns) > 1
+            if not turn.shared:  # who is alone tells no more when its runs end
                 self._forget(turn)
 
     def _forget(self, turn: Turn) -> None:
         for batch_id in turn.runs:
-            del self.runs[turn, batch_id]
+            self.runs.remove(turn, batch_id)
         turn.runs.clear()
         self.wanting.pop(turn, None)

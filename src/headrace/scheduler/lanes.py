@@ -128,7 +128,7 @@ class Lanes:
         if turn is None:
             return self.start_after(now, batches, each_s) if batches else self.next_start(now)
         first_s = max(self.next_start(now), turn.next_start(now))
-        return first_s + batches * each_s / self.worth
+        return first_s + batches * each_s / min(self._count, turn.lanes) if batches else first_s
 
     def _predict(self, now: float) -> None:
         """Play the lanes forward. That stays right until a batch that runs is overdue."""

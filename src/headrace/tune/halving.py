@@ -20,6 +20,9 @@ T = TypeVar("T")
 TELLABLE = 0.03
 """Nearer than this no two are ranked, whatever the intervals say."""
 
+FAR = 0.85
+"""So far behind is no noise: in a forecast, or of two slices each, of which no interval is made."""
+
 
 class Rung(NamedTuple):
     """So many are driven, in so many blocks of two slices each."""
@@ -109,8 +112,16 @@ class Ranking:
     behind: Mapping[Candidate, Difference | None]
 
 
-def rank(slices: Mapping[Candidate, Sequence[float]], prefer: Candidate | None) -> Ranking:
-    """Rank by what each slice was worth; of what is tied ``prefer``, else the cheapest."""
+def rank(
+    slices: Mapping[Candidate, Sequence[float]],
+    prefer: Candidate | None,
+    hoped: Mapping[Candidate, float],
+) -> Ranking:
+    """Rank by what each slice was worth; of what is tied ``prefer``, else the cheapest.
+
+    ``hoped`` is what the forecast is worth: who is far behind by that, and is tied only because the
+    race was noisy, is not taken.
+    """
     means = {one: math.fsum(worth) / len(worth) for one, worth in slices.items()}
     first = max(means, key=lambda one: (means[one], one == prefer))
     tied, behind = [first], dict[Candidate, Difference | None]()
@@ -122,16 +133,14 @@ def rank(slices: Mapping[Candidate, Sequence[float]], prefer: Candidate | None) 
             behind[one] = difference
         else:
             tied.append(one)
-    winner = min(tied, key=lambda one: (one != prefer, one.cost, -means[one]))
+    most = max(hoped[one] for one in tied)
+    likely = [one for one in tied if hoped[one] >= FAR * most]
+    winner = min(likely, key=lambda one: (one != prefer, one.cost, -means[one]))
     return Ranking(winner, first, tuple(tied), behind)
 
 
 def is_told(difference: Difference | None, mean: float, best: float) -> bool:
     """Whether one is behind by more than noise; of too few slices only what is far behind is."""
     if difference is None:
-        return mean < _FAR * best
+        return mean < FAR * best
     return difference.high < 0 and difference.share < -TELLABLE
-
-
-_FAR = 0.85
-"""Of two slices each no interval can be made; so far behind is no noise."""

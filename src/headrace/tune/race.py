@@ -63,7 +63,8 @@ class Race:
                 done.append(rung)
             if self._seen:
                 last = {one: self._worth(one) for one in who if one in self._seen}
-                ranking = rank(last, self._preferred) if last else None
+                hoped = {one: self._wanted.worth(rate) for one, rate in self._hoped.items()}
+                ranking = rank(last, self._preferred, hoped) if last else None
             if ranking is not None:
                 highest = self._highest(ranking, progress)
         return Raced(

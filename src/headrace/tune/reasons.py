@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from headrace.settings import Precision
-from headrace.tune.halving import TELLABLE
+from headrace.tune.halving import FAR, TELLABLE
 from headrace.tune.measured import Measured
 from headrace.tune.result import Tuning
 from headrace.tune.space import Candidate, Variant, count
@@ -43,14 +43,23 @@ def _verdict(tuning: Tuning) -> Iterator[str]:
         return
     tied = [one for one in ranking.tied if one != chosen]
     if tied:
-        which = "the untuned one" if chosen == tuning.untuned.candidate else "the cheapest of them"
         yield (
             f"{' and '.join(map(str, tied))} cannot be told from it: the difference is within "
-            f"{_percent(TELLABLE)} or within its interval. {which[0].upper()}{which[1:]} is taken."
+            f"{_percent(TELLABLE)} or within its interval. {_taken(tuning, tied)}"
         )
     if tuning.chosen.capped:
         sent = f"{tuning.raced.ceiling_rps:,.4g} requests/s"
         yield f"It held all that was sent, {sent}: {_ceiling(tuning)}"
+
+
+def _taken(tuning: Tuning, tied: Sequence[Candidate]) -> str:
+    """Which of what is alike."""
+    if tuning.chosen.candidate == tuning.untuned.candidate:
+        return "The untuned one is taken."
+    rates = [row.forecast.rate_rps for row in tuning.rows if row.candidate in tied]
+    if max(rates) < FAR * tuning.chosen.forecast.rate_rps:
+        return "By the forecast it does more, and is taken."
+    return "The cheapest that does as much by the forecast is taken."
 
 
 def _ceiling(tuning: Tuning) -> str:

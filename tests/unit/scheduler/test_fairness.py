@@ -135,7 +135,7 @@ def test_a_batch_for_its_own_busy_lane_needs_no_core_but_its_turn() -> None:
     assert not start(other, 1, 0.009, 0.010)
     one.ended(1, 0.010, 0.010)
     assert device.due(0.010) is None  # the next of its own runs
-    assert device.next_end(0.010) == pytest.approx(0.030)
+    assert device.runs.end_s(0.010) == pytest.approx(0.030)
     one.ended(2, 0.030, 0.020)
     assert device.due(0.030) is other
 
@@ -235,7 +235,7 @@ def test_runs_are_short_enough_for_the_objectives_of_those_who_are_there() -> No
     assert light.longest_s == math.inf
     use(light, 0.0, 0.005)
     assert heavy.longest_s == 0.020
-    device.now = 100.0
+    device.move(100.0)
     assert heavy.longest_s == math.inf
 
 

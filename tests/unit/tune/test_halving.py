@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.tune.halving import Costs, cost_s, plan, rank, survivors, turns
+from headrace.tune.halving import Costs, Ranking, cost_s, plan, rank, survivors, turns
+from headrace.tune.space import Candidate
 from tests.unit.tune.made import BF16, F32, OTHER, candidate
 
 COSTS = Costs(4.0, 0.8)
@@ -18,6 +19,11 @@ A, B, C = candidate(BF16), candidate(F32), candidate(OTHER, 2, 64)
 def slices(mean: float, spread: float = 0.0, number: int = 6, seed: int = 0) -> tuple[float, ...]:
     random = np.random.default_rng(seed)
     return tuple((mean * (1 + spread * random.normal(size=number))).tolist())
+
+
+def ranked(seen: dict[Candidate, tuple[float, ...]], prefer: Candidate | None) -> Ranking:
+    """Ranked where the forecast has nothing to say."""
+    return rank(seen, prefer, dict.fromkeys(seen, 1.0))
 
 
 @given(st.integers(1, 20), st.floats(0, 600))
@@ -62,45 +68,53 @@ def test_the_untuned_one_survives_and_nobody_that_is_better_is_dropped(
 
 
 def test_what_is_clearly_ahead_wins() -> None:
-    ranking = rank({A: slices(200, 0.01), B: slices(100, 0.01, seed=1), C: slices(90)}, C)
+    ranking = ranked({A: slices(200, 0.01), B: slices(100, 0.01, seed=1), C: slices(90)}, C)
     assert ranking.winner == ranking.first == A
     assert ranking.tied == (A,)
     assert set(ranking.behind) == {B, C}
 
 
 def test_nearer_than_three_per_cent_is_not_ranked_however_sure() -> None:
-    ranking = rank({A: slices(102), B: slices(100), C: slices(50)}, C)
+    ranking = ranked({A: slices(102), B: slices(100), C: slices(50)}, C)
     assert ranking.first == A
     assert set(ranking.tied) == {A, B}
     assert ranking.winner == B, "in f32, as the model was made, is simpler"
 
 
 def test_what_the_intervals_do_not_tell_apart_is_not_ranked() -> None:
-    noisy = rank({A: slices(110, 0.3), B: slices(100, 0.3, seed=5)}, B)
+    noisy = ranked({A: slices(110, 0.3), B: slices(100, 0.3, seed=5)}, B)
     assert noisy.winner == B
 
 
 def test_of_what_is_tied_the_untuned_one_is_preferred() -> None:
-    ranking = rank({A: slices(101), B: slices(100), C: slices(100)}, C)
+    ranking = ranked({A: slices(101), B: slices(100), C: slices(100)}, C)
     assert ranking.winner == C
 
 
 def test_where_nothing_is_preferred_the_cheapest_of_what_is_tied_wins() -> None:
     small = candidate(BF16, 1)
-    assert rank({A: slices(101), small: slices(100), C: slices(100)}, None).winner == small
+    assert ranked({A: slices(101), small: slices(100), C: slices(100)}, None).winner == small
+
+
+def test_who_is_tied_only_by_noise_and_far_behind_by_the_forecast_is_not_taken() -> None:
+    noisy = {A: slices(100, 0.4), B: slices(105, 0.4, seed=5)}
+    assert rank(noisy, B, {A: 200.0, B: 190.0}).winner == B
+    said = rank(noisy, B, {A: 200.0, B: 100.0})
+    assert said.winner == A
+    assert set(said.tied) == {A, B}
 
 
 def test_of_two_slices_only_what_is_far_behind_is_told() -> None:
-    far = rank({A: slices(100, number=2), B: slices(60, number=2)}, B)
+    far = ranked({A: slices(100, number=2), B: slices(60, number=2)}, B)
     assert far.winner == A
-    near = rank({A: slices(100, number=2), B: slices(95, number=2)}, B)
+    near = ranked({A: slices(100, number=2), B: slices(95, number=2)}, B)
     assert near.winner == B
 
 
 @given(st.lists(st.lists(st.floats(1, 1000), min_size=6, max_size=6), min_size=2, max_size=5))
 def test_everybody_is_tied_or_behind_and_the_winner_is_tied(rates: list[list[float]]) -> None:
     who = {candidate(F32, 1 + place, 1): tuple(one) for place, one in enumerate(rates)}
-    ranking = rank(who, candidate(F32, 1, 1))
+    ranking = ranked(who, candidate(F32, 1, 1))
     assert set(ranking.tied) | set(ranking.behind) == set(who)
     assert not set(ranking.tied) & set(ranking.behind)
     assert ranking.winner in ranking.tied
