@@ -15,6 +15,7 @@ from headrace.scheduler import (
     Policy,
     Scheduler,
 )
+from headrace.scheduler.fairness import Device, Turn
 
 SIZES = tuple(range(1, 17))
 SLO_S = 0.050
@@ -594,3 +595,67 @@ def test_of_many_buckets_ahead_a_few_are_looked_at_and_all_are_counted() -> None
     assert isinstance(refused(hostile, entry(40.0, priority=1), now=0.002), PredictedMiss)
     assert asked <= 30
     assert refused(hostile, entry(50.0, priority=1), now=0.002) is None  # 4000 times 11 ms
+
+
+# -- beside other models ---------------------------------------------------------------------------
+
+
+def beside(busy_s: float, slo_s: float = SLO_S) -> tuple[Scheduler, Device, Turn]:
+    """A scheduler on the only core of a machine, that another model has for so long."""
+    device = Device(1)
+    mine, other = (Turn(device, weight=1, cores=1, slo_s=slo_s) for _ in range(2))
+    for turn in (mine, other):
+        device.join(turn)
+    assert other.may_start(0.0, busy_s, math.inf, ahead=False)
+    other.started(1, 0.0, busy_s, waits=False)
+    policy = Policy(slo_s, 1, 100, 16, 2, results_s=0.0)
+    return Scheduler(policy, latency(), mine), device, other
+
+
+def test_a_batch_is_cut_when_the_run_of_another_model_has_ended() -> None:
+    mine, device, other = beside(0.020)
+    crowd(mine, 3, 0.080)
+    assert mine.cut(0.0) == (None, [])
+    assert device.due(0.010) is None
+    other.ended(1, 0.020, 0.020)
+    assert device.due(0.020) is not None
+    assert cut(mine, 0.020).rows == 3
+    assert device.due(0.020) is None
+
+
+def test_who_waits_for_another_model_expires_meanwhile() -> None:
+    mine, device, other = beside(0.100)
+    (waiting,) = admit(mine, entry(0.050))
+    assert mine.cut(0.0) == (None, [])
+    assert mine.wake_at(0.0) == 0.050
+    batch, (drop,) = mine.cut(0.050)
+    assert batch is None
+    assert drop == (waiting, DropReason.EXPIRED)
+    other.ended(1, 0.100, 0.100)
+    assert device.due(0.100) is None
+
+
+def test_who_would_wait_too_long_for_another_model_is_refused() -> None:
+    mine, _, _ = beside(0.100)
+    admit(mine, entry(0.200))
+    assert mine.cut(0.0) == (None, [])
+    assert isinstance(refused(mine, entry(0.100), now=0.001), PredictedMiss)
+    assert refused(mine, entry(0.130), now=0.001) is None
+
+
+def test_who_waited_too_long_for_another_model_is_shed_though_it_is_the_only_one() -> None:
+    mine, _, other = beside(0.045)
+    (late,) = admit(mine, entry(0.050))
+    assert mine.cut(0.0) == (None, [])
+    other.ended(1, 0.045, 0.045)
+    assert mine.cut(0.045) == (None, [(late, DropReason.SHED)])
+    # Of one that never could be in time the table may be wrong.
+    (hopeless,) = admit(mine, Entry(0.050, 1, "a", 1, arrival_s=0.046), now=0.046)
+    assert cut(mine, 0.046).entries == (hopeless,)
+
+
+def test_batches_are_no_longer_than_the_others_can_wait() -> None:
+    mine, _, other = beside(0.010, slo_s=0.040)
+    other.ended(1, 0.010, 0.010)
+    crowd(mine, 16)
+    assert cut(mine, 0.010).rows == 8  # 18 ms and a tenth, of the 20 that are half of 40
