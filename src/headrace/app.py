@@ -54,7 +54,8 @@ from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
 from headrace.receiver.scribe_process import ScribeProcess
 from headrace.screen import show_loaded, show_ready
-from headrace.settings import ModelControl, Settings
+from headrace.server_settings import ModelControl
+from headrace.settings import Settings
 
 # What the receiver says is short, but for a model's settings and a long list of models.
 _LINE_LIMIT_BYTES = 64 * 2**20

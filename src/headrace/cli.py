@@ -18,7 +18,8 @@ from headrace.load.command import grammar
 from headrace.models import command
 from headrace.plan import grammar as plan
 from headrace.problems import place
-from headrace.settings import ModelSettings, ServerSettings, Settings
+from headrace.server_settings import ServerSettings
+from headrace.settings import ModelSettings, Settings
 from headrace.tune import grammar as tune
 from headrace.urls import is_url
 

@@ -14,7 +14,8 @@ from pydantic import Field, TypeAdapter
 from headrace.message import Message
 from headrace.observe.logs import Format, Level
 from headrace.order import Demand, Label, Load, Reload, Unload
-from headrace.settings import ModelSettings, ServerSettings
+from headrace.server_settings import ServerSettings
+from headrace.settings import ModelSettings
 from headrace.signature import DType, Signature, TensorSpec
 
 CONTROL_VARIABLE = "HEADRACE_CONTROL"

@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 from headrace.documents import Document, anchor_paths, merge, read
 from headrace.errors import SettingsError
 from headrace.problems import explain, located, place
-from headrace.settings import NO_DEFAULTS, Card, ModelSettings, ServerSettings, Settings
+from headrace.server_settings import ServerSettings
+from headrace.settings import NO_DEFAULTS, Card, ModelSettings, Settings
 from headrace.urls import is_url
 
 _PREFIX = "HEADRACE_"

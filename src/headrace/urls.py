@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import BeforeValidator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 EXTRAS = {"s3": "s3", "gs": "gcs", "http": "http", "https": "http"}
@@ -91,3 +92,7 @@ def read(said: Any) -> Any:
     if not isinstance(said, str):
         return said
     return Url.parse(said) if is_url(said) else said.removeprefix(FILE)
+
+
+Location = Annotated[Path | Url, BeforeValidator(read)]
+"""Where models lie: on this machine, or in a store."""

@@ -15,7 +15,8 @@ from headrace.dashboard import grammar as dashboard
 from headrace.layers import listing
 from headrace.load.command import grammar
 from headrace.plan import grammar as plan
-from headrace.settings import ModelSettings, ServerSettings
+from headrace.server_settings import ServerSettings
+from headrace.settings import ModelSettings
 from headrace.tune import grammar as tune
 from tests.docs.markdown import PACKAGE, PAGES, ROOT, Page, anchor, read
 from zoo.models import MODELS

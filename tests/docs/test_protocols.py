@@ -15,7 +15,7 @@ from headrace.receiver.exchange import Core
 from headrace.receiver.metadata import EXTENSIONS
 from headrace.receiver.oip.extras import Extras
 from headrace.receiver.routes import Routes
-from headrace.settings import ServerSettings
+from headrace.server_settings import ServerSettings
 from headrace.values import DType
 from tests.docs.markdown import ROOT, read
 from tests.e2e.clients import http

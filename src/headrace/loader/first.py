@@ -11,7 +11,7 @@ from headrace.loader.remote.remotes import Remotes
 from headrace.loader.remote.upkeep import Upkeep
 from headrace.loader.store import FoundVersion, find
 from headrace.loader.watch import Surveyor
-from headrace.settings import ModelControl
+from headrace.server_settings import ModelControl
 
 
 def find_first(remotes: Remotes) -> tuple[FoundVersion, ...]:

@@ -31,7 +31,7 @@ from headrace.loader.stamps import Stamp, stamp
 from headrace.loader.store import FoundVersion
 from headrace.loader.told import Told
 from headrace.message import Message
-from headrace.settings import ServerSettings
+from headrace.server_settings import ServerSettings
 
 _ENGINE_STOP_TIMEOUT_S = 5.0
 # Engines that load at once, on machines of few cores: some of their time is reading files.

@@ -42,7 +42,7 @@ from headrace.loader.lifecycle import Backoff, Deaths, Event, State, can_move, m
 from headrace.loader.store import FoundVersion
 from headrace.message import line
 from headrace.priority import come_back, may_come_back, stand_back
-from headrace.settings import ServerSettings
+from headrace.server_settings import ServerSettings
 
 # The step of an EngineLoading that begins so belongs to the warm-up.
 _WARMING = "warming"

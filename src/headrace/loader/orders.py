@@ -32,7 +32,8 @@ from headrace.loader.remote.tidying import tidy
 from headrace.loader.stamps import stamp
 from headrace.loader.store import FoundVersion
 from headrace.order import Demand, Label, Load, Order, Reload, Unload, WantedModel
-from headrace.settings import ModelControl, Settings
+from headrace.server_settings import ModelControl
+from headrace.settings import Settings
 
 _NOT_TAKEN = (ModelLoadError, ModelDiffers, ModelTooLarge, NoRoom)
 

@@ -28,7 +28,7 @@ from headrace.loader.residency import (
     surplus,
 )
 from headrace.loader.stamps import Stamp
-from headrace.settings import ServerSettings
+from headrace.server_settings import ServerSettings
 
 _MIB = 2**20
 # Whoever has come may first answer those it was loaded for, so that two do not drive each other

@@ -45,7 +45,7 @@ from headrace.receiver.spans import Spans
 from headrace.receiver.stream import Send, Stream, serve
 from headrace.receiver.tfserving.grpc import TfServingGrpc
 from headrace.receiver.tfserving.reload import TfServingReload
-from headrace.settings import ServerSettings
+from headrace.server_settings import ServerSettings
 
 # gRPC methods that say how we are and run no model.
 _QUESTIONS = ("Live", "Ready", "Metadata", "Status", "/Check", "/Watch")

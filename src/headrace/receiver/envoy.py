@@ -23,7 +23,7 @@ from headrace.control import CONTROL_VARIABLE
 from headrace.errors import HeadraceError, MalformedRequest, SettingsError, StartError
 from headrace.receiver import otel
 from headrace.receiver.access_log import FLUSH_S, access_log
-from headrace.settings import ServerSettings
+from headrace.server_settings import ServerSettings
 
 APPLICATION = "headrace.receiver.main:app"
 

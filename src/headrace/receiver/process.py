@@ -15,7 +15,7 @@ from typing import Any
 
 from headrace.errors import StartError
 from headrace.receiver.envoy import DRAIN_S, Address, launch
-from headrace.settings import ServerSettings
+from headrace.server_settings import ServerSettings
 
 CONTROL_NAME = "control.sock"
 """The supervisor's socket, in the folder of the run."""

@@ -31,7 +31,7 @@ from headrace.receiver.plain.models import Models
 from headrace.receiver.plain.predict import Predict
 from headrace.receiver.plain.slowest import SlowestRequests
 from headrace.receiver.tfserving.rest import TfServingRest
-from headrace.settings import ServerSettings
+from headrace.server_settings import ServerSettings
 
 Handler = Callable[[Exchange], Awaitable[Reply]]
 

@@ -52,14 +52,14 @@ from headrace.receiver.model_files import ModelFiles
 from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.gauges import gauges
-from headrace.receiver.run.pump import Common
+from headrace.receiver.run.notes import Common
 from headrace.receiver.run.sequences import Owners, Sequences, visible
 from headrace.receiver.run.turns import Turns
 from headrace.receiver.telemetry import Telemetry
 from headrace.receiver.usage import Usage
 from headrace.results import build
 from headrace.scheduler.known import DEPTH, Known
-from headrace.settings import ModelControl, Share
+from headrace.server_settings import ModelControl, Share
 from headrace.values import Request, Response
 
 _ANSWERED_S = 0.05

@@ -20,7 +20,7 @@ import structlog
 import headrace
 from headrace.control import SCRIBE_NAME
 from headrace.loader.lifecycle import Backoff
-from headrace.settings import ServerSettings
+from headrace.server_settings import ServerSettings
 
 SCRIBE = (sys.executable, "-m", "headrace.receiver.scribe.worker")
 """The program that is the scribe."""

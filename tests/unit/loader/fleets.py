@@ -13,7 +13,8 @@ from headrace.control import ModelServing, ModelState, Recall, Recalled
 from headrace.loader.fleet import Fleet
 from headrace.loader.store import FoundVersion
 from headrace.message import Message
-from headrace.settings import ModelSettings, ServerSettings
+from headrace.server_settings import ServerSettings
+from headrace.settings import ModelSettings
 from tests.unit.loader.audience import NOBODY
 
 ENGINE = Path(__file__).with_name("fake_engine.py")

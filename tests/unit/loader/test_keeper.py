@@ -19,7 +19,8 @@ from headrace.loader.engine_process import check_socket_path, socket_path, socke
 from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
 from headrace.loader.store import FoundVersion
 from headrace.priority import may_come_back
-from headrace.settings import ModelSettings, ServerSettings
+from headrace.server_settings import ServerSettings
+from headrace.settings import ModelSettings
 
 ENGINE = Path(__file__).with_name("fake_engine.py")
 FOUND = FoundVersion(

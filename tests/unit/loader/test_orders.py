@@ -22,7 +22,8 @@ from headrace.loader.stamps import Stamp
 from headrace.loader.store import FoundVersion, find
 from headrace.message import Message
 from headrace.order import Demand, Label, Load, Order, Reload, Unload, VersionPolicy, WantedModel
-from headrace.settings import ModelControl, ModelSettings, ServerSettings, Settings
+from headrace.server_settings import ModelControl, ServerSettings
+from headrace.settings import ModelSettings, Settings
 from headrace.verify import Verify
 from tests.unit.loader.audience import NOBODY
 

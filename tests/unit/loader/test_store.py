@@ -11,7 +11,8 @@ from headrace.cores import usable_cores
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
 from headrace.loader.places import SUFFIXES
 from headrace.loader.store import FoundVersion, find
-from headrace.settings import ModelSettings, ServerSettings, Settings
+from headrace.server_settings import ServerSettings
+from headrace.settings import ModelSettings, Settings
 
 
 def _make(root: Path, *files: str) -> Path:

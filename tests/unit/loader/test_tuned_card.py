@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from headrace.loader.store import FoundVersion, find
-from headrace.settings import BackendName, Card, ModelSettings, Precision, ServerSettings, Settings
+from headrace.server_settings import ServerSettings
+from headrace.settings import BackendName, Card, ModelSettings, Precision, Settings
 from headrace.tuned import fingerprint, place
 from tests.unit.tuned.cards import put
 

@@ -21,7 +21,8 @@ from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
 from headrace.loader.watch import Surveyor, Watch
 from headrace.message import Message
-from headrace.settings import ModelControl, ModelSettings, ServerSettings, Settings
+from headrace.server_settings import ModelControl, ServerSettings
+from headrace.settings import ModelSettings, Settings
 from tests.unit.loader.audience import NOBODY
 
 

@@ -20,7 +20,8 @@ from headrace.engine.warmup import warm_up
 from headrace.receiver.asgi import Application
 from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.runtime import Runtime
-from headrace.settings import BackendName, ModelSettings, ServerSettings
+from headrace.server_settings import ServerSettings
+from headrace.settings import BackendName, ModelSettings
 
 
 class Came(NamedTuple):

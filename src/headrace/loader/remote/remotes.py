@@ -16,7 +16,8 @@ from headrace.loader.remote.copies import Copies
 from headrace.loader.remote.mirror import Mirror
 from headrace.loader.store import FoundVersion, policy_of
 from headrace.order import VersionPolicy
-from headrace.settings import ModelControl, ModelSettings, Settings
+from headrace.server_settings import ModelControl
+from headrace.settings import ModelSettings, Settings
 from headrace.urls import Url
 
 

@@ -7,7 +7,7 @@ from headrace.receiver.oip.shared_memory import Regions
 from headrace.receiver.oip.trace_settings import TraceSettings
 from headrace.receiver.tracing.tracer import Tracer
 from headrace.receiver.tracing.writer import Writer
-from headrace.settings import ServerSettings
+from headrace.server_settings import ServerSettings
 
 
 class Extras:

@@ -32,7 +32,7 @@ from headrace.receiver.oip.shared_memory import (
 )
 from headrace.receiver.oip.template import Template, make_template
 from headrace.receiver.oip.triton_grpc import TritonGrpc
-from headrace.settings import ServerSettings
+from headrace.server_settings import ServerSettings
 from headrace.values import Array, DType, Request, RequestedOutput, Response
 
 InferResponse = message("inference.ModelInferResponse")

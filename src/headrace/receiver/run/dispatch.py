@@ -18,10 +18,12 @@ from headrace.errors import Cancelled, Expired, HeadraceError
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.run.departures import Departures
-from headrace.receiver.run.pump import Common, Outputs, Pump, Work
+from headrace.receiver.run.notes import Common
+from headrace.receiver.run.pump import Pump
 from headrace.receiver.run.shapes import Fit, Shaper
 from headrace.receiver.run.turns import Place
 from headrace.receiver.run.validate import refuse_wide, validate, wide_inputs
+from headrace.receiver.run.work import Outputs, Work
 from headrace.results import Processor
 from headrace.scheduler import Entry, Scheduler
 from headrace.values import Array, Request, Response

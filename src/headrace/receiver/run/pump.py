@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -20,39 +19,15 @@ from headrace.engine.samples import Sample
 from headrace.errors import EngineLost, Expired, HeadraceError, InternalError, Shed
 from headrace.observe.phases import Run
 from headrace.receiver.catalog import ServedModel
-from headrace.receiver.exchange import Exchange
 from headrace.receiver.run.departures import Departures
-from headrace.receiver.run.reservoir import Reservoir
-from headrace.receiver.run.sampling import sample
-from headrace.receiver.run.shapes import Fit, crop
+from headrace.receiver.run.notes import Common, Notes
+from headrace.receiver.run.shapes import crop
 from headrace.receiver.run.steering import Steering
-from headrace.receiver.run.traffic import Bucket, Traffic
 from headrace.receiver.run.turns import Place
+from headrace.receiver.run.work import Outputs, Work
 from headrace.receiver.tracing.record import Trace
 from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
-from headrace.values import Array, Signature
-
-Outputs = Mapping[str, Array]
-Common = Sequence[Mapping[str, tuple[int, ...]]]
-"""Item shapes by input, the most frequent first."""
-
-
-class Work:
-    """What an entry carries: its inputs, how they fit, and the future its request waits on."""
-
-    __slots__ = ("exchange", "fit", "future", "inputs")
-
-    def __init__(
-        self,
-        inputs: Mapping[str, Array],
-        fit: Fit,
-        future: asyncio.Future[Outputs],
-        exchange: Exchange,
-    ) -> None:
-        self.inputs = inputs
-        self.fit = fit
-        self.future = future
-        self.exchange = exchange
+from headrace.values import Array
 
 
 class Running:
@@ -86,23 +61,19 @@ class Pump:
         self._place = place
         self._steering = Steering(loop, served, scheduler)
         self._batched = served.profile.signature.batched
-        self._sizes = served.profile.batch_sizes if served.profile.pads and self._batched else ()
-        self._pads = bool(self._sizes or served.settings.buckets)
         self._engine: EngineClient | None = None
         self._running: dict[int, Running] = {}
         self._on_empty: Callable[[], None] | None = None  # set when it takes no more requests
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._traffic = Traffic() if _has_free_axes(served.profile.signature.unwrap()) else None
-        self._on_common = on_common
-        self._kept = Reservoir[Sample]() if served.settings.verify.shadow else None
+        self._notes = Notes(served, on_common)
         self._log = structlog.get_logger("headrace.receiver")
 
     @property
     def samples(self) -> tuple[Sample, ...]:
         """The requests kept, for a version that is to take over."""
-        return () if self._kept is None else self._kept.things
+        return self._notes.samples
 
     # -- batches -----------------------------------------------------------------------------------
 
@@ -157,32 +128,14 @@ class Pump:
         running.assemble_s = assemble_s = time.monotonic() - started_s
         for trace in traces:
             trace.started(now_s, started_s + assemble_s)
-        if self._pads:
-            self._count_padding(batch)
-        metrics.assemble.observe(assemble_s)
-        metrics.runs.assembled(batch.rows, len(batch.entries), assemble_s)
-        metrics.rows.observe(batch.rows)
-
-    def _count_padding(self, batch: Batch) -> None:
-        """Count what was asked for, and what runs: rows and axes are padded."""
-        metrics, rows, sizes = self._served.metrics, batch.rows, self._sizes
-        run_rows = sizes[bisect_left(sizes, rows)] if sizes and rows <= sizes[-1] else rows
-        metrics.run_elements += run_rows * batch.elements
-        metrics.asked_elements += sum(
-            [entry.rows * entry.payload.fit.asked for entry in batch.entries]
-        )
+        self._notes.assembled(batch, assemble_s)
 
     def _done(self, batch_id: int, infer_s: float, outputs: Mapping[str, Array]) -> None:
         running = self._running.pop(batch_id)
         batch = running.batch
         now_s = time.monotonic()
         self._scheduler.finish(batch_id, now_s, infer_s)
-        self._served.metrics.infer.observe(infer_s)
-        self._served.metrics.runs.ended(batch.rows, len(batch.entries), infer_s, now_s)
-        if self._traffic is not None:
-            self._count(batch.entries[0].payload.fit.bucket, now_s)
-        if self._kept is not None and self._kept.due(now_s):
-            self._keep(batch.entries[0].payload, outputs, now_s)
+        self._notes.ran(batch, infer_s, outputs, now_s)
         requests = len(batch.entries)
         run = Run(running.start_s, running.assemble_s, infer_s, now_s, batch.rows, requests)
         row = 0
@@ -199,21 +152,6 @@ class Pump:
                 work.future.set_result(crop(mine, work.fit.crops) if work.fit.crops else mine)
             row = end
         self._fill()
-
-    def _count(self, bucket: Bucket, now_s: float) -> None:
-        """Count the shape of a batch, and tell which are common when those have changed."""
-        common = None if self._traffic is None else self._traffic.ran(bucket, now_s)
-        if common:
-            names = [spec.name for spec in self._served.profile.signature.inputs]
-            self._on_common([dict(zip(names, shapes, strict=True)) for shapes in common])
-
-    def _keep(self, work: Work, outputs: Outputs, now_s: float) -> None:
-        """Keep a copy of the request at the front of a batch."""
-        if self._kept is not None:
-            row = 0 if self._batched else None
-            shapes, values = work.fit.item_shapes or {}, self._served.settings.pad_values
-            taken = sample(work.inputs, outputs, row, shapes, values)
-            self._kept.put(taken, taken.size_bytes, now_s)
 
     def _failed(self, batch_id: int, error: HeadraceError) -> None:
         """The backend refused a batch: run its entries alone, so that only the bad one fails."""
@@ -353,9 +291,3 @@ class Pump:
         self._timer = None
         self._timer_at = math.inf
         self._fill()
-
-
-def _has_free_axes(signature: Signature) -> bool:
-    """Whether requests may differ in more than the number of their rows."""
-    start = 1 if signature.batched else 0
-    return any(not isinstance(dim, int) for spec in signature.inputs for dim in spec.shape[start:])
