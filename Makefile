@@ -28,7 +28,7 @@ demo: $(DEMO) ## Serve two real models, ask them in three protocols, put 64 clie
 	@$(BIN)/python -m examples.demo $(ARGS)
 
 test: $(ALL) ## Run every test (ARGS="tests/unit -k queue" for some)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 conformance: $(ALL) ## Run clients of others against a server and print the table
 	@$(BIN)/python -m tests.conformance $(ARGS)

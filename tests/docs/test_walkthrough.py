@@ -11,6 +11,7 @@ from tests.docs.markdown import ROOT, read
 from tests.docs.walkthrough import Walk
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_start_can_be_followed_from_the_first_line_to_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.slow
 _FIRST, _MORE = 5, 12
 
 
-def _held(server: Server, root: Path) -> dict[str, int]:
+def _held(server: Server, root: Path, run: Path) -> dict[str, int]:
     """What there is of it; not threads, whose pools fill up to their bounds with the first uses."""
     supervisor, receiver = psutil.Process(server.process.pid), server.receiver()
     return {
@@ -25,7 +27,7 @@ def _held(server: Server, root: Path) -> dict[str, int]:
         "receiver_fds": receiver.num_fds(),
         "receiver_memory_files": _memory_files(receiver),
         "processes": len(server.children()),
-        "run_files": len(list((root / "run").rglob("*"))),
+        "run_files": len(list(run.rglob("*"))),
         "cache_entries": len(list((root / "cache").rglob("*"))),
     }
 
@@ -35,11 +37,12 @@ def _memory_files(process: psutil.Process) -> int:
     return Path(f"/proc/{process.pid}/maps").read_text().count("/memfd:")
 
 
-def test_swaps_leave_nothing_behind(tmp_path: Path) -> None:
+def test_swaps_leave_nothing_behind(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     file = write_linear(tmp_path / "models/linear/1/model.onnx", 1.0)
-    (tmp_path / "run").mkdir()
+    run = Path(tempfile.mkdtemp(prefix="h-"))  # a socket's path is short
+    request.addfinalizer(lambda: shutil.rmtree(run))
     environment = {
-        "TMPDIR": str(tmp_path / "run"),
+        "TMPDIR": str(run),
         "HEADRACE_SERVER__CACHE_DIR": str(tmp_path / "cache"),
     }
     flags = ("--model-control", "explicit", "--backend", "onnxruntime")
@@ -54,10 +57,10 @@ def test_swaps_leave_nothing_behind(tmp_path: Path) -> None:
                 assert status == 200, answer
 
         swap(_FIRST)
-        before = _held(server, tmp_path)
+        before = _held(server, tmp_path, run)
         swap(_MORE)
         # The receiver may be closing the connection of the last request.
-        until(lambda: _no_more(_held(server, tmp_path), before))
+        until(lambda: _no_more(_held(server, tmp_path, run), before))
 
 
 def _no_more(now: dict[str, int], before: dict[str, int]) -> bool:

@@ -93,7 +93,7 @@ async def test_when_refused_or_too_late(tmp_path: Path) -> None:
 
 async def test_when_a_request_of_many_batches_is_refused(tmp_path: Path) -> None:
     body = json.dumps({"input": np.ones((9, 4)).tolist()}).encode()
-    async with inside(SLOW, tmp_path, slo_ms=1, max_batch=2) as server:
+    async with inside(SLOW, tmp_path, slo_ms=15, max_batch=2) as server:
         for number in range(TIMES):
             came = await server.ask("/predict/m", body)
             if number == 0:
