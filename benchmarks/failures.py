@@ -25,7 +25,7 @@ _RATE_RPS, _DURATION_S = 100.0, 14.0
 _DRAIN_RPS = 300.0
 _KILL_AFTER_S = 4.0
 _GRACE_S = 1.0
-_LOAD_TIME = re.compile(r"loaded in ([\d.]+) s, warm in ([\d.]+) s")
+_LOAD_TIME = re.compile(r"loaded in ([\d.]+) s, (?:from the cache, )?warm in ([\d.]+) s")
 
 
 def measure(progress: Callable[[str], None]) -> Iterator[Figure]:
