@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from benchmarks import models
 from benchmarks.figures import Figure
@@ -14,6 +12,7 @@ from headrace.load.payload import make_target
 from headrace.load.plan import ClosedLoop, OpenLoop
 from headrace.load.report import make_report
 from headrace.load.run import Sending, run
+from headrace.proc import resident_bytes
 from headrace.testing import Server
 
 _SHARE = 0.8
@@ -65,9 +64,3 @@ def _growth(name: str, seen: list[int]) -> Figure:
         at_most=True,
         note=f"{first / 2**20:.1f} MiB to {last / 2**20:.1f} MiB",
     )
-
-
-def resident_bytes(pid: int) -> int:
-    """How much memory a process has now."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

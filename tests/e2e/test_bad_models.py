@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from headrace.loader.memory import resident_bytes
+from headrace.proc import resident_bytes
 from tests.contract.bad_models import CASES, Case, onnx_, python_
 from tests.contract.bad_models.case import holding
 from tests.e2e.clients import http

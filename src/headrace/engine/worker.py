@@ -40,6 +40,7 @@ from headrace.errors import HeadraceError, ModelLoadError
 from headrace.message import Message, line
 from headrace.observe.logs import configure
 from headrace.priority import stand_back
+from headrace.proc import resident_bytes
 
 _log = structlog.get_logger("headrace.engine")
 
@@ -95,7 +96,7 @@ class Engine:
             warm_s=loaded.warm_s,
             cached=loaded.cached,
             labels=labels,
-            memory_bytes=_resident_bytes(),
+            memory_bytes=resident_bytes(),
         )
         self._listener.bind(self._spec.socket_path)
         self._listener.listen(_BACKLOG)
@@ -235,11 +236,6 @@ def _age_s() -> float:
     """How long ago this process was started (stat, in proc(5))."""
     began_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - began_ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

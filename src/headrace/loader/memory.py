@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from headrace.control import Memory
 from headrace.message import Message
+from headrace.proc import resident_bytes
 
 Key = tuple[str, int]
 
@@ -48,15 +47,6 @@ class EngineMemory:
         """Tell somebody new all that was told."""
         for key, size_bytes in self._told.items():
             self._tell(_message(key, size_bytes))
-
-
-def resident_bytes(pid: int) -> int:
-    """The resident size of a process, shared pages included (statm, in proc(5)); 0 when gone."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
-    except (OSError, IndexError):  # it ends just now
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _message(key: Key, size_bytes: int) -> Memory:

@@ -14,7 +14,6 @@ import structlog
 from headrace.control import Used
 from headrace.errors import ModelTooLarge, NoRoom
 from headrace.loader.lifecycle import State
-from headrace.loader.memory import resident_bytes
 from headrace.loader.news import News
 from headrace.loader.post import Key, Post
 from headrace.loader.residency import (
@@ -28,6 +27,7 @@ from headrace.loader.residency import (
     surplus,
 )
 from headrace.loader.stamps import Stamp
+from headrace.proc import resident_bytes
 from headrace.server_settings import ServerSettings
 
 _MIB = 2**20

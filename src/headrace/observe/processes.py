@@ -7,16 +7,15 @@ what they are.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from headrace.proc import cpu_s, resident_bytes
+
 _ENGINE, _SCRIBE = "headrace.engine.worker", "headrace.receiver.scribe"
-# Of /proc/PID/stat, after the name in brackets: user time, system time, resident pages (proc(5)).
-_USER, _SYSTEM, _RESIDENT = 11, 12, 21
 
 
 class ProcessUse(NamedTuple):
@@ -40,7 +39,7 @@ def processes(supervisor: int, receiver: int) -> Iterator[ProcessUse]:
             role = {supervisor: ("supervisor", "", ""), receiver: ("receiver", "", "")}.get(pid)
             if role is None:
                 role = _role(Path(f"/proc/{pid}/cmdline").read_bytes())
-            yield ProcessUse(pid, *role, *_taken(pid))
+            yield ProcessUse(pid, *role, cpu_s(pid), resident_bytes(pid))
 
 
 def _children(pid: int) -> list[int]:
@@ -59,12 +58,6 @@ def _role(command: bytes) -> tuple[str, str, str]:
         model, _, version = rest.strip().rpartition("/")
         return "engine", model, version
     return ("scribe" if _SCRIBE in words else "other"), "", ""
-
-
-def _taken(pid: int) -> tuple[float, int]:
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    cpu_s = (int(fields[_USER]) + int(fields[_SYSTEM])) / os.sysconf("SC_CLK_TCK")
-    return cpu_s, int(fields[_RESIDENT]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class ProcessCollector:

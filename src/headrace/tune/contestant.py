@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from headrace.load.plan import OpenLoop, Target
 from headrace.load.report import make_report
 from headrace.load.run import run
 from headrace.plan.target import Requests, make_sent
+from headrace.proc import resident_bytes
 from headrace.testing import Server, ServerEnded
 from headrace.tune.journal import Journal
 from headrace.tune.space import Candidate
@@ -140,8 +140,7 @@ class Contestant:
         if self._server is None:
             found = self._journal.get("memory", self.candidate)
             return None if found is None else int(found)
-        pages = [_pages(pid) for pid in self._server.engines()]
-        found = sum(pages) * os.sysconf("SC_PAGE_SIZE")
+        found = sum(map(resident_bytes, self._server.engines()))
         self._journal.put(found, "memory", self.candidate)
         return found
 
@@ -207,10 +206,3 @@ class Contestant:
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1] if lines else "its server ended"
-
-
-def _pages(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):  # it has just ended
-        return 0

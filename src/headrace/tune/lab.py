@@ -29,6 +29,7 @@ from headrace.engine.timing import timed
 from headrace.engine.warmup import find_batched, largest
 from headrace.errors import HeadraceError, InferenceFailed, ModelLoadError
 from headrace.message import Message, line
+from headrace.proc import resident_bytes
 from headrace.settings import ModelSettings
 from headrace.tune.messages import (
     Answer,
@@ -135,7 +136,7 @@ def _load(told: Load) -> tuple[Lab | None, Loaded]:
         shape=None if shape is None else {name: tuple(one) for name, one in shape.items()},
         elements=0 if shape is None else elements_of(shape),
         most_rows=largest(signature, shapes, settings) if shapes else 1,
-        memory_bytes=_resident_bytes(),
+        memory_bytes=resident_bytes(),
     )
 
 
@@ -182,11 +183,6 @@ def _refusal(error: Exception) -> HeadraceError:
     if isinstance(error, MemoryError):
         return ModelLoadError(f"there is not enough memory: {error}")
     return ModelLoadError(f"{type(error).__name__}: {str(error)[:500]}")
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> int:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 
 from headrace.control import Memory
 from headrace.loader import memory
-from headrace.loader.memory import EngineMemory, Key, resident_bytes
+from headrace.loader.memory import EngineMemory, Key
 from headrace.message import Message
 
 MIB = 2**20
@@ -75,10 +72,3 @@ def test_somebody_new_is_told_all(scene: Scene) -> None:
     scene.told.clear()
     scene.memory.tell_again()
     assert scene.told == [("a", 1, 100 * MIB)]
-
-
-def test_the_size_of_a_process_is_that_of_its_pages() -> None:
-    assert resident_bytes(os.getpid()) > 10 * MIB
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    assert resident_bytes(ended.pid) == 0
