@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
-import importlib.metadata
 import json
 import mmap
 import os
@@ -28,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.control import Measurement, SignatureMessage
 from headrace.settings import ModelSettings
+from headrace.tuned import fingerprint
 from headrace.values import Array
 
 _log = structlog.get_logger("headrace.engine")
@@ -40,7 +40,6 @@ _LIMIT_BYTES = 4 * 2**30
 # Of one file and one choice of settings: a file that is written anew leaves the entry of what it
 # was. More than one, for containers that share a folder may call different files the same.
 _EDITIONS = 4
-_LIBRARIES = ("openvino", "onnxruntime", "torch")
 _OURSELVES = Path(__file__).parent  # another warm-up may find something else
 _ENTRY, _PART = ".entry", ".part"
 _BETWEEN = "-"  # an entry's name: what it is of, and which edition of that
@@ -156,7 +155,7 @@ def _key(path: Path, settings: ModelSettings) -> str | None:
     place = [
         str(path.absolute()),
         {key: value for key, value in dump.items() if key not in _APART},
-        {name: _version(name) for name in _LIBRARIES},
+        fingerprint().libraries,
         [(f.name, *_stamp(f)) for f in sorted(_OURSELVES.rglob("*.py"))],
         _processor(),
         len(os.sched_getaffinity(0)),
@@ -195,13 +194,6 @@ def _has(path: Path, words: bytes) -> bool:
                 return data.find(words) >= 0
         except ValueError:  # it is empty
             return False
-
-
-def _version(library: str) -> str:
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def _processor() -> str:

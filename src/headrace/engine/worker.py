@@ -6,9 +6,7 @@ progress to the supervisor. Whatever libraries print goes to standard error.
 
 from __future__ import annotations
 
-import faulthandler
 import os
-import signal
 import socket
 import sys
 import threading
@@ -31,12 +29,13 @@ from headrace.control import (
 )
 from headrace.engine import backends
 from headrace.engine.backends.contract import Instance
+from headrace.engine.border import begin, refusal
 from headrace.engine.instances import Connection
 from headrace.engine.own_labels import own_labels
 from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.shadow import verify
 from headrace.engine.warmup import Warm
-from headrace.errors import HeadraceError, ModelLoadError
+from headrace.errors import HeadraceError
 from headrace.message import Message, line
 from headrace.observe.logs import configure
 from headrace.priority import stand_back
@@ -184,11 +183,7 @@ class Engine:
 
 def main() -> int:
     """Run the process; the status is 0 when told to stop, 1 when the model cannot be served."""
-    faulthandler.enable()
-    # Ctrl-C reaches the whole foreground group; when to stop is the supervisor's to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    reports = begin()
     named = len(sys.argv) > 1
     if not named:  # started before anybody knows the model: there is time
         backends.import_first()
@@ -216,20 +211,12 @@ def main() -> int:
         engine.run()
         return 0
     except Exception as error:  # noqa: BLE001 - the border of the process
-        refusal = _refusal(error)
-    reports.write(line(EngineFailed(code=refusal.code, message=refusal.message)))
+        if not isinstance(error, HeadraceError):
+            _log.error("load_failed", exc_info=error)
+        refused = refusal(error)
+    reports.write(line(EngineFailed(code=refused.code, message=refused.message)))
     reports.flush()
     return 1
-
-
-def _refusal(error: Exception) -> HeadraceError:
-    """What the supervisor is told of an error: libraries raise what their backends do not know."""
-    if isinstance(error, HeadraceError):
-        return error
-    _log.error("load_failed", exc_info=error)
-    if isinstance(error, MemoryError):
-        return ModelLoadError(f"there is not enough memory to load and warm it up: {error}")
-    return ModelLoadError(f"{type(error).__name__}: {str(error)[:500]}")
 
 
 def _age_s() -> float:

@@ -7,9 +7,7 @@ whatever libraries print goes to standard error.
 
 from __future__ import annotations
 
-import faulthandler
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -22,12 +20,13 @@ import numpy as np
 from headrace.control import SignatureMessage
 from headrace.engine import samples
 from headrace.engine.backends.contract import Instance, Model
+from headrace.engine.border import begin, refusal
 from headrace.engine.checks import check
 from headrace.engine.choice import choose
 from headrace.engine.item_shapes import Shapes, elements_of, item_shapes, make
 from headrace.engine.timing import timed
 from headrace.engine.warmup import find_batched, largest
-from headrace.errors import HeadraceError, InferenceFailed, ModelLoadError
+from headrace.errors import InferenceFailed
 from headrace.message import Message, line
 from headrace.proc import resident_bytes
 from headrace.settings import ModelSettings
@@ -162,8 +161,8 @@ def serve(orders: BinaryIO, reports: BinaryIO) -> None:
             else:
                 tell(_there(lab).do(told))
         except Exception as error:  # noqa: BLE001 - the border of the process
-            refusal = _refusal(error)
-            tell(Failed(code=refusal.code, message=refusal.message))
+            refused = refusal(error)
+            tell(Failed(code=refused.code, message=refused.message))
 
 
 def _there(lab: Lab | None) -> Lab:
@@ -176,23 +175,9 @@ def _stand_back(settings: ModelSettings) -> None:
     os.nice(settings.nice)  # as an engine does, before there are threads
 
 
-def _refusal(error: Exception) -> HeadraceError:
-    """Libraries raise what their backends do not know."""
-    if isinstance(error, HeadraceError):
-        return error
-    if isinstance(error, MemoryError):
-        return ModelLoadError(f"there is not enough memory: {error}")
-    return ModelLoadError(f"{type(error).__name__}: {str(error)[:500]}")
-
-
 def main() -> int:
     """Run the process."""
-    faulthandler.enable()
-    # Ctrl-C reaches the whole foreground group; when to stop is the tuner's to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    serve(sys.stdin.buffer, reports)
+    serve(sys.stdin.buffer, begin())
     return 0
 
 
