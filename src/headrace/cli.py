@@ -6,9 +6,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace import __version__
 from headrace.dashboard import grammar as dashboard
@@ -86,59 +86,44 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"headrace {__version__}")
     commands = root.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser(
-        "serve", help="serve models", description=_serve.__doc__, allow_abbrev=False
-    )
-    _add_sources(serve)
-    _add_flags(serve)
-    serve.set_defaults(call=_serve)
-    check = commands.add_parser(
-        "check", help="check settings", description=_check.__doc__, allow_abbrev=False
-    )
-    _add_sources(check)
-    check.add_argument("--json", action="store_true", help="print one JSON object")
-    check.set_defaults(call=_check)
-    importing = commands.add_parser(
-        "import", help="import others' settings", description=_import.__doc__, allow_abbrev=False
-    )
-    _add_import(importing)
-    importing.set_defaults(call=_import)
-    models = commands.add_parser(
-        "models", help="see and steer a server's models", description=command.run.__doc__
-    )
-    command.add(models)
-    planning = commands.add_parser(
-        "plan",
-        help="plan capacity: rates, latencies, instances",
-        description=plan.run.__doc__,
-        allow_abbrev=False,
-    )
-    plan.add(planning)
-    planning.set_defaults(call=plan.run)
-    tuning = commands.add_parser(
-        "tune",
-        help="find how a model is served best on this machine",
-        description=tune.run.__doc__,
-        allow_abbrev=False,
-    )
-    tune.add(tuning)
-    tuning.set_defaults(call=tune.run)
-    loading = commands.add_parser(
-        "load", help="load a server", description=grammar.run.__doc__, allow_abbrev=False
-    )
-    grammar.add(loading)
-    loading.set_defaults(call=grammar.run)
-    showing = commands.add_parser(
-        "dashboard",
-        help="show servers on a live page",
-        description=dashboard.run.__doc__,
-        allow_abbrev=False,
-    )
-    dashboard.add(showing)
-    showing.set_defaults(call=dashboard.run)
-    version = commands.add_parser("version", help="print the version")
-    version.set_defaults(call=_version)
+    for name, what, add, call in _commands():
+        one = commands.add_parser(name, help=what, description=call.__doc__, allow_abbrev=False)
+        add(one)
+        one.set_defaults(call=call)
     return root
+
+
+class _Command(NamedTuple):
+    """One command: what it is for, what makes its grammar, and what it does."""
+
+    name: str
+    what: str
+    add: Callable[[argparse.ArgumentParser], None]
+    call: Callable[[argparse.Namespace], int]
+
+
+def _commands() -> tuple[_Command, ...]:
+    return (
+        _Command("serve", "serve models", _add_serve, _serve),
+        _Command("check", "check settings", _add_check, _check),
+        _Command("import", "import others' settings", _add_import, _import),
+        _Command("models", "see and steer a server's models", command.add, command.run),
+        _Command("plan", "plan capacity: rates, latencies, instances", plan.add, plan.run),
+        _Command("tune", "find how a model is served best on this machine", tune.add, tune.run),
+        _Command("load", "load a server", grammar.add, grammar.run),
+        _Command("dashboard", "show servers on a live page", dashboard.add, dashboard.run),
+        _Command("version", "print the version", lambda _: None, _version),
+    )
+
+
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    _add_sources(command)
+    _add_flags(command)
+
+
+def _add_check(command: argparse.ArgumentParser) -> None:
+    _add_sources(command)
+    command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_sources(command: argparse.ArgumentParser) -> None:
@@ -268,6 +253,7 @@ def _tell_problems(error: OperatorError, options: argparse.Namespace) -> int:
 
 
 def _version(_: argparse.Namespace) -> int:
+    """Print the version."""
     print(f"headrace {__version__}")
     return 0
 

@@ -27,7 +27,7 @@ def add(command: argparse.ArgumentParser) -> None:
     for action in where._actions:  # noqa: SLF001 - so that they are written once
         command._add_action(action)  # noqa: SLF001
     command.add_argument("--watch", action="store_true", help="keep the table current until Ctrl-C")
-    command.set_defaults(call=run, action=None)
+    command.set_defaults(action=None)
     actions = command.add_subparsers(metavar="ACTION", dest="action")
     for name, what in (
         ("slow", "show the slowest requests of the last minutes, and where their time went"),
