@@ -54,7 +54,7 @@ def freeze(said: Mapping[str, Any], path: Path, output: Path | None = None) -> t
                 made_at=datetime.now(UTC).isoformat(timespec="seconds"),
             ),
         )
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, ValidationError) as error:
         raise MalformedAnswer(
             f"the server does not tell it as this version does: {error}"
         ) from error

@@ -6,7 +6,7 @@ Recording is plain addition by the receiver's one thread; ``collect`` runs when 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from prometheus_client.core import (
@@ -27,6 +27,7 @@ PHASES = ("load", "decode", "queue", "assemble", "infer", "results", "encode", "
 NORMAL_PRIORITY = 1000
 """What clients call the priority that stands in the middle: 1 goes first, 0 asks for this one."""
 
+_WHICH = ("model", "version")
 # Clients name priorities; of more than these, the others are counted together.
 _PRIORITIES, _OTHER = 16, -NORMAL_PRIORITY
 
@@ -113,7 +114,8 @@ class ModelMetrics:
         """Count a request that has an answer, whatever that is."""
         histogram = self.took.get((priority, outcome))
         if histogram is None:
-            if len({named for named, _ in self.took}) >= _PRIORITIES:
+            known = {named for named, _ in self.took}
+            if priority not in known and len(known) >= _PRIORITIES:
                 priority = _OTHER
             histogram = self.took.setdefault((priority, outcome), Histogram(LATENCY))
         histogram.observe(seconds)
@@ -130,73 +132,10 @@ class Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family."""
-        phases = HistogramMetricFamily(
-            "headrace_phase_seconds",
-            "Time in each phase: load, decode, queue, results, encode and total a request; "
-            "assemble and infer a batch.",
-            labels=("model", "version", "phase"),
-        )
-        rows = HistogramMetricFamily(
-            "headrace_batch_rows", "Rows of the batches that ran.", labels=("model", "version")
-        )
-        outcomes = CounterMetricFamily(
-            "headrace_requests",
-            "Requests by outcome: ok, or the code of the error that answered them.",
-            labels=("model", "version", "outcome"),
-        )
-        cores = CounterMetricFamily(
-            "headrace_core_seconds",
-            "Seconds of a core that its runs took: their time, times the threads of one.",
-            labels=("model", "version"),
-        )
-        expired = CounterMetricFamily(
-            "headrace_sequences_expired",
-            "Sequences forgotten because they had no request for too long.",
-            labels=("model", "version"),
-        )
-        took = HistogramMetricFamily(
-            "headrace_request_seconds",
-            "Time from arrival to answer, by priority (1000: normal, less goes first) and outcome.",
-            labels=("model", "version", "priority", "outcome"),
-        )
-        elements = CounterMetricFamily(
-            "headrace_run_elements",
-            "Input elements that ran, of models that are padded: asked for, and padding.",
-            labels=("model", "version", "kind"),
-        )
-        changes = CounterMetricFamily(
-            "headrace_control_changes",
-            "What was changed while serving: lanes, batch_cap or admission, and why.",
-            labels=("model", "version", "what", "cause"),
-        )
-        gauges: dict[str, GaugeMetricFamily] = {}
-        for one in self._versions():
-            labels = (one.model, str(one.version))
-            for phase in PHASES:
-                histogram: Histogram = getattr(one, phase)
-                phases.add_metric((*labels, phase), histogram.cumulative(), histogram.total)
-            rows.add_metric(labels, one.rows.cumulative(), one.rows.total)
-            cores.add_metric(labels, one.infer.total * one.threads)
-            expired.add_metric(labels, one.sequences_expired())
-            for outcome, count in one.outcomes.items():
-                outcomes.add_metric((*labels, outcome), count)
-            for (priority, outcome), histogram in one.took.items():
-                named = str(priority + NORMAL_PRIORITY) if priority != _OTHER else "other"
-                values = (*labels, named, outcome)
-                took.add_metric(values, histogram.cumulative(), histogram.total)
-            if one.run_elements:
-                elements.add_metric((*labels, "asked"), one.asked_elements)
-                elements.add_metric((*labels, "padding"), one.run_elements - one.asked_elements)
-            for what, count in one.changes.items():
-                changes.add_metric((*labels, *what), count)
-            for name, read in one.gauges.items():
-                family = gauges.setdefault(
-                    name,
-                    GaugeMetricFamily(
-                        f"headrace_{name}", GAUGES[name], labels=("model", "version")
-                    ),
-                )
-                family.add_metric(labels, read())
+        versions = list(self._versions())
+        yield from _of_requests(versions)
+        yield from _of_batches(versions)
+        yield from _of_gauges(versions)
         refused = CounterMetricFamily(
             "headrace_refused",
             "Requests answered with an error before they reached a model, by code.",
@@ -204,15 +143,86 @@ class Collector:
         )
         for outcome, count in self._refused.items():
             refused.add_metric((outcome,), count)
-        yield from (
-            phases,
-            took,
-            rows,
-            elements,
-            outcomes,
-            refused,
-            cores,
-            expired,
-            changes,
-            *gauges.values(),
-        )
+        yield refused
+
+
+def _labels(one: ModelMetrics) -> tuple[str, str]:
+    return one.model, str(one.version)
+
+
+def _of_requests(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
+    phases = HistogramMetricFamily(
+        "headrace_phase_seconds",
+        "Time in each phase: load, decode, queue, results, encode and total a request; "
+        "assemble and infer a batch.",
+        labels=(*_WHICH, "phase"),
+    )
+    took = HistogramMetricFamily(
+        "headrace_request_seconds",
+        "Time from arrival to answer, by priority (1000: normal, less goes first) and outcome.",
+        labels=(*_WHICH, "priority", "outcome"),
+    )
+    outcomes = CounterMetricFamily(
+        "headrace_requests",
+        "Requests by outcome: ok, or the code of the error that answered them.",
+        labels=(*_WHICH, "outcome"),
+    )
+    expired = CounterMetricFamily(
+        "headrace_sequences_expired",
+        "Sequences forgotten because they had no request for too long.",
+        labels=_WHICH,
+    )
+    for one in versions:
+        labels = _labels(one)
+        for phase in PHASES:
+            histogram: Histogram = getattr(one, phase)
+            phases.add_metric((*labels, phase), histogram.cumulative(), histogram.total)
+        for (priority, outcome), histogram in one.took.items():
+            named = str(priority + NORMAL_PRIORITY) if priority != _OTHER else "other"
+            values = (*labels, named, outcome)
+            took.add_metric(values, histogram.cumulative(), histogram.total)
+        for outcome, count in one.outcomes.items():
+            outcomes.add_metric((*labels, outcome), count)
+        expired.add_metric(labels, one.sequences_expired())
+    yield from (phases, took, outcomes, expired)
+
+
+def _of_batches(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
+    rows = HistogramMetricFamily(
+        "headrace_batch_rows", "Rows of the batches that ran.", labels=_WHICH
+    )
+    elements = CounterMetricFamily(
+        "headrace_run_elements",
+        "Input elements that ran, of models that are padded: asked for, and padding.",
+        labels=(*_WHICH, "kind"),
+    )
+    cores = CounterMetricFamily(
+        "headrace_core_seconds",
+        "Seconds of a core that its runs took: their time, times the threads of one.",
+        labels=_WHICH,
+    )
+    changes = CounterMetricFamily(
+        "headrace_control_changes",
+        "What was changed while serving: lanes, batch_cap or admission, and why.",
+        labels=(*_WHICH, "what", "cause"),
+    )
+    for one in versions:
+        labels = _labels(one)
+        rows.add_metric(labels, one.rows.cumulative(), one.rows.total)
+        if one.run_elements:
+            elements.add_metric((*labels, "asked"), one.asked_elements)
+            elements.add_metric((*labels, "padding"), one.run_elements - one.asked_elements)
+        cores.add_metric(labels, one.infer.total * one.threads)
+        for what, count in one.changes.items():
+            changes.add_metric((*labels, *what), count)
+    yield from (rows, elements, cores, changes)
+
+
+def _of_gauges(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
+    gauges: dict[str, GaugeMetricFamily] = {}
+    for one in versions:
+        for name, read in one.gauges.items():
+            if name not in gauges:
+                gauges[name] = GaugeMetricFamily(f"headrace_{name}", GAUGES[name], labels=_WHICH)
+            gauges[name].add_metric(_labels(one), read())
+    yield from gauges.values()

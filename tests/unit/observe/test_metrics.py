@@ -89,6 +89,8 @@ def test_clients_that_name_ever_new_priorities_do_not_fill_the_memory() -> None:
         metrics.ended(priority, "ok", 0.01)
         metrics.ended(priority, "shed", 0.01)
     assert len(metrics.took) < 40
+    metrics.ended(3, "expired", 0.01)
+    assert (3, "expired") in metrics.took, "one that is known is told with every outcome"
     assert 'outcome="ok",priority="other"' in _page(metrics)
 
 
