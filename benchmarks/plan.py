@@ -7,14 +7,10 @@ knows.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from benchmarks import models
+from benchmarks import command, models
 from benchmarks.figures import Figure
 from headrace.plan.compare import P50_BAR, P99_BAR
 from headrace.testing import Server
@@ -51,19 +47,7 @@ def _plan(one: _Planned) -> dict[str, Any]:
         words = ["plan", server.url, "--model", one.name, "--measure", "--json"]
         for shape in one.shapes:
             words += ["--shape", shape]
-        done = subprocess.run(
-            [sys.executable, "-m", "headrace", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=dict(os.environ),
-        )
-    if not done.stdout:
-        raise RuntimeError(f"{one.name} could not be planned: {done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    if not found["ok"]:
-        raise RuntimeError(f"{one.name} could not be planned: {found['error']}")
-    return found
+        return command.ask(*words)
 
 
 def _figures(one: _Planned, found: dict[str, Any]) -> Iterator[Figure]:

@@ -7,11 +7,7 @@ the tuner must have found the best of them, or nearly.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -23,7 +19,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from benchmarks import models
+from benchmarks import command, models
 from benchmarks.figures import Figure
 from headrace import tuned
 from headrace.load.pairs import differ
@@ -114,17 +110,8 @@ def _tune(one: _Tuned, data: Path) -> dict[str, Any]:
         words = ["tune", str(models.folder(one.name)), "--slo", f"{one.slo_ms}ms", "--json"]
         words += ["--fresh", "--budget", f"{_BUDGET_S:g}s", "--output", f"{folder}/card.yaml"]
         words += ["--data", str(data), "--max-drop", f"{_MAX_DROP:g}"]
-        done = subprocess.run(
-            [sys.executable, "-m", "headrace", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=dict(os.environ),
-        )
-    if not done.stdout:
-        raise RuntimeError(f"{one.name} could not be tuned: {done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    if not found["ok"] or not found["raced"]:
+        found = command.ask(*words)
+    if not found["raced"]:
         raise RuntimeError(f"{one.name} could not be tuned: {found}")
     return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
-from headrace.control import ModelState, Profile, SignatureMessage
+from headrace.control import ModelState
 from headrace.observe.metrics import ModelMetrics
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Core, Exchange
@@ -21,6 +21,7 @@ from headrace.results import build
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Request, Response, Signature, TensorSpec
 from tests.contract.calls import PREFIX, Answer, Call
+from tests.profiles import plain
 
 Value = TypeVar("Value")
 MOST_AXES = 4
@@ -43,19 +44,7 @@ def serve(
 ) -> ServedModel:
     """A served model with nothing behind it."""
     signature = Signature(tuple(inputs), tuple(outputs), batched)
-    profile = Profile(
-        signature=SignatureMessage.of(signature),
-        backend="echo",
-        precision="f32",
-        instances=1,
-        threads=1,
-        batch_sizes=(1,),
-        pads=False,
-        measurements=(),
-        load_s=0,
-        warm_s=0,
-        memory_bytes=0,
-    )
+    profile = plain(signature, "echo")
     metrics = ModelMetrics(name, 1)
     metrics.gauges |= {"run_tail_ratio": lambda: 1.1, "handover_seconds": lambda: 0.0003}
     return ServedModel(name, 1, signature, ModelSettings(), (), profile, metrics)

@@ -11,31 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from headrace.control import Profile, SignatureMessage
 from headrace.engine.client import EngineClient
 from headrace.engine.instances import Connection
 from headrace.errors import HeadraceError
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Signature, TensorSpec
+from tests.profiles import plain
 
 SIGNATURE = Signature(
     (TensorSpec("x", DType.FP32, (None, 1)),),
     (TensorSpec("y", DType.FP32, (None, 1)),),
     batched=True,
 )
-PROFILE = Profile(
-    signature=SignatureMessage.of(SIGNATURE),
-    backend="fake",
-    precision="f32",
-    instances=2,
-    threads=1,
-    batch_sizes=(1,),
-    pads=False,
-    measurements=(),
-    load_s=0,
-    warm_s=0,
-    memory_bytes=0,
-)
+PROFILE = plain(SIGNATURE, instances=2)
 X = {"x": np.ones((1, 1), np.float32)}
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headrace.control import ModelServing, Profile, SignatureMessage
+from headrace.control import ModelServing, Profile
 from headrace.engine import stateful
 from headrace.engine.backends import fake
 from headrace.engine.backends.contract import Model
@@ -22,6 +22,7 @@ from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.runtime import Runtime
 from headrace.server_settings import ServerSettings
 from headrace.settings import BackendName, ModelSettings
+from tests.profiles import plain
 
 
 class Came(NamedTuple):
@@ -74,19 +75,8 @@ async def inside(
     settled = ModelSettings(name="m", backend=BackendName.FAKE, instances=1, **settings)
     model = stateful.adapt(fake.load(path, settled), settled)
     warm = warm_up(model, [model.instance()], settled, lambda _: None)
-    profile = Profile(
-        signature=SignatureMessage.of(warm.signature),
-        backend="fake",
-        precision="f32",
-        instances=1,
-        threads=1,
-        batch_sizes=warm.batch_sizes,
-        pads=False,
-        measurements=warm.measurements,
-        load_s=0,
-        warm_s=0,
-        memory_bytes=0,
-    )
+    sizes, points = warm.batch_sizes, warm.measurements
+    profile = plain(warm.signature, batch_sizes=sizes, measurements=points)
     runtime = Runtime(asyncio.get_running_loop(), "")
     with _engine(folder / "s", model, profile):
         await runtime._serve(

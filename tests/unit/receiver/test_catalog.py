@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.control import ModelState, Profile, SignatureMessage
+from headrace.control import ModelState
 from headrace.errors import (
     ClientError,
     ModelFailed,
@@ -17,6 +17,7 @@ from headrace.observe.metrics import ModelMetrics
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.settings import ModelSettings
 from headrace.values import Signature
+from tests.profiles import plain
 
 
 def state(version: int, name: str = "m", is_in: str = "loading", reason: str = "") -> ModelState:
@@ -25,19 +26,7 @@ def state(version: int, name: str = "m", is_in: str = "loading", reason: str = "
 
 def served(version: int, name: str = "m") -> ServedModel:
     empty = Signature((), (), batched=True)
-    profile = Profile(
-        signature=SignatureMessage.of(empty),
-        backend="fake",
-        precision="f32",
-        instances=1,
-        threads=1,
-        batch_sizes=(1,),
-        pads=False,
-        measurements=(),
-        load_s=0,
-        warm_s=0,
-        memory_bytes=0,
-    )
+    profile = plain(empty)
     return ServedModel(
         name, version, empty, ModelSettings(), (), profile, ModelMetrics(name, version)
     )
