@@ -36,10 +36,7 @@ def test_a_version_that_takes_over_is_warm_at_the_lengths_of_the_traffic(tmp_pat
 
         assert _LENGTH not in measured()
         until(heard)
+        file.touch()  # to the server that is another model
         status, answer, _ = http(f"{server.url}/v2/repository/models/free/load", {})
         assert status == 200, answer
-        first = measured()
-        file.touch()
-        status, answer, _ = http(f"{server.url}/v2/repository/models/free/load", {})
-        assert status == 200, answer
-        assert measured() == first | {_LENGTH}
+        assert _LENGTH in measured()
