@@ -1,8 +1,8 @@
 """The bare CUDA-graph loop: what a GPU does with a program when nothing else has to be done.
 
 ``python -m benchmarks.gpu_bare FOLDER PRECISION DEVICE SECONDS SIZE...`` prints one JSON object:
-for every batch size the rows/s and the p99 of a batch's time. Inputs are copied from pinned memory, a
-captured graph is replayed, outputs are copied back; two batches are under way at a time, so that
+for every batch size the rows/s and the p99 of a batch's time. Inputs are copied from pinned memory,
+a captured graph is replayed, outputs are copied back; two batches are under way at a time, so that
 copies cost nothing while the other computes. That is as fast as a server could be. Of ours it takes
 the reading of the file, and nothing of how it is run. On ``cpu`` nothing is captured: to try it.
 """

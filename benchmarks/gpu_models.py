@@ -80,7 +80,7 @@ def _made(name: str, shape: Shape) -> tuple[Any, tuple[Tensor, ...]]:
     torch.manual_seed(0)
     if name == "resnet50":
         images = torch.zeros(2, 3, shape.side, shape.side)
-        return ResNet50(shape.width).eval().to(memory_format=torch.channels_last), (images,)
+        return ResNet50(shape.width).eval(), (images,)
     words = torch.zeros(2, shape.side, dtype=torch.int64)
     return Bert(shape).eval(), (words, torch.ones_like(words))
 
