@@ -286,17 +286,7 @@ def _sources(paths: list[str], config: Path | None) -> tuple[Path | None, list[s
     return (files[0] if files else None), models
 
 
-_COLUMNS = (
-    "model",
-    "version",
-    "file",
-    "backend",
-    "device",
-    "precision",
-    "slo_ms",
-    "instances",
-    "threads",
-)
+_COLUMNS = ("model", "version", "file", "backend", "precision", "slo_ms", "instances", "threads")
 
 
 def _row(found: FoundVersion, place: str) -> tuple[Any, ...]:
@@ -306,7 +296,6 @@ def _row(found: FoundVersion, place: str) -> tuple[Any, ...]:
         found.version,
         place,
         settings.backend.value,
-        settings.device,
         settings.precision.value,
         settings.slo_ms,
         settings.instances,

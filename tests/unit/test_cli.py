@@ -164,7 +164,6 @@ def test_check_lists_the_models(tmp_path: Path, capsys: pytest.CaptureFixture[st
                 "version": 1,
                 "file": str(tmp_path / "a.onnx"),
                 "backend": "auto",
-                "device": "cpu",
                 "precision": "f32",
                 "slo_ms": 5.0,
                 "instances": 2,
