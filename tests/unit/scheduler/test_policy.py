@@ -572,7 +572,7 @@ def test_any_number_of_shapes_is_predicted_in_bounded_memory() -> None:
     cut(hostile, 0.0)
     for elements in range(1, 2000):
         refused(hostile, entry(0.002, elements=elements, bucket=f"b{elements}"), now=0.001)
-    assert len(hostile._caps.known) <= 256
+    assert len(hostile._outlook.caps.known) <= 256
 
 
 def test_of_many_buckets_ahead_a_few_are_looked_at_and_all_are_counted() -> None:

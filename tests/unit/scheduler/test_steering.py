@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from headrace.scheduler import Batch, Drop, Entry, LatencyModel, Policy, Scheduler
-from headrace.scheduler.controller import PERIOD_S, Change, Controller
+from headrace.scheduler.controller import PERIOD_S, Controller
+from headrace.scheduler.notices import Change
 from headrace.scheduler.simulate import Arrival, Result, linear, simulate
 
 pytestmark = pytest.mark.slow
@@ -78,11 +79,11 @@ def arrivals(load: float, seed: int = 1) -> list[Arrival]:
 
 
 def play(
-    load: float, together: Sequence[float], fixed: int | None = None, settled_s: float = SETTLED_S
+    load: float, together: Sequence[float], fixed: int | None = None, settled_s: float = SETTLED_S, seed: int = 7
 ) -> tuple[Result, Steered]:
     """``together``: how fast each of two lanes is before the neighbour comes, and after."""
     rule = Steered(fixed)
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(seed)
     ratios = [float(ratio) for ratio in random.uniform(0.95, 1.05, 4000)]
 
     def speed(running: int) -> float:
