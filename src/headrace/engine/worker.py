@@ -31,6 +31,7 @@ from headrace.engine import backends
 from headrace.engine.backends.contract import Instance
 from headrace.engine.border import begin, refusal
 from headrace.engine.instances import Connection
+from headrace.engine.item_shapes import slot_bytes
 from headrace.engine.own_labels import own_labels
 from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.shadow import verify
@@ -85,7 +86,8 @@ class Engine:
             reason=choice.reason,
             precision=model.precision,
             integer_bits=model.integer_bits,
-            instances=len(instances),
+            device=settings.device,
+            instances=settings.instances or 1,
             threads=settings.threads,
             batch_sizes=warm.batch_sizes,
             pads=model.fixed_sizes and warm.signature.batched,
@@ -170,7 +172,13 @@ class Engine:
             if self._stopping.is_set():
                 return  # told so between the two lines above
             with channel:
-                Connection(channel, warm.signature, sizes).serve(instances)
+                Connection(
+                    channel,
+                    warm.signature,
+                    sizes,
+                    stages=len(instances) // (self._spec.settings.instances or 1),
+                    pinned_bytes=slot_bytes(warm.signature, warm.shapes, max(warm.batch_sizes)),
+                ).serve(instances)
             self._current = None
 
     def _progress(self, step: str) -> None:
