@@ -52,6 +52,11 @@ class Forecast:
     front_busy: float
     bound_rps: float
 
+    @property
+    def used(self) -> float:
+        """The share of it that is left within the objective."""
+        return self.rate_rps / self.bound_rps if self.bound_rps else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -151,7 +156,7 @@ def _lingering(row: Measured, first: Forecast, setting: Setting) -> Iterator[For
     if setting.linger_ms is not None or not first.rate_rps:
         return
     here = machine(row, first.candidate, setting)
-    for linger_ms in lingers(here, first.batch, setting.objective.slo_s).tried_ms:
+    for linger_ms in lingers(here, first.used, setting.objective.slo_s).tried_ms:
         yield forecast(row, replace(first.candidate, linger_ms=linger_ms), setting)
 
 

@@ -183,7 +183,7 @@ def _lingering(tuning: Tuning) -> Iterator[str]:
     elif at_once and found.rate_rps:
         row = _by_variant(tuning)[mine.variant]
         here = machine(row, mine, Setting(tuning.wanted.objective, tuning.cores))
-        why_not = lingers(here, found.batch, tuning.wanted.objective.slo_s).why_not
+        why_not = lingers(here, found.used, tuning.wanted.objective.slo_s).why_not
         if why_not:
             yield f"To let batches wait for more rows cannot pay: {why_not}."
 
@@ -199,7 +199,7 @@ def _limit(tuning: Tuning) -> Iterator[str]:
             f"What limits is the receiver, whose thread would be busy {busy} of the time, and not "
             "the model."
         )
-    elif found.rate_rps < _NEAR * found.bound_rps:
+    elif found.used < _NEAR:
         yield (
             f"What limits is the objective: without one its lanes could do "
             f"{found.bound_rps:,.4g} requests/s."
