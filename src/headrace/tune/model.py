@@ -35,6 +35,11 @@ class Model:
         return self.found.name
 
     @property
+    def linger_ms(self) -> float | None:
+        """What its card or the environment says, which wins over a tuned card; None: nothing."""
+        return self.settings.linger_ms if "linger_ms" in self.found.origins else None
+
+    @property
     def path(self) -> Path:
         """Its file."""
         return self.found.path
