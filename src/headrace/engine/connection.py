@@ -9,7 +9,8 @@ import contextlib
 import mmap
 import os
 import socket
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -53,7 +54,7 @@ class Connection:
     """One receiver, until it leaves; for the threads of all lanes.
 
     ``seat`` is its place at the board; ``sizes`` are what to pad rows to, None where they run as
-    they are.
+    they are; ``release`` lets its slots go, when no lane uses them any more.
     """
 
     def __init__(
@@ -63,8 +64,13 @@ class Connection:
         signature: Signature,
         sizes: Sequence[int] | None,
         seat: int = 0,
+        release: Callable[[], None] = lambda: None,
     ) -> None:
         self.seat = seat
+        self._release = release
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._closed = False
         self._channel = channel
         self._slots = slots
         self._signature = signature
@@ -73,6 +79,26 @@ class Connection:
         self._strings_out = any(spec.dtype is DType.BYTES for spec in signature.outputs)
         self._jobs: dict[bytes, Job] = {}
         self._rooms: dict[tuple[object, ...], Room] = {}
+
+    def enter(self) -> bool:
+        """Begin to use its slots; False when it has gone."""
+        with self._lock:
+            self._inside += not self._closed
+            return not self._closed
+
+    def leave(self) -> None:
+        """Use them no more."""
+        with self._lock:
+            self._inside -= 1
+            if self._closed and not self._inside:
+                self._release()
+
+    def close(self) -> None:
+        """The receiver has gone."""
+        with self._lock:
+            self._closed = True
+            if not self._inside:
+                self._release()
 
     def job(self, layout: bytes) -> Job:
         """What a packed layout asks for."""

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -19,6 +20,7 @@ from headrace.engine.board import Board
 from headrace.engine.connection import Connection, Job, refused
 from headrace.engine.gate import Gate
 from headrace.engine.messages import HEAD_BYTES, LANES, MAX_FRAME_BYTES
+from headrace.engine.stages import Shift
 from headrace.errors import HeadraceError
 from headrace.values import Array
 
@@ -26,6 +28,13 @@ _log = structlog.get_logger("headrace.engine")
 
 Connections = Mapping[int, Connection]
 """The receivers that are there, by the numbers in the heads of their messages."""
+
+
+class Stage(NamedTuple):
+    """One of the lanes of an instance, and since when they have been free."""
+
+    instance: Instance
+    shift: Shift
 
 
 class Lanes:
@@ -37,12 +46,22 @@ class Lanes:
         connections: Connections,
         instances: Sequence[Instance],
         board: Board | None = None,
+        *,
+        stages: int = 1,
     ) -> None:
-        gate = Gate(len(instances))
+        gate = Gate(len(instances), stages)
+        shifts = [Shift() for _ in instances[::stages]]
         self._threads = [
             threading.Thread(target=lane.serve, name=f"lane-{number}")
             for number, lane in enumerate(
-                Lane(number, work, connections, instance, gate, board)
+                Lane(
+                    number,
+                    work,
+                    connections,
+                    Stage(instance, shifts[number // stages]),
+                    gate,
+                    board,
+                )
                 for number, instance in enumerate(instances)
             )
         ]
@@ -66,14 +85,14 @@ class Lane:
         number: int,
         work: socket.socket,
         connections: Connections,
-        instance: Instance,
+        stage: Stage,
         gate: Gate,
         board: Board | None,
     ) -> None:
         self._number = number
         self._work = work
         self._connections = connections
-        self._instance = instance
+        self._instance, self._shift = stage
         self._gate = gate
         self._board = board
 
@@ -96,8 +115,16 @@ class Lane:
             self._gate.resize(batch_id)
             return
         connection = self._connections.get(receiver)
-        if connection is None:
+        if connection is None or not connection.enter():
             return  # it has gone, and left this behind
+        try:
+            self._serve_batch(connection, batch_id, expected_ns, frame)
+        finally:
+            connection.leave()
+
+    def _serve_batch(
+        self, connection: Connection, batch_id: int, expected_ns: int, frame: memoryview
+    ) -> None:
         layout = bytes(frame[HEAD_BYTES:])
         if self._board is not None:
             self._board.take(self._number, connection.seat, time.monotonic(), expected_ns / 1e9)
@@ -119,4 +146,4 @@ class Lane:
     def _run(self, job: Job) -> tuple[Mapping[str, Array], int]:
         started = time.perf_counter_ns()
         outputs = self._instance.run(job.inputs)
-        return outputs, time.perf_counter_ns() - started
+        return outputs, self._shift.took(started, time.perf_counter_ns())

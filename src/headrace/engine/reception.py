@@ -10,7 +10,7 @@ import itertools
 import os
 import selectors
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -28,6 +28,14 @@ _WORK_BYTES = 2**20
 _log = structlog.get_logger("headrace.engine")
 
 
+Pin = Callable[[list[memoryview]], Callable[[], None]]
+"""Pin memory for a device; what it returns lets it go."""
+
+
+def _kept() -> None:
+    """Let go of nothing: the memory was not pinned."""
+
+
 class Reception:
     """Takes receivers in until it is closed; ``close`` may be called from another thread."""
 
@@ -37,10 +45,16 @@ class Reception:
         signature: Signature,
         sizes: Sequence[int] | None,
         receivers: int = 1,
+        *,
+        stages: int = 1,
+        pinned_bytes: int = 0,
     ) -> None:
         self._listener = listener
         self._signature = signature
         self._sizes = sizes
+        self._stages = stages  # lanes of one instance
+        self._pinned_bytes = pinned_bytes  # what a large batch takes of a slot
+        self._pin: Pin | None = None  # where a device copies out of pinned memory
         self._most = seats_for(receivers)
         self._shown = receivers > 1
         self._board: Board | None = None
@@ -56,7 +70,8 @@ class Reception:
         self._entrance.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WORK_BYTES)
         if self._shown:
             self._board, self._board_descriptor = Board.create(self._most, len(instances))
-        lanes = Lanes(self._work, self._connections, instances, self._board)
+        self._pin = getattr(instances[0], "pin", None)
+        lanes = Lanes(self._work, self._connections, instances, self._board, stages=self._stages)
         lanes.start()
         with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
@@ -67,6 +82,8 @@ class Reception:
                     else:
                         self._hear(selector, key.fileobj)  # type: ignore[arg-type]
             lanes.join()
+            for connection in self._connections.values():
+                connection.close()
             for key in list(selector.get_map().values()):
                 if key.fileobj is not self._listener:
                     key.fileobj.close()  # type: ignore[union-attr]
@@ -104,6 +121,7 @@ class Reception:
         number = self._attached.pop(channel, None)
         if number is not None:
             connection = self._connections.pop(number)
+            connection.close()
             if self._board is not None:
                 self._board.clear(connection.seat)
         channel.close()
@@ -114,7 +132,8 @@ class Reception:
         taken = {connection.seat for connection in self._connections.values()}
         seat = next(seat for seat in range(self._most) if seat not in taken)
         number = next(self._numbers)
-        connection = Connection(channel, slots, self._signature, self._sizes, seat)
+        release = _kept if self._pin is None else self._pin(slots.beginnings(self._pinned_bytes))
+        connection = Connection(channel, slots, self._signature, self._sizes, seat, release)
         self._connections[number] = connection
         self._attached[channel] = number
         board, passed = self._board, [self._entrance.fileno()]

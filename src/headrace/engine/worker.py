@@ -29,6 +29,7 @@ from headrace.control import (
 )
 from headrace.engine import backends
 from headrace.engine.border import begin, refusal
+from headrace.engine.item_shapes import slot_bytes
 from headrace.engine.own_labels import own_labels
 from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.reception import Reception
@@ -82,7 +83,9 @@ class Engine:
             reason=choice.reason,
             precision=model.precision,
             integer_bits=model.integer_bits,
-            instances=len(instances),
+            device=settings.device,
+            instances=settings.instances or 1,
+            stages=len(instances) // (settings.instances or 1),
             threads=settings.threads,
             batch_sizes=warm.batch_sizes,
             pads=model.fixed_sizes and warm.signature.batched,
@@ -96,9 +99,14 @@ class Engine:
         )
         self._listener.bind(self._spec.socket_path)
         self._listener.listen(_BACKLOG + self._spec.receivers)
-        sizes = warm.batch_sizes if profile.pads else None
-        reception = Reception(self._listener, warm.signature, sizes, self._spec.receivers)
-        self._reception = reception
+        reception = self._reception = Reception(
+            self._listener,
+            warm.signature,
+            warm.batch_sizes if profile.pads else None,
+            self._spec.receivers,
+            stages=profile.stages,
+            pinned_bytes=slot_bytes(warm.signature, warm.shapes, max(warm.batch_sizes)),
+        )
         self._report(EngineReady(profile=profile))
         reception.serve(instances)
 

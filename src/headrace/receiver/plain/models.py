@@ -67,6 +67,7 @@ def described(entry: Entry) -> dict[str, Any]:
         profile = served.profile
         found |= {
             "backend": profile.backend,
+            "device": profile.device,
             "precision": profile.precision,
             "instances": profile.instances,
             "threads": profile.threads,
@@ -85,6 +86,7 @@ def measured(served: ServedModel, counted: dict[str, Any]) -> dict[str, Any]:
         "name": served.name,
         "version": served.version,
         "backend": profile.backend,
+        "device": profile.device,
         "precision": profile.precision,
         "cores": usable_cores(),
         "instances": profile.instances,

@@ -15,7 +15,7 @@ from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.gauges import gauges
 from headrace.receiver.run.notes import Common
 from headrace.receiver.run.sequences import Owners, Sequences, visible
-from headrace.receiver.run.turns import Turns
+from headrace.receiver.run.turns import Devices
 from headrace.results import build
 from headrace.scheduler.known import Known
 from headrace.server_settings import ServerSettings, Share
@@ -37,7 +37,7 @@ class Composer:
         self._departures = Departures(loop)
         self._owners = Owners()
         fair = server.share is Share.FAIR and server.receivers == 1
-        self._turns = Turns(usable_cores()) if fair else None
+        self._devices = Devices(usable_cores()) if fair else None
 
     async def compose(self, message: ModelServing) -> Dispatcher | Sequences:
         """Compose what serves a version."""
@@ -55,11 +55,13 @@ class Composer:
             slo_s=slo_s,
             max_queue=settings.max_queue,
             linger_s=settings.linger_ms / 1e3,
+            stages=profile.stages,
             receivers=self._receivers,
         )
         place = None
-        if self._turns is not None:
-            place = self._turns.place(settings.weight, known.lanes, profile.threads, slo_s)
+        if self._devices is not None:
+            turns = self._devices.turns(profile.device)
+            place = turns.place(settings.weight, known.lanes, profile.threads, slo_s)
         scheduler = known.scheduler(None if place is None else place.turn)
         scheduler.pause()
         metrics.gauges |= gauges(scheduler)
