@@ -1,24 +1,36 @@
-"""Tests run two at a time; those marked ``alone`` run while no other does."""
+"""Tests run two at a time, a file in one process; one marked ``alone`` runs while no other does."""
 
 from __future__ import annotations
 
 import fcntl
-import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
+# Whoever runs a test holds the machine, alone or with others, and comes to it through a door that
+# is closed while somebody waits: or one that wants it alone would wait until by chance nobody else
+# had it. Any two files will do.
+_MACHINE, _DOOR = Path(__file__), Path(__file__).with_name("__init__.py")
 
-@pytest.fixture(autouse=True)
-def _machine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
-    """Share the machine with the tests of other workers, or have it alone."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:  # one test after the other
-        yield
-        return
-    kind = fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH
-    of_all_workers = tmp_path_factory.getbasetemp().parent
-    with (of_all_workers / "machine.lock").open("w") as lock:
-        fcntl.flock(lock, kind)
-        yield
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Share the machine with the tests of other processes, or have it alone, fixtures and all."""
+    kind = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+    with _MACHINE.open("rb") as machine:
+        with _DOOR.open("rb") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(machine, kind)
+        try:
+            return (yield)
+        finally:
+            # Not left to the closing: what a test forked holds the file open too.
+            fcntl.flock(machine, fcntl.LOCK_UN)
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, which ``nohup … &`` has ignored, or no program that a test starts would."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

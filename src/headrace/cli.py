@@ -48,6 +48,7 @@ MODEL_FLAGS = (
     "preload",
     "slo_ms",
     "backend",
+    "device",
     "precision",
     "instances",
     "threads",

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from headrace.device import CPU
 from headrace.message import Message
 from headrace.observe.logs import Format, Level
 from headrace.order import Demand, Label, Load, Reload, Unload
@@ -108,15 +109,18 @@ class Profile(Message):
     ``pads`` the backend runs only those, so a batch is padded up to the next of them.
     ``reason`` says why it is that backend, ``cached`` whether an earlier start had found it out.
     ``start_s`` is how long the process took until it began to load. ``labels`` are the names of
-    classes of the card, or else of the file.
+    classes of the card, or else of the file. ``device`` is whose turns it takes; of ``stages``
+    lanes an instance one may copy while another computes.
     """
 
     signature: SignatureMessage
     backend: str
     reason: str = ""
+    device: str = CPU
     precision: str
     integer_bits: int = 64
     instances: int
+    stages: int = 1
     threads: int
     batch_sizes: tuple[int, ...]
     pads: bool

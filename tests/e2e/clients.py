@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,6 +15,8 @@ import numpy as np
 import tritonclient.grpc
 import tritonclient.http
 from tritonclient.grpc import service_pb2
+
+from headrace import cli
 
 Array = np.ndarray[Any, Any]
 _SAMPLE = re.compile(r"^(\w+)(\{.*\})? (\S+)$", re.MULTILINE)
@@ -131,3 +134,11 @@ def grpc_infer(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
         service_pb2.ModelInferRequest.SerializeToString,
         service_pb2.ModelInferResponse.FromString,
     )
+
+
+def command(*arguments: str | Path) -> int:
+    """Run a command of ours in this process, and return its status."""
+    try:
+        return cli.main([str(argument) for argument in arguments])
+    except SystemExit as ended:  # how argparse ends one that cannot be understood
+        return int(ended.code or 0)

@@ -26,6 +26,8 @@ PATHS = {
     "oip": "/v2/models/m/infer",
 }
 SCRIBE = "headrace.receiver.scribe.worker"
+# Three of these bodies at once, at whichever batch size warm-up finds on a busy machine.
+ROOM = {"HEADRACE_DEFAULTS__MAX_QUEUE": str(3 * ROWS)}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    with Server(folder) as running:
+    with Server(folder, environment=ROOM) as running:
         yield running
 
 

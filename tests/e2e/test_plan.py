@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.e2e.clients import http
+from headrace.plan import measure
+from tests.e2e.clients import command, http
 from tests.e2e.models import write_fake
 from tests.e2e.server import Server
 
@@ -28,21 +27,37 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def plan(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "headrace", "plan", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-        env={"COLUMNS": "100", "PATH": "", "PYTHONPATH": ":".join(sys.path)},
-    )
+class Done(NamedTuple):
+    """What a command said, and its status."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def planned(*arguments: str | Path) -> Any:
-    done = plan(*arguments, "--json", "--seeds", "2")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+Plan = Callable[..., Done]
+
+
+@pytest.fixture
+def plan(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """``headrace plan``, in this process."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments: str | Path) -> Done:
+        status = command("plan", *arguments)
+        return Done(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def planned(plan: Plan) -> Callable[..., Any]:
+    def run(*arguments: str | Path) -> Any:
+        done = plan(*arguments, "--json", "--seeds", "2")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
 
 
 def test_the_profile_is_what_warm_up_measured(server: Server) -> None:
@@ -59,7 +74,7 @@ def test_the_profile_is_what_warm_up_measured(server: Server) -> None:
 
 
 def test_a_plan_is_made_of_a_server_and_again_of_what_it_saved(
-    server: Server, tmp_path: Path
+    server: Server, tmp_path: Path, planned: Callable[..., Any]
 ) -> None:
     path = tmp_path / "steady.json"
     first = planned(server.url, "--model", "steady", "--save", path)
@@ -69,7 +84,7 @@ def test_a_plan_is_made_of_a_server_and_again_of_what_it_saved(
     assert planned("--profile", path) == first
 
 
-def test_the_table_says_what_limits_and_what_a_rate_needs(server: Server) -> None:
+def test_the_table_says_what_limits_and_what_a_rate_needs(server: Server, plan: Plan) -> None:
     done = plan(server.url, "--model", "steady", "--rate", "9000", "--loads", "50", "--seeds", "2")
     assert done.returncode == 0, done.stderr
     for words in ("Highest rate in time", "p99 ms", "50 %", "asked", "What limits"):
@@ -77,7 +92,9 @@ def test_the_table_says_what_limits_and_what_a_rate_needs(server: Server) -> Non
     assert "9,000 requests/s need" in " ".join(done.stdout.split())
 
 
-def test_what_instances_cost_each_other_is_counted(server: Server) -> None:
+def test_what_instances_cost_each_other_is_counted(
+    server: Server, planned: Callable[..., Any]
+) -> None:
     alone = planned(server.url, "--model", "steady", "--loads", "50")
     crowded = planned(server.url, "--model", "steady", "--loads", "50", "--scaling", "1:100,2:160")
     assert crowded["limit_rps"]["mean"] < 0.9 * alone["limit_rps"]["mean"]
@@ -85,8 +102,15 @@ def test_what_instances_cost_each_other_is_counted(server: Server) -> None:
 
 
 def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
-    server: Server, tmp_path: Path
+    server: Server,
+    tmp_path: Path,
+    plan: Plan,
+    planned: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Nothing here is said of how well they agree, for which they are as long as they are.
+    for name, seconds in (("QUIET", 1.0), ("BUSY", 2.0), ("LEAST", 2.0), ("MOST", 4.0)):
+        monkeypatch.setattr(measure, f"_{name}_S", seconds)
     path = tmp_path / "steady.json"
     measuring = (server.url, "--model", "steady", "--measure", "--loads", "30", "--save", path)
     pytest.importorskip("matplotlib")
@@ -115,7 +139,7 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
     assert again["limit_rps"] == found["limit_rps"]
 
 
-def test_which_model_must_be_said_where_there_are_several(server: Server) -> None:
+def test_which_model_must_be_said_where_there_are_several(server: Server, plan: Plan) -> None:
     done = plan(server.url)
     assert done.returncode == 2
     assert "--model; it serves: other, steady" in done.stderr
@@ -138,13 +162,15 @@ def test_which_model_must_be_said_where_there_are_several(server: Server) -> Non
         (["--scaling", "1:400"], 2, "two or more numbers of instances"),
     ],
 )
-def test_what_cannot_be_planned_says_why(arguments: list[str], status: int, words: str) -> None:
+def test_what_cannot_be_planned_says_why(
+    plan: Plan, arguments: list[str], status: int, words: str
+) -> None:
     done = plan(*arguments)
     assert done.returncode == status
     assert words in done.stderr
 
 
-def test_flags_that_do_not_go_together_say_so(server: Server) -> None:
+def test_flags_that_do_not_go_together_say_so(server: Server, plan: Plan) -> None:
     for arguments, words in (
         (["--rate", "1", "--per-day", "2"], "not both"),
         (["--rows", "1000"], "at most 32 rows"),

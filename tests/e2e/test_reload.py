@@ -21,18 +21,35 @@ Request = message("tensorflow.serving.ReloadConfigRequest")
 Response = message("tensorflow.serving.ReloadConfigResponse")
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("reload")
     for version in (1, 2, 3):
-        write_linear(tmp_path / f"linear/{version}/model.onnx", float(version))
-    write_linear(tmp_path / "other/1/model.onnx", 1.0)
-    return tmp_path
+        write_linear(root / f"linear/{version}/model.onnx", float(version))
+    write_linear(root / "other/1/model.onnx", 1.0)
+    return root
+
+
+@pytest.fixture(scope="module")
+def running(root: Path) -> Iterator[Server]:
+    with Server(root, "--model-control", "explicit") as server:
+        assert _serving(server, "linear") == ["3", "2", "1"]
+        yield server
 
 
 @pytest.fixture
-def server(root: Path) -> Iterator[Server]:
-    with Server(root, "--model-control", "explicit") as running:
-        yield running
+def server(running: Server, root: Path) -> Server:
+    """One that serves every version of `linear`, and `other`."""
+    _reload(
+        running,
+        {
+            "name": "linear",
+            "base_path": str(root / "linear"),
+            "model_version_policy": {"all": {}},
+        },
+        {"name": "other", "base_path": str(root / "other")},
+    )
+    return running
 
 
 def _reload(server: Server, *models: dict[str, Any]) -> None:
@@ -143,14 +160,15 @@ def test_what_tensorflow_serving_counts_outlives_versions_and_models(
         name = ':tensorflow:serving:request_count{model_name="linear",status="OK"} '
         return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
+    before = answered()
     for version in (1, 3):
         path = f"{server.url}/v1/models/linear/versions/{version}:predict"
         assert http(path, {"instances": [[1, 2, 3, 4]]})[0] == 200
-    assert answered() == 2
+    assert answered() == before + 2
     _reload(server, {"name": "linear", "base_path": str(root / "linear")})
-    assert answered() == 2
+    assert answered() == before + 2
     _reload(server)
-    assert answered() == 2
+    assert answered() == before + 2
     _reload(server, {"name": "linear", "base_path": str(root / "linear")})
     assert http(f"{server.url}/v1/models/linear:predict", {"instances": [[1, 2, 3, 4]]})[0] == 200
-    assert answered() == 3
+    assert answered() == before + 3

@@ -35,15 +35,37 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(root: Path) -> Iterator[Server]:
+    """One of its own, for a test that ends it or a part of it."""
     with Server(root, "--model-control", "explicit") as running:
         yield running
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Server]]:
+    """A folder of models and its server, in which every test has models of its own."""
+    root = tmp_path_factory.mktemp("shared")
+    for name in ("linear", "other"):
+        write_linear(root / name / "1/model.onnx", 1.0)
+    with Server(root, "--model-control", "explicit") as running:
+        yield root, running
+
+
 @pytest.fixture(params=["grpc", "http"])
-def client(request: pytest.FixtureRequest, server: Server) -> Iterator[Any]:
+def client(request: pytest.FixtureRequest, shared: tuple[Path, Server]) -> Iterator[Any]:
     kind = triton_grpc if request.param == "grpc" else triton_http
-    with kind.InferenceServerClient(server.address) as made:
+    with kind.InferenceServerClient(shared[1].address) as made:
         yield made
+
+
+@pytest.fixture
+def folder(client: Any, shared: tuple[Path, Server]) -> Iterator[Path]:
+    """The folder of a model of this test, which serves one version."""
+    root, _ = shared
+    folder = root / f"mine{len(list(root.iterdir()))}"
+    write_linear(folder / "1/model.onnx", 1.0)
+    client.load_model(folder.name)
+    yield folder
+    client.unload_model(folder.name)
 
 
 def _ask(client: Any, name: str = "linear", version: str = "") -> Array:
@@ -66,9 +88,10 @@ def _index(client: Any) -> dict[tuple[str, str], str]:
 
 def test_a_model_is_unloaded_and_loaded_again(client: Any) -> None:
     before = _ask(client)
-    assert _index(client) == {("linear", "1"): "READY", ("other", "1"): "READY"}
+    assert _index(client)["linear", "1"] == "READY"
     client.unload_model("linear")
-    assert _index(client) == {("linear", "1"): "UNAVAILABLE", ("other", "1"): "READY"}
+    assert _index(client)["linear", "1"] == "UNAVAILABLE"
+    assert _index(client)["other", "1"] == "READY"
     assert not client.is_model_ready("linear")
     assert client.is_server_ready()
     with pytest.raises(InferenceServerException, match="unloaded"):
@@ -78,47 +101,55 @@ def test_a_model_is_unloaded_and_loaded_again(client: Any) -> None:
     np.testing.assert_array_equal(_ask(client), before)
 
 
-def test_new_versions_and_changed_files_are_taken_up(client: Any, root: Path) -> None:
-    before = _ask(client)
-    write_linear(root / "linear/2/model.onnx", 2.0)
-    write_linear(root / "linear/1/model.onnx", 3.0)
-    client.load_model("linear")
-    np.testing.assert_array_equal(_ask(client), before * 2)
-    np.testing.assert_array_equal(_ask(client, version="1"), before * 3)
-    (root / "linear/2/model.onnx").unlink()
-    (root / "linear/2").rmdir()
-    client.load_model("linear")
-    np.testing.assert_array_equal(_ask(client), before * 3)
-    assert _index(client)["linear", "2"] == "UNAVAILABLE"
+def test_new_versions_and_changed_files_are_taken_up(client: Any, folder: Path) -> None:
+    before = _ask(client, folder.name)
+    write_linear(folder / "2/model.onnx", 2.0)
+    write_linear(folder / "1/model.onnx", 3.0)
+    client.load_model(folder.name)
+    np.testing.assert_array_equal(_ask(client, folder.name), before * 2)
+    np.testing.assert_array_equal(_ask(client, folder.name, "1"), before * 3)
+    (folder / "2/model.onnx").unlink()
+    (folder / "2").rmdir()
+    client.load_model(folder.name)
+    np.testing.assert_array_equal(_ask(client, folder.name), before * 3)
+    assert _index(client)[folder.name, "2"] == "UNAVAILABLE"
 
 
-def test_a_new_model_of_the_folder_is_loaded_by_its_name(client: Any, root: Path) -> None:
-    write_linear(root / "fresh/7/model.onnx", 1.0)
-    client.load_model("fresh")
-    np.testing.assert_array_equal(_ask(client, "fresh"), _ask(client))
+def test_a_new_model_of_the_folder_is_loaded_by_its_name(
+    client: Any, shared: tuple[Path, Server]
+) -> None:
+    root, _ = shared
+    name = f"fresh{len(list(root.iterdir()))}"
+    write_linear(root / name / "7/model.onnx", 1.0)
+    client.load_model(name)
+    np.testing.assert_array_equal(_ask(client, name), _ask(client))
+    client.unload_model(name)
 
 
-def test_files_and_a_configuration_are_sent_along(client: Any, root: Path, tmp_path: Path) -> None:
+def test_files_and_a_configuration_are_sent_along(
+    client: Any, folder: Path, tmp_path: Path
+) -> None:
     content = write_linear(tmp_path / "elsewhere.bin", 5.0).read_bytes()
-    before = _ask(client)
+    before = _ask(client, folder.name)
     config = {"max_batch_size": 8, "instance_group": [{"count": 1}], "parameters": {}}
-    client.load_model("linear", config=json.dumps(config), files={"file:4/model.onnx": content})
-    np.testing.assert_array_equal(_ask(client), before * 5)
+    files = {"file:4/model.onnx": content}
+    client.load_model(folder.name, config=json.dumps(config), files=files)
+    np.testing.assert_array_equal(_ask(client, folder.name), before * 5)
     assert set(_index(client).items()) >= {
-        (("linear", "4"), "READY"),
-        (("linear", "1"), "UNAVAILABLE"),
+        ((folder.name, "4"), "READY"),
+        ((folder.name, "1"), "UNAVAILABLE"),
     }
-    client.load_model("linear")  # back to what lies in its place
-    np.testing.assert_array_equal(_ask(client), before)
+    client.load_model(folder.name)  # back to what lies in its place
+    np.testing.assert_array_equal(_ask(client, folder.name), before)
 
 
-def test_what_cannot_be_loaded_leaves_what_serves_alone(client: Any, root: Path) -> None:
-    before = _ask(client)
-    (root / "linear/1/model.onnx").write_bytes(b"no model at all")
+def test_what_cannot_be_loaded_leaves_what_serves_alone(client: Any, folder: Path) -> None:
+    before = _ask(client, folder.name)
+    (folder / "1/model.onnx").write_bytes(b"no model at all")
     with pytest.raises(InferenceServerException, match="version 1"):
-        client.load_model("linear")
-    np.testing.assert_array_equal(_ask(client), before)
-    assert _index(client)["linear", "1"] == "READY"
+        client.load_model(folder.name)
+    np.testing.assert_array_equal(_ask(client, folder.name), before)
+    assert _index(client)[folder.name, "1"] == "READY"
 
 
 @pytest.mark.parametrize(
@@ -129,15 +160,15 @@ def test_what_cannot_be_loaded_leaves_what_serves_alone(client: Any, root: Path)
     ],
 )
 def test_a_card_that_does_not_fit_its_model_leaves_what_serves_alone(
-    client: Any, root: Path, card: str, reason: str
+    client: Any, folder: Path, card: str, reason: str
 ) -> None:
-    before = _ask(client)
-    (root / "linear/card.yaml").write_text(card)
+    before = _ask(client, folder.name)
+    (folder / "card.yaml").write_text(card)
     with pytest.raises(InferenceServerException, match=reason):
-        client.load_model("linear")
-    np.testing.assert_array_equal(_ask(client), before)
-    (root / "linear/card.yaml").unlink()
-    client.load_model("linear")
+        client.load_model(folder.name)
+    np.testing.assert_array_equal(_ask(client, folder.name), before)
+    (folder / "card.yaml").unlink()
+    client.load_model(folder.name)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ import psutil
 import pytest
 
 from headrace import tuned
+from tests.e2e.clients import command
 from tests.e2e.models import write_delay, write_fake
+from tests.e2e.server import until
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +53,7 @@ def test_a_model_is_tuned_and_its_card_says_for_what(tmp_path: Path) -> None:
     model = write_fake(folder / "1" / "model.fake", base_ms=4, per_row_ms=0.5)
     (folder / "card.yaml").write_text("max_batch: 4\n")
     page, cache = tmp_path / "steady.html", tmp_path / "cache"
-    arguments = (folder, "--slo", "p99=50ms", "--budget", "20s", "--json", "--report", page)
+    arguments = (folder, "--slo", "p99=50ms", "--budget", "8s", "--json", "--report", page)
     pytest.importorskip("matplotlib")
     done = tune(*arguments, cache=cache)
     first = found(done)
@@ -99,10 +101,12 @@ def test_ended_early_it_has_kept_what_it_measured_and_leaves_nobody_behind(
 
 def wait_for_a_line(cache: Path, running: subprocess.Popen[bytes]) -> None:
     """Until something was measured."""
-    while running.poll() is None:
-        for journal in (cache / "tune").glob("*.jsonl"):
-            if journal.read_text().count("time") >= 1:
-                return
+    until(lambda: running.poll() is not None or _measured(cache), 60)
+
+
+def _measured(cache: Path) -> bool:
+    journals = (cache / "tune").glob("*.jsonl")
+    return any("time" in journal.read_text() for journal in journals)
 
 
 @pytest.mark.parametrize(
@@ -121,12 +125,16 @@ def wait_for_a_line(cache: Path, running: subprocess.Popen[bytes]) -> None:
     ],
 )
 def test_what_cannot_be_tuned_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_SERVER__CACHE_DIR", str(tmp_path / "cache"))
     write_fake(tmp_path / "x.fake")
     write_delay(tmp_path / "memory")
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    done = tune(*arguments, cache=tmp_path / "cache")
-    assert done.returncode == 2, done.stderr
-    assert words in done.stderr
+    assert command("tune", *arguments) == 2
+    assert words in capsys.readouterr().err

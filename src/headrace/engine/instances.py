@@ -29,6 +29,7 @@ from headrace.engine.messages import (
     Placed,
 )
 from headrace.engine.slots import Slots, align, pack_bytes, tensor, unpack_bytes
+from headrace.engine.stages import Shift
 from headrace.errors import HeadraceError
 from headrace.values import Array, DType, Signature
 
@@ -57,15 +58,30 @@ class Room(NamedTuple):
     views: tuple[Array, ...]
 
 
+class Stage(NamedTuple):
+    """One of the lanes of an instance, and since when they have been free."""
+
+    instance: Instance
+    shift: Shift
+
+
 class Connection:
     """One receiver: its socket, its slots, and the lanes that serve it until it leaves."""
 
     def __init__(
-        self, channel: socket.socket, signature: Signature, sizes: Sequence[int] | None
+        self,
+        channel: socket.socket,
+        signature: Signature,
+        sizes: Sequence[int] | None,
+        *,
+        stages: int = 1,
+        pinned_bytes: int = 0,
     ) -> None:
         self._channel = channel
         self._signature = signature
         self._sizes = sizes  # what to pad rows to; None: run them as they are
+        self._stages = stages  # lanes of one instance
+        self._pinned_bytes = pinned_bytes  # what a large batch takes of a slot
 
     def serve(self, instances: Sequence[Instance]) -> None:
         """Take the slots, then run batches until the receiver closes."""
@@ -74,10 +90,29 @@ class Connection:
             return
         slots = Slots(descriptors[0], *messages.unpack_attach(data))
         os.close(descriptors[0])
-        gate = Gate(len(instances))
+        pin = getattr(instances[0], "pin", None)
+        if pin is None:
+            self._run(instances, slots)
+            return
+        release = pin(slots.beginnings(self._pinned_bytes))
+        try:
+            self._run(instances, slots)
+        finally:
+            release()
+
+    def _run(self, instances: Sequence[Instance], slots: Slots) -> None:
+        gate = Gate(len(instances), self._stages)
+        shifts = [Shift() for _ in instances[:: self._stages]]
         lanes = [
-            Lane(self._channel, slots, self._signature, self._sizes, instance, gate)
-            for instance in instances
+            Lane(
+                self._channel,
+                slots,
+                self._signature,
+                self._sizes,
+                Stage(instance, shifts[number // self._stages]),
+                gate,
+            )
+            for number, instance in enumerate(instances)
         ]
         threads = [
             threading.Thread(target=lane.serve, name=f"lane-{number}")
@@ -98,14 +133,14 @@ class Lane:
         slots: Slots,
         signature: Signature,
         sizes: Sequence[int] | None,
-        instance: Instance,
+        stage: Stage,
         gate: Gate,
     ) -> None:
         self._channel = channel
         self._slots = slots
         self._signature = signature
         self._sizes = sizes
-        self._instance = instance
+        self._instance, self._shift = stage
         self._gate = gate
         self._strings_in = any(spec.dtype is DType.BYTES for spec in signature.inputs)
         self._strings_out = any(spec.dtype is DType.BYTES for spec in signature.outputs)
@@ -137,7 +172,7 @@ class Lane:
             job = self._jobs.get(layout) or self._prepare(layout)
             started = time.perf_counter_ns()
             outputs = self._instance.run(job.inputs)
-            infer_ns = time.perf_counter_ns() - started
+            infer_ns = self._shift.took(started, time.perf_counter_ns())
             self._answer(batch_id, job, infer_ns, outputs)
         except OSError:
             raise

@@ -31,6 +31,7 @@ from headrace.engine import backends
 from headrace.engine.backends.contract import Instance
 from headrace.engine.border import begin, refusal
 from headrace.engine.instances import Connection
+from headrace.engine.item_shapes import slot_bytes
 from headrace.engine.own_labels import own_labels
 from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.shadow import verify
@@ -85,7 +86,9 @@ class Engine:
             reason=choice.reason,
             precision=model.precision,
             integer_bits=model.integer_bits,
-            instances=len(instances),
+            device=settings.device,
+            instances=settings.instances or 1,
+            stages=len(instances) // (settings.instances or 1),
             threads=settings.threads,
             batch_sizes=warm.batch_sizes,
             pads=model.fixed_sizes and warm.signature.batched,
@@ -101,7 +104,7 @@ class Engine:
         self._listener.listen(_BACKLOG)
         self._listening.set()
         self._report(EngineReady(profile=profile))
-        self._serve(instances, warm, pads=profile.pads)
+        self._serve(instances, warm, profile)
 
     def _prepare(self) -> Loaded:
         """Load and warm up, in a thread of its own.
@@ -159,8 +162,8 @@ class Engine:
                 except OSError:
                     continue  # not listening yet, or closed already
 
-    def _serve(self, instances: list[Instance], warm: Warm, *, pads: bool) -> None:
-        sizes = warm.batch_sizes if pads else None
+    def _serve(self, instances: list[Instance], warm: Warm, profile: Profile) -> None:
+        sizes = warm.batch_sizes if profile.pads else None
         while not self._stopping.is_set():
             try:
                 channel, _ = self._listener.accept()
@@ -170,7 +173,13 @@ class Engine:
             if self._stopping.is_set():
                 return  # told so between the two lines above
             with channel:
-                Connection(channel, warm.signature, sizes).serve(instances)
+                Connection(
+                    channel,
+                    warm.signature,
+                    sizes,
+                    stages=profile.stages,
+                    pinned_bytes=slot_bytes(warm.signature, warm.shapes, max(warm.batch_sizes)),
+                ).serve(instances)
             self._current = None
 
     def _progress(self, step: str) -> None:

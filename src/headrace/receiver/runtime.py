@@ -54,7 +54,7 @@ from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.gauges import gauges
 from headrace.receiver.run.notes import Common
 from headrace.receiver.run.sequences import Owners, Sequences, visible
-from headrace.receiver.run.turns import Turns
+from headrace.receiver.run.turns import Devices
 from headrace.receiver.telemetry import Telemetry
 from headrace.receiver.usage import Usage
 from headrace.results import build
@@ -84,7 +84,7 @@ class Runtime:
         self._numbers = itertools.count(1)
         self._may_upload = False
         self._owners = Owners()
-        self._turns: Turns | None = None
+        self._devices: Devices | None = None  # None: models take no turns
         self._refused: Counter[str] = Counter()
         self._telemetry = Telemetry(self._catalog, self._refused)
         self._usage = Usage(loop, self._telemetry.metrics, self._tell)
@@ -104,7 +104,7 @@ class Runtime:
             raise TypeError(f"the supervisor must send Configure first, not {first.kind}")
         configure(first.server.log_level, first.server.log_format)
         if first.server.share is Share.FAIR:
-            self._turns = Turns(usable_cores())
+            self._devices = Devices(usable_cores())
         self._may_upload = first.server.model_control is ModelControl.EXPLICIT
         self._catalog.default_model = first.server.default_model
         self._catalog.was_ready = first.was_ready
@@ -308,10 +308,12 @@ class Runtime:
             slo_s=slo_s,
             max_queue=settings.max_queue,
             linger_s=settings.linger_ms / 1e3,
+            stages=profile.stages,
         )
         place = None
-        if self._turns is not None:
-            place = self._turns.place(settings.weight, known.lanes, profile.threads, slo_s)
+        if self._devices is not None:
+            turns = self._devices.turns(profile.device)
+            place = turns.place(settings.weight, known.lanes, profile.threads, slo_s)
         scheduler = known.scheduler(None if place is None else place.turn)
         scheduler.pause()
         metrics.gauges |= gauges(scheduler)

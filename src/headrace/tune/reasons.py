@@ -6,7 +6,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from headrace.settings import Precision
+from headrace.tune.forecast import Setting, machine
 from headrace.tune.halving import FAR, TELLABLE
+from headrace.tune.linger import lingers
 from headrace.tune.measured import Measured
 from headrace.tune.result import Tuning
 from headrace.tune.space import Candidate, Variant, count
@@ -26,6 +28,7 @@ def reasons(tuning: Tuning) -> list[str]:
         *_precision(tuning),
         *_lanes(tuning),
         *_batching(tuning),
+        *_lingering(tuning),
         *_limit(tuning),
         *_error(tuning),
         *_time(tuning),
@@ -159,6 +162,32 @@ def _batching(tuning: Tuning) -> Iterator[str]:
         )
 
 
+def _lingering(tuning: Tuning) -> Iterator[str]:
+    """Whether batches that wait for more rows would do more."""
+    mine, found = tuning.chosen.candidate, tuning.chosen.forecast
+    alike = [
+        row.forecast
+        for row in tuning.rows
+        if (row.candidate.variant, row.candidate.instances) == (mine.variant, mine.instances)
+    ]
+    waits = [one for one in alike if one.candidate.linger_ms]
+    at_once = [one for one in alike if not one.candidate.linger_ms]
+    if waits and at_once:
+        best = max(waits, key=lambda one: one.rate_rps)
+        times = best.rate_rps / max(one.rate_rps for one in at_once)
+        pays = "does" if mine.linger_ms else "would do"
+        yield (
+            f"To let batches wait {best.candidate.linger_ms:g} ms for more rows {pays} "
+            f"{times:.2f} times as much in time (forecast)."
+        )
+    elif at_once and found.rate_rps:
+        row = _by_variant(tuning)[mine.variant]
+        here = machine(row, mine, Setting(tuning.wanted.objective, tuning.cores))
+        why_not = lingers(here, found.used, tuning.wanted.objective.slo_s).why_not
+        if why_not:
+            yield f"To let batches wait for more rows cannot pay: {why_not}."
+
+
 def _limit(tuning: Tuning) -> Iterator[str]:
     found = tuning.chosen.forecast
     slo_s = tuning.wanted.objective.slo_s
@@ -170,7 +199,7 @@ def _limit(tuning: Tuning) -> Iterator[str]:
             f"What limits is the receiver, whose thread would be busy {busy} of the time, and not "
             "the model."
         )
-    elif found.rate_rps < _NEAR * found.bound_rps:
+    elif found.used < _NEAR:
         yield (
             f"What limits is the objective: without one its lanes could do "
             f"{found.bound_rps:,.4g} requests/s."

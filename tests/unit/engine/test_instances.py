@@ -17,6 +17,7 @@ from headrace.errors import HeadraceError
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Signature, TensorSpec
 from tests.profiles import plain
+from tests.unit.engine.doubles import Staged
 
 SIGNATURE = Signature(
     (TensorSpec("x", DType.FP32, (None, 1)),),
@@ -84,3 +85,45 @@ async def test_as_many_lanes_run_as_are_wanted_and_every_batch_is_answered(tmp_p
         client.close()
         await asyncio.to_thread(thread.join, 10)
         assert not thread.is_alive()
+
+
+async def test_lanes_of_one_instance_have_pinned_slots_until_the_receiver_leaves(
+    tmp_path: Path,
+) -> None:
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Queue[float] = asyncio.Queue()
+    first = Staged(stages=2).instance()
+
+    def failed(_: int, error: HeadraceError) -> None:
+        raise error
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        def serve() -> None:
+            channel, _ = listener.accept()
+            with channel:
+                connection = Connection(channel, SIGNATURE, None, stages=2, pinned_bytes=5000)
+                connection.serve([first, first.beside()])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        client = EngineClient(
+            loop,
+            PROFILE,
+            ModelSettings(slot_mib=1),
+            slot_count=3,
+            on_done=lambda _, infer_s, __: answered.put_nowait(infer_s),
+            on_failed=failed,
+            on_lost=lambda: None,
+        )
+        await client.connect(str(tmp_path / "s"))
+        client.run(0, 1, [X])
+        assert await answered.get() >= 0
+        assert first.pinned == [8192] * 3
+        assert first.released == 0
+        client.close()
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()
+        assert first.released == 1

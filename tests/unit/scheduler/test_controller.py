@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.scheduler.controller import Change, Controller, State
+from headrace.scheduler.controller import Controller
 from headrace.scheduler.ledger import Account, Together
+from headrace.scheduler.notices import Change, State
 
 STATE = State(1, 8, 0.010)
 SLO_S = 0.100

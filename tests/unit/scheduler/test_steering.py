@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from headrace.scheduler import Batch, Drop, Entry, LatencyModel, Policy, Scheduler
-from headrace.scheduler.controller import PERIOD_S, Change, Controller
+from headrace.scheduler.controller import PERIOD_S, Controller
+from headrace.scheduler.notices import Change
 from headrace.scheduler.simulate import Arrival, Result, linear, simulate
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.oip import model_config, statistics
 from headrace.receiver.oip.extras import Extras
 
-NO_CUDA = "there is no GPU here: use system shared memory, or send the tensors"
+NO_CUDA = "memory of a GPU is not taken: use system shared memory, or send the tensors"
 
 
 class TritonGrpc:

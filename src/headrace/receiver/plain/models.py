@@ -63,6 +63,7 @@ def described(entry: Entry) -> dict[str, Any]:
         profile = served.profile
         found |= {
             "backend": profile.backend,
+            "device": profile.device,
             "precision": profile.precision,
             "instances": profile.instances,
             "threads": profile.threads,
@@ -81,6 +82,7 @@ def measured(served: ServedModel) -> dict[str, Any]:
         "name": served.name,
         "version": served.version,
         "backend": profile.backend,
+        "device": profile.device,
         "precision": profile.precision,
         "cores": usable_cores(),
         "instances": profile.instances,
