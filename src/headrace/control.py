@@ -109,7 +109,8 @@ class Profile(Message):
     ``pads`` the backend runs only those, so a batch is padded up to the next of them.
     ``reason`` says why it is that backend, ``cached`` whether an earlier start had found it out.
     ``start_s`` is how long the process took until it began to load. ``labels`` are the names of
-    classes of the card, or else of the file. ``device`` is whose turns it takes.
+    classes of the card, or else of the file. ``device`` is whose turns it takes; of ``stages``
+    lanes an instance one may copy while another computes.
     """
 
     signature: SignatureMessage
@@ -119,6 +120,7 @@ class Profile(Message):
     precision: str
     integer_bits: int = 64
     instances: int
+    stages: int = 1
     threads: int
     batch_sizes: tuple[int, ...]
     pads: bool

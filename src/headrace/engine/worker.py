@@ -88,6 +88,7 @@ class Engine:
             integer_bits=model.integer_bits,
             device=settings.device,
             instances=settings.instances or 1,
+            stages=len(instances) // (settings.instances or 1),
             threads=settings.threads,
             batch_sizes=warm.batch_sizes,
             pads=model.fixed_sizes and warm.signature.batched,
@@ -103,7 +104,7 @@ class Engine:
         self._listener.listen(_BACKLOG)
         self._listening.set()
         self._report(EngineReady(profile=profile))
-        self._serve(instances, warm, pads=profile.pads)
+        self._serve(instances, warm, profile)
 
     def _prepare(self) -> Loaded:
         """Load and warm up, in a thread of its own.
@@ -161,8 +162,8 @@ class Engine:
                 except OSError:
                     continue  # not listening yet, or closed already
 
-    def _serve(self, instances: list[Instance], warm: Warm, *, pads: bool) -> None:
-        sizes = warm.batch_sizes if pads else None
+    def _serve(self, instances: list[Instance], warm: Warm, profile: Profile) -> None:
+        sizes = warm.batch_sizes if profile.pads else None
         while not self._stopping.is_set():
             try:
                 channel, _ = self._listener.accept()
@@ -176,7 +177,7 @@ class Engine:
                     channel,
                     warm.signature,
                     sizes,
-                    stages=len(instances) // (self._spec.settings.instances or 1),
+                    stages=profile.stages,
                     pinned_bytes=slot_bytes(warm.signature, warm.shapes, max(warm.batch_sizes)),
                 ).serve(instances)
             self._current = None

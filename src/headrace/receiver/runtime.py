@@ -308,6 +308,7 @@ class Runtime:
             slo_s=slo_s,
             max_queue=settings.max_queue,
             linger_s=settings.linger_ms / 1e3,
+            stages=profile.stages,
         )
         place = None
         if self._devices is not None:

@@ -87,24 +87,27 @@ class Turn:
 class Cuda:
     """A GPU as one lane has it: a stream, and memory for its graphs."""
 
-    def __init__(self, device: torch.device, turn: Turn, capturing: threading.Lock) -> None:
+    def __init__(
+        self, device: torch.device, turn: Turn, capturing: threading.Lock, cuda: Any = _cuda
+    ) -> None:
         self.device = device
+        self._cuda = cuda  # of tests a double
         self._turn = turn
         self._capturing = capturing  # PyTorch captures one graph at a time in a process
-        self._stream = _cuda.Stream(device)
-        self._pool = _cuda.graph_pool_handle()
-        self._computed = _cuda.Event()
+        self._stream = self._cuda.Stream(device)
+        self._pool = self._cuda.graph_pool_handle()
+        self._computed = self._cuda.Event()
         # Blocking: the thread sleeps; else it would spin on a core.
-        self._done = _cuda.Event(blocking=True)
+        self._done = self._cuda.Event(blocking=True)
 
     def beside(self) -> Cuda:
         """The same with another stream, which computes in turn with this one."""
-        return Cuda(self.device, self._turn, self._capturing)
+        return Cuda(self.device, self._turn, self._capturing, self._cuda)
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """What is asked for inside goes to this stream."""
-        with _cuda.device(self.device), _cuda.stream(self._stream):
+        with self._cuda.device(self.device), self._cuda.stream(self._stream):
             yield
 
     @contextmanager
@@ -123,9 +126,9 @@ class Cuda:
         with self._capturing:
             for _ in range(_RUNS_BEFORE):
                 compute()
-            graph = _cuda.CUDAGraph()
+            graph = self._cuda.CUDAGraph()
             # Of this thread only: the lane beside may well ask for memory meanwhile.
-            with _cuda.graph(
+            with self._cuda.graph(
                 graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
             ):
                 outputs = compute()
@@ -142,13 +145,13 @@ class Cuda:
 
     def free_bytes(self) -> int:
         """How much memory is free on the GPU."""
-        free, _ = _cuda.mem_get_info(self.device)
+        free, _ = self._cuda.mem_get_info(self.device)
         return int(free)
 
     def check(self) -> None:
         """End the process if the GPU is lost to it."""
         try:
-            _cuda.synchronize(self.device)
+            self._cuda.synchronize(self.device)
         except RuntimeError as error:
             # A fault in a kernel stays: every call after it fails. The supervisor starts another.
             _log.error("gpu_lost", device=str(self.device), reason=str(error)[:500])
@@ -156,7 +159,7 @@ class Cuda:
 
     def pin(self, areas: Sequence[memoryview]) -> Release:
         """Pin memory that is there already, until it is released."""
-        runtime = _cuda.cudart()
+        runtime = self._cuda.cudart()
         pinned: list[int] = []
 
         def release() -> None:
