@@ -161,7 +161,8 @@ def test_a_neighbour_who_comes_is_answered_though_something_was_tried_before() -
 def test_a_second_with_more_answers_than_others_is_not_what_a_trial_must_do() -> None:
     played = Played()
     for in_time in (300, 320, *[300] * 8):
-        played.play(lambda k, rows=in_time: account({k: 0.9}, refused=50, in_time=rows), 1)
+        lanes = played.controller.lanes
+        played.play(account({lanes: 0.9}, refused=50, in_time=in_time), 1)
     assert played.causes() == ["trial", "kept"]
 
 
