@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveFloat, field_validator
 
 from headrace.group import Group
 from headrace.urls import Location
@@ -149,6 +149,11 @@ class ServerSettings(Group):
     otlp_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.01,
         description="Of how many requests, where the client's `traceparent` does not say.",
+    )
+    otlp_limit_per_s: PositiveFloat = Field(
+        default=50.0,
+        description="Of those no more than so many a second: a span costs many times what a small "
+        "request does.",
     )
 
     @field_validator("cors_origins")

@@ -42,6 +42,7 @@ from headrace.receiver.on_demand import Ask, OnDemand
 from headrace.receiver.plain.slowest import ASKS, passed, timing
 from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
+from headrace.receiver.span_sampler import SpanSampler
 from headrace.receiver.spans import Spans
 from headrace.receiver.stream import Send, Stream, serve
 from headrace.receiver.tfserving.grpc import TfServingGrpc
@@ -90,7 +91,10 @@ class Application:
         self._spans = (
             None
             if settings.otlp_endpoint is None
-            else Spans.to(settings.otlp_endpoint, settings.otlp_ratio)
+            else Spans.to(
+                settings.otlp_endpoint,
+                SpanSampler(settings.otlp_ratio, settings.otlp_limit_per_s / settings.receivers),
+            )
         )
         self._catalog = catalog
         self._methods, self._streams = methods(core, extras)
