@@ -76,7 +76,7 @@ def _figures(
         note=f"of two points, so without bounds or coherency; {usable_cores()} cores for load "
         "generator, receivers and engine",
     )
-    if not contention:
+    if not 0 < contention < 1:  # from 1 on no number does more than one
         return
     yield Figure(
         "the most that any number of receivers would do, by that",
