@@ -26,6 +26,8 @@ from zoo.sources import COFFEE
 # The mean of the flag: half red, half blue.
 MEAN = [127.5, 0, 127.5]
 NOTHING = b"--b--\r\n"
+# Larger ones would be warmed up, slowly.
+FEW = ("--max-batch", "2")
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +224,7 @@ def _with(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def real() -> Iterator[Server]:
-    with Server(model("efficientnet-lite0"), model("pp-ocr-rec"), timeout_s=200) as running:
+    with Server(model("efficientnet-lite0"), model("pp-ocr-rec"), *FEW, timeout_s=200) as running:
         yield running
 
 
@@ -246,7 +248,7 @@ def test_sentences_that_mean_the_same_are_near() -> None:
         "Someone plays a musical instrument.",
         "The stock market fell sharply today.",
     ]
-    with Server(model("minilm-text"), timeout_s=200) as running:
+    with Server(model("minilm-text"), *FEW, timeout_s=200) as running:
         found = [send(running, "minilm-text", "text/plain", one.encode())[1] for one in sentences]
     means = [np.array(answer["output"][0]).mean(axis=0) for answer in found]
     guitar, instrument, stocks = (mean / np.linalg.norm(mean) for mean in means)
