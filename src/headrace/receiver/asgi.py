@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
@@ -30,6 +30,7 @@ from headrace.receiver.exchange import (
     Headers,
     Infer,
     Receive,
+    Together,
 )
 from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.health import Health
@@ -79,12 +80,12 @@ class Application:
         command: Command,
         ask: Ask,
         settings: ServerSettings,
-        metrics_page: Callable[[], bytes],
+        together: Together,
         refused: Counter[str],
         scribe: ScribeClient | None = None,
     ) -> None:
         extras = Extras(settings)
-        core = Core(catalog, infer, command, scribe, extras.tracer)
+        core = Core(catalog, infer, command, scribe, extras.tracer, together)
         self.on_demand = OnDemand(ask, max(1, settings.max_inflight // 2))
         self._extras = extras
         self._spans = (
@@ -92,12 +93,12 @@ class Application:
             if settings.otlp_endpoint is None
             else Spans.to(
                 settings.otlp_endpoint,
-                SpanSampler(settings.otlp_ratio, settings.otlp_limit_per_s),
+                SpanSampler(settings.otlp_ratio, settings.otlp_limit_per_s / settings.receivers),
             )
         )
         self._catalog = catalog
         self._methods, self._streams = methods(core, extras)
-        self._routes = Routes(core, metrics_page, extras)
+        self._routes = Routes(core, extras)
         self._limit_bytes = int(settings.max_body_mib * 2**20)
         self._max_inflight = settings.max_inflight
         self._refused = refused
