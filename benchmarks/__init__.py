@@ -11,9 +11,11 @@ and writes ``benchmarks/results/NAME.json``. The load comes from a process of it
     json_        large JSON: how fast it is decoded, and what small calls beside it notice
     failures     kill -9 of an engine and SIGTERM, both under load
     soak         ten minutes at 80 % load: the memory of every process
+    gpu          ResNet-50 and BERT-base on a GPU against the bare CUDA-graph loop
     start        from the start of the process to the first answer
 
     figures      one measured number, what it should be, and the table of them
+    gpu_models   those two, and gpu_bare that loop, in a process of its own
     h2load       the load generator for closed loops
     bare         the bare backend loop, in a process of its own
     models       the models measured, and real inputs for them

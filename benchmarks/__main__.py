@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from benchmarks.figures import Figure, save, show
+from benchmarks.figures import Figure, Skipped, save, show
 from benchmarks.machine import describe
 
 NAMES = (
     "start",
     "tiny",
+    "receivers",
     "real",
     "overload",
     "many",
@@ -33,6 +34,7 @@ NAMES = (
     "soak",
     "generator",
     "instrumentation",
+    "gpu",
 )
 MODULES = {"json": "json_"}
 
@@ -53,8 +55,12 @@ def _run(name: str, console: Console) -> bool:
     module = importlib.import_module(f"benchmarks.{MODULES.get(name, name)}")
     load_before, started_s = os.getloadavg()[0], time.monotonic()
     figures: list[Figure] = []
-    with console.status(f"{name} ...") as status:
-        figures += module.measure(lambda step: status.update(f"{name}: {step}"))
+    try:
+        with console.status(f"{name} ...") as status:
+            figures += module.measure(lambda step: status.update(f"{name}: {step}"))
+    except Skipped as why:
+        console.print(f"{name} is skipped: {why}", soft_wrap=True)
+        return True
     machine = describe(load_before)
     title = (
         f"{name} ({machine.processor}, {machine.cores} cores, load {machine.load_before} before, "

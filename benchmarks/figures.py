@@ -15,6 +15,10 @@ from benchmarks.machine import Machine
 RESULTS = Path(__file__).parent / "results"
 
 
+class Skipped(Exception):
+    """Something it takes is not here; the message says what. Nothing is recorded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A measured number; ``wanted`` is the least, or with ``at_most`` the most, it should be."""

@@ -198,6 +198,7 @@ def _candidate(said: dict[str, Any]) -> Candidate:
         said["instances"],
         said["threads"],
         said["max_batch"],
+        said["linger_ms"],
     )
 
 

@@ -27,6 +27,7 @@ from headrace.importers import tfserving, triton
 from headrace.importers.rules import Rule
 from headrace.layers import Setting, listing
 from headrace.loader.lifecycle import TRANSITIONS
+from headrace.normalise import Normalised
 from headrace.settings import Card, ModelSettings, ResultStep, Sequence, StateTensor
 from headrace.verify import Verify
 
@@ -117,6 +118,8 @@ def settings_page() -> str:
         _table(_fields(DeclaredSignature), variables=False),
         "\n## A tensor of `signature`\n\n",
         _table(_fields(DeclaredTensor), variables=False),
+        "\n## An input of `normalise`\n\nSee [gpu](gpu.md#bytes-over-the-bus).\n\n",
+        _table(_fields(Normalised), variables=False),
         "\n## `sequence`\n\nThe state of a model, see [sequences](sequences.md).\n\n",
         _table(_fields(Sequence), variables=False),
         "\n## A tensor of `sequence.state`\n\n",

@@ -47,6 +47,7 @@
         ├── ModelLoadError           a model that cannot be found, read or warmed up
         ├── ModelDiffers             a model that does not answer as the version that serves
         ├── BackendMissing           an optional library is not installed
+        ├── DeviceMissing            a GPU asked for is not there, or a library cannot use it
         └── StartError               a process did not come up (port taken, no libpython)
 
 HTTP and gRPC statuses come from the one table in ``statuses`` and from nowhere else.
@@ -365,6 +366,12 @@ class BackendMissing(OperatorError):
     """An optional library is not installed; the message names the extra."""
 
     code = "backend_missing"
+
+
+class DeviceMissing(OperatorError):
+    """A GPU that is asked for is not there, or a library cannot use it; the message says why."""
+
+    code = "device_missing"
 
 
 class StartError(OperatorError):

@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from headrace.device import CPU
 from headrace.documents import Document, anchor_paths, merge, read
 from headrace.errors import SettingsError
 from headrace.problems import explain, located, place
@@ -113,14 +114,15 @@ def resolve(
 ) -> ModelSettings:
     """Settle the settings of one model: its entry > its card > ``defaults`` > ``tuned`` > built in.
 
-    ``instances`` becomes a number (``cores // threads``, at least 1); a backend of ``auto`` is left
-    to the engine.
+    ``instances`` becomes a number (``cores // threads``, at least 1; on a GPU 1); a backend of
+    ``auto`` is left to the engine.
     """
     said = {**(tuned or {}), **said_of(entry, card, defaults)}
     settled = ModelSettings.model_validate(said)
     if settled.instances is not None:
         return settled
-    return settled.model_copy(update={"instances": max(1, cores // settled.threads)})
+    lanes = max(1, cores // settled.threads) if settled.device == CPU else 1
+    return settled.model_copy(update={"instances": lanes})
 
 
 def _from_file(file: Path) -> Document:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from headrace.control import ModelServing, TunedUse
+from headrace.device import CPU
 
 
 def show_loaded(console: Console, serving: ModelServing) -> None:
@@ -15,7 +16,8 @@ def show_loaded(console: Console, serving: ModelServing) -> None:
     batches = f"batches up to {max(profile.batch_sizes, default=1)}"
     console.print(
         f"[bold]{serving.name}[/] version {serving.version}: {profile.backend} "
-        f"{profile.precision}, {profile.instances} instance(s) of {profile.threads} thread(s), "
+        f"{profile.precision}{'' if profile.device == CPU else f' on {profile.device}'}, "
+        f"{profile.instances} instance(s) of {profile.threads} thread(s), "
         f"{batches if profile.signature.batched else 'every request alone'}, "
         f"started in {profile.start_s:.2f} s, loaded in {profile.load_s:.2f} s, "
         f"{'from the cache, ' if profile.cached else ''}"

@@ -13,7 +13,9 @@ from pydantic import Field, field_validator
 
 from headrace.accepts import AcceptedInput
 from headrace.declared import DeclaredSignature
+from headrace.device import CPU, Device
 from headrace.group import Group
+from headrace.normalise import Normalised
 from headrace.server_settings import ServerSettings
 from headrace.urls import Location
 from headrace.verify import Verify
@@ -29,6 +31,7 @@ class BackendName(StrEnum):
     AUTO = "auto"
     OPENVINO = "openvino"
     ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
     TORCH = "torch"
     PYTHON = "python"
     FAKE = "fake"
@@ -112,6 +115,11 @@ class Card(Group):
     accepts: tuple[AcceptedInput, ...] = Field(
         default=(), description="Inputs that may come as files to `/predict`: see docs/media.md."
     )
+    normalise: dict[str, Normalised] = Field(
+        default_factory=dict,
+        description="Inputs of floats that clients send as UINT8: `{input: {scale: 0.0039}}`. The "
+        "device that runs the model makes numbers of them: see [gpu](gpu.md#bytes-over-the-bus).",
+    )
     batched: bool | None = Field(
         default=None,
         description="Whether axis 0 is a batch axis. None: found from the signature and checked.",
@@ -180,13 +188,21 @@ class ModelSettings(Card):
     backend: BackendName = Field(
         default=BackendName.AUTO,
         description="auto: what reads the file. Of ONNX, which two read: OpenVINO on x86, ONNX "
-        "Runtime elsewhere; of a model whose run is shorter than 0.5 ms, the faster of both.",
+        "Runtime elsewhere and on a GPU; of a model whose run on a CPU is shorter than 0.5 ms, the "
+        "faster of both.",
+    )
+    device: Device = Field(
+        default=CPU,
+        description="What runs it: `cpu`, or an NVIDIA GPU, `cuda` or `cuda:1`. One that is not "
+        "there is an error, and never the CPU instead: see [gpu](gpu.md).",
     )
     precision: Precision = Field(
         default=Precision.F32, description="Arithmetic inside the backend."
     )
     instances: Annotated[int, Field(ge=1, le=256)] | None = Field(
-        default=None, description="Concurrent lanes. None: cores / threads, at least 1."
+        default=None,
+        description="Concurrent lanes. None: cores / threads, at least 1; on a GPU 1, which copies "
+        "the next batch while it computes.",
     )
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1, description="Threads of one instance."

@@ -81,5 +81,6 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "model_load": (500, GrpcStatus.INTERNAL),
     "model_differs": (500, GrpcStatus.INTERNAL),
     "backend_missing": (500, GrpcStatus.INTERNAL),
+    "device_missing": (500, GrpcStatus.INTERNAL),
     "start": (500, GrpcStatus.INTERNAL),
 }

@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import onnxruntime
 import openvino
 import pytest
 
-from headrace.engine import backends
+from headrace.engine import backends, choice
 from headrace.engine.backends.contract import Instance, Model
 from headrace.errors import BackendMissing, InferenceFailed, ModelLoadError
 from headrace.settings import BackendName, ModelSettings, Precision
@@ -37,8 +38,29 @@ class Format(Enum):
     TORCHSCRIPT = "torch"
 
 
-Kind = BackendName | Format
+class OnGpu(Enum):
+    """A backend on a GPU, by that backend's name."""
+
+    TORCH = "torch"
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
+
+
+Kind = BackendName | Format | OnGpu
 WEIGHTS = (np.arange(12, dtype=np.float32).reshape(4, 3) - 5) / 2
+
+# Asked of the driver's file, for a library that looks takes seconds.
+has_gpu = Path("/proc/driver/nvidia/version").exists()
+needs_gpu = pytest.mark.skipif(not has_gpu, reason="wants an NVIDIA GPU, and there is none")
+
+
+def needs_gpu_for(provider: str) -> pytest.MarkDecorator:
+    """A GPU, and an ONNX Runtime with this provider of it."""
+    built = f"{provider}ExecutionProvider" in onnxruntime.get_available_providers()
+    reason = f"wants an NVIDIA GPU and an ONNX Runtime with {provider}, and has not both"
+    return pytest.mark.skipif(not (has_gpu and built), reason=reason)
+
+
 X = np.array([[1, 2, 3, 4], [0.5, -1, 0, 2], [-3, 0, 0, 1]], np.float32)
 
 
@@ -57,7 +79,7 @@ def linear(backend: Kind, folder: Path) -> Linear:
         body = f'w = np.array({WEIGHTS.tolist()}, np.float32)\nreturn {{"y": batch["x"] @ w}}'
         port = '{"y": ("FP32", [None, 3])}'
         return Linear(models.python(folder / "model.py", body, outputs=port), lambda x: x @ WEIGHTS)
-    if backend is BackendName.TORCH:
+    if backend in {BackendName.TORCH, OnGpu.TORCH}:
         return Linear(program(), lambda x: x @ WEIGHTS)
     if backend is Format.TORCHSCRIPT:
         return Linear(script(), lambda x: x @ WEIGHTS)
@@ -80,10 +102,16 @@ def script() -> Path:
     return written(SCRIPT, folder) / "model.pt"
 
 
-def load(path: Path, backend: Kind, instances: int = 1) -> Model:
-    keys = {"signature": LINEAR} if path.suffix == ".pt" else {}
+def settings_of(path: Path, backend: Kind, instances: int = 1, **more: Any) -> ModelSettings:
+    keys: dict[str, Any] = {"signature": LINEAR} if path.suffix == ".pt" else {}
+    if isinstance(backend, OnGpu):
+        keys |= {"device": "cuda", "max_batch": 8}
     settings = {"backend": backend.value, "instances": instances, **keys}
-    name, model = backends.load(path, ModelSettings.model_validate(settings))
+    return ModelSettings.model_validate(settings | more)
+
+
+def load(path: Path, backend: Kind, instances: int = 1) -> Model:
+    name, model = backends.load(path, settings_of(path, backend, instances))
     assert name == backend.value
     return model
 
@@ -93,6 +121,9 @@ def load(path: Path, backend: Kind, instances: int = 1) -> Model:
         *ALL,
         pytest.param(BackendName.TORCH, marks=needs_torch),
         pytest.param(Format.TORCHSCRIPT, marks=needs_torch),
+        pytest.param(OnGpu.TORCH, marks=[needs_gpu, needs_torch], id="torch on a GPU"),
+        pytest.param(OnGpu.ONNXRUNTIME, marks=needs_gpu_for("CUDA"), id="onnxruntime on a GPU"),
+        pytest.param(OnGpu.TENSORRT, marks=needs_gpu_for("Tensorrt"), id="tensorrt on a GPU"),
     ]
 )
 def backend(request: pytest.FixtureRequest) -> Kind:
@@ -281,6 +312,26 @@ def test_free_axes_take_any_size_also_none(backend: BackendName, tmp_path: Path)
         np.testing.assert_allclose(y, x, rtol=1e-6)
 
 
+# -- bytes -----------------------------------------------------------------------------------------
+
+
+def test_bytes_give_the_numbers_that_were_computed_of_them_before(
+    backend: Kind, tmp_path: Path
+) -> None:
+    path, _ = linear(backend, tmp_path)
+    said = {"x": {"scale": 1 / 255, "mean": [0.1, 0.2, 0.3, 0.4], "std": [0.5]}}
+    plain, settings = load(path, backend), settings_of(path, backend, normalise=said)
+    sent = np.random.default_rng(3).integers(0, 256, (3, 4), np.uint8)
+    factor = np.full(4, 1 / 255 / 0.5).astype(np.float32)
+    offset = (-np.array([0.1, 0.2, 0.3, 0.4]) / 0.5).astype(np.float32)
+    before = sent.astype(np.float32) * factor + offset
+    model = choice.choose(path, settings, lambda _: None).model
+    assert model.signature.inputs[0].dtype is DType.UINT8
+    assert model.signature.inputs[0].shape == plain.signature.inputs[0].shape
+    expected = np.array(plain.instance().run({"x": before})["y"])
+    np.testing.assert_array_equal(model.instance().run({"x": sent})["y"], expected)
+
+
 # -- memory and threads ----------------------------------------------------------------------------
 
 
@@ -340,10 +391,12 @@ def test_two_instances_run_in_two_threads_at_once(backend: Kind, tmp_path: Path)
 
 def failing(backend: Kind, folder: Path) -> tuple[Path, Array]:
     """A model of rows of four, and an input it cannot run."""
-    if backend is BackendName.TORCH:
+    if backend in {BackendName.TORCH, OnGpu.TORCH}:
         return program(), np.zeros((1, 3), np.float32)
     if backend is Format.TORCHSCRIPT:
         return script(), np.zeros((1, 3), np.float32)
+    if backend is OnGpu.TENSORRT:  # which wants to know the size of every axis
+        return models.product(folder / "m.onnx", WEIGHTS), np.zeros((1, 3), np.float32)
     if backend is BackendName.FAKE:
         path = models.double(folder / "m.fake", "fail_at: 13\n")
         return path, np.full((1, 4), 13, np.float32)
@@ -388,6 +441,9 @@ SUFFIX: dict[Kind, str] = {
     BackendName.PYTHON: ".py",
     BackendName.TORCH: ".pt2",
     Format.TORCHSCRIPT: ".pt",
+    OnGpu.TORCH: ".pt2",
+    OnGpu.ONNXRUNTIME: ".onnx",
+    OnGpu.TENSORRT: ".onnx",
     BackendName.FAKE: ".fake",
 }
 

@@ -26,6 +26,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.control import Measurement, SignatureMessage
+from headrace.device import CPU
 from headrace.settings import ModelSettings
 from headrace.tuned import fingerprint
 from headrace.values import Array
@@ -44,6 +45,7 @@ _OURSELVES = Path(__file__).parent  # another warm-up may find something else
 _ENTRY, _PART = ".entry", ".part"
 _BETWEEN = "-"  # an entry's name: what it is of, and which edition of that
 _USER_CODE, _SAVED_MODEL = ".py", ".pb"
+_NVIDIA = Path("/proc/driver/nvidia")
 _TUNED_CARD = "tuned.yaml"  # whose settings are in the key anyhow
 # Settings that change neither the compiled model nor what warm-up finds.
 _APART = frozenset(
@@ -158,6 +160,7 @@ def _key(path: Path, settings: ModelSettings) -> str | None:
         fingerprint().libraries,
         [(f.name, *_stamp(f)) for f in sorted(_OURSELVES.rglob("*.py"))],
         _processor(),
+        [] if settings.device == CPU else _gpus(),
         len(os.sched_getaffinity(0)),
     ]
     return f"{_digest(place)}{_BETWEEN}{_digest(edition)}"
@@ -204,6 +207,16 @@ def _processor() -> str:
             text for text in first.split("\n") if text.startswith(("model name", "flags", "Feat"))
         )
     return ""
+
+
+def _gpus() -> list[str]:
+    """The kinds of GPUs, and their driver."""
+    found = []
+    with contextlib.suppress(OSError):
+        found.append((_NVIDIA / "version").read_text(encoding="utf-8"))
+        for one in sorted((_NVIDIA / "gpus").glob("*/information")):
+            found += [t for t in one.read_text(encoding="utf-8").splitlines() if "Model" in t]
+    return found
 
 
 def _mapped(file: Path) -> Array:

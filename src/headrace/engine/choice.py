@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from headrace.engine import backends, stateful
+from headrace.engine import backends, normalised, stateful
 from headrace.engine.backends.contract import Model
 from headrace.engine.cache import Kept
 from headrace.engine.item_shapes import item_shapes, make
@@ -30,20 +30,29 @@ class Choice(NamedTuple):
     model: Model
     reason: str
     plain: Model
-    """The model as its backend made it, before its state was taken in."""
+    """The model as its backend made it, before anything was put around it."""
 
 
-def choose(path: Path, settings: ModelSettings, progress: Callable[[str], None]) -> Choice:
+def choose(
+    path: Path,
+    settings: ModelSettings,
+    progress: Callable[[str], None],
+    engines: Path | None = None,
+) -> Choice:
     """Load a model with the backend asked for, or with the best of those that can.
+
+    ``engines`` is where what is built for it is kept, if a library does that by itself.
 
     Raises:
         ModelLoadError: no backend can read or compile it.
         BackendMissing: the library is not installed.
+        DeviceMissing: the GPU asked for is not there, or the library cannot use it.
     """
-    name, model, plain = _load(path, settings)
+    name, model, plain = _load(path, settings, engines)
     if settings.backend is not BackendName.AUTO:
         return Choice(name, model, "asked for", plain)
-    others = [other for other in backends.candidates(path, settings.backend) if other.value != name]
+    tried = backends.candidates(path, settings.backend, settings.device)
+    others = [other for other in tried if other.value != name]
     seconds = _one_row_s(model, settings) if others else None
     if seconds is None or seconds > _SHORT_S:
         return Choice(name, model, "default", plain)
@@ -60,7 +69,7 @@ def choose(path: Path, settings: ModelSettings, progress: Callable[[str], None])
     return Choice(name, model, f"{seconds * 1e6:.0f} us a run", plain)
 
 
-def again(path: Path, settings: ModelSettings, kept: Kept) -> Choice:
+def again(path: Path, settings: ModelSettings, kept: Kept, engines: Path | None = None) -> Choice:
     """Load what was chosen before, from its compiled form where it was kept.
 
     Raises:
@@ -68,14 +77,20 @@ def again(path: Path, settings: ModelSettings, kept: Kept) -> Choice:
     """
     name, reason = kept.record.backend, kept.record.reason
     asked = settings.model_copy(update={"backend": BackendName(name)})
-    plain = backends.revive(path, asked, kept.blob)
-    return Choice(name, stateful.adapt(plain, settings), reason, plain)
+    plain = backends.revive(path, asked, kept.blob, engines)
+    return Choice(name, _adapted(plain, settings), reason, plain)
 
 
-def _load(path: Path, settings: ModelSettings) -> tuple[str, Model, Model]:
-    """Load a model; one with state as the rest of the engine sees it, and as it is."""
-    name, model = backends.load(path, settings)
-    return name, stateful.adapt(model, settings), model
+def _load(
+    path: Path, settings: ModelSettings, engines: Path | None = None
+) -> tuple[str, Model, Model]:
+    """Load a model; one with state or bytes as the rest of the engine sees it, and as it is."""
+    name, model = backends.load(path, settings, engines)
+    return name, _adapted(model, settings), model
+
+
+def _adapted(model: Model, settings: ModelSettings) -> Model:
+    return stateful.adapt(normalised.adapt(model, settings), settings)
 
 
 def _one_row_s(model: Model, settings: ModelSettings) -> float | None:

@@ -6,11 +6,15 @@ import threading
 
 
 class Gate:
-    """Lets so many in at a time, at first all; for the threads of the lanes."""
+    """Lets so many in at a time, at first all; for the threads of the lanes.
 
-    def __init__(self, lanes: int) -> None:
+    What is wanted is counted in instances, of ``stages`` lanes each.
+    """
+
+    def __init__(self, lanes: int, stages: int = 1) -> None:
         self._changed = threading.Condition()
         self._most = lanes
+        self._stages = stages
         self._inside = 0
 
     def enter(self) -> None:
@@ -27,7 +31,7 @@ class Gate:
             self._changed.notify()
 
     def resize(self, lanes: int) -> None:
-        """Let so many in from now on; who is inside ends what it does."""
+        """Let so many instances in from now on; who is inside ends what it does."""
         with self._changed:
-            self._most = max(lanes, 1)
+            self._most = max(lanes, 1) * self._stages
             self._changed.notify_all()

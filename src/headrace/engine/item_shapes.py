@@ -6,11 +6,12 @@ Also inputs made of it, for runs that nobody asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from headrace.engine.backends.contract import Instance
+from headrace.engine.slots import ALIGNMENT_BYTES
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Signature, TensorSpec
@@ -74,6 +75,12 @@ def _fitting(signature: Signature, shapes: list[Shapes], settings: ModelSettings
 def item_bytes(signature: Signature, item: Shapes) -> int:
     """What one item takes in a slot; of a string, at least its place."""
     return sum(math.prod(item[spec.name]) * spec.dtype.numpy.itemsize for spec in signature.inputs)
+
+
+def slot_bytes(signature: Signature, items: Iterable[Shapes], rows: int) -> int:
+    """What the largest batch of so many rows takes in a slot, at any of these shapes."""
+    between = ALIGNMENT_BYTES * len(signature.inputs)
+    return max((item_bytes(signature, item) * rows + between for item in items), default=0)
 
 
 def _named(spec: TensorSpec, start: int, settings: ModelSettings, step: int) -> tuple[int, ...]:

@@ -17,6 +17,8 @@ from headrace.engine.choice import Choice, again, choose
 from headrace.engine.moving import moving_about
 from headrace.engine.rewarm import warm_again
 from headrace.engine.seen_shapes import warm_seen
+from headrace.engine.stages import lanes_of
+from headrace.engine.tensorrt_engines import engines_of
 from headrace.engine.warmup import Warm, warm_up
 from headrace.errors import HeadraceError
 
@@ -26,7 +28,10 @@ Progress = Callable[[str], None]
 
 
 class Loaded(NamedTuple):
-    """A model whose instances are warm, and what that took."""
+    """A model whose instances are warm, and what that took.
+
+    ``instances`` has every lane of theirs.
+    """
 
     choice: Choice
     instances: list[Instance]
@@ -46,19 +51,20 @@ def prepared(spec: EngineSpec, progress: Progress) -> Loaded:
     folder = None if spec.cache_dir is None else Path(spec.cache_dir)
     cache = Cache(folder, Path(spec.path), spec.settings)
     key = cache.key()
+    engines = None if key is None or folder is None else engines_of(folder, key, spec.settings)
     kept = cache.read()
     if kept is not None:
         try:
-            return _at_seen(spec, _again(spec, kept, progress), progress)
+            return _at_seen(spec, _again(spec, kept, engines, progress), progress)
         except HeadraceError as error:  # the long way decides whether it can be served
             _log.warning("cache_entry_ignored", reason=error.message)
-    loaded = _anew(spec, progress)
+    loaded = _anew(spec, engines, progress)
     if key is not None:
         _keep(cache, key, loaded)
     return _at_seen(spec, loaded, progress)
 
 
-def _again(spec: EngineSpec, kept: Kept, progress: Progress) -> Loaded:
+def _again(spec: EngineSpec, kept: Kept, engines: Path | None, progress: Progress) -> Loaded:
     record = kept.record
     warm = Warm(
         record.signature.unwrap(),
@@ -70,7 +76,7 @@ def _again(spec: EngineSpec, kept: Kept, progress: Progress) -> Loaded:
 
     def load() -> Choice:
         progress("loading what was compiled before")
-        return again(Path(spec.path), spec.settings, kept)
+        return again(Path(spec.path), spec.settings, kept, engines)
 
     def rewarm(_: Choice, instances: list[Instance]) -> Warm:
         warm_again(warm, instances, compiled=kept.blob is not None)
@@ -79,10 +85,10 @@ def _again(spec: EngineSpec, kept: Kept, progress: Progress) -> Loaded:
     return _timed(spec, progress, load, rewarm)._replace(cached=True)
 
 
-def _anew(spec: EngineSpec, progress: Progress) -> Loaded:
+def _anew(spec: EngineSpec, engines: Path | None, progress: Progress) -> Loaded:
     def load() -> Choice:
         progress("loading")
-        return choose(Path(spec.path), spec.settings, progress)
+        return choose(Path(spec.path), spec.settings, progress, engines)
 
     def warm(choice: Choice, instances: list[Instance]) -> Warm:
         return warm_up(choice.model, instances, spec.settings, progress, beside=spec.beside)
@@ -98,7 +104,7 @@ def _timed(
 ) -> Loaded:
     started_s = time.monotonic()
     choice = load()
-    instances = [choice.model.instance() for _ in range(spec.settings.instances or 1)]
+    instances = lanes_of(choice.model, spec.settings.instances or 1)
     loaded_s = time.monotonic()
     progress("warming up")
     with moving_about(beside=spec.beside):

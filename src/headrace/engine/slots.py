@@ -51,6 +51,11 @@ class Slots:
         start = slot * (self.input_bytes + self.output_bytes)
         return memoryview(self._memory)[start : start + self.input_bytes]
 
+    def beginnings(self, size_bytes: int) -> list[memoryview]:
+        """The first so many bytes of every input area, in whole pages."""
+        whole = -(-size_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        return [self.inputs(slot)[:whole] for slot in range(self.count)]
+
     def outputs(self, slot: int) -> memoryview:
         """The output area of a slot."""
         start = slot * (self.input_bytes + self.output_bytes) + self.input_bytes

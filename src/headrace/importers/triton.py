@@ -23,7 +23,7 @@ _LARGEST_DIM = 2**31 - 1
 _MOST_SHAPES = 256
 _MAPPED, _OWN, _LOST = Fate.MAPPED, Fate.NOT_NEEDED, Fate.NOT_MAPPED
 _SIGNATURE = Rule(_OWN, "", "read from the model itself")
-_GPU = Rule(_OWN, "", "models run on the CPU")
+_GPU = Rule(_OWN, "", "`device` says what runs a model")
 _FRAMEWORKS = {"openvino": "openvino"}
 _NO_BACKEND = {
     "ensemble": "ensembles: call its models one after the other, or export them as one",
@@ -243,7 +243,9 @@ def _instances(draft: Draft, spot: Spot) -> None:
     name = "KIND_AUTO" if kind is None else kind.name_of()
     if name in {"KIND_GPU", "1"} or (name in {"KIND_AUTO", "0"} and spot.parent.all("gpus")):
         draft.lose(
-            spot, "instances of a GPU; here they follow from the cores unless `instances` is set"
+            spot,
+            "instances of a GPU: for one, say `device: cuda`; else they follow from the cores "
+            "unless `instances` is set",
         )
     elif name in {"KIND_MODEL", "3"}:
         draft.lose(spot, "decided by the model there; here set `instances`")

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from headrace.cores import usable_cores
+from headrace.device import CPU
 from headrace.errors import MalformedAnswer, SettingsError
 from headrace.loader.places import Place, locate
 from headrace.settings import BackendName, ModelSettings, Precision
@@ -70,6 +71,8 @@ def _check(said: Mapping[str, Any], control: Mapping[str, Any]) -> None:
         raise SettingsError(f"model {name!r} is served without an objective: set slo_ms first")
     if not control.get("highest_rps") or not control.get("p99_s"):
         raise SettingsError(f"model {name!r} has answered nothing in time: nothing is learnt yet")
+    if said.get("device", CPU) != CPU:
+        raise SettingsError(f"model {name!r} runs on a GPU: tuned cards are of processors so far")
     if said.get("cores") != usable_cores():
         raise SettingsError(
             f"the server may use {said.get('cores')} cores and this program {usable_cores()}: what "

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from headrace.device import CPU
 from headrace.errors import MalformedAnswer, SettingsError
 from headrace.plan.calibration import Calibration
 from headrace.plan.seen import Seen
@@ -39,6 +40,7 @@ class ModelProfile(_Value):
     name: str
     version: int
     backend: str
+    device: str = CPU
     precision: str
     cores: PositiveInt
     instances: PositiveInt
@@ -123,6 +125,11 @@ def with_calibration(profile: ModelProfile, found: Calibration) -> ModelProfile:
 
 
 def _measured(profile: ModelProfile) -> ModelProfile:
+    if profile.device != CPU:
+        raise SettingsError(
+            f"model {profile.name!r} runs on {profile.device}: plans reckon with cores so far, and "
+            "know no GPUs"
+        )
     if not profile.measurements:
         raise SettingsError(
             f"model {profile.name!r} started cold, so there are no run times to plan with: name "

@@ -7,16 +7,17 @@ it may bring is within the objective or what is refused anyhow, is kept only if 
 and else is not repeated soon. Every change is a value that says why.
 
 Batch sizes, run times and admission follow from the table of run times by themselves; what of it
-changes is told here.
+changes is told by ``notices``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from headrace.scheduler.ledger import Account
+from headrace.scheduler.notices import Change, Notices, State
 
 PERIOD_S = 1.0
 """How often it looks: long enough for some runs, short enough for neighbours that come and go."""
@@ -33,34 +34,12 @@ _AS_GOOD, _BETTER = 0.97, 1.05
 # Lanes that are busy for this share of the time are too few, where nobody is refused without an
 # objective; and fewer lanes must be able to do the work in it.
 _BUSY = 0.85
-# A trial: one look to settle, then so many to measure, or until it is as bad as this.
-_TRIAL_LOOKS, _HOPELESS = 3, 0.85
+# A trial: one look to settle, then so many to measure, or until it is as bad as this in two.
+# What is answered in time before it is as of so many looks: a single one may have been a lucky one,
+# and the first after a neighbour has come still has what was there before.
+_TRIAL_LOOKS, _HOPELESS, _HOPELESS_LOOKS = 3, 0.85, 2
 # How long until the next trial, after one that was not kept; it doubles each time.
 _WAIT_S, _LONGEST_WAIT_S = 15.0, 120.0
-# Refused when more than this share is, for two looks; open again after so many looks without any.
-_REFUSED_SHARE, _OPEN_LOOKS = 0.01, 5
-# A batch size has changed when it is this many times another, for so many looks.
-_CAP_RATIO, _CAP_LOOKS = 1.5, 3
-# Of so many sizes of a row it is remembered.
-_CAPS_KEPT = 64
-
-
-class Change(NamedTuple):
-    """Something was changed; ``cause`` says why in a word for counting, ``reason`` in full."""
-
-    what: str
-    before: str
-    after: str
-    cause: str
-    reason: str
-
-
-class State(NamedTuple):
-    """How the scheduler is: for rows of so many elements the largest batch, and what it takes."""
-
-    elements: int
-    batch_cap: int
-    longest_s: float
 
 
 @dataclass(slots=True)
@@ -100,9 +79,9 @@ class Controller:
         self._next_trial_s = 0.0
         self._wait_s = _WAIT_S
         self._doubts = 0
-        self._caps: dict[int, tuple[int, int]] = {}  # by elements of a row: told, and looks since
-        self._refusing = False
-        self._refusing_looks = 0
+        self._jumped = 0.0  # by how much what was seen last was off
+        self._good_rps: deque[float] = deque(maxlen=_TRIAL_LOOKS)  # of late, with these lanes
+        self._notices = Notices()
 
     @property
     def worth(self) -> dict[int, float]:
@@ -113,9 +92,9 @@ class Controller:
         """Take what has happened since the last look, and decide."""
         if account.seconds <= 0 or not (account.busy_s or account.refused):
             return []  # nothing ran, and nothing is learnt
-        changes = list(self._admission(account))
-        changes += self._batches(state)
+        changes = list(self._notices.look(account, state))
         if self._most > 1:
+            self._good_rps.append(account.in_time / account.seconds)
             self._learn(now, account)
             change = self._steer(now, account, state)
             changes += [] if change is None else [change]
@@ -138,14 +117,26 @@ class Controller:
             if one.runs >= _LEAST_RUNS and one.busy_s > 0 and lanes <= self._most
         }
         before, after = self._fresh(self.lanes, now), seen.get(self.lanes)
-        if before is not None and after is not None and abs(after - before) > _JUMP * before:
-            # Something around us has changed: what was tried before says nothing any more.
-            self._known = {}
-            self._wait_s, self._next_trial_s = _WAIT_S, min(self._next_trial_s, now)
+        if before is not None and after is not None and self._is_odd(now, after / before):
+            del seen[self.lanes]  # once; if it is so again, it is what is so now
         for lanes, worth in seen.items():
             known = self._fresh(lanes, now)
             step = 1.0 if known is None else _STEP
             self._known[lanes] = _Known((known or 0.0) + step * (worth - (known or 0.0)), now)
+
+    def _is_odd(self, now: float, ratio: float) -> bool:
+        """Whether this look says something else than those before, and the last did not.
+
+        Two in a row that say the same: something around us has changed, and what was tried before
+        says nothing any more.
+        """
+        jump = ratio - 1 if abs(ratio - 1) > _JUMP else 0.0
+        before, self._jumped = self._jumped, jump
+        if jump * before > 0:
+            self._known, self._jumped = {}, 0.0
+            self._good_rps = deque([self._good_rps[-1]], maxlen=_TRIAL_LOOKS)
+            self._wait_s, self._next_trial_s = _WAIT_S, min(self._next_trial_s, now)
+        return bool(jump) and not before
 
     def _fresh(self, lanes: int, now: float) -> float | None:
         known = self._known.get(lanes)
@@ -160,24 +151,25 @@ class Controller:
             return self._judge(self._trial, now, account)
         worth = self._fresh(self.lanes, now)
         fewer = self._fresh(self.lanes - 1, now)
-        if worth is not None and fewer is not None and not self._refusing:
+        if worth is not None and fewer is not None and not self._notices.refusing:
             # A hiccup that was seen once and never again must not count twice.
             if self._known[self.lanes].at_s == now and fewer >= _AS_GOOD * worth:
                 return self._doubt(now, worth, fewer)
             self._doubts = 0
-        if now < self._next_trial_s:
+        settling = self._notices.refusing and len(self._good_rps) < _TRIAL_LOOKS
+        if now < self._next_trial_s or settling:
             return None
         if worth is not None and self._may_try_fewer(worth, fewer, account):
             reason = (
                 f"{_do(self.lanes)} the work of {worth:.2f} that are alone: fewer may do as much, "
                 "and are tried"
             )
-            return self._try(self.lanes - 1, account, reason)
+            return self._try(self.lanes - 1, reason)
         if self._may_try_more(now, account, state):
             busy = f"all {self.lanes} are" if self.lanes > 1 else "the only lane is"
             busy = f"{busy} busy for {self._busy(account):.0%} of the time"
             reason = f"{busy}{_refusals(account)}: one more is tried"
-            return self._try(self.lanes + 1, account, reason)
+            return self._try(self.lanes + 1, reason)
         return None
 
     def _doubt(self, now: float, worth: float, fewer: float) -> Change | None:
@@ -200,7 +192,7 @@ class Controller:
         if fewer is not None and fewer < _AS_GOOD * worth:
             return False
         at_worst = worth * (self.lanes - 1) / self.lanes
-        return self._refusing or account.alone_s <= _BUSY * at_worst * account.seconds
+        return self._notices.refusing or account.alone_s <= _BUSY * at_worst * account.seconds
 
     def _may_try_more(self, now: float, account: Account, state: State) -> bool:
         """Whether more are wanted, and runs may take so much longer as more lanes can make them."""
@@ -219,9 +211,9 @@ class Controller:
     def _busy(self, account: Account) -> float:
         return min(account.busy_s / (self.lanes * account.seconds), 1.0)
 
-    def _try(self, lanes: int, account: Account, reason: str) -> Change:
-        good_rps = account.in_time / account.seconds
-        self._trial = _Trial(self.lanes, lanes, good_rps, self._refusing)
+    def _try(self, lanes: int, reason: str) -> Change:
+        good_rps = sum(self._good_rps) / max(len(self._good_rps), 1)
+        self._trial = _Trial(self.lanes, lanes, good_rps, self._notices.refusing)
         return self._set(lanes, "trial", reason)
 
     def _judge(self, trial: _Trial, now: float, account: Account) -> Change | None:
@@ -233,7 +225,8 @@ class Controller:
         trial.good_rows += account.in_time
         trial.seconds += account.seconds
         verdict, ratio = self._verdict(trial, now)
-        if trial.looks <= _TRIAL_LOOKS and (ratio is None or ratio > _HOPELESS):
+        hopeless = ratio is not None and ratio <= _HOPELESS and trial.looks > _HOPELESS_LOOKS
+        if trial.looks <= _TRIAL_LOOKS and not hopeless:
             return None
         self._trial = None
         better = ratio is not None and ratio >= (
@@ -252,7 +245,7 @@ class Controller:
 
         By what was answered where more came than that, else by the runs.
         """
-        if trial.overloaded and self._refusing and trial.good_rps > 0:
+        if trial.overloaded and self._notices.refusing and trial.good_rps > 0:
             after = trial.good_rows / trial.seconds
             told = (
                 f"{_lanes(trial.after)} answered {after:,.0f} rows/s in time, "
@@ -271,6 +264,7 @@ class Controller:
 
     def _set(self, lanes: int, cause: str, reason: str) -> Change:
         before, self.lanes, self._doubts = self.lanes, lanes, 0
+        self._good_rps.clear()
         self.slower = self._slower(before, lanes)
         return Change("lanes", str(before), str(lanes), cause, reason)
 
@@ -281,54 +275,6 @@ class Controller:
         if was is not None and will is not None:
             ratio = (after / will.lanes_worth) / (before / was.lanes_worth)
         return max(ratio, after / before) if after > before else min(ratio, 1.0)
-
-    # -- what follows by itself, and is told -------------------------------------------------------
-
-    def _admission(self, account: Account) -> Iterator[Change]:
-        asked = account.in_time + account.late + account.refused
-        above = account.refused > _REFUSED_SHARE * asked
-        if above == self._refusing:
-            self._refusing_looks = 0
-            return
-        self._refusing_looks += 1
-        if self._refusing_looks < (_OPEN_LOOKS if self._refusing else 2):
-            return
-        self._refusing, self._refusing_looks = above, 0
-        rate_rps = account.in_time / account.seconds
-        if above:
-            share = account.refused / asked
-            yield Change(
-                "admission",
-                "open",
-                "refusing",
-                "overload",
-                f"{share:.0%} of the requests are refused, for they would be late: {rate_rps:,.0f} "
-                "rows/s are answered in time, and more come",
-            )
-        else:
-            yield Change(
-                "admission", "refusing", "open", "room", "what comes can be answered in time again"
-            )
-
-    def _batches(self, state: State) -> Iterator[Change]:
-        if len(self._caps) >= _CAPS_KEPT:
-            self._caps.clear()
-        cap, looks = self._caps.get(state.elements, (state.batch_cap, 0))
-        ratio = max(cap, state.batch_cap) / min(cap, state.batch_cap)
-        looks = looks + 1 if ratio >= _CAP_RATIO else 0
-        if looks < _CAP_LOOKS:
-            self._caps[state.elements] = cap, looks
-            return
-        self._caps[state.elements] = state.batch_cap, 0
-        pay = "pay now" if state.batch_cap > cap else "do not pay any more"
-        yield Change(
-            "batch_cap",
-            str(cap),
-            str(state.batch_cap),
-            "run_times",
-            f"by the run times of late larger batches {pay}: one of {state.batch_cap} takes up to "
-            f"{state.longest_s * 1e3:.1f} ms",
-        )
 
 
 def _lanes(count: int) -> str:

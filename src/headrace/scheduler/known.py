@@ -7,7 +7,7 @@ is what runs.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.scheduler.batch import Policy
 from headrace.scheduler.fairness import Turn
@@ -23,11 +23,18 @@ _HANDOVER_S = 0.0003
 # Where runs are shorter than this, more lanes only make batches smaller: one lane, with its next
 # batch ready, keeps such a model as busy as it can be.
 _ONE_LANE_S = 0.0005
+# How long before its lane is free a batch is handed over that must be copied to a GPU meanwhile.
+# One that is full loses nothing by it, and 64 MiB, a whole slot, take 8 ms over a bus of 8 GB/s;
+# others may still join one that is not.
+_FULL_COPY_S, _COPY_S = 0.02, 0.002
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Measured run times, the sizes that may run, and what was set."""
+    """Measured run times, the sizes that may run, and what was set.
+
+    With ``stages`` a batch is copied while the one before computes.
+    """
 
     measurements: tuple[Measurement, ...]
     sizes: tuple[int, ...]
@@ -36,12 +43,19 @@ class Known:
     slo_s: float | None
     max_queue: int
     linger_s: float = 0.0
+    stages: int = 1
+    receivers: int = 1
 
     @property
     def lanes(self) -> int:
-        """How many batches may run at once."""
+        """How many batches may run at once, of one receiver."""
         shortest_s = min((median_s for _, _, median_s, _ in self.measurements), default=math.inf)
         return 1 if shortest_s < _ONE_LANE_S else self.instances
+
+    @property
+    def shared(self) -> bool:
+        """Whether receivers use the same lanes; of a model of one lane each has its own, if any."""
+        return self.receivers > 1 and (self.lanes > 1 or self.instances < self.receivers)
 
     def latency(self) -> LatencyModel:
         """Make what predicts its run times."""
@@ -61,5 +75,8 @@ class Known:
             max_batch=max(self.sizes, default=1),
             depth=DEPTH,
             linger_s=self.linger_s,
+            receivers=self.receivers if self.shared else 1,
         )
+        if self.stages > 1:
+            policy = replace(policy, lead_s=_COPY_S, full_lead_s=_FULL_COPY_S)
         return Scheduler(policy, self.latency(), turn)

@@ -18,8 +18,11 @@ _SIZE_STEP = 0.1
 _COMMON_STEP = 0.1
 # One observation counts as at most this far off, so that a hiccup does not rewrite the table.
 _ERROR_LIMIT = 0.5
-# A guessed curve is moved as a whole by its first runs, by their running mean.
+# A guessed curve is moved as a whole by its first runs, by their running mean; so are all of them
+# when something has changed that changes all.
 _YOUNG_RUNS = 8
+# A run of these counts as at most so many times longer than expected: the first has only itself.
+_FRESH_MOST = 2.0
 # Stochastic quantile tracking: up by 0.98 of it on a miss, down by 0.02 on a hit. Past saturation
 # every answer comes close to its deadline, so this is about their p99: with 0.95 it was 2 % over an
 # objective of 50 ms, with 0.98 it is 5 % under it, at the same goodput.
@@ -106,6 +109,7 @@ class LatencyModel:
         self._sizes = tuple(sizes) or (1,)
         self._pads = pads
         self._scale = 1.0
+        self._fresh_runs = _YOUNG_RUNS  # since it was made anew, up to so many
         self._curves: dict[int, _Curve] = {}
         self._known: list[int] = []
         self._guessed: deque[int] = deque()
@@ -154,6 +158,7 @@ class LatencyModel:
         if not alone_s:
             return
         self._scale = slower * self.expect(elements, rows) / alone_s
+        self._fresh_runs = 0
         for curve in self._curves.values():
             curve.renew()
 
@@ -183,6 +188,13 @@ class LatencyModel:
         if curve.runs <= _YOUNG_RUNS:
             curve.knee = None
             curve.stretch(1.0 + (ratio - 1.0) / curve.runs)
+            return
+        if self._fresh_runs < _YOUNG_RUNS:
+            # All sizes have changed by the same then; were part of it said of the one that ran, the
+            # others would look worse than they are until they run, which they would not.
+            self._fresh_runs += 1
+            self._scale *= 1.0 + (min(ratio, _FRESH_MOST) - 1.0) / self._fresh_runs
+            curve.knee = None
             return
         hit = ratio <= self.tail
         tail = self.tail - _TAIL_STEP * (1 - _TAIL_QUANTILE if hit else -_TAIL_QUANTILE)

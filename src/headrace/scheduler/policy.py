@@ -9,28 +9,25 @@ drop that first entry instead and look at the next (Nexus, SOSP'19).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from headrace.errors import Expired, PredictedMiss, QueueFull
 from headrace.scheduler.batch import Batch, Policy, Statistics
-from headrace.scheduler.cap import WAITING_MARGIN, Caps, Full
-from headrace.scheduler.controller import State
+from headrace.scheduler.cap import WAITING_MARGIN
 from headrace.scheduler.fairness import Turn
 from headrace.scheduler.lanes import Lanes
 from headrace.scheduler.latency import LatencyModel
 from headrace.scheduler.ledger import Account, Ledger
+from headrace.scheduler.notices import State
+from headrace.scheduler.others import NOBODY, Others
+from headrace.scheduler.outlook import Outlook
 from headrace.scheduler.queue import Drop, DropReason, Entry, Queue
-from headrace.scheduler.rate import Rate
 
-# The window of the arrival rate. An overload as long as an objective must be seen, for by then the
-# queue is full of misses; a window of 0.5 s costs 5 % of goodput in the first seconds of each.
-_LONGEST_WINDOW_S = 0.1
 # What a batch takes beyond its run is followed by this step; one as late as this was a hiccup.
 _OVERHEAD_STEP = 0.05
 _OVERHEAD_LIMIT_S = 0.05
 # Who has this share of a device is taken to have all of it.
 _WHOLE = 0.9
-# So many buckets ahead of a newcomer are looked at; the others take as long on average.
-_HEADS_LOOKED_AT = 16
 
 
 class Scheduler:
@@ -43,16 +40,16 @@ class Scheduler:
         self._policy = policy
         self._latency = latency
         self._queue = Queue()
-        self._lanes = Lanes(policy.lanes, policy.depth, turn)
+        self._lanes = Lanes(policy.lanes, policy.depth, turn, policy.receivers)
+        self._look: Callable[[], Others] | None = None
         self._running: dict[int, Batch] = {}
         self._ledger = Ledger()
         self._elements = 0  # of a row of the last batch
-        self._rate = Rate(min(policy.slo_s or _LONGEST_WINDOW_S, _LONGEST_WINDOW_S))
-        self._caps = Caps(policy, latency, self._lanes)
+        self._outlook = Outlook(policy, self._queue, self._lanes, latency)
         self._paused = False
         self._suspect_runs = False
         self._batches = 0
-        self._overhead_s = 0.0
+        self._resized_s = -math.inf
 
     # -- entries come ------------------------------------------------------------------------------
 
@@ -64,21 +61,31 @@ class Scheduler:
             QueueFull: the queue is at its bound.
             PredictedMiss: it would finish after its deadline.
         """
-        self._rate.counted += entry.rows
+        self._outlook.rate.counted += entry.rows
         queue, deadline_s = self._queue, entry.deadline_s
         if deadline_s <= now:
             raise Expired("the deadline had passed when the request arrived")
         if queue.entries >= self._policy.max_queue:
             raise QueueFull(
                 f"{queue.entries} requests wait already",
-                retry_after_s=self._full(entry.elements).expected_s,
+                retry_after_s=self._outlook.full(entry.elements).expected_s,
             )
-        if not (self._running or queue.entries):
+        self._see(now)
+        if not (self._running or queue.entries or self._lanes.held):
             # An idle machine refuses nobody: should the table be wrong, that is how it learns.
-            self._rate.rps(now)
+            self._outlook.rate.rps(now)
         elif deadline_s != math.inf and not self._paused:
             self._refuse_a_miss(entry, now)
         queue.put(entry)
+
+    def _refuse_a_miss(self, entry: Entry, now: float) -> None:
+        late_s = self._outlook.lateness_s(entry, now)
+        if late_s > 0:
+            self._ledger.refused += 1
+            raise PredictedMiss(
+                f"the answer would come {late_s * 1e3:.0f} ms too late",
+                retry_after_s=self._outlook.full(entry.elements).expected_s,
+            )
 
     def restore(self, entry: Entry) -> None:
         """Put back an entry whose batch came to nothing; it keeps its place, and is not tested.
@@ -107,20 +114,23 @@ class Scheduler:
         The drops are entries that left the queue on the way.
         """
         queue, lanes, turn = self._queue, self._lanes, self._lanes.turn
+        self._see(now)
         drops = [Drop(entry, DropReason.EXPIRED) for entry in queue.expired(now)]
         while (head := queue.first()) is not None and not self._held(head):
             if self._policy.linger_s and now < self._lingers_until_s(head):
                 break
             start_s = lanes.next_start(now)
-            rows = self._most_rows(head)
+            rows = self._outlook.most_rows(head)
             # A batch cut ahead is one that hurts nobody; else the lane's end is awaited.
-            if not lanes.idle and (
-                now < self._ahead_s(head, start_s) or not self._fits_ahead(head, rows, start_s)
+            if not lanes.open and (
+                lanes.full
+                or now < self._ahead_s(head, start_s)
+                or not self._fits_ahead(head, rows, start_s)
             ):
                 break
             if turn is not None and not self._may_start(turn, head, rows, now):
                 return None, drops
-            if lanes.idle and not (rows := self._fit(head, rows, now)):
+            if lanes.open and not (rows := self._fit(head, rows, now, start_s)):
                 queue.forget(head)
                 self._ledger.refused += 1
                 drops.append(Drop(head, DropReason.SHED))
@@ -142,11 +152,12 @@ class Scheduler:
         self._ledger.ran(company, alone_s, infer_s)
         late = sum([entry.rows for entry in batch.entries if entry.deadline_s < now])
         self._ledger.answered(batch.rows - late, late)
-        self._latency.observe(batch.elements, batch.rows, infer_s)
+        if batch.cut_s >= self._resized_s:  # else it shared the machine with another number of runs
+            self._latency.observe(batch.elements, batch.rows, infer_s)
         if not waited:
             extra_s = min(max(now - batch.cut_s - infer_s, 0.0), _OVERHEAD_LIMIT_S)
-            self._overhead_s += _OVERHEAD_STEP * (extra_s - self._overhead_s)
-        self._caps.known.clear()
+            self._outlook.overhead_s += _OVERHEAD_STEP * (extra_s - self._outlook.overhead_s)
+        self._outlook.caps.known.clear()
 
     def pause(self) -> None:
         """Cut nothing more; entries may come, and expire."""
@@ -164,7 +175,7 @@ class Scheduler:
         at_s = self._queue.expires_s
         if not self._held(head):
             ready_s = self._lingers_until_s(head) if self._policy.linger_s else -math.inf
-            if not self._lanes.idle:
+            if not self._lanes.open:
                 ready_s = max(ready_s, self._ahead_s(head, self._lanes.next_start(now)))
             if ready_s > now:  # else it was time already, and ``cut`` chose to wait
                 at_s = min(at_s, ready_s)
@@ -180,11 +191,27 @@ class Scheduler:
             self._queue.entries,
             self._queue.rows,
             len(self._running),
-            self._rate.latest_rps,
+            self._outlook.rate.latest_rps,
             self._latency.tail,
-            self._overhead_s,
+            self._outlook.overhead_s,
             1.0 if turn is None else turn.share,
         )
+
+    # -- beside other receivers --------------------------------------------------------------------
+
+    @property
+    def shares(self) -> bool:
+        """Whether its lanes are those of other receivers, too."""
+        return self._policy.receivers > 1
+
+    def beside(self, look: Callable[[], Others] | None, now: float) -> None:
+        """Look at what other receivers have in the engine before each decision; None: no engine."""
+        self._look = look
+        self._lanes.see(NOBODY if look is None else look(), now)
+
+    def _see(self, now: float) -> None:
+        if self._look is not None:
+            self._lanes.see(self._look(), now)
 
     # -- how many at a time ------------------------------------------------------------------------
 
@@ -201,9 +228,10 @@ class Scheduler:
 
     def set_lanes(self, count: int, now: float, slower: float) -> None:
         """Have so many run at a time; until it is known, each is taken to be so much slower."""
-        self._latency.renew(self._elements, self._full(self._elements).rows, slower)
+        self._latency.renew(self._elements, self._outlook.full(self._elements).rows, slower)
         self._lanes.resize(count, now)
-        self._caps.known.clear()
+        self._resized_s = now
+        self._outlook.caps.known.clear()
 
     def close_account(self, now: float) -> Account:
         """What has happened since the last time this was asked."""
@@ -213,7 +241,7 @@ class Scheduler:
         """How it is now, for who decides how many run at a time."""
         if not self._batches:
             return State(0, self._policy.max_batch, 0.0)
-        full = self._full(self._elements)
+        full = self._outlook.full(self._elements)
         return State(self._elements, full.rows, full.bound_s)
 
     # -- which batch -------------------------------------------------------------------------------
@@ -222,15 +250,6 @@ class Scheduler:
         """Whether it is not the time to run anything."""
         return self._paused or self._suspect_runs or bool(head.attempts and self._running)
 
-    def _most_rows(self, head: Entry) -> int:
-        """What runs with this head if time does not matter.
-
-        All that its bucket has, up to the cap, though that overtakes the heads of other buckets:
-        to stop at the first of those makes batches of one or two, and a sixth of the goodput.
-        """
-        cap = max(self._full(head.elements).rows, head.rows)
-        return min(self._queue.rows_of(head.bucket), cap)
-
     def _lingers_until_s(self, head: Entry) -> float:
         """Until when a batch with this head waits for more, though it could run; -inf: not at all.
 
@@ -238,38 +257,38 @@ class Scheduler:
         keeps it free.
         """
         line = self._queue.line(head.bucket)
-        full = self._full(head.elements)
+        full = self._outlook.full(head.elements)
         if line is None or self._queue.buckets > 1 or line.rows >= full.rows:
             return -math.inf
         oldest_s = min([key[3].arrival_s for key in line.keys])
         earliest_s = min([key[1] for key in line.keys])
-        room_s = full.bound_s + self._allowance_s() + self._policy.full_lead_s
+        room_s = full.bound_s + self._outlook.allowance_s + self._policy.full_lead_s
         return min(oldest_s + self._policy.linger_s, earliest_s - room_s)
 
     def _ahead_s(self, head: Entry, start_s: float) -> float:
         """When to cut the batch that starts then, for it to be ready when its lane is."""
-        if self._lanes.full:
+        if self._lanes.filled:
             return math.inf
-        full = self._queue.rows_of(head.bucket) >= self._full(head.elements).rows
+        full = self._queue.rows_of(head.bucket) >= self._outlook.full(head.elements).rows
         lead_s = self._policy.full_lead_s if full else self._policy.lead_s
-        return start_s - lead_s - self._overhead_s
+        return start_s - lead_s - self._outlook.overhead_s
 
     def _fits_ahead(self, head: Entry, rows: int, start_s: float) -> bool:
         """Whether so many rows would be in time for this head when they have waited for a lane."""
         bound_s = self._latency.bound(head.elements, rows)
         bound_s += WAITING_MARGIN * (bound_s - self._latency.expect(head.elements, rows))
-        return start_s + bound_s + self._allowance_s() <= head.deadline_s
+        return start_s + bound_s + self._outlook.allowance_s <= head.deadline_s
 
-    def _fit(self, head: Entry, rows: int, now: float) -> int:
-        """How many rows to run at once with this head; 0: drop the head."""
+    def _fit(self, head: Entry, rows: int, now: float, start_s: float) -> int:
+        """How many rows to hand over now with this head, to run from then on; 0: drop the head."""
         if head.deadline_s == math.inf:
             return rows
-        room_s = head.deadline_s - now - self._allowance_s()
+        room_s = head.deadline_s - start_s - self._outlook.allowance_s
         bound_s = self._latency.bound(head.elements, rows)
         if bound_s <= room_s:
             return rows
         fitting = min(self._latency.fitting(head.elements, room_s), rows)
-        if fitting >= head.rows and self._keeps_up(head.elements, fitting, now):
+        if fitting >= head.rows and self._outlook.keeps_up(head.elements, fitting, now):
             return fitting
         if self._running or self._queue.entries > 1:
             return 0
@@ -281,15 +300,15 @@ class Scheduler:
     def _may_start(self, turn: Turn, head: Entry, rows: int, now: float) -> bool:
         """Whether it is the turn of this model to run so many rows with this head."""
         bound_s = self._latency.bound(head.elements, rows)
-        latest_s = head.deadline_s - self._allowance_s() - bound_s
-        return turn.may_start(now, bound_s, latest_s, ahead=not self._lanes.idle)
+        latest_s = head.deadline_s - self._outlook.allowance_s - bound_s
+        return turn.may_start(now, bound_s, latest_s, ahead=not self._lanes.open)
 
     def _make(self, head: Entry, rows: int, now: float, start_s: float) -> Batch:
         entries = tuple(self._queue.take(head.bucket, rows))
         rows = sum([entry.rows for entry in entries])
         expected_s = self._latency.expect(head.elements, rows)
         if self._lanes.idle:  # else its way to the engine is covered by the run before
-            expected_s += self._overhead_s
+            expected_s += self._outlook.overhead_s
         self._batches += 1
         number, elements = self._batches, head.elements
         batch = Batch(number, entries, rows, elements, now, start_s, start_s + expected_s)
@@ -298,77 +317,5 @@ class Scheduler:
         self._lanes.add(number, now, expected_s)
         self._ledger.started(number, now, self._lanes.count)
         self._elements = elements
-        self._rate.rps(now)
+        self._outlook.rate.rps(now)
         return batch
-
-    # -- predictions -------------------------------------------------------------------------------
-
-    def _refuse_a_miss(self, entry: Entry, now: float) -> None:
-        late_s = self._lateness_s(entry, now)
-        if late_s > 0:
-            self._ledger.refused += 1
-            raise PredictedMiss(
-                f"the answer would come {late_s * 1e3:.0f} ms too late",
-                retry_after_s=self._full(entry.elements).expected_s,
-            )
-
-    def _lateness_s(self, entry: Entry, now: float) -> float:
-        """How much too late a newcomer would be answered; 0 or less: in time.
-
-        The batches before its own are full. Its own has those that go before it, and whoever comes
-        until it starts; should it be too large then, ``cut`` makes it smaller, but only as long as
-        that keeps up with the arrivals.
-        """
-        latency, elements, full = self._latency, entry.elements, self._full(entry.elements)
-        rows, start_s = self._place(entry, full, now)
-        room_s = entry.deadline_s - start_s - self._allowance_s()
-        if start_s > now:
-            room_s -= full.waiting_margin_s
-        if rows <= full.rows and full.bound_s <= room_s:
-            return 0.0
-        joining = int(self._rate.rps(now) * self._share(entry) * (start_s - now))
-        late_s = latency.bound(elements, max(min(rows + joining, full.rows), rows)) - room_s
-        if late_s > 0:
-            fitting = latency.fitting(elements, room_s)
-            if fitting >= rows and self._keeps_up(elements, fitting, now):
-                return 0.0
-        return late_s
-
-    def _place(self, entry: Entry, full: Full, now: float) -> tuple[int, float]:
-        """How many rows a newcomer's batch would have with it as the last, and when it starts."""
-        line, whole = self._queue.line(entry.bucket), 0
-        ahead = 0 if line is None else line.rows_before(entry.priority, entry.deadline_s)
-        if ahead and ahead + entry.rows > full.rows:
-            whole, ahead = divmod(ahead, full.rows)
-            if ahead and ahead + entry.rows > full.rows:
-                whole, ahead = whole + 1, 0
-        start_s = self._lanes.likely_start(now, whole, full.bound_s)
-        if self._queue.buckets > (line is not None):
-            start_s = self._after_other_buckets(entry, start_s)
-        return ahead + entry.rows, start_s
-
-    def _after_other_buckets(self, entry: Entry, start_s: float) -> float:
-        """When a newcomer's bucket has its turn: after those whose heads go before its own."""
-        before, heads = self._queue.heads_before(entry, _HEADS_LOOKED_AT)
-        if not before:
-            return start_s
-        expected_s = [self._latency.expect(h.elements, self._most_rows(h)) for h in heads]
-        mean_s = sum(expected_s) / len(expected_s)
-        return start_s + before * mean_s / self._lanes.worth
-
-    def _share(self, entry: Entry) -> float:
-        """Which part of the arrivals is of a newcomer's bucket: as of what waits, if any of it."""
-        line = self._queue.line(entry.bucket)
-        return 1.0 if line is None else line.rows / self._queue.rows
-
-    def _keeps_up(self, elements: int, rows: int, now: float) -> bool:
-        """Whether batches of so many rows run as many rows as arrive."""
-        arriving_rps = self._rate.rps(now)
-        return self._lanes.worth * rows >= arriving_rps * self._latency.expect(elements, rows)
-
-    def _full(self, elements: int) -> Full:
-        """The cap, and what it takes."""
-        return self._caps.known.get(elements) or self._caps.find(elements, self._allowance_s())
-
-    def _allowance_s(self) -> float:
-        return self._policy.results_s + self._overhead_s

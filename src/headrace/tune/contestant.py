@@ -190,6 +190,8 @@ class Contestant:
                     "HEADRACE_SERVER__LISTEN": "",
                     "HEADRACE_SERVER__TUNED": "false",
                     "HEADRACE_DEFAULTS__CONTROL": "false",
+                    # No flag: a card that says something of it wins, here as when it is served.
+                    "HEADRACE_DEFAULTS__LINGER_MS": f"{self.candidate.linger_ms:g}",
                 },
                 timeout_s=300.0,
             )

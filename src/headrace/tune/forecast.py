@@ -8,7 +8,7 @@ to do is not played.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.engine.warmup import SIZES
 from headrace.plan.limit import highest
@@ -17,6 +17,8 @@ from headrace.plan.play import play_sent, send_times
 from headrace.plan.question import Question
 from headrace.scheduler.known import Known
 from headrace.scheduler.simulate import Result
+from headrace.tune.halving import FAR
+from headrace.tune.linger import lingers
 from headrace.tune.measured import Measured
 from headrace.tune.space import Candidate, Variant, candidates
 from headrace.tune.wanted import Objective
@@ -50,14 +52,23 @@ class Forecast:
     front_busy: float
     bound_rps: float
 
+    @property
+    def used(self) -> float:
+        """The share of it that is left within the objective."""
+        return self.rate_rps / self.bound_rps if self.bound_rps else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all candidates share: the objective and the cores."""
+    """What all candidates share: the objective and the cores.
+
+    ``linger_ms`` is what somebody has set, which is not tuned then; None: nothing.
+    """
 
     objective: Objective
     cores: int
     max_queue: int = _MAX_QUEUE
+    linger_ms: float | None = None
 
 
 def machine(measured: Measured, candidate: Candidate, setting: Setting) -> Machine:
@@ -77,6 +88,7 @@ def machine(measured: Measured, candidate: Candidate, setting: Setting) -> Machi
         instances=candidate.instances,
         slo_s=slo_s,
         max_queue=setting.max_queue,
+        linger_s=candidate.linger_ms / 1e3,
     )
     return Machine(
         known,
@@ -126,14 +138,26 @@ def forecasts(
     for bound_rps, group in _groups(measured, setting):
         if len(best) >= keep and bound_rps < sorted(best)[-keep]:
             return
-        rates = []
+        row, played = measured[group[0].variant], list[Forecast]()
         for candidate in group:
-            if candidate in always:
-                continue
-            found = forecast(measured[candidate.variant], candidate, setting)
-            rates.append(found.rate_rps)
-            yield found
-        best.append(max(rates, default=0.0))
+            if candidate not in always:
+                played.append(forecast(row, candidate, setting))
+                yield played[-1]
+        first = max(played, key=lambda one: one.rate_rps, default=None)
+        if first is None:
+            continue
+        if first.rate_rps >= FAR * max(best, default=0.0):
+            yield from _lingering(row, first, setting)
+        best.append(first.rate_rps)
+
+
+def _lingering(row: Measured, first: Forecast, setting: Setting) -> Iterator[Forecast]:
+    """The best of a group again, with batches that wait for more; not where that cannot pay."""
+    if setting.linger_ms is not None or not first.rate_rps:
+        return
+    here = machine(row, first.candidate, setting)
+    for linger_ms in lingers(here, first.used, setting.objective.slo_s).tried_ms:
+        yield forecast(row, replace(first.candidate, linger_ms=linger_ms), setting)
 
 
 def _groups(
@@ -146,7 +170,8 @@ def _groups(
     """
     groups: dict[tuple[Variant, int], list[Candidate]] = {}
     for row in measured.values():
-        for candidate in candidates(row.variant, row.sizes, setting.cores):
+        linger_ms = setting.linger_ms or 0.0
+        for candidate in candidates(row.variant, row.sizes, setting.cores, linger_ms):
             groups.setdefault((row.variant, candidate.instances), []).append(candidate)
     found = []
     for (variant, _), group in groups.items():
@@ -165,17 +190,27 @@ def _near(sizes: Sequence[int], knee: int) -> frozenset[int]:
 
 
 def best_of_each(found: Iterable[Forecast], worth: Mapping[Candidate, float]) -> list[Forecast]:
-    """Of candidates that differ only in their cap the best, or the cheapest of what is alike."""
+    """Of candidates that differ only in their cap the best, or the cheapest of what is alike.
+
+    With the best of those that linger, where that is more: what it is worth the race has to show.
+    """
     groups: dict[tuple[Variant, int], list[Forecast]] = {}
     for one in found:
         key = (one.candidate.variant, one.candidate.instances)
         groups.setdefault(key, []).append(one)
     chosen = []
     for group in groups.values():
-        most = max(worth[one.candidate] for one in group)
-        alike = [one for one in group if worth[one.candidate] >= (1 - ALIKE) * most]
-        chosen.append(min(alike, key=lambda one: one.candidate.cost))
+        at_once = [one for one in group if not one.candidate.linger_ms]
+        kinds = [at_once, group] if at_once else [group]
+        chosen += list(dict.fromkeys(_cheapest(kind, worth) for kind in kinds))
     return sorted(chosen, key=lambda one: (-worth[one.candidate], one.candidate.cost))
+
+
+def _cheapest(group: Sequence[Forecast], worth: Mapping[Candidate, float]) -> Forecast:
+    """Of what does about as much as the best."""
+    most = max(worth[one.candidate] for one in group)
+    alike = [one for one in group if worth[one.candidate] >= (1 - ALIKE) * most]
+    return min(alike, key=lambda one: one.candidate.cost)
 
 
 def _play(here: Machine, question: Question, rate_rps: float) -> Result:

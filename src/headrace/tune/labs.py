@@ -71,16 +71,17 @@ def look(space: Space, job: Job) -> Found:
 def _untuned(measured: Sequence[Measured], job: Job) -> Candidate:
     """What would be served without us; of a model that only runs on more threads, the first."""
     cores, most = job.model.cores, job.model.settings.max_batch
+    linger_ms = job.model.linger_ms or 0.0
     alone = {
         one.variant.backend: one.run_s(1)
         for one in measured
         if one.variant.precision is Precision.F32 and one.variant.threads == 1
     }
     if alone:
-        return untuned(alone, cores, most)
+        return untuned(alone, cores, most, linger_ms)
     first = measured[0].variant
     instances = max(cores // first.threads, 1)
-    return Candidate(first.backend, first.precision, instances, first.threads, most)
+    return Candidate(first.backend, first.precision, instances, first.threads, most, linger_ms)
 
 
 def _samples(loaded: Loaded, job: Job) -> Samples:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.cores import usable_cores
+from headrace.device import CPU
 from headrace.documents import expand
 from headrace.errors import SettingsError
 from headrace.layers import load
@@ -32,6 +33,11 @@ class Model:
     def name(self) -> str:
         """What it is served as."""
         return self.found.name
+
+    @property
+    def linger_ms(self) -> float | None:
+        """What its card or the environment says, which wins over a tuned card; None: nothing."""
+        return self.settings.linger_ms if "linger_ms" in self.found.origins else None
 
     @property
     def path(self) -> Path:
@@ -60,6 +66,11 @@ def find_model(named: str, slo_s: float) -> Model:
         raise SettingsError(
             f"{named}: remembers what was sent before (`sequence`), and is not tuned: its requests "
             "must come in their order. Tune its twin without a memory, or set it by hand"
+        )
+    if newest.settings.device != CPU:
+        raise SettingsError(
+            f"{named}: is to run on {newest.settings.device}, and only what runs on a processor is "
+            "tuned so far: say `device: cpu`, or set it by hand"
         )
     wanted = newest.settings.model_copy(update={"slo_ms": 1e3 * slo_s})
     return Model(named, newest, wanted, cores, _cache_dir(settings))

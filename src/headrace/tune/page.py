@@ -21,6 +21,8 @@ _STYLES = ("-", "--", ":", "-.")
 _MARKS = ("o", "s", "^", "D", "v", "P")
 # Names of candidates are long: in a drawing they have numbers, as in the table.
 _NAMED = 12
+# Nearer to f32 than this is drawn as on it: numbers of 32 bits say no more.
+_NEAREST = 1e-6
 
 
 def page_of(tuning: Tuning, document: dict[str, Any]) -> Page:
@@ -47,8 +49,8 @@ def page_of(tuning: Tuning, document: dict[str, Any]) -> Page:
             (
                 _frontier(tuning, rows),
                 (
-                    "p99 against answers in time; those that no other is better than in everything "
-                    "(memory and likeness to f32 too) are filled."
+                    "What each asks for its answers: time, memory, and how far they are from "
+                    "those of f32. Filled: no other is better in all of it. Numbers: the table's."
                 ),
             ),
         ),
@@ -109,35 +111,56 @@ def _rates(rows: Sequence[Row]) -> str:
 
 
 def _frontier(tuning: Tuning, rows: Sequence[Row]) -> str:
-    figure, (axes,) = canvas()
-    frontier = tuning.frontier
-    for place, row in enumerate(rows[:_NAMED], 1):
-        if row.p99_s is None:
-            continue
-        colour = COLOURS["one" if row.candidate in frontier else "quiet"]
-        axes.scatter(
-            [row.rate_rps],
-            [row.p99_s * _MS],
-            facecolors=colour if row.candidate in frontier else "none",
-            edgecolors=colour,
-            marker=_MARKS[place % len(_MARKS)],
-        )
-        axes.annotate(
-            str(place),
-            (row.rate_rps, row.p99_s * _MS),
-            xytext=(5, 4),
-            textcoords="offset points",
-            fontsize=8,
-            color=COLOURS["ink"],
-        )
+    """What each asks for its rate: time, memory, and answers that are not those of f32."""
+    named = list(enumerate(rows[:_NAMED], 1))
+    apart = [(place, row, _apart(row)) for place, row in named]
+    figure, panels = canvas(3 if any(far for _, _, far in apart) else 2)
+    late, memory, *unlike = panels
+    for place, row, far in apart:
+        best = row.candidate in tuning.frontier
+        if row.p99_s is not None:
+            _mark(late, place, (row.rate_rps, row.p99_s * _MS), best=best)
+        _mark(memory, place, (row.rate_rps, row.memory_bytes / 2**20), best=best)
+        for axes in unlike:
+            _mark(axes, place, (row.rate_rps, far), best=best)
     slo_ms = tuning.wanted.objective.slo_s * _MS
-    axes.axhline(slo_ms, color=COLOURS["bad"], linestyle="--", linewidth=1, label="objective")
-    axes.set_xlabel("answers in time a second")
-    axes.set_ylabel("p99, ms")
-    axes.set_xlim(left=0)
-    axes.set_ylim(0, 1.1 * max(slo_ms, *(row.p99_s * _MS for row in rows if row.p99_s)))
-    _legend(axes)
+    late.axhline(slo_ms, color=COLOURS["bad"], linestyle="--", linewidth=1, label="objective")
+    late.set_ylim(0, 1.15 * max(slo_ms, *(row.p99_s * _MS for row in rows if row.p99_s)))
+    late.set_ylabel("p99, ms")
+    memory.set_ylim(0, 1.2 * max(row.memory_bytes / 2**20 for row in rows))
+    memory.set_ylabel("memory, MiB")
+    for axes in unlike:
+        axes.set_yscale("symlog", linthresh=_NEAREST)
+        axes.set_ylim(-_NEAREST / 2, 4 * max(far for _, _, far in apart))
+        axes.set_ylabel("1 - cosine to f32")
+    panels[-1].set_xlim(0, 1.08 * max((row.rate_rps for row in rows), default=0.0) or 1.0)
+    panels[-1].set_xlabel("answers in time a second")
+    _legend(late)
     return to_svg(figure, "frontier")
+
+
+def _apart(row: Row) -> float:
+    """How far its answers are from those of f32; 0: it is what others are compared with."""
+    return 0.0 if row.accuracy is None else max(1 - row.accuracy.cosine, 0.0)
+
+
+def _mark(axes: Axes, place: int, at: tuple[float, float], *, best: bool) -> None:
+    """Its number in the table, at its place."""
+    colour = COLOURS["one" if best else "quiet"]
+    axes.scatter(
+        *([value] for value in at),
+        facecolors=colour if best else "none",
+        edgecolors=colour,
+        marker=_MARKS[place % len(_MARKS)],
+    )
+    axes.annotate(
+        str(place),
+        at,
+        xytext=(5, 4),
+        textcoords="offset points",
+        fontsize=8,
+        color=COLOURS["ink"],
+    )
 
 
 def _legend(axes: Axes) -> None:

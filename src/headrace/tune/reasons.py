@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from headrace.plan.machine import Front
 from headrace.settings import Precision
+from headrace.tune.forecast import Setting, bound, machine
 from headrace.tune.halving import FAR, TELLABLE
+from headrace.tune.linger import lingers
 from headrace.tune.measured import Measured
 from headrace.tune.result import Tuning
 from headrace.tune.space import Candidate, Variant, count
@@ -15,6 +20,8 @@ from headrace.tune.space import Candidate, Variant, count
 _FRONT_BUSY = 0.8
 # What is this near is told as alike.
 _ALIKE = 0.05
+# Of a request, where a receiver is not to be what limits.
+_NO_TIME_S = 1e-9
 _MS = 1e3
 
 
@@ -26,6 +33,7 @@ def reasons(tuning: Tuning) -> list[str]:
         *_precision(tuning),
         *_lanes(tuning),
         *_batching(tuning),
+        *_lingering(tuning),
         *_limit(tuning),
         *_error(tuning),
         *_time(tuning),
@@ -159,6 +167,32 @@ def _batching(tuning: Tuning) -> Iterator[str]:
         )
 
 
+def _lingering(tuning: Tuning) -> Iterator[str]:
+    """Whether batches that wait for more rows would do more."""
+    mine, found = tuning.chosen.candidate, tuning.chosen.forecast
+    alike = [
+        row.forecast
+        for row in tuning.rows
+        if (row.candidate.variant, row.candidate.instances) == (mine.variant, mine.instances)
+    ]
+    waits = [one for one in alike if one.candidate.linger_ms]
+    at_once = [one for one in alike if not one.candidate.linger_ms]
+    if waits and at_once:
+        best = max(waits, key=lambda one: one.rate_rps)
+        times = best.rate_rps / max(one.rate_rps for one in at_once)
+        pays = "does" if mine.linger_ms else "would do"
+        yield (
+            f"To let batches wait {best.candidate.linger_ms:g} ms for more rows {pays} "
+            f"{times:.2f} times as much in time (forecast)."
+        )
+    elif at_once and found.rate_rps:
+        row = _by_variant(tuning)[mine.variant]
+        here = machine(row, mine, Setting(tuning.wanted.objective, tuning.cores))
+        why_not = lingers(here, found.used, tuning.wanted.objective.slo_s).why_not
+        if why_not:
+            yield f"To let batches wait for more rows cannot pay: {why_not}."
+
+
 def _limit(tuning: Tuning) -> Iterator[str]:
     found = tuning.chosen.forecast
     slo_s = tuning.wanted.objective.slo_s
@@ -168,9 +202,9 @@ def _limit(tuning: Tuning) -> Iterator[str]:
         busy = _percent(found.front_busy)
         yield (
             f"What limits is the receiver, whose thread would be busy {busy} of the time, and not "
-            "the model."
+            f"the model. {_receivers(tuning)}"
         )
-    elif found.rate_rps < _NEAR * found.bound_rps:
+    elif found.used < _NEAR:
         yield (
             f"What limits is the objective: without one its lanes could do "
             f"{found.bound_rps:,.4g} requests/s."
@@ -180,6 +214,26 @@ def _limit(tuning: Tuning) -> Iterator[str]:
 
 
 _NEAR = 0.85
+
+
+def _receivers(tuning: Tuning) -> str:
+    """Whether more of them would help: each wants a core of its own, beside those of the lanes."""
+    chosen, found = tuning.chosen.candidate, tuning.chosen.forecast
+    free = tuning.cores - chosen.cores
+    if free < 1:
+        return (
+            f"Another (`server.receivers`) would want a core of its own, and the lanes have all "
+            f"{tuning.cores}."
+        )
+    here = machine(
+        _by_variant(tuning)[chosen.variant], chosen, Setting(tuning.wanted.objective, tuning.cores)
+    )
+    lanes_rps = bound(replace(here, front=Front(_NO_TIME_S)))
+    enough = math.ceil(lanes_rps * found.front_busy / found.rate_rps / _FRONT_BUSY)
+    return (
+        f"`server.receivers: {min(enough, 1 + free)}` would share its work, on cores that the "
+        "lanes leave (by the forecast, not raced)."
+    )
 
 
 def _error(tuning: Tuning) -> Iterator[str]:

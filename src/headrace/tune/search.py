@@ -90,7 +90,8 @@ def _place(model: Model, wanted: Wanted, data: Path | None) -> Path | None:
 
 def _forecast(found: Found, job: Job) -> list[Forecast]:
     """Forecast candidates until the time is over; the untuned one is the first."""
-    setting = Setting(job.wanted.objective, job.model.cores, job.model.settings.max_queue)
+    model = job.model
+    setting = Setting(job.wanted.objective, model.cores, model.settings.max_queue, model.linger_ms)
     made: list[Forecast] = []
     for one in forecasts(found.measured, setting, ENTRANTS, (found.untuned,)):
         job.progress.step(f"forecast of {one.candidate}: {one.rate_rps:,.4g}/s")
@@ -119,7 +120,7 @@ def _race(forecast: Sequence[Forecast], found: Found, job: Job) -> Raced:
 
 def is_alike(one: Candidate, baseline: Candidate) -> bool:
     """Whether two differ in no more than their cap, which the scheduler lowers by itself."""
-    return (one.variant, one.instances) == (baseline.variant, baseline.instances)
+    return replace(one, max_batch=baseline.max_batch) == baseline
 
 
 def fitting(

@@ -114,9 +114,11 @@ def cells(tuning: Tuning, row: Row) -> list[str]:
         *(["(untuned)"] if row.candidate == tuning.untuned.candidate else []),
         *(["*"] if row.candidate in tuning.frontier else []),
     ]
+    wait_ms = row.candidate.linger_ms
+    lingers = [f"linger {wait_ms:g} ms"] if wait_ms else []
     top1 = None if accuracy is None else accuracy.top1_agreement
     return [
-        " ".join((row.candidate.variant.arithmetic, *marks)),
+        " ".join((row.candidate.variant.arithmetic, *lingers, *marks)),
         f"{row.candidate.instances} x {row.candidate.threads}",
         str(row.candidate.max_batch),
         _rate(row.forecast.rate_rps),

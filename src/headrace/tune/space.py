@@ -54,14 +54,15 @@ class Candidate:
         return self.instances * self.threads
 
     @property
-    def cost(self) -> tuple[int, bool, int]:
+    def cost(self) -> tuple[int, bool, float, int]:
         """What is simpler or cheaper is less: fewer cores, the model's own arithmetic, a cap."""
-        return self.cores, self.precision is not Precision.F32, self.max_batch
+        return self.cores, self.precision is not Precision.F32, self.linger_ms, self.max_batch
 
     def __str__(self) -> str:
+        waits = f", linger {self.linger_ms:g} ms" if self.linger_ms else ""
         return (
             f"{self.variant.arithmetic}, {self.instances} x {count(self.threads, 'thread')}, "
-            f"batches to {self.max_batch}"
+            f"batches to {self.max_batch}{waits}"
         )
 
     def flags(self) -> tuple[str, ...]:
@@ -125,15 +126,21 @@ def steps(most: int) -> tuple[int, ...]:
     return (*found, max(most, 1))
 
 
-def candidates(variant: Variant, sizes: Sequence[int], cores: int) -> Iterator[Candidate]:
+def candidates(
+    variant: Variant, sizes: Sequence[int], cores: int, linger_ms: float = 0.0
+) -> Iterator[Candidate]:
     """The ways to serve with a variant, with each of these sizes as the cap of batches."""
     for instances in steps(max(cores // variant.threads, 1)):
         for size in sizes:
-            yield Candidate(variant.backend, variant.precision, instances, variant.threads, size)
+            yield Candidate(
+                variant.backend, variant.precision, instances, variant.threads, size, linger_ms
+            )
 
 
-def untuned(one_row_s: Mapping[BackendName, float], cores: int, max_batch: int) -> Candidate:
-    """What ``headrace serve`` takes for a model of which nothing is set.
+def untuned(
+    one_row_s: Mapping[BackendName, float], cores: int, max_batch: int, linger_ms: float = 0.0
+) -> Candidate:
+    """What ``headrace serve`` takes for a model of which nothing else is set.
 
     ``one_row_s`` are runs of one row on one thread, of the backends that ``auto`` tries, in their
     order.
@@ -146,7 +153,7 @@ def untuned(one_row_s: Mapping[BackendName, float], cores: int, max_batch: int) 
     first = next(iter(one_row_s))
     if one_row_s[first] <= _SHORT_S:
         first = min(one_row_s, key=one_row_s.__getitem__)
-    return Candidate(first, Precision.F32, cores, 1, max_batch)
+    return Candidate(first, Precision.F32, cores, 1, max_batch, linger_ms)
 
 
 def count(number: int, what: str) -> str:

@@ -17,6 +17,9 @@ from headrace.group import Group
 LIBRARIES = ("openvino", "onnxruntime", "torch")
 """What can run models, as pip calls it."""
 
+# The same library with more in it, as pip calls that.
+_ALSO = {"onnxruntime": "onnxruntime-gpu"}
+
 # What decides which kernels a library takes; a processor lists a hundred others.
 _FEATURES = (
     *("avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_vnni"),
@@ -97,7 +100,7 @@ def _version(library: str) -> str | None:
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
-        return None
+        return _version(_ALSO[library]) if library in _ALSO else None
 
 
 def _cores(count: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from headrace.device import CPU
 from headrace.tuned.card import Tuned, TunedSettings
 from headrace.tuned.fingerprint import Fingerprint, differs
 
@@ -44,6 +45,8 @@ def _with_only(machine: Fingerprint, library: str) -> Fingerprint:
 
 def take(tuned: Tuned, said: Mapping[str, Any]) -> Taken:
     """Return what to take of a tuned card that holds; ``said`` is what somebody set."""
+    if said.get("device", CPU) != CPU:
+        return Taken({}, "it was measured on the processor, and the model runs on a GPU")
     found = {key: getattr(tuned.settings, key) for key in TunedSettings.model_fields}
     wanted: tuple[str, ...] = ()
     if _agrees(_ENGINE, found, said):

@@ -154,7 +154,7 @@ CASES: list[Case] = [
         http("/v2/cudasharedmemory/region/a/register", {}),
         501,
         "unsupported",
-        "no GPU here",
+        "memory of a GPU",
     ),
     refused(
         "triton: gRPC configuration of no message",
@@ -203,7 +203,7 @@ CASES: list[Case] = [
     refused(
         "triton: gRPC CUDA memory",
         call("CudaSharedMemoryRegister"),
-        "no GPU here",
+        "memory of a GPU",
         "unsupported",
         UNIMPLEMENTED,
     ),

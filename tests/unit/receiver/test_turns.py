@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from headrace.receiver.run.turns import Place, Turns
+from headrace.receiver.run.turns import Devices, Place, Turns
 
 
 class Model:
@@ -83,3 +83,13 @@ def test_nobody_is_asked_while_a_model_is_alone() -> None:
     alone.place.go_on(0.0)
     assert alone.looks == 0
     assert not alone.place.turn.shared
+
+
+def test_models_on_different_devices_do_not_wait_for_each_other() -> None:
+    devices = Devices(1)
+    models = [Model(devices.turns(name), 2) for name in ("cpu", "cuda:0", "cuda:1", "cuda:0")]
+    for one in models:
+        one.serve()
+    for one in models:
+        one.look(0.0)
+    assert [one.running for one in models] == [2, 1, 2, 0]

@@ -281,3 +281,17 @@ def test_sizes_that_do_not_begin_with_one_cost_at_least_the_first() -> None:
     assert large.expect(1, 1) == large.expect(1, 8) == pytest.approx(run_s(8))
     assert large.fitting(1, 1.0) == 16
     assert large.fitting(1, 0.001) == 0
+
+
+# -- made anew -------------------------------------------------------------------------------------
+
+
+def test_made_anew_the_first_runs_say_how_all_sizes_have_changed() -> None:
+    """Else the sizes that ran would look cheaper than those that did not, which would never run."""
+    anew = model()
+    anew.renew(1, 8, 3.0)
+    for _ in range(8):
+        anew.observe(1, 8, 1.2 * run_s(8))
+    for rows in SIZES:
+        assert anew.expect(1, rows) == pytest.approx(1.2 * run_s(rows))
+    assert anew.knee(1, None) == model().knee(1, None)

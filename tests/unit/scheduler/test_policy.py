@@ -563,6 +563,21 @@ def test_a_drained_scheduler_holds_nobody() -> None:
     assert ending.cut(0.0) == (None, [])
 
 
+# -- another number of lanes -----------------------------------------------------------------------
+
+
+def test_a_run_that_began_with_another_number_of_lanes_says_nothing_of_this_one() -> None:
+    steered = scheduler(slo_s=None, lanes=2, max_batch=1)
+    crowd(steered, 3)
+    before = [cut(steered, 0.0), cut(steered, 0.0)]
+    steered.set_lanes(1, 0.001, 1.0)
+    for batch in before:
+        steered.finish(batch.id, 0.040, 0.040)
+    after = cut(steered, 0.040)
+    expected_s = after.expected_finish_s - after.start_s - steered.statistics().overhead_s
+    assert expected_s == pytest.approx(run_s(1))
+
+
 # -- bounds ----------------------------------------------------------------------------------------
 
 
@@ -572,7 +587,7 @@ def test_any_number_of_shapes_is_predicted_in_bounded_memory() -> None:
     cut(hostile, 0.0)
     for elements in range(1, 2000):
         refused(hostile, entry(0.002, elements=elements, bucket=f"b{elements}"), now=0.001)
-    assert len(hostile._caps.known) <= 256
+    assert len(hostile._outlook.caps.known) <= 256
 
 
 def test_of_many_buckets_ahead_a_few_are_looked_at_and_all_are_counted() -> None:

@@ -1,10 +1,13 @@
 """The libraries that can run a model: one module each, imported on use.
 
 ``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install,
-``openvino_source`` reads what the former compiles · ``torch_`` wants PyTorch: ``torch_program`` and
-``torch_script`` read its two kinds of files, and ``torch_tensors`` is what they share · ``python_``
-runs a user's own file · ``fake`` is a double with settable delays and faults, for tests and
-benchmarks.
+``openvino_source`` reads what the former compiles; ``onnxruntime_cuda`` is how the latter uses a
+GPU, by itself or with TensorRT · ``torch_`` wants PyTorch: ``torch_program`` and ``torch_script``
+read its two kinds of files, ``torch_half`` has the former compute in 16 bits, ``torch_normalise``
+makes numbers of bytes, and ``torch_tensors`` is what they share; on a GPU each lane is a
+``torch_lane``, which ``torch_captures`` tells when to capture a graph, and ``torch_cuda`` is what
+it uses of CUDA · ``python_`` runs a user's own file · ``fake`` is a double with settable delays and
+faults, for tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import platform
 import sys
 from pathlib import Path
 
+from headrace.device import CPU
 from headrace.engine.backends.contract import Model
 from headrace.errors import BackendMissing, ModelLoadError, OperatorError
 from headrace.settings import BackendName, ModelSettings
@@ -41,18 +45,21 @@ _SILENT = frozenset({".pt", ".py"})
 _MODULES: dict[BackendName, tuple[str, str]] = {
     BackendName.OPENVINO: ("headrace.engine.backends.openvino_", "openvino"),
     BackendName.ONNXRUNTIME: ("headrace.engine.backends.onnxruntime_", "onnxruntime"),
+    BackendName.TENSORRT: ("headrace.engine.backends.onnxruntime_", "onnxruntime"),
     BackendName.TORCH: ("headrace.engine.backends.torch_", "headrace[torch]"),
     BackendName.PYTHON: ("headrace.engine.backends.python_", "headrace"),
     BackendName.FAKE: ("headrace.engine.backends.fake", "headrace"),
 }
 
 
-def candidates(path: Path, asked: BackendName) -> tuple[BackendName, ...]:
+def candidates(path: Path, asked: BackendName, device: str = CPU) -> tuple[BackendName, ...]:
     """Return the backends to try for a model, best first."""
     if asked is not BackendName.AUTO:
         return (asked,)
     if path.suffix in _ONLY:
         return (_ONLY[path.suffix],)
+    if device != CPU:
+        return (BackendName.ONNXRUNTIME,)
     if platform.machine() in {"x86_64", "AMD64"}:
         return (BackendName.OPENVINO, BackendName.ONNXRUNTIME)
     return (BackendName.ONNXRUNTIME, BackendName.OPENVINO)
@@ -66,12 +73,15 @@ def import_first() -> None:
             return
 
 
-def load(path: Path, settings: ModelSettings) -> tuple[str, Model]:
+def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> tuple[str, Model]:
     """Load a model with the backend its settings ask for; return the backend's name too.
+
+    ``engines`` is a folder of its own, for what TensorRT builds in minutes.
 
     Raises:
         ModelLoadError: no backend can read or compile it.
         BackendMissing: the library is not installed.
+        DeviceMissing: the GPU asked for is not there, or the library cannot use it.
     """
     if settings.signature is not None and path.suffix not in _SILENT:
         raise ModelLoadError(
@@ -79,10 +89,16 @@ def load(path: Path, settings: ModelSettings) -> tuple[str, Model]:
             "`signature` out of its card"
         )
     problems: list[OperatorError] = []
-    for name in candidates(path, settings.backend):
+    for name in candidates(path, settings.backend, settings.device):
+        if name is BackendName.OPENVINO and settings.device != CPU:
+            raise ModelLoadError(
+                f"cannot load {path} on {settings.device}: OpenVINO runs it on the processor only: "
+                "leave `device` out, or serve it as ONNX, .pt2 or .pt"
+            )
         module, requirement = _MODULES[name]
         try:
-            loaded: Model = _import(module, requirement).load(path, settings)
+            kept = (engines,) if name is BackendName.TENSORRT else ()
+            loaded: Model = _import(module, requirement).load(path, settings, *kept)
         except OperatorError as error:
             problems.append(type(error)(f"{name.value}: {error.message}"))
         else:
@@ -92,7 +108,9 @@ def load(path: Path, settings: ModelSettings) -> tuple[str, Model]:
     raise ModelLoadError("; ".join(problem.message for problem in problems))
 
 
-def revive(path: Path, settings: ModelSettings, blob: Array | None) -> Model:
+def revive(
+    path: Path, settings: ModelSettings, blob: Array | None, engines: Path | None = None
+) -> Model:
     """Load a model with the one backend of its settings, from its compiled form where there is one.
 
     Raises:
@@ -100,7 +118,7 @@ def revive(path: Path, settings: ModelSettings, blob: Array | None) -> Model:
         BackendMissing: the library is not installed.
     """
     if blob is None:
-        return load(path, settings)[1]
+        return load(path, settings, engines)[1]
     reviver = getattr(_import(*_MODULES[settings.backend]), "revive", None)
     if reviver is None:
         raise ModelLoadError(f"{settings.backend.value} revives no models")

@@ -1,7 +1,11 @@
 """What a backend is: load a model once, run it from several threads.
 
 A backend module offers ``load(path, settings) -> Model``. One that can give a compiled model away
-also has ``revive(path, settings, blob) -> Model``, and its models ``export() -> memoryview``.
+also has ``revive(path, settings, blob) -> Model``, and its models ``export() -> memoryview``. Where
+a run copies to a GPU and back, a model may have ``stages``, so many that an instance can be given
+at once, and its instances ``beside() -> Instance`` for each but the first, and ``pin(areas) ->
+release`` for memory that they will be given views of. A model that does what ``normalise`` of its
+card asks for by itself has ``normalises``.
 ``tests/contract/test_backends.py`` runs one suite over every implementation.
 """
 

@@ -10,6 +10,8 @@ and demonstrations of failures; nobody serves one by accident.
     scale: 2                            # y = 2 x
     base_ms: 4                          # a run takes base_ms + per_row_ms * rows
     per_row_ms: 0.5
+    copy_ms: 2                          # and that before, in which another lane may compute
+    stages: 2                           # lanes of an instance, which compute one after the other
     load_ms: 100
     fail_at: 13                         # a batch with this value in it raises
     crash_at: 666                       # a batch with this value in it kills the process
@@ -19,13 +21,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
@@ -44,6 +48,8 @@ class FakeCard(BaseModel):
     scale: float = 1.0
     base_ms: float = 0.0
     per_row_ms: float = 0.0
+    copy_ms: float = 0.0
+    stages: Annotated[int, Field(ge=1, le=4)] = 1
     load_ms: float = 0.0
     fail_at: float | None = None
     crash_at: float | None = None
@@ -68,6 +74,7 @@ class FakeModel:
 
     def __init__(self, card: FakeCard) -> None:
         self._card = card
+        self.stages = card.stages
         inputs = tuple(TensorSpec(n, d, s) for n, (d, s) in card.inputs.items())
         outputs = tuple(TensorSpec(n, d, s) for n, (d, s) in card.outputs.items())
         free = all(s.shape and s.shape[0] is None for s in (*inputs, *outputs))
@@ -75,15 +82,20 @@ class FakeModel:
 
     def instance(self) -> FakeInstance:
         """Make one more lane."""
-        return FakeInstance(self._card, self.signature)
+        return FakeInstance(self._card, self.signature, threading.Lock())
 
 
 class FakeInstance:
     """One lane: sleeps as long as a real model would compute."""
 
-    def __init__(self, card: FakeCard, signature: Signature) -> None:
+    def __init__(self, card: FakeCard, signature: Signature, computing: threading.Lock) -> None:
         self._card = card
         self._signature = signature
+        self._computing = computing
+
+    def beside(self) -> FakeInstance:
+        """Another lane of the same instance."""
+        return FakeInstance(self._card, self._signature, self._computing)
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
@@ -92,7 +104,9 @@ class FakeInstance:
         rows = len(arrays[0]) if arrays[0].ndim else 1
         if card.crash_at is not None and any(np.any(a == card.crash_at) for a in arrays):
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep((card.base_ms + card.per_row_ms * rows) / 1e3)
+        time.sleep(card.copy_ms / 1e3)
+        with self._computing:
+            time.sleep((card.base_ms + card.per_row_ms * rows) / 1e3)
         if card.fail_at is not None and any(np.any(a == card.fail_at) for a in arrays):
             raise InferenceFailed(f"the value {card.fail_at:g} is in this batch")
         outputs = {}

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: one session, shared by all instances (``run`` releases the GIL).
+"""ONNX Runtime: one session, shared by all instances (``run`` releases the GIL).
 
 Its strings are UTF-8 text: other bytes cannot be given to a model that takes strings.
 """
@@ -6,6 +6,7 @@ Its strings are UTF-8 text: other bytes cannot be given to a model that takes st
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from headrace.errors import InferenceFailed, ModelLoadError
-from headrace.settings import ModelSettings, Precision
+from headrace.device import CPU, gpu_index
+from headrace.engine.backends import onnxruntime_cuda as cuda
+from headrace.engine.backends.contract import Instance
+from headrace.errors import DeviceMissing, InferenceFailed, ModelLoadError
+from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array, DType, Signature, TensorSpec
 
 _DTYPES: dict[str, DType] = {
@@ -37,13 +41,44 @@ _DTYPES: dict[str, DType] = {
 _BFLOAT16 = 16
 
 
-def load(path: Path, settings: ModelSettings) -> OrtModel:
-    """Load an ONNX file; see ``contract.Load``."""
-    if settings.precision is not Precision.F32:
+def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> OrtModel:
+    """Load an ONNX file; see ``contract.Load``. TensorRT keeps what it has built in ``engines``."""
+    tensorrt, on_gpu = settings.backend is BackendName.TENSORRT, settings.device != CPU
+    if tensorrt and not on_gpu:
+        raise ModelLoadError(f"cannot load {path}: TensorRT runs on a GPU: say device: cuda")
+    if settings.precision is not Precision.F32 and not tensorrt:
         raise ModelLoadError(
             f"cannot load {path}: ONNX Runtime computes in the model's own precision, "
-            f"{settings.precision.value} is not to be had: use backend openvino or precision f32"
+            f"{settings.precision.value} is not to be had: use backend "
+            f"{'tensorrt' if on_gpu else 'openvino'} or precision f32"
         )
+    if on_gpu:
+        cuda.check_there(settings)
+        cuda.keep_precise(settings)
+    try:
+        session = _open(path, settings, engines)
+        if on_gpu:
+            cuda.check_used(session, settings)
+        return OrtModel(session, settings)
+    except (DeviceMissing, ModelLoadError):
+        raise
+    except Exception as error:  # ORT raises classes of its own module, one per status
+        raise ModelLoadError(
+            f"cannot load {path}: {str(error)[:500]}; it must be a whole ONNX file of operators "
+            "that ONNX Runtime has"
+        ) from error
+
+
+def _open(path: Path, settings: ModelSettings, engines: Path | None) -> ort.InferenceSession:
+    options = _options(settings)
+    wanted: list[cuda.Provider] = [cuda.CPU]
+    if settings.device != CPU:
+        look = ort.InferenceSession(str(path), options, providers=wanted)
+        wanted = cuda.providers(settings, _signature(look), engines)
+    return ort.InferenceSession(str(path), options, providers=wanted)
+
+
+def _options(settings: ModelSettings) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
@@ -52,35 +87,39 @@ def load(path: Path, settings: ModelSettings) -> OrtModel:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return OrtModel(session)
-    except Exception as error:  # ORT raises classes of its own module, one per status
-        raise ModelLoadError(
-            f"cannot load {path}: {str(error)[:500]}; it must be a whole ONNX file of operators "
-            "that ONNX Runtime has"
-        ) from error
+    return options
+
+
+def _signature(session: ort.InferenceSession) -> Signature:
+    inputs = tuple(_spec(node) for node in session.get_inputs())
+    outputs = tuple(_spec(node) for node in session.get_outputs())
+    free = all(s.shape and not isinstance(s.shape[0], int) for s in (*inputs, *outputs))
+    return Signature(inputs, outputs, batched=free)
 
 
 class OrtModel:
     """A loaded session."""
 
-    fixed_sizes = False
     integer_bits = 64
-    precision = "f32"
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession, settings: ModelSettings) -> None:
         self._session = session
-        inputs = tuple(_spec(node) for node in session.get_inputs())
-        outputs = tuple(_spec(node) for node in session.get_outputs())
-        if {DType.BF16, DType.BYTES} <= {spec.dtype for spec in (*inputs, *outputs)}:
+        self._gpu = gpu_index(settings.device)
+        self.signature = _signature(session)
+        self.precision = settings.precision.value
+        self._kinds = {s.dtype for s in (*self.signature.inputs, *self.signature.outputs)}
+        if {DType.BF16, DType.BYTES} <= self._kinds:
             raise ModelLoadError("strings and bfloat16 in one signature cannot be served")
-        free = all(s.shape and not isinstance(s.shape[0], int) for s in (*inputs, *outputs))
-        self.signature = Signature(inputs, outputs, batched=free)
+        # On a GPU the first run at a new shape takes memory and chooses algorithms.
+        self.fixed_sizes = self._gpu is not None
+        self.stages = 1 if self._gpu is None else 2
 
-    def instance(self) -> OrtInstance:
+    def instance(self) -> Instance:
         """Make one more lane."""
-        return OrtInstance(self._session, self.signature)
+        if self._gpu is None or self._kinds & {DType.BF16, DType.BYTES}:
+            return OrtInstance(self._session, self.signature)
+        where = ("cuda", self._gpu)
+        return cuda.BoundInstance(self._session, self.signature, where, threading.Lock())
 
 
 class OrtInstance:

@@ -1,4 +1,4 @@
-"""PyTorch on the CPU: ``.pt2`` programs of ``torch.export.save``, and TorchScript in ``.pt``.
+"""PyTorch: ``.pt2`` programs of ``torch.export.save``, and TorchScript in ``.pt``.
 
 Both are programs: PyTorch unpickles parts of the one and evaluates others, and the other has a
 language of its own; whoever wrote such a file can run code here. No look at the file beforehand
@@ -7,37 +7,58 @@ changes that, so clients may not send one.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from headrace.engine.backends import torch_program, torch_script
+from headrace.device import gpu_index
+from headrace.engine.backends import torch_cuda, torch_program, torch_script
+from headrace.engine.backends.torch_captures import Captures
+from headrace.engine.backends.torch_lane import TorchLane
+from headrace.engine.backends.torch_normalise import taking_bytes
 from headrace.engine.backends.torch_tensors import Program, explain, to_array, to_tensor
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings, Precision
 from headrace.values import Array, Signature
 
 _PROGRAM, _SCRIPT = ".pt2", ".pt"
+_HALVES = {Precision.F16: torch.float16, Precision.BF16: torch.bfloat16}
 
 
-def load(path: Path, settings: ModelSettings) -> TorchModel:
+def load(path: Path, settings: ModelSettings) -> TorchModel | CudaModel:
     """Load a program; see ``contract.Load``."""
     if path.suffix not in {_PROGRAM, _SCRIPT}:
         raise ModelLoadError(
             f"cannot load {path}: backend torch reads .pt2 files, and TorchScript in .pt: write "
             "one with torch.export.save(torch.export.export(model, example), 'model.pt2')"
         )
-    if settings.precision is not Precision.F32:
+    gpu = gpu_index(settings.device)
+    if settings.precision is not Precision.F32 and (gpu is None or path.suffix != _PROGRAM):
         raise ModelLoadError(
             f"cannot load {path}: PyTorch computes in the program's own precision, "
-            f"{settings.precision.value} is not to be had: use precision f32"
+            f"{settings.precision.value} is not to be had: use precision f32, or a .pt2 on a GPU"
         )
     torch.set_num_threads(settings.threads)
+    if gpu is None:
+        return TorchModel(_read(path, settings, torch.device("cpu")))
+    torch_cuda.check_there(gpu)
+    torch_cuda.keep_precise()
+    device = torch.device(settings.device)
+    program = _read(path, settings, device)
+    torch_cuda.settle(device)
+    return CudaModel(program, device, settings.precision)
+
+
+def _read(path: Path, settings: ModelSettings, device: torch.device) -> Program:
     try:
         if path.suffix == _SCRIPT:
-            return TorchModel(torch_script.read(path, settings.signature))
-        return TorchModel(torch_program.read(path))
+            program = torch_script.read(path, settings.signature, device)
+        else:
+            program = torch_program.read(path, device, _HALVES.get(settings.precision))
+        return taking_bytes(program, settings.normalise, device)
     except ModelLoadError as error:
         raise ModelLoadError(f"cannot load {path}: {error.message}") from error
     except Exception as error:  # of many classes: zipfile's, json's, torch's, its own parsers'
@@ -53,6 +74,7 @@ class TorchModel:
     fixed_sizes = False
     integer_bits = 64
     precision = "f32"
+    normalises = True
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -86,3 +108,26 @@ class TorchInstance:
             raise InferenceFailed(explain(error)) from error
         pairs = zip(signature.outputs, found, strict=True)
         return {spec.name: to_array(tensor, spec) for spec, tensor in pairs}
+
+
+class CudaModel:
+    """A program loaded to a GPU."""
+
+    fixed_sizes = True  # each has a graph of its own
+    integer_bits = 64
+    normalises = True
+    stages = 2
+    """While one lane of an instance computes the other copies."""
+
+    def __init__(self, program: Program, device: torch.device, precision: Precision) -> None:
+        self._program = program
+        self._device = device
+        self._capturing = threading.Lock()
+        self.signature = program.signature
+        self.precision = precision.value
+
+    def instance(self) -> TorchLane:
+        """Make one more instance, by its first lane."""
+        gpu = torch_cuda.Cuda(self._device, torch_cuda.Turn(), self._capturing)
+        captures = partial(Captures, torch_cuda.total_bytes(self._device.index))
+        return TorchLane(self._program, gpu, captures)

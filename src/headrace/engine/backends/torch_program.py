@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
-from headrace.engine.backends.torch_tensors import DTYPES, Program
+from headrace.engine.backends.torch_half import narrowed
+from headrace.engine.backends.torch_tensors import DTYPES, TYPES, Program
 from headrace.errors import ModelLoadError
 from headrace.values import Dim, Signature, TensorSpec
 
 
-def read(path: Path) -> Program:
-    """Load an exported program.
+def read(path: Path, device: torch.device, half: torch.dtype | None = None) -> Program:
+    """Load an exported program to a device; with ``half`` for arithmetic in 16 bits.
 
     Raises:
         ModelLoadError: it cannot be served. Others: it is none, or of another PyTorch.
@@ -23,8 +25,13 @@ def read(path: Path) -> Program:
     _check_archive(path)
     program = torch.export.load(path)
     _check_memory(program)
-    module = program.module()
-    return Program(lambda given: pytree.tree_leaves(module(*given)), _signature(program))
+    signature = _signature(program)
+    if device.type != "cpu":
+        program = move_to_device_pass(program, device)
+    module: Any = program.module()
+    if half is not None:
+        module = narrowed(module, half, [TYPES[spec.dtype] for spec in signature.outputs])
+    return Program(lambda given: pytree.tree_leaves(module(*given)), signature)
 
 
 def _signature(program: torch.export.ExportedProgram) -> Signature:

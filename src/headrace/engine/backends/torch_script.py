@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from headrace.declared import DeclaredSignature
-from headrace.engine.backends.torch_tensors import DTYPES, Program, explain
+from headrace.engine.backends.torch_tensors import DTYPES, TYPES, Program, explain
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.values import Signature, TensorSpec
 
@@ -26,10 +26,9 @@ _NO_SCRIPT = (
     "that made them, and are not unpickled: load them where that code is, and write the model with "
     "torch.export.save(torch.export.export(model, example), 'model.pt2')"
 )
-_TYPES = {dtype: kind for kind, dtype in DTYPES.items()}
 
 
-def read(path: Path, declared: DeclaredSignature | None) -> Program:
+def read(path: Path, declared: DeclaredSignature | None, device: torch.device) -> Program:
     """Load an archive.
 
     Raises:
@@ -40,12 +39,12 @@ def read(path: Path, declared: DeclaredSignature | None) -> Program:
         # That it will go away one day is in the documentation, not for every log.
         warnings.simplefilter("ignore", DeprecationWarning)
         load: Any = torch.jit.load  # PyTorch has no types for it; and it may not be installed
-        module = _frozen(load(path, map_location="cpu"))
+        module = _frozen(load(path, map_location=device))
     arguments = module.forward.schema.arguments[1:]  # the first is the module itself
     signature = _signature(declared, arguments)
     names = _order([spec.name for spec in signature.inputs], arguments)
     program = Program(_Call(module, names, signature), signature)
-    _try(program)
+    _try(program, device)
     return program
 
 
@@ -67,7 +66,7 @@ class _Call:
         return found
 
 
-def _try(program: Program) -> None:
+def _try(program: Program, device: torch.device) -> None:
     """Run it once, so that a signature that does not fit is told now.
 
     Raises:
@@ -78,7 +77,7 @@ def _try(program: Program) -> None:
     free = [d for spec in signature.inputs for d in spec.shape[start:] if not isinstance(d, int)]
     shapes = [[d if isinstance(d, int) else 1 for d in spec.shape] for spec in signature.inputs]
     given = [
-        torch.ones(shape, dtype=_TYPES[spec.dtype])
+        torch.ones(shape, dtype=TYPES[spec.dtype], device=device)
         for shape, spec in zip(shapes, signature.inputs, strict=True)
     ]
     try:
@@ -141,7 +140,7 @@ def _signature(declared: DeclaredSignature | None, arguments: Sequence[Any]) -> 
         )
     signature = declared.as_signature()
     for spec in (*signature.inputs, *signature.outputs):
-        if spec.dtype not in _TYPES:
+        if spec.dtype not in TYPES:
             raise ModelLoadError(
                 f"`signature` says that {spec.name!r} is {spec.dtype.value}, which PyTorch has not"
             )

@@ -23,6 +23,8 @@ DTYPES: dict[torch.dtype, DType] = {
     torch.float64: DType.FP64,
 }
 """What can be served."""
+TYPES = {kind: dtype for dtype, kind in DTYPES.items()}
+"""The same, by our names."""
 
 
 class Program(NamedTuple):
@@ -45,6 +47,15 @@ def to_tensor(array: Array, spec: TensorSpec) -> torch.Tensor:
     if spec.dtype is DType.BF16:
         return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
     return torch.from_numpy(array.copy())
+
+
+def to_view(array: Array, spec: TensorSpec) -> torch.Tensor:
+    """A tensor of the same memory, for a copy to elsewhere; of a copy where it is read-only."""
+    if not array.flags.writeable:
+        return to_tensor(array, spec)
+    if spec.dtype is DType.BF16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 def to_array(tensor: torch.Tensor, spec: TensorSpec) -> Array:

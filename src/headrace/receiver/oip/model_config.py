@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.device import gpu_index
 from headrace.receiver.catalog import ServedModel
 from headrace.values import DType, TensorSpec
 
@@ -28,15 +29,19 @@ def describe(served: ServedModel) -> dict[str, Any]:
         "max_batch_size": largest,
         "input": [_tensor(spec, batched=batched) for spec in served.signature.inputs],
         "output": [_tensor(spec, batched=batched) for spec in served.signature.outputs],
-        "instance_group": [
-            {"name": f"{served.name}_0", "kind": "KIND_CPU", "count": profile.instances}
-        ],
+        "instance_group": [_instances(served)],
         "parameters": {name: {"string_value": text} for name, text in _parameters(served).items()},
         "model_transaction_policy": {"decoupled": False},
     }
     if batched:
         config["dynamic_batching"] = {"preferred_batch_size": list(profile.batch_sizes)}
     return config
+
+
+def _instances(served: ServedModel) -> dict[str, Any]:
+    profile, gpu = served.profile, gpu_index(served.profile.device)
+    where = {"kind": "KIND_CPU"} if gpu is None else {"kind": "KIND_GPU", "gpus": [gpu]}
+    return {"name": f"{served.name}_0", "count": profile.instances} | where
 
 
 def _tensor(spec: TensorSpec, *, batched: bool) -> dict[str, Any]:

@@ -36,6 +36,7 @@ _TUNED: Schema = _object(
 )
 _LOADED: dict[str, Schema] = {
     "backend": _TEXT,
+    "device": _TEXT,
     "precision": _TEXT,
     "instances": _COUNT,
     "threads": _COUNT,
@@ -113,6 +114,7 @@ PROFILE: Schema = _object(
         "name": _TEXT,
         "version": _VERSION,
         "backend": _TEXT,
+        "device": _TEXT,
         "precision": _TEXT,
         "cores": _COUNT,
         "instances": _COUNT,

@@ -15,7 +15,8 @@ import structlog
 
 from headrace.receiver.catalog import ServedModel
 from headrace.scheduler import Scheduler
-from headrace.scheduler.controller import PERIOD_S, Change, Controller
+from headrace.scheduler.controller import PERIOD_S, Controller
+from headrace.scheduler.notices import Change
 
 # The last changes are told with the model's profile.
 _TOLD = 16

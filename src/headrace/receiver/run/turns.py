@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from headrace.device import CPU
 from headrace.scheduler.fairness import Device, Turn
 
 Look = Callable[[float], None]
@@ -33,6 +34,17 @@ class Place(NamedTuple):
         """Let others have their turn, where there are any."""
         if self.turn.shared:
             self.turns.go_on(now_s)
+
+
+class Devices:
+    """Each device that models take turns at: the cores of this machine, and GPUs, which are one."""
+
+    def __init__(self, cores: int) -> None:
+        self._turns = {CPU: Turns(cores)}
+
+    def turns(self, device: str) -> Turns:
+        """The turns at one of them."""
+        return self._turns.setdefault(device, Turns(1))
 
 
 class Turns:

@@ -1,0 +1,187 @@
+"""ONNX Runtime on a GPU: its CUDA provider, and TensorRT before that where it is asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from headrace.device import gpu_index
+from headrace.errors import DeviceMissing, InferenceFailed, ModelLoadError
+from headrace.settings import BackendName, ModelSettings, Precision
+from headrace.values import Array, Signature
+
+CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
+Provider = str | tuple[str, dict[str, str]]
+
+# Of one lane; beyond, what clients of many shapes have left there is given back.
+_MOST_BUFFERS = 64
+_INSTALL = (
+    "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]' (both are one "
+    "package to Python, and the one installed last is there)"
+)
+_SIZES = "name its sizes under `buckets` or `warm_shapes`"
+
+
+def check_there(settings: ModelSettings) -> None:
+    """See that this ONNX Runtime has what is asked for.
+
+    Raises:
+        DeviceMissing: it has not; the message says what to install.
+    """
+    here = ort.get_available_providers()
+    if CUDA not in here:
+        raise DeviceMissing(f"this ONNX Runtime ({ort.__version__}) has no CUDA: {_INSTALL}")
+    if settings.backend is BackendName.TENSORRT and TENSORRT not in here:
+        raise DeviceMissing(
+            f"this ONNX Runtime ({ort.__version__}) has no TensorRT: {_INSTALL}, and TensorRT "
+            "itself: pip install tensorrt"
+        )
+    preload = getattr(ort, "preload_dlls", None)
+    if preload is not None:  # the libraries of CUDA that pip has installed are on no path
+        preload(directory="")
+
+
+def check_used(session: Any, settings: ModelSettings) -> None:
+    """See that a session runs on the GPU: without its libraries ONNX Runtime takes the processor.
+
+    Raises:
+        DeviceMissing: it does not.
+    """
+    first = TENSORRT if settings.backend is BackendName.TENSORRT else CUDA
+    if first not in session.get_providers():
+        raise DeviceMissing(
+            f"ONNX Runtime could not use {settings.device} with its {first}: `nvidia-smi` should "
+            "list the GPU, and what it could not load is in the log: CUDA and cuDNN come with "
+            "onnxruntime-gpu[cuda,cudnn], TensorRT with pip install tensorrt"
+        )
+
+
+def providers(settings: ModelSettings, signature: Signature, folder: Path | None) -> list[Provider]:
+    """What a session is to run on, best first: pure. ``folder`` is where engines are kept.
+
+    Raises:
+        ModelLoadError: nobody says how large the inputs may be, which TensorRT wants to know.
+    """
+    index = str(gpu_index(settings.device))
+    cuda = {
+        "device_id": index,
+        # The default tries every algorithm at each new shape, which takes seconds.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": "0",
+    }
+    found: list[Provider] = [(CUDA, cuda), CPU]
+    if settings.backend is not BackendName.TENSORRT:
+        return found
+    tensorrt = {
+        "device_id": index,
+        "trt_fp16_enable": str(settings.precision is Precision.F16),
+        "trt_bf16_enable": str(settings.precision is Precision.BF16),
+        **_profiles(settings, signature),
+    }
+    if folder is not None:
+        kept = str(folder)
+        tensorrt |= {"trt_engine_cache_enable": "True", "trt_engine_cache_path": kept}
+        tensorrt |= {"trt_timing_cache_enable": "True", "trt_timing_cache_path": kept}
+    return [(TENSORRT, tensorrt), *found]
+
+
+def _profiles(settings: ModelSettings, signature: Signature) -> dict[str, str]:
+    """The smallest and largest of each input, for one engine for all of them."""
+    if all(isinstance(dim, int) for spec in signature.inputs for dim in spec.shape):
+        return {}
+    least, most = [], []
+    for spec in signature.inputs:
+        bounds = [_bounds(settings, spec.name, axis, dim) for axis, dim in enumerate(spec.shape)]
+        least.append(f"{spec.name}:{'x'.join(str(low) for low, _ in bounds)}")
+        most.append(f"{spec.name}:{'x'.join(str(high) for _, high in bounds)}")
+    # It is made fastest for the largest: small batches have time anyhow.
+    return {
+        "trt_profile_min_shapes": ",".join(least),
+        "trt_profile_opt_shapes": ",".join(most),
+        "trt_profile_max_shapes": ",".join(most),
+    }
+
+
+def _bounds(settings: ModelSettings, name: str, axis: int, dim: object) -> tuple[int, int]:
+    if isinstance(dim, int):
+        return dim, dim
+    if axis == 0:
+        return 1, settings.max_batch
+    sizes = list(settings.buckets.get(name, {}).get(axis, ()))
+    shapes = settings.warm_shapes.get(name, ())
+    sizes += [shape[axis - 1] for shape in shapes if len(shape) >= axis]
+    if not sizes:
+        raise ModelLoadError(
+            f"axis {axis} of input {name!r} may be of any size, and TensorRT wants to know which: "
+            f"{_SIZES}"
+        )
+    return min(sizes), max(sizes)
+
+
+def keep_precise(settings: ModelSettings) -> None:
+    """Have TensorRT's 32-bit arithmetic be that: it takes TF32 unless its libraries are told."""
+    if settings.precision is Precision.F32:
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+
+
+class BoundInstance:
+    """One lane over a shared session: copies in by itself, computes and copies out in turn.
+
+    ``device`` is ``cuda``; tests have ``cpu``, where the same calls do the same.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        signature: Signature,
+        device: tuple[str, int],
+        computing: threading.Lock,
+    ) -> None:
+        self._session = session
+        self._signature = signature
+        self._device = device
+        self._computing = computing
+        self._bindings: dict[tuple[tuple[int, ...], ...], tuple[Any, dict[str, Any]]] = {}
+
+    def beside(self) -> BoundInstance:
+        """Another lane, which copies while this one computes."""
+        return BoundInstance(self._session, self._signature, self._device, self._computing)
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run one batch; see ``contract.Instance``."""
+        try:
+            binding, buffers = self._bound([inputs[spec.name] for spec in self._signature.inputs])
+            for name, buffer in buffers.items():
+                buffer.update_inplace(inputs[name])
+            with self._computing:
+                self._session.run_with_iobinding(binding)
+            found = binding.copy_outputs_to_cpu()
+        except Exception as error:  # ORT raises classes of its own module, one per status
+            raise InferenceFailed(str(error)[:500]) from error
+        names = [spec.name for spec in self._signature.outputs]
+        return dict(zip(names, found, strict=True))
+
+    def _bound(self, arrays: Sequence[Array]) -> tuple[Any, dict[str, Any]]:
+        """Buffers on the GPU for inputs of these shapes, and what a run is to read and write."""
+        key = tuple(array.shape for array in arrays)
+        found = self._bindings.get(key)
+        if found is None:
+            binding, buffers = self._session.io_binding(), {}
+            for spec, array in zip(self._signature.inputs, arrays, strict=True):
+                made = ort.OrtValue.ortvalue_from_shape_and_type(
+                    array.shape, array.dtype, *self._device
+                )
+                buffers[spec.name] = made
+                binding.bind_ortvalue_input(spec.name, made)
+            for spec in self._signature.outputs:
+                binding.bind_output(spec.name, "cpu")
+            if len(self._bindings) >= _MOST_BUFFERS:
+                self._bindings.clear()
+            found = self._bindings[key] = (binding, buffers)
+        return found

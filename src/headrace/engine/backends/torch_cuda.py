@@ -1,0 +1,177 @@
+"""What of CUDA the lanes of a PyTorch program use; nothing is decided here."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import structlog
+import torch
+
+from headrace.engine.backends.torch_lane import Compute, Release
+from headrace.errors import DeviceMissing
+
+_log = structlog.get_logger("headrace.engine")
+
+_cuda: Any = torch.cuda  # half of which has no types
+
+# So many runs before a capture: TorchScript looks twice before it compiles what it has seen.
+_RUNS_BEFORE = 3
+# cudaHostRegisterPortable: pinned for every context of the process.
+_PORTABLE = 1
+_FAULT_STATUS = 70  # EX_SOFTWARE, of sysexits.h
+
+
+def check_there(index: int) -> None:
+    """See that PyTorch can use a GPU.
+
+    Raises:
+        DeviceMissing: it cannot; the message says what to change.
+    """
+    if torch.version.cuda is None:
+        raise DeviceMissing(
+            f"this PyTorch ({torch.__version__}) is built without CUDA: install one with it, which "
+            "is what PyPI has for Linux (`pip install --force-reinstall torch`), or leave `device` "
+            "out"
+        )
+    if not _cuda.is_available():
+        raise DeviceMissing(
+            "PyTorch sees no NVIDIA GPU: `nvidia-smi` should list one, with a driver for CUDA "
+            f"{torch.version.cuda} or newer; a container needs `--gpus all`"
+        )
+    count = _cuda.device_count()
+    if index >= count:
+        raise DeviceMissing(
+            f"there is no cuda:{index}: the GPUs here are cuda:0 to cuda:{count - 1}"
+        )
+
+
+def keep_precise() -> None:
+    """Have 32-bit arithmetic be that, and not TF32, which cuDNN takes by itself.
+
+    The older of two ways to say so: after the newer one, which has no word for recurrent layers,
+    PyTorch refuses to export, and whatever else looks at the older one.
+    """
+    backends: Any = torch.backends
+    backends.cuda.matmul.allow_tf32 = False
+    backends.cudnn.allow_tf32 = False
+
+
+def settle(device: torch.device) -> None:
+    """See that what was loaded is there: lanes do not wait for the stream it was loaded on."""
+    _cuda.synchronize(device)
+
+
+def total_bytes(index: int) -> int:
+    """How much memory a GPU has."""
+    size_bytes: int = _cuda.get_device_properties(index).total_memory
+    return size_bytes
+
+
+class Turn:
+    """Whose computing has been asked for last; lanes of one instance compute one after the other.
+
+    Two at once would both take twice as long, and the first answer would come no sooner than the
+    second.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.computed: Any = None
+
+
+class Cuda:
+    """A GPU as one lane has it: a stream, and memory for its graphs."""
+
+    def __init__(
+        self, device: torch.device, turn: Turn, capturing: threading.Lock, cuda: Any = _cuda
+    ) -> None:
+        self.device = device
+        self._cuda = cuda  # of tests a double
+        self._turn = turn
+        self._capturing = capturing  # PyTorch captures one graph at a time in a process
+        self._stream = self._cuda.Stream(device)
+        self._pool = self._cuda.graph_pool_handle()
+        self._computed = self._cuda.Event()
+        # Blocking: the thread sleeps; else it would spin on a core.
+        self._done = self._cuda.Event(blocking=True)
+
+    def beside(self) -> Cuda:
+        """The same with another stream, which computes in turn with this one."""
+        return Cuda(self.device, self._turn, self._capturing, self._cuda)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """What is asked for inside goes to this stream."""
+        with self._cuda.device(self.device), self._cuda.stream(self._stream):
+            yield
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """What is asked for inside begins when the lane beside has computed."""
+        turn = self._turn
+        with turn.lock:
+            if turn.computed is not None:
+                self._stream.wait_event(turn.computed)
+            yield
+            self._computed.record(self._stream)
+            turn.computed = self._computed
+
+    def capture(self, compute: Compute) -> tuple[Callable[[], None], Sequence[torch.Tensor]]:
+        """The graphs of a lane share memory: none begins before the outputs of another are out."""
+        with self._capturing:
+            for _ in range(_RUNS_BEFORE):
+                compute()
+            graph = self._cuda.CUDAGraph()
+            # Of this thread only: the lane beside may well ask for memory meanwhile.
+            with self._cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
+                outputs = compute()
+        return graph.replay, outputs
+
+    def host(self, like: torch.Tensor) -> torch.Tensor:
+        """Pinned memory for a tensor."""
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+
+    def wait(self) -> None:
+        """Sleep until all that was asked of this stream is done."""
+        self._done.record(self._stream)
+        self._done.synchronize()
+
+    def free_bytes(self) -> int:
+        """How much memory is free on the GPU."""
+        free, _ = self._cuda.mem_get_info(self.device)
+        return int(free)
+
+    def check(self) -> None:
+        """End the process if the GPU is lost to it."""
+        try:
+            self._cuda.synchronize(self.device)
+        except RuntimeError as error:
+            # A fault in a kernel stays: every call after it fails. The supervisor starts another.
+            _log.error("gpu_lost", device=str(self.device), reason=str(error)[:500])
+            os._exit(_FAULT_STATUS)
+
+    def pin(self, areas: Sequence[memoryview]) -> Release:
+        """Pin memory that is there already, until it is released."""
+        runtime = self._cuda.cudart()
+        pinned: list[int] = []
+
+        def release() -> None:
+            for address in pinned:
+                runtime.cudaHostUnregister(address)
+
+        for area in areas:
+            address = np.frombuffer(area, np.uint8).ctypes.data
+            status = int(runtime.cudaHostRegister(address, len(area), _PORTABLE))
+            if status:
+                # Then copies take a detour, and the thread waits for them.
+                _log.warning("not_pinned", size_bytes=len(area), cuda_error=status)
+                break
+            pinned.append(address)
+        return release

@@ -1,0 +1,127 @@
+"""ONNX Runtime on a GPU as far as that can be seen without one: options and bindings."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from headrace.engine import backends
+from headrace.engine.backends.onnxruntime_ import OrtModel
+from headrace.engine.backends.onnxruntime_cuda import CPU, CUDA, TENSORRT, BoundInstance, providers
+from headrace.errors import DeviceMissing, InferenceFailed, ModelLoadError
+from headrace.settings import ModelSettings
+from headrace.values import DType, Signature, TensorSpec
+from tests.contract import models
+
+WEIGHTS = np.arange(12, dtype=np.float32).reshape(4, 3)
+WORDS = Signature(
+    (TensorSpec("ids", DType.INT64, (None, None)), TensorSpec("mask", DType.INT64, (None, 128))),
+    (TensorSpec("y", DType.FP32, (None, 2)),),
+    batched=True,
+)
+
+
+def _settings(**keys: Any) -> ModelSettings:
+    return ModelSettings.model_validate({"device": "cuda:1", "max_batch": 16} | keys)
+
+
+def test_cudnn_chooses_by_its_heuristic_and_f32_is_no_tf32() -> None:
+    first, last = providers(_settings(), WORDS, None)
+    assert last == CPU
+    assert not isinstance(first, str)
+    name, options = first
+    assert name == CUDA
+    assert options["device_id"] == "1"
+    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
+    assert options["use_tf32"] == "0"
+
+
+def _tensorrt(settings: ModelSettings, folder: Path | None) -> dict[str, str]:
+    """What TensorRT is told, which comes before CUDA and that before the processor."""
+    found = providers(settings, WORDS, folder)
+    assert [one if isinstance(one, str) else one[0] for one in found] == [TENSORRT, CUDA, CPU]
+    assert not isinstance(found[0], str)
+    return found[0][1]
+
+
+def test_tensorrt_comes_first_with_one_engine_for_all_sizes_kept_in_its_folder() -> None:
+    settings = _settings(backend="tensorrt", precision="f16", buckets={"ids": {1: [32, 128, 64]}})
+    options = _tensorrt(settings, Path("/engines"))
+    assert (options["trt_fp16_enable"], options["trt_bf16_enable"]) == ("True", "False")
+    assert options["trt_profile_min_shapes"] == "ids:1x32,mask:1x128"
+    assert options["trt_profile_opt_shapes"] == "ids:16x128,mask:16x128"
+    assert options["trt_profile_max_shapes"] == "ids:16x128,mask:16x128"
+    assert options["trt_engine_cache_path"] == options["trt_timing_cache_path"] == "/engines"
+
+
+def test_tensorrt_takes_sizes_from_warm_shapes_and_keeps_nothing_without_a_folder() -> None:
+    settings = _settings(backend="tensorrt", warm_shapes={"ids": [[8], [24]]})
+    options = _tensorrt(settings, None)
+    assert options["trt_profile_min_shapes"].startswith("ids:1x8,")
+    assert options["trt_profile_max_shapes"].startswith("ids:16x24,")
+    assert "trt_engine_cache_path" not in options
+
+
+def test_an_axis_of_unknown_sizes_is_told_before_tensorrt_builds_for_each() -> None:
+    with pytest.raises(ModelLoadError, match=r"axis 1 of input 'ids' .* name its sizes under"):
+        providers(_settings(backend="tensorrt"), WORDS, None)
+
+
+def _lanes(path: Path, count: int = 1) -> list[BoundInstance]:
+    session = onnxruntime.InferenceSession(str(path), providers=[CPU])
+    signature = OrtModel(session, ModelSettings()).signature
+    lanes = [BoundInstance(session, signature, ("cpu", 0), threading.Lock())]
+    while len(lanes) < count:
+        lanes.append(lanes[0].beside())
+    return lanes
+
+
+def test_a_lane_answers_at_every_size_and_has_outputs_of_its_own(tmp_path: Path) -> None:
+    first, second = _lanes(models.product(tmp_path / "m.onnx", WEIGHTS), 2)
+    random = np.random.default_rng(0)
+    for rows in (1, 3, 1, 2):
+        x, other = random.random((rows, 4), np.float32), random.random((rows, 4), np.float32)
+        kept = first.run({"x": x})["y"]
+        np.testing.assert_allclose(second.run({"x": other})["y"], other @ WEIGHTS, rtol=1e-5)
+        np.testing.assert_allclose(kept, x @ WEIGHTS, rtol=1e-5)
+
+
+def test_more_shapes_than_there_are_buffers_for_are_answered_all_the_same(tmp_path: Path) -> None:
+    (lane,) = _lanes(models.product(tmp_path / "m.onnx", WEIGHTS))
+    for rows in (*range(1, 70), 1):
+        x = np.full((rows, 4), rows, np.float32)
+        np.testing.assert_allclose(lane.run({"x": x})["y"], x @ WEIGHTS, rtol=1e-5)
+
+
+def test_a_batch_that_fails_leaves_the_lane_alive(tmp_path: Path) -> None:
+    (lane,) = _lanes(models.product(tmp_path / "m.onnx", WEIGHTS))
+    with pytest.raises(InferenceFailed):
+        lane.run({"x": np.zeros((1, 3), np.float32)})
+    assert lane.run({"x": np.ones((1, 4), np.float32)})["y"].shape == (1, 3)
+
+
+@pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="it has CUDA")
+@pytest.mark.parametrize("keys", [{}, {"backend": "onnxruntime"}, {"backend": "tensorrt"}])
+def test_a_library_without_cuda_is_told_with_what_to_install(
+    keys: dict[str, str], tmp_path: Path
+) -> None:
+    path = models.product(tmp_path / "m.onnx", WEIGHTS)
+    with pytest.raises(DeviceMissing, match=r"has no CUDA: .*onnxruntime-gpu\[cuda,cudnn\]"):
+        backends.load(path, _settings(**keys))
+
+
+def test_tensorrt_is_for_gpus(tmp_path: Path) -> None:
+    path = models.product(tmp_path / "m.onnx", WEIGHTS)
+    with pytest.raises(ModelLoadError, match="TensorRT runs on a GPU: say device: cuda"):
+        backends.load(path, ModelSettings.model_validate({"backend": "tensorrt"}))
+
+
+def test_openvino_is_for_the_processor(tmp_path: Path) -> None:
+    path = models.product(tmp_path / "m.onnx", WEIGHTS)
+    with pytest.raises(ModelLoadError, match=r"cannot load .* on cuda:1: OpenVINO runs it on the"):
+        backends.load(path, _settings(backend="openvino"))

@@ -1,0 +1,196 @@
+"""CUDA as far as it can be seen without a GPU: what is said of none, and names it must have."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from headrace.engine import backends
+from headrace.errors import DeviceMissing, ModelLoadError
+from headrace.settings import ModelSettings
+from tests.contract.test_backends import has_gpu
+from tests.contract.test_formats import LINEAR, needs_torch
+
+pytestmark = [needs_torch, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def torch_cuda() -> Any:
+    """Imported here, for that takes seconds."""
+    return importlib.import_module("headrace.engine.backends.torch_cuda")
+
+
+def _settings(**keys: Any) -> ModelSettings:
+    return ModelSettings.model_validate({"device": "cuda", **keys})
+
+
+@pytest.mark.skipif(has_gpu, reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told_with_what_to_change() -> None:
+    for name, keys in (("m.pt2", {}), ("m.pt", {"signature": LINEAR})):
+        with pytest.raises(DeviceMissing, match=r"built without CUDA.*pip install|nvidia-smi"):
+            backends.load(Path(name), _settings(**keys))
+
+
+@pytest.mark.parametrize("keys", [{"device": "cpu"}, {"signature": LINEAR}])
+def test_16_bits_are_for_programs_on_a_gpu(keys: dict[str, Any]) -> None:
+    path = Path("m.pt" if "signature" in keys else "m.pt2")
+    with pytest.raises(ModelLoadError, match=r"precision f32, or a \.pt2 on a GPU"):
+        backends.load(path, _settings(precision="f16", **keys))
+
+
+def test_32_bits_are_not_taken_for_fewer(torch_cuda: Any) -> None:
+    import torch  # noqa: PLC0415 - takes seconds
+
+    kinds: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    before = [kind.allow_tf32 for kind in kinds]
+    torch_cuda.keep_precise()
+    try:
+        assert [kind.allow_tf32 for kind in kinds] == [False, False]
+        with torch.backends.cudnn.flags():  # as torch.export does
+            pass
+    finally:
+        for kind, allowed in zip(kinds, before, strict=True):
+            kind.allow_tf32 = allowed
+
+
+def test_every_name_of_cuda_that_is_used_is_in_this_pytorch(torch_cuda: Any) -> None:
+    import torch  # noqa: PLC0415 - takes seconds
+
+    tree = ast.parse(Path(torch_cuda.__file__).read_text(encoding="utf-8"))
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"_cuda", "self._cuda"}
+    }
+    assert {"CUDAGraph", "Stream", "graph_pool_handle", "cudart"} <= used
+    assert not [name for name in used if not hasattr(torch.cuda, name)]
+    graph = inspect.signature(torch.cuda.graph.__init__).parameters
+    assert {"pool", "stream", "capture_error_mode"} <= graph.keys()
+    assert "blocking" in inspect.signature(torch.cuda.Event.__new__).parameters
+
+
+class Recorded:
+    """CUDA's calls in the place of CUDA: what was asked for, in order; streams are numbered."""
+
+    def __init__(self, *, pins: int = 9) -> None:
+        self.asked: list[str] = []
+        self.pinned: dict[int, int] = {}
+        self._pins = pins
+        self._streams = 0
+
+    def Stream(self, _: object) -> Any:  # noqa: N802 - PyTorch's names, here and below
+        self._streams += 1
+        name = f"stream {self._streams}"
+        return SimpleNamespace(
+            name=name, wait_event=lambda event: self.asked.append(f"{name} waits for {event.of}")
+        )
+
+    def Event(self, *, blocking: bool = False) -> Any:  # noqa: N802
+        event: Any = SimpleNamespace(
+            of="", synchronize=lambda: self.asked.append(f"sleep: {event.of}")
+        )
+        assert isinstance(blocking, bool)
+
+        def record(stream: Any) -> None:
+            event.of = stream.name
+            self.asked.append(f"{stream.name} is noted")
+
+        event.record = record
+        return event
+
+    def graph_pool_handle(self) -> int:
+        return 7
+
+    def CUDAGraph(self) -> Any:  # noqa: N802
+        return SimpleNamespace(replay=lambda: self.asked.append("replay"))
+
+    @contextmanager
+    def graph(self, _: Any, *, pool: int, stream: Any, capture_error_mode: str) -> Iterator[None]:
+        assert (pool, capture_error_mode) == (7, "thread_local")
+        self.asked.append(f"capture on {stream.name}")
+        yield
+        self.asked.append("captured")
+
+    def cudart(self) -> Any:
+        return SimpleNamespace(cudaHostRegister=self._register, cudaHostUnregister=self.pinned.pop)
+
+    def _register(self, address: int, size_bytes: int, flags: int) -> int:
+        assert flags == 1
+        if len(self.pinned) == self._pins:
+            return 2  # cudaErrorMemoryAllocation
+        self.pinned[address] = size_bytes
+        return 0
+
+
+def _gpu(torch_cuda: Any, cuda: Recorded) -> Any:
+    import torch  # noqa: PLC0415 - takes seconds
+
+    lock = threading.Lock()
+    return torch_cuda.Cuda(torch.device("cuda:0"), torch_cuda.Turn(), lock, cuda)
+
+
+def test_lanes_of_an_instance_compute_one_after_the_other(torch_cuda: Any) -> None:
+    cuda = Recorded()
+    first = _gpu(torch_cuda, cuda)
+    second = first.beside()
+    for gpu in (first, second, first):
+        with gpu.in_turn():
+            cuda.asked.append("compute")
+    assert cuda.asked == [
+        *("compute", "stream 1 is noted"),
+        *("stream 2 waits for stream 1", "compute", "stream 2 is noted"),
+        *("stream 1 waits for stream 2", "compute", "stream 1 is noted"),
+    ]
+
+
+def test_a_computation_that_fails_keeps_nobody_waiting(torch_cuda: Any) -> None:
+    cuda = Recorded()
+    first = _gpu(torch_cuda, cuda)
+    with pytest.raises(ZeroDivisionError), first.in_turn():
+        raise ZeroDivisionError
+    with first.beside().in_turn():
+        assert cuda.asked == []
+
+
+def test_a_graph_is_captured_after_its_libraries_have_settled(torch_cuda: Any) -> None:
+    cuda = Recorded()
+    gpu = _gpu(torch_cuda, cuda)
+
+    def compute() -> list[Any]:
+        cuda.asked.append("compute")
+        return ["output"]
+
+    replay, outputs = gpu.capture(compute)
+    replay()
+    assert outputs == ["output"]
+    assert cuda.asked[-5:] == ["compute", "capture on stream 1", "compute", "captured", "replay"]
+    assert cuda.asked.count("compute") == 4
+    cuda.asked.clear()
+    gpu.wait()
+    assert cuda.asked == ["stream 1 is noted", "sleep: stream 1"]
+
+
+def test_slots_are_pinned_until_they_are_released(torch_cuda: Any) -> None:
+    for pins, expected in ((9, [4096] * 3), (1, [4096])):  # the second runs out of what may be
+        cuda = Recorded(pins=pins)
+        release = _gpu(torch_cuda, cuda).pin([memoryview(bytearray(4096)) for _ in range(3)])
+        assert list(cuda.pinned.values()) == expected
+        release()
+        assert not cuda.pinned
+
+
+def test_what_a_lane_asks_for_is_what_a_gpu_offers(torch_cuda: Any) -> None:
+    asked = importlib.import_module("headrace.engine.backends.torch_lane").Gpu
+    for name, member in vars(asked).items():
+        if callable(member) and not name.startswith("_"):
+            offered = inspect.signature(getattr(torch_cuda.Cuda, name))
+            assert list(offered.parameters) == list(inspect.signature(member).parameters), name

@@ -1,0 +1,96 @@
+"""A lane of a GPU, on a double of one: what it asks for, in which order, and what comes back."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.errors import InferenceFailed
+from headrace.values import DType
+from tests.contract.test_formats import needs_torch
+
+pytestmark = needs_torch
+
+
+@pytest.fixture(scope="module")
+def double() -> Any:
+    """Imported here, for that takes seconds."""
+    return importlib.import_module("tests.unit.engine.torch_double")
+
+
+def test_each_batch_size_is_captured_once_and_then_replayed(double: Any) -> None:
+    gpu = double.Host()
+    lane = double.lane_of(gpu)
+    for seed, rows in enumerate((1, 4, 1, 4, 4, 2)):
+        assert double.is_right(lane, double.inputs_of(rows, seed))
+    assert gpu.asked.count("capture") == 3
+    assert gpu.asked.count("replay") == 6
+
+
+def test_a_run_waits_once_and_last(double: Any) -> None:
+    gpu = double.Host()
+    lane = double.lane_of(gpu)
+    lane.run(double.inputs_of(2))
+    gpu.asked.clear()
+    lane.run(double.inputs_of(2))
+    assert gpu.asked == ["turn", "replay", "computed", "wait"]
+
+
+def test_shapes_that_come_too_late_run_without_a_graph_and_answer_the_same(double: Any) -> None:
+    gpu = double.Host()
+    lane = double.lane_of(gpu, most=1)
+    for seed, rows in enumerate((3, 5, 5, 3)):
+        assert double.is_right(lane, double.inputs_of(rows, seed))
+    assert gpu.asked.count("capture") == 1
+    assert gpu.asked.count("replay") == 2
+    gpu.free = 0
+    assert double.is_right(double.lane_of(gpu), double.inputs_of(2))
+
+
+def test_a_program_that_cannot_be_captured_runs_without_and_is_asked_no_more(double: Any) -> None:
+    gpu = double.Host(captures=False)
+    lane = double.lane_of(gpu)
+    for seed, rows in enumerate((1, 2, 1)):
+        assert double.is_right(lane, double.inputs_of(rows, seed))
+    assert gpu.asked.count("capture") == 1
+    assert gpu.asked.count("wait") == 3
+
+
+def test_a_batch_that_fails_leaves_the_lane_alive_if_the_gpu_is(double: Any) -> None:
+    gpu = double.Host()
+    lane = double.lane_of(gpu)
+    bad = {**double.inputs_of(2), "shift": np.zeros((3, 1), DType.BF16.numpy)}
+    for _ in range(2):
+        with pytest.raises(InferenceFailed, match="size"):
+            lane.run(bad)
+        assert gpu.asked.pop() == "check"
+        assert double.is_right(lane, double.inputs_of(2))
+
+
+def test_read_only_inputs_are_left_alone(double: Any) -> None:
+    inputs = double.inputs_of(2)
+    before = {name: array.copy() for name, array in inputs.items()}
+    for array in inputs.values():
+        array.flags.writeable = False
+    lane = double.lane_of(double.Host())
+    for _ in range(2):
+        assert double.is_right(lane, inputs)
+    assert all(np.array_equal(inputs[name], array) for name, array in before.items())
+
+
+def test_the_lane_beside_has_graphs_and_outputs_of_its_own(double: Any) -> None:
+    lane = double.lane_of(double.Host())
+    beside = lane.beside()
+    first, second = double.inputs_of(2, 1), double.inputs_of(2, 2)
+    kept = lane.run(first)["y"]
+    assert double.is_right(beside, second)
+    assert np.array_equal(kept, first["x"] * 2 + first["shift"].astype(np.float32))
+
+
+def test_only_areas_that_are_used_are_pinned(double: Any) -> None:
+    gpu = double.Host()
+    double.lane_of(gpu).pin([memoryview(bytearray(8)), memoryview(bytearray())])
+    assert gpu.pinned == [8]

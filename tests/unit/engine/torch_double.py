@@ -1,0 +1,129 @@
+"""What stands for a GPU in tests, and programs to run on it; takes seconds to import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from headrace.engine.backends.torch_captures import Captures
+from headrace.engine.backends.torch_lane import TorchLane
+from headrace.engine.backends.torch_tensors import Program
+from headrace.values import Array, DType, Signature, TensorSpec
+
+Module: Any = torch.nn.Module  # whose subclasses mypy takes alike with PyTorch and without
+GIB = 2**30
+SIGNATURE = Signature(
+    (TensorSpec("x", DType.FP32, (None, 3)), TensorSpec("shift", DType.BF16, (None, 1))),
+    (TensorSpec("y", DType.FP32, (None, 3)), TensorSpec("top", DType.INT64, (None,))),
+    batched=True,
+)
+
+
+class Host:
+    """The processor as a GPU: a replay computes anew, from the same buffers to the same outputs."""
+
+    def __init__(self, *, captures: bool = True) -> None:
+        self.device = torch.device("cpu")
+        self.asked: list[str] = []
+        self.pinned: list[int] = []
+        self.free = 70 * GIB
+        self._captures = captures
+
+    def working(self) -> Any:
+        return nullcontext()
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        self.asked.append("turn")
+        yield
+        self.asked.append("computed")
+
+    def capture(self, compute: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        self.asked.append("capture")
+        if not self._captures:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        outputs = compute()
+
+        def replay() -> None:
+            self.asked.append("replay")
+            for output, found in zip(outputs, compute(), strict=True):
+                output.copy_(found)
+
+        return replay, outputs
+
+    def host(self, like: Any) -> Any:
+        return torch.empty(like.shape, dtype=like.dtype)
+
+    def wait(self) -> None:
+        self.asked.append("wait")
+
+    def free_bytes(self) -> int:
+        return self.free
+
+    def check(self) -> None:
+        self.asked.append("check")
+
+    def pin(self, areas: Sequence[memoryview]) -> Callable[[], None]:
+        self.pinned = [len(area) for area in areas]
+        return lambda: None
+
+    def beside(self) -> Host:
+        return Host()
+
+
+def _compute(given: Sequence[Any]) -> Sequence[Any]:
+    x, shift = given
+    return x.t().mul(2).t() + shift.to(torch.float32), x.argmax(1)  # the first is not contiguous
+
+
+def lane_of(gpu: Host, most: int = 8) -> TorchLane:
+    return TorchLane(Program(_compute, SIGNATURE), gpu, lambda: Captures(80 * GIB, most))
+
+
+def inputs_of(rows: int, seed: int = 0) -> dict[str, Array]:
+    random = np.random.default_rng(seed)
+    return {
+        "x": random.random((rows, 3), np.float32),
+        "shift": random.random((rows, 1), np.float32).astype(DType.BF16.numpy),
+    }
+
+
+def is_right(lane: TorchLane, inputs: dict[str, Array]) -> bool:
+    found = lane.run(inputs)
+    expected = inputs["x"] * 2 + inputs["shift"].astype(np.float32)
+    return (
+        list(found) == ["y", "top"]
+        and np.array_equal(found["y"], expected)
+        and np.array_equal(found["top"], inputs["x"].argmax(1))
+    )
+
+
+class Block(Module):  # type: ignore[misc]
+    """What models are made of: a convolution with its norm, attention, an explicit dtype."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.mix = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+        self.last = torch.nn.Sequential(torch.nn.LayerNorm(8), torch.nn.Linear(8, 5))
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        y = torch.relu(self.norm(self.conv(x))).flatten(2).transpose(1, 2)
+        y = self.mix(y, y, y, need_weights=False)[0] + y
+        y = self.last(y.mean(1)).to(torch.float32)
+        return {"y": y, "p": y.softmax(1), "top": y.argmax(1)}
+
+
+def write_block(path: Path) -> Path:
+    """Export it, of images of 6 x 6."""
+    torch.manual_seed(0)
+    free = ({0: torch.export.Dim.DYNAMIC},)
+    program = torch.export.export(Block().eval(), (torch.zeros(2, 3, 6, 6),), dynamic_shapes=free)
+    torch.export.save(program, path)
+    return path

@@ -1,0 +1,44 @@
+"""How early the next batch is handed over: earlier where it is copied while another computes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from headrace.scheduler import Entry, Scheduler
+from headrace.scheduler.known import Known
+
+SIZES = (1, 2, 4)
+RUN_S = 0.1
+
+
+def busy(stages: int, rows: int) -> Scheduler:
+    """One lane that has computed since 0, and for which so many rows wait."""
+    measured = tuple((1, size, RUN_S, RUN_S) for size in SIZES)
+    known = Known(
+        measured, sizes=SIZES, pads=False, instances=1, slo_s=None, max_queue=100, stages=stages
+    )
+    made = known.scheduler()
+    for _ in range(1 + rows):
+        made.admit(Entry(math.inf, 1, "a", 1, 0.0), 0.0)
+        if made.statistics().running_batches == 0:
+            assert made.cut(0.0)[0] is not None
+    return made
+
+
+@pytest.mark.parametrize(
+    ("stages", "rows", "lead_s"), [(1, 2, 0.0005), (1, 4, 0.002), (2, 2, 0.002), (2, 4, 0.02)]
+)
+def test_a_batch_is_ready_when_its_lane_is_and_no_earlier(
+    stages: int, rows: int, lead_s: float
+) -> None:
+    made = busy(stages, rows)
+    # A run ends when it was said to, besides what its way to the engine takes.
+    early_s = made.wake_at(0.0)
+    assert early_s is not None
+    assert made.cut(early_s - 0.0001)[0] is None
+    batch, _ = made.cut(early_s + 0.0001)
+    assert batch is not None
+    assert batch.rows == rows
+    assert early_s == pytest.approx(batch.start_s - lead_s, abs=0.001)
