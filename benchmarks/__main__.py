@@ -17,6 +17,7 @@ from benchmarks.machine import describe
 NAMES = (
     "start",
     "tiny",
+    "receivers",
     "real",
     "overload",
     "many",

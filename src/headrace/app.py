@@ -1,20 +1,19 @@
 """Composition: settings become processes that start, serve and drain. This is the supervisor.
 
-Start: find the models, start one engine for each version and, beside them, the receiver; ready when
-the receiver serves every version that did not fail. Serve: restart what dies. Drain (SIGTERM,
+Start: find the models, start one engine for each version and, beside them, the receivers;
+ready when each serves every version that did not fail. Serve: restart what dies. Drain (SIGTERM,
 Ctrl-C): not ready, listeners drain, what is in flight ends, exit 0.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,38 +26,39 @@ from headrace.control import (
     Done,
     Drain,
     Emptied,
+    Gather,
+    Gathered,
     Labels,
     ModelState,
     Recalled,
     ReceiverReady,
     Seen,
     Used,
-    from_receiver,
 )
-from headrace.errors import Draining, StartError
+from headrace.errors import Draining
+from headrace.gathering import Gathering
 from headrace.loader.engine_process import check_socket_path, socket_path
 from headrace.loader.first import bring_the_rest, find_first
 from headrace.loader.fleet import Fleet
 from headrace.loader.keeper import Audience
-from headrace.loader.lifecycle import Backoff
 from headrace.loader.memory import EngineMemory
 from headrace.loader.orders import Orders
 from headrace.loader.remote.remotes import Remotes
 from headrace.loader.spare import Beginning, Spare
 from headrace.loader.store import FoundVersion
 from headrace.loader.watch import Watch
-from headrace.message import Message, line
 from headrace.observe.logs import configure
+from headrace.observe.together import Topic
 from headrace.order import Demand, Order
 from headrace.receiver.envoy import Address
-from headrace.receiver.process import CONTROL_NAME, ReceiverProcess, refuse_taken
+from headrace.receiver.process import CONTROL_NAME, refuse_taken
 from headrace.receiver.scribe_process import ScribeProcess
+from headrace.receivers import Receivers
 from headrace.screen import show_loaded, show_ready
 from headrace.server_settings import ModelControl
 from headrace.settings import Settings
+from headrace.voices import Listener, Voice, Voices, Words
 
-# What the receiver says is short, but for a model's settings and a long list of models.
-_LINE_LIMIT_BYTES = 64 * 2**20
 _ENGINE_STOP_TIMEOUT_S = 5.0
 # More engines than this one version will hardly see; their number is in their sockets' paths.
 _INCARNATIONS = 9999
@@ -94,7 +94,7 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
 
 
 class Supervisor:
-    """Starts, watches, restarts and drains the engines and the receiver."""
+    """Starts, watches, restarts and drains the engines and the receivers."""
 
     def __init__(
         self,
@@ -110,14 +110,18 @@ class Supervisor:
         self._spare = spare
         self._awaited = bool(remotes.mirrors)  # what may be there to serve is not all known
         self._found = tuple(found)
-        self._addresses = tuple(addresses)
         self._runtime_dir = runtime_dir
         self._console = console
         self._log = structlog.get_logger("headrace")
+        self._voices = Voices(Listener(self._greet, self._hear, self._left))
+        self._gathering = Gathering(self._voices)
+        self._receivers = Receivers(
+            settings.server, addresses, runtime_dir, on_listening=self._announce
+        )
         self._fleet = Fleet(
             settings.server,
             runtime_dir,
-            tell=self._tell,
+            tell=self._voices.tell,
             audience=Audience(
                 on_serving=partial(show_loaded, console),
                 on_state=self._note,
@@ -125,15 +129,13 @@ class Supervisor:
             ),
             spare=spare,
         )
-        self._memory = EngineMemory(self._fleet.pids, self._tell)
+        self._memory = EngineMemory(self._fleet.pids, self._voices.tell)
         self._orders = Orders(settings, self._fleet, remotes)
         self._ordered: set[asyncio.Task[None]] = set()
         self._announced = False
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._first_serves = asyncio.Event()
-        self._receiver: ReceiverProcess | None = None  # while it listens
-        self._writer: asyncio.StreamWriter | None = None
         self._group: asyncio.TaskGroup | None = None
         self._started_s = time.monotonic()
 
@@ -142,12 +144,13 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        async with self._control(), asyncio.TaskGroup() as group:
+        control = self._voices.listen(self._runtime_dir / CONTROL_NAME)
+        async with control, asyncio.TaskGroup() as group:
             self._group = group
             self._fleet.start(group, self._found)
             scribe = ScribeProcess(self._settings.server, self._runtime_dir)
             decoding = group.create_task(scribe.run(self._first_serves))
-            receiving = group.create_task(self._keep_receiver())
+            receiving = group.create_task(self._receivers.run())
             self._ordered.add(group.create_task(self._memory.run()))
             self._ordered.add(group.create_task(self._fleet.residents.watch()))
             if self._polls:
@@ -173,7 +176,7 @@ class Supervisor:
         """Every place has been looked at."""
         if self._awaited:
             self._awaited = False
-            self._tell(Complete())
+            self._voices.tell(Complete())
             self._note()
 
     def _stop(self) -> None:
@@ -182,120 +185,82 @@ class Supervisor:
             self._hurrying.set()
         self._stopping.set()
 
-    # -- the receiver ------------------------------------------------------------------------------
+    # -- the receivers -----------------------------------------------------------------------------
 
-    async def _keep_receiver(self) -> None:
-        """Run the receiver, and another when it dies; the ports stay those of the first.
-
-        Raises:
-            StartError: the first did not come up.
-        """
-        backoff = Backoff()
-        reason = await self._receive()
-        while not self._stopping.is_set():
-            delay_s = backoff.after_death(time.monotonic())
-            self._log.error("receiver_died", reason=reason, restart_in_s=delay_s)
-            await asyncio.sleep(delay_s)
-            try:
-                reason = await self._receive()
-            except StartError as error:
-                reason = error.message
-
-    async def _receive(self) -> str:
-        """Run one receiver from start to end; return why it ended.
-
-        Raises:
-            StartError: it did not come up.
-        """
-        receiver = ReceiverProcess(self._settings.server, self._addresses, self._runtime_dir)
-        try:
-            self._addresses = await receiver.start()
-            self._receiver = receiver
-            self._announce()
-            return f"the receiver ended with status {await receiver.wait()}"
-        finally:
-            self._receiver = self._writer = None
-            self._fleet.alone()
-            await receiver.stop()
-
-    @contextlib.asynccontextmanager
-    async def _control(self) -> AsyncIterator[None]:
-        server = await asyncio.start_unix_server(
-            self._converse, self._runtime_dir / CONTROL_NAME, limit=_LINE_LIMIT_BYTES
+    def _greet(self, voice: Voice) -> None:
+        """Tell a new receiver all there is."""
+        self._fleet.joined(voice)
+        serving = list(self._fleet.serving.values())
+        voice.tell(
+            Configure(
+                server=self._settings.server,
+                models=tuple(self._fleet.states.values()),
+                serving=len(serving),
+                was_ready=self._announced,
+                awaited=self._awaited,
+            )
         )
-        try:
-            yield
-        finally:
-            server.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Tell a new receiver all there is, then hear what it serves."""
-        self._writer = writer
-        states = tuple(self._fleet.states.values())
-        server, was_ready = self._settings.server, self._announced
-        self._tell(
-            Configure(server=server, models=states, was_ready=was_ready, awaited=self._awaited)
-        )
-        for serving in self._fleet.serving.values():
-            self._tell(serving)
+        for one in serving:
+            voice.tell(one)
         for name, versions in self._fleet.labels.items():
-            self._tell(Labels(name=name, versions=versions))
-        self._memory.tell_again()
+            voice.tell(Labels(name=name, versions=versions))
+        self._memory.tell_again(voice.tell)
         if self._stopping.is_set():
-            self._tell(Drain())
-        with contextlib.suppress(ConnectionError):  # it died: who waits for it will hear
-            while text := await reader.readline():
-                self._hear(from_receiver.validate_json(text), writer)
-        writer.close()
+            voice.tell(Drain())
 
-    def _hear(
-        self,
-        message: ReceiverReady | Emptied | Recalled | Used | Seen | Order,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        """Take what a receiver says; one that has been replaced has nothing to say any more."""
-        if writer is not self._writer:
-            return
+    def _left(self, voice: Voice) -> None:
+        self._gathering.left(voice)
+        self._fleet.left(voice)
+
+    def _hear(self, message: Words, voice: Voice) -> None:
+        """Take what a receiver says."""
         match message:
             case ReceiverReady():
-                self._fleet.confirm((message.name, message.version), message.socket_path)
+                self._fleet.confirm((message.name, message.version), message.socket_path, voice)
                 self._first_serves.set()  # until then the cores are for loading
                 self._announce()
             case Emptied():
-                self._fleet.emptied(message.socket_path)
+                self._fleet.emptied(message.socket_path, voice)
             case Recalled():
                 self._fleet.recalled(message)
             case Used():
                 self._fleet.residents.used(message)
             case Seen():
                 self._fleet.sees(message)
+            case Gather():
+                self._begin(self._gathered(message, voice), ordered=False)
             case _ if self._group is None or self._stopping.is_set():
-                self._tell(_too_late(message))
+                voice.tell(_too_late(message))
             case _:
-                task = self._group.create_task(self._carry_out(message, writer))
-                self._ordered.add(task)
-                task.add_done_callback(self._ordered.discard)
+                self._begin(self._carry_out(message, voice))
 
-    async def _carry_out(self, order: Order, writer: asyncio.StreamWriter) -> None:
+    def _begin(self, work: Coroutine[None, None, None], *, ordered: bool = True) -> None:
+        """Do what a receiver has asked for; the group owns it, and the drain ends an order."""
+        if self._group is None:  # before it runs nobody can ask
+            work.close()
+            return
+        task = self._group.create_task(work)
+        if ordered:
+            self._ordered.add(task)
+            task.add_done_callback(self._ordered.discard)
+
+    async def _gathered(self, asked: Gather, voice: Voice) -> None:
+        text = await self._gathering.of(asked.topic)
+        voice.tell(Gathered(question=asked.question, text=text))
+
+    async def _carry_out(self, order: Order, voice: Voice) -> None:
         tell = self._log.debug if isinstance(order, Demand) else self._log.info
         tell("ordered", order=order.kind, what=order.model_dump(exclude={"kind"}))
         try:
             done = await self._orders.carry_out(order)
+            if len(self._voices) > 1:  # whoever asks next may ask any of them
+                await self._voices.ask(Topic.NOTHING)
         except asyncio.CancelledError:  # whoever waits for it must not hold up the drain
-            self._answer(_too_late(order), writer)
+            voice.tell(_too_late(order))
             raise
         if done.code is not None:
             self._log.warning("order_refused", order=order.kind, reason=done.message)
-        self._answer(done, writer)
-
-    def _answer(self, done: Done, writer: asyncio.StreamWriter) -> None:
-        """Tell the receiver that has ordered it; another one counts its orders anew."""
-        if writer is self._writer:
-            self._tell(done)
-
-    def _tell(self, message: Message) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(line(message))
+        voice.tell(done)
 
     # -- the engines -------------------------------------------------------------------------------
 
@@ -324,7 +289,7 @@ class Supervisor:
 
     def _announce(self) -> None:
         """Say once that everything which can serve does, and where."""
-        if self._announced or self._receiver is None or self._nothing_left():
+        if self._announced or not self._receivers.all_listen or self._nothing_left():
             return
         if self._awaited or self._fleet.waiting():
             return
@@ -333,18 +298,15 @@ class Supervisor:
         if self._group is not None:
             self._group.create_task(self._spare.end())  # the same
         listed = {one.name for one in self._fleet.states.values() if one.state == "listed"}
-        urls = [address.url for address in self._addresses]
+        urls = [address.url for address in self._receivers.addresses]
         show_ready(self._console, urls, len(listed), time.monotonic() - self._started_s)
 
     async def _drain(self) -> bool:
         """Not ready, listeners drain, in-flight requests end; True when none was cut off."""
-        self._tell(Drain())
-        receiver = self._receiver
-        if receiver is None:
-            return True  # nobody could ask it anything, or those who did were cut off by its death
+        self._voices.tell(Drain())
         limit_s = self._settings.server.drain_timeout_s
         self._log.info("draining", limit_s=limit_s, pid=os.getpid())
-        clean = await receiver.drain(limit_s, self._hurrying)
+        clean = await self._receivers.drain(limit_s, self._hurrying)
         if not clean:
             self._log.error("requests_cut_off", limit_s=limit_s)
         return clean

@@ -33,6 +33,8 @@ SERVER_FLAGS = (
     "port",
     "host",
     "listen",
+    "receivers",
+    "share",
     "default_model",
     "model_control",
     "poll_s",

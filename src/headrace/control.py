@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter
 from headrace.device import CPU
 from headrace.message import Message
 from headrace.observe.logs import Format, Level
+from headrace.observe.together import Topic
 from headrace.order import Demand, Label, Load, Reload, Unload
 from headrace.server_settings import ServerSettings
 from headrace.settings import ModelSettings
@@ -36,7 +37,8 @@ class EngineSpec(Message):
 
     ``settings`` is resolved: instances is never None. How to log is as in ``ServerSettings``.
     ``beside``: other models serve meanwhile, and must not notice. ``samples_path`` is a file of
-    ``engine.samples`` that it must agree with. ``seen_shapes`` are those that clients sent.
+    ``engine.samples`` that it must agree with. ``seen_shapes`` are those that clients sent, and
+    ``receivers`` how many will hand over batches.
     """
 
     kind: Literal["engine_spec"] = "engine_spec"
@@ -50,6 +52,7 @@ class EngineSpec(Message):
     beside: bool = False
     samples_path: str | None = None
     seen_shapes: tuple[ItemShapes, ...] = ()
+    receivers: int = 1
     log_level: Level = "info"
     log_format: Format = "auto"
 
@@ -212,12 +215,14 @@ class Configure(Message):
     """Supervisor → receiver, first of all: the server's settings and every version known.
 
     ``was_ready``: an earlier receiver was, and this one takes its place. ``awaited``: some places
-    have not been looked at yet, and ``Complete`` will tell.
+    have not been looked at yet, and ``Complete`` will tell. So many ``serving`` are told next; it
+    listens when it serves those.
     """
 
     kind: Literal["configure"] = "configure"
     server: ServerSettings
     models: tuple[ModelState, ...]
+    serving: int = 0
     was_ready: bool = False
     awaited: bool = False
 
@@ -282,6 +287,22 @@ class Done(Message):
     message: str = ""
 
 
+class Ask(Message):
+    """Supervisor → receiver: say what you have counted of a topic (``observe.together.Topic``)."""
+
+    kind: Literal["ask"] = "ask"
+    question: int
+    topic: Topic
+
+
+class Gathered(Message):
+    """Supervisor → receiver: what all receivers together have counted, in answer to ``Gather``."""
+
+    kind: Literal["gathered"] = "gathered"
+    question: int
+    text: str
+
+
 ToReceiver = Annotated[
     Configure
     | Complete
@@ -292,6 +313,8 @@ ToReceiver = Annotated[
     | Labels
     | Memory
     | Recall
+    | Ask
+    | Gathered
     | Done,
     Field(discriminator="kind"),
 ]
@@ -348,8 +371,35 @@ class Seen(Message):
     shapes: tuple[ItemShapes, ...]
 
 
+class Told(Message):
+    """Receiver → supervisor: what it has counted, in answer to ``Ask``."""
+
+    kind: Literal["told"] = "told"
+    question: int
+    text: str
+
+
+class Gather(Message):
+    """Receiver → supervisor: say what all receivers together have counted of a topic."""
+
+    kind: Literal["gather"] = "gather"
+    question: int
+    topic: Topic
+
+
 FromReceiver = Annotated[
-    ReceiverReady | Emptied | Recalled | Used | Seen | Demand | Load | Unload | Label | Reload,
+    ReceiverReady
+    | Emptied
+    | Recalled
+    | Used
+    | Seen
+    | Told
+    | Gather
+    | Demand
+    | Load
+    | Unload
+    | Label
+    | Reload,
     Field(discriminator="kind"),
 ]
 
@@ -364,8 +414,21 @@ to_receiver: TypeAdapter[
     | Labels
     | Memory
     | Recall
+    | Ask
+    | Gathered
     | Done
 ] = TypeAdapter(ToReceiver)
 from_receiver: TypeAdapter[
-    ReceiverReady | Emptied | Recalled | Used | Seen | Demand | Load | Unload | Label | Reload
+    ReceiverReady
+    | Emptied
+    | Recalled
+    | Used
+    | Seen
+    | Told
+    | Gather
+    | Demand
+    | Load
+    | Unload
+    | Label
+    | Reload
 ] = TypeAdapter(FromReceiver)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveFloat, field_validator
 
 from headrace.group import Group
 from headrace.urls import Location
@@ -60,7 +60,7 @@ class ServerSettings(Group):
         default=64, description="The largest request body, after decompression."
     )
     max_inflight: Annotated[int, Field(ge=1)] = Field(
-        default=8192, description="Requests in the receiver at once; one more is refused."
+        default=8192, description="Requests in a receiver at once; one more is refused."
     )
     shared_memory: bool = Field(
         default=False,
@@ -70,6 +70,12 @@ class ServerSettings(Group):
     )
     drain_timeout_s: Annotated[float, Field(ge=0)] = Field(
         default=30.0, description="How long SIGTERM waits for requests in flight."
+    )
+    receivers: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1,
+        description="Processes that receive requests on the same ports. One answers some 25,000 "
+        "small requests a second; more are for machines of many cores: see "
+        "[operating](operating.md#several-receivers).",
     )
     share: Share = Field(
         default=Share.FAIR,
@@ -143,6 +149,11 @@ class ServerSettings(Group):
     otlp_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.01,
         description="Of how many requests, where the client's `traceparent` does not say.",
+    )
+    otlp_limit_per_s: PositiveFloat = Field(
+        default=50.0,
+        description="Of those no more than so many a second: a span costs many times what a small "
+        "request does.",
     )
 
     @field_validator("cors_origins")

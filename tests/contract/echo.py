@@ -13,6 +13,7 @@ from headrace.control import ModelState
 from headrace.observe.metrics import ModelMetrics
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Core, Exchange
+from headrace.receiver.numbers import Numbers
 from headrace.receiver.oip.grpc import OipGrpc
 from headrace.receiver.routes import Routes
 from headrace.receiver.run.validate import validate
@@ -77,8 +78,8 @@ class Echo:
             catalog.add(served)
         self.signatures = {served.name: served.signature for served in catalog.served()}
         self._processors = {served.name: build(served.signature, ()) for served in catalog.served()}
-        core = Core(catalog, self._infer)
-        self.routes = Routes(core, bytes)
+        core = Core(catalog, self._infer, together=Numbers(catalog, bytes).all)
+        self.routes = Routes(core)
         self._methods = {**OipGrpc(core).methods(), **TfServingGrpc(core).methods()}
 
     def ask(self, call: Call) -> Answer:

@@ -46,7 +46,7 @@ def _paths(documented: str) -> list[str]:
 
 
 def _routes() -> Routes:
-    return Routes(_core(), bytes)
+    return Routes(_core())
 
 
 def _core() -> Core:

@@ -7,8 +7,9 @@ picks the backend · ``stateful`` puts rows first in models with a memory, ``nor
 numbers of bytes · ``warmup`` runs and times everything first, at ``item_shapes``, with ``timing``,
 ``rewarm`` what counts of that the next time, ``seen_shapes`` what clients sent · ``preparing`` does
 all that, or what ``cache`` and ``tensorrt_engines`` kept of an earlier start, and keeps ``moving``
-beside models that serve · ``own_labels`` the names of classes that are in the file · ``instances``
-the lanes, of which a ``gate`` lets some take batches, ``stages`` those of one instance ·
-``backends`` the libraries that run models · ``shadow`` runs what another version ran, kept in
-``samples``, and asks ``agreement`` how far the answers are apart.
+beside models that serve · ``own_labels`` the names of classes that are in the file · ``reception``
+receivers come and go, each a ``connection`` · ``instances`` the lanes, of which a ``gate`` lets
+some take batches, ``stages`` those of one instance; on a ``board`` receivers see what others have
+there · ``backends`` the libraries that run models · ``shadow`` runs what another version ran, kept
+in ``samples``, and asks ``agreement`` how far the answers are apart.
 """

@@ -19,28 +19,32 @@ import numpy as np
 
 from headrace.control import Profile
 from headrace.engine import messages
+from headrace.engine.board import Board
 from headrace.engine.messages import (
+    ATTACHED,
     DONE,
     HEAD_BYTES,
     MAX_FRAME_BYTES,
     RUN,
     Attach,
+    Attached,
     Layout,
     Placed,
 )
 from headrace.engine.slots import Slots, align, pack_bytes, tensor, unpack_bytes
-from headrace.errors import BodyTooLarge, HeadraceError, InferenceFailed
+from headrace.errors import BodyTooLarge, HeadraceError, InferenceFailed, QueueFull
+from headrace.scheduler.others import NOBODY, Others
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType
 
 # What one batch of outputs may need at most before it travels in a memory file of its own; virtual.
 _OUTPUT_BYTES = 16 * 2**20
-
-
 # Views of slots are made once for each place and shape; bounded against a hostile variety of
 # shapes.
 _VIEWS_KEPT = 4096
-_ONE_DESCRIPTOR = socket.CMSG_SPACE(4)
+_TWO_DESCRIPTORS = socket.CMSG_SPACE(2 * 4)
+# An engine that is frozen just now may take longer: batches wait until it has answered.
+_ATTACH_TIMEOUT_S = 1.0
 
 
 class Padding(NamedTuple):
@@ -70,6 +74,7 @@ class EngineClient:
         on_done: Callable[[int, float, dict[str, Array]], None],
         on_failed: Callable[[int, HeadraceError], None],
         on_lost: Callable[[], None],
+        on_attached: Callable[[], None] = lambda: None,
     ) -> None:
         signature = profile.signature.unwrap()
         self._loop = loop
@@ -82,13 +87,20 @@ class EngineClient:
         self._on_done = on_done
         self._on_failed = on_failed
         self._on_lost = on_lost
-        self._free = list(range(slot_count))
+        self._on_attached = on_attached
+        self._free: list[int] = []  # none before the engine has answered
         self._views: dict[tuple[int, int, int, tuple[int, ...]], Array] = {}
         self._answers: dict[bytes, Answer] = {}
         self._strings_out = any(spec.dtype is DType.BYTES for spec in signature.outputs)
         self._buffer = memoryview(bytearray(MAX_FRAME_BYTES))
         self._slots: Slots | None = None
-        self._socket: socket.socket | None = None
+        self._socket: socket.socket | None = None  # on which answers come
+        self._work: socket.socket | None = None  # into which batches go, as those of others do
+        self._receiver = self._seat = 0
+        self._board: Board | None = None
+        self._lanes: int | None = None  # wanted, where not all are
+        self._attached: asyncio.Future[None] = loop.create_future()
+        self._connecting = False
 
     @property
     def free_slots(self) -> int:
@@ -96,7 +108,7 @@ class EngineClient:
         return len(self._free)
 
     async def connect(self, socket_path: str) -> None:
-        """Connect, make the slots and pass them on.
+        """Connect, make the slots, pass them on, and wait a moment for the engine to take us in.
 
         Raises:
             OSError: nobody listens there any more.
@@ -114,6 +126,11 @@ class EngineClient:
             raise
         self._slots, self._socket = slots, channel
         self._loop.add_reader(channel.fileno(), self._hear)
+        self._connecting = True
+        await asyncio.wait({self._attached}, timeout=_ATTACH_TIMEOUT_S)
+        self._connecting = False
+        if self._socket is None:
+            raise ConnectionResetError("the engine has gone")
 
     def run(
         self,
@@ -121,16 +138,19 @@ class EngineClient:
         rows: int,
         parts: Sequence[Mapping[str, Array]],
         padding: Padding | None = None,
+        expected_s: float = 0.0,
     ) -> None:
         """Assemble the parts, one after the other along axis 0, in a free slot and start the run.
 
-        Without ``padding`` every row has the shape of the first.
+        Without ``padding`` every row has the shape of the first. ``expected_s`` is how long it
+        should take, for other receivers to know.
 
         Raises:
             BodyTooLarge: the batch does not fit a slot.
+            QueueFull: the engine holds so many batches of all receivers that this one has no place.
         """
-        channel = self._socket
-        if channel is None:
+        work = self._work
+        if work is None:
             raise RuntimeError("not connected")
         slot = self._free.pop()
         try:
@@ -138,17 +158,29 @@ class EngineClient:
         except BaseException:
             self._free.append(slot)
             raise
+        if self._board is not None:
+            self._board.hand(self._seat, expected_s)
+        head = messages.pack_head(RUN, batch_id, round(expected_s * 1e9), self._receiver)
         try:
-            layout = messages.pack_layout(Layout(slot, rows, placed))
-            channel.send(messages.pack_head(RUN, batch_id) + layout)
+            work.send(head + messages.pack_layout(Layout(slot, rows, placed)))
+        except BlockingIOError as error:
+            self._free.append(slot)
+            if self._board is not None:
+                self._board.hand(self._seat, -expected_s, -1)
+            raise QueueFull("the engine holds as many batches as it can") from error
         except OSError:
             return  # the reader will hear of the end too, and the batch is lost with the others
 
     def set_lanes(self, count: int) -> None:
         """Have so many lanes take batches from now on."""
-        if self._socket is not None:
+        self._lanes = count
+        if self._work is not None:
             with contextlib.suppress(OSError):  # the reader will hear of the end
-                self._socket.send(messages.pack_lanes(count))
+                self._work.send(messages.pack_lanes(count))
+
+    def others(self) -> Others:
+        """What other receivers have handed over to the engine."""
+        return NOBODY if self._board is None else self._board.others(self._seat)
 
     def close(self) -> None:
         """End the connection; nothing is called back any more."""
@@ -156,6 +188,10 @@ class EngineClient:
         if channel is not None:
             self._loop.remove_reader(channel.fileno())
             channel.close()
+        self._attached.cancel()
+        work, self._work = self._work, None
+        if work is not None:
+            work.close()
 
     def _assemble(
         self,
@@ -213,9 +249,7 @@ class EngineClient:
         return view
 
     def _area(self, slot: int) -> memoryview:
-        if self._slots is None:
-            raise RuntimeError("not connected")
-        return self._slots.inputs(slot)
+        return self._mapped.inputs(slot)
 
     def _check(self, end: int, size_bytes: int) -> None:
         if end > size_bytes:
@@ -229,25 +263,44 @@ class EngineClient:
         if channel is None:
             return
         try:
-            size, ancillary, _, _ = channel.recvmsg_into([self._buffer], _ONE_DESCRIPTOR)
+            size, ancillary, _, _ = channel.recvmsg_into([self._buffer], _TWO_DESCRIPTORS)
         except BlockingIOError:
             return
         except OSError:
             size = 0
         if not size:
             self.close()
-            self._on_lost()
+            if not self._connecting:  # else ``connect`` tells
+                self._on_lost()
             return
-        kind, batch_id, infer_ns = messages.unpack_head(self._buffer)
+        descriptors = array("i", ancillary[0][2]) if ancillary else array("i")
+        if self._buffer[0] == ATTACHED:
+            self._begin(messages.unpack_attached(self._buffer), descriptors)
+            return
+        kind, batch_id, infer_ns, _ = messages.unpack_head(self._buffer)
         data = bytes(self._buffer[HEAD_BYTES:size])
         if kind != DONE:
             layout, end = messages.unpack_layout(data)
             self._free.append(layout.slot)
             self._on_failed(batch_id, InferenceFailed(data[end:].decode()))
-        elif ancillary:
-            self._take_apart(batch_id, infer_ns, data, array("i", ancillary[0][2])[0])
+        elif descriptors:
+            self._take_apart(batch_id, infer_ns, data, descriptors[0])
         else:
             self._take(batch_id, infer_ns, data)
+
+    def _begin(self, attached: Attached, descriptors: Sequence[int]) -> None:
+        """The engine has taken us in: from now on batches may be handed over."""
+        work = self._work = socket.socket(fileno=descriptors[0])
+        work.setblocking(False)  # noqa: FBT003 - positional only
+        self._receiver, self._seat = attached.receiver, attached.seat
+        if len(descriptors) > 1:
+            self._board = Board(descriptors[1], attached.seats, attached.lanes)
+            os.close(descriptors[1])
+        self._free = list(range(self._slot_count))
+        if self._lanes is not None:
+            self.set_lanes(self._lanes)
+        self._attached.set_result(None)
+        self._on_attached()
 
     def _take(self, batch_id: int, infer_ns: int, data: bytes) -> None:
         answer = self._answers.get(data)
@@ -283,9 +336,13 @@ class EngineClient:
         return tuple(found)
 
     def _outputs_of(self, slot: int) -> memoryview:
+        return self._mapped.outputs(slot)
+
+    @property
+    def _mapped(self) -> Slots:
         if self._slots is None:
             raise RuntimeError("not connected")
-        return self._slots.outputs(slot)
+        return self._slots
 
 
 def _fill_padded(view: Array, parts: Sequence[Array], pad_value: float) -> None:

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _ATTACH = struct.Struct("<BIQQ")  # kind, slots, input bytes, output bytes
-_HEAD = struct.Struct("<BQQ")  # kind, batch, infer ns
+_HEAD = struct.Struct("<BQQI")  # kind, batch, ns, receiver
 _LAYOUT = struct.Struct("<IIH")  # slot, rows, tensors
 _TENSOR = struct.Struct("<QQB")  # offset, bytes, rank
 
-ATTACH, RUN, DONE, FAILED, LANES = 1, 2, 3, 4, 5
+_ATTACHED = struct.Struct("<BIIII")  # kind, receiver, seat, seats, lanes
+
+ATTACH, RUN, DONE, FAILED, LANES, ATTACHED = 1, 2, 3, 4, 5, 6
 HEAD_BYTES = _HEAD.size
 """How long a frame's head is. The rest, its layout, is often the same from batch to batch."""
 
@@ -51,16 +53,31 @@ class Layout(NamedTuple):
     tensors: Sequence[Placed] = ()
 
 
+class Attached(NamedTuple):
+    """Engine → receiver, in answer, with the descriptors of the lanes' socket and of the board.
+
+    ``receiver`` is what it calls itself in the heads it sends; the rest is of the board, which is
+    not there where there is one receiver: its own seat, and how many seats and lanes there are.
+    """
+
+    receiver: int
+    seat: int
+    seats: int
+    lanes: int
+
+
 class Frame(NamedTuple):
     """Run (receiver → engine), Done or Failed (engine → receiver), by ``kind``.
 
-    ``note`` is Failed's message.
+    ``ns`` is how long it took, or of Run how long it should take; ``receiver`` is whose Run it is,
+    ``note`` Failed's message.
     """
 
     kind: int
     batch_id: int
     layout: Layout
-    infer_ns: int = 0
+    ns: int = 0
+    receiver: int = 0
     note: str = ""
 
 
@@ -77,22 +94,33 @@ def unpack_attach(data: bytes) -> Attach:
     return Attach(slots, input_bytes, output_bytes)
 
 
+def pack_attached(attached: Attached) -> bytes:
+    """Encode an Attached frame."""
+    return _ATTACHED.pack(ATTACHED, *attached)
+
+
+def unpack_attached(data: bytes | memoryview) -> Attached:
+    """Decode an Attached frame."""
+    _, receiver, seat, seats, lanes = _ATTACHED.unpack_from(data)
+    return Attached(receiver, seat, seats, lanes)
+
+
 def pack(frame: Frame) -> bytes:
     """Encode a frame."""
-    kind, batch_id, layout, infer_ns, note = frame
-    return pack_head(kind, batch_id, infer_ns) + pack_layout(layout) + note.encode()
+    kind, batch_id, layout, ns, receiver, note = frame
+    return pack_head(kind, batch_id, ns, receiver) + pack_layout(layout) + note.encode()
 
 
 def unpack(data: bytes | memoryview) -> Frame:
     """Decode a frame."""
-    kind, batch_id, infer_ns = unpack_head(data)
+    kind, batch_id, ns, receiver = unpack_head(data)
     layout, end = unpack_layout(data[HEAD_BYTES:])
-    return Frame(kind, batch_id, layout, infer_ns, bytes(data[HEAD_BYTES + end :]).decode())
+    return Frame(kind, batch_id, layout, ns, receiver, bytes(data[HEAD_BYTES + end :]).decode())
 
 
-def pack_head(kind: int, batch_id: int, infer_ns: int = 0) -> bytes:
+def pack_head(kind: int, batch_id: int, ns: int = 0, receiver: int = 0) -> bytes:
     """Encode the head of a frame."""
-    return _HEAD.pack(kind, batch_id, infer_ns)
+    return _HEAD.pack(kind, batch_id, ns, receiver)
 
 
 def pack_lanes(count: int) -> bytes:
@@ -100,8 +128,8 @@ def pack_lanes(count: int) -> bytes:
     return pack_head(LANES, count)
 
 
-def unpack_head(data: bytes | memoryview) -> tuple[int, int, int]:
-    """Decode the head of a frame: kind, batch, infer ns."""
+def unpack_head(data: bytes | memoryview) -> tuple[int, int, int, int]:
+    """Decode the head of a frame: kind, batch, ns, receiver."""
     return _HEAD.unpack_from(data)
 
 

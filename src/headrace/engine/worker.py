@@ -28,12 +28,11 @@ from headrace.control import (
     SignatureMessage,
 )
 from headrace.engine import backends
-from headrace.engine.backends.contract import Instance
 from headrace.engine.border import begin, refusal
-from headrace.engine.instances import Connection
 from headrace.engine.item_shapes import slot_bytes
 from headrace.engine.own_labels import own_labels
 from headrace.engine.preparing import Loaded, prepared
+from headrace.engine.reception import Reception
 from headrace.engine.shadow import verify
 from headrace.engine.warmup import Warm
 from headrace.errors import HeadraceError
@@ -55,16 +54,14 @@ _CODE = (".py", ".pt", ".pt2")
 
 
 class Engine:
-    """Loads, then serves one receiver at a time until told to stop."""
+    """Loads, then serves receivers until told to stop."""
 
     def __init__(self, spec: EngineSpec, reports: BinaryIO, start_s: float) -> None:
         self._spec = spec
         self._reports = reports
         self._start_s = start_s
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._current: socket.socket | None = None
-        self._listening = threading.Event()
-        self._stopping = threading.Event()
+        self._reception: Reception | None = None  # when it listens
 
     def run(self) -> None:
         """Load, warm up, listen, say so, serve.
@@ -101,10 +98,17 @@ class Engine:
             memory_bytes=resident_bytes(),
         )
         self._listener.bind(self._spec.socket_path)
-        self._listener.listen(_BACKLOG)
-        self._listening.set()
+        self._listener.listen(_BACKLOG + self._spec.receivers)
+        reception = self._reception = Reception(
+            self._listener,
+            warm.signature,
+            warm.batch_sizes if profile.pads else None,
+            self._spec.receivers,
+            stages=profile.stages,
+            pinned_bytes=slot_bytes(warm.signature, warm.shapes, max(warm.batch_sizes)),
+        )
         self._report(EngineReady(profile=profile))
-        self._serve(instances, warm, profile)
+        reception.serve(instances)
 
     def _prepare(self) -> Loaded:
         """Load and warm up, in a thread of its own.
@@ -152,35 +156,10 @@ class Engine:
 
     def stop(self) -> None:
         """Finish what runs and end; for another thread."""
-        if not self._listening.is_set():
+        reception = self._reception
+        if reception is None:
             os._exit(0)  # still loading: nothing runs that could be finished
-        self._stopping.set()
-        for one in (self._listener, self._current):
-            if one is not None:
-                try:
-                    one.shutdown(socket.SHUT_RD)
-                except OSError:
-                    continue  # not listening yet, or closed already
-
-    def _serve(self, instances: list[Instance], warm: Warm, profile: Profile) -> None:
-        sizes = warm.batch_sizes if profile.pads else None
-        while not self._stopping.is_set():
-            try:
-                channel, _ = self._listener.accept()
-            except OSError:
-                return
-            self._current = channel
-            if self._stopping.is_set():
-                return  # told so between the two lines above
-            with channel:
-                Connection(
-                    channel,
-                    warm.signature,
-                    sizes,
-                    stages=profile.stages,
-                    pinned_bytes=slot_bytes(warm.signature, warm.shapes, max(warm.batch_sizes)),
-                ).serve(instances)
-            self._current = None
+        reception.close()
 
     def _progress(self, step: str) -> None:
         self._report(EngineLoading(step=step))

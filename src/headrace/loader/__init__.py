@@ -9,12 +9,13 @@
     card.read_said     what the model says of itself, laid under what the operator says
     lifecycle          which moves a version may make (pure); the keeper asks before each
     fleet              the engines of all versions: one is started, replaced, retired
-    heard              what the receiver says of engines
+    heard              what receivers say of engines
+    several            what several receivers cannot do (pure)
     news               wakes who waits for something to have changed
     residents          the models in memory: room is made for the next
     residency          who leaves for it (pure)
     roster             the versions there are, and what has been told and heard of each
-    told               what the receiver has been told of them, for the next receiver
+    told               what receivers have been told of them, for the next receiver
     orders             what clients order over the wire: load, unload, label, reload
     first              what is served first; what lies elsewhere comes later
     rehearsal          what would be served, found without a server

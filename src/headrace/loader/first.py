@@ -9,6 +9,7 @@ from headrace.loader.places import left_out
 from headrace.loader.remote.arrivals import Arrivals
 from headrace.loader.remote.remotes import Remotes
 from headrace.loader.remote.upkeep import Upkeep
+from headrace.loader.several import check_models
 from headrace.loader.store import FoundVersion, find
 from headrace.loader.watch import Surveyor
 from headrace.server_settings import ModelControl
@@ -23,7 +24,9 @@ def find_first(remotes: Remotes) -> tuple[FoundVersion, ...]:
         OperatorError: there is nothing, or a model cannot be found or read.
     """
     if remotes.settings.server.model_control is ModelControl.POLL:
-        return Surveyor(remotes.settings, remotes).begin()  # what is left out, the watch tells
+        found = Surveyor(remotes.settings, remotes).begin()  # what is left out, the watch tells
+        check_models(remotes.settings.server, (one.name for one in found))
+        return found
     here = remotes.here
     found = find(here) if here.models or not remotes.mirrors else ()
     log = structlog.get_logger("headrace.loader")

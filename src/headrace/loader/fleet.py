@@ -20,11 +20,13 @@ from headrace.cores import usable_cores
 from headrace.errors import ModelDiffers, ModelLoadError, ModelTooLarge, NoRoom, OperatorError
 from headrace.loader.aside import aside
 from headrace.loader.engine_process import ENGINE, socket_paths
+from headrace.loader.heard import ONLY
 from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
 from headrace.loader.lifecycle import State
 from headrace.loader.post import Key, Post
 from headrace.loader.residents import Residents
 from headrace.loader.roster import Roster
+from headrace.loader.several import check_models
 from headrace.loader.shadow import Shadow
 from headrace.loader.spare import Spare
 from headrace.loader.stamps import Stamp, stamp
@@ -41,8 +43,8 @@ _LEAST_PLACES = 4
 class Fleet(Roster):
     """Starts, replaces and retires engines; for the supervisor's event loop.
 
-    ``tell`` sends to the receiver, and the audience hears what it is told of engines. The first is
-    the ``spare`` process, where there is one.
+    ``tell`` sends to every receiver, and the audience hears what it is told of engines. The first
+    is the ``spare`` process, where there is one.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Fleet(Roster):
         self._command = command
         self._keepers: set[EngineKeeper] = set()  # of these and of those that are on their way out
         self._sockets: dict[Key, Iterator[str]] = {}
-        self._shadow = Shadow(runtime_dir, tell)
+        self._shadow = Shadow(runtime_dir, tell, lambda: len(self._heard))
         self._loading: set[Post] = set()  # they have a place, and have not served yet
         self._places = max(_LEAST_PLACES, usable_cores())
         self._log = structlog.get_logger("headrace.loader")
@@ -172,14 +174,15 @@ class Fleet(Roster):
     # -- what the receiver says --------------------------------------------------------------------
 
     def recalled(self, answer: Recalled) -> None:
-        """The receiver has written down what it had kept of a version."""
+        """A receiver has written down what it had kept of a version."""
         self._shadow.answer(answer)
 
-    def alone(self) -> None:
-        """The receiver has gone: it confirms nothing any more, and has nothing for any engine."""
-        self._heard.alone()
-        self._shadow.alone()
-        self.residents.alone()
+    def left(self, who: object = ONLY) -> None:
+        """A receiver has gone: it confirms nothing any more, and has nothing for any engine."""
+        self._heard.left(who)
+        if not len(self._heard):
+            self._shadow.alone()
+            self.residents.alone()
         self._news.wake()
 
     # -- posts -------------------------------------------------------------------------------------
@@ -208,7 +211,13 @@ class Fleet(Roster):
         return post
 
     async def _stamped(self, found: FoundVersion) -> Post:
-        """A post with the stamp of its files, which may be many, and far away."""
+        """A post with the stamp of its files, which may be many, and far away.
+
+        Raises:
+            SettingsError: several receivers cannot serve it beside the others.
+            OSError: its files cannot be looked at.
+        """
+        check_models(self._server, (*self.names(), found.name))
         return self._post(found, await aside(partial(stamp, found)))
 
     def _put(self, post: Post) -> None:
@@ -317,7 +326,7 @@ class Fleet(Roster):
             async with asyncio.timeout(self._server.drain_timeout_s):
                 await self._news.until(lambda: not self._heard.uses(post))
         if post.serving is not None:
-            self._heard.emptied(post.serving.socket_path)
+            self._heard.give_up(post.serving.socket_path)
 
     def _settled(self, post: Post) -> bool:
         return bool(post.reason) or self._heard.serves(post)

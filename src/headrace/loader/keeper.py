@@ -210,6 +210,7 @@ class EngineKeeper:
                 beside=beside,
                 samples_path=None if samples is None else str(samples),
                 seen_shapes=self._surroundings.seen(),
+                receivers=self._server.receivers,
                 log_level=self._server.log_level,
                 log_format=self._server.log_format,
             )

@@ -43,10 +43,10 @@ class EngineMemory:
                 self._tell(_message(key, size_bytes))
         self._told = told
 
-    def tell_again(self) -> None:
+    def tell_again(self, tell: Callable[[Message], None]) -> None:
         """Tell somebody new all that was told."""
         for key, size_bytes in self._told.items():
-            self._tell(_message(key, size_bytes))
+            tell(_message(key, size_bytes))
 
 
 def _message(key: Key, size_bytes: int) -> Memory:

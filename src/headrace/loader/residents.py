@@ -106,10 +106,10 @@ class Residents:
     # -- what the receiver says --------------------------------------------------------------------
 
     def used(self, used: Used) -> None:
-        """Note when models were used, and which have sequences."""
+        """Note when models were last used, and which have sequences."""
         for one in used.models:
             key = one.name, one.version
-            self._used_s[key] = one.used_s
+            self._used_s[key] = max(one.used_s, self._used_s.get(key, 0.0))  # of any receiver
             if one.sequences:
                 self._held.add(key)
             else:

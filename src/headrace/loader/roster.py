@@ -10,7 +10,7 @@ import time
 import structlog
 
 from headrace.control import ItemShapes, Seen
-from headrace.loader.heard import Heard
+from headrace.loader.heard import ONLY, Heard
 from headrace.loader.news import News
 from headrace.loader.post import Key, Post
 from headrace.loader.store import FoundVersion
@@ -53,7 +53,7 @@ class Roster:
         return list(dict.fromkeys(name for name, _ in self._posts if self.versions(name)))
 
     def waiting(self) -> list[Key]:
-        """The versions that the receiver does not serve yet, and is to without being asked."""
+        """The versions that not all receivers serve yet, and are to without being asked."""
         return [
             key
             for key, state in self.states.items()
@@ -70,20 +70,24 @@ class Roster:
         if not self.versions(key[0]):
             self._seen.pop(key[0], None)
 
-    def confirm(self, key: Key, socket_path: str) -> None:
-        """The receiver serves this version with the engine that listens there."""
-        self._heard.confirm(key, socket_path)
+    def joined(self, who: object) -> None:
+        """A receiver is here, and serves nothing yet."""
+        self._heard.joined(who)
+
+    def confirm(self, key: Key, socket_path: str, who: object = ONLY) -> None:
+        """A receiver serves this version with the engine that listens there."""
+        self._heard.confirm(key, socket_path, who)
         if key in self._posts:
             self._posts[key].confirmed_s = time.monotonic()
         self._news.wake()
 
-    def emptied(self, socket_path: str) -> None:
-        """The receiver has nothing left for the engine that listens there."""
-        self._heard.emptied(socket_path)
+    def emptied(self, socket_path: str, who: object = ONLY) -> None:
+        """A receiver has nothing left for the engine that listens there."""
+        self._heard.emptied(socket_path, who)
         self._news.wake()
 
     def sees(self, seen: Seen) -> None:
-        """The receiver tells which shapes are common in the traffic of a model."""
+        """A receiver tells which shapes are common in the traffic of a model."""
         self._seen[seen.name] = seen.shapes
         self._log.debug("shapes_seen", model=seen.name, shapes=list(seen.shapes))
 

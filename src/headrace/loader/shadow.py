@@ -1,6 +1,6 @@
 """What a version that is about to be loaded must agree with: requests of the one that serves.
 
-The receiver keeps them, and writes them to a file in the folder of the run when it is asked.
+Receivers keep them, and write them to a file in the folder of the run when they are asked.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
@@ -22,12 +23,20 @@ _ANSWER_TIMEOUT_S = 5.0
 
 
 class Shadow:
-    """Asks the receiver for the requests it has kept; ``tell`` sends to it."""
+    """Asks for the requests that were kept; ``tell`` sends to all of so many receivers."""
 
-    def __init__(self, runtime_dir: Path, tell: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        runtime_dir: Path,
+        tell: Callable[[Message], None],
+        receivers: Callable[[], int] = lambda: 1,
+    ) -> None:
         self._runtime_dir = runtime_dir
         self._tell = tell
+        self._receivers = receivers
         self._questions: dict[int, asyncio.Future[int]] = {}
+        self._nothing: Counter[int] = Counter()  # answers to each that there is nothing
+        self._files: set[int] = set()  # questions whose answers are still needed
         self._numbers = itertools.count(1)
         self._log = structlog.get_logger("headrace.loader")
 
@@ -46,6 +55,7 @@ class Shadow:
             return
         number = next(self._numbers)
         path = self._path(number)
+        self._files.add(number)
         try:
             count = await self._ask(
                 Recall(question=number, name=found.name, versions=rivals, path=str(path))
@@ -62,15 +72,18 @@ class Shadow:
                 )
             yield path if count else None
         finally:
+            self._files.discard(number)
             path.unlink(missing_ok=True)
 
     def answer(self, recalled: Recalled) -> None:
-        """Take the receiver's answer; what comes too late is removed."""
-        future = self._questions.get(recalled.question)
-        if future is None or future.done():
-            self._path(recalled.question).unlink(missing_ok=True)
-        else:
-            future.set_result(recalled.samples)
+        """Take an answer: the first with any requests, or the last; what is too late is removed."""
+        number, future = recalled.question, self._questions.get(recalled.question)
+        if number not in self._files:
+            self._path(number).unlink(missing_ok=True)
+        elif future is not None and not future.done():
+            self._nothing[number] += not recalled.samples
+            if recalled.samples or self._nothing[number] >= self._receivers():
+                future.set_result(recalled.samples)
 
     def alone(self) -> None:
         """The receiver has gone: it answers nothing any more."""
@@ -85,7 +98,7 @@ class Shadow:
             await asyncio.wait({future}, timeout=_ANSWER_TIMEOUT_S)
             return future.result() if future.done() and not future.cancelled() else None
         finally:
-            del self._questions[recall.question]
+            del self._questions[recall.question], self._nothing[recall.question]
 
     def _path(self, number: int) -> Path:
         return self._runtime_dir / f"samples-{number}"

@@ -24,6 +24,7 @@ from headrace.errors import (
 from headrace.layers import origins, resolve, said_of
 from headrace.loader.card import read_labels, read_said
 from headrace.loader.places import Complaint, Place, locate
+from headrace.loader.several import check_model, check_models, check_server
 from headrace.loader.tuned_card import NOTHING, consult
 from headrace.order import VersionPolicy
 from headrace.settings import ModelSettings, Settings
@@ -72,6 +73,7 @@ def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion,
     errors += _twice(found)
     errors += astray(found)
     _raise(errors)
+    check_models(settings.server, (one.name for one in found))
     _check_default(settings.server.default_model, found)
     return tuple(found)
 
@@ -80,8 +82,9 @@ def check_any(settings: Settings) -> None:
     """Check that the settings name a model at all.
 
     Raises:
-        SettingsError: they do not.
+        SettingsError: they do not, or the server cannot be so.
     """
+    check_server(settings.server)
     if not settings.models:
         raise SettingsError("nothing to serve: give a PATH, or `models` in the settings file")
 
@@ -219,6 +222,8 @@ def settle(place: Place, entry: ModelSettings, settings: Settings, cores: int) -
     tuned = consult(place.path, said) if settings.server.tuned else NOTHING
     settled = resolve(entry, card, defaults, cores=cores, tuned=tuned.settings)
     settled = settled.model_copy(update={"name": place.name})
+    said_by = origins(entry, card, defaults, tuned.settings)
+    check_model(settings.server, place.name, settled, said_by)
     return FoundVersion(
         *place,
         settings=settled,
@@ -226,7 +231,7 @@ def settle(place: Place, entry: ModelSettings, settings: Settings, cores: int) -
         remarks=remarks,
         tuned=tuned.use,
         aside=tuned.aside,
-        origins=origins(entry, card, defaults, tuned.settings),
+        origins=said_by,
     )
 
 

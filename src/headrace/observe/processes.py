@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from headrace.proc import cpu_s, resident_bytes
 
 _ENGINE, _SCRIBE = "headrace.engine.worker", "headrace.receiver.scribe"
+_RECEIVER = "headrace.receiver.main"  # in the configuration of an Envoy that loads it
 
 
 class ProcessUse(NamedTuple):
@@ -33,7 +34,10 @@ class ProcessUse(NamedTuple):
 
 
 def processes(supervisor: int, receiver: int) -> Iterator[ProcessUse]:
-    """Those of one server, by the ids of two of them; one that ends just now is left out."""
+    """Those of one server, by the ids of two of them; one that ends just now is left out.
+
+    Other receivers are told by their command lines, as engines are.
+    """
     for pid in (supervisor, *_children(supervisor)):
         with contextlib.suppress(OSError, IndexError, ValueError):
             role = {supervisor: ("supervisor", "", ""), receiver: ("receiver", "", "")}.get(pid)
@@ -57,6 +61,8 @@ def _role(command: bytes) -> tuple[str, str, str]:
     if found:
         model, _, version = rest.strip().rpartition("/")
         return "engine", model, version
+    if _RECEIVER in words:
+        return "receiver", "", ""
     return ("scribe" if _SCRIBE in words else "other"), "", ""
 
 
@@ -75,8 +81,12 @@ class ProcessCollector:
         memory = GaugeMetricFamily(
             "headrace_process_memory_bytes", "Resident memory of each process.", labels=which
         )
-        for one in self._read():
+        sums: dict[tuple[str, str, str], tuple[float, int]] = {}
+        for one in self._read():  # of some kinds there may be several
             labels = (one.role, one.model, one.version)
-            cpu.add_metric(labels, one.cpu_s)
-            memory.add_metric(labels, one.resident_bytes)
+            cpu_s, size_bytes = sums.get(labels, (0.0, 0))
+            sums[labels] = cpu_s + one.cpu_s, size_bytes + one.resident_bytes
+        for labels, (cpu_s, size_bytes) in sums.items():
+            cpu.add_metric(labels, cpu_s)
+            memory.add_metric(labels, size_bytes)
         yield from (cpu, memory)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
@@ -30,6 +30,7 @@ from headrace.receiver.exchange import (
     Headers,
     Infer,
     Receive,
+    Together,
 )
 from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.health import Health
@@ -41,6 +42,7 @@ from headrace.receiver.on_demand import Ask, OnDemand
 from headrace.receiver.plain.slowest import ASKS, passed, timing
 from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
+from headrace.receiver.span_sampler import SpanSampler
 from headrace.receiver.spans import Spans
 from headrace.receiver.stream import Send, Stream, serve
 from headrace.receiver.tfserving.grpc import TfServingGrpc
@@ -78,22 +80,25 @@ class Application:
         command: Command,
         ask: Ask,
         settings: ServerSettings,
-        metrics_page: Callable[[], bytes],
+        together: Together,
         refused: Counter[str],
         scribe: ScribeClient | None = None,
     ) -> None:
         extras = Extras(settings)
-        core = Core(catalog, infer, command, scribe, extras.tracer)
+        core = Core(catalog, infer, command, scribe, extras.tracer, together)
         self.on_demand = OnDemand(ask, max(1, settings.max_inflight // 2))
         self._extras = extras
         self._spans = (
             None
             if settings.otlp_endpoint is None
-            else Spans.to(settings.otlp_endpoint, settings.otlp_ratio)
+            else Spans.to(
+                settings.otlp_endpoint,
+                SpanSampler(settings.otlp_ratio, settings.otlp_limit_per_s / settings.receivers),
+            )
         )
         self._catalog = catalog
         self._methods, self._streams = methods(core, extras)
-        self._routes = Routes(core, metrics_page, extras)
+        self._routes = Routes(core, extras)
         self._limit_bytes = int(settings.max_body_mib * 2**20)
         self._max_inflight = settings.max_inflight
         self._refused = refused

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from headrace.control import SignatureMessage
 from headrace.errors import NotAllowed
 from headrace.observe.phases import Phases, Run
+from headrace.observe.together import Topic
 from headrace.order import Order
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.codecs import json_tensor
@@ -122,6 +123,15 @@ async def nobody(order: Order, files: Mapping[str, bytes]) -> None:  # noqa: ARG
     raise NotAllowed(f"nobody is here to carry out the order {order.kind!r}")
 
 
+Together = Callable[[Topic], Awaitable[str]]
+"""What all receivers of the server have counted of a topic, as ``receiver.numbers`` writes it."""
+
+
+async def nothing(topic: Topic) -> str:  # noqa: ARG001
+    """Tell nothing, where nobody counts."""
+    return ""
+
+
 class Core(NamedTuple):
     """What every front works with: the models there are, and the one function that runs them.
 
@@ -133,6 +143,7 @@ class Core(NamedTuple):
     command: Command = nobody
     scribe: ScribeClient | None = None
     tracer: Tracer | None = None
+    together: Together = nothing
 
     def find(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
         """Find the model of an inference and note it for the metrics.

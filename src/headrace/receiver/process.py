@@ -58,12 +58,16 @@ class ReceiverProcess:
     """One life of the receiver: ``start``, then ``wait``, ``drain`` and ``stop``."""
 
     def __init__(
-        self, settings: ServerSettings, addresses: Sequence[Address], runtime_dir: Path
+        self,
+        settings: ServerSettings,
+        addresses: Sequence[Address],
+        runtime_dir: Path,
+        number: int = 0,
     ) -> None:
         self._settings = settings
         self._addresses = tuple(addresses)
         self._control_path = runtime_dir / CONTROL_NAME
-        self._admin_path = runtime_dir / "admin.sock"
+        self._admin_path = runtime_dir / f"admin-{number}.sock"
         self._process: asyncio.subprocess.Process | None = None
 
     @property

@@ -18,6 +18,7 @@ from headrace.errors import (
     RouteNotFound,
     VersionNotFound,
 )
+from headrace.observe.together import Topic
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.http import json_reply
 from headrace.receiver.metadata import read_version
@@ -90,15 +91,13 @@ class Pattern(NamedTuple):
 class Routes:
     """The HTTP fronts behind their paths."""
 
-    def __init__(
-        self, core: Core, metrics_page: Callable[[], bytes], extras: Extras | None = None
-    ) -> None:
+    def __init__(self, core: Core, extras: Extras | None = None) -> None:
         extras = extras or Extras(ServerSettings())
         oip, tfserving, predict = OipRest(core, extras), TfServingRest(core), Predict(core)
         triton = TritonRest(core, extras)
         repository, models = OipRepository(core), Models(core)
-        slowest = SlowestRequests(core.catalog)
-        self._metrics_page = metrics_page
+        slowest = SlowestRequests(core)
+        self._together = core.together
         self._exact: dict[tuple[str, str], Handler] = {
             ("GET", "/"): self._front_page,
             ("GET", "/livez"): oip.live,
@@ -177,7 +176,8 @@ class Routes:
 
     async def _metrics(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         kind = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
-        return Reply(200, self._metrics_page(), (kind,))
+        page = await self._together(Topic.METRICS)
+        return Reply(200, page.encode(), (kind,))
 
     async def _front_page(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         return json_reply(

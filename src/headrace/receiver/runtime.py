@@ -16,16 +16,18 @@ from pathlib import Path
 
 import structlog
 
-from headrace import media
 from headrace.codes import rebuild
 from headrace.control import (
     SCRIBE_NAME,
+    Ask,
     Complete,
     Configure,
     Done,
     Drain,
     Emptied,
     Forget,
+    Gather,
+    Gathered,
     Labels,
     Memory,
     ModelServing,
@@ -33,36 +35,34 @@ from headrace.control import (
     Recall,
     Recalled,
     ReceiverReady,
-    Seen,
+    Told,
     ToReceiver,
     to_receiver,
 )
-from headrace.cores import usable_cores
 from headrace.engine.samples import write
 from headrace.errors import HeadraceError, ModelFailed, NotReady
 from headrace.message import Message, line
 from headrace.observe.logs import configure
-from headrace.observe.metrics import ModelMetrics
+from headrace.observe.together import Topic
 from headrace.order import Demand, Order
 from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.model_files import ModelFiles
-from headrace.receiver.run.departures import Departures
+from headrace.receiver.numbers import Numbers
+from headrace.receiver.run.compose import Composer
 from headrace.receiver.run.dispatch import Dispatcher
-from headrace.receiver.run.gauges import gauges
-from headrace.receiver.run.notes import Common
-from headrace.receiver.run.sequences import Owners, Sequences, visible
-from headrace.receiver.run.turns import Devices
+from headrace.receiver.run.sequences import Sequences
 from headrace.receiver.telemetry import Telemetry
 from headrace.receiver.usage import Usage
-from headrace.results import build
-from headrace.scheduler.known import DEPTH, Known
-from headrace.server_settings import ModelControl, Share
+from headrace.scheduler.known import DEPTH
+from headrace.server_settings import ModelControl, ServerSettings
 from headrace.values import Request, Response
 
 _ANSWERED_S = 0.05
+# The supervisor waits for receivers that are busy, but not so long.
+_GATHER_TIMEOUT_S = 5.0
 # A ModelServing line carries a whole profile.
 _LINE_LIMIT_BYTES = 64 * 2**20
 
@@ -73,20 +73,20 @@ class Runtime:
     def __init__(self, loop: asyncio.AbstractEventLoop, control_path: str) -> None:
         self._loop = loop
         self._control_path = control_path
-        self._files = ModelFiles(Path(control_path).parent / "uploads")
+        self._files = ModelFiles(Path(control_path).parent / f"uploads-{os.getpid()}")
         self._catalog = Catalog()
-        self._departures = Departures(loop)
         scribe_path = Path(control_path).with_name(SCRIBE_NAME) if control_path else Path()
         self._scribe = ScribeClient(loop, str(scribe_path))
         self._dispatchers: dict[tuple[str, int], Dispatcher | Sequences] = {}
         self._retired: set[Dispatcher | Sequences] = set()  # that still have something to answer
         self._orders: dict[int, asyncio.Future[None]] = {}
-        self._numbers = itertools.count(1)
+        self._gathers: dict[int, asyncio.Future[str]] = {}
+        self._questions = itertools.count(1)
         self._may_upload = False
-        self._owners = Owners()
-        self._devices: Devices | None = None  # None: models take no turns
         self._refused: Counter[str] = Counter()
+        self._composer = Composer(loop, ServerSettings(), self._tell)
         self._telemetry = Telemetry(self._catalog, self._refused)
+        self._numbers = Numbers(self._catalog, self._telemetry.page)
         self._usage = Usage(loop, self._telemetry.metrics, self._tell)
         self._task: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -103,8 +103,9 @@ class Runtime:
         if not isinstance(first, Configure):
             raise TypeError(f"the supervisor must send Configure first, not {first.kind}")
         configure(first.server.log_level, first.server.log_format)
-        if first.server.share is Share.FAIR:
-            self._devices = Devices(usable_cores())
+        self._composer = Composer(self._loop, first.server, self._tell)
+        if first.server.receivers > 1:
+            self._numbers = Numbers(self._catalog, self._telemetry.page, self._gather)
         self._may_upload = first.server.model_control is ModelControl.EXPLICIT
         self._catalog.default_model = first.server.default_model
         self._catalog.was_ready = first.was_ready
@@ -114,6 +115,8 @@ class Runtime:
         if first.was_ready:
             self._catalog.moves.clear()  # the receiver before this one has counted them
         self._catalog.configured = True
+        for _ in range(first.serving):  # who connects to the port is to be answered at once
+            await self._take(await reader.readline())
         self._task = self._loop.create_task(self._listen(reader))
         if first.server.memory_budget_mib is not None or first.server.max_resident is not None:
             self._usage.start()
@@ -123,7 +126,7 @@ class Runtime:
             self.command,
             self.ask,
             first.server,
-            self._telemetry.page,
+            self._numbers.all,
             self._refused,
             self._scribe,
         )
@@ -161,7 +164,7 @@ class Runtime:
         Raises:
             HeadraceError: why it could not be.
         """
-        number = next(self._numbers)
+        number = next(self._questions)
         changes: dict[str, object] = {}
         if not self._may_upload:
             files = {}  # the supervisor will refuse the order
@@ -172,7 +175,7 @@ class Runtime:
 
     def ask(self, name: str, version: int) -> asyncio.Future[None]:
         """Have the supervisor load a listed version; see ``on_demand.Ask``."""
-        done = self._order(next(self._numbers), Demand(name=name, version=version))
+        done = self._order(next(self._questions), Demand(name=name, version=version))
         # By then those who have waited have their answers, and others may have the place.
         done.add_done_callback(lambda _: self._loop.call_later(_ANSWERED_S, self._usage.tell))
         return done
@@ -186,15 +189,18 @@ class Runtime:
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while text := await reader.readline():
-            message = to_receiver.validate_json(text)
-            try:
-                await self._obey(message)
-            except (HeadraceError, OSError) as error:
-                # The engine may have died between its ready line and our connect: the supervisor
-                # sees that too and announces its successor.
-                self._log.warning("could_not_obey", message=message.kind, error=str(error))
+            await self._take(text)
         self._log.error("supervisor_gone")
         os.kill(os.getpid(), signal.SIGTERM)
+
+    async def _take(self, text: bytes) -> None:
+        message = to_receiver.validate_json(text)
+        try:
+            await self._obey(message)
+        except (HeadraceError, OSError) as error:
+            # The engine may have died between its ready line and our connect: the supervisor
+            # sees that too and announces its successor.
+            self._log.warning("could_not_obey", message=message.kind, error=str(error))
 
     async def _obey(self, message: ToReceiver) -> None:
         match message:
@@ -206,6 +212,12 @@ class Runtime:
                 await self._recall(message)
             case Done():
                 self._end(message)
+            case Ask():
+                self._tell(Told(question=message.question, text=self._numbers.own(message.topic)))
+            case Gathered():
+                future = self._gathers.get(message.question)
+                if future is not None and not future.done():
+                    future.set_result(message.text)
             case Forget() | Memory() | Labels() | Complete() | Drain():
                 self._learn(message)
             case Configure():
@@ -229,7 +241,7 @@ class Runtime:
         old = self._dispatchers.get(key)
         dispatcher = old
         if dispatcher is None or message.replaces:
-            dispatcher = await self._dispatcher(message)
+            dispatcher = await self._composer.compose(message)
         await dispatcher.connect(message.socket_path, DEPTH * message.profile.instances + 1)
         self._dispatchers[key] = dispatcher
         self._catalog.set_state(  # since when, the supervisor tells
@@ -251,7 +263,10 @@ class Runtime:
             dispatcher = self._dispatchers.get((recall.name, version))
             samples = () if dispatcher is None else dispatcher.samples
             if samples:
-                await asyncio.to_thread(write, Path(recall.path), version, samples)
+                path = Path(recall.path)
+                own = path.with_name(f"{path.name}-{os.getpid()}")  # others may write theirs
+                await asyncio.to_thread(write, own, version, samples)
+                own.replace(path)
                 count = len(samples)
                 break
         self._tell(Recalled(question=recall.question, samples=count))
@@ -280,6 +295,24 @@ class Runtime:
 
         dispatcher.retire(empty)
 
+    async def _gather(self, topic: Topic) -> str:
+        """Ask what all receivers have counted.
+
+        Raises:
+            NotReady: the supervisor does not answer.
+        """
+        number = next(self._questions)
+        future: asyncio.Future[str] = self._loop.create_future()
+        self._gathers[number] = future
+        try:
+            self._tell(Gather(question=number, topic=topic))
+            async with asyncio.timeout(_GATHER_TIMEOUT_S):
+                return await future
+        except TimeoutError as error:
+            raise NotReady("the supervisor does not answer", retry_after_s=1.0) from error
+        finally:
+            del self._gathers[number]
+
     def _end(self, done: Done) -> None:
         """An order has been carried out, or not."""
         future = self._orders.get(done.order)
@@ -293,55 +326,3 @@ class Runtime:
     def _tell(self, message: Message) -> None:
         if self._writer is not None:
             self._writer.write(line(message))
-
-    async def _dispatcher(self, message: ModelServing) -> Dispatcher | Sequences:
-        """Compose what serves one version: settings and profile → scheduler, processor, metrics."""
-        settings, profile = message.settings, message.profile
-        processor = build(profile.signature.unwrap(), settings.results, profile.labels)
-        slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
-        metrics = ModelMetrics(message.name, message.version, profile.threads)
-        known = Known(
-            tuple((m.elements, m.rows, m.median_s, m.p95_s) for m in profile.measurements),
-            sizes=profile.batch_sizes,
-            pads=profile.pads,
-            instances=profile.instances,
-            slo_s=slo_s,
-            max_queue=settings.max_queue,
-            linger_s=settings.linger_ms / 1e3,
-            stages=profile.stages,
-        )
-        place = None
-        if self._devices is not None:
-            turns = self._devices.turns(profile.device)
-            place = turns.place(settings.weight, known.lanes, profile.threads, slo_s)
-        scheduler = known.scheduler(None if place is None else place.turn)
-        scheduler.pause()
-        metrics.gauges |= gauges(scheduler)
-        card, seen = settings.sequence, processor.signature
-        if card is not None:
-            seen = visible(seen, card)
-        # A tokenizer is a file of some megabytes: others are answered while it is read.
-        accepted = await asyncio.to_thread(media.build, seen, settings.accepts)
-        served = ServedModel(
-            name=message.name,
-            version=message.version,
-            signature=seen,
-            settings=settings,
-            labels=profile.labels,
-            profile=profile,
-            metrics=metrics,
-            media=accepted,
-            origins=message.origins,
-            tuned=message.tuned,
-        )
-
-        def tell(shapes: Common) -> None:
-            common = tuple(dict(item) for item in shapes)
-            self._tell(Seen(name=message.name, shapes=common))
-
-        dispatcher = Dispatcher(
-            self._loop, served, scheduler, processor, self._departures, tell, place
-        )
-        if card is None:
-            return dispatcher
-        return Sequences(self._loop, dispatcher, card, self._owners)

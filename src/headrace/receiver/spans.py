@@ -1,21 +1,19 @@
 """OpenTelemetry: one span for every sampled request, and one below it for each of its phases.
 
 They are made when a request has ended, from what is noted of every request anyway; of one that is
-not sampled nothing is made at all. A client's W3C trace context (``traceparent``) decides for its
-request, and is the parent of its span. Source: W3C Trace Context,
-https://www.w3.org/TR/trace-context/.
+not sampled nothing is made at all. The span of a client that names one is the parent of ours.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import time
 from typing import TYPE_CHECKING
 
 import headrace
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Exchange, Headers
+from headrace.receiver.span_sampler import SpanSampler
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -25,20 +23,19 @@ _PATH = "/v1/traces"
 # A collector that does not answer holds up neither requests nor the end of the server.
 _TIMEOUT_S = 2.0
 _EVERY_MS = 1000.0
-_SAMPLED = 1  # a bit of the flags, which are the last two digits of a traceparent
 _NS = 1e9
 
 
 class Spans:
-    """Makes the spans of sampled requests, and has them sent; ``ratio`` of those with no parent."""
+    """Makes the spans of requests that the sampler takes, and has them sent."""
 
-    def __init__(self, provider: TracerProvider, ratio: float) -> None:
+    def __init__(self, provider: TracerProvider, sampler: SpanSampler) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("headrace", headrace.__version__)
-        self._ratio = ratio
+        self._sampler = sampler
 
     @classmethod
-    def to(cls, endpoint: str, ratio: float) -> Spans:
+    def to(cls, endpoint: str, sampler: SpanSampler) -> Spans:
         """Send to a collector that speaks OTLP over HTTP; the ``OTEL_`` variables are heeded."""
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - extra
             OTLPSpanExporter,
@@ -55,22 +52,16 @@ class Spans:
         provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.create(names))
         exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + _PATH, timeout=_TIMEOUT_S)
         provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_EVERY_MS))
-        return cls(provider, ratio)
+        return cls(provider, sampler)
 
     def note(self, exchange: Exchange, served: ServedModel, outcome: str, now_s: float) -> None:
         """A request has ended."""
-        if self._samples(exchange.headers.get(b"traceparent")):
+        if self._sampler.takes(exchange.headers.get(b"traceparent"), now_s):
             self._make(exchange, served, outcome, now_s)
 
     def stop(self) -> None:
         """Send what is left; blocks meanwhile."""
         self._provider.shutdown()
-
-    def _samples(self, parent: bytes | None) -> bool:
-        flags = None if parent is None else _flags(parent)
-        if flags is None:
-            return random.random() < self._ratio  # noqa: S311 - no secret
-        return bool(flags & _SAMPLED)
 
     def _make(self, exchange: Exchange, served: ServedModel, outcome: str, now_s: float) -> None:
         from opentelemetry.trace import (  # noqa: PLC0415 - an extra
@@ -112,15 +103,6 @@ class Spans:
                 self._tracer.start_span(name, inside, start_time=at_ns).end(until_ns)
             at_ns = until_ns
         span.end(end_ns)
-
-
-def _flags(parent: bytes) -> int | None:
-    """The flags of a traceparent; None when it is none."""
-    parts = parent.split(b"-")
-    try:
-        return int(parts[3], 16)
-    except (IndexError, ValueError):
-        return None
 
 
 def _parent(headers: Headers) -> Context:

@@ -16,7 +16,8 @@ class Policy:
     hold, the running one included · ``lead_s``: how long before a lane frees its next batch is cut,
     beyond what its way to the engine was seen to take; ``full_lead_s`` when it is full and nobody
     can join it any more · ``results_s``: what answering takes after the run · ``linger_s``: how
-    long a batch that is not full may wait for more though a lane is free.
+    long a batch that is not full may wait for more though a lane is free · ``receivers``: how many
+    use the same lanes.
     """
 
     slo_s: float | None
@@ -28,6 +29,7 @@ class Policy:
     full_lead_s: float = 0.002
     results_s: float = 0.0005
     linger_s: float = 0.0
+    receivers: int = 1
 
 
 class Batch(NamedTuple):

@@ -12,6 +12,7 @@ changes is told by ``notices``.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,8 +34,10 @@ _AS_GOOD, _BETTER = 0.97, 1.05
 # Lanes that are busy for this share of the time are too few, where nobody is refused without an
 # objective; and fewer lanes must be able to do the work in it.
 _BUSY = 0.85
-# A trial: one look to settle, then so many to measure, or until it is as bad as this.
-_TRIAL_LOOKS, _HOPELESS = 3, 0.85
+# A trial: one look to settle, then so many to measure, or until it is as bad as this in two.
+# What is answered in time before it is as of so many looks: a single one may have been a lucky one,
+# and the first after a neighbour has come still has what was there before.
+_TRIAL_LOOKS, _HOPELESS, _HOPELESS_LOOKS = 3, 0.85, 2
 # How long until the next trial, after one that was not kept; it doubles each time.
 _WAIT_S, _LONGEST_WAIT_S = 15.0, 120.0
 
@@ -76,6 +79,8 @@ class Controller:
         self._next_trial_s = 0.0
         self._wait_s = _WAIT_S
         self._doubts = 0
+        self._jumped = 0.0  # by how much what was seen last was off
+        self._good_rps: deque[float] = deque(maxlen=_TRIAL_LOOKS)  # of late, with these lanes
         self._notices = Notices()
 
     @property
@@ -89,6 +94,7 @@ class Controller:
             return []  # nothing ran, and nothing is learnt
         changes = list(self._notices.look(account, state))
         if self._most > 1:
+            self._good_rps.append(account.in_time / account.seconds)
             self._learn(now, account)
             change = self._steer(now, account, state)
             changes += [] if change is None else [change]
@@ -111,14 +117,26 @@ class Controller:
             if one.runs >= _LEAST_RUNS and one.busy_s > 0 and lanes <= self._most
         }
         before, after = self._fresh(self.lanes, now), seen.get(self.lanes)
-        if before is not None and after is not None and abs(after - before) > _JUMP * before:
-            # Something around us has changed: what was tried before says nothing any more.
-            self._known = {}
-            self._wait_s, self._next_trial_s = _WAIT_S, min(self._next_trial_s, now)
+        if before is not None and after is not None and self._is_odd(now, after / before):
+            del seen[self.lanes]  # once; if it is so again, it is what is so now
         for lanes, worth in seen.items():
             known = self._fresh(lanes, now)
             step = 1.0 if known is None else _STEP
             self._known[lanes] = _Known((known or 0.0) + step * (worth - (known or 0.0)), now)
+
+    def _is_odd(self, now: float, ratio: float) -> bool:
+        """Whether this look says something else than those before, and the last did not.
+
+        Two in a row that say the same: something around us has changed, and what was tried before
+        says nothing any more.
+        """
+        jump = ratio - 1 if abs(ratio - 1) > _JUMP else 0.0
+        before, self._jumped = self._jumped, jump
+        if jump * before > 0:
+            self._known, self._jumped = {}, 0.0
+            self._good_rps = deque([self._good_rps[-1]], maxlen=_TRIAL_LOOKS)
+            self._wait_s, self._next_trial_s = _WAIT_S, min(self._next_trial_s, now)
+        return bool(jump) and not before
 
     def _fresh(self, lanes: int, now: float) -> float | None:
         known = self._known.get(lanes)
@@ -138,19 +156,20 @@ class Controller:
             if self._known[self.lanes].at_s == now and fewer >= _AS_GOOD * worth:
                 return self._doubt(now, worth, fewer)
             self._doubts = 0
-        if now < self._next_trial_s:
+        settling = self._notices.refusing and len(self._good_rps) < _TRIAL_LOOKS
+        if now < self._next_trial_s or settling:
             return None
         if worth is not None and self._may_try_fewer(worth, fewer, account):
             reason = (
                 f"{_do(self.lanes)} the work of {worth:.2f} that are alone: fewer may do as much, "
                 "and are tried"
             )
-            return self._try(self.lanes - 1, account, reason)
+            return self._try(self.lanes - 1, reason)
         if self._may_try_more(now, account, state):
             busy = f"all {self.lanes} are" if self.lanes > 1 else "the only lane is"
             busy = f"{busy} busy for {self._busy(account):.0%} of the time"
             reason = f"{busy}{_refusals(account)}: one more is tried"
-            return self._try(self.lanes + 1, account, reason)
+            return self._try(self.lanes + 1, reason)
         return None
 
     def _doubt(self, now: float, worth: float, fewer: float) -> Change | None:
@@ -192,8 +211,8 @@ class Controller:
     def _busy(self, account: Account) -> float:
         return min(account.busy_s / (self.lanes * account.seconds), 1.0)
 
-    def _try(self, lanes: int, account: Account, reason: str) -> Change:
-        good_rps = account.in_time / account.seconds
+    def _try(self, lanes: int, reason: str) -> Change:
+        good_rps = sum(self._good_rps) / max(len(self._good_rps), 1)
         self._trial = _Trial(self.lanes, lanes, good_rps, self._notices.refusing)
         return self._set(lanes, "trial", reason)
 
@@ -206,7 +225,8 @@ class Controller:
         trial.good_rows += account.in_time
         trial.seconds += account.seconds
         verdict, ratio = self._verdict(trial, now)
-        if trial.looks <= _TRIAL_LOOKS and (ratio is None or ratio > _HOPELESS):
+        hopeless = ratio is not None and ratio <= _HOPELESS and trial.looks > _HOPELESS_LOOKS
+        if trial.looks <= _TRIAL_LOOKS and not hopeless:
             return None
         self._trial = None
         better = ratio is not None and ratio >= (
@@ -244,6 +264,7 @@ class Controller:
 
     def _set(self, lanes: int, cause: str, reason: str) -> Change:
         before, self.lanes, self._doubts = self.lanes, lanes, 0
+        self._good_rps.clear()
         self.slower = self._slower(before, lanes)
         return Change("lanes", str(before), str(lanes), cause, reason)
 

@@ -44,12 +44,18 @@ class Known:
     max_queue: int
     linger_s: float = 0.0
     stages: int = 1
+    receivers: int = 1
 
     @property
     def lanes(self) -> int:
-        """How many batches may run at once."""
+        """How many batches may run at once, of one receiver."""
         shortest_s = min((median_s for _, _, median_s, _ in self.measurements), default=math.inf)
         return 1 if shortest_s < _ONE_LANE_S else self.instances
+
+    @property
+    def shared(self) -> bool:
+        """Whether receivers use the same lanes; of a model of one lane each has its own, if any."""
+        return self.receivers > 1 and (self.lanes > 1 or self.instances < self.receivers)
 
     def latency(self) -> LatencyModel:
         """Make what predicts its run times."""
@@ -69,6 +75,7 @@ class Known:
             max_batch=max(self.sizes, default=1),
             depth=DEPTH,
             linger_s=self.linger_s,
+            receivers=self.receivers if self.shared else 1,
         )
         if self.stages > 1:
             policy = replace(policy, lead_s=_COPY_S, full_lead_s=_FULL_COPY_S)

@@ -21,6 +21,8 @@ _ERROR_LIMIT = 0.5
 # A guessed curve is moved as a whole by its first runs, by their running mean; so are all of them
 # when something has changed that changes all.
 _YOUNG_RUNS = 8
+# A run of these counts as at most so many times longer than expected: the first has only itself.
+_FRESH_MOST = 2.0
 # Stochastic quantile tracking: up by 0.98 of it on a miss, down by 0.02 on a hit. Past saturation
 # every answer comes close to its deadline, so this is about their p99: with 0.95 it was 2 % over an
 # objective of 50 ms, with 0.98 it is 5 % under it, at the same goodput.
@@ -191,7 +193,7 @@ class LatencyModel:
             # All sizes have changed by the same then; were part of it said of the one that ran, the
             # others would look worse than they are until they run, which they would not.
             self._fresh_runs += 1
-            self._scale *= 1.0 + (ratio - 1.0) / self._fresh_runs
+            self._scale *= 1.0 + (min(ratio, _FRESH_MOST) - 1.0) / self._fresh_runs
             curve.knee = None
             return
         hit = ratio <= self.tail

@@ -9,6 +9,7 @@ drop that first entry instead and look at the next (Nexus, SOSP'19).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from headrace.errors import Expired, PredictedMiss, QueueFull
 from headrace.scheduler.batch import Batch, Policy, Statistics
@@ -18,6 +19,7 @@ from headrace.scheduler.lanes import Lanes
 from headrace.scheduler.latency import LatencyModel
 from headrace.scheduler.ledger import Account, Ledger
 from headrace.scheduler.notices import State
+from headrace.scheduler.others import NOBODY, Others
 from headrace.scheduler.outlook import Outlook
 from headrace.scheduler.queue import Drop, DropReason, Entry, Queue
 
@@ -38,7 +40,8 @@ class Scheduler:
         self._policy = policy
         self._latency = latency
         self._queue = Queue()
-        self._lanes = Lanes(policy.lanes, policy.depth, turn)
+        self._lanes = Lanes(policy.lanes, policy.depth, turn, policy.receivers)
+        self._look: Callable[[], Others] | None = None
         self._running: dict[int, Batch] = {}
         self._ledger = Ledger()
         self._elements = 0  # of a row of the last batch
@@ -67,7 +70,8 @@ class Scheduler:
                 f"{queue.entries} requests wait already",
                 retry_after_s=self._outlook.full(entry.elements).expected_s,
             )
-        if not (self._running or queue.entries):
+        self._see(now)
+        if not (self._running or queue.entries or self._lanes.held):
             # An idle machine refuses nobody: should the table be wrong, that is how it learns.
             self._outlook.rate.rps(now)
         elif deadline_s != math.inf and not self._paused:
@@ -110,6 +114,7 @@ class Scheduler:
         The drops are entries that left the queue on the way.
         """
         queue, lanes, turn = self._queue, self._lanes, self._lanes.turn
+        self._see(now)
         drops = [Drop(entry, DropReason.EXPIRED) for entry in queue.expired(now)]
         while (head := queue.first()) is not None and not self._held(head):
             if self._policy.linger_s and now < self._lingers_until_s(head):
@@ -117,13 +122,15 @@ class Scheduler:
             start_s = lanes.next_start(now)
             rows = self._outlook.most_rows(head)
             # A batch cut ahead is one that hurts nobody; else the lane's end is awaited.
-            if not lanes.idle and (
-                now < self._ahead_s(head, start_s) or not self._fits_ahead(head, rows, start_s)
+            if not lanes.open and (
+                lanes.full
+                or now < self._ahead_s(head, start_s)
+                or not self._fits_ahead(head, rows, start_s)
             ):
                 break
             if turn is not None and not self._may_start(turn, head, rows, now):
                 return None, drops
-            if lanes.idle and not (rows := self._fit(head, rows, now)):
+            if lanes.open and not (rows := self._fit(head, rows, now, start_s)):
                 queue.forget(head)
                 self._ledger.refused += 1
                 drops.append(Drop(head, DropReason.SHED))
@@ -168,7 +175,7 @@ class Scheduler:
         at_s = self._queue.expires_s
         if not self._held(head):
             ready_s = self._lingers_until_s(head) if self._policy.linger_s else -math.inf
-            if not self._lanes.idle:
+            if not self._lanes.open:
                 ready_s = max(ready_s, self._ahead_s(head, self._lanes.next_start(now)))
             if ready_s > now:  # else it was time already, and ``cut`` chose to wait
                 at_s = min(at_s, ready_s)
@@ -189,6 +196,22 @@ class Scheduler:
             self._outlook.overhead_s,
             1.0 if turn is None else turn.share,
         )
+
+    # -- beside other receivers --------------------------------------------------------------------
+
+    @property
+    def shares(self) -> bool:
+        """Whether its lanes are those of other receivers, too."""
+        return self._policy.receivers > 1
+
+    def beside(self, look: Callable[[], Others] | None, now: float) -> None:
+        """Look at what other receivers have in the engine before each decision; None: no engine."""
+        self._look = look
+        self._lanes.see(NOBODY if look is None else look(), now)
+
+    def _see(self, now: float) -> None:
+        if self._look is not None:
+            self._lanes.see(self._look(), now)
 
     # -- how many at a time ------------------------------------------------------------------------
 
@@ -244,7 +267,7 @@ class Scheduler:
 
     def _ahead_s(self, head: Entry, start_s: float) -> float:
         """When to cut the batch that starts then, for it to be ready when its lane is."""
-        if self._lanes.full:
+        if self._lanes.filled:
             return math.inf
         full = self._queue.rows_of(head.bucket) >= self._outlook.full(head.elements).rows
         lead_s = self._policy.full_lead_s if full else self._policy.lead_s
@@ -256,11 +279,11 @@ class Scheduler:
         bound_s += WAITING_MARGIN * (bound_s - self._latency.expect(head.elements, rows))
         return start_s + bound_s + self._outlook.allowance_s <= head.deadline_s
 
-    def _fit(self, head: Entry, rows: int, now: float) -> int:
-        """How many rows to run at once with this head; 0: drop the head."""
+    def _fit(self, head: Entry, rows: int, now: float, start_s: float) -> int:
+        """How many rows to hand over now with this head, to run from then on; 0: drop the head."""
         if head.deadline_s == math.inf:
             return rows
-        room_s = head.deadline_s - now - self._outlook.allowance_s
+        room_s = head.deadline_s - start_s - self._outlook.allowance_s
         bound_s = self._latency.bound(head.elements, rows)
         if bound_s <= room_s:
             return rows
@@ -278,7 +301,7 @@ class Scheduler:
         """Whether it is the turn of this model to run so many rows with this head."""
         bound_s = self._latency.bound(head.elements, rows)
         latest_s = head.deadline_s - self._outlook.allowance_s - bound_s
-        return turn.may_start(now, bound_s, latest_s, ahead=not self._lanes.idle)
+        return turn.may_start(now, bound_s, latest_s, ahead=not self._lanes.open)
 
     def _make(self, head: Entry, rows: int, now: float, start_s: float) -> Batch:
         entries = tuple(self._queue.take(head.bucket, rows))

@@ -133,7 +133,7 @@ def _frontier(tuning: Tuning, rows: Sequence[Row]) -> str:
         axes.set_yscale("symlog", linthresh=_NEAREST)
         axes.set_ylim(-_NEAREST / 2, 4 * max(far for _, _, far in apart))
         axes.set_ylabel("1 - cosine to f32")
-    panels[-1].set_xlim(left=0)
+    panels[-1].set_xlim(0, 1.08 * max((row.rate_rps for row in rows), default=0.0) or 1.0)
     panels[-1].set_xlabel("answers in time a second")
     _legend(late)
     return to_svg(figure, "frontier")

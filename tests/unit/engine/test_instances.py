@@ -1,4 +1,4 @@
-"""The lanes of a connection: as many run at a time as the receiver wants."""
+"""The lanes of an engine: as many run at a time as the receiver wants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from headrace.engine.client import EngineClient
-from headrace.engine.instances import Connection
+from headrace.engine.reception import Reception
 from headrace.errors import HeadraceError
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Signature, TensorSpec
@@ -50,6 +50,7 @@ async def test_as_many_lanes_run_as_are_wanted_and_every_batch_is_answered(tmp_p
     room = Room()
     loop = asyncio.get_running_loop()
     answered: asyncio.Queue[int] = asyncio.Queue()
+    attached = asyncio.Event()
 
     def failed(_: int, error: HeadraceError) -> None:
         raise error
@@ -58,12 +59,8 @@ async def test_as_many_lanes_run_as_are_wanted_and_every_batch_is_answered(tmp_p
         listener.bind(str(tmp_path / "s"))
         listener.listen()
 
-        def serve() -> None:
-            channel, _ = listener.accept()
-            with channel:
-                Connection(channel, SIGNATURE, None).serve([room, room])
-
-        thread = threading.Thread(target=serve)
+        reception = Reception(listener, SIGNATURE, None)
+        thread = threading.Thread(target=reception.serve, args=([room, room],))
         thread.start()
         client = EngineClient(
             loop,
@@ -73,8 +70,10 @@ async def test_as_many_lanes_run_as_are_wanted_and_every_batch_is_answered(tmp_p
             on_done=lambda batch_id, *_: answered.put_nowait(batch_id),
             on_failed=failed,
             on_lost=lambda: None,
+            on_attached=attached.set,
         )
         await client.connect(str(tmp_path / "s"))
+        await attached.wait()
         for lanes, most in ((2, 2), (1, 1), (2, 2)):
             client.set_lanes(lanes)
             room.most = 0
@@ -83,6 +82,7 @@ async def test_as_many_lanes_run_as_are_wanted_and_every_batch_is_answered(tmp_p
             assert {await answered.get() for _ in range(6)} == set(range(6))
             assert room.most == most
         client.close()
+        reception.close()
         await asyncio.to_thread(thread.join, 10)
         assert not thread.is_alive()
 
@@ -101,13 +101,8 @@ async def test_lanes_of_one_instance_have_pinned_slots_until_the_receiver_leaves
         listener.bind(str(tmp_path / "s"))
         listener.listen()
 
-        def serve() -> None:
-            channel, _ = listener.accept()
-            with channel:
-                connection = Connection(channel, SIGNATURE, None, stages=2, pinned_bytes=5000)
-                connection.serve([first, first.beside()])
-
-        thread = threading.Thread(target=serve)
+        reception = Reception(listener, SIGNATURE, None, stages=2, pinned_bytes=5000)
+        thread = threading.Thread(target=reception.serve, args=([first, first.beside()],))
         thread.start()
         client = EngineClient(
             loop,
@@ -124,6 +119,7 @@ async def test_lanes_of_one_instance_have_pinned_slots_until_the_receiver_leaves
         assert first.pinned == [8192] * 3
         assert first.released == 0
         client.close()
+        reception.close()
         await asyncio.to_thread(thread.join, 10)
         assert not thread.is_alive()
         assert first.released == 1

@@ -15,13 +15,16 @@ from headrace.engine.messages import (
     MAX_FRAME_BYTES,
     RUN,
     Attach,
+    Attached,
     Frame,
     Layout,
     Placed,
     pack,
     pack_attach,
+    pack_attached,
     unpack,
     unpack_attach,
+    unpack_attached,
 )
 
 UINT32, UINT64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
@@ -35,6 +38,7 @@ frames = st.builds(
     UINT64,
     layouts,
     UINT64,
+    UINT32,
     st.text(max_size=50),
 )
 
@@ -47,6 +51,11 @@ def test_a_frame_comes_back(frame: Frame) -> None:
 @given(st.builds(Attach, UINT32, UINT64, UINT64))
 def test_attach_comes_back(attach: Attach) -> None:
     assert unpack_attach(pack_attach(attach)) == attach
+
+
+@given(st.builds(Attached, UINT32, UINT32, UINT32, UINT32))
+def test_attached_comes_back(attached: Attached) -> None:
+    assert unpack_attached(pack_attached(attached)) == attached
 
 
 def test_the_first_frame_must_be_attach() -> None:

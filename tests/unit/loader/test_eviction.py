@@ -114,7 +114,7 @@ async def test_sequences_end_with_their_receiver(tmp_path: Path) -> None:
     async with fleet_of(tmp_path, *_three(tmp_path), max_resident=1) as (fleet, _):
         await fleet.bring(A)
         _use(fleet, A, 3e9, sequences=True)
-        fleet.alone()
+        fleet.left()
         await fleet.bring(B)
         assert _serving(fleet) == {"b"}
 
@@ -298,4 +298,4 @@ async def test_nobody_waits_for_room_for_ever(tmp_path: Path) -> None:
         receiver.empties = False
         with pytest.raises(NoRoom, match=r"nobody made room for it in 0\.5 s"):
             await fleet.bring(B)
-        fleet.alone()
+        fleet.left()

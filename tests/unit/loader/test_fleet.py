@@ -118,7 +118,7 @@ async def test_a_receiver_that_dies_has_nothing_left(tmp_path: Path) -> None:
         receiver.empties = False
         unloading = asyncio.create_task(fleet.unload(("m", 1)))
         await asyncio.sleep(0)
-        fleet.alone()
+        fleet.left()
         await unloading
         assert receiver.states() == {("m", 1): "unloaded"}
 

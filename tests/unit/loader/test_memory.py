@@ -21,9 +21,9 @@ class Scene:
         self.sizes: dict[int, int] = {}
         self.pids: dict[Key, int] = {}
         self.told: list[tuple[str, int, int]] = []
-        self.memory = EngineMemory(lambda: self.pids, self._hear)
+        self.memory = EngineMemory(lambda: self.pids, self.hear)
 
-    def _hear(self, message: Message) -> None:
+    def hear(self, message: Message) -> None:
         assert isinstance(message, Memory)
         self.told.append((message.name, message.version, message.memory_bytes))
 
@@ -55,7 +55,7 @@ def test_one_that_has_gone_is_forgotten_and_told_anew_when_it_is_back(scene: Sce
     scene.looked()
     scene.pids = {}
     assert scene.looked() == []
-    scene.memory.tell_again()
+    scene.memory.tell_again(scene.hear)
     assert scene.told == []
     scene.pids = {("a", 1): 7}
     assert scene.looked() == [("a", 1, 100 * MIB)]
@@ -70,5 +70,5 @@ def test_somebody_new_is_told_all(scene: Scene) -> None:
     scene.pids, scene.sizes = {("a", 1): 7}, {7: 100 * MIB}
     scene.looked()
     scene.told.clear()
-    scene.memory.tell_again()
+    scene.memory.tell_again(scene.hear)
     assert scene.told == [("a", 1, 100 * MIB)]

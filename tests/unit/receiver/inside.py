@@ -15,7 +15,7 @@ from headrace.control import ModelServing, Profile
 from headrace.engine import stateful
 from headrace.engine.backends import fake
 from headrace.engine.backends.contract import Model
-from headrace.engine.instances import Connection
+from headrace.engine.reception import Reception
 from headrace.engine.warmup import warm_up
 from headrace.receiver.asgi import Application
 from headrace.receiver.handover.client import ScribeClient
@@ -97,7 +97,7 @@ async def inside(
                     runtime.command,
                     runtime.ask,
                     ServerSettings(),
-                    bytes,
+                    runtime._numbers.all,
                     Counter(),
                     scribe,
                 )
@@ -112,15 +112,12 @@ def _engine(path: Path, model: Model, profile: Profile) -> Iterator[None]:
     listener.bind(str(path))
     listener.listen()
 
-    def serve() -> None:
-        channel, _ = listener.accept()
-        with channel:
-            Connection(channel, profile.signature.unwrap(), None).serve([model.instance()])
-
-    thread = threading.Thread(target=serve)
+    reception = Reception(listener, profile.signature.unwrap(), None)
+    thread = threading.Thread(target=reception.serve, args=([model.instance()],))
     thread.start()
     try:
         yield
     finally:
+        reception.close()
         thread.join(10)
         listener.close()

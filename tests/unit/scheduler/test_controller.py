@@ -153,14 +153,32 @@ def test_a_neighbour_who_comes_is_answered_though_something_was_tried_before() -
     played.play(lambda k: account({k: 0.98}, refused=50, in_time=300 if k == 2 else 200), 70)
     assert played.controller.lanes == 2
     tried = len(played.causes())
-    played.play(lambda k: account({k: 0.6}, refused=50, in_time=150), 6)
+    played.play(lambda k: account({k: 0.6}, refused=50, in_time=150), 10)
     assert played.controller.lanes == 1
     assert len(played.causes()) == tried + 2
 
 
+def test_a_second_with_more_answers_than_others_is_not_what_a_trial_must_do() -> None:
+    played = Played()
+    for in_time in (300, 320, *[300] * 8):
+        lanes = played.controller.lanes
+        played.play(account({lanes: 0.9}, refused=50, in_time=in_time), 1)
+    assert played.causes() == ["trial", "kept"]
+
+
+def test_what_is_odd_once_is_no_reason_to_try_again_what_was_worse() -> None:
+    played = Played()
+    usual = {1: 200, 2: 300}
+    played.play(lambda k: account({k: 0.9}, refused=50, in_time=usual[k]), 10)
+    assert played.causes() == ["trial", "not_kept"]
+    played.play(account({2: 0.5}, refused=50, in_time=300), 1)
+    played.play(lambda k: account({k: 0.9}, refused=50, in_time=usual[k]), 5)
+    assert played.causes() == ["trial", "not_kept"]
+
+
 def test_beside_other_models_all_lanes_run_again_and_no_trial_goes_on() -> None:
     played = Played()
-    played.play(account({2: 0.9}, refused=50), 3)
+    played.play(account({2: 0.9}, refused=50), 4)
     assert played.causes() == ["trial"]
     (change,) = played.controller.beside_others(played.now)
     assert (change.before, change.after, change.cause) == ("1", "2", "beside_others")

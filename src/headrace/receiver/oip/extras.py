@@ -19,7 +19,9 @@ class Extras:
         self.regions = Regions(
             enabled=settings.shared_memory, limit_bytes=int(settings.max_body_mib * 2**20)
         )
-        self.logging = LogSettings(settings.log_level, settings.log_format)
+        self.logging = LogSettings(
+            settings.log_level, settings.log_format, fixed=settings.receivers > 1
+        )
         self._writer = Writer(settings.trace_dir)
         self.tracer = Tracer(self._writer)
         self.tracing = TraceSettings(self.tracer, self._writer)

@@ -19,8 +19,9 @@ _MOST_VERBOSE = 2**31
 class LogSettings:
     """The settings in force; the engines and the supervisor keep their own."""
 
-    def __init__(self, level: logs.Level, form: logs.Format) -> None:
+    def __init__(self, level: logs.Level, form: logs.Format, *, fixed: bool = False) -> None:
         self._form = form
+        self._fixed = fixed  # for there are other receivers, which would not follow
         self._values: dict[str, Any] = {
             "log_file": "",
             "log_info": level in {"debug", "info"},
@@ -39,7 +40,7 @@ class LogSettings:
 
         Raises:
             MalformedRequest: a key or a value that is none.
-            Unsupported: another file.
+            Unsupported: another file, or one of several receivers is asked.
         """
         # A client may say "s" as Triton's document does, or not, as its server.
         named = {key.removesuffix("s"): value for key, value in asked.items()}
@@ -50,6 +51,10 @@ class LogSettings:
                 raise MalformedRequest(f"unknown log setting {reprlib.repr(key)}; one of {known}")
             if value is not None:
                 _check(key, value)
+        if new and self._fixed:
+            raise Unsupported(
+                "of several receivers one would change what it logs: set server.log_level instead"
+            )
         if new:
             self._values |= new
             self._apply()

@@ -6,37 +6,38 @@ Source: Triton's docs/protocol/extension_statistics.md. Read when somebody asks.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.errors import NotResident
 from headrace.observe.histogram import Histogram
 from headrace.observe.metrics import ModelMetrics
-from headrace.receiver.catalog import Catalog, ServedModel
+from headrace.observe.together import Topic
+from headrace.receiver.catalog import ServedModel
+from headrace.receiver.exchange import Core
 
 
-def describe(catalog: Catalog, name: str, version: int | None) -> list[dict[str, Any]]:
-    """The statistics of one version, of all of a model, or of all models where no name is given.
+def describe(served: Iterable[ServedModel]) -> list[dict[str, Any]]:
+    """The statistics of versions, as one receiver has counted them."""
+    now_s, now_ms = time.monotonic(), time.time() * 1e3
+    return [_model(one, now_s, now_ms) for one in served]
+
+
+async def asked(core: Core, name: str, version: int | None) -> list[dict[str, Any]]:
+    """Those of one version, of all of a model, or of all models where no name is given.
 
     Raises:
         HeadraceError: the model or version is unknown or does not serve.
     """
-    if not name:
-        chosen = list(catalog.served())
-    else:
-        _check(catalog, name, version)
-        chosen = [
-            served
-            for served in catalog.served()
-            if served.name == name and version in {None, served.version}
-        ]
-    now_s, now_ms = time.monotonic(), time.time() * 1e3
-    return [_model(served, now_s, now_ms) for served in chosen]
-
-
-def _check(catalog: Catalog, name: str, version: int | None) -> None:
-    with contextlib.suppress(NotResident):  # who watches a model must not have it loaded
-        catalog.find(name, version)
+    if name:
+        with contextlib.suppress(NotResident):  # who watches a model must not have it loaded
+            core.catalog.find(name, version)
+    told = json.loads(await core.together(Topic.STATISTICS))
+    return [
+        one for one in told if name in {"", one["name"]} and version in {None, int(one["version"])}
+    ]
 
 
 def _model(served: ServedModel, now_s: float, now_ms: float) -> dict[str, Any]:

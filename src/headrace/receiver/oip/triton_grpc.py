@@ -23,6 +23,7 @@ class TritonGrpc:
     """The part of ``inference.GRPCInferenceService`` that only Triton has."""
 
     def __init__(self, core: Core, extras: Extras) -> None:
+        self._core = core
         self._catalog = core.catalog
         self._extras = extras
 
@@ -52,7 +53,7 @@ class TritonGrpc:
         """ModelStatistics."""
         asked = read("ModelStatisticsRequest", exchange.body)
         version = metadata.read_version(asked.version)
-        found = statistics.describe(self._catalog, asked.name, version)
+        found = await statistics.asked(self._core, asked.name, version)
         return _of_json("ModelStatisticsResponse", {"model_stats": found})
 
     async def system_status(self, exchange: Exchange) -> bytes:

@@ -39,7 +39,7 @@ class TritonRest:
 
     async def stats(self, exchange: Exchange, name: str, version: int | None) -> Reply:  # noqa: ARG002
         """``GET /v2/models/{name}/stats``."""
-        found = statistics.describe(self._core.catalog, name, version)
+        found = await statistics.asked(self._core, name, version)
         return json_reply({"model_stats": found})
 
     async def all_stats(self, exchange: Exchange) -> Reply:

@@ -7,12 +7,14 @@ null}`` moves one label, removes another, and leaves the rest.
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 from headrace.control import Profile
 from headrace.cores import usable_cores
 from headrace.errors import InvalidInput, MalformedRequest
+from headrace.observe.together import Topic
 from headrace.order import Label
 from headrace.receiver.catalog import Entry, ServedModel
 from headrace.receiver.codecs.json_tensor import parse
@@ -39,7 +41,9 @@ class Models:
 
     async def profile(self, exchange: Exchange, name: str, version: int | None) -> Reply:  # noqa: ARG002
         """``GET /models/{name}[/versions/{version}]/profile``."""
-        return json_reply(measured(self._core.catalog.find(name, version)))
+        served = self._core.catalog.find(name, version)
+        counted = json.loads(await self._core.together(Topic.SEEN))
+        return json_reply(measured(served, counted.get(which(served)) or seen(served)))
 
     async def label(self, exchange: Exchange, name: str, _: None) -> Reply:
         """``PATCH /models/{name}/labels``."""
@@ -75,8 +79,8 @@ def described(entry: Entry) -> dict[str, Any]:
     return found
 
 
-def measured(served: ServedModel) -> dict[str, Any]:
-    """What warm-up measured of a version, and what was set, for JSON."""
+def measured(served: ServedModel, counted: dict[str, Any]) -> dict[str, Any]:
+    """What warm-up measured of a version, what was set, and what was counted, for JSON."""
     profile, settings = served.profile, served.settings
     return {
         "name": served.name,
@@ -95,8 +99,13 @@ def measured(served: ServedModel) -> dict[str, Any]:
         "linger_ms": settings.linger_ms,
         "origins": {key: served.origins.get(key, "default") for key in _TUNABLE},
         "control": served.metrics.control(),
-        "seen": seen(served),
+        "seen": counted,
     }
+
+
+def which(served: ServedModel) -> str:
+    """What a version is called among those that were counted."""
+    return f"{served.name}/{served.version}"
 
 
 def seen(served: ServedModel) -> dict[str, Any]:

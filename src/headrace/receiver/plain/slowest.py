@@ -9,12 +9,13 @@ A request that asks with the header ``headrace-timing`` is told the same of itse
 from __future__ import annotations
 
 import heapq
+import json
 import time
-from collections.abc import Iterable
 
 from headrace.observe.phases import Passed
-from headrace.receiver.catalog import Catalog, ServedModel
-from headrace.receiver.exchange import Exchange, Reply
+from headrace.observe.together import Topic
+from headrace.receiver.catalog import ServedModel
+from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.http import json_reply
 
 ASKS = b"headrace-timing"
@@ -29,24 +30,23 @@ _MOST = 16
 class SlowestRequests:
     """Tells them over HTTP."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, core: Core) -> None:
+        self._core = core
 
     async def index(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         """``GET /slowest``."""
-        return _told(self._catalog.served())
+        return await self._told(None)
 
     async def of_model(self, exchange: Exchange, name: str, _: None) -> Reply:  # noqa: ARG002
         """``GET /models/{model}/slowest``: of all its versions."""
-        self._catalog.find(name, None)
-        return _told(one for one in self._catalog.served() if one.name == name)
+        self._core.catalog.find(name, None)
+        return await self._told(name)
 
-
-def _told(models: Iterable[ServedModel]) -> Reply:
-    now_s = time.monotonic()
-    things = [thing for one in models for thing in one.metrics.slowest.things(now_s)]
-    slowest = heapq.nlargest(_MOST, things, key=lambda thing: thing.phases.total)
-    return json_reply({"requests": [thing.described() for thing in slowest]})
+    async def _told(self, name: str | None) -> Reply:
+        things = json.loads(await self._core.together(Topic.SLOWEST))
+        chosen = [one for one in things if name in {None, one["model"]}]
+        slowest = heapq.nlargest(_MOST, chosen, key=lambda one: one["total_s"])
+        return json_reply({"requests": slowest})
 
 
 def passed(exchange: Exchange, served: ServedModel, outcome: str, now_s: float) -> Passed:

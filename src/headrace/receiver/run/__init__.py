@@ -5,5 +5,5 @@ that share a device · ``validate`` inputs against a signature · ``shapes`` who
 ``departures`` clients that left · ``notes`` what is noted of batches: ``traffic`` which shapes are
 common, ``reservoir`` a few requests kept, ``sampling`` what is kept of them · ``sequences`` models
 with a memory, ``sequence_table`` what they remember · ``steering`` how many lanes take batches at a
-time · ``gauges`` what metrics read.
+time · ``gauges`` what metrics read · ``compose`` all of it for one version.
 """

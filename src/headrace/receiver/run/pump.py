@@ -117,7 +117,8 @@ class Pump:
         running = self._running[batch.id] = Running(batch, now_s)
         started_s = time.monotonic()
         try:
-            engine.run(batch.id, batch.rows, parts, padding)
+            expected_s = batch.expected_finish_s - batch.start_s
+            engine.run(batch.id, batch.rows, parts, padding, expected_s)
         except HeadraceError as error:
             self._failed(batch.id, error)
             return
@@ -200,6 +201,7 @@ class Pump:
             on_done=self._done,
             on_failed=self._failed,
             on_lost=self._lost,
+            on_attached=self.schedule,
         )
         await engine.connect(socket_path)
         if self._engine is not None:  # it died, though its end has not been heard yet
@@ -209,6 +211,8 @@ class Pump:
         self._steering.start(engine.set_lanes)
         if self._place is not None:
             self._place.join(self._look)
+        if self._scheduler.shares:
+            self._scheduler.beside(engine.others, time.monotonic())
         self._scheduler.resume()
         self.schedule()
 
@@ -238,6 +242,7 @@ class Pump:
             return
         self._scheduler.pause()
         now_s = time.monotonic()
+        self._scheduler.beside(None, now_s)
         batches, self._running = [running.batch for running in self._running.values()], {}
         for batch in batches:
             self._scheduler.finish(batch.id, now_s, None)

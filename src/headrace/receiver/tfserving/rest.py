@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import ClientError, InvalidInput, MalformedRequest, SignatureNotFound
-from headrace.observe import tfserving
+from headrace.observe.together import Topic
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import Decoded, Dialect
@@ -50,8 +50,8 @@ class TfServingRest:
 
     async def metrics(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         """``GET /monitoring/prometheus/metrics``."""
-        page = tfserving.page(self._core.catalog.asked)
-        return Reply(200, page, ((b"content-type", b"text/plain"),))
+        page = await self._core.together(Topic.TFSERVING)
+        return Reply(200, page.encode(), ((b"content-type", b"text/plain"),))
 
     async def options(self, exchange: Exchange) -> Reply:
         """``OPTIONS``: nothing, to a browser; Envoy adds who may ask."""

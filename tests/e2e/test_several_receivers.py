@@ -1,0 +1,144 @@
+"""Several receivers behind one port: clients notice nothing of it, not even when one dies."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.clients import http, outcomes
+from tests.e2e.crowd import BROKEN, Client, Load, statuses
+from tests.e2e.models import write_config, write_fake, write_sum
+from tests.e2e.server import Server, frozen, until
+
+pytestmark = pytest.mark.slow
+
+# So many connections do not all go to one of two receivers: 2^-19 of the time.
+_MANY = 20
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A quick model behind two receivers, on two ports."""
+    write_fake(tmp_path / "models/m.fake", base_ms=1)
+    with Server(tmp_path / "models", "--receivers", "2", "--listen", "127.0.0.1:0") as running:
+        yield running
+
+
+def _receivers(server: Server) -> list[psutil.Process]:
+    return server.children("envoy --config-yaml")
+
+
+@contextlib.contextmanager
+def _clients(server: Server) -> Iterator[None]:
+    """Connections to both receivers, open in the context; each has been answered."""
+    clients = [Client(server.address) for _ in range(_MANY)]
+    try:
+        assert {client.ask("m").status for client in clients} == {200}
+        yield
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_both_take_connections_and_whichever_is_asked_counts_for_both(server: Server) -> None:
+    assert len(_receivers(server)) == 2
+    port = int(server.address.rpartition(":")[2])
+    with _clients(server):
+        for one in _receivers(server):
+            connections = one.connections("tcp")
+            assert any(c.laddr[1] == port and c.status == "ESTABLISHED" for c in connections)
+    with _clients(server):
+        pass
+    for _ in range(10):  # each over a connection of its own
+        status, page, _ = http(f"{server.url}/v2/models/m/stats")
+        assert status == 200
+        assert page["model_stats"][0]["inference_stats"]["success"]["count"] == 2 * _MANY
+        assert outcomes(server.url, "m") == {"ok": 2 * _MANY}
+    assert len(http(f"{server.url}/slowest")[1]["requests"]) == 16
+
+
+def test_one_that_dies_takes_only_its_own_connections_and_comes_back_ready(server: Server) -> None:
+    before = {one.pid for one in _receivers(server)}
+    with Load(server.address, "m", clients=_MANY) as load:
+        until(lambda: len(load.answers) > 100)
+        _receivers(server)[0].kill()
+        server.wait_for("receiver_died")
+        until(lambda: len(_receivers(server)) == 2)
+        for _ in range(200):  # whoever comes meanwhile is answered
+            client = Client(server.address)
+            assert client.ask("m").status in {200, BROKEN}
+            client.close()
+    found = statuses(load.answers)
+    assert found.keys() <= {200, BROKEN}
+    assert found[BROKEN] < _MANY + 20
+    assert len(before & {one.pid for one in _receivers(server)}) == 1
+    with _clients(server):
+        pass
+
+
+def test_a_scrape_comes_though_a_receiver_does_not_answer(server: Server) -> None:
+    with _clients(server):
+        pass
+    asked = http(f"{server.url}/v2/models/m/stats")[1]["model_stats"][0]["inference_count"]
+    with frozen(_receivers(server)[0]):
+        found = until(lambda: _stats(server))
+    assert found == asked
+
+
+def _stats(server: Server) -> int | None:
+    """How many inferences are counted, if the receiver that is asked is not the frozen one."""
+    try:
+        status, page, _ = http(f"{server.url}/v2/models/m/stats", timeout_s=2)
+    except OSError:
+        return None
+    count: int = page["model_stats"][0]["inference_count"]
+    return count if status == 200 else None
+
+
+def test_an_order_has_reached_all_when_it_is_done(tmp_path: Path) -> None:
+    write_fake(tmp_path / "models/m.fake")
+    flags = ("--receivers", "2", "--model-control", "explicit")
+    with Server(tmp_path / "models", *flags) as server:
+        for _ in range(2):
+            assert http(f"{server.url}/v2/repository/models/m/unload", {})[0] == 200
+            assert {_ask(server) for _ in range(_MANY)} == {404}
+            assert http(f"{server.url}/v2/repository/models/m/load", {})[0] == 200
+            assert {_ask(server) for _ in range(_MANY)} == {200}
+        write_fake(tmp_path / "models/n.fake")
+        status, refused, _ = http(f"{server.url}/v2/repository/models/n/load", {})
+        assert status >= 400
+        assert "share" in refused["error"]
+
+
+def test_a_drain_loses_no_request_of_either(server: Server) -> None:
+    with Load(server.address, "m", clients=_MANY) as load:
+        until(lambda: len(load.answers) > 200)
+        server.signal(signal.SIGTERM)
+        load.join()
+    assert server.wait(20) == 0
+    assert statuses(load.answers) == {200: len(load.answers)}
+
+
+def test_what_needs_one_receiver_is_refused_with_what_to_change(tmp_path: Path) -> None:
+    write_sum(tmp_path / "sum")
+    write_config(tmp_path / "headrace.yaml", {"path": str(tmp_path / "sum")}, receivers=2)
+    server = Server(tmp_path / "headrace.yaml")
+    server.start()
+    try:
+        assert server.wait(20) == 2
+        assert "set server.receivers to 1" in server.output
+    finally:
+        server.kill()
+
+
+def _ask(server: Server) -> int:
+    client = Client(server.address)
+    try:
+        return client.ask("m").status
+    finally:
+        client.close()

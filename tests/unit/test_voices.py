@@ -1,0 +1,154 @@
+"""The supervisor's side of several receivers: all hear, each is asked, and who dies is missed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace import voices as module
+from headrace.control import Ask, Complete, Emptied, Told, to_receiver
+from headrace.gathering import Gathering
+from headrace.message import line
+from headrace.observe.together import Topic
+from headrace.voices import Listener, Voice, Voices, Words
+
+
+class Receiver:
+    """Answers what it is asked with what the test says, or not at all."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.answer: str | None = "[]"
+        self.heard: list[Any] = []
+        self.asked = asyncio.Event()
+        self.writer = writer
+        self._reader = reader
+        self.task = asyncio.create_task(self._live())
+
+    async def _live(self) -> None:
+        while text := await self._reader.readline():
+            message = to_receiver.validate_json(text)
+            self.heard.append(message)
+            if isinstance(message, Ask):
+                self.asked.set()
+            if isinstance(message, Ask) and self.answer is not None:
+                self.writer.write(line(Told(question=message.question, text=self.answer)))
+
+    async def leave(self) -> None:
+        self.writer.close()
+        await self.task
+
+
+class Scene:
+    """A supervisor that notes what it hears."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.heard: list[Words] = []
+        self.news = asyncio.Event()
+        self.voices = Voices(Listener(lambda _: self.news.set(), self._hear, self._left))
+        self.gathering = Gathering(self.voices)
+
+    def _hear(self, message: Words, _: Voice) -> None:
+        self.heard.append(message)
+        self.news.set()
+
+    def _left(self, voice: Voice) -> None:
+        self.gathering.left(voice)
+        self.news.set()
+
+    async def connect(self) -> Receiver:
+        before = len(self.voices)
+        receiver = Receiver(*await asyncio.open_unix_connection(self.path))
+        while len(self.voices) == before:
+            self.news.clear()
+            await self.news.wait()
+        return receiver
+
+    async def left(self, receiver: Receiver) -> None:
+        before = len(self.voices)
+        await receiver.leave()
+        while len(self.voices) == before:
+            self.news.clear()
+            await self.news.wait()
+
+    async def slowest(self) -> list[Any]:
+        found: list[Any] = json.loads(await self.gathering.of(Topic.SLOWEST))
+        return sorted(found)
+
+
+@contextlib.asynccontextmanager
+async def _scene(folder: Path) -> AsyncIterator[Scene]:
+    scene = Scene(folder / "control.sock")
+    async with asyncio.timeout(20), scene.voices.listen(scene.path):
+        yield scene
+
+
+async def test_all_hear_what_is_told_and_each_is_heard(tmp_path: Path) -> None:
+    async with _scene(tmp_path) as scene:
+        one, other = await scene.connect(), await scene.connect()
+        scene.voices.tell(Complete())
+        await scene.voices.ask(Topic.NOTHING)
+        assert [type(message) for message in one.heard] == [Complete, Ask]
+        assert [type(message) for message in other.heard] == [Complete, Ask]
+        other.writer.write(line(Emptied(socket_path="s")))
+        while not scene.heard:
+            scene.news.clear()
+            await scene.news.wait()
+        assert scene.heard == [Emptied(socket_path="s")]
+        await scene.left(one)
+        await scene.left(other)
+
+
+async def test_the_last_words_count_of_one_that_does_not_answer_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ANSWER_TIMEOUT_S", 0.05)
+    async with _scene(tmp_path) as scene:
+        one, other = await scene.connect(), await scene.connect()
+        one.answer, other.answer = "[1]", "[2]"
+        assert await scene.slowest() == [1, 2]
+        one.answer, other.answer = "[3]", None
+        assert await scene.slowest() == [2, 3]
+        await scene.left(one)
+        await scene.left(other)
+
+
+async def test_counts_of_the_dead_go_on_to_count(tmp_path: Path) -> None:
+    async with _scene(tmp_path) as scene:
+        one, other = await scene.connect(), await scene.connect()
+        one.answer, other.answer = (json.dumps({"m/1": _seen(answered)}) for answered in (3, 4))
+        assert await _answered(scene) == 7
+        await scene.left(other)
+        assert await _answered(scene) == 7
+        third = await scene.connect()
+        third.answer = json.dumps({"m/1": _seen(5)})
+        assert await _answered(scene) == 12
+        await scene.left(one)
+        await scene.left(third)
+        assert await _answered(scene) == 12
+
+
+async def test_who_leaves_while_asked_is_not_waited_for(tmp_path: Path) -> None:
+    async with _scene(tmp_path) as scene:
+        one, other = await scene.connect(), await scene.connect()
+        one.answer, other.answer = "[1]", None
+        asked = asyncio.create_task(scene.slowest())
+        await other.asked.wait()
+        await scene.left(other)
+        assert await asked == [1]
+        await scene.left(one)
+
+
+def _seen(answered: int) -> dict[str, Any]:
+    return {"cpu_s": 0, "answered": answered, "tail_ratio": 1, "handover_s": 0, "runs": []}
+
+
+async def _answered(scene: Scene) -> int:
+    found: int = json.loads(await scene.gathering.of(Topic.SEEN))["m/1"]["answered"]
+    return found
