@@ -24,13 +24,9 @@ from headrace.testing import Server
 from zoo.download import home
 
 _WANTED = 0.9
-_ROUNDS = 3
-_PRECISION = "f16"
 # One connection carries what a client has to ask: eight images or sentences a request.
 _ROWS = 8
 _DIFFERENT = 16
-_SIZES = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256)
-_BARE_S, _SERVED_S, _WARM_S = 3.0, 8.0, 2.0
 _MOST_REFUSED = 0.01
 _MS = 1e3
 # Capturing a graph of each size, on each lane, with the weights of BERT to read before.
@@ -45,6 +41,19 @@ class Asked:
     rows: str
     bar_s: float
     callers: tuple[int, ...] = (4, 8, 16, 24, 32, 48, 64, 96, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """Where it is measured and how thoroughly; a try of this script needs neither GPU nor time."""
+
+    device: str = "cuda"
+    precision: str = "f16"
+    sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256)
+    rounds: int = 3
+    bare_s: float = 3.0
+    served_s: float = 8.0
+    warm_s: float = 2.0
 
 
 MODELS = (Asked("resnet50", "img/s", 0.015), Asked("bert-base", "sequences/s", 0.130))
@@ -83,7 +92,7 @@ def _measured(progress: Callable[[str], None]) -> Iterator[Figure]:
         progress(f"{asked.name}: writing it")
         folder = gpu_models.write(asked.name, home(os.environ) / "gpu")
         bodies = gpu_models.requests(asked.name, _ROWS, _DIFFERENT)
-        yield from compare(asked, folder, bodies, progress)
+        yield from compare(asked, folder, bodies, progress, How())
 
 
 def compare(
@@ -91,29 +100,27 @@ def compare(
     folder: Path,
     bodies: Sequence[Inputs],
     progress: Callable[[str], None],
-    *,
-    device: str = "cuda",
-    precision: str = _PRECISION,
+    how: How,
 ) -> Iterator[Figure]:
     """Measure one model, in turns with the loop."""
     from benchmarks import gpu_bare  # noqa: PLC0415 - wants PyTorch
 
-    flags = ("--device", device, "--precision", precision, "--max-batch", str(max(_SIZES)))
-    slo = ("--slo-ms", f"{asked.bar_s * _MS:g}")
-    with Server(folder, *flags, *slo, timeout_s=_START_S) as server:
+    flags = ["--device", how.device, "--precision", how.precision]
+    flags += ["--max-batch", str(max(how.sizes)), "--slo-ms", f"{asked.bar_s * _MS:g}"]
+    with Server(folder, *flags, timeout_s=_START_S) as server:
         target = make_target("oip-grpc", server.address, asked.name, bodies, timeout_s=60.0)
         progress(f"{asked.name}: the best batch size of the bare loop")
-        sweep = gpu_bare.measure(folder, precision, _BARE_S, _SIZES, device)
+        sweep = gpu_bare.measure(folder, how.precision, how.bare_s, how.sizes, how.device)
         fast = {size: one for size, one in sweep.items() if one.p99_s <= asked.bar_s}
         best = max(fast or sweep, key=lambda size: sweep[size].rows_per_s)
         bare_rates: list[float] = []
         served: list[Served] = []
-        for number in range(_ROUNDS):
-            progress(f"{asked.name}: round {number + 1} of {_ROUNDS}")
-            loop = gpu_bare.measure(folder, precision, _BARE_S, [best], device)[best]
+        for number in range(how.rounds):
+            progress(f"{asked.name}: round {number + 1} of {how.rounds}")
+            loop = gpu_bare.measure(folder, how.precision, how.bare_s, [best], how.device)[best]
             bare_rates.append(loop.rows_per_s)
-            served.append(_best(asked, target))
-    yield from _figures(asked, best, bare_rates, served)
+            served.append(_best(asked, target, how))
+    yield from _figures(asked, best, bare_rates, served, f"{how.precision}, {_gpu()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +132,12 @@ class Served:
     callers: int
 
 
-def _best(asked: Asked, target: Target) -> Served:
+def _best(asked: Asked, target: Target, how: How) -> Served:
     """Ask by ever more callers until that is too many."""
     best = Served(0.0, 0.0, 0)
     for callers in asked.callers:
         report = make_report(
-            run(ClosedLoop(callers, _SERVED_S), target), slo_s=asked.bar_s, warm_s=_WARM_S
+            run(ClosedLoop(callers, how.served_s), target), slo_s=asked.bar_s, warm_s=how.warm_s
         )
         found = served(report, callers, asked.bar_s)
         if found is None:
@@ -149,7 +156,7 @@ def served(report: Report, callers: int, bar_s: float) -> Served | None:
 
 
 def _figures(
-    asked: Asked, best: int, bare_rates: list[float], runs: list[Served]
+    asked: Asked, best: int, bare_rates: list[float], runs: list[Served], where: str
 ) -> Iterator[Figure]:
     shares = [one.rows_per_s / rate for one, rate in zip(runs, bare_rates, strict=True)]
     rate = statistics.median(one.rows_per_s for one in runs)
@@ -163,7 +170,7 @@ def _figures(
         note=f"the loop: {statistics.median(bare_rates):,.0f} {asked.rows}, batches of {best}; "
         f"served: p99 {max(one.p99_s for one in runs) * _MS:.1f} ms, "
         f"{runs[-1].callers} callers of {_ROWS} rows over gRPC; rounds "
-        f"{', '.join(f'{share:.3f}' for share in shares)}; {_PRECISION}, {_gpu()}",
+        f"{', '.join(f'{share:.3f}' for share in shares)}; {where}",
     )
 
 

@@ -51,13 +51,20 @@ def measure(
     return {int(size): Bare(*numbers) for size, numbers in found.items()}
 
 
-def _main(arguments: Sequence[str]) -> None:
-    folder, precision, device = Path(arguments[0]), arguments[1], torch.device(arguments[2])
+def loop(
+    folder: Path, precision: str, device: torch.device, seconds: float, sizes: Sequence[int]
+) -> dict[int, Bare]:
+    """Run it in this process."""
     program = torch_program.read(folder / "1" / "model.pt2", device, HALVES[precision])
     program = taking_bytes(program, read_card(folder).normalise, device)
-    seconds = float(arguments[3])
     with torch.inference_mode():
-        found = {int(size): _loop(program, device, int(size), seconds) for size in arguments[4:]}
+        return {size: _loop(program, device, size, seconds) for size in sizes}
+
+
+def _main(arguments: Sequence[str]) -> None:
+    device, seconds = torch.device(arguments[2]), float(arguments[3])
+    sizes = list(map(int, arguments[4:]))
+    found = loop(Path(arguments[0]), arguments[1], device, seconds, sizes)
     sys.stdout.write(json.dumps(found))
 
 

@@ -37,7 +37,7 @@ class Shape(NamedTuple):
 
     width: int
     side: int  # of images, or words of a sentence
-    layers: int = 12
+    layers: int = 12  # at most, of each stage of ResNet
     words: int = 30522
 
 
@@ -80,7 +80,7 @@ def _made(name: str, shape: Shape) -> tuple[Any, tuple[Tensor, ...]]:
     torch.manual_seed(0)
     if name == "resnet50":
         images = torch.zeros(2, 3, shape.side, shape.side)
-        return ResNet50(shape.width).eval(), (images,)
+        return ResNet50(shape).eval(), (images,)
     words = torch.zeros(2, shape.side, dtype=torch.int64)
     return Bert(shape).eval(), (words, torch.ones_like(words))
 
@@ -88,12 +88,13 @@ def _made(name: str, shape: Shape) -> tuple[Any, tuple[Tensor, ...]]:
 class ResNet50(Module):  # type: ignore[misc]
     """Version 1.5: a block's stride is in its 3x3 convolution."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
+        width = shape.width
         self.stem = nn.Conv2d(3, width, 7, 2, 3)
         channels, blocks = width, []
         for number, (repeats, factor) in enumerate(_STAGES):
-            for repeat in range(repeats):
+            for repeat in range(min(repeats, shape.layers)):
                 stride = 2 if number and not repeat else 1
                 blocks.append(_Bottleneck(channels, width * factor, stride))
                 channels = width * factor * _EXPANSION

@@ -26,7 +26,7 @@ import orjson
 from onnx import TensorProto, helper
 
 from benchmarks.figures import Figure
-from headrace.control import SignatureMessage
+from headrace.engine_control import SignatureMessage
 from headrace.load.arrivals import poisson
 from headrace.load.payload import make_target
 from headrace.load.plan import OpenLoop, Target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.control import Profile, SignatureMessage
+from headrace.engine_control import Profile, SignatureMessage
 from headrace.values import Signature
 
 

@@ -317,7 +317,7 @@ async def _(t: Triton) -> None:
 async def _(t: Triton) -> None:
     await t.refused(
         InferenceServerException,
-        "no GPU",
+        "memory of a GPU is not taken",
         "register_cuda_shared_memory",
         "mine",
         b"aGFuZGxl",

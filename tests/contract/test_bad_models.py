@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control import EngineSpec
 from headrace.engine.border import refusal
 from headrace.engine.preparing import prepared
+from headrace.engine_control import EngineSpec
 from headrace.errors import HeadraceError
 from headrace.loader.store import find_named
 from headrace.settings import ModelSettings, Settings

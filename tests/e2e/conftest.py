@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,9 +32,11 @@ def write_linear(path: Path, scale: float) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Servers of tests write nothing into the cache of whoever runs them."""
+    """Servers of tests write nothing into the cache of whoever runs them, but share one."""
+    mine = tmp_path_factory.getbasetemp()
+    ours = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADRACE_SERVER__CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HEADRACE_SERVER__CACHE_DIR", str(ours / "cache"))
         yield
 
 

@@ -82,14 +82,14 @@ def test_the_least_recently_used_model_leaves_for_the_next(tmp_path: Path) -> No
 
 
 def test_more_models_than_there_is_room_for_all_answer(tmp_path: Path) -> None:
-    names = [f"m{number}" for number in range(8)]
-    with Server(_write(tmp_path, *names), *_listed(3)) as server:
-        order = [name for name in names for _ in range(3)]
+    names = [f"m{number}" for number in range(5)]
+    with Server(_write(tmp_path, *names), *_listed(2)) as server:
+        order = [name for name in names for _ in range(2)]
         random.Random(5).shuffle(order)
         with ThreadPoolExecutor(6) as pool:
             for future in [pool.submit(_good, server, name) for name in order]:
                 future.result()
-                assert len(server.engines()) <= 3
+                assert len(server.engines()) <= 2
         assert metrics(server.url)['headrace_model_moves_total{model="m0",state="loading"}'] >= 1
 
 
@@ -108,7 +108,7 @@ def test_a_pinned_model_stays_and_takes_no_place_of_the_others(tmp_path: Path) -
 
 
 def test_what_a_model_has_taken_is_answered_before_it_leaves(tmp_path: Path) -> None:
-    _write(tmp_path, "slow", base_ms=1500)
+    _write(tmp_path, "slow", base_ms=500)
     _write(tmp_path, "next")
     flags = ("--max-batch", "1", "--instances", "1")
     with Server(tmp_path, *_listed(1), *flags) as server:

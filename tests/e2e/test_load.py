@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from headrace import cli
+from headrace.load.command import compare
 from headrace.load.command.grammar import PROTOCOLS
 from tests.e2e.clients import metrics, outcomes
 from tests.e2e.models import write_fake, write_sleeper
@@ -182,7 +183,7 @@ def test_a_server_that_dies_ends_the_numbers_and_not_the_report(
     path = write_fake(tmp_path / "m" / "1" / "model.fake").parents[1]
     with Server(path) as server:
         words = (
-            f"--model m --protocol {protocol} --rate 100 --duration-s 6 --warm-up-s 0 {_ANY_LAG}"
+            f"--model m --protocol {protocol} --rate 100 --duration-s 3 --warm-up-s 0 {_ANY_LAG}"
         )
         loading = Loading(server.url, words)
         until(lambda: outcomes(server.url, "m").get("ok", 0) > 50)
@@ -190,7 +191,7 @@ def test_a_server_that_dies_ends_the_numbers_and_not_the_report(
         status, told = loading.result()
     assert status == 1
     assert "the server went away" in told["failure"]
-    assert 0.3 < told["server_gone_s"] < 6
+    assert 0.3 < told["server_gone_s"] < 3
     report = told["report"]
     assert report["ok"] >= 50
     assert report["failed"] <= 3
@@ -263,14 +264,17 @@ def test_a_search_needs_an_objective(server: Server, capsys: Captured) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # half a minute of load
-def test_two_models_are_measured_in_turns_and_told_apart(tmp_path: Path, capsys: Captured) -> None:
+def test_two_models_are_measured_in_turns_and_told_apart(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "_SLICE_S", 0.7)
     folder = write_sleeper(tmp_path / "models", "slow").parent
     write_fake(folder / "fast" / "1" / "model.fake")
     page = tmp_path / "compared.html"
     with Server(folder) as server:
         words = (
             f"load --compare {server.url} {server.address} --model fast --model slow "
-            f"--concurrency 1 --duration-s 8 --slo-ms 5000 --json --report {page}"
+            f"--concurrency 1 --duration-s 3 --slo-ms 5000 --json --report {page}"
         )
         assert cli.main(words.split()) == 0
         told = json.loads(capsys.readouterr().out)
@@ -374,6 +378,10 @@ def test_mlcommons_own_loadgen_drives_a_scenario(
     assert summary["Result is"] in {"VALID", "INVALID"}
     assert outcomes(server.url, "linear")["ok"] - before > 40
 
+
+def test_people_get_the_summary_of_mlcommons_own_loadgen(server: Server, capsys: Captured) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    words = "--model linear --scenario single-stream --duration-s 0.2 --loadgen"
     assert cli.main(["load", server.url, *words.split()]) == 0
     assert "MLPerf Results Summary" in capsys.readouterr().out
 

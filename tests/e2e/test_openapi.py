@@ -39,7 +39,7 @@ def test_answers_are_as_the_document_says(server: Server, tmp_path: Path) -> Non
             f"{server.url}/openapi.json",
             f"--checks={','.join(CHECKS)}",
             "--phases=examples,coverage,fuzzing",
-            "--max-examples=12",
+            "--max-examples=6",
             "--seed=1",
             "--generation-database=none",
             "--suppress-health-check=all",

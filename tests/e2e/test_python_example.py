@@ -37,7 +37,7 @@ def faq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     lines = (EXAMPLES / "python_model/model.py").read_text("utf-8").splitlines()
     commands = [line for line in map(str.strip, lines) if line.startswith(("mkdir ", "cp "))]
     subprocess.run(["/bin/sh", "-ec", "\n".join(commands)], check=True, cwd=home)
-    with Server(home / "faq") as running:
+    with Server(home / "faq", "--max-batch", "4") as running:
         yield running
 
 

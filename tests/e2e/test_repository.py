@@ -208,7 +208,7 @@ def test_under_load_no_request_fails_while_a_model_is_replaced(server: Server, r
                 except InferenceServerException as error:
                     failures.append(str(error))
 
-    threads = [threading.Thread(target=load) for _ in range(4)]
+    threads = [threading.Thread(target=load) for _ in range(2)]
     for thread in threads:
         thread.start()
     with triton_http.InferenceServerClient(server.address) as control:

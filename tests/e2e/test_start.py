@@ -249,6 +249,7 @@ def test_flag_over_environment_over_file(
     models = [write_fake(tmp_path / f"{name}.fake", scale=n) for n, name in _NUMBERS.items()]
     entries = [{"path": model.name} for model in models]  # relative to the file
     config = write_config(tmp_path / "headrace.yaml", *entries, default_model="one")
+    flags = ("--preload", "false", *flags)
     with Server("--config", config, *flags, environment=environment) as server:
         answer = http(f"{server.url}/predict", {"input": X.tolist()})[1]
     assert answer["output"] == [[scale] * 4]

@@ -16,7 +16,7 @@ from tests.e2e.server import Server, until
 
 pytestmark = pytest.mark.slow
 
-_FIRST, _MORE = 5, 12
+_FIRST, _MORE = 4, 6
 
 
 def _held(server: Server, root: Path, run: Path) -> dict[str, int]:

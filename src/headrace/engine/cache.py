@@ -25,8 +25,8 @@ import numpy as np
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from headrace.control import Measurement, SignatureMessage
 from headrace.device import CPU
+from headrace.engine_control import Measurement, SignatureMessage
 from headrace.settings import ModelSettings
 from headrace.tuned import fingerprint
 from headrace.values import Array

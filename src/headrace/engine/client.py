@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrace.control import Profile
 from headrace.engine import messages
 from headrace.engine.board import Board
 from headrace.engine.messages import (
@@ -32,6 +31,7 @@ from headrace.engine.messages import (
     Placed,
 )
 from headrace.engine.slots import Slots, align, pack_bytes, tensor, unpack_bytes
+from headrace.engine_control import Profile
 from headrace.errors import BodyTooLarge, HeadraceError, InferenceFailed, QueueFull
 from headrace.scheduler.others import NOBODY, Others
 from headrace.settings import ModelSettings

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import structlog
 
-from headrace.control import EngineSpec, SignatureMessage
 from headrace.engine.backends.contract import Instance
 from headrace.engine.cache import Cache, Kept, Record
 from headrace.engine.checks import check
@@ -20,6 +19,7 @@ from headrace.engine.seen_shapes import warm_seen
 from headrace.engine.stages import lanes_of
 from headrace.engine.tensorrt_engines import engines_of
 from headrace.engine.warmup import Warm, warm_up
+from headrace.engine_control import EngineSpec, SignatureMessage
 from headrace.errors import HeadraceError
 
 _log = structlog.get_logger("headrace.engine")

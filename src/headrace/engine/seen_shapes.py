@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from headrace.control import Measurement
 from headrace.engine.backends.contract import Instance
 from headrace.engine.item_shapes import Shapes, item_bytes
 from headrace.engine.warmup import Warm, run_everywhere, time_sizes
+from headrace.engine_control import Measurement
 from headrace.errors import InferenceFailed
 from headrace.settings import ModelSettings
 from headrace.values import Signature

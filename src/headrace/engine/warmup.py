@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headrace.control import Measurement
 from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.item_shapes import (
     Shapes,
@@ -24,6 +23,7 @@ from headrace.engine.item_shapes import (
     make,
 )
 from headrace.engine.timing import RUNS, timed
+from headrace.engine_control import Measurement
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.values import Signature, TensorSpec

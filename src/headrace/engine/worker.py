@@ -19,14 +19,6 @@ import structlog
 from setproctitle import setproctitle
 
 from headrace import media, results
-from headrace.control import (
-    EngineFailed,
-    EngineLoading,
-    EngineReady,
-    EngineSpec,
-    Profile,
-    SignatureMessage,
-)
 from headrace.engine import backends
 from headrace.engine.border import begin, refusal
 from headrace.engine.item_shapes import slot_bytes
@@ -35,6 +27,14 @@ from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.reception import Reception
 from headrace.engine.shadow import verify
 from headrace.engine.warmup import Warm
+from headrace.engine_control import (
+    EngineFailed,
+    EngineLoading,
+    EngineReady,
+    EngineSpec,
+    Profile,
+    SignatureMessage,
+)
 from headrace.errors import HeadraceError
 from headrace.message import Message, line
 from headrace.observe.logs import configure

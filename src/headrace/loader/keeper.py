@@ -17,14 +17,13 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from headrace.control import (
+from headrace.control import ModelServing, ModelState
+from headrace.engine_control import (
     EngineFailed,
     EngineLoading,
     EngineReady,
     EngineSpec,
     ItemShapes,
-    ModelServing,
-    ModelState,
     Profile,
     engine_report,
 )

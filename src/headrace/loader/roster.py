@@ -9,7 +9,8 @@ import time
 
 import structlog
 
-from headrace.control import ItemShapes, Seen
+from headrace.control import Seen
+from headrace.engine_control import ItemShapes
 from headrace.loader.heard import ONLY, Heard
 from headrace.loader.news import News
 from headrace.loader.post import Key, Post

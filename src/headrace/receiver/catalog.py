@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from headrace.control import ModelState, Profile, TunedUse
+from headrace.control import ModelState, TunedUse
+from headrace.engine_control import Profile
 from headrace.errors import (
     ClientError,
     ModelFailed,

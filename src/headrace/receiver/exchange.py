@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from headrace.control import SignatureMessage
+from headrace.engine_control import SignatureMessage
 from headrace.errors import NotAllowed
 from headrace.observe.phases import Phases, Run
 from headrace.observe.together import Topic

@@ -17,7 +17,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from headrace.control import SignatureMessage
 from headrace.engine import samples
 from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.border import begin, refusal
@@ -26,6 +25,7 @@ from headrace.engine.choice import choose
 from headrace.engine.item_shapes import Shapes, elements_of, item_shapes, make
 from headrace.engine.timing import timed
 from headrace.engine.warmup import find_batched, largest
+from headrace.engine_control import SignatureMessage
 from headrace.errors import InferenceFailed
 from headrace.message import Message, line
 from headrace.proc import resident_bytes

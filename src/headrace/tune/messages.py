@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from headrace.control import SignatureMessage
+from headrace.engine_control import SignatureMessage
 from headrace.message import Message
 from headrace.settings import ModelSettings
 

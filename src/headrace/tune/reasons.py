@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from headrace.plan.machine import Front
 from headrace.settings import Precision
-from headrace.tune.forecast import Setting, machine
+from headrace.tune.forecast import Setting, bound, machine
 from headrace.tune.halving import FAR, TELLABLE
 from headrace.tune.linger import lingers
 from headrace.tune.measured import Measured
@@ -17,6 +20,8 @@ from headrace.tune.space import Candidate, Variant, count
 _FRONT_BUSY = 0.8
 # What is this near is told as alike.
 _ALIKE = 0.05
+# Of a request, where a receiver is not to be what limits.
+_NO_TIME_S = 1e-9
 _MS = 1e3
 
 
@@ -197,7 +202,7 @@ def _limit(tuning: Tuning) -> Iterator[str]:
         busy = _percent(found.front_busy)
         yield (
             f"What limits is the receiver, whose thread would be busy {busy} of the time, and not "
-            "the model."
+            f"the model. {_receivers(tuning)}"
         )
     elif found.used < _NEAR:
         yield (
@@ -209,6 +214,26 @@ def _limit(tuning: Tuning) -> Iterator[str]:
 
 
 _NEAR = 0.85
+
+
+def _receivers(tuning: Tuning) -> str:
+    """Whether more of them would help: each wants a core of its own, beside those of the lanes."""
+    chosen, found = tuning.chosen.candidate, tuning.chosen.forecast
+    free = tuning.cores - chosen.cores
+    if free < 1:
+        return (
+            f"Another (`server.receivers`) would want a core of its own, and the lanes have all "
+            f"{tuning.cores}."
+        )
+    here = machine(
+        _by_variant(tuning)[chosen.variant], chosen, Setting(tuning.wanted.objective, tuning.cores)
+    )
+    lanes_rps = bound(replace(here, front=Front(_NO_TIME_S)))
+    enough = math.ceil(lanes_rps * found.front_busy / found.rate_rps / _FRONT_BUSY)
+    return (
+        f"`server.receivers: {min(enough, 1 + free)}` would share its work, on cores that the "
+        "lanes leave (by the forecast, not raced)."
+    )
 
 
 def _error(tuning: Tuning) -> Iterator[str]:

@@ -66,6 +66,14 @@ def _agrees(keys: tuple[str, ...], found: Mapping[str, Any], said: Mapping[str, 
 def _notes(tuned: Tuned, found: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
     notes = []
     other = [key for key in found if key in said and said[key] != found[key]]
+    larger = "max_batch" in other and said["max_batch"] > found["max_batch"]
+    if larger and _agrees(_ENGINE, found, said):
+        # As models' cards often say it. No harm: what does not pay is not made.
+        other.remove("max_batch")
+        notes.append(
+            f"max_batch is set to {said['max_batch']}, though past {found['max_batch']} batches do "
+            "not pay"
+        )
     if other:
         notes.append(f"{', '.join(other)} is set otherwise, for which nothing was measured")
     slo_ms, tuned_ms = said.get("slo_ms"), tuned.objective.slo_ms

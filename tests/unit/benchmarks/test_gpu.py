@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,7 @@ from benchmarks import gpu
 from benchmarks.figures import RESULTS
 from headrace.engine import choice
 from headrace.load.report import Report
-from headrace.loader.card import read_card
 from headrace.settings import ModelSettings
-from headrace.values import DType
 from tests.contract.test_backends import has_gpu
 from tests.contract.test_formats import needs_torch
 
@@ -33,33 +32,44 @@ def test_without_a_gpu_it_says_so_and_records_nothing(
     assert {file: file.stat().st_mtime_ns for file in RESULTS.iterdir()} == before
 
 
+@pytest.fixture(scope="module")
+def models() -> Any:
+    """Imported here, for that takes seconds."""
+    return importlib.import_module("benchmarks.gpu_models")
+
+
 @needs_torch
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "size", "dtype", "output"),
-    [
-        ("resnet50", (2, 32), DType.UINT8, (3, 1000)),
-        ("bert-base", (16, 8, 2, 50), DType.INT64, (3, 16)),
-    ],
-)
-def test_its_models_are_served_as_they_are_written(
-    name: str, size: tuple[int, ...], dtype: DType, output: tuple[int, ...], tmp_path: Path
-) -> None:
-    from benchmarks import gpu_bare, gpu_models  # noqa: PLC0415 - takes seconds
+def test_all_of_it_runs_without_a_gpu_when_told_to(models: Any, tmp_path: Path) -> None:
+    shape = models.Shape(2, 32, layers=1)
+    folder = models.write("resnet50", tmp_path, shape)
+    bodies = models.requests("resnet50", 8, 2, shape)
+    asked = gpu.Asked("resnet50", "img/s", 5.0, callers=(2,))
+    how = gpu.How("cpu", "f32", sizes=(1, 8), rounds=1, bare_s=0.1, served_s=0.6, warm_s=0.1)
+    rate, share = gpu.compare(asked, folder, bodies, lambda _: None, how)
+    assert rate.value > 0
+    assert share.value > 0
+    assert share.wanted == 0.9
+    assert "5000 ms" in share.name
 
-    shape = gpu_models.Shape(*size)
-    folder = gpu_models.write(name, tmp_path, shape)
-    card = read_card(folder)
-    settings = ModelSettings.model_validate(card.model_dump(exclude_unset=True))
-    model = choice.choose(folder / "1" / "model.pt2", settings, lambda _: None).model
+
+@needs_torch
+@pytest.mark.slow
+def test_bert_gives_a_vector_for_each_sentence_and_so_does_the_loop(
+    models: Any, tmp_path: Path
+) -> None:
+    shape = models.Shape(16, 8, 2, 50)
+    folder = models.write("bert-base", tmp_path, shape)
+    model = choice.choose(folder / "1" / "model.pt2", ModelSettings(), lambda _: None).model
     assert model.signature.batched
-    assert model.signature.inputs[0].dtype is dtype
-    (request,) = gpu_models.requests(name, 3, 1, shape)
+    (request,) = models.requests("bert-base", 3, 1, shape)
     (answer,) = model.instance().run(request).values()
-    assert answer.shape == output
+    assert answer.shape == (3, 16)
     assert np.isfinite(answer).all()
     assert np.ptp(answer) > 0
-    found = gpu_bare.measure(folder, "f32", 0.01, [1, 2], device="cpu")
+    bare: Any = importlib.import_module("benchmarks.gpu_bare")
+    device = importlib.import_module("torch").device("cpu")
+    found = bare.loop(folder, "f32", device, 0.01, [1, 2])
     assert all(one.rows_per_s > 0 and one.p99_s > 0 for one in found.values())
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.control import EngineSpec, SignatureMessage
 from headrace.engine import cache
 from headrace.engine.cache import Cache, Record
 from headrace.engine.preparing import prepared
+from headrace.engine_control import EngineSpec, SignatureMessage
 from headrace.settings import ModelSettings
 from headrace.values import DType, Signature, TensorSpec
 from tests.e2e.conftest import write_linear

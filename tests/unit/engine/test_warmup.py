@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrace.control import Measurement
 from headrace.engine import backends
 from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.item_shapes import make
 from headrace.engine.rewarm import warm_again
 from headrace.engine.timing import timed
 from headrace.engine.warmup import SIZES, Warm, warm_up
+from headrace.engine_control import Measurement
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Signature, TensorSpec

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import replace
 from xml.etree import ElementTree as ET
@@ -17,6 +18,7 @@ pytest.importorskip("matplotlib")
 pytestmark = pytest.mark.slow
 
 
+@functools.cache
 def planned(slo_s: float | None = 0.05) -> Plan:
     asked = question(slo_s=slo_s, loads=(0.5,))
     return make_plan(profile(), asked, machine(asked))

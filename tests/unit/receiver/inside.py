@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headrace.control import ModelServing, Profile
+from headrace.control import ModelServing
 from headrace.engine import stateful
 from headrace.engine.backends import fake
 from headrace.engine.backends.contract import Model
 from headrace.engine.reception import Reception
 from headrace.engine.warmup import warm_up
+from headrace.engine_control import Profile
 from headrace.receiver.asgi import Application
 from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.runtime import Runtime

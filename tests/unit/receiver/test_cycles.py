@@ -35,7 +35,9 @@ def collected_by_hand() -> Iterator[None]:
     """Only what the test itself makes is looked at."""
     gc.collect()
     gc.disable()
+    gc.freeze()
     yield
+    gc.unfreeze()
     gc.enable()
 
 

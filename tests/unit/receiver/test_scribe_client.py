@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.control import SignatureMessage
 from headrace.engine.slots import unpack_bytes
+from headrace.engine_control import SignatureMessage
 from headrace.errors import (
     Expired,
     HeadraceError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,19 @@ def test_the_reasons_say_what_limits_what() -> None:
     assert "2 instances of 1 thread do 1.40 times as much in time as 1 instance of 1 thread" in said
     assert "What limits is" in said
     assert "+5 %" in said
+
+
+@pytest.mark.parametrize(
+    ("instances", "words"),
+    [(1, "`server.receivers: 2` would share its work"), (2, "the lanes have all 2")],
+)
+def test_where_the_receiver_limits_more_of_them_are_named_if_there_is_a_core(
+    instances: int, words: str
+) -> None:
+    busy = replace(forecast(candidate(BF16, instances, 32), 600), front_busy=0.9)
+    said = " ".join(reasons(tuning(NOTHING_RACED, [forecast(UNTUNED, 100), busy], busy.candidate)))
+    assert "What limits is the receiver" in said
+    assert words in said
 
 
 def test_what_cannot_be_told_apart_is_said() -> None:

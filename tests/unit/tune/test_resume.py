@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control import SignatureMessage
+from headrace.engine_control import SignatureMessage
 from headrace.errors import ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.signature import DType, Signature, TensorSpec

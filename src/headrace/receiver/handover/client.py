@@ -14,7 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from headrace.control import SignatureMessage
+from headrace.engine_control import SignatureMessage
 from headrace.errors import Expired, QueueFull, ScribeLost
 from headrace.receiver.codecs.decoded import Dialect
 from headrace.receiver.handover import messages as handover

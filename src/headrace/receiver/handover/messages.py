@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headrace.codes import rebuild
-from headrace.control import SignatureMessage
 from headrace.engine.slots import align, pack_bytes, tensor, unpack_bytes
+from headrace.engine_control import SignatureMessage
 from headrace.errors import HeadraceError, InvalidInput
 from headrace.message import Message
 from headrace.receiver.codecs import json_tensor

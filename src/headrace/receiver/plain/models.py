@@ -11,8 +11,8 @@ import json
 import time
 from typing import Any
 
-from headrace.control import Profile
 from headrace.cores import usable_cores
+from headrace.engine_control import Profile
 from headrace.errors import InvalidInput, MalformedRequest
 from headrace.observe.together import Topic
 from headrace.order import Label

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import structlog
 
-from headrace.control import SignatureMessage
+from headrace.engine_control import SignatureMessage
 from headrace.errors import HeadraceError, InternalError
 from headrace.observe.logs import configure
 from headrace.receiver.handover import messages as handover
