@@ -156,7 +156,9 @@ def test_live_ready_and_metadata(client: Any) -> None:
     model = client.metadata("linear")
     assert model.inputs == (TensorSpec("x", DType.FP32, (None, 4)),)
     assert model.outputs == (TensorSpec("y", DType.FP32, (None, 3)),)
-    assert (model.name, model.versions, model.platform) == ("linear", ("1", "3"), "onnxruntime_f32")
+    assert (model.name, model.versions) == ("linear", ("1", "3"))
+    # Of so small a model it is chance which backend is found to be faster.
+    assert model.platform in {"onnxruntime_f32", "openvino_f32"}
 
 
 def test_models_lists_every_version_with_its_state(client: Any) -> None:
