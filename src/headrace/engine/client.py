@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import mmap
 import os
 import socket
@@ -15,9 +14,8 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from headrace.engine import messages
+from headrace.engine.assembly import Assembly, Padding
 from headrace.engine.board import Board
 from headrace.engine.messages import (
     ATTACHED,
@@ -28,30 +26,21 @@ from headrace.engine.messages import (
     Attach,
     Attached,
     Layout,
-    Placed,
 )
-from headrace.engine.slots import Slots, align, pack_bytes, tensor, unpack_bytes
+from headrace.engine.slots import Slots, tensor, unpack_bytes
 from headrace.engine_control import Profile
-from headrace.errors import BodyTooLarge, HeadraceError, InferenceFailed, QueueFull
+from headrace.errors import HeadraceError, InferenceFailed, QueueFull
 from headrace.scheduler.others import NOBODY, Others
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType
 
 # What one batch of outputs may need at most before it travels in a memory file of its own; virtual.
 _OUTPUT_BYTES = 16 * 2**20
-# Views of slots are made once for each place and shape; bounded against a hostile variety of
-# shapes.
-_VIEWS_KEPT = 4096
+# Answers of equal layouts are read once; bounded against a hostile variety of shapes.
+_ANSWERS_KEPT = 4096
 _TWO_DESCRIPTORS = socket.CMSG_SPACE(2 * 4)
 # An engine that is frozen just now may take longer: batches wait until it has answered.
 _ATTACH_TIMEOUT_S = 1.0
-
-
-class Padding(NamedTuple):
-    """The shapes one row of each input is padded to, and with what (0 when not named)."""
-
-    item_shapes: Mapping[str, tuple[int, ...]]
-    values: Mapping[str, float]
 
 
 class Answer(NamedTuple):
@@ -76,11 +65,9 @@ class EngineClient:
         on_lost: Callable[[], None],
         on_attached: Callable[[], None] = lambda: None,
     ) -> None:
-        signature = profile.signature.unwrap()
+        signature = self._signature = profile.signature.unwrap()
         self._loop = loop
-        self._inputs = signature.inputs
         self._outputs = signature.outputs
-        self._batched = signature.batched
         self._batch_sizes = profile.batch_sizes if profile.pads and signature.batched else ()
         self._slot_count = slot_count
         self._input_bytes = settings.slot_mib * 2**20
@@ -89,11 +76,11 @@ class EngineClient:
         self._on_lost = on_lost
         self._on_attached = on_attached
         self._free: list[int] = []  # none before the engine has answered
-        self._views: dict[tuple[int, int, int, tuple[int, ...]], Array] = {}
         self._answers: dict[bytes, Answer] = {}
         self._strings_out = any(spec.dtype is DType.BYTES for spec in signature.outputs)
         self._buffer = memoryview(bytearray(MAX_FRAME_BYTES))
         self._slots: Slots | None = None
+        self._assembly: Assembly | None = None
         self._socket: socket.socket | None = None  # on which answers come
         self._work: socket.socket | None = None  # into which batches go, as those of others do
         self._receiver = self._seat = 0
@@ -125,6 +112,7 @@ class EngineClient:
             channel.close()
             raise
         self._slots, self._socket = slots, channel
+        self._assembly = Assembly(slots, self._signature, self._batch_sizes)
         self._loop.add_reader(channel.fileno(), self._hear)
         self._connecting = True
         await asyncio.wait({self._attached}, timeout=_ATTACH_TIMEOUT_S)
@@ -149,12 +137,12 @@ class EngineClient:
             BodyTooLarge: the batch does not fit a slot.
             QueueFull: the engine holds so many batches of all receivers that this one has no place.
         """
-        work = self._work
-        if work is None:
+        work, assembly = self._work, self._assembly
+        if work is None or assembly is None:
             raise RuntimeError("not connected")
         slot = self._free.pop()
         try:
-            placed = self._assemble(slot, rows, parts, padding)
+            placed = assembly.place(slot, rows, parts, padding)
         except BaseException:
             self._free.append(slot)
             raise
@@ -192,70 +180,6 @@ class EngineClient:
         work, self._work = self._work, None
         if work is not None:
             work.close()
-
-    def _assemble(
-        self,
-        slot: int,
-        rows: int,
-        parts: Sequence[Mapping[str, Array]],
-        padding: Padding | None,
-    ) -> list[Placed]:
-        first, placed, offset = parts[0], [], 0
-        for spec in self._inputs:
-            name = spec.name
-            arrays = [part[name] for part in parts]
-            if spec.dtype is DType.BYTES:
-                size, shape = self._place_bytes(slot, offset, rows, arrays)
-            else:
-                own = first[name].shape
-                item = padding.item_shapes[name] if padding else own[1:] if self._batched else own
-                shape = (rows, *item) if self._batched else item
-                view = self._view(slot, offset, spec.dtype, item, rows)
-                size = view.nbytes
-                if padding is not None:
-                    _fill_padded(view, arrays, padding.values.get(name, 0))
-                elif self._batched:
-                    np.concatenate(arrays, out=view[:rows])
-                else:
-                    view[...] = arrays[0]
-            placed.append(Placed(offset, size, shape))
-            offset = align(offset + size)
-        return placed
-
-    def _place_bytes(
-        self, slot: int, offset: int, rows: int, arrays: Sequence[Array]
-    ) -> tuple[int, tuple[int, ...]]:
-        data = b"".join([pack_bytes(array) for array in arrays])
-        area = self._area(slot)
-        self._check(offset + len(data), len(area))
-        area[offset : offset + len(data)] = data
-        own = arrays[0].shape
-        return len(data), (rows, *own[1:]) if self._batched else own
-
-    def _view(
-        self, slot: int, offset: int, dtype: DType, item: tuple[int, ...], rows: int
-    ) -> Array:
-        """The place of a tensor in a slot, with room for the rows it is padded to."""
-        run_rows = next((size for size in self._batch_sizes if size >= rows), rows)
-        key = (slot, offset, run_rows, item)
-        view = self._views.get(key)
-        if view is None:
-            shape = (run_rows, *item) if self._batched else item
-            area = self._area(slot)
-            self._check(offset + math.prod(shape) * dtype.numpy.itemsize, len(area))
-            view = tensor(area, offset, dtype, shape)
-            if len(self._views) < _VIEWS_KEPT:
-                self._views[key] = view
-        return view
-
-    def _area(self, slot: int) -> memoryview:
-        return self._mapped.inputs(slot)
-
-    def _check(self, end: int, size_bytes: int) -> None:
-        if end > size_bytes:
-            raise BodyTooLarge(
-                f"a batch of {end} bytes does not fit a slot of {size_bytes}: raise slot_mib"
-            )
 
     def _hear(self) -> None:
         """Take one answer; the loop calls again while there are more."""
@@ -305,10 +229,13 @@ class EngineClient:
     def _take(self, batch_id: int, infer_ns: int, data: bytes) -> None:
         answer = self._answers.get(data)
         if answer is None:
+            if self._slots is None:
+                raise RuntimeError("not connected")
             layout, _ = messages.unpack_layout(data)
-            answer = Answer(layout.slot, self._read(self._outputs_of(layout.slot), layout))
+            area = self._slots.outputs(layout.slot)
+            answer = Answer(layout.slot, self._read(area, layout))
             if not self._strings_out:  # those are not views but copies of what is there now
-                if len(self._answers) >= _VIEWS_KEPT:
+                if len(self._answers) >= _ANSWERS_KEPT:
                     self._answers.clear()
                 self._answers[data] = answer
         outputs = {name: view.copy() for name, view in answer.views}
@@ -334,21 +261,3 @@ class EngineClient:
                 view = tensor(area, offset, spec.dtype, shape)
             found.append((spec.name, view))
         return tuple(found)
-
-    def _outputs_of(self, slot: int) -> memoryview:
-        return self._mapped.outputs(slot)
-
-    @property
-    def _mapped(self) -> Slots:
-        if self._slots is None:
-            raise RuntimeError("not connected")
-        return self._slots
-
-
-def _fill_padded(view: Array, parts: Sequence[Array], pad_value: float) -> None:
-    view[...] = pad_value
-    row = 0
-    for part in parts:
-        end = row + len(part)
-        view[(slice(row, end), *map(slice, part.shape[1:]))] = part
-        row = end

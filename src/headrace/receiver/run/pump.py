@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from headrace.engine.client import EngineClient, Padding
+from headrace.engine.assembly import Padding
+from headrace.engine.client import EngineClient
 from headrace.engine.samples import Sample
 from headrace.errors import EngineLost, Expired, HeadraceError, InternalError, Shed
 from headrace.observe.phases import Run
