@@ -141,7 +141,7 @@ def test_every_setting_can_be_set_by_its_variable_alone() -> None:
     for setting in listing():
         default = setting.field.get_default(call_default_factory=True)
         text = json.dumps(default, default=str)
-        load(None, {setting.variable: text.strip('"')}, {})
+        assert load(None, {setting.variable: text.strip('"')}, {}) == Settings(), setting.variable
 
 
 def test_yaml_anchors_and_empty_files_and_sections(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_sizes_grow_by_at_most_a_half() -> None:
     assert all(before < after <= 1.5 * before for before, after in pairwise(SIZES[1:]))
 
 
-def test_sizes_up_to_the_largest_batch_are_run_andtimed(tmp_path: Path) -> None:
+def test_sizes_up_to_the_largest_batch_are_run_and_timed(tmp_path: Path) -> None:
     found, told = warm(double(tmp_path, ROWS + "base_ms: 2\n"), max_batch=6)
     assert found.batch_sizes == (1, 2, 3, 4, 6)
     assert [(point.rows, point.elements) for point in found.measurements] == [
