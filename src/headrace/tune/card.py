@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from headrace import tuned
+from headrace.tune.document import rounded
 from headrace.tune.model import Model
 from headrace.tune.result import Tuning
 
@@ -28,15 +29,34 @@ def card_of(tuning: Tuning, model: Model) -> tuned.Tuned:
             max_batch=candidate.max_batch,
             linger_ms=candidate.linger_ms,
         ),
-        objective=tuned.Objective(slo_ms=1e3 * objective.slo_s, quantile=objective.quantile),
+        objective=tuned.Objective(
+            slo_ms=rounded(1e3 * objective.slo_s), quantile=objective.quantile
+        ),
         evidence=tuned.Evidence(
             # Where no time was left to look for it: what was answered in time of too much.
-            highest_rate_rps=chosen.rate_rps if rate_rps is None else rate_rps,
-            p99_s=objective.slo_s if p99_s is None else p99_s,
-            forecast_rate_rps=chosen.forecast.rate_rps,
-            baseline_rate_rps=tuning.untuned.rate_rps if untuned_rps is None else untuned_rps,
+            highest_rate_rps=rounded(chosen.rate_rps if rate_rps is None else rate_rps),
+            p99_s=rounded(objective.slo_s if p99_s is None else p99_s),
+            forecast_rate_rps=rounded(chosen.forecast.rate_rps),
+            baseline_rate_rps=rounded(
+                tuning.untuned.rate_rps if untuned_rps is None else untuned_rps
+            ),
             memory_bytes=chosen.memory_bytes,
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         ),
-        accuracy=chosen.accuracy,
+        accuracy=None if chosen.accuracy is None else _in_digits(chosen.accuracy),
     )
+
+
+def _in_digits(accuracy: tuned.Accuracy) -> tuned.Accuracy:
+    """The same in few digits: a share to a millionth, for of one near 1 the rest is what counts."""
+    digits = {"top1_agreement": _millionth, "cosine": _millionth}
+    said = {
+        key: digits.get(key, rounded)(value)
+        for key, value in accuracy.model_dump().items()
+        if isinstance(value, float)
+    }
+    return accuracy.model_copy(update=said)
+
+
+def _millionth(value: float) -> float:
+    return round(value, 6)

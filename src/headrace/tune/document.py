@@ -18,7 +18,7 @@ def document(tuning: Tuning) -> dict[str, Any]:
     frontier = tuning.frontier
     return {
         "model": tuning.name,
-        "slo_ms": _round(objective.slo_s * _MS),
+        "slo_ms": rounded(objective.slo_s * _MS),
         "quantile": objective.quantile,
         "rate_rps": tuning.wanted.rate_rps,
         "max_drop": tuning.wanted.max_drop,
@@ -36,7 +36,7 @@ def document(tuning: Tuning) -> dict[str, Any]:
         "reasons": reasons(tuning),
         "raced": ranking is not None,
         "ceiling_rps": tuning.raced.ceiling_rps,
-        "others_cores": [_round(cores) for cores in tuning.others],
+        "others_cores": [rounded(cores) for cores in tuning.others],
         "spent_s": round(tuning.spent_s, 1),
         "resumed": tuning.resumed,
     }
@@ -58,15 +58,15 @@ def row_document(row: Row) -> dict[str, Any]:
     """Write what is known of a candidate."""
     found, highest = row.forecast, row.highest
     return candidate_document(row.candidate) | {
-        "forecast_rps": _round(found.rate_rps),
-        "forecast_p99_ms": None if found.p99_s is None else _round(found.p99_s * _MS),
+        "forecast_rps": rounded(found.rate_rps),
+        "forecast_p99_ms": None if found.p99_s is None else rounded(found.p99_s * _MS),
         "raced_rps": None if row.raced_rps is None else row.raced_rps.document(1),
         "capped": row.capped,
         "forecast_error": _optional(row.forecast_error),
         "highest_rps": None if highest is None else _optional(highest.rate_rps),
         "highest_p99_ms": None
         if highest is None or highest.p99_s is None
-        else _round(highest.p99_s * _MS),
+        else rounded(highest.p99_s * _MS),
         "memory_bytes": row.memory_bytes,
         "accuracy": None if row.accuracy is None else row.accuracy.model_dump(mode="json"),
     }
@@ -82,21 +82,21 @@ def measured_document(one: Measured) -> dict[str, Any]:
         "runs": [
             {
                 "rows": point.rows,
-                "median_ms": _round(point.median_s * _MS),
-                "bounds_ms": [_round(end * _MS) for end in point.bounds_s],
-                "p95_ms": _round(point.p95_s * _MS),
+                "median_ms": rounded(point.median_s * _MS),
+                "bounds_ms": [rounded(end * _MS) for end in point.bounds_s],
+                "p95_ms": rounded(point.p95_s * _MS),
                 "runs": len(point.times_s),
             }
             for point in one.points
         ],
-        "speeds": {str(lanes): _round(speed) for lanes, speed in one.speeds.items()},
+        "speeds": {str(lanes): rounded(speed) for lanes, speed in one.speeds.items()},
     }
 
 
 def _optional(value: float | None) -> float | None:
-    return None if value is None else _round(value)
+    return None if value is None else rounded(value)
 
 
-def _round(value: float) -> float:
+def rounded(value: float) -> float:
     """Four digits that matter: more would only look exact."""
     return float(f"{value:.4g}")

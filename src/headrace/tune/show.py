@@ -93,8 +93,18 @@ def note(tuning: Tuning) -> str:
         ),
     ]
     if tuning.origin:
-        words.append(f"answers compared on {tuning.origin}")
+        words.append(f"answers compared on {tuning.origin}{_allowed(tuning)}")
     return "; ".join(words)
+
+
+def _allowed(tuning: Tuning) -> str:
+    """What the comparison allows, where it is of best classes."""
+    judged = [row.accuracy for row in tuning.rows if row.accuracy is not None]
+    allowed = [one for one in judged if one.max_drop is not None]
+    if not allowed:
+        return ""
+    what = "be right less often" if allowed[0].labelled else "name another best class"
+    return f": at most {allowed[0].max_drop:.2%} may {what}"
 
 
 def shown(tuning: Tuning) -> list[Row]:

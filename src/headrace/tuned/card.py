@@ -73,9 +73,10 @@ class Evidence(Group):
 class Accuracy(Group):
     """How near the answers are to those of 32-bit arithmetic.
 
-    ``metric`` is what was decided by. ``drop`` is how much less often the best class was the label,
-    and ``drop_bound`` what it is at most, 95 times in 100. ``cosine``, ``kl`` (in nats) and
-    ``relative_l2`` are of the output that is off most.
+    ``metric`` is what was decided by, ``max_drop`` what was allowed of it: of ``drop_bound`` with
+    labels, of ``1 - top1_agreement`` without. ``drop`` is how much less often the best class was
+    the label, and ``drop_bound`` what it is at most, 95 times in 100. ``cosine``, ``kl`` (in nats)
+    and ``relative_l2`` are of the output that is off most.
     """
 
     metric: str
@@ -87,6 +88,7 @@ class Accuracy(Group):
     relative_l2: Amount | None = None
     drop: Annotated[float, Field(ge=-1, le=1)] | None = None
     drop_bound: Annotated[float, Field(ge=-1, le=1)] | None = None
+    max_drop: Share | None = None
 
 
 class Tuned(Group):

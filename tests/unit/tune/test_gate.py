@@ -62,8 +62,21 @@ def test_other_best_classes_fail_though_the_numbers_are_near() -> None:
     assert verdict.accuracy.cosine > 0.9999
     assert not verdict.passed
     assert "another best class in 5.00%" in verdict.reason
-    assert "allowed are 1.00%" in verdict.reason
-    assert judge({"logits": y}, {"logits": other}, labels=None, max_drop=0.03).passed
+    assert "allowed are 0.50%" in verdict.reason
+
+
+@pytest.mark.parametrize(("rows", "changed"), [(400, 2), (30, 3), (7, 1), (3, 0), (3, 3)])
+def test_without_labels_exactly_what_is_allowed_may_change(rows: int, changed: int) -> None:
+    y = np.zeros((rows, 100), np.float32)
+    y[:, :2] = [[100.0, 99.999]]
+    other = y.copy()
+    other[:changed, 1] = 100.001
+    verdict = judge({"logits": y}, {"logits": other}, labels=None, max_drop=changed / rows)
+    assert verdict.passed
+    assert verdict.accuracy.max_drop == changed / rows
+    if changed:
+        least = (changed - 0.5) / rows
+        assert not judge({"logits": y}, {"logits": other}, labels=None, max_drop=least).passed
 
 
 def test_an_embedding_is_judged_by_its_numbers_alone() -> None:

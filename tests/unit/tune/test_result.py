@@ -116,6 +116,7 @@ def test_a_table_has_the_answer_the_untuned_and_where_the_card_is() -> None:
     assert "openvino f32 (untuned) *" in said
     assert "Written to digits.tuned.yaml; `headrace serve` takes it from there" in said
     assert "torch f32: it does not read ONNX" in said
+    assert "at most 0.50% may name another best class" in " ".join(said.split())
 
 
 @pytest.mark.slow

@@ -1,0 +1,29 @@
+"""What is written down of a tuning, for a server and for people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from headrace.tune.card import card_of
+from headrace.tune.model import find_model
+from headrace.tune.raced import Highest
+from headrace.tune.wanted import Objective, Wanted
+from tests.e2e.models import write_fake
+from tests.unit.tune.made import ACCURACY, tuning
+from tests.unit.tune.test_result import FAST, FOUND, raced
+
+
+def test_numbers_have_as_many_digits_as_can_be_known(tmp_path: Path) -> None:
+    accuracy = ACCURACY.model_copy(update={"cosine": 0.99971234567, "kl": 0.000123456})
+    wanted = Wanted(Objective(0.07), 0.005, 240.0)  # 1e3 * 0.07 is more than 70
+    seen = replace(raced(), highest={FAST: Highest(6.000000000000001, 0.0470001)})
+    done = tuning(seen, FOUND, FAST, wanted)
+    done = replace(done, chosen=replace(done.chosen, accuracy=accuracy))
+    model = find_model(str(write_fake(tmp_path / "steady.fake")), 0.07)
+    card = card_of(done, model)
+    assert card.objective.slo_ms == 70
+    assert (card.evidence.highest_rate_rps, card.evidence.p99_s) == (6, 0.047)
+    assert card.evidence.baseline_rate_rps == 100
+    assert card.accuracy is not None
+    assert (card.accuracy.cosine, card.accuracy.kl) == (0.999712, 0.0001235)
