@@ -61,7 +61,7 @@ def _phases() -> tuple[Query, ...]:
     """Means: of batches over batches, of requests over all of them, also those without a wait."""
     took = "headrace_phase_seconds_sum", "headrace_phase_seconds_count"
     batches = [_rate(name, ', phase=~"assemble|infer"') for name in took]
-    requests = _rate(took[0], ', phase=~"load|decode|queue|results|encode"')
+    requests = _rate(took[0], ', phase=~"load|receive|decode|queue|results|encode"')
     whole = _rate(took[1], ', phase="total"')
     return (
         Query(f"sum by (phase) ({requests}) / on () group_left () sum ({whole})", "{{phase}}"),

@@ -115,7 +115,7 @@ def test_metrics_tell_every_phase_and_outcome(server: Server) -> None:
     http(f"{server.url}/predict/linear", {"input": [[1, 2]]})
     page = metrics(server.url)
     label = 'model="linear",phase="{}",version="3"'
-    for phase in ("decode", "queue", "assemble", "infer", "results", "encode", "total"):
+    for phase in ("receive", "decode", "queue", "assemble", "infer", "results", "encode", "total"):
         assert page[f"headrace_phase_seconds_count{{{label.format(phase)}}}"] > 0, phase
     assert page['headrace_requests_total{model="linear",outcome="ok",version="3"}'] > 0
     assert page['headrace_requests_total{model="linear",outcome="invalid_input",version="3"}'] > 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
+import socket
 import subprocess
 import sys
 import time
@@ -26,7 +28,18 @@ Infer = message("inference.ModelInferRequest")
 X = [[1.0, 2, 3, 4]]
 ASK = {"headrace-timing": "1"}
 DELAY_MS = 30.0
-PHASES = ("load", "decode", "queue", "assemble", "lane", "infer", "results", "encode", "total")
+PHASES = (
+    "load",
+    "receive",
+    "decode",
+    "queue",
+    "assemble",
+    "lane",
+    "infer",
+    "results",
+    "encode",
+    "total",
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +98,29 @@ def test_an_answer_tells_where_its_time_went_to_who_asks(server: Server, front: 
     assert total == pytest.approx(sum(parts), abs=0.01)
     assert total <= took_ms
     assert "server-timing" not in FRONTS[front](server.url, {})
+
+
+def test_when_a_request_came_is_what_envoy_says_not_its_client(server: Server) -> None:
+    told = {**ASK, "headrace-start": "long ago"}
+    for front in FRONTS.values():
+        assert _read(front(server.url, told)["server-timing"])["receive"] < DELAY_MS
+
+
+def test_the_wait_for_the_body_of_a_slow_client_is_a_phase(server: Server) -> None:
+    body = json.dumps({"input": X}).encode()
+    host, _, port = server.url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(
+            b"POST /predict/quick HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"headrace-timing: 1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        )
+        assert select.select([client], [], [], 0.3)[0] == []  # no answer without a body
+        client.sendall(body)
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    timing = next(line for line in answer.split(b"\r\n") if line.startswith(b"server-timing"))
+    phases = _read(timing.decode())
+    assert phases["receive"] >= 250
+    assert phases["decode"] < 100
 
 
 def test_the_wait_for_a_model_that_was_not_in_memory_is_a_phase(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_sampled_request_is_a_span_of_its_clients_trace_with_its_phases_below(
     assert (said["headrace.model"], said["headrace.version"]) == ("echo", 1)
     assert (said["headrace.outcome"], said["headrace.batch.rows"]) == ("ok", 1)
     phases = [one for one in collector.spans() if one.parent_span_id == span.span_id]
-    assert [one.name for one in phases][:2] == ["decode", "queue"]
+    assert [one.name for one in phases][:3] == ["receive", "decode", "queue"]
     assert phases[0].start_time_unix_nano == span.start_time_unix_nano
     assert abs(phases[-1].end_time_unix_nano - span.end_time_unix_nano) < 1000
     (infer,) = [one for one in phases if one.name == "infer"]

@@ -20,7 +20,7 @@ BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 SKY, PINK, YELLOW, GREY = "#56b4e9", "#cc79a7", "#d6c82c", "#8a9299"
 BROWN = "#7a4b1e"
 PHASE_COLOURS = dict(
-    zip(SHOWN_PHASES, (BROWN, SKY, ORANGE, PINK, BLUE, GREEN, YELLOW, GREY), strict=True)
+    zip(SHOWN_PHASES, (BROWN, RED, SKY, ORANGE, PINK, BLUE, GREEN, YELLOW, GREY), strict=True)
 )
 """One for each phase, wherever phases are shown."""
 

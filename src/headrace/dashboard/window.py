@@ -19,7 +19,17 @@ Named = TypeVar("Named", bound=Hashable)
 OK = "ok"
 """The outcome of what was answered; all others are codes of errors."""
 
-SHOWN_PHASES = ("load", "decode", "queue", "assemble", "infer", "results", "encode", "other")
+SHOWN_PHASES = (
+    "load",
+    "receive",
+    "decode",
+    "queue",
+    "assemble",
+    "infer",
+    "results",
+    "encode",
+    "other",
+)
 """In the order of a request; ``other`` is the way between the processes, and waiting for a lane."""
 _OF_BATCHES = frozenset({"assemble", "infer"})
 

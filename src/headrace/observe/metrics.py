@@ -21,7 +21,17 @@ from headrace.observe.phases import Passed
 from headrace.observe.runs import Runs
 from headrace.observe.slowest import Slowest
 
-PHASES = ("load", "decode", "queue", "assemble", "infer", "results", "encode", "total")
+PHASES = (
+    "load",
+    "receive",
+    "decode",
+    "queue",
+    "assemble",
+    "infer",
+    "results",
+    "encode",
+    "total",
+)
 """The phases of a request, in order; ``total`` is from its arrival to its encoded answer."""
 
 NORMAL_PRIORITY = 1000
@@ -48,15 +58,15 @@ GAUGES: dict[str, str] = {
 class ModelMetrics:
     """The numbers of one version of one model.
 
-    ``load`` (of those that waited for one), ``decode``, ``queue``, ``results``, ``encode`` and
-    ``total`` are seconds a request, ``assemble`` and ``infer`` seconds a batch, ``rows`` rows a
-    batch; ``outcomes`` counts requests by reason: ``ok`` or an error's code, and ``failed_s`` is
-    how long those took that were not answered with outputs. ``took`` are the seconds from arrival
-    to answer, by priority and outcome. ``asked_elements`` are the input elements that clients sent,
-    ``run_elements`` those that ran, with the padding; both stay 0 where nothing is padded. ``runs``
-    are the batches by their size, ``slowest`` the requests that took longest, ``changes`` what was
-    changed while serving, by what and why, and ``control`` tells the last. A run takes ``threads``
-    cores.
+    ``load`` (of those that waited for one), ``receive``, ``decode``, ``queue``, ``results``,
+    ``encode`` and ``total`` are seconds a request, ``assemble`` and ``infer`` seconds a batch,
+    ``rows`` rows a batch; ``outcomes`` counts requests by reason: ``ok`` or an error's code, and
+    ``failed_s`` is how long those took that were not answered with outputs. ``took`` are the
+    seconds from arrival to answer, by priority and outcome. ``asked_elements`` are the input
+    elements that clients sent, ``run_elements`` those that ran, with the padding; both stay 0 where
+    nothing is padded. ``runs`` are the batches by their size, ``slowest`` the requests that took
+    longest, ``changes`` what was changed while serving, by what and why, and ``control`` tells the
+    last. A run takes ``threads`` cores.
     """
 
     __slots__ = (
@@ -73,6 +83,7 @@ class ModelMetrics:
         "model",
         "outcomes",
         "queue",
+        "receive",
         "results",
         "rows",
         "run_elements",
@@ -90,6 +101,7 @@ class ModelMetrics:
         self.version = version
         self.threads = threads
         self.load = Histogram()
+        self.receive = Histogram()
         self.decode = Histogram()
         self.queue = Histogram()
         self.assemble = Histogram()
@@ -153,7 +165,7 @@ def _labels(one: ModelMetrics) -> tuple[str, str]:
 def _of_requests(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
     phases = HistogramMetricFamily(
         "headrace_phase_seconds",
-        "Time in each phase: load, decode, queue, results, encode and total a request; "
+        "Time in each phase: load, receive, decode, queue, results, encode and total a request; "
         "assemble and infer a batch.",
         labels=(*_WHICH, "phase"),
     )

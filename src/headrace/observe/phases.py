@@ -23,11 +23,12 @@ class Run(NamedTuple):
 class Phases(NamedTuple):
     """The seconds that each phase of a request took, in order; together they are its time.
 
-    ``load`` is the wait for a model that was not in memory, ``lane`` that of an assembled batch for
-    the one before it, and for the way between the processes.
+    ``load`` is the wait for a model that was not in memory, ``receive`` that for its body, ``lane``
+    that of an assembled batch for the one before it, and for the way between the processes.
     """
 
     load: float = 0.0
+    receive: float = 0.0
     decode: float = 0.0
     queue: float = 0.0
     assemble: float = 0.0
@@ -46,6 +47,7 @@ class Phases(NamedTuple):
         cls,
         *,
         arrival_s: float,
+        received_s: float,
         decoded_s: float,
         run: Run | None,
         answered_s: float,
@@ -56,15 +58,19 @@ class Phases(NamedTuple):
 
         Of a request of several batches, ``run`` is the last, and ``queue`` ends where that began.
         """
+        if not received_s:
+            return cls(load=load_s, receive=now_s - arrival_s)
+        receive = received_s - arrival_s
         if not decoded_s:
-            return cls(load=load_s, decode=now_s - arrival_s)
-        decode = decoded_s - arrival_s
+            return cls(load=load_s, receive=receive, decode=now_s - received_s)
+        decode = decoded_s - received_s
         if run is None:
-            return cls(load=load_s, decode=decode, queue=now_s - decoded_s)
+            return cls(load=load_s, receive=receive, decode=decode, queue=now_s - decoded_s)
         between = run.end_s - run.start_s - run.assemble_s - run.infer_s
         ended_s = answered_s or now_s
         return cls(
             load=load_s,
+            receive=receive,
             decode=decode,
             queue=run.start_s - decoded_s,
             assemble=run.assemble_s,

@@ -21,6 +21,7 @@ from headrace.errors import (
     RouteNotFound,
 )
 from headrace.receiver import grpc, http
+from headrace.receiver.arrival import arrival_s
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.compression import WORTH_BYTES
 from headrace.receiver.exchange import (
@@ -110,7 +111,7 @@ class Application:
     ) -> Coroutine[None, None, None]:
         """ASGI 3, one request; gRPC is told from plain HTTP by its content type."""
         headers: Headers = dict(scope["headers"])
-        exchange = Exchange(headers, receive, time.monotonic())
+        exchange = Exchange(headers, receive, arrival_s(headers, time.monotonic(), time.time()))
         if grpc.is_grpc(headers.get(b"content-type", b"")):
             return self._grpc(exchange, scope["path"], send)
         return self._http(exchange, scope["method"], scope["path"], send)
@@ -137,6 +138,7 @@ class Application:
                 await self._stream(exchange, path, send)
                 return
             body = await http.read_body(exchange.receive, headers, self._limit_bytes + 5)
+            exchange.received_s = time.monotonic()
             encoding = headers.get(b"grpc-encoding")
             exchange.body = grpc.unframe(body)
             if body[0]:
@@ -177,6 +179,7 @@ class Application:
             exchange.timeout_s = http.read_timeout(headers)
             if method not in _BODILESS:
                 body = await http.read_body(exchange.receive, headers, self._limit_bytes)
+                exchange.received_s = time.monotonic()
                 encoding = headers.get(b"content-encoding")
                 if encoding is not None:
                     body = await http.decode(body, encoding, self._limit_bytes)

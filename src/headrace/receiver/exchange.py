@@ -40,9 +40,9 @@ class Exchange:
     """What came in with one request, and what is noted for the metrics.
 
     ``timeout_s`` is what its headers allow, ``priority`` that of its request; ``load_s`` how long
-    it waited for a model that was not in memory, all before ``arrival_s``; ``decoded_s`` and
-    ``answered_s`` say when its tensors and its outputs were there, ``run`` what the last of its
-    batches was; ``trace`` is its trace, if it has one.
+    it waited for a model that was not in memory, all before ``arrival_s``; ``received_s``,
+    ``decoded_s`` and ``answered_s`` say when its whole body, its tensors and its outputs were there
+    (0: not yet), ``run`` what the last of its batches was; ``trace`` is its trace, if it has one.
     """
 
     __slots__ = (
@@ -55,6 +55,7 @@ class Exchange:
         "load_s",
         "priority",
         "receive",
+        "received_s",
         "run",
         "served",
         "timeout_s",
@@ -71,6 +72,7 @@ class Exchange:
         self.id = ""
         self.priority = 0
         self.load_s = 0.0
+        self.received_s = 0.0
         self.decoded_s = 0.0
         self.run: Run | None = None
         self.answered_s = 0.0
@@ -80,6 +82,7 @@ class Exchange:
         """Where its time has gone until now."""
         return Phases.of(
             arrival_s=self.arrival_s,
+            received_s=self.received_s,
             decoded_s=self.decoded_s,
             run=self.run,
             answered_s=self.answered_s,
@@ -99,7 +102,7 @@ class Exchange:
         self.timeout_s = None if left_s is None else max(0.0, left_s)
         now_s = time.monotonic()
         self.load_s += now_s - self.arrival_s
-        self.arrival_s = now_s
+        self.arrival_s = self.received_s = now_s
         self.served = None
 
 
@@ -200,14 +203,16 @@ class Core(NamedTuple):
         return await self.scribe.encode(dialect, head, outputs, exchange.left_s())
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:
-        """Run a decoded request: decoding ends here.
+        """Run a decoded request: decoding ends here, which began when its body was there.
 
         Raises:
             HeadraceError: whatever kept it from being answered.
         """
         exchange.decoded_s = now_s = time.monotonic()
         exchange.id = request.id
-        served.metrics.decode.observe(now_s - exchange.arrival_s)
+        metrics, received_s = served.metrics, exchange.received_s
+        metrics.receive.observe(received_s - exchange.arrival_s)
+        metrics.decode.observe(now_s - received_s)
         tracer = self.tracer
         if tracer is not None and tracer.on:
             exchange.trace = tracer.begin(request, served.name, served.version, now_s)

@@ -112,6 +112,7 @@ class Stream:
     def item(self) -> Exchange:
         """An exchange for one message of this stream: its headers, and its own time of arrival."""
         exchange = Exchange(self.exchange.headers, self._presence, time.monotonic())
+        exchange.received_s = exchange.arrival_s
         if self.exchange.timeout_s is not None:
             spent_s = exchange.arrival_s - self.exchange.arrival_s
             exchange.timeout_s = max(0.0, self.exchange.timeout_s - spent_s)

@@ -9,10 +9,11 @@ from headrace.observe.phases import Phases, Run
 STEP = st.floats(0, 100)
 
 
-@given(st.floats(1, 1e6), STEP, STEP, STEP, STEP, STEP, STEP, STEP, STEP)
+@given(st.floats(1, 1e6), STEP, STEP, STEP, STEP, STEP, STEP, STEP, STEP, STEP)
 def test_the_phases_of_a_request_are_all_of_its_time(
     arrival_s: float,
     load: float,
+    receive: float,
     decode: float,
     queue: float,
     assemble: float,
@@ -21,42 +22,56 @@ def test_the_phases_of_a_request_are_all_of_its_time(
     results: float,
     encode: float,
 ) -> None:
-    decoded_s = arrival_s + decode
+    received_s = arrival_s + receive
+    decoded_s = received_s + decode
     start_s = decoded_s + queue
     end_s = start_s + assemble + lane + infer
     found = Phases.of(
         arrival_s=arrival_s,
+        received_s=received_s,
         decoded_s=decoded_s,
         run=Run(start_s, assemble, infer, end_s, 4, 2),
         answered_s=end_s + results,
         now_s=end_s + results + encode,
         load_s=load,
     )
-    wanted = (load, decode, queue, assemble, lane, infer, results, encode)
+    wanted = (load, receive, decode, queue, assemble, lane, infer, results, encode)
     assert tuple(found) == pytest.approx(wanted, abs=1e-6)
     assert found.total == pytest.approx(sum(wanted), abs=1e-6)
 
 
 def test_a_request_that_ended_early_has_the_phases_it_reached() -> None:
-    def until(now_s: float, decoded_s: float = 0, answered_s: float = 0) -> dict[str, float]:
+    def until(now_s: float, received_s: float = 0, decoded_s: float = 0) -> dict[str, float]:
         found = Phases.of(
-            arrival_s=10, decoded_s=decoded_s, run=None, answered_s=answered_s, now_s=now_s
+            arrival_s=10,
+            received_s=received_s,
+            decoded_s=decoded_s,
+            run=None,
+            answered_s=0,
+            now_s=now_s,
         )
         return {name: seconds for name, seconds in found._asdict().items() if seconds}
 
-    assert until(12) == {"decode": 2}
-    assert until(15, decoded_s=12) == {"decode": 2, "queue": 3}
+    assert until(12) == {"receive": 2}
+    assert until(15, received_s=12) == {"receive": 2, "decode": 3}
+    assert until(19, received_s=12, decoded_s=15) == {"receive": 2, "decode": 3, "queue": 4}
 
 
 def test_one_whose_outputs_could_not_be_answered_ends_in_results() -> None:
     found = Phases.of(
-        arrival_s=10, decoded_s=11, run=Run(12, 1, 2, 16, 1, 1), answered_s=0, now_s=20
+        arrival_s=10,
+        received_s=10,
+        decoded_s=11,
+        run=Run(12, 1, 2, 16, 1, 1),
+        answered_s=0,
+        now_s=20,
     )
     assert (found.lane, found.infer, found.results, found.encode) == (1, 2, 4, 0)
 
 
 def test_the_header_is_in_milliseconds() -> None:
     assert Phases(decode=0.001, infer=0.0205).server_timing() == (
-        b"load;dur=0.000, decode;dur=1.000, queue;dur=0.000, assemble;dur=0.000, lane;dur=0.000, "
-        b"infer;dur=20.500, results;dur=0.000, encode;dur=0.000, total;dur=21.500"
+        b"load;dur=0.000, receive;dur=0.000, decode;dur=1.000, queue;dur=0.000, "
+        b"assemble;dur=0.000, lane;dur=0.000, infer;dur=20.500, results;dur=0.000, "
+        b"encode;dur=0.000, total;dur=21.500"
     )
