@@ -1,9 +1,11 @@
-"""Tests run two at a time, a file in one process; one marked ``alone`` runs while no other does."""
+"""Tests run three at a time, a file in one process; an ``alone`` one runs while no other does."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -31,6 +33,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C, which ``nohup … &`` has ignored, or no program that a test starts would."""
+    """Let programs that tests start hear Ctrl-C, and start as fast as they do elsewhere.
+
+    ``nohup … &`` has Ctrl-C ignored. Images of containers often say that nothing compiled is kept;
+    then every process of every server would compile all of Headrace again. And each would look for
+    plugins of pydantic in all that is installed for tests, which have none.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -37,6 +37,7 @@ def bucket(tmp_path: Path) -> Iterator[Bucket]:
 def server(bucket: Bucket, tmp_path: Path) -> Iterator[Server]:
     where = bucket.environment | {
         "HEADRACE_SERVER__CACHE_DIR": str(tmp_path / "cache"),
+        "HEADRACE_DEFAULTS__BACKEND": "onnxruntime",
         "HEADRACE_SERVER__MODEL_ROOTS": '["s3://models/more"]',
     }
     flags = ("s3://models/production", "--versions", "latest:1", "--model-control", "explicit")

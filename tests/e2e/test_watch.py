@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from tests.e2e.conftest import write_linear
+from tests.e2e.crowd import Load
+from tests.e2e.models import write_fake
 from tests.e2e.server import Server, until
 
 pytestmark = pytest.mark.slow
@@ -30,9 +31,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(root: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
-    flags = getattr(request, "param", ())
-    with Server(root, "--model-control", "poll", "--poll-s", "0.2", *flags) as running:
+def server(root: Path) -> Iterator[Server]:
+    with Server(root, "--model-control", "poll", "--poll-s", "0.2") as running:
         yield running
 
 
@@ -64,27 +64,26 @@ def _copied(root: Path, version: int, scale: float) -> Path:
     return write_linear(root.parent / f"staged/{version}/model.onnx", scale)
 
 
-@pytest.mark.parametrize("server", [("--versions", "latest:1")], indirect=True)
-def test_new_versions_take_over_and_no_request_fails(server: Server, root: Path) -> None:
-    answers: list[float | None] = []
-    done = threading.Event()
+def _last(load: Load) -> Any:
+    return load.answers[-1].output if load.answers else None
 
-    def ask() -> None:
-        while not done.is_set():
-            answers.append(_scale(server))
 
-    threads = [threading.Thread(target=ask) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for version in (2, 3):
-        write_linear(root / f"linear/{version}/model.onnx", float(version))
-        until(lambda: answers and answers[-1] == version, 60)  # noqa: B023 - called at once
-        until(lambda: len(server.engines()) == 2, 60)
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert set(answers) == {1.0, 2.0, 3.0}
-    assert _states(server)["linear", "1"][0] == "UNAVAILABLE"
+def test_new_versions_take_over_and_no_request_fails(tmp_path: Path) -> None:
+    """Clients ask at the model's pace: engines that start want the cores too."""
+    folder = tmp_path / "m"
+    write_fake(folder / "1/model.fake", base_ms=20, scale=1)
+    flags = ("--model-control", "poll", "--poll-s", "0.2", "--max-batch", "2")
+    with Server(folder, "--versions", "latest:1", *flags) as server:
+        with Load(server.address, "m", clients=2) as load:
+            for version in (2, 3):
+                write_fake(folder / str(version) / "model.fake", base_ms=20, scale=version)
+                now = [[float(version)] * 4]
+                until(lambda: _last(load) == now, 60)  # noqa: B023 - called at once
+                until(lambda: len(server.engines()) == 1, 60)
+        assert {str(answer.output) for answer in load.answers} == {
+            str([[scale] * 4]) for scale in (1.0, 2.0, 3.0)
+        }
+        assert _states(server)["m", "1"][0] == "UNAVAILABLE"
 
 
 def test_files_changed_in_place_and_the_card_are_read_again(server: Server, root: Path) -> None:

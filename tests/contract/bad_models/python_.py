@@ -63,3 +63,17 @@ CASES: tuple[Case, ...] = (
     Case("python-without-class", "one class with `infer`", holding("model.py", b"x = 1\n")),
     Case("python-nested", "nested", holding("model.py", b"x = " + b"(" * 5000 + b")" * 5000)),
 )
+
+RAISING = frozenset(
+    {
+        "python-raises-in-load",
+        "python-raises-what-has-no-words",
+        "python-imports-what-is-not-there",
+        "python-of-no-syntax",
+        "python-with-zeros",
+        "python-not-utf8",
+        "python-without-class",
+        "python-nested",
+    }
+)
+"""Those that do no harm to the process that loads them."""
