@@ -57,7 +57,7 @@ def client(request: pytest.FixtureRequest, shared: tuple[Path, Server]) -> Itera
         yield made
 
 
-def asked_over(kind: str) -> Any:
+def asked_over(kind: str) -> pytest.MarkDecorator:
     """For what does not depend on who asks: every load is an engine's start."""
     return pytest.mark.parametrize("client", [kind], indirect=True)
 
