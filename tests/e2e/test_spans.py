@@ -1,4 +1,4 @@
-"""OpenTelemetry: spans of requests reach a collector, below the span that the client names."""
+"""OpenTelemetry: spans of requests reach a collector, below Envoy's, below the client's."""
 
 from __future__ import annotations
 
@@ -36,11 +36,22 @@ class Collector:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self._body()
                 assert self.path == "/v1/traces"
                 received.append(ExportTraceServiceRequest.FromString(body))
                 self.send_response(200)
                 self.end_headers()
+
+            def _body(self) -> bytes:
+                length = self.headers["content-length"]
+                if length is not None:
+                    return self.rfile.read(int(length))
+                parts = []
+                while size := int(self.rfile.readline(), 16):  # in chunks, as Envoy sends it
+                    parts.append(self.rfile.read(size))
+                    self.rfile.readline()
+                self.rfile.readline()
+                return b"".join(parts)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -59,8 +70,11 @@ class Collector:
         ]
 
     def of_requests(self) -> list[Span]:
-        """Those of requests, not of their phases."""
+        """Ours of requests, not of their phases."""
         return [span for span in self.spans() if span.name.startswith("infer ")]
+
+    def envoys(self) -> list[Span]:
+        return [span for span in self.spans() if span.name == "ingress"]
 
 
 @pytest.fixture
@@ -98,10 +112,13 @@ def test_a_sampled_request_is_a_span_of_its_clients_trace_with_its_phases_below(
         assert http(f"{server.url}/predict/echo", OK, {"traceparent": UNSAMPLED})[0] == 200
         assert http(f"{server.url}/predict/echo", OK)[0] == 200
         assert http(f"{server.url}/predict/echo", OK, {"traceparent": SAMPLED})[0] == 200
-        until(collector.spans)
-    (span,) = collector.of_requests()
-    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
-    assert span.kind == Span.SPAN_KIND_SERVER
+        until(collector.of_requests)
+        until(collector.envoys)
+    (span,), (outer,) = collector.of_requests(), collector.envoys()
+    assert (outer.trace_id.hex(), outer.parent_span_id.hex()) == (TRACE, PARENT)
+    assert (span.trace_id, span.parent_span_id) == (outer.trace_id, outer.span_id)
+    assert (outer.kind, span.kind) == (Span.SPAN_KIND_SERVER, Span.SPAN_KIND_INTERNAL)
+    assert abs(span.start_time_unix_nano - outer.start_time_unix_nano) < 5e6
     assert span.name == "infer echo"
     said = _said(span)
     assert (said["headrace.model"], said["headrace.version"]) == ("echo", 1)
@@ -112,9 +129,10 @@ def test_a_sampled_request_is_a_span_of_its_clients_trace_with_its_phases_below(
     assert abs(phases[-1].end_time_unix_nano - span.end_time_unix_nano) < 1000
     (infer,) = [one for one in phases if one.name == "infer"]
     assert infer.end_time_unix_nano - infer.start_time_unix_nano >= BASE_MS * 1e6
-    resource = collector.received[0].resource_spans[0].resource
-    names = {one.key: one.value.string_value for one in resource.attributes}
-    assert names["service.name"] == "headrace"
+    for received in collector.received:
+        resource = received.resource_spans[0].resource
+        names = {one.key: one.value.string_value for one in resource.attributes}
+        assert names["service.name"] == "headrace"
 
 
 def test_requests_without_a_trace_are_sampled_by_the_ratio_over_every_front(
@@ -134,9 +152,12 @@ def test_requests_without_a_trace_are_sampled_by_the_ratio_over_every_front(
         assert send(server.address, asked, timeout_s=30).status == 0
         bad = {"inputs": [{**tensor, "name": "z"}]}
         assert http(f"{server.url}/v2/models/echo/infer", bad)[0] == 400
+        until(lambda: len(collector.envoys()) >= 4)
     spans = collector.of_requests()  # what was left has been sent before the server ended
     assert len(spans) == 4
     assert len({span.trace_id for span in spans}) == 4
+    around = {(span.trace_id, span.span_id) for span in collector.envoys()}
+    assert {(span.trace_id, span.parent_span_id) for span in spans} <= around
     assert [span.trace_id.hex() for span in spans].count(TRACE) == 1
     assert [_said(span).get("headrace.request_id") for span in spans].count("a") == 1
     (failed,) = [span for span in spans if span.status.code == Status.STATUS_CODE_ERROR]

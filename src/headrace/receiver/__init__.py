@@ -20,6 +20,6 @@ changes · ``model_files`` what clients send to be loaded.
 
 Large JSON: ``handover`` out of the receiver, to the ``scribe``.
 
-In the supervisor: ``envoy`` its configuration, ``access_log`` a part of that · ``process`` its
-life · ``scribe_process`` the scribe's · ``otel`` whether that is installed.
+In the supervisor: ``envoy`` its configuration, ``access_log`` and ``envoy_spans`` parts of that ·
+``process`` its life · ``scribe_process`` the scribe's · ``otel`` whether that is installed.
 """

@@ -94,7 +94,7 @@ class Application:
             if settings.otlp_endpoint is None
             else Spans.to(
                 settings.otlp_endpoint,
-                SpanSampler(settings.otlp_ratio, settings.otlp_limit_per_s / settings.receivers),
+                SpanSampler(settings.otlp_limit_per_s / settings.receivers),
             )
         )
         self._catalog = catalog

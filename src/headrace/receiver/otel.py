@@ -1,4 +1,4 @@
-"""Whether OpenTelemetry is there; for the supervisor, which imports nothing of it."""
+"""Whether OpenTelemetry is there, and whom it trusts; the supervisor imports nothing of it."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ def check() -> None:
             "server.otlp_endpoint is set, and OpenTelemetry is not installed: pip install "
             "'headrace[otel]'"
         )
+
+
+def authorities() -> str:
+    """The file of those whose certificates of collectors are good, as the libraries have it."""
+    import certifi  # noqa: PLC0415 - comes with the extra
+
+    return certifi.where()

@@ -1,39 +1,63 @@
-"""Which requests become spans; pure.
+"""Which requests have spans of ours, and under which span of Envoy's; pure.
 
-A client's W3C trace context (``traceparent``) decides for its request. Of the others a share is
-taken, and of those no more than so many a second: a span with its phases costs many times what
-answering a small request does. Source: W3C Trace Context, https://www.w3.org/TR/trace-context/.
+A client's W3C trace context (``traceparent``) decides for its request. Of the others Envoy samples
+a share, and of those we take no more than so many a second: a span with its phases costs many times
+what answering a small request does. Sources: W3C Trace Context,
+https://www.w3.org/TR/trace-context/; Envoy's "Tracing", of the request id.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from headrace.receiver import envoy_spans
 
 _SAMPLED = 1  # a bit of the flags, which are the last two digits of a traceparent
+# The first digit of the third group of its request id: why Envoy samples it. 4: it does not.
+_CHOSEN = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[9ab][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_SPAN = re.compile(rb"([0-9a-f]{32})-([0-9a-f]{16})")
+_NAME = envoy_spans.HEADER.encode()
+
+
+class SpanOfEnvoy(NamedTuple):
+    """Its span around a request, by the ids of OpenTelemetry."""
+
+    trace_id: int
+    span_id: int
+
+
+def span_of_envoy(headers: Mapping[bytes, bytes]) -> SpanOfEnvoy | None:
+    """Read Envoy's span from the headers of a request; None where it made none."""
+    found = _SPAN.fullmatch(headers.get(_NAME, b""))
+    return None if found is None else SpanOfEnvoy(int(found[1], 16), int(found[2], 16))
 
 
 class SpanSampler:
-    """Takes ``ratio`` of the requests of clients that do not say, at most ``limit_per_s`` a second.
+    """Takes what clients sample, and of what Envoy samples at most ``limit_per_s`` a second.
 
-    What was not taken within a second is no credit for the next. ``chance`` draws from [0, 1).
+    What was not taken within a second is no credit for the next.
     """
 
-    def __init__(
-        self, ratio: float, limit_per_s: float, chance: Callable[[], float] = random.random
-    ) -> None:
-        self._ratio = ratio
+    def __init__(self, limit_per_s: float) -> None:
         self._limit_per_s = limit_per_s
-        self._chance = chance
         self._left = limit_per_s
         self._seen_s = 0.0
 
-    def takes(self, traceparent: bytes | None, now_s: float) -> bool:
-        """Whether a request with this header, None for none, becomes a span."""
+    def takes(self, headers: Mapping[bytes, bytes], now_s: float) -> bool:
+        """Whether a request with these headers becomes a span, in that of Envoy.
+
+        Envoy makes none below a traceparent that cannot be read.
+        """
+        if span_of_envoy(headers) is None:
+            return False
+        traceparent = headers.get(b"traceparent")
         flags = None if traceparent is None else _flags(traceparent)
         if flags is not None:
             return bool(flags & _SAMPLED)
-        return self._chance() < self._ratio and self._spend(now_s)
+        chosen = _CHOSEN.fullmatch(headers.get(b"x-request-id", b"")) is not None
+        return chosen and self._spend(now_s)
 
     def _spend(self, now_s: float) -> bool:
         """Take one of those that are left (a token bucket as deep as a second)."""

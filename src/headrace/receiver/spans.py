@@ -1,7 +1,8 @@
 """OpenTelemetry: one span for every sampled request, and one below it for each of its phases.
 
 They are made when a request has ended, from what is noted of every request anyway; of one that is
-not sampled nothing is made at all. The span of a client that names one is the parent of ours.
+not sampled nothing is made at all. Envoy's span is the parent of ours, and the client's, where it
+names one, that of Envoy's.
 """
 
 from __future__ import annotations
@@ -12,16 +13,14 @@ from typing import TYPE_CHECKING
 
 import headrace
 from headrace.receiver.catalog import ServedModel
+from headrace.receiver.envoy_spans import PATH, TIMEOUT_S
 from headrace.receiver.exchange import Exchange, Headers
-from headrace.receiver.span_sampler import SpanSampler
+from headrace.receiver.span_sampler import SpanSampler, span_of_envoy
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
 
-_PATH = "/v1/traces"
-# A collector that does not answer holds up neither requests nor the end of the server.
-_TIMEOUT_S = 2.0
 _EVERY_MS = 1000.0
 _NS = 1e9
 
@@ -50,13 +49,13 @@ class Spans:
             names["service.name"] = "headrace"
         # Whether a request is sampled is decided before it comes here.
         provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.create(names))
-        exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + _PATH, timeout=_TIMEOUT_S)
+        exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + PATH, timeout=TIMEOUT_S)
         provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_EVERY_MS))
         return cls(provider, sampler)
 
     def note(self, exchange: Exchange, served: ServedModel, outcome: str, now_s: float) -> None:
         """A request has ended."""
-        if self._sampler.takes(exchange.headers.get(b"traceparent"), now_s):
+        if self._sampler.takes(exchange.headers, now_s):
             self._make(exchange, served, outcome, now_s)
 
     def stop(self) -> None:
@@ -88,7 +87,7 @@ class Spans:
         span = self._tracer.start_span(
             f"infer {served.name}",
             _parent(exchange.headers),
-            SpanKind.SERVER,
+            SpanKind.INTERNAL,
             attributes,
             start_time=start_ns,
         )
@@ -107,13 +106,18 @@ class Spans:
 
 def _parent(headers: Headers) -> Context:
     from opentelemetry.context import Context  # noqa: PLC0415 - an extra
-    from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - the same
-        TraceContextTextMapPropagator,
+    from opentelemetry.trace import (  # noqa: PLC0415 - the same
+        NonRecordingSpan,
+        SpanContext,
+        TraceFlags,
+        set_span_in_context,
     )
+    from opentelemetry.trace.span import TraceState  # noqa: PLC0415 - the same
 
-    said = {
-        name.decode(): headers[name].decode("latin-1")
-        for name in (b"traceparent", b"tracestate")
-        if name in headers
-    }
-    return TraceContextTextMapPropagator().extract(said, Context())
+    envoys = span_of_envoy(headers)
+    if envoys is None:
+        return Context()
+    state = TraceState.from_header([headers.get(b"tracestate", b"").decode("latin-1")])
+    sampled = TraceFlags(TraceFlags.SAMPLED)
+    parent = SpanContext(envoys.trace_id, envoys.span_id, True, sampled, state)  # noqa: FBT003
+    return set_span_in_context(NonRecordingSpan(parent), Context())

@@ -1,4 +1,4 @@
-"""Which requests become spans: the client decides, else a share of them, and never too many."""
+"""Which requests become spans: the client decides, else Envoy, and never too many."""
 
 from __future__ import annotations
 
@@ -9,24 +9,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.receiver.span_sampler import SpanSampler
+from headrace.receiver.span_sampler import SpanOfEnvoy, SpanSampler, span_of_envoy
 
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"
-SAMPLED, UNSAMPLED = TRACE + b"01", TRACE + b"00"
+ENVOYS = {b"headrace-span": b"0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"}
+SAMPLED, UNSAMPLED = {b"traceparent": TRACE + b"01"}, {b"traceparent": TRACE + b"00"}
+CHOSEN = {b"x-request-id": b"60b2351b-eb87-9889-ada0-9c0cc98d9f0c", **ENVOYS}
+LEFT_OUT = {b"x-request-id": b"60b2351b-eb87-4889-ada0-9c0cc98d9f0c", **ENVOYS}
 
 
-def test_the_client_decides_whatever_the_ratio_and_the_limit() -> None:
-    nobody, all_ = SpanSampler(0.0, 1.0), SpanSampler(1.0, 1.0)
-    assert [nobody.takes(SAMPLED, 0.0) for _ in range(3)] == [True] * 3
-    assert not all_.takes(UNSAMPLED, 0.0)
-    assert all_.takes(None, 0.0)  # and it has cost the others nothing
+def test_the_client_decides_whatever_envoy_chose_and_the_limit() -> None:
+    sampler = SpanSampler(1.0)
+    assert [sampler.takes(SAMPLED | LEFT_OUT, 0.0) for _ in range(3)] == [True] * 3
+    assert not sampler.takes(UNSAMPLED | CHOSEN, 0.0)
+    assert sampler.takes(CHOSEN, 0.0)  # and it has cost the others nothing
 
 
 @pytest.mark.parametrize("said", [None, b"", b"nonsense", b"00-1-2-zz"])
-def test_where_the_client_says_nothing_the_ratio_does(said: bytes | None) -> None:
-    drawn = iter([0.0, 0.29, 0.3, 0.9])
-    sampler = SpanSampler(0.3, 100.0, lambda: next(drawn))
-    assert [sampler.takes(said, 0.0) for _ in range(4)] == [True, True, False, False]
+def test_where_the_client_says_nothing_envoy_does(said: bytes | None) -> None:
+    sampler = SpanSampler(100.0)
+    client = {} if said is None else {b"traceparent": said}
+    assert sampler.takes(client | CHOSEN, 0.0)
+    assert not sampler.takes(client | LEFT_OUT, 0.0)
+    assert not sampler.takes(client, 0.0)
+
+
+@pytest.mark.parametrize("name", [b"", b"9", b"order 9", CHOSEN[b"x-request-id"][:-1]])
+def test_a_request_id_that_is_not_envoys_chooses_nothing(name: bytes) -> None:
+    assert not SpanSampler(100.0).takes({b"x-request-id": name, **ENVOYS}, 0.0)
+
+
+def test_below_no_span_of_envoy_there_is_none_of_ours() -> None:
+    sampler = SpanSampler(100.0)
+    assert not sampler.takes(CHOSEN | {b"headrace-span": b"-"}, 0.0)
+    assert not sampler.takes({**SAMPLED, b"x-request-id": CHOSEN[b"x-request-id"]}, 0.0)
 
 
 @given(
@@ -37,19 +53,29 @@ def test_no_second_has_more_than_the_limit_and_a_full_bucket(
     limit_per_s: float, pauses_s: Sequence[float]
 ) -> None:
     times_s = list(accumulate(pauses_s))
-    sampler = SpanSampler(1.0, limit_per_s, lambda: 0.0)
-    taken_s = [at_s for at_s in times_s if sampler.takes(None, at_s)]
+    sampler = SpanSampler(limit_per_s)
+    taken_s = [at_s for at_s in times_s if sampler.takes(CHOSEN, at_s)]
     for number, from_s in enumerate(taken_s):
         within = sum(1 for at_s in taken_s[number:] if at_s <= from_s + 1)
         assert within <= max(limit_per_s, 1.0) + limit_per_s + 1e-6
 
 
-def test_a_quiet_server_takes_all_of_its_share() -> None:
-    sampler = SpanSampler(1.0, 2.0, lambda: 0.0)
-    assert all(sampler.takes(None, float(second)) for second in range(100))
+def test_a_quiet_server_takes_all_that_is_chosen() -> None:
+    sampler = SpanSampler(2.0)
+    assert all(sampler.takes(CHOSEN, float(second)) for second in range(100))
 
 
 def test_a_limit_below_one_a_second_still_takes_some() -> None:
-    sampler = SpanSampler(1.0, 0.1, lambda: 0.0)
-    taken = [second for second in range(100) if sampler.takes(None, float(second))]
+    sampler = SpanSampler(0.1)
+    taken = [second for second in range(100) if sampler.takes(CHOSEN, float(second))]
     assert 9 <= len(taken) <= 11
+
+
+def test_envoys_span_is_read_from_its_header() -> None:
+    found = span_of_envoy(ENVOYS)
+    assert found == SpanOfEnvoy(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331)
+
+
+@pytest.mark.parametrize("said", [None, b"", b"-", b"---", b"0af7-b7ad"])
+def test_where_envoy_made_no_span_there_is_none(said: bytes | None) -> None:
+    assert span_of_envoy({} if said is None else {b"headrace-span": said}) is None

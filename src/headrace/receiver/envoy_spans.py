@@ -1,0 +1,181 @@
+"""Envoy's spans: its part of the configuration; ours have them as parents. Pure.
+
+Envoy begins a span when it has the headers of a request and ends it with the last byte of the
+answer. Which requests it samples: those whose client says so (``traceparent``), and a share of the
+others. It tells us of its span, and of its choice, in two headers.
+
+Sources: Envoy's "Tracing" and ``config.trace.v3.OpenTelemetryConfig``; the variables are those of
+OpenTelemetry's "OTLP Exporter Configuration".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+HEADER = "headrace-span"
+"""``TRACE-SPAN``, both in hexadecimal, written by Envoy over whatever a client may say there."""
+
+PATH = "/v1/traces"
+TIMEOUT_S = 2.0
+"""A collector that does not answer holds up neither requests nor the end of the server."""
+
+_CLUSTER = "otlp"
+_PORTS = {"http": 80, "https": 443}
+# Sent once a second, or when so many are there.
+_EVERY_MS, _TOGETHER = 1000, 256
+_API = "type.googleapis.com/envoy"
+_EARLY_TYPE = "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+_FORCES = "x-client-trace-id"
+_DETECTOR = "envoy.tracers.opentelemetry.resource_detectors.environment"
+_DETECTOR_TYPE = (
+    "extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig"
+)
+
+
+def add(
+    configuration: dict[str, Any],
+    http: dict[str, Any],
+    *,
+    endpoint: str,
+    ratio: float,
+    environment: Mapping[str, str],
+    authorities: str,
+) -> None:
+    """Have Envoy make spans of this share of the requests, and send them to a collector.
+
+    ``http`` is the part that is its HTTP connection manager; ``authorities`` the file of those
+    whose certificates are good, where the environment names none.
+    """
+    configuration["static_resources"].setdefault("clusters", []).append(
+        _cluster(endpoint, environment, authorities)
+    )
+    sending = {
+        "tracing.opentelemetry.flush_interval_ms": _EVERY_MS,
+        "tracing.opentelemetry.min_flush_spans": _TOGETHER,
+    }
+    configuration["layered_runtime"] = {"layers": [{"name": "ours", "static_layer": sending}]}
+    http["generate_request_id"] = True  # its fifteenth digit says what was chosen
+    http["tracing"] = {
+        "random_sampling": {"value": 100 * ratio},
+        "provider": {
+            "name": "envoy.tracers.opentelemetry",
+            "typed_config": _tracer(endpoint, environment),
+        },
+    }
+    http.setdefault("early_header_mutation_extensions", []).append(_heed_clients())
+    http["http_filters"].insert(0, _tell_us())
+
+
+def _heed_clients() -> dict[str, Any]:
+    """Let a client's flag count: Envoy looks at it only of requests that it would sample anyway.
+
+    A header of Envoy's own makes it sample a request. Here those have it that have a traceparent,
+    whose flag then decides.
+    """
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation.spans",
+        "typed_config": {
+            "@type": f"{_API}.{_EARLY_TYPE}",
+            "mutations": [{"remove": _FORCES}, _write(_FORCES, "%REQ(traceparent)%")],
+        },
+    }
+
+
+def _tell_us() -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.http.header_mutation",
+        "typed_config": {
+            "@type": f"{_API}.extensions.filters.http.header_mutation.v3.HeaderMutation",
+            "mutations": {"request_mutations": [_write(HEADER, "%TRACE_ID%-%SPAN_ID%")]},
+        },
+    }
+
+
+def _write(name: str, value: str) -> dict[str, Any]:
+    header = {"key": name, "value": value}  # of an empty value there is no header
+    return {"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+
+
+def _tracer(endpoint: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    detector = {"name": _DETECTOR, "typed_config": {"@type": f"{_API}.{_DETECTOR_TYPE}"}}
+    tracer: dict[str, Any] = {
+        "@type": f"{_API}.config.trace.v3.OpenTelemetryConfig",
+        "service_name": environment.get("OTEL_SERVICE_NAME") or "headrace",
+        "http_service": {
+            "http_uri": {
+                "uri": endpoint.rstrip("/") + PATH,
+                "cluster": _CLUSTER,
+                "timeout": f"{TIMEOUT_S}s",
+            },
+            "request_headers_to_add": [
+                # Envoy would read a % as the begin of a command.
+                {"header": {"key": name, "value": value.replace("%", "%%")}}
+                for name, value in _headers(_said(environment, "HEADERS"))
+            ],
+        },
+    }
+    # Envoy refuses to start where it shall look and there is nothing.
+    if environment.get("OTEL_RESOURCE_ATTRIBUTES"):
+        tracer["resource_detectors"] = [detector]
+    return tracer
+
+
+def _cluster(endpoint: str, environment: Mapping[str, str], authorities: str) -> dict[str, Any]:
+    parts = urlsplit(endpoint)
+    host = parts.hostname or ""
+    socket = {"address": host, "port_value": parts.port or _PORTS[parts.scheme]}
+    place = {"endpoint": {"address": {"socket_address": socket}}}
+    cluster: dict[str, Any] = {
+        "name": _CLUSTER,
+        "type": "STRICT_DNS",
+        "connect_timeout": f"{TIMEOUT_S}s",
+        "load_assignment": {"cluster_name": _CLUSTER, "endpoints": [{"lb_endpoints": [place]}]},
+    }
+    if parts.scheme == "https":
+        cluster["transport_socket"] = _tls(host, environment, authorities)
+    return cluster
+
+
+def _tls(host: str, environment: Mapping[str, str], authorities: str) -> dict[str, Any]:
+    trusted = _said(environment, "CERTIFICATE") or authorities
+    common: dict[str, Any] = {
+        "validation_context": {
+            "trusted_ca": {"filename": trusted},
+            "match_typed_subject_alt_names": [
+                {"san_type": kind, "matcher": {"exact": host}} for kind in ("DNS", "IP_ADDRESS")
+            ],
+        }
+    }
+    certificate = _said(environment, "CLIENT_CERTIFICATE")
+    if certificate:
+        key = _said(environment, "CLIENT_KEY") or certificate
+        common["tls_certificates"] = [
+            {"certificate_chain": {"filename": certificate}, "private_key": {"filename": key}}
+        ]
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": f"{_API}.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": host,
+            "common_tls_context": common,
+        },
+    }
+
+
+def _said(environment: Mapping[str, str], what: str) -> str:
+    """A variable of OTLP exporters: that for traces goes before that for everything."""
+    for kind in ("TRACES_", ""):
+        value = environment.get(f"OTEL_EXPORTER_OTLP_{kind}{what}", "").strip()
+        if value:
+            return value
+    return ""
+
+
+def _headers(text: str) -> Iterator[tuple[str, str]]:
+    """Read ``name=value,name=value``, URL-encoded as W3C Baggage is; what is not so is left out."""
+    for one in text.split(","):
+        name, equals, value = one.partition("=")
+        if equals and name.strip():
+            yield unquote(name).strip().lower(), unquote(value).strip()
