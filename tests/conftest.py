@@ -1,4 +1,4 @@
-"""Tests run two at a time, a file in one process; one marked ``alone`` runs while no other does."""
+"""Tests run three at a time, a file in one process; an ``alone`` one runs while no other does."""
 
 from __future__ import annotations
 

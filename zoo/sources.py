@@ -116,14 +116,50 @@ SPEECH = Source(
     licence="MIT",
 )
 
+
+def _skimage(name: str, sha256: str) -> Source:
+    return Source(
+        package="scikit-image",
+        version="0.26.0",
+        wheel_bytes=13_711_217,
+        wheel_sha256="74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
+        member=f"skimage/data/{name}",
+        member_sha256=sha256,
+        licence="BSD-3-Clause",
+        wheel_tags=_CPYTHON_311,
+    )
+
+
+def _sklearn(name: str, sha256: str) -> Source:
+    return Source(
+        package="scikit-learn",
+        version="1.9.1",
+        wheel_bytes=9_315_422,
+        wheel_sha256="52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df",
+        member=f"sklearn/datasets/images/{name}",
+        member_sha256=sha256,
+        licence="BSD-3-Clause, images CC-BY-3.0",
+        wheel_tags=_CPYTHON_311,
+    )
+
+
 # A cup of espresso, seen from above.
-COFFEE = Source(
-    package="scikit-image",
-    version="0.26.0",
-    wheel_bytes=13_711_217,
-    wheel_sha256="74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
-    member="skimage/data/coffee.png",
-    member_sha256="cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
-    licence="BSD-3-Clause",
-    wheel_tags=_CPYTHON_311,
+COFFEE = _skimage("coffee.png", "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7")
+
+PHOTOS = (
+    COFFEE,
+    _skimage("astronaut.png", "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"),
+    _skimage("camera.png", "b0793d2adda0fa6ae899c03989482bff9a42d3d5690fc7e3648f2795d730c23a"),
+    _skimage("chelsea.png", "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb"),
+    _skimage(
+        "clock_motion.png", "f029226b28b642e80113d86622e9b215ee067a0966feaf5e60604a1e05733955"
+    ),
+    _skimage("coins.png", "f8d773fc9cfa6f4d8e5942dc34d0a0788fcaed2a4fefbbed0aef5398d7ef4cba"),
+    _skimage(
+        "motorcycle_left.png", "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179"
+    ),
+    _skimage("rocket.jpg", "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c"),
+    _sklearn("china.jpg", "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29"),
+    _sklearn("flower.jpg", "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638"),
 )
+"""Every photo of things or places in these two releases; no textures, and nothing microscopic."""

@@ -33,6 +33,7 @@ class BackendName(StrEnum):
     ONNXRUNTIME = "onnxruntime"
     TENSORRT = "tensorrt"
     TORCH = "torch"
+    INDUCTOR = "inductor"
     PYTHON = "python"
     FAKE = "fake"
 
@@ -197,7 +198,8 @@ class ModelSettings(Card):
         default=BackendName.AUTO,
         description="auto: what reads the file. Of ONNX, which two read: OpenVINO on x86, ONNX "
         "Runtime elsewhere and on a GPU; of a model whose run on a CPU is shorter than 0.5 ms, the "
-        "faster of both.",
+        "faster of both. inductor: a `.pt2` compiled by PyTorch for this processor: see "
+        "[models](models.md#what-can-be-served).",
     )
     device: Device = Field(
         default=CPU,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import importlib.util
 import subprocess
 import sys
 import textwrap
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -18,27 +21,34 @@ from headrace.receiver.tfserving.signature import METHOD
 from tests.contract.conftest import WEIGHTS
 from tests.e2e.server import Server
 
-if importlib.util.find_spec("tensorflow_serving") is None:
+if not all(map(importlib.util.find_spec, ("tensorflow", "tensorflow_serving"))):
     pytest.skip("tensorflow-serving-api is not installed", allow_module_level=True)
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # its own, when it is imported
-    tf = pytest.importorskip("tensorflow")
-    from tensorflow_serving.apis import (
-        classification_pb2,
-        get_model_metadata_pb2,
-        get_model_status_pb2,
-        inference_pb2,
-        model_service_pb2_grpc,
-        predict_pb2,
-        prediction_service_pb2_grpc,
-        regression_pb2,
-    )
 
 pytestmark = pytest.mark.slow
 
 X = np.array([[1, 2, 3, 4], [0.5, -1, 0, 2]], np.float32)
 SCORES = X @ WEIGHTS
 TIMEOUT_S = 30.0
+
+
+@functools.cache
+def theirs() -> Any:
+    """TensorFlow as ``tf`` and its clients: imported by these tests only, for it takes seconds."""
+    names = (
+        "classification_pb2",
+        "get_model_metadata_pb2",
+        "get_model_status_pb2",
+        "inference_pb2",
+        "model_service_pb2_grpc",
+        "predict_pb2",
+        "prediction_service_pb2_grpc",
+        "regression_pb2",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own, when it is imported
+        tf = importlib.import_module("tensorflow")
+        apis = {name: importlib.import_module(f"tensorflow_serving.apis.{name}") for name in names}
+    return SimpleNamespace(tf=tf, **apis)
 
 
 @pytest.fixture
@@ -49,22 +59,24 @@ def channel(tf_served: Server) -> Iterator[grpc.Channel]:
 
 @pytest.fixture
 def stub(channel: grpc.Channel) -> Any:
-    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    return theirs().prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
 
 def predict(model: str, **inputs: Any) -> Any:
-    request = predict_pb2.PredictRequest()
+    request = theirs().predict_pb2.PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = "serving_default"
     for name, value in inputs.items():
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        request.inputs[name].CopyFrom(theirs().tf.make_tensor_proto(value))
     return request
 
 
 def test_predict(stub: Any) -> None:
     request = predict("scores", x=X)
     response = stub.Predict(request, TIMEOUT_S)
-    np.testing.assert_allclose(tf.make_ndarray(response.outputs["y"]), SCORES * 10, rtol=1e-5)
+    np.testing.assert_allclose(
+        theirs().tf.make_ndarray(response.outputs["y"]), SCORES * 10, rtol=1e-5
+    )
     # Many clients read the typed field themselves.
     np.testing.assert_allclose(response.outputs["y"].float_val, (SCORES * 10).ravel(), rtol=1e-5)
     assert response.model_spec.name == "scores"
@@ -77,7 +89,9 @@ def test_predict_by_version_and_label(stub: Any) -> None:
         request = predict("scores", x=X)
         request.model_spec.MergeFrom(type(request.model_spec)(**change))
         response = stub.Predict(request, TIMEOUT_S)
-        np.testing.assert_allclose(tf.make_ndarray(response.outputs["y"]), SCORES, rtol=1e-5)
+        np.testing.assert_allclose(
+            theirs().tf.make_ndarray(response.outputs["y"]), SCORES, rtol=1e-5
+        )
         assert response.model_spec.version.value == 1
 
 
@@ -89,32 +103,33 @@ def test_predict_with_an_output_filter_and_the_fields_of_large_models(stub: Any)
     request.request_options.max_cache_length = 7
     response = stub.Predict(request, TIMEOUT_S)
     assert list(response.outputs) == ["value"]
-    assert tf.make_ndarray(response.outputs["value"]).tolist() == [1]
+    assert theirs().tf.make_ndarray(response.outputs["value"]).tolist() == [1]
 
 
 def test_predict_with_strings_and_with_values_that_repeat(stub: Any) -> None:
     response = stub.Predict(predict("words", text=["a", "é"]), TIMEOUT_S)
-    assert tf.make_ndarray(response.outputs["text"]).tolist() == [b"a", "é".encode()]
+    assert theirs().tf.make_ndarray(response.outputs["text"]).tolist() == [b"a", "é".encode()]
     request = predict("scores")
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto(1.0, shape=[2, 4]))
+    request.inputs["x"].CopyFrom(theirs().tf.make_tensor_proto(1.0, shape=[2, 4]))
     assert len(request.inputs["x"].float_val) == 1
     response = stub.Predict(request, TIMEOUT_S)
     np.testing.assert_allclose(
-        tf.make_ndarray(response.outputs["y"]), np.ones((2, 4)) @ WEIGHTS * 10, rtol=1e-5
+        theirs().tf.make_ndarray(response.outputs["y"]), np.ones((2, 4)) @ WEIGHTS * 10, rtol=1e-5
     )
 
 
 def examples(*rows: Any, name: str = "x") -> list[Any]:
     def feature(row: Any) -> Any:
-        return tf.train.Feature(float_list=tf.train.FloatList(value=row))
+        return theirs().tf.train.Feature(float_list=theirs().tf.train.FloatList(value=row))
 
     return [
-        tf.train.Example(features=tf.train.Features(feature={name: feature(row)})) for row in rows
+        theirs().tf.train.Example(features=theirs().tf.train.Features(feature={name: feature(row)}))
+        for row in rows
     ]
 
 
 def test_classify(stub: Any) -> None:
-    request = classification_pb2.ClassificationRequest()
+    request = theirs().classification_pb2.ClassificationRequest()
     request.model_spec.name = "scores"
     request.input.example_list.examples.extend(examples(*X))
     response = stub.Classify(request, TIMEOUT_S)
@@ -124,7 +139,7 @@ def test_classify(stub: Any) -> None:
 
 
 def test_regress(stub: Any) -> None:
-    request = regression_pb2.RegressionRequest()
+    request = theirs().regression_pb2.RegressionRequest()
     request.model_spec.name = "value"
     request.input.example_list.examples.extend(examples(*X))
     response = stub.Regress(request, TIMEOUT_S)
@@ -133,7 +148,7 @@ def test_regress(stub: Any) -> None:
 
 
 def test_multi_inference(stub: Any) -> None:
-    request = inference_pb2.MultiInferenceRequest()
+    request = theirs().inference_pb2.MultiInferenceRequest()
     for method in ("tensorflow/serving/classify", "tensorflow/serving/regress"):
         task = request.tasks.add(method_name=method)
         task.model_spec.name = "both"
@@ -148,26 +163,28 @@ def test_multi_inference(stub: Any) -> None:
 
 
 def test_metadata(stub: Any) -> None:
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request = theirs().get_model_metadata_pb2.GetModelMetadataRequest(
+        metadata_field=["signature_def"]
+    )
     request.model_spec.name = "scores"
     response = stub.GetModelMetadata(request, TIMEOUT_S)
-    signatures = get_model_metadata_pb2.SignatureDefMap()
+    signatures = theirs().get_model_metadata_pb2.SignatureDefMap()
     assert response.metadata["signature_def"].Unpack(signatures)
     signature = signatures.signature_def["serving_default"]
     assert signature.method_name == METHOD
     info = signature.inputs["x"]
-    assert (info.name, tf.as_dtype(info.dtype)) == ("x:0", tf.float32)
-    assert tf.TensorShape(info.tensor_shape).as_list() == [None, 4]
-    assert tf.TensorShape(signature.outputs["y"].tensor_shape).as_list() == [None, 3]
+    assert (info.name, theirs().tf.as_dtype(info.dtype)) == ("x:0", theirs().tf.float32)
+    assert theirs().tf.TensorShape(info.tensor_shape).as_list() == [None, 4]
+    assert theirs().tf.TensorShape(signature.outputs["y"].tensor_shape).as_list() == [None, 3]
     assert response.model_spec.version.value == 3
 
 
 def test_status(channel: grpc.Channel) -> None:
-    stub = model_service_pb2_grpc.ModelServiceStub(channel)
-    request = get_model_status_pb2.GetModelStatusRequest()
+    stub = theirs().model_service_pb2_grpc.ModelServiceStub(channel)
+    request = theirs().get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "scores"
     rows = stub.GetModelStatus(request, TIMEOUT_S).model_version_status
-    available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+    available = theirs().get_model_status_pb2.ModelVersionStatus.AVAILABLE
     assert [(row.version, row.state) for row in rows] == [(3, available), (1, available)]
 
 

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 def real() -> Iterator[Server]:
     """A server with the three models that are used as shipped."""
     folders = [model(name) for name in (demo.RECOGNISER, demo.LISTENER, "minilm-int8")]
-    with Server(*folders, "--max-batch", "8") as running:  # larger ones are warmed up, slowly
+    with Server(*folders, "--max-batch", "4") as running:  # larger ones are warmed up, slowly
         yield running
 
 

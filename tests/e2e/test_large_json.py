@@ -18,7 +18,7 @@ import requests
 from tests.e2e.models import write_fake
 from tests.e2e.server import Server, frozen, has_ended, until
 
-ROWS = 40_000
+ROWS = 20_000
 SHAPE = (ROWS, 4)
 PATHS = {
     "tfserving": "/v1/models/m:predict",
@@ -81,11 +81,11 @@ def test_a_large_body_is_answered(server: Server, front: str) -> None:
 def test_a_mistake_deep_inside_is_told(server: Server, front: str, fault: str) -> None:
     data: list[list[Any]] = [*rows()]
     if fault.startswith("ragged"):
-        data[30_000] = [*data[30_000], 1.0]
+        data[15_000] = [*data[15_000], 1.0]
     if fault == "ragged, as many in all":
-        data[30_001] = data[30_001][:3]
+        data[15_001] = data[15_001][:3]
     if fault in {"text", "null"}:
-        data[30_000] = [1.0, 2.0, 3.0, "4" if fault == "text" else None]
+        data[15_000] = [1.0, 2.0, 3.0, "4" if fault == "text" else None]
     text = body(front, data)
     reply = requests.post(
         server.url + PATHS[front], text[:-20] if fault == "cut off" else text, timeout=60
@@ -108,11 +108,11 @@ def test_many_examples_are_answered_and_a_mistake_among_them_is_told(server: Ser
     scores = [[score for _, score in row] for row in reply.json()["results"]]
     np.testing.assert_allclose(scores, np.asarray(rows()) * 2, rtol=1e-6)
     for fault, words in (
-        ({"x": [1.0] * 3}, "Index: 30000.  Number of float values"),
+        ({"x": [1.0] * 3}, "Index: 15000.  Number of float values"),
         ({"x": ["4"] * 4}, "the JSON has strings"),
         ([1.0] * 4, "must be JSON object"),
     ):
-        wrong = [*examples[:30_000], fault, *examples[30_001:]]
+        wrong = [*examples[:15_000], fault, *examples[15_001:]]
         reply = requests.post(url, json={"examples": wrong}, timeout=60)
         assert reply.status_code == 400
         assert words in reply.json()["error"]

@@ -60,6 +60,10 @@ def test_both_take_connections_and_whichever_is_asked_counts_for_both(server: Se
         assert page["model_stats"][0]["inference_stats"]["success"]["count"] == 2 * _MANY
         assert outcomes(server.url, "m") == {"ok": 2 * _MANY}
     assert len(http(f"{server.url}/slowest")[1]["requests"]) == 16
+    page = http(f"{server.url}/metrics")[1]
+    for name in ("receiver", "receiver-1"):  # the kernel deals connections out as it likes
+        labels = f'model="",process="{name}",version=""'
+        assert f"headrace_process_cpu_seconds_total{{{labels}}}" in page
 
 
 def test_one_that_dies_takes_only_its_own_connections_and_comes_back_ready(server: Server) -> None:

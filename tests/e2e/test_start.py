@@ -235,24 +235,22 @@ def test_a_model_is_served_under_the_name_it_is_given(tmp_path: Path) -> None:
         assert _status(f"{server.url}/v2/models/m") == 404
 
 
-@pytest.mark.parametrize(
-    ("flags", "environment", "scale"),
-    [
-        ((), {}, 1),
-        ((), {"HEADRACE_SERVER__DEFAULT_MODEL": "two"}, 2),
-        (("--default-model", "three"), {"HEADRACE_SERVER__DEFAULT_MODEL": "two"}, 3),
-    ],
-)
-def test_flag_over_environment_over_file(
-    tmp_path: Path, flags: tuple[str, ...], environment: dict[str, str], scale: float
-) -> None:
+def test_flag_over_environment_over_file(tmp_path: Path) -> None:
     models = [write_fake(tmp_path / f"{name}.fake", scale=n) for n, name in _NUMBERS.items()]
     entries = [{"path": model.name} for model in models]  # relative to the file
-    config = write_config(tmp_path / "headrace.yaml", *entries, default_model="one")
-    flags = ("--preload", "false", *flags)
+    config = write_config(
+        tmp_path / "headrace.yaml", *entries, default_model="one", model_control="none"
+    )
+    environment = {
+        "HEADRACE_SERVER__DEFAULT_MODEL": "two",
+        "HEADRACE_SERVER__MODEL_CONTROL": "explicit",
+    }
+    flags = ("--preload", "false", "--default-model", "three")
     with Server("--config", config, *flags, environment=environment) as server:
         answer = http(f"{server.url}/predict", {"input": X.tolist()})[1]
-    assert answer["output"] == [[scale] * 4]
+        unloaded, _, _ = http(f"{server.url}/v2/repository/models/one/unload", {})
+    assert answer["output"] == [[3] * 4]
+    assert unloaded == 200
 
 
 def test_the_host_of_the_environment_and_the_ports_of_flags(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_every_problem_is_named_with_file_line_key_value_and_what_is_allowed(
         f"{file}:6: defaults: {{'name': 'all'}} name belongs to one model, under `models`",
         (
             f"{file}:10: models[0].backend: 'openvin' should be one of auto, "
-            f"openvino, onnxruntime, tensorrt, torch, python, "
+            f"openvino, onnxruntime, tensorrt, torch, inductor, python, "
             "fake"
         ),
         f"{file}:11: models[0].name: 12 should be text or null; put it in quotes",

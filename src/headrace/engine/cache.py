@@ -17,7 +17,7 @@ import stat
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +27,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.device import CPU
 from headrace.engine_control import Measurement, SignatureMessage
+from headrace.fingerprint import fingerprint
 from headrace.settings import ModelSettings
-from headrace.tuned import fingerprint
 from headrace.values import Array
 
 _log = structlog.get_logger("headrace.engine")
@@ -100,12 +100,15 @@ class Cache:
         self._path = path
         self._settings = settings
 
-    def key(self) -> str | None:
-        """Name everything that an entry depends on, as it is now; None when nothing is kept."""
+    def key(self, by: Collection[str] | None = None) -> str | None:
+        """Name everything that an entry depends on, as it is now; None when nothing is kept.
+
+        ``by`` names the only settings that count, of what fewer things depend on.
+        """
         if self._folder is None or not self._settings.cache:
             return None
         try:
-            return _key(self._path, self._settings)
+            return _key(self._path, self._settings, by)
         except OSError:  # the model is being changed: loading it will tell
             return None
 
@@ -146,7 +149,7 @@ class Cache:
         return self._folder / "engines" / f"{key}{_ENTRY}"
 
 
-def _key(path: Path, settings: ModelSettings) -> str | None:
+def _key(path: Path, settings: ModelSettings, by: Collection[str] | None) -> str | None:
     if path.suffix == _USER_CODE:
         return None  # who knows what it reads
     files = _files(path)
@@ -156,7 +159,11 @@ def _key(path: Path, settings: ModelSettings) -> str | None:
     edition = [(str(f), *_stamp(f)) for f in sorted(files)]
     place = [
         str(path.absolute()),
-        {key: value for key, value in dump.items() if key not in _APART},
+        {
+            key: value
+            for key, value in dump.items()
+            if (key not in _APART if by is None else key in by)
+        },
         fingerprint().libraries,
         [(f.name, *_stamp(f)) for f in sorted(_OURSELVES.rglob("*.py"))],
         _processor(),

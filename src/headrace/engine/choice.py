@@ -41,7 +41,7 @@ def choose(
 ) -> Choice:
     """Load a model with the backend asked for, or with the best of those that can.
 
-    ``engines`` is where what is built for it is kept, if a library does that by itself.
+    ``engines`` is where what is built for it is kept, by a library that does that.
 
     Raises:
         ModelLoadError: no backend can read or compile it.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import structlog
 
 from headrace.engine.backends.contract import Instance
+from headrace.engine.built import built_of
 from headrace.engine.cache import Cache, Kept, Record
 from headrace.engine.checks import check
 from headrace.engine.choice import Choice, again, choose
@@ -17,11 +18,10 @@ from headrace.engine.moving import moving_about
 from headrace.engine.rewarm import warm_again
 from headrace.engine.seen_shapes import warm_seen
 from headrace.engine.stages import lanes_of
-from headrace.engine.tensorrt_engines import engines_of
 from headrace.engine.warmup import Warm, warm_up
 from headrace.engine_control import EngineSpec, SignatureMessage
 from headrace.errors import HeadraceError
-from headrace.settings import Placement
+from headrace.settings import BackendName, Placement
 
 _log = structlog.get_logger("headrace.engine")
 
@@ -52,7 +52,7 @@ def prepared(spec: EngineSpec, progress: Progress) -> Loaded:
     folder = None if spec.cache_dir is None else Path(spec.cache_dir)
     cache = Cache(folder, Path(spec.path), spec.settings)
     key = cache.key()
-    engines = None if key is None or folder is None else engines_of(folder, key, spec.settings)
+    engines = built_of(folder, Path(spec.path), spec.settings)
     kept = cache.read()
     if kept is not None:
         try:
@@ -88,13 +88,19 @@ def _again(spec: EngineSpec, kept: Kept, engines: Path | None, progress: Progres
 
 def _anew(spec: EngineSpec, engines: Path | None, progress: Progress) -> Loaded:
     def load() -> Choice:
-        progress("loading")
+        progress(_loading(spec))
         return choose(Path(spec.path), spec.settings, progress, engines)
 
     def warm(choice: Choice, instances: list[Instance]) -> Warm:
         return warm_up(choice.model, instances, spec.settings, progress, beside=spec.beside)
 
     return _timed(spec, progress, load, warm)
+
+
+def _loading(spec: EngineSpec) -> str:
+    if spec.settings.backend is BackendName.INDUCTOR:
+        return "loading with Inductor, which the first time compiles for a minute or so"
+    return "loading"
 
 
 def _timed(

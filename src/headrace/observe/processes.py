@@ -7,6 +7,7 @@ what they are.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +18,13 @@ from headrace.proc import cpu_s, resident_bytes
 
 _ENGINE, _SCRIBE = "headrace.engine.worker", "headrace.receiver.scribe"
 _RECEIVER = "headrace.receiver.main"  # in the configuration of an Envoy that loads it
+_NUMBER = re.compile(r"/admin-(\d+)\.sock")  # which receiver it is, in the same
 
 
 class ProcessUse(NamedTuple):
     """One process: ``role`` is supervisor, receiver, scribe or engine; the last has a model.
+
+    Of several receivers those after the first are ``receiver-1`` and so on.
 
     ``cpu_s`` are the seconds of processor time that it has taken, all threads together.
     """
@@ -33,15 +37,12 @@ class ProcessUse(NamedTuple):
     resident_bytes: int
 
 
-def processes(supervisor: int, receiver: int) -> Iterator[ProcessUse]:
-    """Those of one server, by the ids of two of them; one that ends just now is left out.
-
-    Other receivers are told by their command lines, as engines are.
-    """
+def processes(supervisor: int) -> Iterator[ProcessUse]:
+    """Those of one server; one that ends just now is left out."""
     for pid in (supervisor, *_children(supervisor)):
         with contextlib.suppress(OSError, IndexError, ValueError):
-            role = {supervisor: ("supervisor", "", ""), receiver: ("receiver", "", "")}.get(pid)
-            if role is None:
+            role = ("supervisor", "", "")
+            if pid != supervisor:
                 role = _role(Path(f"/proc/{pid}/cmdline").read_bytes())
             yield ProcessUse(pid, *role, cpu_s(pid), resident_bytes(pid))
 
@@ -62,7 +63,9 @@ def _role(command: bytes) -> tuple[str, str, str]:
         model, _, version = rest.strip().rpartition("/")
         return "engine", model, version
     if _RECEIVER in words:
-        return "receiver", "", ""
+        number = _NUMBER.search(words)
+        which = "" if number is None or number[1] == "0" else f"-{number[1]}"
+        return f"receiver{which}", "", ""
     return ("scribe" if _SCRIBE in words else "other"), "", ""
 
 

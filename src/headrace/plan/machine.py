@@ -33,7 +33,7 @@ _LEAST_LEFT = 0.1
 class Front:
     """What a request costs outside of the lanes.
 
-    ``each_s`` is the time of the receiver's one thread that it takes, ``way_s`` what passes besides
+    ``each_s`` is the time of a receiver's one thread that it takes, ``way_s`` what passes besides
     until its answer is there, ``cpu_s`` what it takes from the cores that engines run on: all of
     the receiver's threads, and the sender's where that is on the same machine.
     """
@@ -55,7 +55,9 @@ class Machine:
 
     ``speed`` is how fast a lane is while so many run, if each had its cores; ``spread`` the
     standard deviation of the logarithm of run times; ``stretch`` how many times longer runs are
-    than warm-up said. ``handover_s`` is what a batch takes besides its run.
+    than warm-up said. ``handover_s`` is what a batch takes besides its run. Of several receivers
+    each has an equal part of the requests; that they see the lanes' work of others a moment late is
+    not played.
     """
 
     known: Known
@@ -67,6 +69,7 @@ class Machine:
     speed: Speed = field(default=undisturbed)
     stretch: float = 1.0
     handover_s: float = 0.0
+    receivers: int = 1
 
     @property
     def lanes(self) -> int:
@@ -96,14 +99,14 @@ class Machine:
         """The most requests a second with batches up to a size, and that size.
 
         What the lanes could do alone, less what requests take from their cores; and no more than
-        the receiver can.
+        the receivers can.
         """
         sizes = [size for size in self.known.sizes if size <= largest] or self.known.sizes[:1]
         found = capacity(self.curve(), sizes, self.lanes)
         rate_rps, wanted = found.rate_rps / rows, self.lanes * self.threads
         if self.cores - rate_rps * self.front.cpu_s < wanted:
             rate_rps *= self.cores / (min(wanted, self.cores) + rate_rps * self.front.cpu_s)
-        return Capacity(min(rate_rps, 1 / self.front.each_s), found.batch)
+        return Capacity(min(rate_rps, self.receivers / self.front.each_s), found.batch)
 
     def scheduler(self) -> Scheduler:
         """A scheduler as the server's, to which nothing has come yet."""

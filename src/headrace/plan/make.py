@@ -90,6 +90,7 @@ def machine_of(
         profile.cores,
         profile.threads,
         speed,
+        receivers=profile.receivers,
     )
     if profile.calibration is None or front is not None:
         return machine

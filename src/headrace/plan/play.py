@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from headrace.load.arrivals import Arrivals, bursts, poisson
 from headrace.plan.estimate import Estimate
 from headrace.plan.machine import Machine
@@ -90,18 +92,31 @@ def play_sent(
 
 
 def arrivals(machine: Machine, question: Question, sent: Arrivals) -> Iterator[Arrival]:
-    """Yield requests as they come out of the receiver, which works on one at a time."""
+    """Yield requests in the order in which they come out of the receivers.
+
+    Each works on one at a time, and gets them as connections fall: by chance.
+    """
     timeout_s = float("inf") if question.slo_s is None else question.slo_s
-    each_s, free_s = machine.front.each_s, 0.0
-    for at_s in sent.times_s.tolist():
-        free_s = max(at_s, free_s) + each_s
+    for out_s, at_s in received(sent.times_s.tolist(), machine.front.each_s, machine.receivers):
         yield Arrival(
-            free_s,
+            out_s,
             timeout_s,
             question.rows,
             elements=question.elements,
-            waited_s=free_s - at_s,
+            waited_s=out_s - at_s,
         )
+
+
+def received(
+    sent_s: Sequence[float], each_s: float, receivers: int
+) -> Sequence[tuple[float, float]]:
+    """When each request is out of its receiver, ascending, and when it was sent."""
+    chosen = np.random.default_rng(0).integers(receivers, size=len(sent_s)).tolist()
+    free_s, found = [0.0] * receivers, []
+    for at_s, which in zip(sent_s, chosen, strict=True):
+        free_s[which] = max(at_s, free_s[which]) + each_s
+        found.append((free_s[which], at_s))
+    return sorted(found)
 
 
 def _estimate(values: Sequence[float | None], more_s: float) -> Estimate | None:

@@ -6,7 +6,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from headrace.device import CPU
 from headrace.errors import MalformedAnswer, SettingsError
@@ -32,7 +40,9 @@ class Measured(_Value):
 
 
 class ModelProfile(_Value):
-    """One version as its server measured it, and what was set; ``cores`` are the server's.
+    """One version as its server measured it, and what was set.
+
+    ``cores`` and ``receivers`` are the server's.
 
     ``seen`` is what has run so far, ``calibration`` what ``--measure`` found out.
     """
@@ -43,6 +53,7 @@ class ModelProfile(_Value):
     device: str = CPU
     precision: str
     cores: PositiveInt
+    receivers: PositiveInt = 1
     instances: PositiveInt
     threads: PositiveInt
     batch_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -50,6 +61,7 @@ class ModelProfile(_Value):
     measurements: tuple[Measured, ...]
     slo_ms: PositiveFloat | None
     max_queue: PositiveInt
+    linger_ms: NonNegativeFloat = 0.0
     seen: Seen | None = None
     calibration: Calibration | None = None
 
@@ -68,6 +80,7 @@ class ModelProfile(_Value):
             instances=instances,
             slo_s=slo_s,
             max_queue=self.max_queue,
+            linger_s=self.linger_ms / 1e3,
         )
 
 

@@ -33,7 +33,7 @@ def _limit(plan: Plan) -> Iterator[str]:
             "longer slo_ms, or make the model faster."
         )
         return
-    busy, front = level.played.busy.mean, level.played.rate_rps * plan.machine.front.each_s
+    busy, front = level.played.busy.mean, _front_busy(plan, level)
     if slo_s is None:
         yield (
             "There is no objective, so the limit is 95 % of capacity: nearer to it, requests wait "
@@ -41,7 +41,7 @@ def _limit(plan: Plan) -> Iterator[str]:
         )
     if front >= _FRONT_BUSY:
         yield (
-            f"What limits is the receiver: its one thread is busy {_percent(front)} of the time at "
+            f"{_receivers(plan)} busy {_percent(front)} of the time at "
             f"{_rate(level.played.rate_rps)} requests/s, and {lanes} {_percent(busy)}."
         )
     elif slo_s is None or level.played.rate_rps >= _ALL * plan.unbound.rate_rps:
@@ -54,6 +54,18 @@ def _limit(plan: Plan) -> Iterator[str]:
             f"{_ms(slo_s)} so many cannot wait for each other. At the limit {lanes} busy "
             f"{_percent(busy)} of the time, with {level.played.batch.mean:.1f} rows in a batch."
         )
+
+
+def _front_busy(plan: Plan, level: Level) -> float:
+    machine = plan.machine
+    return level.played.rate_rps * machine.front.each_s / machine.receivers
+
+
+def _receivers(plan: Plan) -> str:
+    count = plan.machine.receivers
+    if count == 1:
+        return "What limits is the receiver: its one thread is"
+    return f"What limits are the {count} receivers: the one thread of each is"
 
 
 def _batching(plan: Plan) -> Iterator[str]:

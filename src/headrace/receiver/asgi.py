@@ -86,7 +86,7 @@ class Application:
         scribe: ScribeClient | None = None,
     ) -> None:
         extras = Extras(settings)
-        core = Core(catalog, infer, command, scribe, extras.tracer, together)
+        core = Core(catalog, infer, command, scribe, extras.tracer, together, settings.receivers)
         self.on_demand = OnDemand(ask, max(1, settings.max_inflight // 2))
         self._extras = extras
         self._spans = (

@@ -138,7 +138,7 @@ async def nothing(topic: Topic) -> str:  # noqa: ARG001
 class Core(NamedTuple):
     """What every front works with: the models there are, and the one function that runs them.
 
-    Without a ``scribe`` all JSON is decoded on the event loop.
+    Without a ``scribe`` all JSON is decoded on the event loop. It is one of ``receivers``.
     """
 
     catalog: Catalog
@@ -147,6 +147,7 @@ class Core(NamedTuple):
     scribe: ScribeClient | None = None
     tracer: Tracer | None = None
     together: Together = nothing
+    receivers: int = 1
 
     def find(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
         """Find the model of an inference and note it for the metrics.

@@ -44,4 +44,4 @@ class Telemetry:
             yield Life(state.name, state.version, state.state, entry.memory_bytes, load, lanes)
 
     def _processes(self) -> Iterator[ProcessUse]:
-        return processes(self._supervisor, os.getpid())
+        return processes(self._supervisor)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 # Of the whole, until when each step should be done; the race gets what is left.
 _PROFILED, _GATED, _FORECAST = 0.35, 0.42, 0.55
+# Of the whole, until when everything should be compiled; each has the least of it in any case.
+_BUILT, _BUILD = 0.3, 0.05
 # Of what is left for the race, what measuring the highest rates at the end is kept.
 _HIGHEST = 0.3
 # The least of the whole that is kept for that.
@@ -26,6 +28,11 @@ class Budget:
     def may_profile(self, now_s: float) -> bool:
         """Whether there is time for another round in the labs."""
         return self._spent(now_s) < _PROFILED
+
+    def build_s(self, now_s: float) -> float:
+        """How long compiling a model one way may take."""
+        left_s = _BUILT * self.total_s - (now_s - self.started_s)
+        return max(left_s, _BUILD * self.total_s)
 
     def may_forecast(self, now_s: float) -> bool:
         """Whether there is time to play another candidate."""

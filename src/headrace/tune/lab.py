@@ -20,6 +20,7 @@ import numpy as np
 from headrace.engine import samples
 from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.border import begin, refusal
+from headrace.engine.built import built_of
 from headrace.engine.checks import check
 from headrace.engine.choice import choose
 from headrace.engine.item_shapes import Shapes, elements_of, item_shapes, make
@@ -121,7 +122,8 @@ def _load(told: Load) -> tuple[Lab | None, Loaded]:
     """
     path, settings = Path(told.path), told.settings
     check(path)
-    model = choose(path, settings, _silent).model
+    folder = None if told.cache_dir is None else Path(told.cache_dir)
+    model = choose(path, settings, _silent, built_of(folder, path, settings)).model
     instances = [model.instance() for _ in range(settings.instances or 1)]
     signature = find_batched(model, instances[0], settings, _silent)
     shapes = item_shapes(signature, instances[0], settings)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -26,7 +29,7 @@ from headrace.tune.messages import (
 )
 
 # What takes longer is stuck: a load may compile for minutes, runs are of a second at most.
-_LOAD_S, _RUN_S = 300.0, 60.0
+LOAD_S, _RUN_S = 300.0, 60.0
 _LAST_WORDS_BYTES = 2000
 
 
@@ -49,6 +52,7 @@ class LabProcess:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=environment(),
+            start_new_session=True,  # with the compiler that it may have started
         )
         return self
 
@@ -59,14 +63,15 @@ class LabProcess:
         trace: TracebackType | None,
     ) -> None:
         if self._process is not None:
-            self._process.kill()
+            _end(self._process)
             self._process.communicate()
         if self._errors is not None:
             self._errors.close()
 
-    def load(self) -> Loaded:
-        """Load the model."""
-        loaded = self._ask(self._told, _LOAD_S)
+    def load(self, timeout_s: float = LOAD_S) -> Loaded:
+        """Load the model; what takes longer is ended."""
+        more = "" if timeout_s >= LOAD_S else ": --budget gives more"
+        loaded = self._ask(self._told, timeout_s, more)
         if not isinstance(loaded, Loaded):
             raise ModelLoadError(f"the lab answered with {loaded.kind}")
         return loaded
@@ -87,17 +92,18 @@ class LabProcess:
 
     def answer(self, samples_path: str, answers_path: str) -> None:
         """Answer samples."""
-        told = self._ask(Answer(samples_path=samples_path, answers_path=answers_path), _LOAD_S)
+        told = self._ask(Answer(samples_path=samples_path, answers_path=answers_path), LOAD_S)
         if not isinstance(told, Answered):
             raise InferenceFailed(f"the lab answered with {told.kind}")
 
     def _ask(
-        self, told: Load | Time | Together | Answer, timeout_s: float
+        self, told: Load | Time | Together | Answer, timeout_s: float, more: str = ""
     ) -> Loaded | Took | Ran | Answered:
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise RuntimeError("the lab is not started: use it as a context")
-        watch = threading.Timer(timeout_s, process.kill)
+        late = threading.Event()
+        watch = threading.Timer(timeout_s, _give_up, (process, late))
         watch.daemon = True  # Ctrl-C may come before the next line
         try:
             watch.start()
@@ -108,6 +114,9 @@ class LabProcess:
             text = b""
         finally:
             watch.cancel()
+        if not text and late.is_set():
+            process.wait()
+            raise ModelLoadError(f"it was not done in {timeout_s:.0f} s{more}")
         if not text:
             raise self._died(process)
         heard = report.validate_json(text)
@@ -123,3 +132,15 @@ class LabProcess:
             said = self._errors.read()[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
         last = said.splitlines()[-1] if said else "it said nothing"
         return ModelLoadError(f"its process {end_of(status)}: {last}")
+
+
+def _give_up(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    """End a lab that is not done in time, and say that it was that."""
+    late.set()
+    _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a lab, with what it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from headrace.engine.backends import candidates as backends_of
 from headrace.errors import ModelLoadError
-from headrace.settings import Precision
+from headrace.settings import BackendName, Precision
 from headrace.tune.answers import Gated, arithmetic, gate
 from headrace.tune.data import Samples, load_samples
 from headrace.tune.job import Job
@@ -46,7 +47,9 @@ def look(space: Space, job: Job) -> Found:
         HeadraceError: the samples cannot be had.
     """
     model = job.model
-    subject = Subject(model.path, model.settings, job.wanted.objective.slo_s, model.cores)
+    subject = Subject(
+        model.path, model.settings, job.wanted.objective.slo_s, model.cores, model.cache_dir
+    )
     with ExitStack() as labs:
         benches = [Bench(variant, subject, job.journal, labs) for variant in space.variants]
         profiled = profile(benches, subject, job.progress)
@@ -75,7 +78,9 @@ def _untuned(measured: Sequence[Measured], job: Job) -> Candidate:
     alone = {
         one.variant.backend: one.run_s(1)
         for one in measured
-        if one.variant.precision is Precision.F32 and one.variant.threads == 1
+        if one.variant.precision is Precision.F32
+        and one.variant.threads == 1
+        and one.variant.backend in backends_of(job.model.path, BackendName.AUTO)
     }
     if alone:
         return untuned(alone, cores, most, linger_ms)

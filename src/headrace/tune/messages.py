@@ -15,11 +15,15 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class Load(Message):
-    """Tuner → lab, first of all: load the model with these settings, as many lanes as instances."""
+    """Tuner → lab, first of all: load the model with these settings, as many lanes as instances.
+
+    What is compiled is kept in ``cache_dir``, for other labs and for servers.
+    """
 
     kind: Literal["load"] = "load"
     path: str
     settings: ModelSettings
+    cache_dir: str | None = None
 
 
 class Time(Message):

@@ -15,7 +15,7 @@ from headrace.errors import HeadraceError
 from headrace.settings import ModelSettings
 from headrace.tune.job import room_bytes
 from headrace.tune.journal import Journal
-from headrace.tune.lab_process import LabProcess
+from headrace.tune.lab_process import LOAD_S, LabProcess
 from headrace.tune.measured import Measured, Point, is_enough, within
 from headrace.tune.messages import Load, Loaded, Ran
 from headrace.tune.progress import Progress
@@ -24,6 +24,8 @@ from headrace.tune.space import LeftOut, Variant, count, steps
 ROUNDS = 3
 # Of the memory that is free, labs of one group take at most this part.
 _MEMORY_SHARE = 0.5
+# A load that took longer has compiled.
+_LONG_S = 5.0
 # A run that is on a core for less of its time waits for something else.
 _COMPUTES = 0.3
 
@@ -36,6 +38,7 @@ class Subject:
     settings: ModelSettings
     slo_s: float
     cores: int
+    cache_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,8 @@ class Bench:
         self._lab: LabProcess | None = None
         self.loaded: Loaded | None = None
 
-    def load(self) -> Loaded:
-        """Load it.
+    def load(self, timeout_s: float = LOAD_S) -> Loaded:
+        """Load it, in so much time.
 
         Raises:
             HeadraceError: it cannot be.
@@ -71,7 +74,7 @@ class Bench:
         if known is not None:
             self.loaded = Loaded.model_validate(known)
             return self.loaded
-        self.lab()
+        self.lab(timeout_s)
         if self.loaded is None:
             raise RuntimeError("a lab that is there has loaded the model")
         self._journal.put(self.loaded.model_dump(mode="json"), "loaded", self.variant)
@@ -107,7 +110,7 @@ class Bench:
             self._journal.put(speed, *key)
         return float(speed)
 
-    def lab(self) -> LabProcess:
+    def lab(self, timeout_s: float = LOAD_S) -> LabProcess:
         """Its lab, started when it is needed first.
 
         Raises:
@@ -123,9 +126,10 @@ class Bench:
                     "instances": max(subject.cores // variant.threads, 1),
                 }
             )
-            told = Load(path=str(subject.path), settings=settings)
+            kept = None if subject.cache_dir is None else str(subject.cache_dir)
+            told = Load(path=str(subject.path), settings=settings, cache_dir=kept)
             lab = self._stack.enter_context(LabProcess(told))
-            self.loaded = lab.load()
+            self.loaded = lab.load(timeout_s)
             self._lab = lab
         return self._lab
 
@@ -174,9 +178,12 @@ def _loaded(waiting: list[Bench], failed: list[LeftOut], progress: Progress) -> 
     room = room_bytes(_MEMORY_SHARE)
     while waiting and room > 0:
         bench = waiting.pop(0)
-        progress.step(f"loading {bench.variant}")
+        known = _uncompiled(bench.variant, failed)
+        if known is not None:
+            failed.append(LeftOut(str(bench.variant), known))
+            continue
         with _giving_up(bench, failed):
-            room -= bench.load().memory_bytes
+            room -= _load(bench, progress).memory_bytes
             if bench.loaded is not None and bench.loaded.shape is None:
                 failed.append(
                     LeftOut(
@@ -187,6 +194,33 @@ def _loaded(waiting: list[Bench], failed: list[LeftOut], progress: Progress) -> 
                 continue
             group.append(bench)
     return group
+
+
+def _load(bench: Bench, progress: Progress) -> Loaded:
+    """Load one; compiling has an end, and how long it took is told.
+
+    Raises:
+        HeadraceError: it cannot be, or not in time.
+    """
+    variant = bench.variant
+    if not variant.compiles:
+        progress.step(f"loading {variant}")
+        return bench.load()
+    most_s, before_s = progress.build_s(), progress.left_s()
+    progress.step(f"compiling {variant}: at most {most_s:.0f} s of --budget")
+    loaded = bench.load(most_s)
+    spent_s = before_s - progress.left_s()
+    if spent_s > _LONG_S:
+        progress.tell(f"{variant.arithmetic}: compiled in {spent_s:.0f} s, for servers too")
+    return loaded
+
+
+def _uncompiled(variant: Variant, failed: Sequence[LeftOut]) -> str | None:
+    """Why the same was not compiled for another number of threads; None: it was, or was not yet."""
+    if not variant.compiles:
+        return None
+    same = f"{variant.arithmetic}, "
+    return next((one.why for one in failed if one.what.startswith(same)), None)
 
 
 def _rounds(

@@ -37,6 +37,10 @@ class Progress:
         """Whether there is time for another round in the labs."""
         return self.budget.may_profile(self._clock())
 
+    def build_s(self) -> float:
+        """How long compiling a model one way may take."""
+        return self.budget.build_s(self._clock())
+
     def may_forecast(self) -> bool:
         """Whether there is time to play another candidate."""
         return self.budget.may_forecast(self._clock())

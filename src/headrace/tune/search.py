@@ -11,9 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from headrace import tuned
-from headrace.engine.backends import candidates as backends_of
+from headrace.engine.backends import comparable
 from headrace.plan.others import cores_in_use
-from headrace.settings import BackendName
 from headrace.tune.contestant import Entry
 from headrace.tune.forecast import Forecast, Setting, best_of_each, forecasts
 from headrace.tune.job import Job, room_bytes
@@ -54,8 +53,12 @@ def search(
     before = _others()
     with Journal(place) as journal:
         job = Job(model, wanted, data, journal, progress)
-        backends = backends_of(model.path, BackendName.AUTO)
-        space = make_space(backends, tuned.fingerprint().features, model.cores)
+        space = make_space(
+            comparable(model.path),
+            tuned.fingerprint().features,
+            model.cores,
+            keeps=model.cache_dir is not None and model.settings.cache,
+        )
         found = look(space, job)
         forecast = _forecast(found, job)
         raced = _race(forecast, found, job)

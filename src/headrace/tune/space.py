@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from headrace.settings import BackendName, Precision
 
 # Which arithmetic a backend can be asked for besides that of the model itself.
-_MORE: Mapping[BackendName, tuple[Precision, ...]] = {BackendName.OPENVINO: (Precision.BF16,)}
+_MORE: Mapping[BackendName, tuple[Precision, ...]] = {
+    BackendName.OPENVINO: (Precision.BF16,),
+    BackendName.TORCH: (Precision.BF16,),
+    BackendName.INDUCTOR: (Precision.BF16,),
+}
+# These compile for so long that it is told, and has an end.
+_COMPILERS = frozenset({BackendName.INDUCTOR})
 # What computes in bf16, as processors call it; without it every product is made of several others.
 _BF16_FEATURES = ("amx_bf16", "avx512_bf16", "bf16")
 # A run shorter than this is as long as the library's call, and ``auto`` tries every backend.
@@ -27,6 +33,11 @@ class Variant:
     def arithmetic(self) -> str:
         """How it computes, whatever the threads."""
         return f"{self.backend.value} {self.precision.value}"
+
+    @property
+    def compiles(self) -> bool:
+        """Whether loading it may take a minute, the first time."""
+        return self.backend in _COMPILERS
 
     def __str__(self) -> str:
         return f"{self.arithmetic}, {count(self.threads, 'thread')}"
@@ -101,12 +112,25 @@ class Space:
     left_out: tuple[LeftOut, ...]
 
 
-def make_space(backends: Sequence[BackendName], features: Collection[str], cores: int) -> Space:
-    """List the variants of a model that these backends can read, on such a processor."""
+def make_space(
+    backends: Sequence[BackendName],
+    features: Collection[str],
+    cores: int,
+    *,
+    keeps: bool = True,
+) -> Space:
+    """List the variants of a model that these backends can read, on such a processor.
+
+    ``keeps``: what is compiled stays in a folder, for servers to take.
+    """
     variants: list[Variant] = []
     left_out: list[LeftOut] = []
     native = any(feature in features for feature in _BF16_FEATURES)
     for backend in backends:
+        if backend in _COMPILERS and not keeps:
+            why = "every start would compile anew: set server.cache_dir, and cache: true"
+            left_out.append(LeftOut(backend.value, why))
+            continue
         for precision in (Precision.F32, *_MORE.get(backend, ())):
             if precision is Precision.BF16 and not native:
                 why = "this processor has no bf16 of its own (no AMX, no AVX512_BF16)"

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from headrace.device import CPU
+from headrace.fingerprint import Fingerprint, differs
 from headrace.tuned.card import Tuned, TunedSettings
-from headrace.tuned.fingerprint import Fingerprint, differs
 
 _ENGINE = ("backend", "precision")
 _LANES = ("instances", "threads")
+_LIBRARIES = {"inductor": "torch"}
 # What batches pay depends on what runs them.
 _BATCHES = ("max_batch", "linger_ms")
 
@@ -38,7 +39,8 @@ def unfit(tuned: Tuned, here: Fingerprint, model_digest: str) -> list[str]:
 
 
 def _with_only(machine: Fingerprint, library: str) -> Fingerprint:
-    """A machine without the libraries that had no part in it; they are called as backends are."""
+    """A machine without the libraries that had no part in it; most are called as backends are."""
+    library = _LIBRARIES.get(library, library)
     kept = {name: version for name, version in machine.libraries.items() if name == library}
     return machine.model_copy(update={"libraries": kept})
 

@@ -30,6 +30,15 @@ def test_files_of_one_backend_are_left_to_it() -> None:
     }
 
 
+def test_a_program_of_pytorch_may_be_compiled_but_is_not_by_itself() -> None:
+    path = Path("m.pt2")
+    assert backends.candidates(path, BackendName.AUTO) == (BackendName.TORCH,)
+    assert backends.comparable(path) == (BackendName.TORCH, BackendName.INDUCTOR)
+    assert backends.comparable(path, "cuda") == (BackendName.TORCH,)
+    assert BackendName.INDUCTOR not in backends.comparable(Path("m.pt"))
+    assert len(backends.comparable(Path("m.onnx"))) == 2
+
+
 def test_what_every_backend_said_is_told_when_none_can(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"garbage" * 9)

@@ -212,7 +212,9 @@ def test_a_grpc_server_that_drains_loses_no_request() -> None:
     outcomes = _outcomes(result)
     assert outcomes[:21] == [OK] * 21
     assert outcomes[-1] == CONNECTION_REFUSED
-    assert set(outcomes) <= {OK, CONNECTION_REFUSED, Outcome("UNAVAILABLE")}
+    # grpcio's server cancels what reached it and had not begun when it was told to stop.
+    refused = {CONNECTION_REFUSED, Outcome("UNAVAILABLE"), Outcome("CANCELLED")}
+    assert set(outcomes) <= {OK, *refused}
     assert outcomes.count(OK) == stage.came
 
 

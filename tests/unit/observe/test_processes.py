@@ -27,14 +27,14 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_child_is_told_by_its_command_line(child: subprocess.Popen[bytes]) -> None:
-    found = {one.pid: one for one in processes(os.getpid(), -1)}
+    found = {one.pid: one for one in processes(os.getpid())}
     engine = found[child.pid]
     assert (engine.role, engine.model, engine.version) == ("engine", "my model", "7")
     assert found[os.getpid()].role == "supervisor"
 
 
 def test_time_and_memory_are_those_of_the_kernel() -> None:
-    one = next(processes(os.getpid(), -1))
+    one = next(processes(os.getpid()))
     ours = psutil.Process()
     used = ours.cpu_times()
     assert one.cpu_s == pytest.approx(used.user + used.system, abs=0.1)
@@ -44,7 +44,7 @@ def test_time_and_memory_are_those_of_the_kernel() -> None:
 def test_one_that_has_ended_is_left_out() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    assert list(processes(ended.pid, -1)) == []
+    assert list(processes(ended.pid)) == []
 
 
 def test_every_process_has_its_labels() -> None:

@@ -13,7 +13,7 @@ from headrace.plan.compare import Beside
 from headrace.plan.document import document
 from headrace.plan.machine import Front, spread_of
 from headrace.plan.make import Plan, find_limit, machine_of, make_plan
-from headrace.plan.play import arrivals, play, play_once
+from headrace.plan.play import arrivals, play, play_once, received
 from headrace.plan.question import IN_TIME, Kind, Question
 from headrace.plan.reasons import reasons
 from headrace.plan.scaling import fit
@@ -95,6 +95,29 @@ def test_the_receiver_works_on_one_request_at_a_time() -> None:
     for before, after in pairwise(came):
         assert after.at_s >= before.at_s + 0.001 - 1e-12
         assert after.waited_s >= 0.001 - 1e-12
+
+
+def test_two_receivers_can_do_twice_as_much() -> None:
+    profiled, asked = profile(receivers=2, cores=8), question()
+    here = machine_of(profiled, asked, front=Front(1 / 1000, 0.0))
+    plan = make_plan(profiled, asked, here)
+    assert 1800 < plan.limit.mean <= 2000
+    assert "What limits are the 2 receivers: the one thread of each" in " ".join(reasons(plan))
+
+
+@pytest.mark.parametrize("receivers", [1, 2, 5])
+def test_requests_come_out_of_receivers_in_order_none_before_its_work(receivers: int) -> None:
+    sent_s = poisson(900, 4.0, seed=1).times_s.tolist()
+    found = received(sent_s, 0.001, receivers)
+    assert sorted(at_s for _, at_s in found) == sent_s
+    assert all(before[0] <= after[0] for before, after in pairwise(found))
+    assert all(out_s - at_s >= 0.001 - 1e-12 for out_s, at_s in found)
+    for first in range(len(found) - 10):  # in 10 ms no more than each can do
+        assert found[first + 10][0] - found[first][0] >= 0.001 * (10 // receivers - 1)
+
+
+def test_a_model_that_lingers_is_planned_so() -> None:
+    assert profile(linger_ms=2.0).known(instances=2, slo_s=0.05).linger_s == 0.002
 
 
 def test_what_a_client_sees_has_the_way_in_it() -> None:

@@ -19,6 +19,13 @@ def test_what_may_be_begun_ends_in_the_order_of_the_steps(spent_s: float) -> Non
     assert BUDGET.gate_s(now_s) > 0
 
 
+@given(st.floats(0, 1000))
+def test_compiling_leaves_time_to_measure_what_was_compiled(spent_s: float) -> None:
+    most_s = BUDGET.build_s(1000.0 + spent_s)
+    assert most_s >= 0.05 * 240.0
+    assert BUDGET.may_profile(1000.0 + spent_s + most_s) or spent_s > 0.25 * 240.0
+
+
 def test_at_the_start_everything_may_be_and_at_the_end_nothing() -> None:
     assert BUDGET.may_profile(1000.0)
     assert BUDGET.left_s(1000.0) == 240.0

@@ -22,19 +22,22 @@ from headrace.tune.space import make_space
 from headrace.tune.wanted import Objective, Wanted
 from headrace.values import DType
 from tests.contract.models import node, write
+from tests.contract.test_formats import TORCH, needs_torch, written
 from tests.e2e.models import write_fake
 
 pytestmark = pytest.mark.slow
 BOTH = (BackendName.OPENVINO, BackendName.ONNXRUNTIME)
 
 
-def looked(path: Path, backends: tuple[BackendName, ...], data: Path | None = None) -> Found:
+def looked(
+    path: Path, backends: tuple[BackendName, ...], data: Path | None = None, cores: int = 1
+) -> Found:
     wanted = Wanted(Objective(0.05), 0.005, 60.0)
     budget = Budget(time.monotonic() - 60.0, 60.0)  # over: one round of everything
     with screen(Console(quiet=True)) as shown, Journal(None) as journal:
         progress = Progress(shown, budget, time.monotonic)
         job = Job(find_model(str(path), 0.05), wanted, data, journal, progress)
-        return look(make_space(backends, (), 1), job)
+        return look(make_space(backends, (), cores), job)
 
 
 def write_scores(folder: Path, dtype: DType = DType.FP32) -> Path:
@@ -80,6 +83,27 @@ def test_what_one_library_cannot_load_is_left_out_with_its_reason(tmp_path: Path
     (failed,) = found.profiled.failed
     assert failed.what == "openvino f32, 1 thread"
     assert "use backend onnxruntime" in failed.why
+
+
+@needs_torch
+def test_what_is_not_compiled_in_time_is_left_out_for_any_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "never"
+    compiler.write_text("#!/bin/sh\nexec sleep 1000\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    path = written(TORCH, tmp_path) / "model.pt2"
+    found = looked(path, (BackendName.TORCH, BackendName.INDUCTOR), cores=2)
+    assert {one.variant.arithmetic for one in found.measured} == {"torch f32"}
+    assert found.untuned.backend is BackendName.TORCH
+    assert [one.what for one in found.profiled.failed] == [
+        "inductor f32, 1 thread",
+        "inductor f32, 2 threads",
+    ]
+    assert {one.why for one in found.profiled.failed} == {
+        "it was not done in 3 s: --budget gives more"
+    }
 
 
 def test_a_lab_that_dies_is_a_variant_that_failed(tmp_path: Path) -> None:

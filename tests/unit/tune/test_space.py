@@ -42,6 +42,16 @@ def test_bf16_is_tried_only_where_the_processor_has_it_and_else_the_reason_is_to
     assert "no AMX, no AVX512_BF16" in left.why
 
 
+def test_what_compiles_is_tried_only_where_that_is_kept() -> None:
+    both = (BackendName.TORCH, BackendName.INDUCTOR)
+    assert {one.backend for one in make_space(both, ("amx_bf16",), 2).variants} == set(both)
+    without = make_space(both, ("amx_bf16",), 2, keeps=False)
+    assert {one.backend for one in without.variants} == {BackendName.TORCH}
+    (left,) = without.left_out
+    assert left.what == "inductor"
+    assert "set server.cache_dir" in left.why
+
+
 def test_onnx_runtime_is_not_asked_for_what_it_cannot_compute() -> None:
     found = make_space(BOTH, ("amx_bf16",), 4).variants
     assert {one.precision for one in found if one.backend is BackendName.ONNXRUNTIME} == {

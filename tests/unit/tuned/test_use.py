@@ -76,6 +76,14 @@ def test_only_the_library_that_runs_it_matters() -> None:
     ]
 
 
+def test_what_inductor_compiled_depends_on_pytorch() -> None:
+    found = tuned()
+    settings = found.settings.model_copy(update={"backend": BackendName.INDUCTOR})
+    found = found.model_copy(update={"settings": settings})
+    here = MACHINE.model_copy(update={"libraries": {**MACHINE.libraries, "torch": "9.0"}})
+    assert any("torch is 9.0" in one for one in unfit(found, here, "sha256:0"))
+
+
 def test_a_larger_cap_than_was_found_does_no_harm_and_is_told_so() -> None:
     found = tuned()
     taken = take(found, {"max_batch": found.settings.max_batch * 2})

@@ -3,8 +3,9 @@
 ``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install,
 ``openvino_source`` reads what the former compiles; ``onnxruntime_cuda`` is how the latter uses a
 GPU, by itself or with TensorRT · ``torch_`` wants PyTorch: ``torch_program`` and ``torch_script``
-read its two kinds of files, ``torch_half`` has the former compute in 16 bits, ``torch_normalise``
-makes numbers of bytes, and ``torch_tensors`` is what they share; on a GPU each lane is a
+read its two kinds of files, ``torch_half`` has the former compute in 16 bits, ``torch_inductor``
+compiles it, for the ``torch_sizes`` it has, ``torch_normalise`` makes numbers of bytes, and
+``torch_tensors`` is what they share; on a GPU each lane is a
 ``torch_lane``, which ``torch_captures`` tells when to capture a graph, and ``torch_cuda`` is what
 it uses of CUDA · ``python_`` runs a user's own file · ``fake`` is a double with settable delays and
 faults, for tests and benchmarks.
@@ -39,6 +40,8 @@ _ONLY: dict[str, BackendName] = {
     ".tflite": BackendName.OPENVINO,
     ".xml": BackendName.OPENVINO,
 }
+# They take the folder to keep in what they have built.
+_BUILDERS = frozenset({BackendName.TENSORRT, BackendName.INDUCTOR})
 # Files that may leave it to the card to say their signature.
 _SILENT = frozenset({".pt", ".py"})
 # The module, and what pip installs to make it importable.
@@ -47,6 +50,7 @@ _MODULES: dict[BackendName, tuple[str, str]] = {
     BackendName.ONNXRUNTIME: ("headrace.engine.backends.onnxruntime_", "onnxruntime"),
     BackendName.TENSORRT: ("headrace.engine.backends.onnxruntime_", "onnxruntime"),
     BackendName.TORCH: ("headrace.engine.backends.torch_", "headrace[torch]"),
+    BackendName.INDUCTOR: ("headrace.engine.backends.torch_", "headrace[torch]"),
     BackendName.PYTHON: ("headrace.engine.backends.python_", "headrace"),
     BackendName.FAKE: ("headrace.engine.backends.fake", "headrace"),
 }
@@ -65,6 +69,13 @@ def candidates(path: Path, asked: BackendName, device: str = CPU) -> tuple[Backe
     return (BackendName.ONNXRUNTIME, BackendName.OPENVINO)
 
 
+def comparable(path: Path, device: str = CPU) -> tuple[BackendName, ...]:
+    """Return the backends that a model may be served with, what ``auto`` tries first."""
+    tried = candidates(path, BackendName.AUTO, device)
+    compiled = path.suffix == ".pt2" and device == CPU
+    return (*tried, BackendName.INDUCTOR) if compiled else tried
+
+
 def import_first() -> None:
     """Import the library that most models are run with, and that is there."""
     for name in candidates(Path(), BackendName.AUTO):
@@ -76,7 +87,7 @@ def import_first() -> None:
 def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> tuple[str, Model]:
     """Load a model with the backend its settings ask for; return the backend's name too.
 
-    ``engines`` is a folder of its own, for what TensorRT builds in minutes.
+    ``engines`` is a folder of its own, for what TensorRT and Inductor build in minutes.
 
     Raises:
         ModelLoadError: no backend can read or compile it.
@@ -97,7 +108,7 @@ def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> tu
             )
         module, requirement = _MODULES[name]
         try:
-            kept = (engines,) if name is BackendName.TENSORRT else ()
+            kept = (engines,) if name in _BUILDERS else ()
             loaded: Model = _import(module, requirement).load(path, settings, *kept)
         except OperatorError as error:
             problems.append(type(error)(f"{name.value}: {error.message}"))

@@ -20,30 +20,27 @@ from headrace.engine.backends.torch_captures import Captures
 from headrace.engine.backends.torch_lane import TorchLane
 from headrace.engine.backends.torch_normalise import taking_bytes
 from headrace.engine.backends.torch_tensors import Program, explain, to_array, to_tensor
-from headrace.errors import InferenceFailed, ModelLoadError
-from headrace.settings import ModelSettings, Precision
+from headrace.errors import BackendMissing, InferenceFailed, ModelLoadError
+from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array, Signature
 
 _PROGRAM, _SCRIPT = ".pt2", ".pt"
 _HALVES = {Precision.F16: torch.float16, Precision.BF16: torch.bfloat16}
 
 
-def load(path: Path, settings: ModelSettings) -> TorchModel | CudaModel:
-    """Load a program; see ``contract.Load``."""
+def load(path: Path, settings: ModelSettings, kept: Path | None = None) -> TorchModel | CudaModel:
+    """Load a program; see ``contract.Load``. What Inductor compiles stays in ``kept``."""
     if path.suffix not in {_PROGRAM, _SCRIPT}:
         raise ModelLoadError(
             f"cannot load {path}: backend torch reads .pt2 files, and TorchScript in .pt: write "
             "one with torch.export.save(torch.export.export(model, example), 'model.pt2')"
         )
     gpu = gpu_index(settings.device)
-    if settings.precision is not Precision.F32 and (gpu is None or path.suffix != _PROGRAM):
-        raise ModelLoadError(
-            f"cannot load {path}: PyTorch computes in the program's own precision, "
-            f"{settings.precision.value} is not to be had: use precision f32, or a .pt2 on a GPU"
-        )
+    _check(path, settings, gpu)
     torch.set_num_threads(settings.threads)
     if gpu is None:
-        return TorchModel(_read(path, settings, torch.device("cpu")))
+        program = _read(path, settings, torch.device("cpu"), kept)
+        return TorchModel(program, settings.precision)
     torch_cuda.check_there(gpu)
     torch_cuda.keep_precise()
     device = torch.device(settings.device)
@@ -52,13 +49,44 @@ def load(path: Path, settings: ModelSettings) -> TorchModel | CudaModel:
     return CudaModel(program, device, settings.precision)
 
 
-def _read(path: Path, settings: ModelSettings, device: torch.device) -> Program:
+def _check(path: Path, settings: ModelSettings, gpu: int | None) -> None:
+    """Refuse what is not to be had.
+
+    Raises:
+        ModelLoadError: this precision, or Inductor.
+    """
+    narrow = _HALVES if gpu is not None else {Precision.BF16}
+    if settings.precision is not Precision.F32 and (
+        path.suffix != _PROGRAM or settings.precision not in narrow
+    ):
+        raise ModelLoadError(
+            f"cannot load {path}: PyTorch computes in the program's own precision, "
+            f"{settings.precision.value} is not to be had: use precision f32, or a .pt2 (bf16; on "
+            "a GPU f16 too)"
+        )
+    compiles = settings.backend is BackendName.INDUCTOR
+    if compiles and (gpu is not None or path.suffix != _PROGRAM):
+        raise ModelLoadError(
+            f"cannot load {path}: backend inductor compiles a .pt2 for the processor: use backend "
+            "torch"
+        )
+
+
+def _read(
+    path: Path, settings: ModelSettings, device: torch.device, kept: Path | None = None
+) -> Program:
     try:
         if path.suffix == _SCRIPT:
             program = torch_script.read(path, settings.signature, device)
+        elif settings.backend is BackendName.INDUCTOR:
+            from headrace.engine.backends import torch_inductor  # noqa: PLC0415 - takes seconds
+
+            program = torch_inductor.read(path, settings, kept, _HALVES.get(settings.precision))
         else:
             program = torch_program.read(path, device, _HALVES.get(settings.precision))
         return taking_bytes(program, settings.normalise, device)
+    except BackendMissing:
+        raise
     except ModelLoadError as error:
         raise ModelLoadError(f"cannot load {path}: {error.message}") from error
     except Exception as error:  # of many classes: zipfile's, json's, torch's, its own parsers'
@@ -73,11 +101,11 @@ class TorchModel:
 
     fixed_sizes = False
     integer_bits = 64
-    precision = "f32"
     normalises = True
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, precision: Precision) -> None:
         self._program = program
+        self.precision = precision.value
 
     @property
     def signature(self) -> Signature:

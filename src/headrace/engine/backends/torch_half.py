@@ -22,17 +22,27 @@ def narrowed(
     for one in (*module.parameters(), *module.buffers()):
         if one.dtype is torch.float32 and one.dim() > 1:
             one.data = one.data.to(half)
-    _forget_checks(module)
-
-    def run(*given: torch.Tensor) -> Sequence[torch.Tensor]:
-        with torch.autocast(given[0].device.type, half, cache_enabled=False):
-            found = pytree.tree_leaves(module(*given))
-        return [tensor.to(dtype) for tensor, dtype in zip(found, outputs, strict=True)]
-
-    return run
+    forget_checks(module)
+    return Narrow(module, half, outputs)
 
 
-def _forget_checks(module: Any) -> None:
+class Narrow(torch.nn.Module):
+    """A module that computes in 16 bits and answers in the dtypes it had."""
+
+    def __init__(self, inner: Any, half: torch.dtype, outputs: Sequence[torch.dtype]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._half = half
+        self._outputs = outputs
+
+    def forward(self, *given: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Run it."""
+        with torch.autocast(given[0].device.type, self._half, cache_enabled=False):
+            found = pytree.tree_leaves(self._inner(*given))
+        return [tensor.to(dtype) for tensor, dtype in zip(found, self._outputs, strict=True)]
+
+
+def forget_checks(module: Any) -> None:
     """Leave out what an export notes of dtypes in between, which are others now."""
     for part in module.modules():
         if isinstance(part, torch.fx.GraphModule):

@@ -22,10 +22,8 @@ def read(path: Path, device: torch.device, half: torch.dtype | None = None) -> P
     Raises:
         ModelLoadError: it cannot be served. Others: it is none, or of another PyTorch.
     """
-    _check_archive(path)
-    program = torch.export.load(path)
-    _check_memory(program)
-    signature = _signature(program)
+    program = exported(path)
+    signature = signature_of(program)
     if device.type != "cpu":
         program = move_to_device_pass(program, device)
     module: Any = program.module()
@@ -34,7 +32,24 @@ def read(path: Path, device: torch.device, half: torch.dtype | None = None) -> P
     return Program(lambda given: pytree.tree_leaves(module(*given)), signature)
 
 
-def _signature(program: torch.export.ExportedProgram) -> Signature:
+def exported(path: Path) -> torch.export.ExportedProgram:
+    """Read an exported program.
+
+    Raises:
+        ModelLoadError: it cannot be served. Others: it is none, or of another PyTorch.
+    """
+    _check_archive(path)
+    program = torch.export.load(path)
+    _check_memory(program)
+    return program
+
+
+def signature_of(program: torch.export.ExportedProgram) -> Signature:
+    """What a program says of itself.
+
+    Raises:
+        ModelLoadError: it cannot be served.
+    """
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     args, kwargs = pytree.tree_unflatten(
         list(program.graph_signature.user_inputs), program.call_spec.in_spec

@@ -118,6 +118,7 @@ PROFILE: Schema = _object(
         "device": _TEXT,
         "precision": _TEXT,
         "cores": _COUNT,
+        "receivers": _COUNT,
         "instances": _COUNT,
         "threads": _COUNT,
         "batch_sizes": {"type": "array", "items": _COUNT, "minItems": 1},

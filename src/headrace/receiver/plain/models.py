@@ -44,7 +44,8 @@ class Models:
         """``GET /models/{name}[/versions/{version}]/profile``."""
         served = self._core.catalog.find(name, version)
         counted = json.loads(await self._core.together(Topic.SEEN))
-        return json_reply(measured(served, counted.get(which(served)) or seen(served)))
+        found = measured(served, counted.get(which(served)) or seen(served))
+        return json_reply({**found, "receivers": self._core.receivers})
 
     async def label(self, exchange: Exchange, name: str, _: None) -> Reply:
         """``PATCH /models/{name}/labels``."""
