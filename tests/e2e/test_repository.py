@@ -57,6 +57,11 @@ def client(request: pytest.FixtureRequest, shared: tuple[Path, Server]) -> Itera
         yield made
 
 
+def asked_over(kind: str) -> pytest.MarkDecorator:
+    """For what does not depend on who asks: every load is an engine's start."""
+    return pytest.mark.parametrize("client", [kind], indirect=True)
+
+
 @pytest.fixture
 def folder(client: Any, shared: tuple[Path, Server]) -> Iterator[Path]:
     """The folder of a model of this test, which serves one version."""
@@ -101,6 +106,7 @@ def test_a_model_is_unloaded_and_loaded_again(client: Any) -> None:
     np.testing.assert_array_equal(_ask(client), before)
 
 
+@asked_over("grpc")
 def test_new_versions_and_changed_files_are_taken_up(client: Any, folder: Path) -> None:
     before = _ask(client, folder.name)
     write_linear(folder / "2/model.onnx", 2.0)
@@ -115,6 +121,7 @@ def test_new_versions_and_changed_files_are_taken_up(client: Any, folder: Path) 
     assert _index(client)[folder.name, "2"] == "UNAVAILABLE"
 
 
+@asked_over("http")
 def test_a_new_model_of_the_folder_is_loaded_by_its_name(
     client: Any, shared: tuple[Path, Server]
 ) -> None:
@@ -143,6 +150,7 @@ def test_files_and_a_configuration_are_sent_along(
     np.testing.assert_array_equal(_ask(client, folder.name), before)
 
 
+@asked_over("http")
 def test_what_cannot_be_loaded_leaves_what_serves_alone(client: Any, folder: Path) -> None:
     before = _ask(client, folder.name)
     (folder / "1/model.onnx").write_bytes(b"no model at all")
@@ -152,6 +160,7 @@ def test_what_cannot_be_loaded_leaves_what_serves_alone(client: Any, folder: Pat
     assert _index(client)[folder.name, "1"] == "READY"
 
 
+@asked_over("grpc")
 @pytest.mark.parametrize(
     ("card", "reason"),
     [

@@ -18,12 +18,12 @@ from tritonclient.utils import InferenceServerException
 from headrace.values import Array, DType
 from tests.contract.models import identity
 from tests.e2e.conftest import write_linear
-from tests.e2e.models import write_config, write_sum
+from tests.e2e.models import write_config, write_fake, write_sum
 from tests.e2e.server import Server, until
 
 pytestmark = pytest.mark.slow
 
-X = np.arange(4, dtype=np.float32).reshape(1, 4)
+X = np.arange(1, 5, dtype=np.float32).reshape(1, 4)
 
 
 @pytest.fixture
@@ -120,15 +120,21 @@ def test_a_replacement_of_the_same_version_is_compared_too(root: Path) -> None:
         np.testing.assert_allclose(_ask(client), first * 1.5)
 
 
-def test_in_a_folder_that_is_watched_a_version_that_differs_is_left_failed(root: Path) -> None:
-    with _serving(root, "poll", versions="latest:1") as (server, client), Crowd(server) as crowd:
-        write_linear(root.parent / "staged/model.onnx", 1.5)
-        (root.parent / "staged").rename(root / "m/2")
+def test_in_a_folder_that_is_watched_a_version_that_differs_is_left_failed(tmp_path: Path) -> None:
+    """The crowd asks at the model's pace: engines that start want the cores too."""
+    root = tmp_path / "models"
+    pace = {"base_ms": 20}
+    write_fake(root / "m/1/model.fake", scale=1, **pace)
+    flags = {"versions": "latest:1", "max_batch": 2}
+    with _serving(root, "poll", **flags) as (server, client), Crowd(server) as crowd:
+        write_fake(tmp_path / "staged/model.fake", scale=1.5, **pace)
+        (tmp_path / "staged").rename(root / "m/2")
         until(lambda: _states(client).get("2", ("", ""))[1], 60)
         assert "does not answer as version 1" in _states(client)["2"][1]
         assert _states(client)["1"][0] == "READY"
-        write_linear(root / "m/2/model.onnx", 1.0001)
+        write_fake(root / "m/2/model.fake", scale=1.0001, **pace)
         until(lambda: _states(client)["2"][0] == "READY", 60)
+        until(lambda: len(crowd.answers) == 2)
     assert crowd.errors == []
     assert len(crowd.answers) == 2
 

@@ -27,8 +27,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.device import CPU
 from headrace.engine_control import Measurement, SignatureMessage
+from headrace.fingerprint import fingerprint
 from headrace.settings import ModelSettings
-from headrace.tuned import fingerprint
 from headrace.values import Array
 
 _log = structlog.get_logger("headrace.engine")

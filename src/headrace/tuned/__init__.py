@@ -1,9 +1,11 @@
 """The tuned card: what ``headrace tune`` found out about a model on one machine, kept beside it.
 
-``card`` its values, read, written and where it lies · ``fingerprint`` the machine it holds for ·
-``digest`` the model it holds for · ``use`` what of it a server takes, beside what was set: pure.
+``card`` its values, read, written and where it lies · ``digest`` the model it holds for · ``use``
+what of it a server takes, beside what was set: pure. The machine it holds for is in ``fingerprint``
+beside this package: engines need that one, and nothing of this.
 """
 
+from headrace.fingerprint import Fingerprint, differs, fingerprint
 from headrace.tuned.card import (
     FILE_NAME,
     SCHEMA_VERSION,
@@ -18,7 +20,6 @@ from headrace.tuned.card import (
     write,
 )
 from headrace.tuned.digest import digest
-from headrace.tuned.fingerprint import Fingerprint, differs, fingerprint
 from headrace.tuned.use import take, unfit
 
 __all__ = [

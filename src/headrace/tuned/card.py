@@ -13,10 +13,10 @@ from pydantic import Field, ValidationError
 
 from headrace.documents import read as read_document
 from headrace.errors import SettingsError
+from headrace.fingerprint import Fingerprint
 from headrace.group import Group
 from headrace.problems import explain
 from headrace.settings import BackendName, Precision
-from headrace.tuned.fingerprint import Fingerprint
 
 FILE_NAME = "tuned.yaml"
 """What it is called beside a version; of a single file, ``NAME.tuned.yaml``."""

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from headrace.device import CPU
+from headrace.fingerprint import Fingerprint, differs
 from headrace.tuned.card import Tuned, TunedSettings
-from headrace.tuned.fingerprint import Fingerprint, differs
 
 _ENGINE = ("backend", "precision")
 _LANES = ("instances", "threads")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.tuned import differs, fingerprint
-from headrace.tuned.fingerprint import features, processor
+from headrace.fingerprint import differs, features, fingerprint, processor
 from tests.unit.tuned.cards import MACHINE
 
 CPUINFO = """\
