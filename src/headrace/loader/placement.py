@@ -42,7 +42,7 @@ def suited(machine: Machine, name: str, settings: ModelSettings, *, said: bool) 
     if settings.device != CPU:
         raise SettingsError(
             f"model {name!r}: `placement: {wants.value}` places what runs on the processor, and "
-            f"{settings.device} runs this: remove it"
+            f"{settings.device} runs this: say `placement: none`"
         )
     if wants is Placement.CORES and machine.quota is not None:
         raise SettingsError(

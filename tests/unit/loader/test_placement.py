@@ -145,7 +145,7 @@ def test_without_a_number_of_instances_there_are_as_many_as_a_node_has_room_for(
         (
             machine(1, 2),
             ModelSettings(instances=1, device="cuda", placement=Placement.NODE),
-            "cuda:0 runs this: remove it",
+            "cuda:0 runs this: say `placement: none`",
         ),
     ],
 )
