@@ -22,6 +22,7 @@ NAMES = (
     "overload",
     "many",
     "neighbour",
+    "placement",
     "plan",
     "tune",
     "json",

@@ -54,6 +54,7 @@ MODEL_FLAGS = (
     "precision",
     "instances",
     "threads",
+    "placement",
     "max_batch",
 )
 """The keys of a model that have a flag; it holds for every model served."""

@@ -26,7 +26,7 @@ class EngineSpec(Message):
     ``settings`` is resolved: instances is never None. How to log is as in ``ServerSettings``.
     ``beside``: other models serve meanwhile, and must not notice. ``samples_path`` is a file of
     ``engine.samples`` that it must agree with. ``seen_shapes`` are those that clients sent, and
-    ``receivers`` how many will hand over batches.
+    ``receivers`` how many will hand over batches. ``cores`` are those of each instance; none: any.
     """
 
     kind: Literal["engine_spec"] = "engine_spec"
@@ -41,6 +41,7 @@ class EngineSpec(Message):
     samples_path: str | None = None
     seen_shapes: tuple[ItemShapes, ...] = ()
     receivers: int = 1
+    cores: tuple[tuple[int, ...], ...] = ()
     log_level: Level = "info"
     log_format: Format = "auto"
 
@@ -101,7 +102,7 @@ class Profile(Message):
     ``reason`` says why it is that backend, ``cached`` whether an earlier start had found it out.
     ``start_s`` is how long the process took until it began to load. ``labels`` are the names of
     classes of the card, or else of the file. ``device`` is whose turns it takes; of ``stages``
-    lanes an instance one may copy while another computes.
+    lanes an instance one may copy while another computes. ``cores`` are those of each instance.
     """
 
     signature: SignatureMessage
@@ -113,6 +114,7 @@ class Profile(Message):
     instances: int
     stages: int = 1
     threads: int
+    cores: tuple[tuple[int, ...], ...] = ()
     batch_sizes: tuple[int, ...]
     pads: bool
     measurements: tuple[Measurement, ...]

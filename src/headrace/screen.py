@@ -8,6 +8,8 @@ from rich.console import Console
 
 from headrace.control import ModelServing, TunedUse
 from headrace.device import CPU
+from headrace.engine_control import Profile
+from headrace.topology import listed
 
 
 def show_loaded(console: Console, serving: ModelServing) -> None:
@@ -17,7 +19,7 @@ def show_loaded(console: Console, serving: ModelServing) -> None:
     console.print(
         f"[bold]{serving.name}[/] version {serving.version}: {profile.backend} "
         f"{profile.precision}{'' if profile.device == CPU else f' on {profile.device}'}, "
-        f"{profile.instances} instance(s) of {profile.threads} thread(s), "
+        f"{profile.instances} instance(s) of {profile.threads} thread(s){_where(profile)}, "
         f"{batches if profile.signature.batched else 'every request alone'}, "
         f"started in {profile.start_s:.2f} s, loaded in {profile.load_s:.2f} s, "
         f"{'from the cache, ' if profile.cached else ''}"
@@ -27,6 +29,12 @@ def show_loaded(console: Console, serving: ModelServing) -> None:
     )
     if serving.tuned is not None:
         _show_tuned(console, serving.tuned)
+
+
+def _where(profile: Profile) -> str:
+    """The cores it keeps to: of each instance, where these differ."""
+    places = dict.fromkeys(map(listed, profile.cores))
+    return f" on cores {' | '.join(places)}" if places else ""
 
 
 def _show_tuned(console: Console, use: TunedUse) -> None:

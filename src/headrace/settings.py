@@ -46,6 +46,14 @@ class Precision(StrEnum):
     F16 = "f16"
 
 
+class Placement(StrEnum):
+    """Which cores the instances of a model keep to."""
+
+    NONE = "none"
+    NODE = "node"
+    CORES = "cores"
+
+
 class ResultStep(Group):
     """One step of the result processor, applied to one output in the order given."""
 
@@ -208,6 +216,12 @@ class ModelSettings(Card):
     )
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1, description="Threads of one instance."
+    )
+    placement: Placement = Field(
+        default=Placement.NONE,
+        description="Which cores it keeps to. `none`: any. `node`: those of one memory node, which "
+        "its memory is then on, too. `cores`: each instance has its own. See "
+        "[operating](operating.md#placement).",
     )
     nice: Annotated[int, Field(ge=0, le=19)] = Field(
         default=10,

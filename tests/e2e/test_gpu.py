@@ -11,7 +11,7 @@ from tests.e2e.crowd import Load
 from tests.e2e.models import write_fake
 from tests.e2e.server import Server, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 COPY_MS, COMPUTE_MS = 30, 30
 

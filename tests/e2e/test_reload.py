@@ -62,7 +62,7 @@ def _reload(server: Server, *models: dict[str, Any]) -> None:
             "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
             request_serializer=Request.SerializeToString,
             response_deserializer=Response.FromString,
-        )(request, timeout=30)
+        )(request, timeout=90)  # the engines of four models, on a busy machine
 
 
 def _serving(server: Server, name: str) -> list[str]:

@@ -29,6 +29,13 @@ def bucket() -> Iterator[Bucket]:
 
 
 @pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder of one model, which is served beside what is far away."""
+    write_linear(tmp_path / "here/linear/3/model.onnx", 10.0)
+    return tmp_path / "here"
+
+
+@pytest.fixture
 def cache(tmp_path: Path) -> dict[str, str]:
     """A cache of its own knows no backend that was found to be the faster one: one is named."""
     return {
@@ -89,11 +96,9 @@ def test_only_the_versions_that_are_wanted_are_fetched(
     assert bucket.fetched == ["linear/3/model.onnx"]
 
 
-def test_a_store_that_is_down_concerns_only_its_entry(
-    repository: Path, cache: dict[str, str]
-) -> None:
+def test_a_store_that_is_down_concerns_only_its_entry(here: Path, cache: dict[str, str]) -> None:
     url = "s3://models/remote"
-    with Server(repository, url, environment=environment(free_port()) | cache) as server:
+    with Server(here, url, environment=environment(free_port()) | cache) as server:
         assert _scale(server) == 10.0
         server.wait_for("place_not_served")
         (told,) = [line for line in server.output.splitlines() if "place_not_served" in line]
@@ -113,11 +118,11 @@ def test_without_anything_to_serve_it_ends_and_says_why(cache: dict[str, str]) -
 
 
 def test_a_store_that_comes_up_later_is_served_then(
-    repository: Path, tmp_path: Path, cache: dict[str, str]
+    here: Path, tmp_path: Path, cache: dict[str, str]
 ) -> None:
     port = free_port()
     where = environment(port) | cache
-    with Server(repository, "s3://models/remote", *POLL, environment=where) as server:
+    with Server(here, "s3://models/remote", *POLL, environment=where) as server:
         assert _scale(server) == 10.0
         server.wait_for("models_unreadable")
         assert "s3://models/remote: cannot be read" in server.output
@@ -247,12 +252,12 @@ socket.getaddrinfo = hang
 
 
 def test_a_name_that_is_looked_up_without_end_holds_up_no_end(
-    repository: Path, tmp_path: Path, cache: dict[str, str]
+    here: Path, tmp_path: Path, cache: dict[str, str]
 ) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(HANG)
     path = f"{tmp_path / 'site'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    flags = (repository, "http://nowhere.invalid/models")
+    flags = (here, "http://nowhere.invalid/models")
     server = Server(*flags, environment=cache | {"PYTHONPATH": path})
     server.start()
     try:
@@ -266,12 +271,12 @@ def test_a_name_that_is_looked_up_without_end_holds_up_no_end(
 
 
 def test_a_fetch_holds_up_neither_others_nor_the_end(
-    repository: Path, tmp_path: Path, cache: dict[str, str]
+    here: Path, tmp_path: Path, cache: dict[str, str]
 ) -> None:
     write_linear(tmp_path / "slow/1/model.onnx", 1.0)
     with Web(tmp_path) as web:
         web.stalled = "model.onnx"
-        server = Server(repository, f"{web.url}/slow", environment=cache)
+        server = Server(here, f"{web.url}/slow", environment=cache)
         server.start()
         try:
             assert web.half_sent.wait(60)

@@ -192,12 +192,9 @@ def test_a_temporary_folder_too_deep_for_sockets_is_told_with_the_fix(tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("nowhere.onnx",), "no such file or folder"),
-        ((), "nothing to serve"),
         (("model.onnx", "--instances", "none"), "flag --instances"),
         (("model.onnx", "--listen", "8500"), "ADDR:PORT"),
         (("model.onnx", "--default-model", "other"), "there is no model 'other'"),
-        (("--config", "headrace.yaml"), "headrace.yaml: cannot be read"),
     ],
 )
 def test_what_must_be_changed_is_said_in_one_line(

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import structlog
 
 from headrace.engine import messages
+from headrace.engine.affinity import keep_thread_to
 from headrace.engine.backends.contract import Instance
 from headrace.engine.board import Board
 from headrace.engine.connection import Connection, Job, refused
@@ -31,10 +32,15 @@ Connections = Mapping[int, Connection]
 
 
 class Stage(NamedTuple):
-    """One of the lanes of an instance, and since when they have been free."""
+    """One of the lanes of an instance, since when they have been free, and where they run."""
 
     instance: Instance
     shift: Shift
+    cores: Sequence[int]
+
+
+Cores = Sequence[Sequence[int]]
+"""Those that each instance keeps to; none: any."""
 
 
 class Lanes:
@@ -48,9 +54,12 @@ class Lanes:
         board: Board | None = None,
         *,
         stages: int = 1,
+        cores: Cores = (),
     ) -> None:
         gate = Gate(len(instances), stages)
-        shifts = [Shift() for _ in instances[::stages]]
+        of_instance = [
+            (Shift(), cores[number] if cores else ()) for number in range(len(instances) // stages)
+        ]
         self._threads = [
             threading.Thread(target=lane.serve, name=f"lane-{number}")
             for number, lane in enumerate(
@@ -58,7 +67,7 @@ class Lanes:
                     number,
                     work,
                     connections,
-                    Stage(instance, shifts[number // stages]),
+                    Stage(instance, *of_instance[number // stages]),
                     gate,
                     board,
                 )
@@ -92,12 +101,14 @@ class Lane:
         self._number = number
         self._work = work
         self._connections = connections
-        self._instance, self._shift = stage
+        self._instance, self._shift, self._cores = stage
         self._gate = gate
         self._board = board
 
     def serve(self) -> None:
         """Run batches until no more will come."""
+        if self._cores:
+            keep_thread_to(self._cores)
         buffer = memoryview(bytearray(MAX_FRAME_BYTES))
         while True:
             self._gate.enter()

@@ -21,7 +21,7 @@ from headrace.engine.stages import lanes_of
 from headrace.engine.warmup import Warm, warm_up
 from headrace.engine_control import EngineSpec, SignatureMessage
 from headrace.errors import HeadraceError
-from headrace.settings import BackendName
+from headrace.settings import BackendName, Placement
 
 _log = structlog.get_logger("headrace.engine")
 
@@ -114,7 +114,7 @@ def _timed(
     instances = lanes_of(choice.model, spec.settings.instances or 1)
     loaded_s = time.monotonic()
     progress("warming up")
-    with moving_about(beside=spec.beside):
+    with moving_about(beside=_shares(spec)):
         found = warm(choice, instances)
     warm_s = time.monotonic() - loaded_s
     return Loaded(choice, instances, found, loaded_s - started_s, warm_s, cached=False)
@@ -125,10 +125,15 @@ def _at_seen(spec: EngineSpec, loaded: Loaded, progress: Progress) -> Loaded:
     if not spec.seen_shapes:
         return loaded
     started_s = time.monotonic()
-    with moving_about(beside=spec.beside):
+    with moving_about(beside=_shares(spec)):
         warm = warm_seen(loaded.warm, loaded.instances, spec.settings, spec.seen_shapes, progress)
     warm_s = loaded.warm_s + time.monotonic() - started_s
     return loaded._replace(warm=warm, warm_s=warm_s)
+
+
+def _shares(spec: EngineSpec) -> bool:
+    """Whether others want the cores it warms up on; and a thread that has its own stays there."""
+    return spec.beside and spec.settings.placement is not Placement.CORES
 
 
 def _keep(cache: Cache, key: str, loaded: Loaded) -> None:

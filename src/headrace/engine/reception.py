@@ -18,7 +18,7 @@ from headrace.engine import messages
 from headrace.engine.backends.contract import Instance
 from headrace.engine.board import Board, seats_for
 from headrace.engine.connection import Connection
-from headrace.engine.instances import Lanes
+from headrace.engine.instances import Cores, Lanes
 from headrace.engine.messages import MAX_FRAME_BYTES, Attached
 from headrace.engine.slots import Slots
 from headrace.values import Signature
@@ -65,13 +65,23 @@ class Reception:
         self._numbers = itertools.count(1)
         self._closed = False
 
-    def serve(self, instances: Sequence[Instance]) -> None:
-        """Run what receivers send until ``close``; then end what has been sent."""
+    def serve(self, instances: Sequence[Instance], cores: Cores = ()) -> None:
+        """Run what receivers send until ``close``; then end what has been sent.
+
+        Each instance keeps to its ``cores``, where there are any.
+        """
         self._entrance.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WORK_BYTES)
         if self._shown:
             self._board, self._board_descriptor = Board.create(self._most, len(instances))
         self._pin = getattr(instances[0], "pin", None)
-        lanes = Lanes(self._work, self._connections, instances, self._board, stages=self._stages)
+        lanes = Lanes(
+            self._work,
+            self._connections,
+            instances,
+            self._board,
+            stages=self._stages,
+            cores=cores,
+        )
         lanes.start()
         with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)

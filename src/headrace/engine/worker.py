@@ -20,6 +20,7 @@ from setproctitle import setproctitle
 
 from headrace import media, results
 from headrace.engine import backends
+from headrace.engine.affinity import keep_process_to
 from headrace.engine.border import begin, refusal
 from headrace.engine.item_shapes import slot_bytes
 from headrace.engine.own_labels import own_labels
@@ -69,6 +70,8 @@ class Engine:
         Raises:
             HeadraceError: the model cannot be loaded or warmed up.
         """
+        cores = self._spec.cores
+        keep_process_to(cores)
         loaded = self._prepare()
         settings, choice, warm = self._spec.settings, loaded.choice, loaded.warm
         model, instances = choice.model, loaded.instances
@@ -87,6 +90,7 @@ class Engine:
             instances=settings.instances or 1,
             stages=len(instances) // (settings.instances or 1),
             threads=settings.threads,
+            cores=cores,
             batch_sizes=warm.batch_sizes,
             pads=model.fixed_sizes and warm.signature.batched,
             measurements=warm.measurements,
@@ -108,7 +112,8 @@ class Engine:
             pinned_bytes=slot_bytes(warm.signature, warm.shapes, max(warm.batch_sizes)),
         )
         self._report(EngineReady(profile=profile))
-        reception.serve(instances)
+        pins = getattr(choice.plain, "pins", False)
+        reception.serve(instances, () if pins else cores)
 
     def _prepare(self) -> Loaded:
         """Load and warm up, in a thread of its own.

@@ -124,7 +124,7 @@ RULES: dict[str, Rule] = {
     "instance_group.secondary_devices": _GPU,
     "instance_group.profile": _GPU,
     "instance_group.passive": Rule(_LOST, "", "every instance takes requests"),
-    "instance_group.host_policy": Rule(_LOST, "", "start the server under numactl or in a cpuset"),
+    "instance_group.host_policy": Rule(_LOST, "", "`placement: node` or `cores`, of the model"),
     "default_model_filename": Rule(
         _OWN, "", "looked up when a version folder has several model files"
     ),

@@ -25,6 +25,9 @@
     regular            whether a file can be read to its end
     settled            what of it to load and unload, and when (pure)
     shadow             what a new version must agree with: requests of the one that serves
+    placement          which cores a model keeps to (pure), of what the allotment has left
+    allotment          who has which cores
+    specification      what an engine is told before it begins
     keeper             one engine process a version: start, load, warm, watch, restart, stop
     engine_process     that process: started, told, heard, ended
     spare              one that is started before its model is known

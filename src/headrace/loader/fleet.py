@@ -18,6 +18,7 @@ import structlog
 from headrace.control import ModelServing, ModelState, Recalled
 from headrace.cores import usable_cores
 from headrace.errors import ModelDiffers, ModelLoadError, ModelTooLarge, NoRoom, OperatorError
+from headrace.loader.allotment import Allotment
 from headrace.loader.aside import aside
 from headrace.loader.engine_process import ENGINE, socket_paths
 from headrace.loader.heard import ONLY
@@ -67,6 +68,7 @@ class Fleet(Roster):
         self._sockets: dict[Key, Iterator[str]] = {}
         self._shadow = Shadow(runtime_dir, tell, lambda: len(self._heard))
         self._loading: set[Post] = set()  # they have a place, and have not served yet
+        self._allotment = Allotment(server.receivers)
         self._places = max(_LEAST_PLACES, usable_cores())
         self._log = structlog.get_logger("headrace.loader")
         self.residents = Residents(server, self._evict, self._news)
@@ -204,6 +206,7 @@ class Fleet(Roster):
                 samples=lambda: post.samples,
                 spare=self._spare.take,
                 seen=lambda: self._seen.get(found.name, ()),
+                cores=lambda: self._allotment.give(post, found.name, found.settings),
             ),
             command=self._command,
         )
@@ -292,6 +295,7 @@ class Fleet(Roster):
         finally:
             self._loading.discard(post)
             self._keepers.discard(post.keeper)
+            self._allotment.take_back(post)
             self.residents.leave(post)
 
     def _serves(self, post: Post, serving: ModelServing) -> None:

@@ -22,7 +22,6 @@ from headrace.engine_control import (
     EngineFailed,
     EngineLoading,
     EngineReady,
-    EngineSpec,
     ItemShapes,
     Profile,
     engine_report,
@@ -38,6 +37,7 @@ from headrace.loader.engine_process import (
     write,
 )
 from headrace.loader.lifecycle import Backoff, Deaths, Event, State, can_move, move
+from headrace.loader.specification import specify
 from headrace.loader.store import FoundVersion
 from headrace.message import line
 from headrace.priority import come_back, may_come_back, stand_back
@@ -76,6 +76,8 @@ class Surroundings:
     """A process that is started already, if there is one."""
     seen: Callable[[], tuple[ItemShapes, ...]] = tuple
     """The shapes that clients have sent."""
+    cores: Callable[[], tuple[tuple[int, ...], ...]] = tuple
+    """The cores of each of its instances; none: any."""
 
 
 class EngineKeeper:
@@ -198,20 +200,14 @@ class EngineKeeper:
         self._process = process
         beside, samples = self._must_not_be_noticed(), self._surroundings.samples()
         try:
-            spec = EngineSpec(
-                name=self._found.name,
-                version=self._found.version,
-                path=str(self._found.path),
+            spec = specify(
+                self._found,
+                self._server,
                 socket_path=socket_path,
-                settings=self._found.settings,
-                labels=self._found.labels,
-                cache_dir=self._cache_dir(),
                 beside=beside,
-                samples_path=None if samples is None else str(samples),
-                seen_shapes=self._surroundings.seen(),
-                receivers=self._server.receivers,
-                log_level=self._server.log_level,
-                log_format=self._server.log_format,
+                samples=samples,
+                seen=self._surroundings.seen(),
+                cores=self._surroundings.cores(),
             )
             write(process, line(spec))
             yield process
@@ -331,16 +327,6 @@ class EngineKeeper:
                 reason=reason,
             )
         )
-
-    def _cache_dir(self) -> str | None:
-        folder = self._server.cache_dir
-        if folder is None:
-            return None
-        try:
-            return str(folder.expanduser())
-        except RuntimeError:  # this user has no home: containers may give any number
-            self._log.warning("no_cache", reason=f"{folder}: this user has no home folder")
-            return None
 
     def _hang_up(self) -> None:
         """Close the engine's standard input, which asks it to finish and end."""

@@ -22,12 +22,14 @@ from headrace.errors import (
     SettingsError,
 )
 from headrace.layers import origins, resolve, said_of
+from headrace.loader.allotment import here
 from headrace.loader.card import read_labels, read_said
+from headrace.loader.placement import suited
 from headrace.loader.places import Complaint, Place, locate
 from headrace.loader.several import check_model, check_models, check_server
 from headrace.loader.tuned_card import NOTHING, consult
 from headrace.order import VersionPolicy
-from headrace.settings import ModelSettings, Settings
+from headrace.settings import ModelSettings, Placement, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ def settle(place: Place, entry: ModelSettings, settings: Settings, cores: int) -
     """Settle the settings of a version, with its card and its tuned card.
 
     Raises:
-        SettingsError: its card is bad.
+        SettingsError: its card is bad, or this machine cannot place it as it asks for.
         ModelLoadError: its labels cannot be read.
     """
     card, remarks = read_said(place.path.parent, place.folder)
@@ -223,6 +225,8 @@ def settle(place: Place, entry: ModelSettings, settings: Settings, cores: int) -
     settled = resolve(entry, card, defaults, cores=cores, tuned=tuned.settings)
     settled = settled.model_copy(update={"name": place.name})
     said_by = origins(entry, card, defaults, tuned.settings)
+    if settled.placement is not Placement.NONE:
+        settled = suited(here(), place.name, settled, said="instances" in said_by)
     check_model(settings.server, place.name, settled, said_by)
     return FoundVersion(
         *place,

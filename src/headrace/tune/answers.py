@@ -92,9 +92,10 @@ def _judged(
         max_drop=job.wanted.max_drop,
         scores=known_scores(outputs, len(card.found.labels), card.settings.results),
     )
+    made_up = "" if job.data is not None else ", made up: real ones may be nearer (--data)"
     return {
         "passed": verdict.passed,
-        "reason": verdict.reason,
+        "reason": f"{verdict.reason}{made_up}",
         "accuracy": verdict.accuracy.model_dump(mode="json"),
         "origin": samples.origin,
     }

@@ -35,7 +35,7 @@ def card_of(tuning: Tuning, model: Model) -> tuned.Tuned:
         evidence=tuned.Evidence(
             # Where no time was left to look for it: what was answered in time of too much.
             highest_rate_rps=rounded(chosen.rate_rps if rate_rps is None else rate_rps),
-            p99_s=rounded(objective.slo_s if p99_s is None else p99_s),
+            p99_s=None if p99_s is None else rounded(p99_s),
             forecast_rate_rps=rounded(chosen.forecast.rate_rps),
             baseline_rate_rps=rounded(
                 tuning.untuned.rate_rps if untuned_rps is None else untuned_rps

@@ -23,6 +23,8 @@ _MARKS = ("o", "s", "^", "D", "v", "P")
 _NAMED = 12
 # Nearer to f32 than this is drawn as on it: numbers of 32 bits say no more.
 _NEAREST = 1e-6
+# Over the bars, for the legend: a part of their height.
+_ROOM = 0.25
 
 
 def page_of(tuning: Tuning, document: dict[str, Any]) -> Page:
@@ -105,6 +107,7 @@ def _rates(rows: Sequence[Row]) -> str:
     axes.set_xticks(places)
     axes.set_xlabel("number in the table")
     axes.set_ylabel("answers in time a second")
+    axes.margins(y=_ROOM)  # for the legend, over the bars
     axes.set_ylim(bottom=0)
     _legend(axes)
     return to_svg(figure, "rates")
@@ -114,7 +117,7 @@ def _frontier(tuning: Tuning, rows: Sequence[Row]) -> str:
     """What each asks for its rate: time, memory, and answers that are not those of f32."""
     named = list(enumerate(rows[:_NAMED], 1))
     apart = [(place, row, _apart(row)) for place, row in named]
-    figure, panels = canvas(3 if any(far for _, _, far in apart) else 2)
+    figure, panels = canvas(3 if any(far > _NEAREST for _, _, far in apart) else 2)
     late, memory, *unlike = panels
     for place, row, far in apart:
         best = row.candidate in tuning.frontier

@@ -6,7 +6,7 @@ In a round each size is timed on all variants, one after the other; only one of 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +183,8 @@ def _loaded(waiting: list[Bench], failed: list[LeftOut], progress: Progress) -> 
             failed.append(LeftOut(str(bench.variant), known))
             continue
         with _giving_up(bench, failed):
-            room -= _load(bench, progress).memory_bytes
+            compiled = {other.variant.arithmetic for other in group}
+            room -= _load(bench, progress, compiled).memory_bytes
             if bench.loaded is not None and bench.loaded.shape is None:
                 failed.append(
                     LeftOut(
@@ -196,8 +197,8 @@ def _loaded(waiting: list[Bench], failed: list[LeftOut], progress: Progress) -> 
     return group
 
 
-def _load(bench: Bench, progress: Progress) -> Loaded:
-    """Load one; compiling has an end, and how long it took is told.
+def _load(bench: Bench, progress: Progress, compiled: Collection[str]) -> Loaded:
+    """Load one; compiling has an end, and how long it took is told the first time.
 
     Raises:
         HeadraceError: it cannot be, or not in time.
@@ -210,7 +211,7 @@ def _load(bench: Bench, progress: Progress) -> Loaded:
     progress.step(f"compiling {variant}: at most {most_s:.0f} s of --budget")
     loaded = bench.load(most_s)
     spent_s = before_s - progress.left_s()
-    if spent_s > _LONG_S:
+    if spent_s > _LONG_S and variant.arithmetic not in compiled:
         progress.tell(f"{variant.arithmetic}: compiled in {spent_s:.0f} s, for servers too")
     return loaded
 

@@ -55,6 +55,12 @@ def _verdict(tuning: Tuning) -> Iterator[str]:
             f"{' and '.join(map(str, tied))} cannot be told from it: the difference is within "
             f"{_percent(TELLABLE)} or within its interval. {_taken(tuning, tied)}"
         )
+    highest = tuning.chosen.highest
+    if highest is not None and highest.rate_rps is None:
+        yield (
+            f"At none of the rates that were tried at the end was {tuning.wanted.objective}: told "
+            "is what was in time of more than it holds. Tune when the machine is quiet."
+        )
     if tuning.chosen.capped:
         sent = f"{tuning.raced.ceiling_rps:,.4g} requests/s"
         yield f"It held all that was sent, {sent}: {_ceiling(tuning)}"

@@ -131,7 +131,9 @@ def make_space(
             why = "every start would compile anew: set server.cache_dir, and cache: true"
             left_out.append(LeftOut(backend.value, why))
             continue
-        for precision in (Precision.F32, *_MORE.get(backend, ())):
+        precisions = (Precision.F32, *_MORE.get(backend, ()))
+        # There may not be the time to compile all: first what should be fastest.
+        for precision in reversed(precisions) if backend in _COMPILERS else precisions:
             if precision is Precision.BF16 and not native:
                 why = "this processor has no bf16 of its own (no AMX, no AVX512_BF16)"
                 left_out.append(LeftOut(f"{backend.value} bf16", f"{why}: it would be slower"))

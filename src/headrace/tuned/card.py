@@ -57,13 +57,14 @@ class Objective(Group):
 class Evidence(Group):
     """What was measured of them.
 
-    ``highest_rate_rps`` met the objective under real load, with ``p99_s``; ``forecast_rate_rps`` is
+    ``highest_rate_rps`` met the objective under real load, with ``p99_s``; where that is None no
+    rate did, and it is what was answered in time of more than was held. ``forecast_rate_rps`` is
     what had been predicted, ``baseline_rate_rps`` what the untuned settings reached in the same
     race, ``memory_bytes`` what the engine took. ``made_at`` is a time as in ISO 8601.
     """
 
     highest_rate_rps: Amount
-    p99_s: Amount
+    p99_s: Amount | None = None
     forecast_rate_rps: Amount | None = None
     baseline_rate_rps: Amount | None = None
     memory_bytes: Annotated[int, Field(ge=0)] | None = None

@@ -78,6 +78,11 @@ def _notes(tuned: Tuned, found: Mapping[str, Any], said: Mapping[str, Any]) -> l
         )
     if other:
         notes.append(f"{', '.join(other)} is set otherwise, for which nothing was measured")
+    if tuned.evidence.p99_s is None:
+        notes.append(
+            "that rate is what was in time of more than it holds, for no rate was seen to meet the "
+            "objective: tune when the machine is quiet, or with a longer --budget"
+        )
     slo_ms, tuned_ms = said.get("slo_ms"), tuned.objective.slo_ms
     if slo_ms is None:
         notes.append(f"no objective is set, and nothing is shed: --slo-ms {tuned_ms:g}")

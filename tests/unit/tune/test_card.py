@@ -8,6 +8,7 @@ from pathlib import Path
 from headrace.tune.card import card_of
 from headrace.tune.model import find_model
 from headrace.tune.raced import Highest
+from headrace.tune.reasons import reasons
 from headrace.tune.wanted import Objective, Wanted
 from tests.e2e.models import write_fake
 from tests.unit.tune.made import ACCURACY, tuning
@@ -27,3 +28,11 @@ def test_numbers_have_as_many_digits_as_can_be_known(tmp_path: Path) -> None:
     assert card.evidence.baseline_rate_rps == 100
     assert card.accuracy is not None
     assert (card.accuracy.cosine, card.accuracy.kl) == (0.999712, 0.0001235)
+
+
+def test_where_no_rate_met_the_objective_the_card_claims_none(tmp_path: Path) -> None:
+    done = tuning(replace(raced(), highest={FAST: Highest(None, None)}), FOUND, FAST)
+    card = card_of(done, find_model(str(write_fake(tmp_path / "steady.fake")), 0.05))
+    assert card.evidence.p99_s is None
+    assert card.evidence.highest_rate_rps == 200
+    assert any("At none of the rates that were tried" in one for one in reasons(done))

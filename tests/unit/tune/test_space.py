@@ -44,7 +44,9 @@ def test_bf16_is_tried_only_where_the_processor_has_it_and_else_the_reason_is_to
 
 def test_what_compiles_is_tried_only_where_that_is_kept() -> None:
     both = (BackendName.TORCH, BackendName.INDUCTOR)
-    assert {one.backend for one in make_space(both, ("amx_bf16",), 2).variants} == set(both)
+    found = [one.arithmetic for one in make_space(both, ("amx_bf16",), 1).variants]
+    # The first is what others are compared with; compiled first is what should be fastest.
+    assert found == ["torch f32", "torch bf16", "inductor bf16", "inductor f32"]
     without = make_space(both, ("amx_bf16",), 2, keeps=False)
     assert {one.backend for one in without.variants} == {BackendName.TORCH}
     (left,) = without.left_out

@@ -76,6 +76,14 @@ def test_only_the_library_that_runs_it_matters() -> None:
     ]
 
 
+def test_a_rate_that_did_not_meet_the_objective_is_told() -> None:
+    found = tuned()
+    assert take(found, {"slo_ms": 50.0}).note == ""
+    evidence = found.evidence.model_copy(update={"p99_s": None})
+    noisy = found.model_copy(update={"evidence": evidence})
+    assert "no rate was seen to meet the objective" in take(noisy, {"slo_ms": 50.0}).note
+
+
 def test_what_inductor_compiled_depends_on_pytorch() -> None:
     found = tuned()
     settings = found.settings.model_copy(update={"backend": BackendName.INDUCTOR})

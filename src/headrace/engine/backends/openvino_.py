@@ -15,7 +15,7 @@ import openvino as ov
 
 from headrace.engine.backends import openvino_source
 from headrace.errors import InferenceFailed, ModelLoadError
-from headrace.settings import ModelSettings, Precision
+from headrace.settings import ModelSettings, Placement, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
 
 _DTYPES: dict[ov.Type, DType] = {
@@ -84,9 +84,13 @@ def _options(settings: ModelSettings) -> dict[str, Any]:
         # with the outputs of the run before. 0 streams run in the thread that asks, and raise.
         "NUM_STREAMS": 0 if threads == 1 else instances,
         "INFERENCE_NUM_THREADS": threads,
-        # The cores are shared with the receiver and with other engines.
-        "ENABLE_CPU_PINNING": False,
+        # Mostly the cores are shared, with the receiver and with other engines. A stream with cores
+        # of its own is told by OpenVINO alone which, of those of this process: its threads take no
+        # mask from the one that makes them.
+        "ENABLE_CPU_PINNING": settings.placement is Placement.CORES,
     }
+    if settings.placement is Placement.CORES:
+        options["ENABLE_HYPER_THREADING"] = True  # they may be halves of physical cores
     if settings.precision is Precision.F32:
         # Without this it rounds what it multiplies 8-bit weights with to 8 bits, too.
         options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
@@ -106,6 +110,10 @@ class OpenVinoModel:
         self._compiled = compiled
         self._blob = blob  # its weights may lie there
         self.signature = signature
+        # With no streams it computes in the thread that asks.
+        self.pins = bool(
+            compiled.get_property("ENABLE_CPU_PINNING") and compiled.get_property("NUM_STREAMS")
+        )
         self.precision = _PRECISIONS[compiled.get_property("INFERENCE_PRECISION_HINT")]
 
     def export(self) -> memoryview:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from headrace.device import gpu_index
-from headrace.engine.backends import torch_cuda, torch_program, torch_script
+from headrace.engine.backends import torch_cuda, torch_inductor, torch_program, torch_script
 from headrace.engine.backends.torch_captures import Captures
 from headrace.engine.backends.torch_lane import TorchLane
 from headrace.engine.backends.torch_normalise import taking_bytes
@@ -79,8 +79,6 @@ def _read(
         if path.suffix == _SCRIPT:
             program = torch_script.read(path, settings.signature, device)
         elif settings.backend is BackendName.INDUCTOR:
-            from headrace.engine.backends import torch_inductor  # noqa: PLC0415 - takes seconds
-
             program = torch_inductor.read(path, settings, kept, _HALVES.get(settings.precision))
         else:
             program = torch_program.read(path, device, _HALVES.get(settings.precision))

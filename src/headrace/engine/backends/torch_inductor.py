@@ -18,9 +18,6 @@ from typing import Any
 
 import structlog
 import torch
-from torch._inductor import aoti_compile_and_package
-from torch._inductor.package.package import load_package
-from torch._inductor.utils import fresh_cache
 
 from headrace.engine.backends import torch_program, torch_sizes
 from headrace.engine.backends.torch_half import Narrow, forget_checks
@@ -64,9 +61,13 @@ def read(
 
 
 def _load(package: Path, lanes: int, threads: int) -> Program:
-    model: Any = load_package(str(package), run_single_threaded=False, num_runners=lanes)
-    said = model.loader.get_metadata()
-    run = _Compiled(model.loader, torch_sizes.parse(said[_SIZES]), threads)
+    # As torch._inductor.package.load_package does it, which wants a compiler to see whether the
+    # processor is the same: the folder is of this one.
+    aoti: Any = torch._C._aoti  # noqa: SLF001 - it has no other name
+    one_thread, device = False, -1
+    loader = aoti.AOTIModelPackageLoader(str(package), "model", one_thread, lanes, device)
+    said = loader.get_metadata()
+    run = _Compiled(loader, torch_sizes.parse(said[_SIZES]), threads)
     return Program(run, _signature(said[_SIGNATURE]))
 
 
@@ -92,6 +93,9 @@ class _Compiled:
 
 def _compile(path: Path, to: Path, half: torch.dtype | None) -> None:
     """Compile a program into a package."""
+    from torch._inductor import aoti_compile_and_package  # noqa: PLC0415 - takes seconds
+    from torch._inductor.utils import fresh_cache  # noqa: PLC0415 - the same
+
     compiler = _compiler()
     program = torch_program.exported(path)
     signature = torch_program.signature_of(program)
@@ -104,6 +108,8 @@ def _compile(path: Path, to: Path, half: torch.dtype | None) -> None:
             _SIGNATURE: _text(signature),
             _SIZES: torch_sizes.of(program).text(),
         },
+        # Of a header that is read once: making it takes longer than it saves (8 of 18 s).
+        "aot_inductor.precompile_headers": False,
         "compile_threads": 1,  # in this process, which is stood back and may be ended
         "cpp.cxx": (compiler,),
         "cpp.dynamic_threads": True,  # each lane's own number

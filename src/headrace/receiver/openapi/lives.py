@@ -40,6 +40,7 @@ _LOADED: dict[str, Schema] = {
     "precision": _TEXT,
     "instances": _COUNT,
     "threads": _COUNT,
+    "cores": {"anyOf": [{"type": "array", "items": _TEXT}, {"type": "null"}]},
     "max_batch": _COUNT,
     "load_s": _object(dict.fromkeys(("start", "load", "warm"), _SECONDS)),
     "cached": _FLAG,

@@ -20,6 +20,7 @@ from headrace.receiver.catalog import Entry, ServedModel
 from headrace.receiver.codecs.json_tensor import parse
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.http import json_reply
+from headrace.topology import listed
 
 # Of one order; a model of more labels than people can keep apart is a mistake.
 _MOST_LABELS = 100
@@ -72,6 +73,7 @@ def described(entry: Entry) -> dict[str, Any]:
             "precision": profile.precision,
             "instances": profile.instances,
             "threads": profile.threads,
+            "cores": [listed(cores) for cores in profile.cores] or None,
             "max_batch": max(profile.batch_sizes, default=1),
             "load_s": load_parts(profile),
             "cached": profile.cached,
