@@ -1,4 +1,4 @@
-"""OpenTelemetry: spans of requests reach a collector, below Envoy's, below the client's."""
+"""OpenTelemetry: spans of requests reach a collector, below that which the client names."""
 
 from __future__ import annotations
 
@@ -88,13 +88,14 @@ def collector() -> Iterator[Collector]:
     one.server.server_close()
 
 
-def _server(tmp_path: Path, collector: str, ratio: str) -> Server:
+def _server(tmp_path: Path, collector: str, ratio: str, envoy: str = "false") -> Server:
     model = write_fake(tmp_path / "echo" / "1" / "model.fake", base_ms=BASE_MS).parents[1]
     return Server(
         model,
         environment={
             "HEADRACE_SERVER__OTLP_ENDPOINT": collector,
             "HEADRACE_SERVER__OTLP_RATIO": ratio,
+            "HEADRACE_SERVER__OTLP_ENVOY": envoy,
         },
     )
 
@@ -109,16 +110,14 @@ def test_a_sampled_request_is_a_span_of_its_clients_trace_with_its_phases_below(
     tmp_path: Path, collector: Collector
 ) -> None:
     with _server(tmp_path, collector.url, "0") as server:
+        spoof = {"headrace-span": f"{TRACE[::-1]}-{PARENT[::-1]}"}
         assert http(f"{server.url}/predict/echo", OK, {"traceparent": UNSAMPLED})[0] == 200
         assert http(f"{server.url}/predict/echo", OK)[0] == 200
-        assert http(f"{server.url}/predict/echo", OK, {"traceparent": SAMPLED})[0] == 200
+        assert http(f"{server.url}/predict/echo", OK, {"traceparent": SAMPLED, **spoof})[0] == 200
         until(collector.of_requests)
-        until(collector.envoys)
-    (span,), (outer,) = collector.of_requests(), collector.envoys()
-    assert (outer.trace_id.hex(), outer.parent_span_id.hex()) == (TRACE, PARENT)
-    assert (span.trace_id, span.parent_span_id) == (outer.trace_id, outer.span_id)
-    assert (outer.kind, span.kind) == (Span.SPAN_KIND_SERVER, Span.SPAN_KIND_INTERNAL)
-    assert abs(span.start_time_unix_nano - outer.start_time_unix_nano) < 5e6
+    (span,) = collector.of_requests()
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
+    assert span.kind == Span.SPAN_KIND_SERVER
     assert span.name == "infer echo"
     said = _said(span)
     assert (said["headrace.model"], said["headrace.version"]) == ("echo", 1)
@@ -135,10 +134,31 @@ def test_a_sampled_request_is_a_span_of_its_clients_trace_with_its_phases_below(
         assert names["service.name"] == "headrace"
 
 
-def test_requests_without_a_trace_are_sampled_by_the_ratio_over_every_front(
+def test_envoys_span_is_between_that_of_the_client_and_ours(
     tmp_path: Path, collector: Collector
 ) -> None:
-    with _server(tmp_path, collector.url, "1") as server:
+    with _server(tmp_path, collector.url, "0", envoy="true") as server:
+        assert http(f"{server.url}/predict/echo", OK, {"traceparent": UNSAMPLED})[0] == 200
+        assert http(f"{server.url}/predict/echo", OK)[0] == 200
+        assert http(f"{server.url}/predict/echo", OK, {"traceparent": SAMPLED})[0] == 200
+        until(collector.of_requests)
+        until(collector.envoys)
+    (span,), (outer,) = collector.of_requests(), collector.envoys()
+    assert (outer.trace_id.hex(), outer.parent_span_id.hex()) == (TRACE, PARENT)
+    assert (span.trace_id, span.parent_span_id) == (outer.trace_id, outer.span_id)
+    assert (outer.kind, span.kind) == (Span.SPAN_KIND_SERVER, Span.SPAN_KIND_INTERNAL)
+    assert abs(span.start_time_unix_nano - outer.start_time_unix_nano) < 5e6
+    for received in collector.received:
+        resource = received.resource_spans[0].resource
+        names = {one.key: one.value.string_value for one in resource.attributes}
+        assert names["service.name"] == "headrace"
+
+
+@pytest.mark.parametrize("envoy", ["false", "true"])
+def test_requests_without_a_trace_are_sampled_by_the_ratio_over_every_front(
+    tmp_path: Path, collector: Collector, envoy: str
+) -> None:
+    with _server(tmp_path, collector.url, "1", envoy) as server:
         assert http(f"{server.url}/predict/echo", OK)[0] == 200
         tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
         assert http(f"{server.url}/v2/models/echo/infer", {"id": "a", "inputs": [tensor]})[0] == 200
@@ -152,12 +172,14 @@ def test_requests_without_a_trace_are_sampled_by_the_ratio_over_every_front(
         assert send(server.address, asked, timeout_s=30).status == 0
         bad = {"inputs": [{**tensor, "name": "z"}]}
         assert http(f"{server.url}/v2/models/echo/infer", bad)[0] == 400
-        until(lambda: len(collector.envoys()) >= 4)
+        if envoy == "true":
+            until(lambda: len(collector.envoys()) >= 4)
     spans = collector.of_requests()  # what was left has been sent before the server ended
     assert len(spans) == 4
     assert len({span.trace_id for span in spans}) == 4
-    around = {(span.trace_id, span.span_id) for span in collector.envoys()}
-    assert {(span.trace_id, span.parent_span_id) for span in spans} <= around
+    if envoy == "true":
+        around = {(span.trace_id, span.span_id) for span in collector.envoys()}
+        assert {(span.trace_id, span.parent_span_id) for span in spans} <= around
     assert [span.trace_id.hex() for span in spans].count(TRACE) == 1
     assert [_said(span).get("headrace.request_id") for span in spans].count("a") == 1
     (failed,) = [span for span in spans if span.status.code == Status.STATUS_CODE_ERROR]

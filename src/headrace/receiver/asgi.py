@@ -43,7 +43,7 @@ from headrace.receiver.on_demand import Ask, OnDemand
 from headrace.receiver.plain.slowest import ASKS, passed, timing
 from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
-from headrace.receiver.span_sampler import SpanSampler
+from headrace.receiver.span_sampler import SpanSampler, by_chance, by_envoy
 from headrace.receiver.spans import Spans
 from headrace.receiver.stream import Send, Stream, serve
 from headrace.receiver.tfserving.grpc import TfServingGrpc
@@ -94,7 +94,11 @@ class Application:
             if settings.otlp_endpoint is None
             else Spans.to(
                 settings.otlp_endpoint,
-                SpanSampler(settings.otlp_limit_per_s / settings.receivers),
+                SpanSampler(
+                    settings.otlp_limit_per_s / settings.receivers,
+                    by_envoy if settings.otlp_envoy else by_chance(settings.otlp_ratio),
+                ),
+                within=settings.otlp_envoy,
             )
         )
         self._catalog = catalog

@@ -214,7 +214,7 @@ def _configuration(
     http["drain_timeout"] = f"{DRAIN_S}s"
     http["http_filters"][:0] = [_refuse_other_than_ascii(), _GRPC_WEB]
     http["early_header_mutation_extensions"] = [_note_start()]
-    if settings.otlp_endpoint is not None:
+    if settings.otlp_endpoint is not None and settings.otlp_envoy:
         envoy_spans.add(
             configuration,
             http,

@@ -1,15 +1,16 @@
-"""Which requests have spans of ours, and under which span of Envoy's; pure.
+"""Which requests become spans, and in which span of Envoy's; pure.
 
-A client's W3C trace context (``traceparent``) decides for its request. Of the others Envoy samples
-a share, and of those we take no more than so many a second: a span with its phases costs many times
-what answering a small request does. Sources: W3C Trace Context,
+A client's W3C trace context (``traceparent``) decides for its request. Of the others a share is
+chosen, by chance or by Envoy, and of those no more than so many a second are taken: a span with its
+phases costs many times what answering a small request does. Sources: W3C Trace Context,
 https://www.w3.org/TR/trace-context/; Envoy's "Tracing", of the request id.
 """
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from headrace.receiver import envoy_spans
@@ -34,31 +35,42 @@ def span_of_envoy(headers: Mapping[bytes, bytes]) -> SpanOfEnvoy | None:
     return None if found is None else SpanOfEnvoy(int(found[1], 16), int(found[2], 16))
 
 
+Choice = Callable[[Mapping[bytes, bytes]], bool]
+"""Whether a request with these headers, whose client does not say, should become a span."""
+
+
+def by_chance(ratio: float, chance: Callable[[], float] = random.random) -> Choice:
+    """Choose this share of the requests; ``chance`` draws from [0, 1)."""
+    return lambda _: chance() < ratio
+
+
+def by_envoy(headers: Mapping[bytes, bytes]) -> bool:
+    """Choose what Envoy has chosen. Most it has not, and those cost no more than a look."""
+    name = headers.get(b"x-request-id", b"")
+    if name[_WHY : _WHY + 1] not in _CHOSEN:
+        return False
+    return len(name) == _ID_BYTES and span_of_envoy(headers) is not None
+
+
 class SpanSampler:
-    """Takes what clients sample, and of what Envoy samples at most ``limit_per_s`` a second.
+    """Takes what clients sample, and of what is chosen besides at most ``limit_per_s`` a second.
 
     What was not taken within a second is no credit for the next.
     """
 
-    def __init__(self, limit_per_s: float) -> None:
+    def __init__(self, limit_per_s: float, chooses: Choice) -> None:
         self._limit_per_s = limit_per_s
+        self._chooses = chooses
         self._left = limit_per_s
         self._seen_s = 0.0
 
     def takes(self, headers: Mapping[bytes, bytes], now_s: float) -> bool:
-        """Whether a request with these headers becomes a span, in that of Envoy.
-
-        Envoy makes none below a traceparent that cannot be read.
-        """
+        """Whether a request with these headers becomes a span."""
         traceparent = headers.get(b"traceparent")
         flags = None if traceparent is None else _flags(traceparent)
         if flags is not None:
-            return bool(flags & _SAMPLED) and span_of_envoy(headers) is not None
-        # Most are not chosen, and cost no more than this look.
-        name = headers.get(b"x-request-id", b"")
-        if name[_WHY : _WHY + 1] not in _CHOSEN:
-            return False
-        return len(name) == _ID_BYTES and span_of_envoy(headers) is not None and self._spend(now_s)
+            return bool(flags & _SAMPLED)
+        return self._chooses(headers) and self._spend(now_s)
 
     def _spend(self, now_s: float) -> bool:
         """Take one of those that are left (a token bucket as deep as a second)."""

@@ -1,8 +1,8 @@
 """OpenTelemetry: one span for every sampled request, and one below it for each of its phases.
 
 They are made when a request has ended, from what is noted of every request anyway; of one that is
-not sampled nothing is made at all. Envoy's span is the parent of ours, and the client's, where it
-names one, that of Envoy's.
+not sampled nothing is made at all. The span of a client that names one is the parent of ours, or
+of Envoy's, if that makes spans, too, which is then the parent of ours.
 """
 
 from __future__ import annotations
@@ -26,15 +26,19 @@ _NS = 1e9
 
 
 class Spans:
-    """Makes the spans of requests that the sampler takes, and has them sent."""
+    """Makes the spans of requests that the sampler takes, and has them sent.
 
-    def __init__(self, provider: TracerProvider, sampler: SpanSampler) -> None:
+    ``within``: whether Envoy makes spans, too, and says so in headers.
+    """
+
+    def __init__(self, provider: TracerProvider, sampler: SpanSampler, *, within: bool) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("headrace", headrace.__version__)
         self._sampler = sampler
+        self._within = within
 
     @classmethod
-    def to(cls, endpoint: str, sampler: SpanSampler) -> Spans:
+    def to(cls, endpoint: str, sampler: SpanSampler, *, within: bool) -> Spans:
         """Send to a collector that speaks OTLP over HTTP; the ``OTEL_`` variables are heeded."""
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - extra
             OTLPSpanExporter,
@@ -51,7 +55,7 @@ class Spans:
         provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.create(names))
         exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + PATH, timeout=TIMEOUT_S)
         provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_EVERY_MS))
-        return cls(provider, sampler)
+        return cls(provider, sampler, within=within)
 
     def note(self, exchange: Exchange, served: ServedModel, outcome: str, now_s: float) -> None:
         """A request has ended."""
@@ -86,8 +90,8 @@ class Spans:
             attributes["headrace.batch.requests"] = run.requests
         span = self._tracer.start_span(
             f"infer {served.name}",
-            _parent(exchange.headers),
-            SpanKind.INTERNAL,
+            _envoys(exchange.headers) if self._within else _clients(exchange.headers),
+            SpanKind.INTERNAL if self._within else SpanKind.SERVER,
             attributes,
             start_time=start_ns,
         )
@@ -104,7 +108,22 @@ class Spans:
         span.end(end_ns)
 
 
-def _parent(headers: Headers) -> Context:
+def _clients(headers: Headers) -> Context:
+    from opentelemetry.context import Context  # noqa: PLC0415 - an extra
+    from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - the same
+        TraceContextTextMapPropagator,
+    )
+
+    said = {
+        name.decode(): headers[name].decode("latin-1")
+        for name in (b"traceparent", b"tracestate")
+        if name in headers
+    }
+    return TraceContextTextMapPropagator().extract(said, Context())
+
+
+def _envoys(headers: Headers) -> Context:
+    """Envoy's span; below a traceparent that cannot be read it makes none."""
     from opentelemetry.context import Context  # noqa: PLC0415 - an extra
     from opentelemetry.trace import (  # noqa: PLC0415 - the same
         NonRecordingSpan,

@@ -1,15 +1,21 @@
-"""Which requests become spans: the client decides, else Envoy, and never too many."""
+"""Which requests become spans: the client decides, else chance or Envoy, and never too many."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.receiver.span_sampler import SpanOfEnvoy, SpanSampler, span_of_envoy
+from headrace.receiver.span_sampler import (
+    SpanOfEnvoy,
+    SpanSampler,
+    by_chance,
+    by_envoy,
+    span_of_envoy,
+)
 
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"
 ENVOYS = {b"headrace-span": b"0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"}
@@ -18,31 +24,38 @@ CHOSEN = {b"x-request-id": b"60b2351b-eb87-9889-ada0-9c0cc98d9f0c", **ENVOYS}
 LEFT_OUT = {b"x-request-id": b"60b2351b-eb87-4889-ada0-9c0cc98d9f0c", **ENVOYS}
 
 
-def test_the_client_decides_whatever_envoy_chose_and_the_limit() -> None:
-    sampler = SpanSampler(1.0)
+def _always(_: Mapping[bytes, bytes]) -> bool:
+    return True
+
+
+def test_the_client_decides_whatever_is_chosen_and_the_limit() -> None:
+    sampler = SpanSampler(1.0, by_envoy)
     assert [sampler.takes(SAMPLED | LEFT_OUT, 0.0) for _ in range(3)] == [True] * 3
     assert not sampler.takes(UNSAMPLED | CHOSEN, 0.0)
     assert sampler.takes(CHOSEN, 0.0)  # and it has cost the others nothing
 
 
 @pytest.mark.parametrize("said", [None, b"", b"nonsense", b"00-1-2-zz"])
-def test_where_the_client_says_nothing_envoy_does(said: bytes | None) -> None:
-    sampler = SpanSampler(100.0)
+def test_where_the_client_says_nothing_chance_does(said: bytes | None) -> None:
+    drawn = iter([0.0, 0.29, 0.3, 0.9])
+    sampler = SpanSampler(100.0, by_chance(0.3, lambda: next(drawn)))
     client = {} if said is None else {b"traceparent": said}
-    assert sampler.takes(client | CHOSEN, 0.0)
-    assert not sampler.takes(client | LEFT_OUT, 0.0)
-    assert not sampler.takes(client, 0.0)
+    assert [sampler.takes(client, 0.0) for _ in range(4)] == [True, True, False, False]
+
+
+def test_or_envoy_does() -> None:
+    assert by_envoy(CHOSEN)
+    assert not by_envoy(LEFT_OUT)
+    assert not by_envoy({})
 
 
 @pytest.mark.parametrize("name", [b"", b"9", b"order 9", CHOSEN[b"x-request-id"][:-1]])
 def test_a_request_id_that_is_not_envoys_chooses_nothing(name: bytes) -> None:
-    assert not SpanSampler(100.0).takes({b"x-request-id": name, **ENVOYS}, 0.0)
+    assert not by_envoy({b"x-request-id": name, **ENVOYS})
 
 
-def test_below_no_span_of_envoy_there_is_none_of_ours() -> None:
-    sampler = SpanSampler(100.0)
-    assert not sampler.takes(CHOSEN | {b"headrace-span": b"-"}, 0.0)
-    assert not sampler.takes({**SAMPLED, b"x-request-id": CHOSEN[b"x-request-id"]}, 0.0)
+def test_what_envoy_makes_no_span_of_it_has_not_chosen() -> None:
+    assert not by_envoy(CHOSEN | {b"headrace-span": b"-"})
 
 
 @given(
@@ -53,21 +66,21 @@ def test_no_second_has_more_than_the_limit_and_a_full_bucket(
     limit_per_s: float, pauses_s: Sequence[float]
 ) -> None:
     times_s = list(accumulate(pauses_s))
-    sampler = SpanSampler(limit_per_s)
-    taken_s = [at_s for at_s in times_s if sampler.takes(CHOSEN, at_s)]
+    sampler = SpanSampler(limit_per_s, _always)
+    taken_s = [at_s for at_s in times_s if sampler.takes({}, at_s)]
     for number, from_s in enumerate(taken_s):
         within = sum(1 for at_s in taken_s[number:] if at_s <= from_s + 1)
         assert within <= max(limit_per_s, 1.0) + limit_per_s + 1e-6
 
 
 def test_a_quiet_server_takes_all_that_is_chosen() -> None:
-    sampler = SpanSampler(2.0)
-    assert all(sampler.takes(CHOSEN, float(second)) for second in range(100))
+    sampler = SpanSampler(2.0, _always)
+    assert all(sampler.takes({}, float(second)) for second in range(100))
 
 
 def test_a_limit_below_one_a_second_still_takes_some() -> None:
-    sampler = SpanSampler(0.1)
-    taken = [second for second in range(100) if sampler.takes(CHOSEN, float(second))]
+    sampler = SpanSampler(0.1, _always)
+    taken = [second for second in range(100) if sampler.takes({}, float(second))]
     assert 9 <= len(taken) <= 11
 
 
