@@ -6,9 +6,10 @@ free axes of outputs follow which of inputs, up to which batch size a larger bat
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -26,7 +27,7 @@ from headrace.engine.timing import RUNS, timed
 from headrace.engine_control import Measurement
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
-from headrace.values import Signature, TensorSpec
+from headrace.values import Array, Signature, TensorSpec
 
 SIZES = (
     1,
@@ -115,7 +116,7 @@ def warm_up(
         progress(f"timed shape {number + 1} of {len(shapes)}: batches up to {found[-1]}")
     run_everywhere(signature, instances, shapes, sizes)
     kept = tuple(p for p in points if p.rows in sizes)
-    tied = _tied(signature, instances[0], shapes)
+    tied = _tied(signature, instances[0], shapes, settings)
     return Warm(tied, sizes, kept, output_bytes, tuple(shapes))
 
 
@@ -225,15 +226,43 @@ def _cannot_share(signature: Signature, instance: Instance, item: Shapes) -> str
     return None
 
 
-def _tied(signature: Signature, instance: Instance, shapes: Sequence[Shapes]) -> Signature:
+def _tied(
+    signature: Signature, instance: Instance, shapes: Sequence[Shapes], settings: ModelSettings
+) -> Signature:
     """Name the free axes of outputs after the input axes whose sizes they follow."""
-    if len(shapes) < 2 or not signature.batched:  # noqa: PLR2004
+    if not signature.batched:
         return signature
-    seen = [instance.run(make(signature, item, 1)) for item in (shapes[0], shapes[-1])]
+    first, last = shapes[0], shapes[-1]
+    # Where all shapes have the same size of an axis that is padded, requests will have others; but
+    # whether it runs at such a size nobody has said.
+    for less in (_less(first, last, settings), first):
+        if less != last:
+            with contextlib.suppress(InferenceFailed):
+                seen = [dict(instance.run(make(signature, item, 1))) for item in (less, last)]
+                return _named(signature, (less, last), seen)
+    return signature
+
+
+def _less(first: Shapes, last: Shapes, settings: ModelSettings) -> Shapes:
+    """The first shape, with padded axes one shorter that have in the last the same size."""
+    return {
+        name: tuple(
+            max(1, size - 1) if size == other and axis in settings.buckets.get(name, ()) else size
+            for axis, (size, other) in enumerate(zip(shape, last[name], strict=True), 1)
+        )
+        for name, shape in first.items()
+    }
+
+
+def _named(
+    signature: Signature, shapes: tuple[Shapes, Shapes], seen: Sequence[Mapping[str, Array]]
+) -> Signature:
+    """A signature with names for axes that were of the same two sizes in runs at two shapes."""
+    first, last = shapes
     names: dict[tuple[int, int], str] = {}
     for spec in signature.inputs:
         for axis, dim in enumerate(spec.shape[1:], 1):
-            sizes = (shapes[0][spec.name][axis - 1], shapes[-1][spec.name][axis - 1])
+            sizes = (first[spec.name][axis - 1], last[spec.name][axis - 1])
             if not isinstance(dim, int) and sizes[0] != sizes[1]:
                 names.setdefault(sizes, f"{spec.name}.{axis}")
 
@@ -246,7 +275,7 @@ def _tied(signature: Signature, instance: Instance, shapes: Sequence[Shapes]) ->
         return replace(spec, shape=dims)
 
     inputs = tuple(
-        rename(s, [(1, 1), *zip(shapes[0][s.name], shapes[-1][s.name], strict=True)])
+        rename(s, [(1, 1), *zip(first[s.name], last[s.name], strict=True)])
         for s in signature.inputs
     )
     outputs = tuple(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -213,9 +214,34 @@ def test_free_axes_are_warmed_up_at_every_bucket_and_tied(tmp_path: Path) -> Non
 def test_an_output_that_does_not_follow_an_input_is_not_tied(tmp_path: Path) -> None:
     text = "inputs: {ids: [INT64, [null, null]], n: [INT64, [null, null]]}\n"
     text += "outputs: {a: [INT64, [null, null]], b: [INT64, [null, null]]}\n"
+    found, _ = warm(double(tmp_path, text), buckets={"ids": {1: (4, 8)}})
+    assert [spec.shape for spec in found.signature.outputs] == [(None, "ids.1"), (None, None)]
+
+
+@pytest.mark.parametrize("more", [{}, {"warm_shapes": {"ids": [[6]]}}])
+def test_an_axis_of_one_padded_size_is_tied(tmp_path: Path, more: dict[str, Any]) -> None:
+    found, _ = warm(double(tmp_path, TOKENS), buckets={"ids": {1: (16,)}}, **more)
+    assert found.signature.outputs[0].shape == (None, "ids.1")
+    assert {point.elements for point in found.measurements} == {6 if more else 16}
+
+
+def test_each_padded_axis_is_tied_to_its_own(tmp_path: Path) -> None:
+    text = "inputs: {ids: [INT64, [null, null]], n: [INT64, [null, null]]}\n"
+    text += "outputs: {a: [INT64, [null, null]], b: [INT64, [null, null]]}\n"
     buckets = {"ids": {1: (4, 8)}, "n": {1: (3,)}}
     found, _ = warm(double(tmp_path, text), buckets=buckets)
-    assert [spec.shape for spec in found.signature.outputs] == [(None, "ids.1"), (None, None)]
+    assert [spec.shape for spec in found.signature.outputs] == [(None, "ids.1"), (None, "n.1")]
+
+
+def test_a_model_that_runs_at_its_padded_size_only_is_not_tied() -> None:
+    class Picky(Counted):
+        def answer(self, x: Array) -> Array:
+            if x.shape[1] != 16:
+                raise InferenceFailed("only 16")
+            return x
+
+    found, _ = warm(Picky(signature((None, None))), buckets={"x": {1: (16,)}})
+    assert found.signature.outputs[0].shape == (None, None)
 
 
 def test_shapes_named_by_the_card_are_used_in_step() -> None:
