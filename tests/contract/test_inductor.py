@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,13 @@ def rows(count: int) -> dict[str, Array]:
 def test_it_answers_as_the_program_does_at_any_size_on_lanes_that_run_at_once(
     block: Path, cache: Path, precision: str, tolerance: float
 ) -> None:
+    kept = built_of(cache, block, settings(precision=precision))
+    assert kept is not None
+    for name in ("ended", "at-work"):  # of others, who share the cache
+        (kept / f".compiling-{name}").mkdir()
+    os.utime(kept / ".compiling-ended", (0, 0))
     model = load(block, settings(precision=precision), cache)
+    assert {one.name for one in kept.iterdir()} == {"model.pt2", ".compiling-at-work"}
     plain = load(block, settings("torch"), cache)
     assert model.signature == plain.signature
     assert model.precision == precision

@@ -7,10 +7,12 @@ exported for, on as many threads as its lane is given.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +37,8 @@ PACKAGE = "model.pt2"
 # What a package says of itself, so that the program need not be read again.
 _SIGNATURE, _SIZES = "headrace_signature", "headrace_sizes"
 _COMPILERS = ("g++", "clang++", "c++")
+# Where a compiler works, and for how long at most.
+_UNFINISHED, _LONGEST_S = ".compiling-", 3600.0
 
 
 def read(
@@ -52,12 +56,22 @@ def read(
             return _load(kept / PACKAGE, lanes, settings.threads)
         except (RuntimeError, KeyError) as error:
             _log.warning("compiled_again", file=str(kept / PACKAGE), reason=explain(error))
-    with TemporaryDirectory(prefix=".compiling-", dir=None if kept is None else kept) as folder:
+    if kept is not None:
+        _forget_unfinished(kept)
+    with TemporaryDirectory(prefix=_UNFINISHED, dir=None if kept is None else kept) as folder:
         made = Path(folder, PACKAGE)
         _compile(path, made, half)
         if kept is not None:
             made = made.replace(kept / PACKAGE)  # whole or not at all
         return _load(made, lanes, settings.threads)
+
+
+def _forget_unfinished(kept: Path) -> None:
+    """Remove what compilers left that were ended in the middle."""
+    for left in kept.glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(OSError):  # its owner has just ended
+            if time.time() - left.stat().st_mtime > _LONGEST_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _load(package: Path, lanes: int, threads: int) -> Program:
