@@ -151,9 +151,9 @@ class ServerSettings(Group):
         description="Of how many requests, where the client's `traceparent` does not say.",
     )
     otlp_limit_per_s: PositiveFloat = Field(
-        default=50.0,
-        description="Of those no more than so many a second: a span costs many times what a small "
-        "request does.",
+        default=10.0,
+        description="Of those no more than so many a second: a span and its phases cost 1 ms of "
+        "the receiver's thread, many times what a small request does.",
     )
 
     otlp_envoy: bool = Field(
