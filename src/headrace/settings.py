@@ -44,6 +44,7 @@ class Precision(StrEnum):
     F32 = "f32"
     BF16 = "bf16"
     F16 = "f16"
+    INT8 = "int8"
 
 
 class Placement(StrEnum):
@@ -207,7 +208,9 @@ class ModelSettings(Card):
         "there is an error, and never the CPU instead: see [gpu](gpu.md).",
     )
     precision: Precision = Field(
-        default=Precision.F32, description="Arithmetic inside the backend."
+        default=Precision.F32,
+        description="Arithmetic inside the backend. int8: of a model with weights of 8 bits (what "
+        "is multiplied with them is rounded to 8 bits, too), by OpenVINO.",
     )
     instances: Annotated[int, Field(ge=1, le=256)] | None = Field(
         default=None,

@@ -22,6 +22,7 @@ import pytest
 from headrace.engine import backends, choice
 from headrace.engine.backends.contract import Instance, Model
 from headrace.errors import BackendMissing, InferenceFailed, ModelLoadError
+from headrace.fingerprint import fingerprint
 from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array, DType
 from tests.contract import models
@@ -561,9 +562,39 @@ def test_bf16_is_what_is_used_where_asked_or_refused(tmp_path: Path) -> None:
             error_of(Precision.BF16, tmp_path)
 
 
+def test_int8_is_for_weights_of_8_bits_and_rounds_what_is_multiplied_with_them(
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(7)
+    weights = random.integers(-127, 128, (256, 64), np.int8)
+    path = models.write(
+        tmp_path / "m.onnx",
+        [node("DequantizeLinear", ["w", "s"], ["v"]), node("MatMul", ["x", "v"], ["y"])],
+        {"x": (DType.FP32, ("N", 256))},
+        {"y": (DType.FP32, ("N", 64))},
+        {"w": weights, "s": np.array(0.01, np.float32)},
+    )
+    x = random.standard_normal((8, 256)).astype(np.float32)
+    exact = x.astype(np.float64) @ (0.01 * weights)
+    errors = {}
+    for precision in (Precision.F32, Precision.INT8):
+        settings = ModelSettings(backend=BackendName.OPENVINO, precision=precision)
+        model = backends.load(path, settings)[1]
+        assert model.precision == precision.value
+        y = model.instance().run({"x": x})["y"]
+        errors[precision] = float(np.abs(y - exact).max() / np.abs(exact).max())
+    assert errors[Precision.F32] < 1e-5
+    assert errors[Precision.INT8] < 3e-2
+    if "avx512_vnni" in fingerprint().features:  # else OpenVINO may find it slower, and not do it
+        assert errors[Precision.INT8] > 1e-4
+    plain = models.product(tmp_path / "plain.onnx", weights, ("N", 256))
+    with pytest.raises(ModelLoadError, match="weights of 8 bits, and this has none"):
+        backends.load(plain, ModelSettings(backend="openvino", precision="int8"))
+
+
 def test_a_precision_that_is_not_to_be_had_is_refused_with_the_fix(tmp_path: Path) -> None:
     path = models.identity(tmp_path / "m.onnx", DType.FP32)
-    for precision in (Precision.BF16, Precision.F16):
+    for precision in (Precision.BF16, Precision.F16, Precision.INT8):
         settings = ModelSettings(backend=BackendName.ONNXRUNTIME, precision=precision)
         with pytest.raises(ModelLoadError, match="use backend openvino or precision f32") as caught:
             backends.load(path, settings)

@@ -178,7 +178,7 @@ def _loaded(waiting: list[Bench], failed: list[LeftOut], progress: Progress) -> 
     room = room_bytes(_MEMORY_SHARE)
     while waiting and room > 0:
         bench = waiting.pop(0)
-        known = _uncompiled(bench.variant, failed)
+        known = _refused(bench.variant, failed)
         if known is not None:
             failed.append(LeftOut(str(bench.variant), known))
             continue
@@ -216,10 +216,8 @@ def _load(bench: Bench, progress: Progress, compiled: Collection[str]) -> Loaded
     return loaded
 
 
-def _uncompiled(variant: Variant, failed: Sequence[LeftOut]) -> str | None:
-    """Why the same was not compiled for another number of threads; None: it was, or was not yet."""
-    if not variant.compiles:
-        return None
+def _refused(variant: Variant, failed: Sequence[LeftOut]) -> str | None:
+    """Why the same was not loaded for another number of threads; None: it was, or was not yet."""
     same = f"{variant.arithmetic}, "
     return next((one.why for one in failed if one.what.startswith(same)), None)
 

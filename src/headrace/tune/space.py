@@ -9,7 +9,7 @@ from headrace.settings import BackendName, Precision
 
 # Which arithmetic a backend can be asked for besides that of the model itself.
 _MORE: Mapping[BackendName, tuple[Precision, ...]] = {
-    BackendName.OPENVINO: (Precision.BF16,),
+    BackendName.OPENVINO: (Precision.BF16, Precision.INT8),
     BackendName.TORCH: (Precision.BF16,),
     BackendName.INDUCTOR: (Precision.BF16,),
 }

@@ -37,6 +37,8 @@ _DTYPES: dict[str, DType] = {
     "tensor(double)": DType.FP64,
     "tensor(string)": DType.BYTES,
 }
+# Of TensorRT.
+_PRECISIONS = frozenset({Precision.F32, Precision.F16, Precision.BF16})
 # onnx.TensorProto.BFLOAT16
 _BFLOAT16 = 16
 
@@ -46,7 +48,7 @@ def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> Or
     tensorrt, on_gpu = settings.backend is BackendName.TENSORRT, settings.device != CPU
     if tensorrt and not on_gpu:
         raise ModelLoadError(f"cannot load {path}: TensorRT runs on a GPU: say device: cuda")
-    if settings.precision is not Precision.F32 and not tensorrt:
+    if settings.precision not in (_PRECISIONS if tensorrt else {Precision.F32}):
         raise ModelLoadError(
             f"cannot load {path}: ONNX Runtime computes in the model's own precision, "
             f"{settings.precision.value} is not to be had: use backend "

@@ -6,6 +6,7 @@ calls: OpenVINO 2026.4 corrupts its heap when the two alternate on one request).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ _DTYPES: dict[ov.Type, DType] = {
 _TYPES = {dtype: kind for kind, dtype in _DTYPES.items()}
 
 _PRECISIONS = {ov.Type.f32: "f32", ov.Type.bf16: "bf16", ov.Type.f16: "f16"}
+_BYTES = frozenset({ov.Type.i8, ov.Type.u8})
+# What has fewer elements is a zero point, or an index, and no matrix.
+_LEAST_WEIGHTS = 1024
 
 
 def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
@@ -44,7 +48,9 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
         core = ov.Core()
         model = openvino_source.read(core, path, settings.signature_name)
         signature = _signature(model, path)
-        loaded = OpenVinoModel(core.compile_model(model, "CPU", _options(settings)), signature)
+        _check_weights(model, path, settings)
+        compiled = core.compile_model(model, "CPU", _options(settings))
+        loaded = OpenVinoModel(compiled, signature, settings.precision)
     except RuntimeError as error:
         raise ModelLoadError(
             f"cannot load {path}: {str(error)[:500]}; it must be a whole ONNX, OpenVINO IR, "
@@ -66,7 +72,7 @@ def revive(path: Path, settings: ModelSettings, blob: Array) -> OpenVinoModel:
     """
     try:
         compiled = ov.Core().import_model(ov.Tensor(blob), "CPU", _options(settings))
-        loaded = OpenVinoModel(compiled, _signature(compiled, path), blob)
+        loaded = OpenVinoModel(compiled, _signature(compiled, path), settings.precision, blob)
     except RuntimeError as error:
         raise ModelLoadError(f"cannot use the compiled {path}: {str(error)[:500]}") from error
     if loaded.precision != settings.precision.value:
@@ -74,12 +80,32 @@ def revive(path: Path, settings: ModelSettings, blob: Array) -> OpenVinoModel:
     return loaded
 
 
+def _check_weights(model: ov.Model, path: Path, settings: ModelSettings) -> None:
+    """Refuse 8 bits of a model that has none.
+
+    Raises:
+        ModelLoadError: it has no weights of 8 bits.
+    """
+    if settings.precision is Precision.INT8 and not any(
+        one.get_type_name() == "Constant"
+        and one.get_output_element_type(0) in _BYTES
+        and math.prod(one.get_output_shape(0)) >= _LEAST_WEIGHTS
+        for one in model.get_ops()
+    ):
+        raise ModelLoadError(
+            f"cannot load {path}: precision int8 is for models with weights of 8 bits, and this "
+            "has none: quantise it first, or ask for f32"
+        )
+
+
 def _options(settings: ModelSettings) -> dict[str, Any]:
     instances = settings.instances or 1
     threads = instances * settings.threads
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": settings.precision.value,
+        "INFERENCE_PRECISION_HINT": (
+            "f32" if settings.precision is Precision.INT8 else settings.precision.value
+        ),
         # One stream of one thread loses what the run raised (OpenVINO 2026.4): it seems to succeed,
         # with the outputs of the run before. 0 streams run in the thread that asks, and raise.
         "NUM_STREAMS": 0 if threads == 1 else instances,
@@ -105,7 +131,11 @@ class OpenVinoModel:
     fixed_sizes = True
 
     def __init__(
-        self, compiled: ov.CompiledModel, signature: Signature, blob: Array | None = None
+        self,
+        compiled: ov.CompiledModel,
+        signature: Signature,
+        asked: Precision,
+        blob: Array | None = None,
     ) -> None:
         self._compiled = compiled
         self._blob = blob  # its weights may lie there
@@ -114,7 +144,9 @@ class OpenVinoModel:
         self.pins = bool(
             compiled.get_property("ENABLE_CPU_PINNING") and compiled.get_property("NUM_STREAMS")
         )
-        self.precision = _PRECISIONS[compiled.get_property("INFERENCE_PRECISION_HINT")]
+        found = _PRECISIONS[compiled.get_property("INFERENCE_PRECISION_HINT")]
+        # Of what it rounds besides OpenVINO says nothing.
+        self.precision = "int8" if asked is Precision.INT8 and found == "f32" else found
 
     def export(self) -> memoryview:
         """Return what ``revive`` makes the same model of."""
