@@ -7,6 +7,7 @@ to do is not played.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -42,7 +43,7 @@ class Forecast:
 
     ``rate_rps`` is the highest rate inside the objective, ``p99_s`` and ``batch`` are at four
     fifths of it; ``front_busy`` is how busy the receiver's thread is at it. ``bound_rps`` is what
-    the lanes could do without an objective.
+    the lanes could do without an objective, ``knee`` the batch past which larger ones hardly pay.
     """
 
     candidate: Candidate
@@ -51,6 +52,7 @@ class Forecast:
     batch: float
     front_busy: float
     bound_rps: float
+    knee: int
 
     @property
     def used(self) -> float:
@@ -119,6 +121,7 @@ def forecast(measured: Measured, candidate: Candidate, setting: Setting) -> Fore
         1.0 if played is None else played.mean_batch,
         rate_rps * here.front.each_s,
         bound_rps,
+        measured.knee,
     )
 
 
@@ -190,7 +193,9 @@ def _near(sizes: Sequence[int], knee: int) -> frozenset[int]:
 
 
 def best_of_each(found: Iterable[Forecast], worth: Mapping[Candidate, float]) -> list[Forecast]:
-    """Of candidates that differ only in their cap the best, or the cheapest of what is alike.
+    """Of candidates that differ only in their cap the best, or of what is alike that at the knee.
+
+    A smaller cap would forgo what larger batches save when more is asked than was foreseen.
 
     With the best of those that linger, where that is more: what it is worth the race has to show.
     """
@@ -202,15 +207,20 @@ def best_of_each(found: Iterable[Forecast], worth: Mapping[Candidate, float]) ->
     for group in groups.values():
         at_once = [one for one in group if not one.candidate.linger_ms]
         kinds = [at_once, group] if at_once else [group]
-        chosen += list(dict.fromkeys(_cheapest(kind, worth) for kind in kinds))
+        chosen += list(dict.fromkeys(_at_knee(kind, worth) for kind in kinds))
     return sorted(chosen, key=lambda one: (-worth[one.candidate], one.candidate.cost))
 
 
-def _cheapest(group: Sequence[Forecast], worth: Mapping[Candidate, float]) -> Forecast:
+def _at_knee(group: Sequence[Forecast], worth: Mapping[Candidate, float]) -> Forecast:
     """Of what does about as much as the best."""
     most = max(worth[one.candidate] for one in group)
     alike = [one for one in group if worth[one.candidate] >= (1 - ALIKE) * most]
-    return min(alike, key=lambda one: one.candidate.cost)
+
+    def rank(one: Forecast) -> tuple[float, float, int]:
+        cap = one.candidate.max_batch
+        return one.candidate.linger_ms, abs(math.log2(cap / one.knee)), cap
+
+    return min(alike, key=rank)
 
 
 def _play(here: Machine, question: Question, rate_rps: float) -> Result:

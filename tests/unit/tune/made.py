@@ -33,8 +33,8 @@ def candidate(variant: Variant = F32, instances: int = 2, max_batch: int = 8) ->
     return Candidate(variant.backend, variant.precision, instances, variant.threads, max_batch)
 
 
-def forecast(one: Candidate, rate_rps: float, p99_s: float = 0.02) -> Forecast:
-    return Forecast(one, rate_rps, p99_s, 2.0, 0.1, 1.1 * rate_rps)
+def forecast(one: Candidate, rate_rps: float, p99_s: float = 0.02, knee: int = 8) -> Forecast:
+    return Forecast(one, rate_rps, p99_s, 2.0, 0.1, 1.1 * rate_rps, knee)
 
 
 ACCURACY = Accuracy(

@@ -60,15 +60,14 @@ def test_the_untuned_one_comes_first_whatever_it_does() -> None:
     assert first.candidate == untuned
 
 
-def test_of_what_differs_only_in_its_cap_the_smallest_of_the_best_is_kept() -> None:
-    found = [
-        made(candidate(max_batch=cap), rate)
-        for cap, rate in ((1, 100), (4, 199), (8, 200), (32, 200))
-    ]
+@pytest.mark.parametrize(("knee", "cap"), [(1, 4), (4, 4), (8, 8), (12, 8), (64, 32)])
+def test_of_what_differs_only_in_its_cap_that_at_the_knee_is_kept(knee: int, cap: int) -> None:
+    rates = {1: 100, 4: 199, 8: 200, 32: 200}
+    found = [made(candidate(max_batch=each), rate, knee=knee) for each, rate in rates.items()]
     found.append(made(candidate(BF16, 1, 8), 150))
     worth = {one.candidate: one.rate_rps for one in found}
     assert [(one.candidate.max_batch, one.rate_rps) for one in best_of_each(found, worth)] == [
-        (4, 199),
+        (cap, rates[cap]),
         (8, 150),
     ]
 
