@@ -589,7 +589,7 @@ def test_int8_is_for_weights_of_8_bits_and_rounds_what_is_multiplied_with_them(
         assert errors[Precision.INT8] > 1e-4
     plain = models.product(tmp_path / "plain.onnx", weights, ("N", 256))
     with pytest.raises(ModelLoadError, match="weights of 8 bits, and this has none"):
-        backends.load(plain, ModelSettings(backend="openvino", precision="int8"))
+        backends.load(plain, ModelSettings(backend=BackendName.OPENVINO, precision=Precision.INT8))
 
 
 def test_a_precision_that_is_not_to_be_had_is_refused_with_the_fix(tmp_path: Path) -> None:
