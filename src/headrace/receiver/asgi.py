@@ -5,6 +5,7 @@ Whatever goes wrong on the way becomes a typed error here and nowhere else.
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Coroutine
@@ -96,7 +97,9 @@ class Application:
                 settings.otlp_endpoint,
                 SpanSampler(
                     settings.otlp_limit_per_s / settings.receivers,
-                    by_envoy if settings.otlp_envoy else by_chance(settings.otlp_ratio),
+                    by_envoy
+                    if settings.otlp_envoy
+                    else by_chance(settings.otlp_ratio, random.random),
                 ),
                 within=settings.otlp_envoy,
             )

@@ -8,7 +8,6 @@ https://www.w3.org/TR/trace-context/; Envoy's "Tracing", of the request id.
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -39,7 +38,7 @@ Choice = Callable[[Mapping[bytes, bytes]], bool]
 """Whether a request with these headers, whose client does not say, should become a span."""
 
 
-def by_chance(ratio: float, chance: Callable[[], float] = random.random) -> Choice:
+def by_chance(ratio: float, chance: Callable[[], float]) -> Choice:
     """Choose this share of the requests; ``chance`` draws from [0, 1)."""
     return lambda _: chance() < ratio
 
