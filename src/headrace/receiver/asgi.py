@@ -5,7 +5,6 @@ Whatever goes wrong on the way becomes a typed error here and nowhere else.
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter
 from collections.abc import Coroutine
@@ -23,18 +22,8 @@ from headrace.errors import (
 )
 from headrace.receiver import grpc, http
 from headrace.receiver.arrival import arrival_s
-from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.compression import WORTH_BYTES
-from headrace.receiver.exchange import (
-    Command,
-    Core,
-    Exchange,
-    Headers,
-    Infer,
-    Receive,
-    Together,
-)
-from headrace.receiver.handover.client import ScribeClient
+from headrace.receiver.exchange import Core, Exchange, Headers, Receive
 from headrace.receiver.health import Health
 from headrace.receiver.oip.extras import Extras
 from headrace.receiver.oip.grpc import OipGrpc
@@ -44,7 +33,6 @@ from headrace.receiver.on_demand import Ask, OnDemand
 from headrace.receiver.plain.slowest import ASKS, passed, timing
 from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
-from headrace.receiver.span_sampler import SpanSampler, by_chance, by_envoy
 from headrace.receiver.spans import Spans
 from headrace.receiver.stream import Send, Stream, serve
 from headrace.receiver.tfserving.grpc import TfServingGrpc
@@ -73,38 +61,23 @@ def methods(core: Core, extras: Extras) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 class Application:
-    """Answers every request of every protocol; for ASGI scopes of type ``http``."""
+    """Answers every request of every protocol; for ASGI scopes of type ``http``.
+
+    ``ask`` has a listed version loaded; ``refused`` counts, by reason, what reached no model.
+    """
 
     def __init__(
         self,
-        catalog: Catalog,
-        infer: Infer,
-        command: Command,
+        core: Core,
+        extras: Extras,
         ask: Ask,
         settings: ServerSettings,
-        together: Together,
         refused: Counter[str],
-        scribe: ScribeClient | None = None,
     ) -> None:
-        extras = Extras(settings)
-        core = Core(catalog, infer, command, scribe, extras.tracer, together, settings.receivers)
         self.on_demand = OnDemand(ask, max(1, settings.max_inflight // 2))
         self._extras = extras
-        self._spans = (
-            None
-            if settings.otlp_endpoint is None
-            else Spans.to(
-                settings.otlp_endpoint,
-                SpanSampler(
-                    settings.otlp_limit_per_s / settings.receivers,
-                    by_envoy
-                    if settings.otlp_envoy
-                    else by_chance(settings.otlp_ratio, random.random),
-                ),
-                within=settings.otlp_envoy,
-            )
-        )
-        self._catalog = catalog
+        self._spans = Spans.of(settings)
+        self._catalog = core.catalog
         self._methods, self._streams = methods(core, extras)
         self._routes = Routes(core, extras)
         self._limit_bytes = int(settings.max_body_mib * 2**20)

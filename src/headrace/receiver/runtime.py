@@ -47,10 +47,11 @@ from headrace.observe.together import Topic
 from headrace.order import Demand, Order
 from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
-from headrace.receiver.exchange import Exchange
+from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.model_files import ModelFiles
 from headrace.receiver.numbers import Numbers
+from headrace.receiver.oip.extras import Extras
 from headrace.receiver.run.compose import Composer
 from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.sequences import Sequences
@@ -120,17 +121,22 @@ class Runtime:
         self._task = self._loop.create_task(self._listen(reader))
         if first.server.memory_budget_mib is not None or first.server.max_resident is not None:
             self._usage.start()
-        self._application = Application(
+        self._application = self.application(first.server, self._scribe)
+        return self._application
+
+    def application(self, settings: ServerSettings, scribe: ScribeClient | None) -> Application:
+        """What answers with the models there are; without a scribe, large JSON is read in place."""
+        extras = Extras(settings)
+        core = Core(
             self._catalog,
             self.infer,
             self.command,
-            self.ask,
-            first.server,
+            scribe,
+            extras.tracer,
             self._numbers.all,
-            self._refused,
-            self._scribe,
+            settings.receivers,
         )
-        return self._application
+        return Application(core, extras, self.ask, settings, self._refused)
 
     async def stop(self) -> None:
         """End the control task and fail what is left."""

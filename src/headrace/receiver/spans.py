@@ -8,16 +8,19 @@ of Envoy's, if that makes spans, too, which is then the parent of ours.
 from __future__ import annotations
 
 import os
+import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import headrace
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.envoy_spans import PATH, TIMEOUT_S
 from headrace.receiver.exchange import Exchange, Headers
-from headrace.receiver.span_sampler import SpanSampler, span_of_envoy
+from headrace.receiver.span_sampler import SpanSampler, by_chance, by_envoy, span_of_envoy
+from headrace.server_settings import ServerSettings
 
 if TYPE_CHECKING:
+    import requests
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -38,24 +41,14 @@ class Spans:
         self._within = within
 
     @classmethod
-    def to(cls, endpoint: str, sampler: SpanSampler, *, within: bool) -> Spans:
-        """Send to a collector that speaks OTLP over HTTP; the ``OTEL_`` variables are heeded."""
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - extra
-            OTLPSpanExporter,
-        )
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - the same
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the same
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
-        from opentelemetry.sdk.trace.sampling import ALWAYS_ON  # noqa: PLC0415 - the same
-
-        names = {"service.version": headrace.__version__}
-        if not os.environ.get("OTEL_SERVICE_NAME"):
-            names["service.name"] = "headrace"
-        # Whether a request is sampled is decided before it comes here.
-        provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.create(names))
-        exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + PATH, timeout=TIMEOUT_S)
-        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_EVERY_MS))
-        return cls(provider, sampler, within=within)
+    def of(cls, settings: ServerSettings) -> Spans | None:
+        """Send to the collector that the settings name, if they do."""
+        if settings.otlp_endpoint is None:
+            return None
+        within = settings.otlp_envoy
+        chooses = by_envoy if within else by_chance(settings.otlp_ratio, random.random)
+        sampler = SpanSampler(settings.otlp_limit_per_s / settings.receivers, chooses)
+        return cls(_provider(settings.otlp_endpoint), sampler, within=within)
 
     def note(self, exchange: Exchange, served: ServedModel, outcome: str, now_s: float) -> None:
         """A request has ended."""
@@ -106,6 +99,45 @@ class Spans:
                 self._tracer.start_span(name, inside, start_time=at_ns).end(until_ns)
             at_ns = until_ns
         span.end(end_ns)
+
+
+def _provider(endpoint: str) -> TracerProvider:
+    """Send to a collector that speaks OTLP over HTTP; the ``OTEL_`` variables are heeded."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - extra
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - the same
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the same
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON  # noqa: PLC0415 - the same
+
+    names = {"service.version": headrace.__version__}
+    if not os.environ.get("OTEL_SERVICE_NAME"):
+        names["service.name"] = "headrace"
+    # Whether a request is sampled is decided before it comes here.
+    provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.create(names))
+    exporter = OTLPSpanExporter(
+        endpoint=endpoint.rstrip("/") + PATH, timeout=TIMEOUT_S, session=_session()
+    )
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_EVERY_MS))
+    return provider
+
+
+def _session() -> requests.Session:
+    """Trust whom OpenTelemetry's variable names, if it does, rather than REQUESTS_CA_BUNDLE's.
+
+    Of those that a session was told, requests would take that of the environment.
+    """
+    import requests  # noqa: PLC0415 - comes with the extra
+
+    class Session(requests.Session):
+        def merge_environment_settings(
+            self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+        ) -> Any:
+            told = self.verify if verify is None else verify
+            return super().merge_environment_settings(url, proxies, stream, told, cert)
+
+    return Session()
 
 
 def _clients(headers: Headers) -> Context:

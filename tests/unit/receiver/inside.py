@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,18 +90,7 @@ async def inside(
         )
         runtime._catalog.configured = True
         try:
-            yield Inside(
-                Application(
-                    runtime._catalog,
-                    runtime.infer,
-                    runtime.command,
-                    runtime.ask,
-                    ServerSettings(),
-                    runtime._numbers.all,
-                    Counter(),
-                    scribe,
-                )
-            )
+            yield Inside(runtime.application(ServerSettings(), scribe))
         finally:
             await runtime.stop()
 
