@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import os
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
@@ -31,7 +40,7 @@ BASE_MS = 20
 class Collector:
     """Takes OTLP over HTTP and keeps what it is sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         received: list[ExportTraceServiceRequest] = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -59,6 +68,11 @@ class Collector:
         self.received = received
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        if tls is not None:
+            self.server.socket = tls.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self.url = f"https://localhost:{self.server.server_port}"
 
     def spans(self) -> list[Span]:
         return [
@@ -77,18 +91,28 @@ class Collector:
         return [span for span in self.spans() if span.name == "ingress"]
 
 
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    one = Collector()
+@contextlib.contextmanager
+def collecting(tls: ssl.SSLContext | None = None) -> Iterator[Collector]:
+    one = Collector(tls)
     thread = threading.Thread(target=one.server.serve_forever)
     thread.start()
-    yield one
-    one.server.shutdown()
-    thread.join()
-    one.server.server_close()
+    try:
+        yield one
+    finally:
+        one.server.shutdown()
+        thread.join()
+        one.server.server_close()
 
 
-def _server(tmp_path: Path, collector: str, ratio: str, envoy: str = "false") -> Server:
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as one:
+        yield one
+
+
+def _server(
+    tmp_path: Path, collector: str, ratio: str, envoy: str = "false", **environment: str
+) -> Server:
     model = write_fake(tmp_path / "echo" / "1" / "model.fake", base_ms=BASE_MS).parents[1]
     return Server(
         model,
@@ -96,6 +120,7 @@ def _server(tmp_path: Path, collector: str, ratio: str, envoy: str = "false") ->
             "HEADRACE_SERVER__OTLP_ENDPOINT": collector,
             "HEADRACE_SERVER__OTLP_RATIO": ratio,
             "HEADRACE_SERVER__OTLP_ENVOY": envoy,
+            **environment,
         },
     )
 
@@ -184,6 +209,48 @@ def test_requests_without_a_trace_are_sampled_by_the_ratio_over_every_front(
     assert [_said(span).get("headrace.request_id") for span in spans].count("a") == 1
     (failed,) = [span for span in spans if span.status.code == Status.STATUS_CODE_ERROR]
     assert _said(failed)["error.type"] == "invalid_input"
+
+
+def _certificate(folder: Path) -> Path:
+    """One that localhost has signed itself, and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "localhost.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + certificate.public_bytes(Encoding.PEM)
+    )
+    return path
+
+
+@pytest.mark.parametrize("trusting", ["OTEL_EXPORTER_OTLP_CERTIFICATE", "REQUESTS_CA_BUNDLE"])
+def test_both_our_spans_and_envoys_reach_a_collector_over_tls(
+    tmp_path: Path, trusting: str
+) -> None:
+    certificate = _certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    with collecting(tls) as collector:
+        trust = {"REQUESTS_CA_BUNDLE": certifi.where(), trusting: str(certificate)}
+        with _server(tmp_path, collector.url, "1", "true", **trust) as server:
+            assert http(f"{server.url}/predict/echo", OK)[0] == 200
+            until(collector.envoys)
+            until(collector.of_requests)
+    (span,), (outer,) = collector.of_requests(), collector.envoys()
+    assert (span.trace_id, span.parent_span_id) == (outer.trace_id, outer.span_id)
 
 
 def test_a_collector_that_is_away_disturbs_nobody(tmp_path: Path) -> None:

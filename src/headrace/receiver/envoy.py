@@ -221,7 +221,7 @@ def _configuration(
             endpoint=settings.otlp_endpoint,
             ratio=settings.otlp_ratio,
             environment=environment,
-            authorities=otel.authorities(),
+            authorities=otel.authorities(environment),
         )
     if settings.access_log is not None:
         http["access_log"] = [access_log(settings.access_log.expanduser())]

@@ -129,7 +129,10 @@ def _cluster(endpoint: str, environment: Mapping[str, str], authorities: str) ->
     place = {"endpoint": {"address": {"socket_address": socket}}}
     cluster: dict[str, Any] = {
         "name": _CLUSTER,
-        "type": "STRICT_DNS",
+        # Of its addresses that which answers: those of localhost are two, and a collector may
+        # listen at one.
+        "type": "LOGICAL_DNS",
+        "dns_lookup_family": "ALL",
         "connect_timeout": f"{TIMEOUT_S}s",
         "load_assignment": {"cluster_name": _CLUSTER, "endpoints": [{"lb_endpoints": [place]}]},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 
 from headrace.errors import BackendMissing
 
@@ -26,8 +27,14 @@ def check() -> None:
         )
 
 
-def authorities() -> str:
-    """The file of those whose certificates of collectors are good, as the libraries have it."""
+def authorities(environment: Mapping[str, str]) -> str:
+    """The file of those whose certificates of collectors are good, as the libraries have it.
+
+    Theirs is requests, which heeds these variables before it takes certifi's.
+    """
     import certifi  # noqa: PLC0415 - comes with the extra
 
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if environment.get(name):
+            return environment[name]
     return certifi.where()
