@@ -48,7 +48,7 @@ def embed(server: Server, name: str) -> Any:
     """What a model makes of a sentence."""
     status, answer, _ = http(f"{server.url}/predict/{name}", {"inputs": SENTENCE})
     assert status == 200, answer
-    return np.ravel(np.array(answer["output"])[0, : len(GUITAR)])
+    return np.ravel(np.array(answer["output"]))
 
 
 def told(server: Server, name: str) -> set[str]:
