@@ -90,13 +90,14 @@ class Page:
             raise AssertionError(found["exceptionDetails"])
         return found["result"].get("value")
 
-    async def until(self, script: str, timeout_s: float = 20) -> None:
+    async def until(self, script: str, timeout_s: float = 45) -> None:
         """Wait until an expression is true."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self.evaluate(UNTIL % script)
         except TimeoutError as error:
-            raise AssertionError(f"not within {timeout_s} s: {script}") from error
+            seen = await self.evaluate("document.body.innerText")
+            raise AssertionError(f"not within {timeout_s} s: {script}, but\n{seen}") from error
 
     async def click(self, element: str) -> None:
         """Press the mouse on an element, once it is there and holds still."""
