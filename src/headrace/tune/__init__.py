@@ -10,7 +10,8 @@ and is told in ``messages`` · ``measured`` what came of it · ``answers`` what 
 samples, which are ``data``, from ``files`` too, and ``gate`` judges by ``nearness`` · ``forecast``
 what each candidate would do on the server's own scheduler, and ``linger`` whether batches might
 wait for more · ``halving`` who is raced how long, and who wins · ``race`` real servers under real
-load, each a ``contestant`` · ``raced`` what came of it.
+load, each a ``contestant`` · ``receivers`` whether several would do more · ``raced`` what came of
+it.
 
 Told: ``result`` all of it · ``reasons`` why, in sentences · ``document`` as JSON · ``show`` as a
 table · ``page`` with drawings · ``card`` what ``headrace serve`` takes from it.

@@ -6,6 +6,7 @@ from typing import Any
 
 from headrace.tune.measured import Measured
 from headrace.tune.reasons import reasons
+from headrace.tune.receivers import Shared
 from headrace.tune.result import Row, Tuning
 from headrace.tune.space import Candidate
 
@@ -36,6 +37,7 @@ def document(tuning: Tuning) -> dict[str, Any]:
         "reasons": reasons(tuning),
         "raced": ranking is not None,
         "ceiling_rps": tuning.raced.ceiling_rps,
+        "receivers": None if tuning.raced.shared is None else _shared(tuning.raced.shared),
         "others_cores": [rounded(cores) for cores in tuning.others],
         "spent_s": round(tuning.spent_s, 1),
         "resumed": tuning.resumed,
@@ -90,6 +92,15 @@ def measured_document(one: Measured) -> dict[str, Any]:
             for point in one.points
         ],
         "speeds": {str(lanes): rounded(speed) for lanes, speed in one.speeds.items()},
+    }
+
+
+def _shared(shared: Shared) -> dict[str, Any]:
+    return {
+        "count": shared.count,
+        "pays": shared.pays,
+        "alone_rps": [rounded(rate) for rate in shared.alone_rps],
+        "shared_rps": [rounded(rate) for rate in shared.shared_rps],
     }
 
 

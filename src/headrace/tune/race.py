@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from statistics import fmean
 
 from headrace.errors import HeadraceError
@@ -15,6 +15,7 @@ from headrace.tune.halving import Costs, Ranking, Rung, plan, rank, survivors, t
 from headrace.tune.journal import Journal
 from headrace.tune.progress import Progress
 from headrace.tune.raced import Highest, Raced
+from headrace.tune.receivers import Shared
 from headrace.tune.space import Candidate, LeftOut
 from headrace.tune.wanted import Wanted
 
@@ -26,14 +27,22 @@ _RESOLUTION, _MOST_TRIES = 0.05, 6
 _REQUESTS, _SHORTEST_S, _LONGEST_S = 500, 1.5, 6.0
 # Below what it does in time when it is given too much: where p99 is still inside the objective.
 _BEGIN = 0.9
+# With several receivers and with one, each so often.
+_PAIRS = 3
 
 
 class Race:
     """Who is in it, and what was seen so far."""
 
     def __init__(
-        self, entrants: Sequence[Forecast], baseline: Forecast, entry: Entry, wanted: Wanted
+        self,
+        entrants: Sequence[Forecast],
+        baseline: Forecast,
+        entry: Entry,
+        wanted: Wanted,
+        receivers: Mapping[Candidate, int],
     ) -> None:
+        self._receivers = receivers
         self._entrants = entrants
         self._baseline = baseline.candidate
         self._hoped = {one.candidate: one.rate_rps for one in (*entrants, baseline)}
@@ -50,6 +59,7 @@ class Race:
         """Run it."""
         who = tuple(one.candidate for one in self._entrants)
         ranking, done, highest = None, list[Rung](), dict[Candidate, Highest]()
+        shared = None
         with ExitStack() as stack:
             for one in (*who, self._baseline):
                 contestant = Contestant(one, self._entry, journal, self._hoped[one], self._ceiling)
@@ -67,6 +77,8 @@ class Race:
                 ranking = rank(last, self._preferred, hoped) if last else None
             if ranking is not None:
                 highest = self._highest(ranking, progress)
+                length_s = rungs[-1].slice_s
+                shared = self._share(ranking.winner, length_s, journal, progress)
         return Raced(
             dict(self._seen),
             self._memory,
@@ -77,6 +89,7 @@ class Race:
             self._ceiling.rate_rps,
             tuple(done),
             cut_short=len(done) < len(rungs),
+            shared=shared,
         )
 
     @property
@@ -186,3 +199,32 @@ class Race:
             search = search.after(rate_rps, Held.YES if held else lost)
         best = search.best
         return Highest(best, None if best is None else p99_s[best])
+
+    def _share(
+        self, winner: Candidate, slice_s: float, journal: Journal, progress: Progress
+    ) -> Shared | None:
+        """Race the winner with several receivers beside itself, where one is what limits.
+
+        None: it is not, or the senders are, or there is no time left.
+        """
+        count, alone = self._receivers.get(winner, 1), self._contestants[winner]
+        if count == 1 or alone.capped:
+            return None
+        hoped_rps = count * fmean(self._seen[winner])
+        several = Contestant(
+            winner, self._entry, journal, hoped_rps, self._ceiling, receivers=count
+        )
+        seen: dict[int, list[float]] = {1: [], count: []}
+        with closing(several):
+            try:
+                for number in range(_PAIRS):
+                    for receivers, contestant in ((1, alone), (count, several)):
+                        if progress.left_s() < slice_s + _BESIDES_S:
+                            return None
+                        progress.step(f"racing {winner} with {receivers} of {count} receivers")
+                        key = ("receivers", receivers, number)
+                        seen[receivers].append(contestant.slice(slice_s, *key))
+            except HeadraceError as error:
+                self._failed.append(LeftOut(f"{count} receivers", error.message))
+                return None
+        return Shared(count, tuple(seen[1]), tuple(seen[count]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headrace.tune.halving import Ranking, Rung
+from headrace.tune.receivers import Shared
 from headrace.tune.space import Candidate, LeftOut
 
 
@@ -22,7 +23,8 @@ class Raced:
     """What came of the race.
 
     ``slices`` are the answers in time a second of each, in its last rung. ``ranking`` None: there
-    was no time for one. ``capped`` held the ceiling, above which nobody was driven.
+    was no time for one. ``capped`` held the ceiling, above which nobody was driven. ``shared`` is
+    the winner with several receivers, where one is what limits.
     """
 
     slices: Mapping[Candidate, tuple[float, ...]]
@@ -34,3 +36,4 @@ class Raced:
     ceiling_rps: float
     rungs: tuple[Rung, ...]
     cut_short: bool
+    shared: Shared | None = None

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from statistics import fmean
 
-from headrace.plan.machine import Front
 from headrace.settings import Precision
-from headrace.tune.forecast import Setting, bound, machine
+from headrace.tune.forecast import Setting, machine
 from headrace.tune.halving import FAR, TELLABLE
 from headrace.tune.linger import lingers
 from headrace.tune.measured import Measured
+from headrace.tune.receivers import FRONT_BUSY, worth_trying
 from headrace.tune.result import Tuning
 from headrace.tune.space import Candidate, Variant, count
 
-# The receiver's one thread from here on makes requests wait for it, not for the lanes.
-_FRONT_BUSY = 0.8
 # What is this near is told as alike.
 _ALIKE = 0.05
-# Of a request, where a receiver is not to be what limits.
-_NO_TIME_S = 1e-9
 _MS = 1e3
 
 
@@ -204,7 +199,7 @@ def _limit(tuning: Tuning) -> Iterator[str]:
     slo_s = tuning.wanted.objective.slo_s
     if not found.rate_rps:
         yield f"No rate is inside the objective of {_ms(slo_s)}: give it a longer one."
-    elif found.front_busy >= _FRONT_BUSY:
+    elif found.front_busy >= FRONT_BUSY:
         busy = _percent(found.front_busy)
         yield (
             f"What limits is the receiver, whose thread would be busy {busy} of the time, and not "
@@ -224,9 +219,17 @@ _NEAR = 0.85
 
 def _receivers(tuning: Tuning) -> str:
     """Whether more of them would help: each wants a core of its own, beside those of the lanes."""
+    shared = tuning.raced.shared
+    if shared is not None:
+        does = (
+            f"{fmean(shared.shared_rps):,.4g} answers/s in time, raced beside "
+            f"{fmean(shared.alone_rps):,.4g} with one"
+        )
+        if shared.pays:
+            return f"`server.receivers: {shared.count}` does more: {does}."
+        return f"`server.receivers: {shared.count}` does no more: {does}."
     chosen, found = tuning.chosen.candidate, tuning.chosen.forecast
-    free = tuning.cores - chosen.cores
-    if free < 1:
+    if tuning.cores - chosen.cores < 1:
         return (
             f"Another (`server.receivers`) would want a core of its own, and the lanes have all "
             f"{tuning.cores}."
@@ -234,12 +237,16 @@ def _receivers(tuning: Tuning) -> str:
     here = machine(
         _by_variant(tuning)[chosen.variant], chosen, Setting(tuning.wanted.objective, tuning.cores)
     )
-    lanes_rps = bound(replace(here, front=Front(_NO_TIME_S)))
-    enough = math.ceil(lanes_rps * found.front_busy / found.rate_rps / _FRONT_BUSY)
     return (
-        f"`server.receivers: {min(enough, 1 + free)}` would share its work, on cores that the "
-        "lanes leave (by the forecast, not raced)."
+        f"`server.receivers: {worth_trying(here, found)}` would share its work, on cores that the "
+        f"lanes leave (by the forecast, not raced{_why_not_raced(tuning)})."
     )
+
+
+def _why_not_raced(tuning: Tuning) -> str:
+    if tuning.chosen.capped:
+        return ": one held all that was sent"
+    return "" if tuning.raced.ranking is None else ": there was no time left"
 
 
 def _error(tuning: Tuning) -> Iterator[str]:

@@ -14,7 +14,7 @@ from headrace import tuned
 from headrace.engine.backends import comparable
 from headrace.plan.others import cores_in_use
 from headrace.tune.contestant import Entry
-from headrace.tune.forecast import Forecast, Setting, best_of_each, forecasts
+from headrace.tune.forecast import Forecast, Setting, best_of_each, forecasts, machine
 from headrace.tune.job import Job, room_bytes
 from headrace.tune.journal import Journal, place_of
 from headrace.tune.labs import Found, look
@@ -23,6 +23,7 @@ from headrace.tune.model import Model
 from headrace.tune.progress import Progress
 from headrace.tune.race import Race
 from headrace.tune.raced import Raced
+from headrace.tune.receivers import worth_trying
 from headrace.tune.result import Row, Tuning, in_order, make_rows
 from headrace.tune.space import Candidate, Space, make_space, together
 from headrace.tune.wanted import Wanted
@@ -118,7 +119,21 @@ def _race(forecast: Sequence[Forecast], found: Found, job: Job) -> Raced:
     entrants = fitting(best[:ENTRANTS], found.measured, room_bytes(_MEMORY_SHARE))
     with TemporaryDirectory(prefix="headrace-tune-") as folder:
         entry = _entry(found, job, Path(folder))
-        return Race(entrants, baseline, entry, job.wanted).run(job.journal, job.progress)
+        receivers = _receivers(forecast, found, job)
+        race = Race(entrants, baseline, entry, job.wanted, receivers)
+        return race.run(job.journal, job.progress)
+
+
+def _receivers(forecast: Sequence[Forecast], found: Found, job: Job) -> dict[Candidate, int]:
+    """How many receivers each is worth trying with."""
+    measured = {one.variant: one for one in found.measured}
+    setting = Setting(job.wanted.objective, job.model.cores)
+    return {
+        one.candidate: worth_trying(
+            machine(measured[one.candidate.variant], one.candidate, setting), one
+        )
+        for one in forecast
+    }
 
 
 def is_alike(one: Candidate, baseline: Candidate) -> bool:
