@@ -19,9 +19,9 @@ def write_fake(path: Path, **keys: Any) -> Path:
     return path
 
 
-def write_sleeper(folder: Path, name: str = "sleeper") -> Path:
-    """A model that takes 10 ms for every row of a request, and runs every request alone."""
-    path = write_fake(folder / name / "1" / "model.fake", per_row_ms=10)
+def write_sleeper(folder: Path, name: str = "sleeper", per_row_ms: float = 10) -> Path:
+    """A model that takes so long for every row of a request, and runs every request alone."""
+    path = write_fake(folder / name / "1" / "model.fake", per_row_ms=per_row_ms)
     card = {"batched": False, "warm_shapes": {"x": [[1, 4]]}}
     (folder / name / "card.yaml").write_text(json.dumps(card))
     return path.parent.parent

@@ -268,7 +268,8 @@ def test_two_models_are_measured_in_turns_and_told_apart(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare, "_SLICE_S", 0.7)
-    folder = write_sleeper(tmp_path / "models", "slow").parent
+    # So slow that nothing else on the machine makes as much of a difference.
+    folder = write_sleeper(tmp_path / "models", "slow", per_row_ms=100).parent
     write_fake(folder / "fast" / "1" / "model.fake")
     page = tmp_path / "compared.html"
     with Server(folder) as server:
@@ -286,7 +287,7 @@ def test_two_models_are_measured_in_turns_and_told_apart(
     assert p50["can_be_told_apart"]
     assert 1 < p50["low"] <= p50["b_against_a"] <= p50["high"]
     assert told["differences"]["answers_per_s"]["b_against_a"] < 0
-    assert told["b"]["report"]["latency_ms"]["p50"] >= 10
+    assert told["b"]["report"]["latency_ms"]["p50"] >= 100
     # All of a slice was sent to whose turn it was; what was counted is a little less.
     for side, name in (("a", "fast"), ("b", "slow")):
         assert 0.5 * asked[name] < told[side]["report"]["ok"] < asked[name]
