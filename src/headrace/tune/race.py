@@ -76,9 +76,10 @@ class Race:
                 hoped = {one: self._wanted.worth(rate) for one, rate in self._hoped.items()}
                 ranking = rank(last, self._preferred, hoped) if last else None
             if ranking is not None:
-                highest = self._highest(ranking, progress)
+                # First, for the search of the highest rates takes all the time that is left.
                 length_s = rungs[-1].slice_s
                 shared = self._share(ranking.winner, length_s, journal, progress)
+                highest = self._highest(ranking, progress)
         return Raced(
             dict(self._seen),
             self._memory,
@@ -208,7 +209,8 @@ class Race:
         None: it is not, or the senders are, or there is no time left.
         """
         count, alone = self._receivers.get(winner, 1), self._contestants[winner]
-        if count == 1 or alone.capped:
+        takes_s = (2 * _PAIRS + 1) * (slice_s + _BESIDES_S)
+        if count == 1 or alone.capped or progress.left_s() < takes_s:
             return None
         hoped_rps = count * fmean(self._seen[winner])
         several = Contestant(
@@ -217,10 +219,10 @@ class Race:
         seen: dict[int, list[float]] = {1: [], count: []}
         with closing(several):
             try:
+                progress.step(f"starting {winner} with {count} receivers")
+                several.slice(slice_s, "receivers", count, "first")  # the others are warm
                 for number in range(_PAIRS):
                     for receivers, contestant in ((1, alone), (count, several)):
-                        if progress.left_s() < slice_s + _BESIDES_S:
-                            return None
                         progress.step(f"racing {winner} with {receivers} of {count} receivers")
                         key = ("receivers", receivers, number)
                         seen[receivers].append(contestant.slice(slice_s, *key))

@@ -125,6 +125,11 @@ def test_it_is_not_where_one_is_enough(contestants: list[FakeContestant]) -> Non
     assert [one.receivers for one in contestants] == [1]
 
 
+def test_it_is_not_where_no_time_is_left(contestants: list[FakeContestant]) -> None:
+    assert run(2, left_s=1.0).shared is None
+    assert [one.receivers for one in contestants] == [1]
+
+
 def test_it_is_not_where_the_senders_are_what_limits(contestants: list[FakeContestant]) -> None:
     assert run(2, senders=0).shared is None
     assert [one.receivers for one in contestants] == [1]
