@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ import psutil
 import pytest
 
 from headrace import tuned
+from headrace.settings import BackendName, Precision
+from headrace.tune.contestant import Ceiling, Contestant, Entry
+from headrace.tune.journal import Journal
+from headrace.tune.space import Candidate
+from headrace.tune.wanted import Objective
 from tests.e2e.clients import command
 from tests.e2e.models import write_delay, write_fake
 from tests.e2e.server import until
@@ -68,6 +74,25 @@ def test_a_model_is_tuned_and_its_card_says_for_what(tmp_path: Path) -> None:
     assert card.objective.slo_ms == 50
     assert card.evidence.highest_rate_rps > 0
     assert card.model_digest == tuned.digest(model)
+
+
+def test_a_contestant_with_two_receivers_answers_in_both(tmp_path: Path) -> None:
+    model = write_fake(tmp_path / "steady.fake", base_ms=4)
+    one = Candidate(BackendName.FAKE, Precision.F32, 1, 1, 8)
+    entry = Entry(str(model), "steady", Objective(1.0), ())
+    with (
+        Journal(None) as journal,
+        closing(Contestant(one, entry, journal, 50.0, Ceiling(100.0), receivers=2)) as contestant,
+    ):
+        contestant.start()
+        server = next(
+            child
+            for child in psutil.Process().children()
+            if str(model) in " ".join(child.cmdline())
+        )
+        names = [child.name() for child in server.children(recursive=True)]
+        assert names.count("envoy") == 2
+        assert contestant.slice(1.0, "one") > 0
 
 
 @pytest.mark.parametrize(

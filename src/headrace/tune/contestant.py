@@ -93,7 +93,7 @@ class Contestant:
         receivers: int = 1,
     ) -> None:
         self.candidate = candidate
-        self._receivers = receivers
+        self.receivers = receivers
         self.rate_rps = max(OVER * hoped_rps, _LEAST_RPS)
         self.capped = False
         self._best_rps = 0.0
@@ -185,7 +185,7 @@ class Contestant:
             server = self._server = Server(
                 *(entry.path, "--name", entry.name, "--host", "127.0.0.1"),
                 *("--slo-ms", f"{1e3 * entry.objective.slo_s:g}", "--log-level", "error"),
-                *("--receivers", str(self._receivers)),
+                *("--receivers", str(self.receivers)),
                 *self.candidate.flags(),
                 # What the shell says of ports and tuned cards is not for these, and they run as
                 # many lanes as the candidate says.

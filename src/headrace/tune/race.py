@@ -16,7 +16,7 @@ from headrace.tune.journal import Journal
 from headrace.tune.progress import Progress
 from headrace.tune.raced import Highest, Raced
 from headrace.tune.receivers import Shared
-from headrace.tune.space import Candidate, LeftOut
+from headrace.tune.space import Candidate, LeftOut, count
 from headrace.tune.wanted import Wanted
 
 # What a sender takes to start and end.
@@ -206,27 +206,27 @@ class Race:
     ) -> Shared | None:
         """Race the winner with several receivers beside itself, where one is what limits.
 
-        None: it is not, or the senders are, or there is no time left.
+        None: it is not, or the senders are, or there is no time left, or they did not serve.
         """
-        count, alone = self._receivers.get(winner, 1), self._contestants[winner]
+        number, alone = self._receivers.get(winner, 1), self._contestants[winner]
         takes_s = (2 * _PAIRS + 1) * (slice_s + _BESIDES_S)
-        if count == 1 or alone.capped or progress.left_s() < takes_s:
+        if number == 1 or alone.capped or progress.left_s() < takes_s:
             return None
-        hoped_rps = count * fmean(self._seen[winner])
-        several = Contestant(
-            winner, self._entry, journal, hoped_rps, self._ceiling, receivers=count
+        hoped_rps = number * fmean(self._seen[winner])
+        shared = Contestant(
+            winner, self._entry, journal, hoped_rps, self._ceiling, receivers=number
         )
-        seen: dict[int, list[float]] = {1: [], count: []}
-        with closing(several):
+        seen: dict[int, list[float]] = {1: [], number: []}
+        with closing(shared):
             try:
-                progress.step(f"starting {winner} with {count} receivers")
-                several.slice(slice_s, "receivers", count, "first")  # the others are warm
-                for number in range(_PAIRS):
-                    for receivers, contestant in ((1, alone), (count, several)):
-                        progress.step(f"racing {winner} with {receivers} of {count} receivers")
-                        key = ("receivers", receivers, number)
+                progress.step(f"starting {winner} with {count(number, 'receiver')}")
+                shared.slice(slice_s, "receivers", number, "first")  # the other is warm
+                for turn in range(_PAIRS):
+                    for receivers, contestant in ((1, alone), (number, shared)):
+                        progress.step(f"racing {winner} with {count(receivers, 'receiver')}")
+                        key = ("receivers", receivers, turn)
                         seen[receivers].append(contestant.slice(slice_s, *key))
             except HeadraceError as error:
-                self._failed.append(LeftOut(f"{count} receivers", error.message))
+                self._failed.append(LeftOut(count(number, "receiver"), error.message))
                 return None
-        return Shared(count, tuple(seen[1]), tuple(seen[count]))
+        return Shared(number, tuple(seen[1]), tuple(seen[number]))

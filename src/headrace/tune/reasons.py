@@ -237,16 +237,21 @@ def _receivers(tuning: Tuning) -> str:
     here = machine(
         _by_variant(tuning)[chosen.variant], chosen, Setting(tuning.wanted.objective, tuning.cores)
     )
+    number = worth_trying(here, found)
     return (
-        f"`server.receivers: {worth_trying(here, found)}` would share its work, on cores that the "
-        f"lanes leave (by the forecast, not raced{_why_not_raced(tuning)})."
+        f"`server.receivers: {number}` would share its work, on cores that the lanes leave (by the "
+        f"forecast, not raced{_why_not_raced(tuning, number)})."
     )
 
 
-def _why_not_raced(tuning: Tuning) -> str:
+def _why_not_raced(tuning: Tuning, number: int) -> str:
+    if tuning.raced.ranking is None:
+        return ""
     if tuning.chosen.capped:
         return ": one held all that was sent"
-    return "" if tuning.raced.ranking is None else ": there was no time left"
+    if any(one.what == count(number, "receiver") for one in tuning.left_out):
+        return ": they did not serve"
+    return ": there was no time left"
 
 
 def _error(tuning: Tuning) -> Iterator[str]:

@@ -43,4 +43,4 @@ def worth_trying(here: Machine, found: Forecast) -> int:
         return 1
     lanes_rps = bound(replace(here, front=Front(_NO_TIME_S)))
     enough = math.ceil(lanes_rps * found.front_busy / found.rate_rps / FRONT_BUSY)
-    return min(enough, 1 + math.floor(free))
+    return min(max(enough, 2), 1 + free)
