@@ -124,9 +124,9 @@ def _provider(endpoint: str) -> TracerProvider:
 
 
 def _session() -> requests.Session:
-    """Trust whom OpenTelemetry's variable names, if it does, rather than REQUESTS_CA_BUNDLE's.
+    """Trust whom OpenTelemetry's variable names, if it does, and else REQUESTS_CA_BUNDLE's.
 
-    Of those that a session was told, requests would take that of the environment.
+    requests itself has it the other way round: the environment wins over what a session was told.
     """
     import requests  # noqa: PLC0415 - comes with the extra
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 
 from headrace.settings import Precision
 from headrace.tune.forecast import Setting, machine
@@ -222,8 +221,8 @@ def _receivers(tuning: Tuning) -> str:
     shared = tuning.raced.shared
     if shared is not None:
         does = (
-            f"{fmean(shared.shared_rps):,.4g} answers/s in time, raced beside "
-            f"{fmean(shared.alone_rps):,.4g} with one"
+            f"{statistics.fmean(shared.shared_rps):,.4g} answers/s in time, raced beside "
+            f"{statistics.fmean(shared.alone_rps):,.4g} with one"
         )
         if shared.pays:
             return f"`server.receivers: {shared.count}` does more: {does}."
