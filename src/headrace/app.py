@@ -52,7 +52,7 @@ from headrace.observe.together import Topic
 from headrace.order import Demand, Order
 from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, refuse_taken
-from headrace.receiver.scribe_process import ScribeProcess
+from headrace.receiver.scribe_process import ScribeProcesses
 from headrace.receivers import Receivers
 from headrace.screen import show_loaded, show_ready
 from headrace.server_settings import ModelControl
@@ -135,7 +135,6 @@ class Supervisor:
         self._announced = False
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
-        self._first_serves = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._started_s = time.monotonic()
 
@@ -148,8 +147,8 @@ class Supervisor:
         async with control, asyncio.TaskGroup() as group:
             self._group = group
             self._fleet.start(group, self._found)
-            scribe = ScribeProcess(self._settings.server, self._runtime_dir)
-            decoding = group.create_task(scribe.run(self._first_serves))
+            scribes = ScribeProcesses(self._settings.server, self._runtime_dir)
+            decoding = group.create_task(scribes.run())
             receiving = group.create_task(self._receivers.run())
             self._ordered.add(group.create_task(self._memory.run()))
             self._ordered.add(group.create_task(self._fleet.residents.watch()))
@@ -217,7 +216,6 @@ class Supervisor:
         match message:
             case ReceiverReady():
                 self._fleet.confirm((message.name, message.version), message.socket_path, voice)
-                self._first_serves.set()  # until then the cores are for loading
                 self._announce()
             case Emptied():
                 self._fleet.emptied(message.socket_path, voice)
@@ -294,7 +292,6 @@ class Supervisor:
         if self._awaited or self._fleet.waiting():
             return
         self._announced = True
-        self._first_serves.set()  # where nothing is loaded before it is asked for
         if self._group is not None:
             self._group.create_task(self._spare.end())  # the same
         listed = {one.name for one in self._fleet.states.values() if one.state == "listed"}

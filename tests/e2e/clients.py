@@ -17,6 +17,7 @@ import tritonclient.http
 from tritonclient.grpc import service_pb2
 
 from headrace import cli
+from headrace.receiver.handover.client import ALONE_BYTES
 
 Array = np.ndarray[Any, Any]
 _SAMPLE = re.compile(r"^(\w+)(\{.*\})? (\S+)$", re.MULTILINE)
@@ -39,6 +40,16 @@ def http(
         return status, json.loads(text), lower
     except ValueError:
         return status, text.decode(), lower
+
+
+def call_scribe(url: str, model: str) -> None:
+    """Have the scribe read a body, so that it is there and awake.
+
+    The body has no input: the model, whatever it takes, refuses it and never runs. But it is longer
+    than what a receiver would read itself while the scribe starts.
+    """
+    status, answer, _ = http(f"{url}/predict/{model}", b"{" + b" " * ALONE_BYTES + b"}")
+    assert status == 400, answer
 
 
 def metrics(url: str) -> dict[str, float]:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import requests
 
+from tests.e2e.clients import call_scribe
 from tests.e2e.models import write_fake
 from tests.e2e.server import Server, frozen, has_ended, until
 
@@ -25,6 +26,8 @@ PATHS = {
     "plain": "/predict/m",
     "oip": "/v2/models/m/infer",
 }
+# So many connections do not all go to one of two receivers: 2^-19 of the time.
+_MANY = 20
 SCRIBE = "headrace.receiver.scribe.worker"
 # Three of these bodies at once, at whichever batch size warm-up finds on a busy machine.
 ROOM = {"HEADRACE_DEFAULTS__MAX_QUEUE": str(3 * ROWS)}
@@ -65,7 +68,34 @@ def answer(front: str, reply: requests.Response) -> Any:
 
 
 def scribe(server: Server) -> psutil.Process:
-    return until(lambda: server.children(SCRIBE))[0]
+    """The scribe, awake."""
+    call_scribe(server.url, "m")
+    (found,) = server.children(SCRIBE)
+    return found
+
+
+@pytest.mark.slow
+def test_the_first_large_body_calls_the_scribe_and_does_not_wait_for_it(folder: Path) -> None:
+    with Server(folder) as server:
+        reply = requests.post(server.url + PATHS["plain"], json={"input": [[1.0] * 4]}, timeout=60)
+        assert answer("plain", reply).shape == (1, 4)
+        assert server.children(SCRIBE) == []
+        reply = requests.post(server.url + PATHS["plain"], body("plain", rows()), timeout=60)
+        np.testing.assert_allclose(answer("plain", reply), np.asarray(rows()) * 2, rtol=1e-6)
+        (called,) = until(lambda: server.children(SCRIBE))
+        assert scribe(server).pid == called.pid
+
+
+@pytest.mark.slow
+def test_each_receiver_has_a_scribe_that_ends_with_it(folder: Path) -> None:
+    with Server(folder, "--receivers", "2") as server:
+        for _ in range(_MANY):  # over connections of their own, which fall where they like
+            call_scribe(server.url, "m")
+        both = server.children(SCRIBE)
+        assert len(both) == 2
+        server.receiver().kill()
+        until(lambda: sum(map(has_ended, both)) == 1)
+        assert "scribe_died" not in server.output
 
 
 @pytest.mark.slow

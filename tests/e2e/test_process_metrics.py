@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.clients import http
+from tests.e2e.clients import call_scribe, http
 from tests.e2e.conftest import write_linear
-from tests.e2e.server import Server, until
+from tests.e2e.server import Server
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def test_every_process_is_told_with_its_time_and_memory(tmp_path: Path) -> None:
     write_linear(tmp_path / "models/linear/3/model.onnx", 1.0)
     with Server(tmp_path / "models") as server:
-        until(lambda: ("scribe", "", "") in _samples(server, "headrace_process_memory_bytes"))
+        call_scribe(server.url, "linear")
         memory = _samples(server, "headrace_process_memory_bytes")
         cpu = _samples(server, "headrace_process_cpu_seconds_total")
         assert set(memory) == set(cpu)

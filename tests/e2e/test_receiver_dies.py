@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.clients import http, triton_grpc
+from tests.e2e.clients import call_scribe, http, triton_grpc
 from tests.e2e.crowd import BROKEN, Client, Load, statuses
 from tests.e2e.models import write_fake, write_sleeper
 from tests.e2e.server import Server, frozen, has_ended, until
@@ -74,7 +74,7 @@ def test_a_receiver_that_hears_late_of_a_new_engine_serves_it(server: Server) ->
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_killed_supervisor_leaves_no_process(server: Server, busy: bool) -> None:
-    until(lambda: server.children("headrace.receiver.scribe.worker"))  # the last to be started
+    call_scribe(server.url, "one")
     children = server.children()
     assert len(children) == 4
     client = Client(server.address)

@@ -15,7 +15,7 @@ from headrace.order import Order
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import FIRST_ONLY, Dialect
-from headrace.receiver.handover.client import LARGE_BYTES, ScribeClient
+from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.handover.messages import AnswerHead
 from headrace.receiver.tracing.record import Trace
 from headrace.receiver.tracing.tracer import Tracer
@@ -166,7 +166,7 @@ class Core(NamedTuple):
         *,
         text: memoryview | None = None,
     ) -> dict[str, Any]:
-        """Parse a JSON body; of a large one the tensors come ``Decoded``, from the scribe.
+        """Parse a JSON body; of a large one the tensors come ``Decoded`` from the scribe, if awake.
 
         The Open Inference Protocol needs no signature: its bodies say what they are. ``text`` is
         the part of a body that is JSON, where that is not all.
@@ -175,7 +175,7 @@ class Core(NamedTuple):
             HeadraceError: it is no JSON object, or could not be decoded in time.
         """
         body = exchange.body if text is None else text
-        if self.scribe is None or len(body) <= LARGE_BYTES:
+        if self.scribe is None or not self.scribe.takes(len(body)):
             return json_tensor.parse(body, first_only=dialect in FIRST_ONLY)
         wrapped = None if signature is None else SignatureMessage.of(signature)
         return await self.scribe.decode(body, dialect, wrapped, exchange.left_s())
@@ -198,7 +198,7 @@ class Core(NamedTuple):
             0 if array.dtype.hasobject else json_tensor.written(array) * array.itemsize
             for array in outputs.values()
         )
-        if self.scribe is None or size <= LARGE_BYTES:
+        if self.scribe is None or not self.scribe.takes(size):
             return None
         head = AnswerHead(model=response.model, version=response.version, id=response.id, rows=rows)
         return await self.scribe.encode(dialect, head, outputs, exchange.left_s())

@@ -1,7 +1,7 @@
-"""The scribe seen from the supervisor: its socket, and a process behind it for ever.
+"""The scribes seen from the supervisor: their socket, and a process for each receiver that calls.
 
-The supervisor listens, so that a receiver can always connect: what it sends while there is no
-process waits for the next one.
+The supervisor listens, so that a receiver can always connect. A connection is a call: it gets a
+process of its own, which ends with it. What is sent before that process is there waits for it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from headrace.loader.lifecycle import Backoff
 from headrace.server_settings import ServerSettings
 
 SCRIBE = (sys.executable, "-m", "headrace.receiver.scribe.worker")
-"""The program that is the scribe."""
+"""The program that is a scribe."""
 
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}
 """For glibc: keep this much between one body and the next. New pages for each cost a third more."""
 
-# Two receivers may overlap for a moment while one is replaced.
-_BACKLOG = 8
+# Receivers are few, and each calls once.
+_BACKLOG = 64
 
 
-class ScribeProcess:
-    """Owns the scribe processes, one after the other; ``run`` until it is cancelled."""
+class ScribeProcesses:
+    """Owns the scribe processes; ``run`` until it is cancelled."""
 
     def __init__(
         self, settings: ServerSettings, runtime_dir: Path, command: Sequence[str] = SCRIBE
@@ -41,28 +41,50 @@ class ScribeProcess:
         self._settings = settings
         self._path = runtime_dir / SCRIBE_NAME
         self._command = tuple(command)
+        self._backoff = Backoff()
+        self._not_before_s = 0.0
         self._log = structlog.get_logger("headrace")
 
-    async def run(self, wanted: asyncio.Event) -> None:
-        """Listen at once; start a process when it is wanted, and another when it dies."""
+    async def run(self) -> None:
+        """Listen at once, and start a process for whoever connects."""
+        loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.setblocking(False)  # noqa: FBT003 - positional only
             listener.bind(str(self._path))
             listener.listen(_BACKLOG)
-            await wanted.wait()
-            backoff = Backoff()
-            while True:
-                try:
-                    reason = await self._live(listener.fileno())
-                except OSError as error:
-                    reason = f"it cannot be started: {error}"
-                delay_s = backoff.after_death(asyncio.get_running_loop().time())
-                self._log.error("scribe_died", reason=reason, restart_in_s=delay_s)
-                await asyncio.sleep(delay_s)
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    channel, _ = await loop.sock_accept(listener)
+                    group.create_task(self._serve(channel))
 
-    async def _live(self, descriptor: int) -> str:
-        """Run one process from start to end; return why it ended."""
+    async def _serve(self, channel: socket.socket) -> None:
+        """Run one process from start to end, later where the last ones died at once."""
+        loop = asyncio.get_running_loop()
+        with channel:
+            channel.setblocking(True)  # noqa: FBT003 - positional only; for the process
+            while True:
+                await asyncio.sleep(self._not_before_s - loop.time())
+                try:
+                    process = await self._start(channel.fileno())
+                    break
+                except OSError as error:
+                    self._died(f"it cannot be started: {error}")
+        try:
+            status = await process.wait()
+        finally:
+            await _end(process)
+        if status:  # else its receiver has gone
+            self._died(f"it ended with status {status}")
+
+    def _died(self, reason: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        delay_s = self._backoff.after_death(now_s)
+        self._not_before_s = now_s + delay_s
+        self._log.error("scribe_died", reason=reason, restart_in_s=delay_s)
+
+    async def _start(self, descriptor: int) -> Process:
         # In a group of its own like the engines: Ctrl-C goes to the supervisor alone.
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *self._command,
             str(descriptor),
             self._settings.log_level,
@@ -72,10 +94,6 @@ class ScribeProcess:
             process_group=0,
             env={**os.environ, **MEMORY, "PYTHONPATH": _python_path()},
         )
-        try:
-            return f"it ended with status {await process.wait()}"
-        finally:
-            await _end(process)
 
 
 async def _end(process: Process) -> None:

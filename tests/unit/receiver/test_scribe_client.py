@@ -39,6 +39,14 @@ from headrace.receiver.scribe.answer import encode
 from headrace.values import Array, DType, Response, Signature, TensorSpec
 from tests.unit.receiver.inside import inside
 
+
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large bodies wait for the scribe, however short its start would be without them."""
+    monkeypatch.setattr(scribe_client, "ALONE_BYTES", scribe_client.LARGE_BYTES)
+
+
+at_once = pytest.mark.usefixtures("_at_once")
 Life = Callable[[socket.socket], None]
 
 SIGNED = SignatureMessage.of(Signature((TensorSpec("x", DType.FP32, (None, 2)),), (), batched=True))
@@ -260,6 +268,7 @@ async def test_nobody_else_is_blamed_for_a_body_that_was_given_up(tmp_path: Path
             assert client._bytes == 0
 
 
+@at_once
 @pytest.mark.parametrize("spent_s", [0.0, 1.0])
 async def test_the_clients_deadline_holds_while_its_answer_is_encoded(
     tmp_path: Path, spent_s: float
@@ -339,6 +348,7 @@ async def test_rows_of_outputs_that_have_none_are_refused(tmp_path: Path) -> Non
                 await client.encode(Dialect.TFSERVING, head, outputs)
 
 
+@at_once
 async def test_a_large_json_header_before_binary_data_is_for_the_scribe_too(tmp_path: Path) -> None:
     sizes = []
 
@@ -368,10 +378,61 @@ async def test_a_large_json_header_before_binary_data_is_for_the_scribe_too(tmp_
     assert found == data.tobytes() + (data * 2).tobytes()
 
 
+async def test_a_large_body_calls_the_scribe_and_is_not_kept_waiting_for_it(
+    tmp_path: Path,
+) -> None:
+    awakens, loop, called = threading.Event(), asyncio.get_running_loop(), asyncio.Event()
+
+    def sleeps(channel: socket.socket) -> None:
+        loop.call_soon_threadsafe(called.set)
+        awakens.wait(10)
+        scribe.serve(channel)
+
+    large = json.dumps({"instances": [[1.0, 2.0]] * 10_000}).encode()
+    exchange = Exchange({}, _never, 0.0)
+    with scribes(tmp_path / "s", sleeps) as path:
+        async with connected(path) as client:
+            core = Core(Catalog(), _never, scribe=client)
+            exchange.body = BODY
+            await core.parse(exchange, Dialect.PLAIN, SIGNED.unwrap())
+            assert not called.is_set()  # which little ones do not
+            exchange.body = large
+            value = await core.parse(exchange, Dialect.PLAIN, SIGNED.unwrap())
+            assert value["instances"] == [[1.0, 2.0]] * 10_000
+            await called.wait()
+            assert client.takes(scribe_client.ALONE_BYTES + 1)
+            assert not client.takes(scribe_client.ALONE_BYTES)
+            awakens.set()
+            await ask(client)  # answered after it has said that it is awake
+            value = await core.parse(exchange, Dialect.PLAIN, SIGNED.unwrap())
+            assert isinstance(value["instances"], Decoded)
+
+
+async def test_a_scribe_that_dies_is_not_awake(tmp_path: Path) -> None:
+    died, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def dies_of_the_second(channel: socket.socket) -> None:
+        channel.send(handover.AWAKE.pack())
+        _take(channel)
+
+    def is_called_again(channel: socket.socket) -> None:
+        loop.call_soon_threadsafe(died.set)
+        scribe.serve(channel)
+
+    with scribes(tmp_path / "s", dies_of_the_second, is_called_again) as path:
+        async with connected(path) as client:
+            assert not client.takes(scribe_client.LARGE_BYTES + 1)
+            waiting = asyncio.ensure_future(ask(client))
+            await died.wait()
+            assert (await waiting).tolist() == [[1, 2], [3, 4.5]]
+            assert client.takes(scribe_client.LARGE_BYTES + 1)
+
+
 async def test_many_rows_of_nothing_are_encoded_beside_the_event_loop(tmp_path: Path) -> None:
     outputs: dict[str, Array] = {"y": np.empty((2**16, 0), np.float32)}
     with scribes(tmp_path / "s", scribe.serve) as path:
         async with connected(path) as client:
+            await ask(client)  # it is awake then
             core = Core(Catalog(), _never, scribe=client)
             exchange, response = Exchange({}, _never, 0.0), Response("m", 1, "", outputs)
             found = await core.encode(exchange, Dialect.TFSERVING, response, rows=True)

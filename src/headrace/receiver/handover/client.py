@@ -25,6 +25,9 @@ from headrace.values import Array
 LARGE_BYTES = 2**16
 """JSON bodies longer than this are decoded beside the receiver: 0.5 ms on its own thread."""
 
+ALONE_BYTES = 4 * 2**20
+"""Up to this long they are not, while the scribe starts: 50 ms, where it would be half a second."""
+
 # Handed over at once; more wait their turn here. One is decoded while the next is ready.
 _PLACES = 8
 # Of all bodies that wait to be decoded or are.
@@ -70,6 +73,23 @@ class ScribeClient:
         self._number = 0
         self._bytes = 0
         self._socket: socket.socket | None = None
+        self._awake = False
+
+    def takes(self, size_bytes: int) -> bool:
+        """Whether JSON of this size is to be handed over.
+
+        Most servers never need a scribe: the first large body calls it, and those that come before
+        it is awake are decoded where they are, unless that would stop the event loop for too long.
+        """
+        if size_bytes <= LARGE_BYTES:
+            return False
+        if self._awake or size_bytes > ALONE_BYTES:
+            return True
+        try:
+            self._connected()
+        except OSError:
+            return True  # it is reported where the body is handed over
+        return False
 
     async def decode(
         self,
@@ -238,6 +258,9 @@ class ScribeClient:
             self._lost()
             return
         answer = Answer.unpack(frame)
+        if answer == handover.AWAKE:
+            self._awake = True
+            return
         pending = self._pending.get(answer.number)
         if pending is None:
             return
@@ -260,7 +283,7 @@ class ScribeClient:
                 self._send(pending)
 
     def _hang_up(self) -> None:
-        channel, self._socket = self._socket, None
+        channel, self._socket, self._awake = self._socket, None, False
         if channel is not None:
             self._loop.remove_reader(channel.fileno())
             channel.close()

@@ -84,6 +84,10 @@ class Answer(NamedTuple):
         return cls(number, offset, size_bytes)
 
 
+AWAKE = Answer(0, 0, 0)
+"""The first frame of a scribe, which answers no job: from now on it works."""
+
+
 class Fault(Message):
     """A typed error: its code in the tree, and its words."""
 

@@ -1,11 +1,12 @@
 """The scribe: a process that reads and writes large JSON bodies, beside the receiver.
 
-The supervisor starts it with the listening socket as a descriptor, and ends it by closing its
-standard input. It serves one receiver at a time, one body after the other.
+The supervisor starts it when a receiver connects, with that connection as a descriptor, and ends
+it by closing its standard input. It serves this receiver until it leaves, one body after the other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -42,6 +43,7 @@ _log = structlog.get_logger("headrace.scribe")
 def serve(channel: socket.socket) -> None:
     """Decode and encode bodies until the receiver leaves."""
     parser = ListParser()
+    channel.send(handover.AWAKE.pack())
     while True:
         frame, descriptors, _, _ = socket.recv_fds(channel, handover.MAX_FRAME_BYTES, 1)
         if not frame or not descriptors:
@@ -82,7 +84,7 @@ def _signature(text: bytes) -> Signature | None:
 
 
 def main() -> None:
-    """Run the process: the descriptor to listen at, how to log."""
+    """Run the process: the descriptor of the connection, how to log."""
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # when to stop is the supervisor's to say
     descriptor, level, form = sys.argv[1:4]
@@ -95,14 +97,10 @@ def main() -> None:
         os._exit(0)  # nobody waits for an answer any more
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
-    listener = socket.socket(fileno=int(descriptor))
-    while True:
-        channel, _ = listener.accept()
-        with channel:
-            try:
-                serve(channel)
-            except ConnectionError:
-                continue  # that receiver has gone; the next one is served
+    # An answer to a receiver that has gone is nobody's loss.
+    with socket.socket(fileno=int(descriptor)) as channel, contextlib.suppress(ConnectionError):
+        serve(channel)
+    os._exit(0)  # a thread waits in standard input, at which an orderly end would stumble
 
 
 if __name__ == "__main__":
