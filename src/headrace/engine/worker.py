@@ -6,6 +6,10 @@ progress to the supervisor. Whatever libraries print goes to standard error.
 
 from __future__ import annotations
 
+import headrace.observe.without_rich  # noqa: F401 - before all else
+
+# isort: split
+
 import os
 import socket
 import sys

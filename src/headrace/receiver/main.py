@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import headrace.observe.without_rich  # noqa: F401 - before all else
+
+# isort: split
+
 import asyncio
 import gc
 import os

@@ -6,6 +6,10 @@ it by closing its standard input. It serves this receiver until it leaves, one b
 
 from __future__ import annotations
 
+import headrace.observe.without_rich  # noqa: F401 - before all else
+
+# isort: split
+
 import contextlib
 import faulthandler
 import os
