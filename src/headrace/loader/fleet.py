@@ -82,7 +82,7 @@ class Fleet(Roster):
                 self.labels[one.name] = dict(one.settings.version_labels)
         posts = [self._post(one, _stamp_of(one)) for one in found]
         for post in sorted(posts, key=lambda post: not post.found.settings.pinned):
-            wanted = post.found.settings.preload
+            wanted = post.first = post.found.settings.preload
             post.on_demand = not (wanted and self.residents.try_enter(post))
             if wanted and post.on_demand:
                 self._log.info("no_room_to_preload", model=post.key[0], version=post.key[1])
@@ -201,8 +201,9 @@ class Fleet(Roster):
             ),
             surroundings=Surroundings(
                 sockets=self._socket_paths(found),
-                # Whoever was asked for does not stand back: clients wait for it.
-                others_serve=lambda: bool(self.serving) and not post.on_demand,
+                # Whoever was asked for does not stand back: clients wait for it. Nor does one that
+                # the server is not ready without: other programs might keep it from a core.
+                others_serve=lambda: bool(self.serving) and not (post.on_demand or post.first),
                 samples=lambda: post.samples,
                 spare=self._spare.take,
                 seen=lambda: self._seen.get(found.name, ()),

@@ -11,6 +11,7 @@ from typing import Any
 
 from headrace.control import ModelServing, ModelState, Recall, Recalled
 from headrace.loader.fleet import Fleet
+from headrace.loader.keeper import Audience
 from headrace.loader.store import FoundVersion
 from headrace.message import Message
 from headrace.server_settings import ServerSettings
@@ -81,14 +82,18 @@ def exist(paths: Iterable[str]) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def fleet_of(
-    folder: Path, *found: FoundVersion, behaviour: str = "serve", **server: Any
+    folder: Path,
+    *found: FoundVersion,
+    behaviour: str = "serve",
+    audience: Audience = NOBODY,
+    **server: Any,
 ) -> AsyncIterator[tuple[Fleet, Receiver]]:
     receiver = Receiver()
     fleet = Fleet(
         ServerSettings(drain_timeout_s=5.0, **server),
         folder,
         tell=receiver.hear,
-        audience=NOBODY,
+        audience=audience,
         command=(sys.executable, str(ENGINE), behaviour),
     )
     receiver.fleet = fleet

@@ -6,12 +6,14 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from headrace.control import Labels, ModelServing, ModelState, Recall
 from headrace.errors import ModelDiffers, ModelLoadError
+from tests.unit.loader.audience import NOBODY
 from tests.unit.loader.fleets import ENGINE, exist, fleet_of, version_of
 
 
@@ -239,6 +241,22 @@ async def test_no_more_engines_load_at_once_than_there_are_places(tmp_path: Path
         assert receiver.states()["m", 39] == "unloaded"
         await fleet.stop(0.0)
         assert set(receiver.states().values()) == {"unloaded"}
+
+
+async def test_what_the_server_starts_with_stands_back_from_nobody_and_what_comes_later_does(
+    tmp_path: Path,
+) -> None:
+    steps: list[tuple[int, str]] = []
+    hears = replace(NOBODY, on_progress=lambda _, version, step: steps.append((version, step)))
+    found = [version_of(tmp_path, version) for version in (1, 2)]
+    async with fleet_of(tmp_path, *found, behaviour="tell_beside", audience=hears) as (fleet, _):
+        fleet._places = 1
+        await fleet.load(version_of(tmp_path, 3))
+    assert [step for step in steps if step[1].startswith("beside")] == [
+        (1, "beside False"),
+        (2, "beside False"),
+        (3, "beside True"),
+    ]
 
 
 async def test_who_serves_makes_place_for_the_next(tmp_path: Path) -> None:
