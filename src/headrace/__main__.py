@@ -21,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: Sequence[str]) -> int:
+    from headrace.startup import imported  # noqa: PLC0415 - before all else
+
+    # isort: split
     import asyncio  # noqa: PLC0415 - no other command needs it so soon
     import signal  # noqa: PLC0415 - the same
 
@@ -33,7 +36,7 @@ def _serve(arguments: Sequence[str]) -> int:
         try:
             from headrace.cli import main as run  # noqa: PLC0415 - while the other one starts
 
-            return run(arguments, Beginning(runner, spare))
+            return run(arguments, Beginning(runner, spare, imported))
         finally:
             runner.run(spare.end())
 

@@ -72,6 +72,8 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
     Raises:
         OperatorError: something must be changed before it can start.
     """
+    if beginning is not None:
+        beginning.imported()
     configure(settings.server.log_level, settings.server.log_format)
     runtime_dir = Path(tempfile.mkdtemp(prefix="headrace-"))
     try:

@@ -6,9 +6,8 @@ progress to the supervisor. Whatever libraries print goes to standard error.
 
 from __future__ import annotations
 
-import headrace.observe.without_rich  # noqa: F401 - before all else
-
-# isort: split
+if __name__ == "__main__":
+    import headrace.startup  # before all else
 
 import os
 import socket
@@ -223,4 +222,5 @@ def _age_s() -> float:
 
 
 if __name__ == "__main__":
+    headrace.startup.imported()
     sys.exit(main())

@@ -122,10 +122,14 @@ def remove(path: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Our own environment, in which the engine finds the same Headrace that we are."""
+    """Our own environment, in which the engine finds the same Headrace that we are.
+
+    Unless it says otherwise, numpy starts no threads: they would spin when it is imported, one for
+    each core, and compute on cores that belong to other instances.
+    """
     root = str(Path(headrace.__file__).resolve().parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return {"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def reports(process: Process) -> asyncio.StreamReader:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.subprocess import Process
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 from headrace.loader.engine_process import ENGINE, end, start
@@ -40,7 +41,11 @@ class Spare:
 
 
 class Beginning(NamedTuple):
-    """What was begun before the rest of the program was even imported, and the loop it lives in."""
+    """What was begun before the rest of the program was even imported, and the loop it lives in.
+
+    ``imported`` is to be called when the rest is.
+    """
 
     runner: asyncio.Runner
     spare: Spare
+    imported: Callable[[], None]

@@ -3,5 +3,5 @@
 ``histogram``, ``runs``, ``phases`` and ``slowest`` (cheap) · ``metrics`` what is counted, and
 Prometheus · ``tfserving`` the same in TensorFlow Serving's words · ``lives`` states, memory and
 load times · ``processes`` what each takes, ``gpu`` of that too · ``together`` what
-several receivers have counted · ``logs``, ``without_rich``.
+several receivers have counted · ``logs``.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import headrace.observe.without_rich  # noqa: F401 - before all else
+import headrace.startup  # before all else
 
 # isort: split
 
@@ -41,7 +41,7 @@ class Entrance:
         await receive()
         runtime = Runtime(asyncio.get_running_loop(), os.environ[CONTROL_VARIABLE])
         self._application = await runtime.start()
-        gc.freeze()
+        headrace.startup.imported()
         gc.set_threshold(*_GC_THRESHOLDS)
         await send({"type": "lifespan.startup.complete"})
         await receive()

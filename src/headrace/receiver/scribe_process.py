@@ -92,7 +92,7 @@ class ScribeProcesses:
             stdin=PIPE,
             pass_fds=(descriptor,),
             process_group=0,
-            env={**os.environ, **MEMORY, "PYTHONPATH": _python_path()},
+            env={"OPENBLAS_NUM_THREADS": "1", **os.environ, **MEMORY, "PYTHONPATH": _python_path()},
         )
 
 

@@ -6,9 +6,8 @@ it by closing its standard input. It serves this receiver until it leaves, one b
 
 from __future__ import annotations
 
-import headrace.observe.without_rich  # noqa: F401 - before all else
-
-# isort: split
+if __name__ == "__main__":
+    import headrace.startup  # before all else
 
 import contextlib
 import faulthandler
@@ -108,4 +107,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    headrace.startup.imported()
     main()
