@@ -109,7 +109,13 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Nothing here is said of how well they agree, for which they are as long as they are.
-    for name, seconds in (("QUIET", 1.0), ("BUSY", 2.0), ("LEAST", 2.0), ("MOST", 4.0)):
+    for name, seconds in (
+        ("QUIET", 1.0),
+        ("BUSY", 2.0),
+        ("MIDDLE", 2.0),
+        ("LEAST", 2.0),
+        ("MOST", 4.0),
+    ):
         monkeypatch.setattr(measure, f"_{name}_S", seconds)
     path = tmp_path / "steady.json"
     measuring = (server.url, "--model", "steady", "--measure", "--loads", "30", "--save", path)
@@ -133,6 +139,8 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
     assert "predicted (lines), and measured (dots)" in page.read_text()
     # A run of this model sleeps for as long as it was told, and then some.
     assert 0.8 < found["calibration"]["stretch"] < 3
+    assert 0.5 < found["calibration"]["middle_slower"] < 3
+    assert found["calibration"]["full_rps"] > found["calibration"]["middle_rps"] > 0
     assert found["calibration"]["cpu_s"] > found["calibration"]["each_s"] > 0
     again = planned("--profile", path, "--loads", "30")
     assert again["calibration"] == found["calibration"]

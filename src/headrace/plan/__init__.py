@@ -8,9 +8,9 @@ the server's own scheduler · ``limit`` the highest rate, the fewest lanes · ``
 ``scaling`` what instances cost each other · ``laws`` closed forms of queueing, for the explanation
 · ``estimate`` means and their bounds · ``reasons`` why, in sentences.
 
-Measured: ``target`` where and what to send · ``calibration`` what two short loads tell of a machine
-· ``measure`` real loads · ``others`` who use the machine meanwhile · ``compare`` what was predicted
-with what came.
+Measured: ``target`` where and what to send · ``calibration`` what three short loads tell of a
+machine · ``measure`` real loads · ``others`` who use the machine meanwhile · ``compare`` what was
+predicted with what came.
 
 Told: ``document`` as JSON · ``show`` as tables · ``page`` with drawings.
 """

@@ -1,8 +1,10 @@
-"""What two short loads tell of a machine that warm-up cannot: pure.
+"""What three short loads tell of a machine that warm-up cannot: pure.
 
 One caller alone tells what a request costs besides its run, and how long runs of real requests
 take. Enough callers to keep all lanes busy tell what lanes cost each other. Both tell what a
-request takes from the cores. None of it is fitted to what is predicted: the loads in between.
+request takes from the cores. Requests that come by chance, at a middling rate, tell how much longer
+runs take when others come meanwhile. Response times, which are what is predicted, are read from the
+first alone.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat
 
-from headrace.plan.machine import Front, Machine
+from headrace.plan.machine import Front, Machine, Middle
 from headrace.plan.seen import Between
 
 # Of a normal law, 98 % are below so many standard deviations.
@@ -38,7 +40,10 @@ class Driven:
 
 
 class Calibration(BaseModel):
-    """What was found. ``contention`` is how much each further lane slows all: 1 + c (lanes - 1)."""
+    """What was found. ``contention`` is how much each further lane slows all: 1 + c (lanes - 1).
+
+    ``middle_slower`` and ``middle_spread`` are of runs at ``middle_rps``; 0: nobody looked.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -49,6 +54,10 @@ class Calibration(BaseModel):
     contention: NonNegativeFloat
     spread: NonNegativeFloat
     handover_s: NonNegativeFloat
+    middle_rps: NonNegativeFloat = 0.0
+    full_rps: NonNegativeFloat = 0.0
+    middle_slower: PositiveFloat = 1.0
+    middle_spread: NonNegativeFloat = 0.0
 
     def applied(self, machine: Machine) -> Machine:
         """The machine with what was measured in place of what was guessed."""
@@ -59,7 +68,29 @@ class Calibration(BaseModel):
             speed=self.speed,
             stretch=self.stretch,
             handover_s=self.handover_s,
+            middle=self._middle(),
         )
+
+    def with_middle(
+        self, rate_rps: float, full_rps: float, slower: float, tail_ratio: float
+    ) -> Calibration:
+        """The same with what was seen at a rate between none and ``full_rps``.
+
+        ``slower`` is how many times longer lanes were busy than was reckoned without it.
+        """
+        return self.model_copy(
+            update={
+                "middle_rps": rate_rps,
+                "full_rps": full_rps,
+                "middle_slower": slower,
+                "middle_spread": math.log(tail_ratio) / _Z98,
+            }
+        )
+
+    def _middle(self) -> Middle | None:
+        if not self.full_rps > self.middle_rps > 0:
+            return None
+        return Middle(self.middle_rps, self.full_rps, self.middle_slower, self.middle_spread)
 
     def speed(self, running: int) -> float:
         """How fast a lane is while so many run, if each had its cores."""

@@ -50,14 +50,44 @@ class Front:
 
 
 @dataclass(frozen=True, slots=True)
+class Middle:
+    """Runs at a load between idle and full, which neither one caller nor many show.
+
+    Requests come there while another runs, and a kernel that wakes a lane, or the receiver, beside
+    one that runs lets them share its core for a while, though another is free. ``slower`` is how
+    many times longer runs take than is reckoned without that, ``spread`` that of their times. It is
+    none at rate 0, most at ``rate_rps``, and none at ``full_rps``, where no core is free.
+    """
+
+    rate_rps: float
+    full_rps: float
+    slower: float
+    spread: float
+
+    def slower_at(self, rate_rps: float) -> float:
+        """How many times longer runs take at a rate."""
+        below = min(rate_rps / self.rate_rps, 1.0)
+        return 1 + (self.slower - 1) * min(below, self._left(rate_rps))
+
+    def spread_at(self, rate_rps: float, full: float) -> float:
+        """The spread of run times at a rate; ``full`` is that at full load."""
+        return full + (self.spread - full) * self._left(rate_rps)
+
+    def _left(self, rate_rps: float) -> float:
+        """The way from here to full load, as a part of that from the middle: 1 below it."""
+        left = (self.full_rps - rate_rps) / (self.full_rps - self.rate_rps)
+        return min(max(left, 0.0), 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """Lanes with a scheduler, the receiver in front of them, and the cores that all of it shares.
 
     ``speed`` is how fast a lane is while so many run, if each had its cores; ``spread`` the
     standard deviation of the logarithm of run times; ``stretch`` how many times longer runs are
-    than warm-up said. ``handover_s`` is what a batch takes besides its run. Of several receivers
-    each has an equal part of the requests; that they see the lanes' work of others a moment late is
-    not played.
+    than warm-up said, ``middle`` how much more at loads that are neither none nor full.
+    ``handover_s`` is what a batch takes besides its run. Of several receivers each has an equal
+    part of the requests; that they see the lanes' work of others a moment late is not played.
     """
 
     known: Known
@@ -70,6 +100,7 @@ class Machine:
     stretch: float = 1.0
     handover_s: float = 0.0
     receivers: int = 1
+    middle: Middle | None = None
 
     @property
     def lanes(self) -> int:
@@ -82,7 +113,10 @@ class Machine:
         The receiver goes first, as engines are niced; what it leaves is shared by those that run.
         """
         left = max(self.cores - rate_rps * self.front.cpu_s, _LEAST_LEFT * self.cores)
-        return lambda running: self.speed(running) * min(1.0, left / (running * self.threads))
+        slower = 1.0 if self.middle is None else self.middle.slower_at(rate_rps)
+        return lambda running: (
+            self.speed(running) * min(1.0, left / (running * self.threads)) / slower
+        )
 
     def curve(self) -> Curve:
         """Rows → the median seconds of a run while all lanes run, and nothing else does."""
@@ -112,10 +146,12 @@ class Machine:
         """A scheduler as the server's, to which nothing has come yet."""
         return self.known.scheduler()
 
-    def service(self, seed: int) -> Service:
+    def service(self, seed: int, rate_rps: float = 0.0) -> Service:
         """Run times of lanes, the next each time it is asked; another seed, other chances."""
-        latency = self.known.latency()
-        drawn = np.random.default_rng(seed).normal(0.0, self.spread, _DRAWN)
+        latency, spread = self.known.latency(), self.spread
+        if self.middle is not None:
+            spread = self.middle.spread_at(rate_rps, spread)
+        drawn = np.random.default_rng(seed).normal(0.0, spread, _DRAWN)
         ratios: Iterator[float] = cycle((self.stretch * np.exp(drawn)).tolist())
 
         def run_s(elements: int, rows: int) -> float:

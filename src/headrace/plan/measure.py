@@ -1,4 +1,4 @@
-"""A real load against the server: two short ones to calibrate, then each load beside its plan."""
+"""A real load against the server: three short ones to calibrate, then each load beside its plan."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ from headrace.plan.seen import Between, Seen
 # Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
 _LEAST_S, _MOST_S, _WANTED = 10.0, 60.0, 3000
 _WARM_SHARE = 0.15
-_QUIET_S, _BUSY_S = 4.0, 6.0
+_QUIET_S, _BUSY_S, _MIDDLE_S = 4.0, 6.0, 8.0
+# Of what the server does with many callers: where lanes often run alone, and others often come.
+_MIDDLE = 0.45
 # Callers that keep all lanes busy: two full batches for each. More than so many only wait.
 _ROUNDS, _MOST_CALLERS = 2, 256
 # Other seeds than those of the plan: what is compared must not have been looked at before.
@@ -81,8 +83,8 @@ class Rig:
             raise StartError(str(error)) from error
 
 
-def calibrated(rig: Rig, machine: Machine) -> Calibration:
-    """Drive one caller, then many.
+def calibrated(rig: Rig, machine: Machine, question: Question) -> Calibration:
+    """Drive one caller, then many, then some that come by chance.
 
     Raises:
         StartError: the server does not answer.
@@ -93,9 +95,25 @@ def calibrated(rig: Rig, machine: Machine) -> Calibration:
     rig.say(f"calibrating: {callers} callers")
     busy = _closed(rig, max(callers, _ROUNDS * machine.lanes), _BUSY_S)
     try:
-        return calibrate(machine, quiet, busy)
+        found = calibrate(machine, quiet, busy)
     except ValueError as error:
         raise StartError(str(error)) from error
+    return _with_middle(rig, machine, question, found, busy.rate_rps)
+
+
+def _with_middle(
+    rig: Rig, machine: Machine, question: Question, found: Calibration, full_rps: float
+) -> Calibration:
+    rig.say(f"calibrating: {_MIDDLE:.0%} of that")
+    sent = send_times(question, _MIDDLE * full_rps, _MIDDLE_S, _SEED - 1)
+    _, ran, seen = rig.drive(OpenLoop(sent))
+    here = found.applied(machine)
+    plays = [play_sent(here, question, sent, 0.0, seed) for seed in range(question.seeds)]
+    reckoned = sum_up(here, sent.rate, plays).busy.mean
+    busy = ran.infer_s / (machine.lanes * sent.duration_s)
+    if not busy or not reckoned:
+        return found
+    return found.with_middle(sent.rate, full_rps, busy / reckoned, seen.tail_ratio)
 
 
 def _closed(rig: Rig, callers: int, duration_s: float) -> Driven:

@@ -82,7 +82,7 @@ def _measured(options: argparse.Namespace, say: Say) -> tuple[Plan, Beside]:
     rig = Rig(ServerModels(url), url, profile, sent.target, say)
     quiet = rig.others()
     guessed = machine_of(profile.model_copy(update={"calibration": None}), question)
-    profile = with_calibration(profile, calibrated(rig, guessed))
+    profile = with_calibration(profile, calibrated(rig, guessed, question))
     if options.save is not None:
         save(profile, options.save)
     machine = machine_of(profile, question)

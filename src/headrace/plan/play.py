@@ -83,7 +83,7 @@ def play_sent(
     return simulate(
         machine.scheduler(),
         arrivals(machine, question, sent),
-        machine.service(seed),
+        machine.service(seed, sent.rate),
         lanes=machine.lanes,
         reply_s=machine.handover_s,
         speed=machine.speed_at(sent.rate),

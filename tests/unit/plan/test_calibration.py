@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import statistics
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,36 @@ def test_requests_take_their_part_of_the_cores() -> None:
     bare = machine(question()).capacity(32).rate_rps / 1.1 / 1.2
     found = here.capacity(32).rate_rps
     assert found == pytest.approx(bare * here.speed_at(found)(2) * 1.2)
+
+
+def test_a_middling_load_is_between_none_and_full() -> None:
+    found = CALIBRATION.with_middle(100.0, 300.0, 1.3, math.exp(2.054 * 0.5))
+    here, plain = found.applied(machine(question())), CALIBRATION.applied(machine(question()))
+    for rate, slower, spread in (
+        (0, 1, 0.5),
+        (50, 1.15, 0.5),
+        (100, 1.3, 0.5),
+        (200, 1.15, (0.5 + CALIBRATION.spread) / 2),
+        (300, 1, CALIBRATION.spread),
+        (400, 1, CALIBRATION.spread),
+    ):
+        assert plain.speed_at(rate)(1) / here.speed_at(rate)(1) == pytest.approx(slower)
+        run_s = here.service(1, rate)
+        logs = [math.log(run_s(2, 1)) for _ in range(4000)]
+        assert statistics.stdev(logs) == pytest.approx(spread, rel=0.05, abs=1e-9)
+
+
+def test_where_nobody_looked_there_is_no_middle(tmp_path: Path) -> None:
+    assert CALIBRATION.applied(machine(question())).middle is None
+    found = CALIBRATION.with_middle(100.0, 300.0, 1.3, 1.1)
+    path = tmp_path / "digits.json"
+    save(with_calibration(profile(), found), path)
+    assert read_file(path).calibration == found
+    old = json.loads(path.read_text())
+    for key in ("middle_rps", "full_rps", "middle_slower", "middle_spread"):
+        del old["calibration"][key]
+    path.write_text(json.dumps(old))
+    assert read_file(path).calibration == CALIBRATION
 
 
 # -- what ran between two questions ----------------------------------------------------------------
