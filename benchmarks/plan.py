@@ -1,7 +1,7 @@
 """What ``headrace plan`` predicts beside what real models do, at four loads each.
 
-The command calibrates with one caller and with many, plans, and then drives each load: none of
-what is compared has been looked at before. The sender shares the cores with the server, as the plan
+The command calibrates with short loads of its own, plans, and then drives each load: none of what
+is compared has been looked at before. The sender shares the cores with the server, as the plan
 knows.
 """
 

@@ -8,7 +8,7 @@ the server's own scheduler · ``limit`` the highest rate, the fewest lanes · ``
 ``scaling`` what instances cost each other · ``laws`` closed forms of queueing, for the explanation
 · ``estimate`` means and their bounds · ``reasons`` why, in sentences.
 
-Measured: ``target`` where and what to send · ``calibration`` what three short loads tell of a
+Measured: ``target`` where and what to send · ``calibration`` what short loads tell of a
 machine · ``measure`` real loads · ``others`` who use the machine meanwhile · ``compare`` what was
 predicted with what came.
 

@@ -1,10 +1,10 @@
-"""What three short loads tell of a machine that warm-up cannot: pure.
+"""What short loads tell of a machine that warm-up cannot: pure.
 
-One caller alone tells what a request costs besides its run, and how long runs of real requests
-take. Enough callers to keep all lanes busy tell what lanes cost each other. Both tell what a
-request takes from the cores. Requests that come by chance, at a middling rate, tell how much longer
-runs take when others come meanwhile. Response times, which are what is predicted, are read from the
-first alone.
+One request after the other, with pauses, tells what a request costs besides its run, and how long
+runs of real requests take: after a pause nothing is in any cache, as at most loads. Enough callers
+to keep all lanes busy tell what lanes cost each other. Both tell what a request takes from the
+cores. Requests that come by chance, at a middling rate, tell how much longer runs take when others
+come meanwhile. Response times, which are what is predicted, are read from the first alone.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ _LEAST_EACH_S = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """A closed loop, and what the server saw of it.
+    """A load, and what the server saw of it.
 
-    ``mean_s`` is from send to answer, ``sender_cpu_s`` a request, 0 where the sender is on another
-    machine. ``tail_ratio`` and ``handover_s`` are as the server had them at its end.
+    ``mean_s`` is from when a request was to be sent to its answer, ``sender_cpu_s`` a request, 0
+    where the sender is on another machine. ``tail_ratio`` and ``handover_s`` are as the server had
+    them at its end.
     """
 
     rate_rps: float

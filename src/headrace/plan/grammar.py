@@ -81,7 +81,7 @@ def _add_measuring(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--measure",
         action="store_true",
-        help="calibrate with three short loads, then drive each load and put what was measured "
+        help="calibrate with short loads, then drive each load and put what was measured "
         "beside the plan; --save keeps the calibration",
     )
     group.add_argument(

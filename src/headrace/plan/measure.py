@@ -1,4 +1,4 @@
-"""A real load against the server: three short ones to calibrate, then each load beside its plan."""
+"""A real load against the server: short ones to calibrate, then each load beside its plan."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from headrace.errors import MalformedAnswer, StartError
-from headrace.load.arrivals import Arrivals
+from headrace.load.arrivals import Arrivals, constant
 from headrace.load.plan import ClosedLoop, OpenLoop, Plan, Target
 from headrace.load.report import make_report
 from headrace.load.result import Kind, Result
@@ -28,7 +28,11 @@ from headrace.plan.seen import Between, Seen
 # Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
 _LEAST_S, _MOST_S, _WANTED = 10.0, 60.0, 3000
 _WARM_SHARE = 0.15
-_QUIET_S, _BUSY_S, _MIDDLE_S = 4.0, 6.0, 8.0
+_FIRST_S, _QUIET_S, _BUSY_S, _MIDDLE_S = 2.0, 4.0, 6.0, 8.0
+# A quiet server has this part of the time something to do, and so many requests a second at most.
+_QUIET, _QUIET_RPS = 0.3, 200.0
+# So few requests tell something; slow models get the time for them.
+_QUIET_LEAST, _QUIET_MOST_S = 40, 12.0
 # Of what the server does with many callers: where lanes often run alone, and others often come.
 _MIDDLE = 0.45
 # Callers that keep all lanes busy: two full batches for each. More than so many only wait.
@@ -84,16 +88,20 @@ class Rig:
 
 
 def calibrated(rig: Rig, machine: Machine, question: Question) -> Calibration:
-    """Drive one caller, then many, then some that come by chance.
+    """Drive one request after the other, with pauses; then many callers; then some by chance.
 
     Raises:
         StartError: the server does not answer.
     """
     rig.say("calibrating: one caller")
-    quiet = _closed(rig, 1, _QUIET_S)
+    first = _driven(rig, ClosedLoop(1, _FIRST_S), _FIRST_S)
+    rate_rps = min(_QUIET / first.mean_s, _QUIET_RPS)
+    duration_s = max(_QUIET_S, min(_QUIET_LEAST / rate_rps, _QUIET_MOST_S))
+    rig.say(f"calibrating: {rate_rps:,.1f} requests/s, one after the other")
+    quiet = _driven(rig, OpenLoop(constant(rate_rps, duration_s)), duration_s)
     callers = min(_ROUNDS * machine.lanes * machine.largest(), _MOST_CALLERS)
     rig.say(f"calibrating: {callers} callers")
-    busy = _closed(rig, max(callers, _ROUNDS * machine.lanes), _BUSY_S)
+    busy = _driven(rig, ClosedLoop(max(callers, _ROUNDS * machine.lanes), _BUSY_S), _BUSY_S)
     try:
         found = calibrate(machine, quiet, busy)
     except ValueError as error:
@@ -116,16 +124,16 @@ def _with_middle(
     return found.with_middle(sent.rate, full_rps, busy / reckoned, seen.tail_ratio)
 
 
-def _closed(rig: Rig, callers: int, duration_s: float) -> Driven:
-    result, ran, seen = rig.drive(ClosedLoop(callers, duration_s))
+def _driven(rig: Rig, plan: Plan, duration_s: float) -> Driven:
+    result, ran, seen = rig.drive(plan)
     ok = result.is_kind(Kind.OK)
     answered = int(np.count_nonzero(ok))
     if not answered:
-        raise StartError(f"{callers} callers were not answered once: {result.outcomes[-1]}")
+        raise StartError(f"no request was answered: {result.outcomes[-1]}")
     taken_s = result.cpu_s / len(result) if on_this_machine(rig.url) else 0.0
     return Driven(
         answered / duration_s,
-        float(np.mean((result.done_s - result.sent_s)[ok])),
+        float(np.mean((result.done_s - result.intended_s)[ok])),
         taken_s,
         ran,
         seen.tail_ratio,
