@@ -44,6 +44,7 @@ class Calibration(BaseModel):
     """What was found. ``contention`` is how much each further lane slows all: 1 + c (lanes - 1).
 
     ``middle_slower`` and ``middle_spread`` are of runs at ``middle_rps``; 0: nobody looked.
+    ``full_slower`` is of those at ``full_rps``, where they are shorter than after a pause.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -57,6 +58,7 @@ class Calibration(BaseModel):
     handover_s: NonNegativeFloat
     middle_rps: NonNegativeFloat = 0.0
     full_rps: NonNegativeFloat = 0.0
+    full_slower: PositiveFloat = 1.0
     middle_slower: PositiveFloat = 1.0
     middle_spread: NonNegativeFloat = 0.0
 
@@ -91,7 +93,8 @@ class Calibration(BaseModel):
     def _middle(self) -> Middle | None:
         if not self.full_rps > self.middle_rps > 0:
             return None
-        return Middle(self.middle_rps, self.full_rps, self.middle_slower, self.middle_spread)
+        slower = self.middle_slower
+        return Middle(self.middle_rps, self.full_rps, slower, self.middle_spread, self.full_slower)
 
     def speed(self, running: int) -> float:
         """How fast a lane is while so many run, if each had its cores."""
@@ -115,20 +118,20 @@ def calibrate(machine: Machine, quiet: Driven, busy: Driven) -> Calibration:
     each_s = max(busy.ran.cpu_s / busy.ran.answered, _LEAST_EACH_S)
     cpu_s = each_s + busy.sender_cpu_s
     run_s = quiet.ran.infer_s / quiet.ran.batches
+    shared = _without_requests(machine, slowed / stretch, busy.rate_rps * cpu_s)
     return Calibration(
         each_s=each_s,
         way_s=max(quiet.mean_s - run_s - each_s - quiet.handover_s, 0.0),
         cpu_s=cpu_s,
         stretch=stretch,
-        contention=_contention(machine, slowed / stretch, busy.rate_rps * cpu_s),
+        contention=max(shared - 1, 0.0) / (machine.lanes - 1) if machine.lanes > 1 else 0.0,
+        full_slower=min(shared, 1.0),
         spread=math.log(busy.tail_ratio) / _Z98,
         handover_s=quiet.handover_s,
     )
 
 
-def _contention(machine: Machine, slowed: float, taken_cores: float) -> float:
-    """What lanes cost each other, without what requests took from their cores meanwhile."""
-    if machine.lanes == 1:
-        return 0.0
+def _without_requests(machine: Machine, slowed: float, taken_cores: float) -> float:
+    """How many times longer busy lanes run, without what requests took from their cores."""
     left = max(machine.cores - taken_cores, 0.0) / (machine.lanes * machine.threads)
-    return max(slowed * min(left, 1.0) - 1, 0.0) / (machine.lanes - 1)
+    return slowed * min(left, 1.0)

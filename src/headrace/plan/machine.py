@@ -55,19 +55,22 @@ class Middle:
 
     Requests come there while another runs, and a kernel that wakes a lane, or the receiver, beside
     one that runs lets them share its core for a while, though another is free. ``slower`` is how
-    many times longer runs take than is reckoned without that, ``spread`` that of their times. It is
-    none at rate 0, most at ``rate_rps``, and none at ``full_rps``, where no core is free.
+    many times longer runs take at ``rate_rps`` than is reckoned without that, ``spread`` that of
+    their times; ``full_slower`` is how many at ``full_rps``: fewer than one where all of a model is
+    in the caches as it is not after a pause. At rate 0 it is one.
     """
 
     rate_rps: float
     full_rps: float
     slower: float
     spread: float
+    full_slower: float = 1.0
 
     def slower_at(self, rate_rps: float) -> float:
         """How many times longer runs take at a rate."""
-        below = min(rate_rps / self.rate_rps, 1.0)
-        return 1 + (self.slower - 1) * min(below, self._left(rate_rps))
+        if rate_rps < self.rate_rps:
+            return 1 + (self.slower - 1) * rate_rps / self.rate_rps
+        return self.full_slower + (self.slower - self.full_slower) * self._left(rate_rps)
 
     def spread_at(self, rate_rps: float, full: float) -> float:
         """The spread of run times at a rate; ``full`` is that at full load."""
@@ -121,6 +124,8 @@ class Machine:
     def curve(self) -> Curve:
         """Rows → the median seconds of a run while all lanes run, and nothing else does."""
         latency, speed = self.known.latency(), self.speed_at(0.0)(self.lanes)
+        if self.middle is not None:
+            speed /= self.middle.full_slower
         return lambda rows: latency.expect(self.elements, rows) * self.stretch / speed
 
     def largest(self) -> int:

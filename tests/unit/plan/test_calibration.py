@@ -134,6 +134,20 @@ def test_a_middling_load_is_between_none_and_full() -> None:
         assert statistics.stdev(logs) == pytest.approx(spread, rel=0.05, abs=1e-9)
 
 
+def test_lanes_that_find_everything_in_the_caches_are_faster_than_after_a_pause() -> None:
+    here = machine(question())
+    quiet = driven(CALIBRATION, here, lanes=1, batch=1, rate_rps=0.0)
+    cold = CALIBRATION.model_copy(update={"stretch": 1.1 / 1.5, "contention": 0.0})
+    busy = driven(cold, here, lanes=2, batch=16, rate_rps=300)
+    found = calibrate(here, quiet, busy)
+    assert found.contention == 0
+    assert found.full_slower == pytest.approx(1 / 1.5)
+    planned = found.with_middle(100.0, 300.0, 1.3, 1.1).applied(here)
+    assert planned.speed_at(300)(1) == pytest.approx(1.5)
+    assert planned.speed_at(200)(1) == pytest.approx(1 / ((1.3 + 1 / 1.5) / 2))
+    assert planned.curve()(1) == pytest.approx(0.0045 * 1.1 / 1.5)
+
+
 def test_where_nobody_looked_there_is_no_middle(tmp_path: Path) -> None:
     assert CALIBRATION.applied(machine(question())).middle is None
     found = CALIBRATION.with_middle(100.0, 300.0, 1.3, 1.1)
