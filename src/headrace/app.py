@@ -293,7 +293,7 @@ class Supervisor:
             return
         if self._awaited or self._fleet.waiting():
             return
-        self._announced = True
+        self._announced = self._fleet.ready = True
         if self._group is not None:
             self._group.create_task(self._spare.end())  # the same
         listed = {one.name for one in self._fleet.states.values() if one.state == "listed"}

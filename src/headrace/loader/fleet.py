@@ -73,6 +73,7 @@ class Fleet(Roster):
         self._log = structlog.get_logger("headrace.loader")
         self.residents = Residents(server, self._evict, self._news)
         self._group: asyncio.TaskGroup | None = None
+        self.ready = False  # the server has said that it is; the supervisor tells
 
     def start(self, group: asyncio.TaskGroup, found: Sequence[FoundVersion]) -> None:
         """Start an engine for each of these, or list it; the group owns their tasks."""
@@ -82,7 +83,7 @@ class Fleet(Roster):
                 self.labels[one.name] = dict(one.settings.version_labels)
         posts = [self._post(one, _stamp_of(one)) for one in found]
         for post in sorted(posts, key=lambda post: not post.found.settings.pinned):
-            wanted = post.first = post.found.settings.preload
+            wanted = post.found.settings.preload
             post.on_demand = not (wanted and self.residents.try_enter(post))
             if wanted and post.on_demand:
                 self._log.info("no_room_to_preload", model=post.key[0], version=post.key[1])
@@ -201,9 +202,9 @@ class Fleet(Roster):
             ),
             surroundings=Surroundings(
                 sockets=self._socket_paths(found),
-                # Whoever was asked for does not stand back: clients wait for it. Nor does one that
-                # the server is not ready without: other programs might keep it from a core.
-                others_serve=lambda: bool(self.serving) and not (post.on_demand or post.first),
+                # Whoever was asked for does not stand back: clients wait for it. Nor does anybody
+                # before the server is ready: other programs might keep it from a core.
+                others_serve=lambda: self.ready and bool(self.serving) and not post.on_demand,
                 samples=lambda: post.samples,
                 spare=self._spare.take,
                 seen=lambda: self._seen.get(found.name, ()),

@@ -21,7 +21,6 @@ class Post:
 
     __slots__ = (
         "confirmed_s",
-        "first",
         "found",
         "keeper",
         "on_demand",
@@ -41,7 +40,6 @@ class Post:
         self.replaces = False  # another model of its version, until the receiver has changed over
         self.reason = ""  # why it has ended
         self.samples: Path | None = None  # what it must agree with, until it serves
-        self.first = False  # the server is not ready without it: it delays nobody
         self.on_demand = False  # it has been listed
         self.wanted = False  # its engine has been asked for
         self.confirmed_s: float | None = None  # since when the receiver serves it

@@ -243,7 +243,7 @@ async def test_no_more_engines_load_at_once_than_there_are_places(tmp_path: Path
         assert set(receiver.states().values()) == {"unloaded"}
 
 
-async def test_what_the_server_starts_with_stands_back_from_nobody_and_what_comes_later_does(
+async def test_nobody_stands_back_before_the_server_is_ready_and_what_comes_later_does(
     tmp_path: Path,
 ) -> None:
     steps: list[tuple[int, str]] = []
@@ -251,11 +251,14 @@ async def test_what_the_server_starts_with_stands_back_from_nobody_and_what_come
     found = [version_of(tmp_path, version) for version in (1, 2)]
     async with fleet_of(tmp_path, *found, behaviour="tell_beside", audience=hears) as (fleet, _):
         fleet._places = 1
-        await fleet.load(version_of(tmp_path, 3))
+        await fleet.load(version_of(tmp_path, 3))  # which a store has brought, say
+        fleet.ready = True
+        await fleet.load(version_of(tmp_path, 4))
     assert [step for step in steps if step[1].startswith("beside")] == [
         (1, "beside False"),
         (2, "beside False"),
-        (3, "beside True"),
+        (3, "beside False"),
+        (4, "beside True"),
     ]
 
 
