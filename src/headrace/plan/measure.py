@@ -31,8 +31,8 @@ _WARM_SHARE = 0.15
 _FIRST_S, _QUIET_S, _BUSY_S, _MIDDLE_S = 2.0, 4.0, 6.0, 8.0
 # A quiet server has this part of the time something to do, and so many requests a second at most.
 _QUIET, _QUIET_RPS = 0.3, 200.0
-# So few requests tell something; slow models get the time for them.
-_QUIET_LEAST, _QUIET_MOST_S = 40, 12.0
+# So few requests tell something; slow models get more time for them, but not for ever.
+_TELLING, _LONGEST_S = 40, 12.0
 # Of what the server does with many callers: where lanes often run alone, and others often come.
 _MIDDLE = 0.45
 # Callers that keep all lanes busy: two full batches for each. More than so many only wait.
@@ -96,7 +96,7 @@ def calibrated(rig: Rig, machine: Machine, question: Question) -> Calibration:
     rig.say("calibrating: one caller")
     first = _driven(rig, ClosedLoop(1, _FIRST_S), _FIRST_S)
     rate_rps = min(_QUIET / first.mean_s, _QUIET_RPS)
-    duration_s = max(_QUIET_S, min(_QUIET_LEAST / rate_rps, _QUIET_MOST_S))
+    duration_s = _long_enough(rate_rps, _QUIET_S)
     rig.say(f"calibrating: {rate_rps:,.1f} requests/s, one after the other")
     quiet = _driven(rig, OpenLoop(constant(rate_rps, duration_s)), duration_s)
     callers = min(_ROUNDS * machine.lanes * machine.largest(), _MOST_CALLERS)
@@ -113,7 +113,10 @@ def _with_middle(
     rig: Rig, machine: Machine, question: Question, found: Calibration, full_rps: float
 ) -> Calibration:
     rig.say(f"calibrating: {_MIDDLE:.0%} of that")
-    sent = send_times(question, _MIDDLE * full_rps, _MIDDLE_S, _SEED - 1)
+    rate_rps = _MIDDLE * full_rps
+    sent = send_times(question, rate_rps, _long_enough(rate_rps, _MIDDLE_S), _SEED - 1)
+    if not len(sent):  # by chance, of a model that takes seconds
+        return found
     _, ran, seen = rig.drive(OpenLoop(sent))
     here = found.applied(machine)
     plays = [play_sent(here, question, sent, 0.0, seed) for seed in range(question.seeds)]
@@ -122,6 +125,10 @@ def _with_middle(
     if not busy or not reckoned:
         return found
     return found.with_middle(sent.rate, full_rps, busy / reckoned, seen.tail_ratio)
+
+
+def _long_enough(rate_rps: float, least_s: float) -> float:
+    return max(least_s, min(_TELLING / rate_rps, _LONGEST_S))
 
 
 def _driven(rig: Rig, plan: Plan, duration_s: float) -> Driven:

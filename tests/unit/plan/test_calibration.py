@@ -6,11 +6,14 @@ import json
 import math
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.plan import measure
 from headrace.plan.calibration import Calibration, Driven, calibrate
 from headrace.plan.machine import Machine
 from headrace.plan.make import machine_of
@@ -184,3 +187,9 @@ def test_where_nothing_ran_there_is_no_stretch() -> None:
 def test_counts_that_fell_are_of_another_receiver() -> None:
     with pytest.raises(ValueError, match="restarted"):
         Between.of(seen(100, 2.0), seen(5, 0.1))
+
+
+def test_a_middle_at_which_nothing_was_sent_says_nothing() -> None:
+    rig: Any = SimpleNamespace(say=lambda _: None)  # it is not driven
+    here = machine(question())
+    assert measure._with_middle(rig, here, question(), CALIBRATION, 1e-9) == CALIBRATION
