@@ -1,7 +1,7 @@
 """What a process of the server does before its other imports, and after them.
 
 It imports this first, and nobody else does. Imports make only what stays, so whoever looks for
-garbage meanwhile finds none, and takes a fifth of their time. And structlog imports rich where it
+garbage meanwhile finds none, and takes a tenth of their time. And structlog imports rich where it
 is installed, for coloured tracebacks alone, which no such process prints.
 """
 

@@ -54,16 +54,20 @@ class ScribeProcesses:
             listener.listen(_BACKLOG)
             async with asyncio.TaskGroup() as group:
                 while True:
-                    channel, _ = await loop.sock_accept(listener)
-                    group.create_task(self._serve(channel))
+                    try:
+                        channel, _ = await loop.sock_accept(listener)
+                    except OSError as error:  # no descriptor is left
+                        self._died(f"its receiver cannot be heard: {error}")
+                        await self._rest()
+                    else:
+                        group.create_task(self._serve(channel))
 
     async def _serve(self, channel: socket.socket) -> None:
         """Run one process from start to end, later where the last ones died at once."""
-        loop = asyncio.get_running_loop()
         with channel:
             channel.setblocking(True)  # noqa: FBT003 - positional only; for the process
             while True:
-                await asyncio.sleep(self._not_before_s - loop.time())
+                await self._rest()
                 try:
                     process = await self._start(channel.fileno())
                     break
@@ -81,6 +85,9 @@ class ScribeProcesses:
         delay_s = self._backoff.after_death(now_s)
         self._not_before_s = now_s + delay_s
         self._log.error("scribe_died", reason=reason, restart_in_s=delay_s)
+
+    async def _rest(self) -> None:
+        await asyncio.sleep(self._not_before_s - asyncio.get_running_loop().time())
 
     async def _start(self, descriptor: int) -> Process:
         # In a group of its own like the engines: Ctrl-C goes to the supervisor alone.
