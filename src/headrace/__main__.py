@@ -27,18 +27,19 @@ def _serve(arguments: Sequence[str]) -> int:
     import asyncio  # noqa: PLC0415 - no other command needs it so soon
     import signal  # noqa: PLC0415 - the same
 
-    from headrace.loader.spare import Beginning, Spare  # noqa: PLC0415 - the same
+    from headrace.loader.nursery import Beginning, Nursery  # noqa: PLC0415 - the same
 
     # Until the supervisor takes it, there is nothing to drain.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with asyncio.Runner() as runner:
-        spare = runner.run(Spare.start())
+        nursery = Nursery()
+        runner.run(nursery.start())
         try:
             from headrace.cli import main as run  # noqa: PLC0415 - while the other one starts
 
-            return run(arguments, Beginning(runner, spare, imported))
+            return run(arguments, Beginning(runner, nursery, imported))
         finally:
-            runner.run(spare.end())
+            runner.run(nursery.end())
 
 
 if __name__ == "__main__":

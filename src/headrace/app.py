@@ -42,9 +42,9 @@ from headrace.loader.first import bring_the_rest, find_first
 from headrace.loader.fleet import Fleet
 from headrace.loader.keeper import Audience
 from headrace.loader.memory import EngineMemory
+from headrace.loader.nursery import Beginning, Nursery
 from headrace.loader.orders import Orders
 from headrace.loader.remote.remotes import Remotes
-from headrace.loader.spare import Beginning, Spare
 from headrace.loader.store import FoundVersion
 from headrace.loader.watch import Watch
 from headrace.observe.logs import configure
@@ -88,9 +88,9 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
         check_socket_path(runtime_dir / CONTROL_NAME)
         for one in found:
             socket_path(runtime_dir, one.name, one.version, _INCARNATIONS)
-        spare = Spare(None) if beginning is None else beginning.spare
+        nursery = Nursery() if beginning is None else beginning.nursery
         run = asyncio.run if beginning is None else beginning.runner.run
-        return run(Supervisor(remotes, found, addresses, runtime_dir, console, spare).run())
+        return run(Supervisor(remotes, found, addresses, runtime_dir, console, nursery).run())
     finally:
         shutil.rmtree(runtime_dir, ignore_errors=True)
 
@@ -105,11 +105,11 @@ class Supervisor:
         addresses: Sequence[Address],
         runtime_dir: Path,
         console: Console,
-        spare: Spare,
+        nursery: Nursery,
     ) -> None:
         settings = self._settings = remotes.settings
         self._remotes = remotes
-        self._spare = spare
+        self._nursery = nursery
         self._awaited = bool(remotes.mirrors)  # what may be there to serve is not all known
         self._found = tuple(found)
         self._runtime_dir = runtime_dir
@@ -129,7 +129,7 @@ class Supervisor:
                 on_state=self._note,
                 on_progress=self._progress,
             ),
-            spare=spare,
+            begin=nursery.engine,
         )
         self._memory = EngineMemory(self._fleet.pids, self._voices.tell)
         self._orders = Orders(settings, self._fleet, remotes)
@@ -167,6 +167,7 @@ class Supervisor:
             decoding.cancel()
             # Nobody waits any more for what an engine still runs after an unclean end.
             await self._fleet.stop(_ENGINE_STOP_TIMEOUT_S if clean else 0.0)
+            await self._nursery.end()
         return 0 if clean and not self._nothing_left() else 1
 
     async def _gather(self) -> None:
@@ -294,8 +295,6 @@ class Supervisor:
         if self._awaited or self._fleet.waiting():
             return
         self._announced = self._fleet.ready = True
-        if self._group is not None:
-            self._group.create_task(self._spare.end())  # the same
         listed = {one.name for one in self._fleet.states.values() if one.state == "listed"}
         urls = [address.url for address in self._receivers.addresses]
         show_ready(self._console, urls, len(listed), time.monotonic() - self._started_s)

@@ -26,7 +26,7 @@ from headrace.urls import is_url
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from headrace.loader.spare import Beginning
+    from headrace.loader.nursery import Beginning
     from headrace.loader.store import FoundVersion
 
 SERVER_FLAGS = (

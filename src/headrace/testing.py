@@ -23,7 +23,8 @@ from typing import Self
 
 _READY = re.compile(r"Headrace is ready .*?(http://\S+)")
 _ENDPOINT = re.compile(r"endpoint: (http://\S+)")
-_ENGINE, _RECEIVER = "headrace.engine.worker", "envoy"
+_ENGINE, _NURSERY = "headrace.engine.worker", "headrace.engine.nursery"
+_RECEIVER = "envoy"
 # Longer than the drain's own limit.
 _STOP_TIMEOUT_S = 40.0
 
@@ -189,7 +190,10 @@ class Server:
         return self._children(_RECEIVER)
 
     def _children(self, name: str) -> list[int]:
-        return [pid for pid in _children(self.process.pid) if name in _command(pid)]
+        children = [(pid, _command(pid)) for pid in _children(self.process.pid)]
+        for nursery in [pid for pid, command in children if _NURSERY in command]:
+            children += [(pid, _command(pid)) for pid in _children(nursery)]
+        return [pid for pid, command in children if name in command]
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         for line in process.stdout or ():

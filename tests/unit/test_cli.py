@@ -213,7 +213,7 @@ def test_the_version_is_that_of_the_project() -> None:
 @pytest.mark.parametrize(
     ("imports", "unwanted"),
     [
-        ("headrace.loader.spare", {"numpy", "pydantic", "structlog", "yaml"}),
+        ("headrace.loader.nursery", {"numpy", "pydantic", "structlog", "yaml"}),
         ("headrace.app", {"numpy", "ml_dtypes", "openvino", "onnxruntime"}),
     ],
 )

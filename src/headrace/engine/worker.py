@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import structlog
-from setproctitle import setproctitle
 
 from headrace import media, results
-from headrace.engine import backends
 from headrace.engine.affinity import keep_process_to
 from headrace.engine.border import begin, refusal
 from headrace.engine.item_shapes import slot_bytes
@@ -180,18 +178,13 @@ class Engine:
 def main() -> int:
     """Run the process; the status is 0 when told to stop, 1 when the model cannot be served."""
     reports = begin()
-    named = len(sys.argv) > 1
-    if not named:  # started before anybody knows the model: there is time
-        backends.import_first()
-    orders = sys.stdin.buffer
+    orders = os.fdopen(os.dup(0), "rb")  # at the end `sys.stdin` is closed, which a reader prevents
     waits_s = time.monotonic()
     order = orders.readline()
     if not order:
         return 0  # the supervisor died, or wants no engine
     start_s = _age_s() - (time.monotonic() - waits_s)
     spec = EngineSpec.model_validate_json(order)
-    if not named:  # for those who look at `ps`
-        setproctitle(f"{sys.executable} -m headrace.engine.worker {spec.name}/{spec.version}")
     configure(spec.log_level, spec.log_format)
     os.nice(spec.settings.nice)  # before there are threads: each inherits it
     engine = Engine(spec, reports, start_s)

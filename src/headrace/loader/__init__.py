@@ -29,8 +29,9 @@
     allotment          who has which cores
     specification      what an engine is told before it begins
     keeper             one engine process a version: start, load, warm, watch, restart, stop
-    engine_process     that process: started, told, heard, ended
-    spare              one that is started before its model is known
+    nursery            that process is forked, at once, from one that has imported already
+    engine_process     it is started, told, heard, ended
+    forked             the same of one that was forked
     post               one engine's place in the fleet
     memory             what the engines have in memory, told as it changes
 """

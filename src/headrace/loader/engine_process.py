@@ -13,7 +13,7 @@ from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import headrace
 from headrace.errors import StartError
@@ -26,21 +26,65 @@ _WHY: dict[int, str] = {
     signal.SIGBUS: " (was a file cut short meanwhile?)",
 }
 
-ENGINE = (sys.executable, "-m", "headrace.engine.worker")
-"""The program that is an engine. Its argument names the model, where that is known yet."""
+# Its argument names the model, for those who look at `ps`.
+_ENGINE = (sys.executable, "-m", "headrace.engine.worker")
+STATUS_UNKNOWN = 2**16
+"""The exit status of a process whose parent has died before it."""
 
 # A ready line carries the measurements of the whole warm-up.
-_LINE_LIMIT_BYTES = 64 * 2**20
+LINE_LIMIT_BYTES = 64 * 2**20
 # The kernel's limit for the path of a Unix socket, with the closing zero (unix(7)).
 _SOCKET_PATH_BYTES = 108
 # What an engine said last is read within this time of its end.
-_LAST_WORDS_S = 0.2
+LAST_WORDS_S = 0.2
 # Between asking an engine to end (SIGTERM) and ending it (SIGKILL).
 _TERMINATE_TIMEOUT_S = 2.0
 
 
 class NotStarted(Exception):
     """The system would not start the program; the cause says why."""
+
+
+class Orders(Protocol):
+    """Where an engine is told something: its standard input."""
+
+    def write(self, data: bytes) -> None:
+        """Send this, some time."""
+
+    def is_closing(self) -> bool:
+        """Whether nothing more will be sent."""
+
+    def close(self) -> None:
+        """Send the rest, then the end."""
+
+
+class EngineProcess(Protocol):
+    """An engine's process, whoever has made it: ``asyncio.subprocess.Process`` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, or less than 0 a signal's number; None while it runs."""
+
+    @property
+    def stdin(self) -> Orders | None:
+        """Where it is told."""
+
+    @property
+    def stdout(self) -> asyncio.StreamReader | None:
+        """Where it is heard."""
+
+    def terminate(self) -> None:
+        """Ask it to end; ``ProcessLookupError`` where it has."""
+
+    def kill(self) -> None:
+        """End it; ``ProcessLookupError`` where it has."""
+
+    async def wait(self) -> int:
+        """Wait until it has ended; its ``returncode``."""
 
 
 def socket_path(runtime_dir: Path, name: str, version: int, incarnation: int) -> str:
@@ -91,7 +135,7 @@ class _Pipes(SubprocessStreamProtocol):
 
     def process_exited(self) -> None:
         super().process_exited()
-        asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._let_go)
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._let_go)
 
     def _let_go(self) -> None:
         for descriptor in (0, 1):
@@ -105,7 +149,7 @@ async def start(*command: str) -> Process:
     loop = asyncio.get_running_loop()
     # A group of its own: Ctrl-C goes to the supervisor alone, which drains first.
     transport, protocol = await loop.subprocess_exec(
-        lambda: _Pipes(_LINE_LIMIT_BYTES, loop),
+        lambda: _Pipes(LINE_LIMIT_BYTES, loop),
         *command,
         stdin=PIPE,
         stdout=PIPE,
@@ -114,6 +158,15 @@ async def start(*command: str) -> Process:
         process_group=0,
     )
     return Process(transport, protocol, loop)
+
+
+async def start_engine(name: str) -> EngineProcess:
+    """Start an engine, which is called so.
+
+    Raises:
+        OSError: the system will not start it.
+    """
+    return await start(*_ENGINE, name)
 
 
 def remove(path: str) -> None:
@@ -132,20 +185,20 @@ def environment() -> dict[str, str]:
     return {"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def reports(process: Process) -> asyncio.StreamReader:
+def reports(process: EngineProcess) -> asyncio.StreamReader:
     """What it says, a line each."""
     if process.stdout is None:
         raise RuntimeError("an engine is started with a pipe for its reports")
     return process.stdout
 
 
-def write(process: Process, text: bytes) -> None:
+def write(process: EngineProcess, text: bytes) -> None:
     """Tell it something, if it still hears."""
     if process.stdin is not None and not process.stdin.is_closing():
         process.stdin.write(text)  # small; when the engine is dead already its exit tells
 
 
-async def end(process: Process) -> None:
+async def end(process: EngineProcess) -> None:
     """End a process that may have ended: politely, then for certain."""
     if process.returncode is not None:
         return
@@ -162,6 +215,8 @@ async def end(process: Process) -> None:
 
 def end_of(status: int) -> str:
     """Say how a process ended."""
+    if status == STATUS_UNKNOWN:
+        return "ended, and nobody knows how: the process that had forked it was no more"
     if status >= 0:
         return f"exited with status {status}"
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from headrace.cores import usable_cores
 from headrace.errors import ModelDiffers, ModelLoadError, ModelTooLarge, NoRoom, OperatorError
 from headrace.loader.allotment import Allotment
 from headrace.loader.aside import aside
-from headrace.loader.engine_process import ENGINE, socket_paths
+from headrace.loader.engine_process import EngineProcess, socket_paths, start_engine
 from headrace.loader.heard import ONLY
 from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
 from headrace.loader.lifecycle import State
@@ -29,7 +29,6 @@ from headrace.loader.residents import Residents
 from headrace.loader.roster import Roster
 from headrace.loader.several import check_models
 from headrace.loader.shadow import Shadow
-from headrace.loader.spare import Spare
 from headrace.loader.stamps import Stamp, stamp
 from headrace.loader.store import FoundVersion
 from headrace.loader.told import Told
@@ -44,8 +43,8 @@ _LEAST_PLACES = 4
 class Fleet(Roster):
     """Starts, replaces and retires engines; for the supervisor's event loop.
 
-    ``tell`` sends to every receiver, and the audience hears what it is told of engines. The first
-    is the ``spare`` process, where there is one.
+    ``tell`` sends to every receiver, and the audience hears what it is told of engines. ``begin``
+    begins an engine's process, see ``Surroundings``.
     """
 
     def __init__(
@@ -55,15 +54,13 @@ class Fleet(Roster):
         *,
         tell: Callable[[Message], None],
         audience: Audience,
-        spare: Spare | None = None,
-        command: Sequence[str] = ENGINE,
+        begin: Callable[[str], Awaitable[EngineProcess]] = start_engine,
     ) -> None:
         super().__init__(Told(tell, audience))
         self._server = server
         self._runtime_dir = runtime_dir
         self._audience = audience
-        self._spare = spare or Spare(None)
-        self._command = command
+        self._begin_process = begin
         self._keepers: set[EngineKeeper] = set()  # of these and of those that are on their way out
         self._sockets: dict[Key, Iterator[str]] = {}
         self._shadow = Shadow(runtime_dir, tell, lambda: len(self._heard))
@@ -201,16 +198,15 @@ class Fleet(Roster):
                 on_progress=self._audience.on_progress,
             ),
             surroundings=Surroundings(
+                begin=self._begin_process,
                 sockets=self._socket_paths(found),
                 # Whoever was asked for does not stand back: clients wait for it. Nor does anybody
                 # before the server is ready: other programs might keep it from a core.
                 others_serve=lambda: self.ready and bool(self.serving) and not post.on_demand,
                 samples=lambda: post.samples,
-                spare=self._spare.take,
                 seen=lambda: self._seen.get(found.name, ()),
                 cores=lambda: self._allotment.give(post, found.name, found.settings),
             ),
-            command=self._command,
         )
         post = Post(found, keeper, files)
         return post

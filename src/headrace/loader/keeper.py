@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +26,12 @@ from headrace.engine_control import (
     engine_report,
 )
 from headrace.loader.engine_process import (
-    ENGINE,
+    EngineProcess,
     NotStarted,
     end,
     end_of,
     remove,
     reports,
-    start,
     write,
 )
 from headrace.loader.lifecycle import Backoff, Deaths, Event, State, can_move, move
@@ -46,8 +44,9 @@ from headrace.server_settings import ServerSettings
 # The step of an EngineLoading that begins so belongs to the warm-up.
 _WARMING = "warming"
 _LEAVING = {State.EVICTING, State.DRAINING, State.UNLOADED}
-# A load stands back for this part of the time that it may take, and then no more.
-_PATIENCE = 4
+# A load stands back for this part of the time that it may take, and then no more; nor longer than
+# this, for many clients that order one give up after a minute.
+_PATIENCE, _PATIENCE_S = 4, 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +65,14 @@ class Audience:
 class Surroundings:
     """What a keeper is told by those around it, whenever it starts an engine."""
 
+    begin: Callable[[str], Awaitable[EngineProcess]]
+    """Begins an engine's process, which is called so; or raises OSError."""
     sockets: Iterator[str]
     """Paths for the engines' sockets; two keepers of one version at a time share them."""
     others_serve: Callable[[], bool]
     """Whether there are engines that must not notice that one loads."""
     samples: Callable[[], Path | None]
     """A file of what the engine must agree with before it serves."""
-    spare: Callable[[], Process | None] = lambda: None
-    """A process that is started already, if there is one."""
     seen: Callable[[], tuple[ItemShapes, ...]] = tuple
     """The shapes that clients have sent."""
     cores: Callable[[], tuple[tuple[int, ...], ...]] = tuple
@@ -94,7 +93,6 @@ class EngineKeeper:
         *,
         audience: Audience,
         surroundings: Surroundings,
-        command: Sequence[str] = ENGINE,
     ) -> None:
         self.state = State.FOUND
         self.refusal = ""  # the code of the error with which an engine has not loaded
@@ -102,13 +100,12 @@ class EngineKeeper:
         self._server = server
         self._audience = audience
         self._surroundings = surroundings
-        self._command = tuple(command)
         self._log = structlog.get_logger("headrace.loader").bind(
             model=found.name, version=found.version
         )
         self._backoff = Backoff(quiet_s=server.engine_restart_window_s)
         self._deaths = Deaths(server.engine_restart_limit, server.engine_restart_window_s)
-        self._process: Process | None = None
+        self._process: EngineProcess | None = None
         self._step = ""  # of the load, that the engine has told last
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -174,10 +171,10 @@ class EngineKeeper:
         """Run one engine from start to end; return why it ended."""
         socket_path = next(self._surroundings.sockets)
         try:
-            async with self._engine(socket_path) as process:
+            async with self._engine() as process:
                 if self._stopping.is_set():  # while it was being started: it may not listen yet
                     return "it was stopped"
-                profile = await self._load(process)
+                profile = await self._load(process, socket_path)
                 if isinstance(profile, str):
                     return profile
                 self._serve(profile, socket_path)
@@ -188,38 +185,35 @@ class EngineKeeper:
             remove(socket_path)
 
     @contextlib.asynccontextmanager
-    async def _engine(self, socket_path: str) -> AsyncIterator[Process]:
-        """A started engine that has heard its specification; it has ended when this is left."""
+    async def _engine(self) -> AsyncIterator[EngineProcess]:
+        """A process that waits for its specification; it has ended when this is left."""
         try:
-            process = self._surroundings.spare() or await start(
-                *self._command,
-                f"{self._found.name}/{self._found.version}",  # for those who look at `ps`
-            )
+            process = await self._surroundings.begin(f"{self._found.name}/{self._found.version}")
         except OSError as error:
             raise NotStarted from error
         self._process = process
-        beside, samples = self._must_not_be_noticed(), self._surroundings.samples()
         try:
-            spec = specify(
-                self._found,
-                self._server,
-                socket_path=socket_path,
-                beside=beside,
-                samples=samples,
-                seen=self._surroundings.seen(),
-                cores=self._surroundings.cores(),
-            )
-            write(process, line(spec))
             yield process
         finally:
             await end(process)
             self._process = None
 
-    async def _load(self, process: Process) -> Profile | str:
-        """Hear an engine until it is ready: its profile, or why there is none."""
+    async def _load(self, process: EngineProcess, socket_path: str) -> Profile | str:
+        """Tell an engine what to load, and hear it until it is ready: its profile, or why not."""
         limit_s, self._step = self._server.load_timeout_s, "starting"
+        spec = specify(
+            self._found,
+            self._server,
+            socket_path=socket_path,
+            beside=self._must_not_be_noticed(),
+            samples=self._surroundings.samples(),
+            seen=self._surroundings.seen(),
+            cores=self._surroundings.cores(),
+        )
         try:
+            # It stands back before it is told, and has threads.
             async with asyncio.timeout(limit_s), self._standing_back(process.pid):
+                write(process, line(spec))
                 async for text in reports(process):
                     result = self._hear(text)
                     if result is not None:
@@ -245,7 +239,7 @@ class EngineKeeper:
         if not (self._must_not_be_noticed() and may_come_back() and stand_back(pid)):
             yield
             return
-        patience_s = self._server.load_timeout_s / _PATIENCE
+        patience_s = min(self._server.load_timeout_s / _PATIENCE, _PATIENCE_S)
         timer = asyncio.get_running_loop().call_later(patience_s, come_back, pid)
         try:
             yield

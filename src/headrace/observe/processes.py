@@ -1,7 +1,7 @@
 """What the processes of the server take: their processor time and memory, as the kernel counts it.
 
-Read when somebody scrapes: the children of the supervisor are those, and their command lines say
-what they are.
+Read when somebody scrapes: the children of the supervisor are those, and the engines that its
+nursery forked; their command lines say what they are.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from headrace.proc import cpu_s, resident_bytes
 
 _ENGINE, _SCRIBE = "headrace.engine.worker", "headrace.receiver.scribe"
+_NURSERY = "headrace.engine.nursery"
 _RECEIVER = "headrace.receiver.main"  # in the configuration of an Envoy that loads it
 _NUMBER = re.compile(r"/admin-(\d+)\.sock")  # which receiver it is, in the same
 
 
 class ProcessUse(NamedTuple):
-    """One process: ``role`` is supervisor, receiver, scribe or engine; the last has a model.
+    """One process: ``role`` is supervisor, receiver, scribe, nursery or engine, which has a model.
 
     Of several receivers those after the first are ``receiver-1`` and so on.
 
@@ -39,12 +40,19 @@ class ProcessUse(NamedTuple):
 
 def processes(supervisor: int) -> Iterator[ProcessUse]:
     """Those of one server; one that ends just now is left out."""
-    for pid in (supervisor, *_children(supervisor)):
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            role = ("supervisor", "", "")
-            if pid != supervisor:
-                role = _role(Path(f"/proc/{pid}/cmdline").read_bytes())
-            yield ProcessUse(pid, *role, cpu_s(pid), resident_bytes(pid))
+    yield from _use(supervisor, "supervisor")
+    for pid in _children(supervisor):
+        for one in _use(pid):
+            yield one
+            if one.role == "nursery":
+                for forked in _children(pid):
+                    yield from _use(forked)
+
+
+def _use(pid: int, role: str = "") -> Iterator[ProcessUse]:
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        what = (role, "", "") if role else _role(Path(f"/proc/{pid}/cmdline").read_bytes())
+        yield ProcessUse(pid, *what, cpu_s(pid), resident_bytes(pid))
 
 
 def _children(pid: int) -> list[int]:
@@ -66,6 +74,8 @@ def _role(command: bytes) -> tuple[str, str, str]:
         number = _NUMBER.search(words)
         which = "" if number is None or number[1] == "0" else f"-{number[1]}"
         return f"receiver{which}", "", ""
+    if _NURSERY in words:
+        return "nursery", "", ""
     return ("scribe" if _SCRIBE in words else "other"), "", ""
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from headrace.control import ModelServing, ModelState, Recall, Recalled
+from headrace.loader.engine_process import EngineProcess, start
 from headrace.loader.fleet import Fleet
 from headrace.loader.keeper import Audience
 from headrace.loader.store import FoundVersion
@@ -76,6 +78,11 @@ def version_of(folder: Path, version: int = 1, name: str = "m", **settings: Any)
     return FoundVersion(name, version, path, folder, ModelSettings(instances=1, **settings))
 
 
+def begins(behaviour: str) -> Callable[[str], Awaitable[EngineProcess]]:
+    """How an engine in miniature is begun that behaves so."""
+    return partial(start, sys.executable, str(ENGINE), behaviour)
+
+
 def exist(paths: Iterable[str]) -> list[str]:
     return [path for path in paths if Path(path).exists()]
 
@@ -94,7 +101,7 @@ async def fleet_of(
         folder,
         tell=receiver.hear,
         audience=audience,
-        command=(sys.executable, str(ENGINE), behaviour),
+        begin=begins(behaviour),
     )
     receiver.fleet = fleet
     async with asyncio.TaskGroup() as group:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from headrace.control import Labels, ModelServing, ModelState, Recall
 from headrace.errors import ModelDiffers, ModelLoadError
 from tests.unit.loader.audience import NOBODY
-from tests.unit.loader.fleets import ENGINE, exist, fleet_of, version_of
+from tests.unit.loader.fleets import begins, exist, fleet_of, version_of
 
 
 async def test_a_version_is_loaded_when_the_receiver_serves_it(tmp_path: Path) -> None:
@@ -69,7 +68,8 @@ async def test_one_that_has_been_compared_is_not_compared_again(tmp_path: Path) 
     async with fleet_of(tmp_path) as (fleet, receiver):
         await fleet.load(version_of(tmp_path, 1))
         await fleet.load(version_of(tmp_path, 2, verify="shadow"))
-        fleet._posts["m", 2].keeper._command = (sys.executable, str(ENGINE), "differ")
+        keeper = fleet._posts["m", 2].keeper
+        keeper._surroundings = replace(keeper._surroundings, begin=begins("differ"))
         os.kill(fleet._posts["m", 2].keeper.pid or 0, signal.SIGKILL)
         await receiver.until(ModelServing, 3)
         assert receiver.states()["m", 2] == "serving"
@@ -79,7 +79,7 @@ async def test_a_replacement_that_fails_leaves_what_serves(tmp_path: Path) -> No
     async with fleet_of(tmp_path) as (fleet, receiver):
         await fleet.load(version_of(tmp_path))
         first = fleet.versions("m")[1]
-        fleet._command = (sys.executable, str(ENGINE), "refuse")
+        fleet._begin_process = begins("refuse")
         with pytest.raises(ModelLoadError, match="version 1: no such operator: Frob"):
             await fleet.load(version_of(tmp_path))
         assert fleet.versions("m") == {1: first}

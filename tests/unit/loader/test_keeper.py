@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import headrace
 from headrace.control import ModelServing, ModelState
 from headrace.errors import StartError
-from headrace.loader.engine_process import check_socket_path, socket_path, socket_paths
+from headrace.loader.engine_process import check_socket_path, socket_path, socket_paths, start
 from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
 from headrace.loader.store import FoundVersion
 from headrace.priority import may_come_back
@@ -71,11 +72,11 @@ def _keeper(
             on_progress=seen.step,
         ),
         surroundings=Surroundings(
+            begin=partial(start, *command),
             sockets=socket_paths(folder, FOUND.name, FOUND.version),
             others_serve=lambda: beside,
             samples=lambda: None,
         ),
-        command=command,
     )
 
 

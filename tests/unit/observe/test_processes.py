@@ -33,6 +33,20 @@ def test_a_child_is_told_by_its_command_line(child: subprocess.Popen[bytes]) -> 
     assert found[os.getpid()].role == "supervisor"
 
 
+def test_what_a_nursery_forked_is_told_too() -> None:
+    code = f"""
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {_WAITS!r}, "headrace.engine." + "worker m/1"])
+"""
+    command = [sys.executable, "-c", code, "headrace.engine.nursery"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = {(one.role, one.model) for one in processes(os.getpid())}
+    assert {("nursery", ""), ("engine", "m")} <= found
+
+
 def test_time_and_memory_are_those_of_the_kernel() -> None:
     one = next(processes(os.getpid()))
     ours = psutil.Process()

@@ -1,0 +1,58 @@
+"""What crosses the border of the nursery: a socket of packets between it and the supervisor.
+
+Supervisor → nursery: what an engine is called, with the descriptors of its standard input and
+output. Nursery → supervisor: of each engine asked for, in that order, that it is born, with a
+descriptor of its process, or why it is not; and of each that has ended, how.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+_REPORT = struct.Struct("=cqi")
+
+NAME_BYTES = 1024
+"""No name of an engine is longer."""
+REPORT_BYTES = _REPORT.size
+
+
+class Born(NamedTuple):
+    """An engine there is; a descriptor of its process (pidfd_open(2)) comes along."""
+
+    pid: int
+
+
+class NotBorn(NamedTuple):
+    """An engine there is not: the error's number."""
+
+    errno: int
+
+
+class Ended(NamedTuple):
+    """An engine that was; ``status`` is its exit status, or less than 0 a signal's number."""
+
+    pid: int
+    status: int
+
+
+Report = Born | NotBorn | Ended
+
+
+def pack(report: Report) -> bytes:
+    """Encode a report as one packet."""
+    match report:
+        case Born(pid):
+            return _REPORT.pack(b"b", pid, 0)
+        case NotBorn(errno):
+            return _REPORT.pack(b"n", 0, errno)
+        case Ended(pid, status):
+            return _REPORT.pack(b"e", pid, status)
+
+
+def unpack(packet: bytes) -> Report:
+    """Decode what ``pack`` made."""
+    kind, pid, number = _REPORT.unpack(packet)
+    if kind == b"b":
+        return Born(pid)
+    return Ended(pid, number) if kind == b"e" else NotBorn(number)
