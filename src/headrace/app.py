@@ -165,9 +165,9 @@ class Supervisor:
             receiving.cancel()
             await asyncio.wait([receiving])
             decoding.cancel()
+            await self._nursery.end()  # first: an engine may be waiting to be born
             # Nobody waits any more for what an engine still runs after an unclean end.
             await self._fleet.stop(_ENGINE_STOP_TIMEOUT_S if clean else 0.0)
-            await self._nursery.end()
         return 0 if clean and not self._nothing_left() else 1
 
     async def _gather(self) -> None:

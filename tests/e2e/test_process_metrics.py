@@ -25,6 +25,7 @@ def test_every_process_is_told_with_its_time_and_memory(tmp_path: Path) -> None:
             ("supervisor", "", ""),
             ("receiver", "", ""),
             ("scribe", "", ""),
+            ("nursery", "", ""),
             ("engine", "linear", "3"),
         }
         assert all(size > 2**20 for size in memory.values())

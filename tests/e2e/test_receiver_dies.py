@@ -72,11 +72,26 @@ def test_a_receiver_that_hears_late_of_a_new_engine_serves_it(server: Server) ->
     np.testing.assert_allclose(triton_grpc(server.address, "one", X), 2 * X)
 
 
+def test_a_killed_nursery_takes_no_engine_along_and_the_next_one_has_another(
+    server: Server,
+) -> None:
+    (nursery,) = server.children("headrace.engine.nursery")
+    engine = server.engine("one")
+    nursery.kill()
+    server.wait_for("nursery_died")
+    np.testing.assert_allclose(triton_grpc(server.address, "one", X), 2 * X)
+    engine.kill()
+    server.wait_for(r"(?s)(one version 1: .*){2}")
+    np.testing.assert_allclose(triton_grpc(server.address, "one", X), 2 * X)
+    (second,) = server.children("headrace.engine.nursery")
+    assert server.engine("one").ppid() == second.pid
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_killed_supervisor_leaves_no_process(server: Server, busy: bool) -> None:
     call_scribe(server.url, "one")
     children = server.children()
-    assert len(children) == 4
+    assert len(children) == 5  # nursery, engines, receiver, scribe
     client = Client(server.address)
     if busy:
         client.send("sleeper", rows=50)
@@ -91,7 +106,7 @@ def test_a_supervisor_killed_while_it_loads_leaves_nothing(tmp_path: Path) -> No
     server.start()
     try:
         server.wait_for(re.compile('"step":"loading"'))
-        until(lambda: len(server.children()) == 2)
+        until(lambda: len(server.children()) == 3)  # nursery, engine, receiver
         children = server.children()
         server.process.kill()
         until(lambda: all(map(has_ended, children)))

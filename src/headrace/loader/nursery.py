@@ -23,8 +23,8 @@ from headrace.loader.forked import Ends, Forked
 
 NURSERY = (sys.executable, "-m", "headrace.engine.nursery")
 
-# It imports first. After this time an engine is started that need not wait for it.
-_BIRTH_TIMEOUT_S = 15.0
+# It imports first, perhaps from a slow disk. After this time an engine need not wait for it.
+_BIRTH_TIMEOUT_S = 60.0
 # One that dies so often is not started again.
 _STARTS = 3
 
@@ -100,7 +100,8 @@ class Nursery:
         return await start_engine(name)
 
     async def end(self) -> None:
-        """End the process; engines that it has had go on."""
+        """End the process, for good; engines that it has had go on."""
+        self._starts = _STARTS
         if self._socket is not None:
             self._lose(self._socket)
         process, self._process = self._process, None
@@ -114,22 +115,25 @@ class Nursery:
             OSError: it cannot, or is no more.
             TimeoutError: it does not answer.
         """
-        its_orders, our_orders = os.pipe()
-        our_reports, its_reports = os.pipe()
-        try:
-            ends = await Ends.connect(our_orders, our_reports)
+        with contextlib.ExitStack() as its:
+            with contextlib.ExitStack() as ours:
+                heard, orders = os.pipe()
+                its.callback(os.close, heard)
+                ours.callback(os.close, orders)
+                reports, said = os.pipe()
+                its.callback(os.close, said)
+                ours.callback(os.close, reports)
+                ours.pop_all()
+            ends = await Ends.connect(orders, reports)
             born: asyncio.Future[Forked] = asyncio.get_running_loop().create_future()
             try:
-                socket.send_fds(nursery, [name.encode()], [its_orders, its_reports])
+                socket.send_fds(nursery, [name.encode()], [heard, said])
                 self._expected.append(_Expected(born, ends))
                 async with asyncio.timeout(_BIRTH_TIMEOUT_S):
                     return await born
             except BaseException:
                 ends.close()  # if it is born all the same, it ends
                 raise
-        finally:
-            os.close(its_orders)
-            os.close(its_reports)
 
     def _hear(self, nursery: socket.socket) -> None:
         try:

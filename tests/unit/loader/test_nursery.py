@@ -133,7 +133,7 @@ async def test_where_none_can_live_engines_start_by_themselves(
 
 
 async def test_one_that_hangs_holds_up_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    _replace(monkeypatch, "import sys; sys.stdin.read()")
+    _replace(monkeypatch, "import signal; signal.pause()")
     monkeypatch.setattr(nursery, "_BIRTH_TIMEOUT_S", 0.05)
     async with _nursery() as found:
         engine = await found.engine("m/1")
@@ -147,6 +147,18 @@ async def test_one_with_threads_refuses(monkeypatch: pytest.MonkeyPatch) -> None
     _replace(monkeypatch, WITH_A_THREAD)
     async with _nursery() as found:
         engine = await found.engine("m/1")
+        assert isinstance(engine, asyncio.subprocess.Process)
+        assert await _ended(engine) == 0
+
+
+async def test_the_end_waits_for_no_birth(monkeypatch: pytest.MonkeyPatch) -> None:
+    _replace(monkeypatch, "import signal; signal.pause()")
+    async with _nursery() as found:
+        birth = asyncio.create_task(found.engine("m/1"))
+        while not found._expected:
+            await asyncio.to_thread(os.sched_yield)
+        await found.end()
+        engine = await birth
         assert isinstance(engine, asyncio.subprocess.Process)
         assert await _ended(engine) == 0
 
