@@ -107,6 +107,14 @@ def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
     assert not (tmp_path / "intel").exists()  # where its telemetry counts, each time it sends
 
 
+def test_onnxruntime_tells_nobody_what_it_runs(tmp_path: Path) -> None:
+    model = write_linear(tmp_path / "linear.onnx", 1.0)
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    with Server(model, "--backend", "onnxruntime", environment=home) as server:
+        assert "onnxruntime f32" in server.output
+    assert not [*tmp_path.rglob("Microsoft")]  # where it numbers the machine, before it reports
+
+
 # -- what cannot be served -----------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from setproctitle import setproctitle
 
@@ -28,12 +28,20 @@ from headrace.births import NAME_BYTES, Born, Ended, NotBorn, Report, pack
 from headrace.engine import backends, worker
 from headrace.priority import tasks
 
+# So long nobody has wanted an engine: there is time for a library that few models are run with.
+_QUIET_S = 1.0
+
 
 class Nursery:
-    """Has engines, and tells of them: ``serve`` returns in each."""
+    """Has engines, and tells of them: ``serve`` returns in each.
 
-    def __init__(self, supervisor: socket.socket) -> None:
+    ``prepare`` is called when there is time, until it says that nothing is left.
+    """
+
+    def __init__(self, supervisor: socket.socket, prepare: Callable[[], bool]) -> None:
         self._supervisor = supervisor
+        self._prepare = prepare
+        self._ready = False
         self._events = selectors.DefaultSelector()
         self._events.register(supervisor, selectors.EVENT_READ)
         self._engines: dict[int, int] = {}  # process ids by the descriptors of the processes
@@ -41,7 +49,10 @@ class Nursery:
     def serve(self) -> str | None:
         """Fork engines until the supervisor has gone; in an engine, return what it is called."""
         while True:
-            for key, _ in self._events.select():
+            events = self._events.select(None if self._ready else _QUIET_S)
+            if not events:
+                self._ready = not self._prepare()
+            for key, _ in events:
                 if key.fileobj is not self._supervisor:
                     self._bury(key.fd)
                     continue
@@ -113,8 +124,13 @@ def main() -> int:
     supervisor = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor
         os.dup2(nothing.fileno(), 0)
-    backends.import_first()
-    name = Nursery(supervisor).serve()
+    libraries = backends.usual()
+    next(libraries, None)
+
+    def import_another() -> bool:
+        return backends.QUIET and next(libraries, None) is not None
+
+    name = Nursery(supervisor, import_another).serve()
     if name is None:
         return 0
     setproctitle(f"{sys.executable} -m headrace.engine.worker {name}")  # for those who use `ps`

@@ -96,6 +96,9 @@ class Nursery:
                 _warn("engine_not_forked", engine=name, reason="the nursery does not answer")
                 self._kill()
             except OSError as error:
+                if error.errno == errno.EDEADLK:
+                    await self.end()  # it will not lose its threads again
+                    error = OSError("a library has started threads in the nursery")
                 _warn("engine_not_forked", engine=name, reason=str(error))
         return await start_engine(name)
 

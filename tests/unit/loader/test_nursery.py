@@ -143,12 +143,16 @@ async def test_one_that_hangs_holds_up_nobody_for_long(monkeypatch: pytest.Monke
         assert await found._process.wait() == -signal.SIGKILL
 
 
-async def test_one_with_threads_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_with_threads_refuses_and_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _replace(monkeypatch, WITH_A_THREAD)
     async with _nursery() as found:
-        engine = await found.engine("m/1")
-        assert isinstance(engine, asyncio.subprocess.Process)
-        assert await _ended(engine) == 0
+        for number in range(2):
+            engine = await found.engine(f"m/{number}")
+            assert isinstance(engine, asyncio.subprocess.Process)
+            assert await _ended(engine) == 0
+            assert found._process is None
 
 
 async def test_the_end_waits_for_no_birth(monkeypatch: pytest.MonkeyPatch) -> None:

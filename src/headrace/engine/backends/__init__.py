@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from headrace.device import CPU
@@ -29,6 +31,10 @@ from headrace.values import Array
 # it does so from a fork of the engine, which may hang on a lock of a thread that it no longer has,
 # and then outlives the server. None is how to forbid an import.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+# ONNX Runtime (1.29 and later) tells Microsoft of models and errors, with a number that it keeps
+# in the home folder. It must be told before it is imported, and whoever wants it may say 0.
+QUIET = os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1") == "1"
+"""Whether it says nothing, and has no thread for that."""
 
 # Files that only one backend reads.
 _ONLY: dict[str, BackendName] = {
@@ -76,12 +82,12 @@ def comparable(path: Path, device: str = CPU) -> tuple[BackendName, ...]:
     return (*tried, BackendName.INDUCTOR) if compiled else tried
 
 
-def import_first() -> None:
-    """Import the library that most models are run with, and that is there."""
+def usual() -> Iterator[BackendName]:
+    """Import the libraries that most models are run with and that are there, one at a time."""
     for name in candidates(Path(), BackendName.AUTO):
         with contextlib.suppress(BackendMissing):
             _import(*_MODULES[name])
-            return
+            yield name
 
 
 def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> tuple[str, Model]:
