@@ -29,7 +29,7 @@ from headrace.load.plan import OpenLoop
 from headrace.load.run import run
 from headrace.testing import Server
 
-_ROUNDS, _REQUESTS, _CONNECTIONS, _STREAMS = 7, 60_000, 16, 16
+_ROUNDS, _REQUESTS, _CONNECTIONS, _STREAMS = 25, 20_000, 16, 16
 _MOST_LOST = 0.05
 _SCRAPED_S = 1.0
 # On the path of the server without counts: Python imports it at the start of every process.
