@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
+# ONNX Runtime would tell its makers what demo, tests and benchmarks run.
+export ORT_DISABLE_TELEMETRY ?= 1
+
 NEEDED := 3.11
 # Without a GPU's libraries, of which PyPI's PyTorch brings gigabytes.
 TORCH := torch==2.13.0+cpu

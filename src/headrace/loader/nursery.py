@@ -25,6 +25,12 @@ NURSERY = (sys.executable, "-m", "headrace.engine.nursery")
 
 # It imports first, perhaps from a slow disk. After this time an engine need not wait for it.
 _BIRTH_TIMEOUT_S = 60.0
+# What will be so the next time, too.
+_NEVER = {
+    errno.EDEADLK: "a library has started threads in the nursery",
+    errno.ENOSYS: "the system has no descriptors of processes",
+    errno.EPERM: "the system gives no descriptors of processes",
+}
 # One that dies so often is not started again.
 _STARTS = 3
 
@@ -96,10 +102,13 @@ class Nursery:
                 _warn("engine_not_forked", engine=name, reason="the nursery does not answer")
                 self._kill()
             except OSError as error:
-                if error.errno == errno.EDEADLK:
-                    await self.end()  # it will not lose its threads again
-                    error = OSError("a library has started threads in the nursery")
-                _warn("engine_not_forked", engine=name, reason=str(error))
+                _warn(
+                    "engine_not_forked",
+                    engine=name,
+                    reason=_NEVER.get(error.errno or 0, str(error)),
+                )
+                if error.errno in _NEVER:
+                    await self.end()
         return await start_engine(name)
 
     async def end(self) -> None:

@@ -28,8 +28,16 @@ pytestmark = [
 WITH_A_THREAD = """
 import threading
 threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+WITHOUT_DESCRIPTORS = """
+import os
+def pidfd_open(pid):
+    raise PermissionError(1, "not in this container")
+os.pidfd_open = pidfd_open
+"""
+BEGIN = """
 from headrace.engine.nursery import main
-main()
+raise SystemExit(main())
 """
 
 
@@ -143,10 +151,11 @@ async def test_one_that_hangs_holds_up_nobody_for_long(monkeypatch: pytest.Monke
         assert await found._process.wait() == -signal.SIGKILL
 
 
-async def test_one_with_threads_refuses_and_is_not_asked_again(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("code", [WITH_A_THREAD, WITHOUT_DESCRIPTORS])
+async def test_one_that_never_can_refuses_and_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    _replace(monkeypatch, WITH_A_THREAD)
+    _replace(monkeypatch, code + BEGIN)
     async with _nursery() as found:
         for number in range(2):
             engine = await found.engine(f"m/{number}")
