@@ -22,7 +22,8 @@ TIMEOUT_MS = 150
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    model = write_fake(tmp_path_factory.mktemp("cancel") / "echo.fake")
+    # A run takes so long that large batches pay, however noisy the warm-up: none is split here.
+    model = write_fake(tmp_path_factory.mktemp("cancel") / "echo.fake", base_ms=3)
     with Server(model, "--instances", "1") as running:
         yield running
     assert "Traceback" not in running.output
