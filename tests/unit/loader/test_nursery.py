@@ -35,6 +35,11 @@ def pidfd_open(pid):
     raise PermissionError(1, "not in this container")
 os.pidfd_open = pidfd_open
 """
+DRAWS = """
+import numpy.random
+from headrace.engine import worker
+worker.main = lambda: print(numpy.random.random(), flush=True) or 0
+"""
 BEGIN = """
 from headrace.engine.nursery import main
 raise SystemExit(main())
@@ -112,6 +117,18 @@ async def test_the_end_of_a_forked_engine_is_told() -> None:
         for late in (engine.kill, engine.terminate):
             with pytest.raises(ProcessLookupError):
                 late()
+
+
+async def test_no_two_engines_draw_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    _replace(monkeypatch, DRAWS + BEGIN)
+    async with _nursery() as found:
+        drawn = []
+        for number in range(2):
+            engine = await found.engine(f"m/{number}")
+            assert isinstance(engine, Forked)
+            drawn.append(float(await engine.stdout.read()))
+            assert await engine.wait() == 0
+        assert drawn[0] != drawn[1]
 
 
 async def test_engines_outlive_their_nursery_and_the_next_one_has_another() -> None:
