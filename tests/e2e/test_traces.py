@@ -56,12 +56,16 @@ def infer(client: Any, model: str, x: np.ndarray[Any, Any] = X, **named: Any) ->
 
 
 def read(path: Path, traces: int) -> list[dict[str, Any]]:
-    """The objects of a file, once it has so many traces: they are written after the answer."""
+    """The objects of a file, once it has so many traces: they are written after the answer.
+
+    Who reads while a trace is written may get the end of before and then the end of after.
+    """
 
     def look() -> list[dict[str, Any]]:
-        if not path.exists():
+        try:
+            found: list[dict[str, Any]] = json.loads(path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
             return []
-        found: list[dict[str, Any]] = json.loads(path.read_text())
         return found if sum("model_name" in one for one in found) >= traces else []
 
     return until(look)
