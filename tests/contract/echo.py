@@ -78,7 +78,7 @@ class Echo:
             catalog.add(served)
         self.signatures = {served.name: served.signature for served in catalog.served()}
         self._processors = {served.name: build(served.signature, ()) for served in catalog.served()}
-        core = Core(catalog, self._infer, together=Numbers(catalog, bytes).all)
+        core = Core(catalog, self._infer, together=Numbers(catalog, _no_page).all)
         self.routes = Routes(core)
         self._methods = {**OipGrpc(core).methods(), **TfServingGrpc(core).methods()}
 
@@ -117,6 +117,10 @@ def _each_dtype() -> list[ServedModel]:
         for dtype in DType
         for axes in range(MOST_AXES + 1)
     ]
+
+
+async def _no_page() -> str:
+    return ""
 
 
 def _nothing() -> Any:

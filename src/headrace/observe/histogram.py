@@ -5,6 +5,7 @@ To count a thousand at once costs a tenth of counting them one by one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,6 +29,11 @@ ROWS: tuple[float, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 # So many wait to be counted at most.
 _WAITING = 1024
+
+
+@functools.cache
+def _names(bounds: tuple[float, ...]) -> tuple[str, ...]:
+    return (*(repr(float(bound)) for bound in bounds), "+Inf")
 
 
 class Histogram:
@@ -75,11 +81,9 @@ class Histogram:
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Return Prometheus' view: (upper bound, observations up to it), ending with ``+Inf``."""
-        running, rows = 0, []
-        for bound, count in zip((*self.bounds, None), self.counts, strict=True):
-            running += count
-            rows.append(("+Inf" if bound is None else repr(float(bound)), float(running)))
-        return rows
+        self._count()
+        counts = np.cumsum(self._counts).astype(float).tolist()
+        return list(zip(_names(self.bounds), counts, strict=True))
 
     def _count(self) -> None:
         if not self._waiting:

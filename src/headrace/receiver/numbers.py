@@ -24,7 +24,7 @@ class Numbers:
     """Tells them; without ``gather`` there is one receiver."""
 
     def __init__(
-        self, catalog: Catalog, page: Callable[[], bytes], gather: Gather | None = None
+        self, catalog: Catalog, page: Callable[[], Awaitable[str]], gather: Gather | None = None
     ) -> None:
         self._catalog = catalog
         self._page = page
@@ -36,13 +36,13 @@ class Numbers:
         Raises:
             NotReady: the supervisor does not answer.
         """
-        return self.own(topic) if self._gather is None else await self._gather(topic)
+        return await (self.own(topic) if self._gather is None else self._gather(topic))
 
-    def own(self, topic: Topic) -> str:
+    async def own(self, topic: Topic) -> str:
         """What this one has counted."""
         match topic:
             case Topic.METRICS:
-                return self._page().decode()
+                return await self._page()
             case Topic.TFSERVING:
                 return tfserving.page(self._catalog.asked).decode()
             case Topic.SLOWEST:

@@ -219,7 +219,8 @@ class Runtime:
             case Done():
                 self._end(message)
             case Ask():
-                self._tell(Told(question=message.question, text=self._numbers.own(message.topic)))
+                text = await self._numbers.own(message.topic)
+                self._tell(Told(question=message.question, text=text))
             case Gathered():
                 future = self._gathers.get(message.question)
                 if future is not None and not future.done():

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, generate_latest
-
 from headrace.observe.gpu import GpuCollector
 from headrace.observe.lives import Life, LifeCollector
-from headrace.observe.metrics import Collector, ModelMetrics
+from headrace.observe.metrics import Collector, ModelMetrics, RefusalCollector
+from headrace.observe.page import Key, Page
 from headrace.observe.processes import ProcessCollector, ProcessUse, processes
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.plain.models import load_parts
@@ -22,15 +22,25 @@ class Telemetry:
     def __init__(self, catalog: Catalog, refused: Counter[str]) -> None:
         self._catalog = catalog
         self._supervisor = os.getppid()
-        self._registry = CollectorRegistry()
-        self._registry.register(Collector(self.metrics, refused))
-        self._registry.register(LifeCollector(self._lives, catalog.moves))
-        self._registry.register(ProcessCollector(self._processes))
-        self._registry.register(GpuCollector(self._processes))
+        self._server = (
+            RefusalCollector(refused),
+            LifeCollector(self._lives, catalog.moves),
+            ProcessCollector(self._processes),
+            GpuCollector(self._processes),
+        )
+        self._written: dict[Key, str] = {}
 
-    def page(self) -> bytes:
-        """Write what Prometheus reads, in its text format."""
-        return generate_latest(self._registry)
+    async def page(self) -> str:
+        """Write what Prometheus reads, in its text format; between models others have a turn."""
+        page = Page(self._written)
+        page.add(Collector(()).collect())  # the families are there before the first model is
+        for one in self.metrics():
+            page.add(Collector((one,)).collect())
+            await asyncio.sleep(0)
+        for collector in self._server:
+            page.add(collector.collect())
+        self._written = page.lines
+        return page.text()
 
     def metrics(self) -> list[ModelMetrics]:
         """Those of every version that serves."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.observe.lives import Life, LifeCollector
-from headrace.observe.metrics import Collector, ModelMetrics
+from headrace.observe.metrics import Collector, ModelMetrics, RefusalCollector
 
 
 def metrics_page(
@@ -18,7 +18,8 @@ def metrics_page(
     known = list(versions)
     lives = [Life(one.model, one.version, "serving", memory_bytes, {"load": 1.0}) for one in known]
     registry = CollectorRegistry()
-    registry.register(Collector(lambda: known, refused or Counter()))
+    registry.register(Collector(known))
+    registry.register(RefusalCollector(refused or Counter()))
     registry.register(LifeCollector(lambda: lives, {}))
     return generate_latest(registry).decode()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.observe.histogram import LATENCY, SECONDS, Histogram
-from headrace.observe.metrics import Collector, ModelMetrics
+from headrace.observe.metrics import Collector, ModelMetrics, RefusalCollector
 
 
 @given(st.lists(st.floats(0, 100)))
@@ -63,14 +63,20 @@ def test_the_page_has_phases_outcomes_and_gauges() -> None:
     metrics.outcomes["shed"] += 1
     metrics.gauges["queue_length"] = lambda: 5.0
     registry = CollectorRegistry()
-    registry.register(Collector(lambda: [metrics], Counter(model_not_found=4)))
+    registry.register(Collector((metrics,)))
     page = generate_latest(registry).decode()
     assert 'headrace_phase_seconds_count{model="ocr",phase="infer",version="3"} 1.0' in page
     assert 'headrace_batch_rows_bucket{le="8.0",model="ocr",version="3"} 1.0' in page
     assert 'headrace_batch_rows_bucket{le="4.0",model="ocr",version="3"} 0.0' in page
     assert 'headrace_requests_total{model="ocr",outcome="shed",version="3"} 1.0' in page
     assert 'headrace_queue_length{model="ocr",version="3"} 5.0' in page
-    assert 'headrace_refused_total{outcome="model_not_found"} 4.0' in page
+
+
+def test_what_came_to_no_model_is_told_by_code() -> None:
+    (family,) = RefusalCollector(Counter(model_not_found=4)).collect()
+    assert [(one.labels["outcome"], one.value) for one in family.samples] == [
+        ("model_not_found", 4)
+    ]
 
 
 def test_requests_are_told_by_priority_and_outcome() -> None:
@@ -105,7 +111,7 @@ def test_padding_is_told_of_models_that_are_padded_alone() -> None:
 
 def _page(*metrics: ModelMetrics) -> str:
     registry = CollectorRegistry()
-    registry.register(Collector(lambda: metrics, Counter()))
+    registry.register(Collector(metrics))
     return generate_latest(registry).decode()
 
 

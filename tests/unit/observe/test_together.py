@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +29,7 @@ def page(requests: list[tuple[str, float]], waiting: int = 0) -> str:
         metrics.total.observe(seconds)
         metrics.ended(0, outcome, seconds)
     registry = CollectorRegistry()
-    registry.register(Collector(lambda: [metrics], Counter()))
+    registry.register(Collector((metrics,)))
     life = Life("m", 1, "serving", 100, {"warm": 2.0})
     registry.register(LifeCollector(lambda: [life], {("m", "serving"): 1}))
     return generate_latest(registry).decode()

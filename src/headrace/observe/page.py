@@ -1,0 +1,74 @@
+"""A page in Prometheus' text format, written by the thread that answers requests: fast, in parts.
+
+``prometheus_client`` makes every line anew: 20 µs each, and a model has 350 of them. Here it makes
+a line once; on the pages after that only the number is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.utils import floatToGoString
+
+_number: Callable[[float], str] = floatToGoString
+Key = tuple[str, ...]
+"""A sample: its name, and the values of its labels."""
+
+
+class Page:
+    """One page; ``known`` are the lines of an earlier one, without their numbers.
+
+    What says part of a family may come in any order: a family is together on the page.
+    """
+
+    def __init__(self, known: Mapping[Key, str]) -> None:
+        self.lines: dict[Key, str] = {}
+        """The lines of this page, without their numbers, for the next one."""
+        self._known = known
+        self._families: dict[str, list[str]] = {}
+
+    def add(self, families: Iterable[Metric]) -> None:
+        """Write what these say now."""
+        for family in families:
+            written = self._families.get(family.name)
+            if written is None:
+                written = self._families[family.name] = [_head(family)]
+            keys = [(sample.name, *sample.labels.values()) for sample in family.samples]
+            try:
+                begins = [self._known[key] for key in keys]
+            except KeyError:
+                begins = _begins(family)
+            self.lines.update(zip(keys, begins, strict=True))
+            numbers = [_number(sample.value) for sample in family.samples]
+            written += map("{} {}\n".format, begins, numbers)
+
+    def text(self) -> str:
+        """The whole page."""
+        return "".join("".join(lines) for lines in self._families.values())
+
+
+class _Registry:
+    """The one family that is to be written."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        yield self._family
+
+
+def _written(family: Metric) -> list[str]:
+    return generate_latest(_Registry(family)).decode().split("\n")[:-1]
+
+
+def _head(family: Metric) -> str:
+    empty = Metric(family.name, family.documentation, family.type, family.unit)
+    return "".join(f"{line}\n" for line in _written(empty))
+
+
+def _begins(family: Metric) -> list[str]:
+    """Every line of a family up to its number."""
+    lines = [line for line in _written(family) if not line.startswith("#")]
+    return [line.rpartition(" ")[0] for line in lines]
