@@ -66,15 +66,18 @@ class Phases(NamedTuple):
         decode = decoded_s - received_s
         if run is None:
             return cls(load=load_s, receive=receive, decode=decode, queue=now_s - decoded_s)
-        between = run.end_s - run.start_s - run.assemble_s - run.infer_s
+        # Who assembles may be held up just after the engine has the batch, and hear the end of
+        # both together: what is of the run is not of assembling.
+        besides_s = run.end_s - run.start_s - run.infer_s
+        assemble_s = min(run.assemble_s, besides_s)
         ended_s = answered_s or now_s
         return cls(
             load=load_s,
             receive=receive,
             decode=decode,
             queue=run.start_s - decoded_s,
-            assemble=run.assemble_s,
-            lane=between,
+            assemble=assemble_s,
+            lane=besides_s - assemble_s,
             infer=run.infer_s,
             results=ended_s - run.end_s,
             encode=now_s - ended_s,

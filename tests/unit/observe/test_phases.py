@@ -69,6 +69,13 @@ def test_one_whose_outputs_could_not_be_answered_ends_in_results() -> None:
     assert (found.lane, found.infer, found.results, found.encode) == (1, 2, 4, 0)
 
 
+def test_what_the_receiver_missed_of_a_run_is_not_told_twice() -> None:
+    run = Run(start_s=12, assemble_s=4.5, infer_s=4, end_s=17, rows=1, requests=1)
+    found = Phases.of(arrival_s=10, received_s=10, decoded_s=11, run=run, answered_s=18, now_s=19)
+    assert (found.assemble, found.lane, found.infer) == (1, 0, 4)
+    assert found.total == 9
+
+
 def test_the_header_is_in_milliseconds() -> None:
     assert Phases(decode=0.001, infer=0.0205).server_timing() == (
         b"load;dur=0.000, receive;dur=0.000, decode;dur=1.000, queue;dur=0.000, "
