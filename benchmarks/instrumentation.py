@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import statistics
 import tempfile
 import threading
@@ -68,8 +69,10 @@ def _cost(progress: Callable[[str], None]) -> Iterator[Figure]:
             for name, environment in environments.items()
         }
         _refuse_counts(addresses["uncounted"])
+        chance, turns = random.Random(_SEED), list(addresses.items())
         for number in range(_ROUNDS + 1):
-            for name, address in addresses.items():
+            chance.shuffle(turns)  # who comes first is not always the same
+            for name, address in turns:
                 progress(f"round {number} of {_ROUNDS}: {name}")
                 with _scraped(address) if name == "everything" else contextlib.nullcontext():
                     rate_rps = _rate_rps(address)

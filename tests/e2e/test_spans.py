@@ -120,6 +120,7 @@ def _server(
             "HEADRACE_SERVER__OTLP_ENDPOINT": collector,
             "HEADRACE_SERVER__OTLP_RATIO": ratio,
             "HEADRACE_SERVER__OTLP_ENVOY": envoy,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",  # ms
             **environment,
         },
     )

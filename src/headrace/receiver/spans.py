@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
 
-_EVERY_MS = 1000.0
 _NS = 1e9
 
 
@@ -119,7 +118,7 @@ def _provider(endpoint: str) -> TracerProvider:
     exporter = OTLPSpanExporter(
         endpoint=endpoint.rstrip("/") + PATH, timeout=TIMEOUT_S, session=_session()
     )
-    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_EVERY_MS))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
 
 
