@@ -6,7 +6,7 @@ It takes the work out and leaves the calls, whose little is still counted as the
 from __future__ import annotations
 
 from headrace.observe.histogram import Histogram
-from headrace.observe.metrics import ModelMetrics
+from headrace.observe.requests import Requests
 from headrace.observe.runs import Runs
 from headrace.observe.slowest import Slowest
 
@@ -23,7 +23,7 @@ for _kind, _name, _empty in (
     (Histogram, "observe", _nothing),
     (Runs, "assembled", _nothing),
     (Runs, "ended", _nothing),
-    (ModelMetrics, "ended", _nothing),
+    (Requests, "ended", _nothing),
     (Slowest, "wants", _never),
 ):
     setattr(_kind, _name, _empty)

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 SECONDS: tuple[float, ...] = tuple(
     round(base * 10.0**exponent, 9) for exponent in range(-5, 2) for base in (1.0, 1.8, 3.2, 5.6)
@@ -85,11 +86,13 @@ class Histogram:
         counts = np.cumsum(self._counts).astype(float).tolist()
         return list(zip(_names(self.bounds), counts, strict=True))
 
-    def _count(self) -> None:
-        if not self._waiting:
-            return
-        values = np.array(self._waiting)
-        self._waiting.clear()
+    def observe_all(self, values: NDArray[np.float64]) -> None:
+        """Count many values."""
         places = np.searchsorted(self._edges, values)  # a value at a bound is in the bucket below
         self._counts += np.bincount(places, minlength=len(self._counts))
         self._total += float(values.sum())
+
+    def _count(self) -> None:
+        if self._waiting:
+            self.observe_all(np.array(self._waiting))
+            self._waiting.clear()

@@ -16,31 +16,16 @@ from prometheus_client.core import (
     Sample,
 )
 
-from headrace.observe.histogram import LATENCY, ROWS, Histogram
+from headrace.observe.histogram import ROWS, Histogram
 from headrace.observe.phases import Passed
+from headrace.observe.requests import OTHER, Requests
 from headrace.observe.runs import Runs
 from headrace.observe.slowest import Slowest
-
-PHASES = (
-    "load",
-    "receive",
-    "decode",
-    "queue",
-    "assemble",
-    "infer",
-    "results",
-    "encode",
-    "total",
-)
-"""The phases of a request, in order; ``total`` is from its arrival to its encoded answer."""
 
 NORMAL_PRIORITY = 1000
 """What clients call the priority that stands in the middle: 1 goes first, 0 asks for this one."""
 
 _WHICH = ("model", "version")
-# Clients name priorities; of more than these, the others are counted together.
-_PRIORITIES, _OTHER = 16, -NORMAL_PRIORITY
-
 
 GAUGES: dict[str, str] = {
     "queue_length": "Requests that wait for a batch now.",
@@ -58,15 +43,12 @@ GAUGES: dict[str, str] = {
 class ModelMetrics:
     """The numbers of one version of one model.
 
-    ``load`` (of those that waited for one), ``receive``, ``decode``, ``queue``, ``results``,
-    ``encode`` and ``total`` are seconds a request, ``assemble`` and ``infer`` seconds a batch,
-    ``rows`` rows a batch; ``outcomes`` counts requests by reason: ``ok`` or an error's code, and
-    ``failed_s`` is how long those took that were not answered with outputs. ``took`` are the
-    seconds from arrival to answer, by priority and outcome. ``asked_elements`` are the input
-    elements that clients sent, ``run_elements`` those that ran, with the padding; both stay 0 where
-    nothing is padded. ``runs`` are the batches by their size, ``slowest`` the requests that took
-    longest, ``changes`` what was changed while serving, by what and why, and ``control`` tells the
-    last. A run takes ``threads`` cores.
+    ``requests`` are the times of requests, ``assemble`` and ``infer`` seconds a batch, ``rows``
+    rows a batch; ``outcomes`` counts requests by reason: ``ok`` or an error's code.
+    ``asked_elements`` are the input elements that clients sent, ``run_elements`` those that ran,
+    with the padding; both stay 0 where nothing is padded. ``runs`` are the batches by their size,
+    ``slowest`` the requests that took longest, ``changes`` what was changed while serving, by what
+    and why, and ``control`` tells the last. A run takes ``threads`` cores.
     """
 
     __slots__ = (
@@ -74,25 +56,17 @@ class ModelMetrics:
         "assemble",
         "changes",
         "control",
-        "decode",
-        "encode",
-        "failed_s",
         "gauges",
         "infer",
-        "load",
         "model",
         "outcomes",
-        "queue",
-        "receive",
-        "results",
+        "requests",
         "rows",
         "run_elements",
         "runs",
         "sequences_expired",
         "slowest",
         "threads",
-        "took",
-        "total",
         "version",
     )
 
@@ -100,37 +74,19 @@ class ModelMetrics:
         self.model = model
         self.version = version
         self.threads = threads
-        self.load = Histogram()
-        self.receive = Histogram()
-        self.decode = Histogram()
-        self.queue = Histogram()
+        self.requests = Requests()
         self.assemble = Histogram()
         self.infer = Histogram()
-        self.results = Histogram()
-        self.encode = Histogram()
-        self.total = Histogram()
         self.rows = Histogram(ROWS)
-        self.took: dict[tuple[int, str], Histogram] = {}
         self.asked_elements = 0
         self.run_elements = 0
         self.runs = Runs()
         self.slowest = Slowest[Passed]()
         self.outcomes: Counter[str] = Counter()
-        self.failed_s = 0.0
         self.changes: Counter[tuple[str, str]] = Counter()
         self.control: Callable[[], dict[str, Any]] = dict
         self.gauges: dict[str, Callable[[], float]] = {"sequences": lambda: 0}
         self.sequences_expired: Callable[[], float] = lambda: 0
-
-    def ended(self, priority: int, outcome: str, seconds: float) -> None:
-        """Count a request that has an answer, whatever that is."""
-        histogram = self.took.get((priority, outcome))
-        if histogram is None:
-            known = {named for named, _ in self.took}
-            if priority not in known and len(known) >= _PRIORITIES:
-                priority = _OTHER
-            histogram = self.took.setdefault((priority, outcome), Histogram(LATENCY))
-        histogram.observe(seconds)
 
 
 class Collector:
@@ -208,11 +164,11 @@ def _of_requests(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
     )
     for one in versions:
         labels = _labels(one)
-        for phase in PHASES:
-            histogram: Histogram = getattr(one, phase)
+        of_batches = {"assemble": one.assemble, "infer": one.infer}
+        for phase, histogram in (*one.requests.phases.items(), *of_batches.items()):
             phases.add((*labels, phase), histogram)
-        for (priority, outcome), histogram in one.took.items():
-            named = str(priority + NORMAL_PRIORITY) if priority != _OTHER else "other"
+        for (priority, outcome), histogram in one.requests.took.items():
+            named = str(priority + NORMAL_PRIORITY) if priority != OTHER else "other"
             values = (*labels, named, outcome)
             took.add(values, histogram)
         for outcome, count in one.outcomes.items():

@@ -238,24 +238,24 @@ class Application:
         metrics = served.metrics
         metrics.outcomes[outcome] += 1
         now_s = time.monotonic()
-        seconds = now_s - exchange.arrival_s
-        waited_s = exchange.load_s + seconds
+        waited_s = exchange.load_s + now_s - exchange.arrival_s
         if metrics.slowest.wants(waited_s, now_s):
             metrics.slowest.put(waited_s, passed(exchange, served, outcome, now_s), now_s)
         if self._spans is not None:
             self._spans.note(exchange, served, outcome, now_s)
         if exchange.trace is not None:
             self._extras.tracer.end(exchange.trace, exchange.answered_s, now_s)
-        if exchange.load_s:
-            metrics.load.observe(exchange.load_s)
-        if exchange.answered_s:
-            metrics.encode.observe(now_s - exchange.answered_s)
-            metrics.total.observe(seconds)
-            metrics.ended(exchange.priority, outcome, seconds)
-        else:
-            metrics.failed_s += seconds
-            if outcome != "ok":  # else it was a question about the model
-                metrics.ended(exchange.priority, outcome, seconds)
+        metrics.requests.ended(
+            exchange.priority,
+            outcome,
+            exchange.load_s,
+            exchange.arrival_s,
+            exchange.received_s,
+            exchange.decoded_s,
+            exchange.run,
+            exchange.answered_s,
+            now_s,
+        )
 
 
 def _timed(start: dict[str, Any], exchange: Exchange) -> dict[str, Any]:

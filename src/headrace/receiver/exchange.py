@@ -211,9 +211,6 @@ class Core(NamedTuple):
         """
         exchange.decoded_s = now_s = time.monotonic()
         exchange.id = request.id
-        metrics, received_s = served.metrics, exchange.received_s
-        metrics.receive.observe(received_s - exchange.arrival_s)
-        metrics.decode.observe(now_s - received_s)
         tracer = self.tracer
         if tracer is not None and tracer.on:
             exchange.trace = tracer.begin(request, served.name, served.version, now_s)

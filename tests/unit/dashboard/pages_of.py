@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.observe.lives import Life, LifeCollector
 from headrace.observe.metrics import Collector, ModelMetrics, RefusalCollector
+from tests.passed import passed
 
 
 def metrics_page(
@@ -27,6 +28,6 @@ def metrics_page(
 def served(metrics: ModelMetrics, seconds: float, rows: int = 1, outcome: str = "ok") -> None:
     """Count a request that took so long, alone in its batch, all of it running."""
     metrics.outcomes[outcome] += 1
-    metrics.total.observe(seconds)
+    passed(metrics.requests, seconds, outcome)
     metrics.infer.observe(seconds)
     metrics.rows.observe(rows)

@@ -23,7 +23,7 @@ def test_a_version_is_read_as_it_was_counted() -> None:
     assert found.outcomes == {"ok": 2, "shed": 5}
     assert found.phases["total"].count == 2
     assert found.phases["total"].total == pytest.approx(0.06)
-    assert found.phases["decode"].count == 0
+    assert found.phases["load"].count == 0
     assert found.rows.mean == 6
     assert found.elements == {"asked": 3, "padding": 5}
     assert found.gauges["queue_length"] == 7

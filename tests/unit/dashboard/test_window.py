@@ -22,7 +22,8 @@ looks = st.lists(st.tuples(requests, st.booleans()), min_size=1, max_size=6)
 
 def _so_far(metrics: ModelMetrics) -> Version:
     """What a page would say."""
-    phases = {name: _counts(getattr(metrics, name)) for name in ("total", "infer", "queue")}
+    of_all = {**metrics.requests.phases, "infer": metrics.infer}
+    phases = {name: _counts(of_all[name]) for name in ("total", "infer", "queue")}
     return Version(dict(metrics.outcomes), phases, _counts(metrics.rows))
 
 

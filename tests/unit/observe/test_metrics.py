@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.observe.histogram import LATENCY, SECONDS, Histogram
 from headrace.observe.metrics import Collector, ModelMetrics, RefusalCollector
+from tests.passed import passed
 
 
 @given(st.lists(st.floats(0, 100)))
@@ -82,7 +83,7 @@ def test_what_came_to_no_model_is_told_by_code() -> None:
 def test_requests_are_told_by_priority_and_outcome() -> None:
     metrics = ModelMetrics("ocr", 3)
     for priority, outcome in ((0, "ok"), (0, "ok"), (-999, "ok"), (1, "shed")):
-        metrics.ended(priority, outcome, 0.01)
+        passed(metrics.requests, 0.01, outcome, priority)
     page = _page(metrics)
     for named, outcome, count in (("1000", "ok", 2), ("1", "ok", 1), ("1001", "shed", 1)):
         labels = f'model="ocr",outcome="{outcome}",priority="{named}",version="3"'
@@ -92,11 +93,11 @@ def test_requests_are_told_by_priority_and_outcome() -> None:
 def test_clients_that_name_ever_new_priorities_do_not_fill_the_memory() -> None:
     metrics = ModelMetrics("ocr", 3)
     for priority in range(1000):
-        metrics.ended(priority, "ok", 0.01)
-        metrics.ended(priority, "shed", 0.01)
-    assert len(metrics.took) < 40
-    metrics.ended(3, "expired", 0.01)
-    assert (3, "expired") in metrics.took, "one that is known is told with every outcome"
+        passed(metrics.requests, 0.01, priority=priority)
+        passed(metrics.requests, 0.01, "shed", priority)
+    assert len(metrics.requests.took) < 40
+    passed(metrics.requests, 0.01, "expired", 3)
+    assert (3, "expired") in metrics.requests.took, "one that is known is told with every outcome"
     assert 'outcome="ok",priority="other"' in _page(metrics)
 
 

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from headrace.observe.lives import Life, LifeCollector
 from headrace.observe.metrics import Collector, ModelMetrics
 from headrace.observe.together import Topic, add_up, remains
+from tests.passed import passed
 
 counts = st.lists(
     st.tuples(st.sampled_from(["ok", "shed", "internal"]), st.floats(0.0001, 5)), max_size=20
@@ -26,8 +27,7 @@ def page(requests: list[tuple[str, float]], waiting: int = 0) -> str:
     metrics.gauges["batch_cap"] = lambda: 8
     for outcome, seconds in requests:
         metrics.outcomes[outcome] += 1
-        metrics.total.observe(seconds)
-        metrics.ended(0, outcome, seconds)
+        passed(metrics.requests, seconds, outcome)
     registry = CollectorRegistry()
     registry.register(Collector((metrics,)))
     life = Life("m", 1, "serving", 100, {"warm": 2.0})

@@ -65,15 +65,16 @@ def _model(served: ServedModel, now_s: float, now_ms: float) -> dict[str, Any]:
 
 
 def _requests(metrics: ModelMetrics) -> dict[str, Any]:
-    runs, outcomes = metrics.runs, metrics.outcomes
+    runs, outcomes, requests = metrics.runs, metrics.outcomes, metrics.requests
+    phases = requests.phases
     good = outcomes["ok"]
     return {
-        "success": _duration(good, metrics.total.total),
-        "fail": _duration(sum(outcomes.values()) - good, metrics.failed_s),
-        "queue": _histogram(metrics.queue),
+        "success": _duration(good, phases["total"].total),
+        "fail": _duration(sum(outcomes.values()) - good, requests.failed_s),
+        "queue": _histogram(phases["queue"]),
         "compute_input": _duration(runs.assembled_entries, runs.assemble_s),
         "compute_infer": _duration(runs.entries, runs.infer_s),
-        "compute_output": _histogram(metrics.results),
+        "compute_output": _histogram(phases["results"]),
         "cache_hit": _duration(0, 0),
         "cache_miss": _duration(0, 0),
     }

@@ -102,12 +102,10 @@ class Pump:
         engine = self._engine
         if engine is None:  # the scheduler is paused without an engine
             raise RuntimeError("a batch was cut while no engine is connected")
-        metrics = self._served.metrics
         parts = []
         traces: tuple[Trace, ...] = ()  # of most batches none: nothing is made for them
         padding = None
         for entry in batch.entries:
-            metrics.queue.observe(now_s - entry.arrival_s)
             work: Work = entry.payload
             parts.append(work.inputs)
             trace = work.exchange.trace

@@ -67,7 +67,7 @@ class Steering:
             "batch_cap": state.batch_cap,
             "longest_s": state.longest_s,
             "highest_rps": self._highest_rps,
-            "p99_s": self._served.metrics.total.quantile(0.99),
+            "p99_s": self._served.metrics.requests.phases["total"].quantile(0.99),
             "worth": {str(lanes): worth for lanes, worth in self._controller.worth.items()},
             "changes": [{"at_unix_s": at_s, **change._asdict()} for at_s, change in self._changes],
         }

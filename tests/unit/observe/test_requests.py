@@ -1,0 +1,109 @@
+"""What is counted of requests: the usual ones many at a time, the others one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.observe.phases import Run
+from headrace.observe.requests import PHASES, Requests
+
+STEPS = st.tuples(*[st.floats(0.001, 50)] * 7)
+SEVEN = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+# More than are put down before they are counted.
+MANY = 2500
+
+
+def end(requests: Requests, steps: Iterable[float], priority: int = 0, outcome: str = "ok") -> None:
+    """Count a request of so many seconds in receive, decode, queue, run, results and encode."""
+    arrival_s, receive, decode, queue, infer, results, encode = steps
+    received_s = arrival_s + receive
+    decoded_s = received_s + decode
+    start_s = decoded_s + queue
+    end_s = start_s + infer
+    answered_s = end_s + results
+    run = Run(start_s, 0.0, infer, end_s, 1, 1)
+    now_s = answered_s + encode
+    requests.ended(priority, outcome, 0.0, arrival_s, received_s, decoded_s, run, answered_s, now_s)
+
+
+def told(requests: Requests) -> dict[str, tuple[list[int], float]]:
+    return {name: (one.counts, one.total) for name, one in requests.phases.items()}
+
+
+@given(st.lists(STEPS, min_size=1, max_size=30))
+def test_usual_requests_count_as_others_do(times: list[tuple[float, ...]]) -> None:
+    usual, others = Requests(), Requests()
+    for steps in times:
+        end(usual, steps)
+        end(others, steps, priority=-5)
+    for phase, (counts, total) in told(others).items():
+        assert told(usual)[phase][0] == counts
+        assert told(usual)[phase][1] == pytest.approx(total)
+    assert usual.took[0, "ok"].counts == others.took[-5, "ok"].counts
+
+
+def test_each_phase_has_its_time() -> None:
+    requests = Requests()
+    for _ in range(MANY):
+        end(requests, SEVEN)
+    found = {name: total / MANY for name, (counts, total) in told(requests).items() if any(counts)}
+    assert found == {
+        "receive": 1.0,
+        "decode": 2.0,
+        "queue": 4.0,
+        "results": 16.0,
+        "encode": 32.0,
+        "total": 63.0,
+    }
+    assert sum(requests.took[0, "ok"].counts) == MANY
+
+
+def test_who_looks_sees_all_that_have_ended() -> None:
+    requests = Requests()
+    for count in range(1, MANY):
+        end(requests, SEVEN)
+        if count % 333 == 1:
+            assert sum(requests.phases["total"].counts) == count
+            assert sum(requests.took[0, "ok"].counts) == count
+
+
+@pytest.mark.parametrize(
+    ("moments", "run", "reached"),
+    [
+        ((2.0, 0.0, 0.0), None, {}),
+        ((2.0, 3.0, 0.0), None, {}),
+        ((2.0, 3.0, 5.0), None, {"receive": 1.0, "decode": 2.0}),
+        (
+            (2.0, 3.0, 5.0),
+            Run(9.0, 0.1, 1.0, 11.0, 1, 1),
+            {"receive": 1.0, "decode": 2.0, "queue": 4.0},
+        ),
+    ],
+)
+def test_a_request_that_failed_has_the_phases_that_it_came_to_the_end_of(
+    moments: tuple[float, float, float], run: Run | None, reached: dict[str, float]
+) -> None:
+    requests = Requests()
+    requests.ended(0, "shed", 0.0, *moments, run, 0.0, 12.0)
+    assert {name: total for name, (counts, total) in told(requests).items() if any(counts)} == (
+        reached
+    )
+    assert (requests.failed_s, requests.took[0, "shed"].total) == (10.0, 10.0)
+
+
+def test_the_wait_for_a_model_is_a_phase_of_those_that_had_to() -> None:
+    requests = Requests()
+    requests.ended(0, "ok", 7.0, 1.0, 1.0, 1.0, Run(1.0, 0.0, 1.0, 2.0, 1, 1), 2.0, 2.0)
+    assert requests.phases["load"].total == 7.0
+    assert set(PHASES) == set(requests.phases)
+
+
+def test_a_question_about_a_model_is_no_request_of_it() -> None:
+    requests = Requests()
+    requests.ended(0, "ok", 0.0, 1.0, 1.0, 0.0, None, 0.0, 1.5)
+    assert not requests.took
+    assert requests.failed_s == 0.5
