@@ -20,7 +20,8 @@ from tests.e2e.crowd import Load
 from tests.e2e.models import write_config
 from tests.e2e.server import Server, until
 
-pytestmark = pytest.mark.slow
+# What other tests take of the cores would look like a neighbour, too.
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 COMMAND = (sys.executable, "-m", "headrace", "models")
 LAYERS, WIDTH, ROWS = 12, 512, 128
