@@ -131,7 +131,7 @@ class Supervisor:
             ),
             begin=nursery.engine,
         )
-        self._memory = EngineMemory(self._fleet.pids, self._voices.tell)
+        self._memory = EngineMemory(self._fleet.pids, self._voices.tell, self._fleet.sizes)
         self._orders = Orders(settings, self._fleet, remotes)
         self._ordered: set[asyncio.Task[None]] = set()
         self._announced = False

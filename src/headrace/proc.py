@@ -18,6 +18,19 @@ def resident_bytes(pid: int | None = None) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def taken_bytes(pid: int | None = None) -> int:
+    """How much memory a process takes, this one by default; 0: it ended.
+
+    Of pages that it shares with others each has a part, so that all together take what is taken
+    (proportional set size). The kernel walks the pages for it: 1 ms for half a gigabyte.
+    """
+    try:
+        text = Path(f"/proc/{pid or 'self'}/smaps_rollup").read_bytes()
+        return int(text.partition(b"\nPss:")[2].split(maxsplit=1)[0]) * 1024
+    except (OSError, IndexError):  # it has ended, or the kernel does not say
+        return resident_bytes(pid)
+
+
 def cpu_s(pid: int) -> float:
     """The processor time that a process has taken, all threads together.
 

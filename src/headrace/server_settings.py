@@ -113,7 +113,7 @@ class ServerSettings(Group):
     )
     memory_budget_mib: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
-        description="Resident memory of all engines together. Where it would be exceeded the "
+        description="Memory of all engines together. Where it would be exceeded the "
         "least recently used models leave memory, and are loaded again when they are asked for.",
     )
     max_resident: Annotated[int, Field(ge=1)] | None = Field(

@@ -41,7 +41,7 @@ from headrace.errors import HeadraceError
 from headrace.message import Message, line
 from headrace.observe.logs import configure
 from headrace.priority import stand_back
-from headrace.proc import resident_bytes
+from headrace.proc import taken_bytes
 
 _log = structlog.get_logger("headrace.engine")
 
@@ -100,7 +100,7 @@ class Engine:
             warm_s=loaded.warm_s,
             cached=loaded.cached,
             labels=labels,
-            memory_bytes=resident_bytes(),
+            memory_bytes=taken_bytes(),
         )
         self._listener.bind(self._spec.socket_path)
         self._listener.listen(_BACKLOG + self._spec.receivers)

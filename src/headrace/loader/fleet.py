@@ -24,6 +24,7 @@ from headrace.loader.engine_process import EngineProcess, socket_paths, start_en
 from headrace.loader.heard import ONLY
 from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
 from headrace.loader.lifecycle import State
+from headrace.loader.memory import Sizes
 from headrace.loader.post import Key, Post
 from headrace.loader.residents import Residents
 from headrace.loader.roster import Roster
@@ -68,7 +69,8 @@ class Fleet(Roster):
         self._allotment = Allotment(server.receivers)
         self._places = max(_LEAST_PLACES, usable_cores())
         self._log = structlog.get_logger("headrace.loader")
-        self.residents = Residents(server, self._evict, self._news)
+        self.sizes = Sizes()
+        self.residents = Residents(server, self._evict, self._news, self.sizes)
         self._group: asyncio.TaskGroup | None = None
         self.ready = False  # the server has said that it is; the supervisor tells
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 # An engine without a model: Python, NumPy and one backend.
-_ENGINE_BYTES = 96 * 2**20
+_ENGINE_BYTES = 64 * 2**20
 # Weights are read, and then laid out anew for the processor.
 _FILE_FACTOR = 2.0
 

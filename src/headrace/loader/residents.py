@@ -14,6 +14,7 @@ import structlog
 from headrace.control import Used
 from headrace.errors import ModelTooLarge, NoRoom
 from headrace.loader.lifecycle import State
+from headrace.loader.memory import Sizes
 from headrace.loader.news import News
 from headrace.loader.post import Key, Post
 from headrace.loader.residency import (
@@ -27,7 +28,6 @@ from headrace.loader.residency import (
     surplus,
 )
 from headrace.loader.stamps import Stamp
-from headrace.proc import resident_bytes
 from headrace.server_settings import ServerSettings
 
 _MIB = 2**20
@@ -43,7 +43,9 @@ _LEAVING = {State.EVICTING, State.DRAINING, State.UNLOADED, State.FAILED}
 class Residents:
     """Gives room to posts; ``evict`` has one leave: it says so at once, and the rest follows."""
 
-    def __init__(self, server: ServerSettings, evict: Callable[[Post], None], news: News) -> None:
+    def __init__(
+        self, server: ServerSettings, evict: Callable[[Post], None], news: News, sizes: Sizes
+    ) -> None:
         budget_mib = server.memory_budget_mib
         self._server = server
         self._budget = Budget(
@@ -51,6 +53,7 @@ class Residents:
         )
         self._evict = evict
         self._news = news
+        self._sizes_now = sizes
         self._there: dict[Post, None] = {}
         self._sizes: dict[Key, tuple[Stamp, int]] = {}  # measured, of what has served
         self._used_s: dict[Key, float] = {}
@@ -191,7 +194,7 @@ class Residents:
     def _size(self, post: Post) -> int:
         """What it takes now; while it loads, what it is expected to, if that is more."""
         pid = post.keeper.pid
-        now_bytes = 0 if pid is None else resident_bytes(pid)
+        now_bytes = 0 if pid is None else self._sizes_now.of(pid)
         if post.serving is None:
             return max(now_bytes, self._expected(post))
         if now_bytes:

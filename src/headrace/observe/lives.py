@@ -40,7 +40,9 @@ class LifeCollector:
             labels=(*which, "state"),
         )
         memory = GaugeMetricFamily(
-            "headrace_model_memory_bytes", "Resident memory of its engine.", labels=which
+            "headrace_model_memory_bytes",
+            "Memory that its engine takes; of what engines share, its part.",
+            labels=which,
         )
         loads = GaugeMetricFamily(
             "headrace_model_load_seconds",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from headrace.control import ModelServing, ModelState, Use, Used
 from headrace.errors import ModelTooLarge, NoRoom
-from headrace.loader import residents
+from headrace.loader import memory, residents
 from headrace.loader.fleet import Fleet
 from headrace.loader.residency import guess_bytes
 from headrace.loader.store import FoundVersion
@@ -227,16 +228,21 @@ class Sizes:
         return self.size_bytes
 
 
+def _measure(monkeypatch: pytest.MonkeyPatch, size_of: Callable[[int], int]) -> None:
+    for name in ("resident_bytes", "taken_bytes"):
+        monkeypatch.setattr(memory, name, size_of)
+
+
 @pytest.fixture
 def sizes(monkeypatch: pytest.MonkeyPatch) -> Sizes:
     found = Sizes(50 * MIB)
-    monkeypatch.setattr(residents, "resident_bytes", found)
+    _measure(monkeypatch, found)
     return found
 
 
-@pytest.mark.usefixtures("sizes")
-async def test_a_size_is_guessed_until_it_has_been_measured(tmp_path: Path) -> None:
-    budget_mib = guess_bytes(0) / MIB + 10
+async def test_a_size_is_guessed_until_it_has_been_measured(tmp_path: Path, sizes: Sizes) -> None:
+    sizes.size_bytes = guess_bytes(0) // 2
+    budget_mib = 1.2 * guess_bytes(0) / MIB
     async with fleet_of(tmp_path, *_three(tmp_path), memory_budget_mib=budget_mib) as (fleet, _):
         await fleet.bring(A)
         await fleet.bring(B)
@@ -266,9 +272,7 @@ async def test_one_that_is_too_large_leaves_alone_and_is_refused(
 ) -> None:
     async with fleet_of(tmp_path, *_three(tmp_path), memory_budget_mib=250) as (fleet, receiver):
         large: list[int | None] = []
-        monkeypatch.setattr(
-            residents, "resident_bytes", lambda pid: (260 if pid in large else 50) * MIB
-        )
+        _measure(monkeypatch, lambda pid: (260 if pid in large else 50) * MIB)
         await fleet.bring(A)
         await fleet.bring(B)
         large.append(fleet.posts()[B].keeper.pid)

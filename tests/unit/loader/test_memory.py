@@ -8,7 +8,7 @@ import pytest
 
 from headrace.control import Memory
 from headrace.loader import memory
-from headrace.loader.memory import EngineMemory, Key
+from headrace.loader.memory import EngineMemory, Key, Sizes
 from headrace.message import Message
 
 MIB = 2**20
@@ -21,7 +21,7 @@ class Scene:
         self.sizes: dict[int, int] = {}
         self.pids: dict[Key, int] = {}
         self.told: list[tuple[str, int, int]] = []
-        self.memory = EngineMemory(lambda: self.pids, self.hear)
+        self.memory = EngineMemory(lambda: self.pids, self.hear, Sizes())
 
     def hear(self, message: Message) -> None:
         assert isinstance(message, Memory)
@@ -37,7 +37,8 @@ class Scene:
 def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     scene = Scene()
     size_of: Callable[[int], int] = lambda pid: scene.sizes.get(pid, 0)  # noqa: E731
-    monkeypatch.setattr(memory, "resident_bytes", size_of)
+    for name in ("resident_bytes", "taken_bytes"):
+        monkeypatch.setattr(memory, name, size_of)
     return scene
 
 
@@ -72,3 +73,26 @@ def test_somebody_new_is_told_all(scene: Scene) -> None:
     scene.told.clear()
     scene.memory.tell_again(scene.hear)
     assert scene.told == [("a", 1, 100 * MIB)]
+
+
+def test_what_a_process_takes_is_found_out_when_it_has_changed_or_on_demand(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def taken_bytes(pid: int) -> int:
+        looked.append(pid)
+        return scene.sizes[pid] // 2
+
+    monkeypatch.setattr(memory, "taken_bytes", taken_bytes)
+    sizes = Sizes()
+    scene.sizes = {7: 100 * MIB, 8: 10 * MIB}
+    assert [sizes.of(7), sizes.of(7), sizes.of(8)] == [50 * MIB, 50 * MIB, 5 * MIB]
+    scene.sizes[7] = 101 * MIB
+    assert (sizes.of(7), looked) == (50 * MIB, [7, 8])
+    scene.sizes[7] = 104 * MIB
+    assert (sizes.of(7), looked) == (52 * MIB, [7, 8, 7])
+    sizes.refresh([7])
+    assert looked == [7, 8, 7, 7]
+    sizes.of(8)  # it was forgotten
+    assert looked == [7, 8, 7, 7, 8]
