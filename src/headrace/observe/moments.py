@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 
 _MOMENTS = 7  # of a request
 _ROW = struct.Struct(f"={_MOMENTS}d")
-_ROWS = 1024
-_FULL = _ROWS * _ROW.size
+# Room for so many is made at first, and for so many at last: of hundreds of models few are busy.
+_FEW, _MANY = 16, 1024
 
 
 class Moments:
     """Of some requests, on one clock, in seconds; for one thread."""
 
-    __slots__ = ("_at", "_bytes")
+    __slots__ = ("_at", "_bytes", "_end")
 
     def __init__(self) -> None:
-        self._bytes = bytearray(_FULL)
         self._at = 0
+        self._end = _FEW * _ROW.size
+        self._bytes = bytearray(self._end)
 
     def put(
         self,
@@ -40,11 +41,14 @@ class Moments:
         _ROW.pack_into(
             self._bytes, at, arrival_s, received_s, decoded_s, start_s, end_s, answered_s, now_s
         )
-        self._at = at + _ROW.size
-        return self._at == _FULL
+        self._at = at = at + _ROW.size
+        return at == self._end
 
     def take(self) -> NDArray[np.float64]:
         """Those put down since the last time: a row for each of them, in order."""
         taken = np.frombuffer(self._bytes, np.float64, self._at // 8).reshape(-1, _MOMENTS).copy()
+        if self._at == self._end < _MANY * _ROW.size:
+            self._end *= 2
+            self._bytes = bytearray(self._end)
         self._at = 0
         return taken
