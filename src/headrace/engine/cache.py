@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from headrace.device import CPU
 from headrace.engine_control import Measurement, SignatureMessage
 from headrace.fingerprint import fingerprint
+from headrace.formats.onnx_ import weights_files
 from headrace.settings import ModelSettings
 from headrace.values import Array
 
@@ -67,8 +68,6 @@ _APART = frozenset(
         "verify",
     }
 )
-# The key under which an ONNX file names a file of weights beside it, as protobuf writes it.
-_EXTERNAL = b"\x0a\x08location"
 
 
 class Record(BaseModel):
@@ -184,10 +183,13 @@ def _files(path: Path) -> set[Path] | None:
         inside = list(path.parent.rglob("*"))
         if any(one.is_symlink() and one.is_dir() for one in inside):
             return None
-    elif path.suffix == ".onnx" and _has(path, _EXTERNAL):
-        return None
     else:
         inside = list(path.parent.glob(f"{glob.escape(path.stem)}.*"))
+    if path.suffix == ".onnx":
+        named = _weights_files(path)
+        if named is None:
+            return None
+        inside += [path.parent / name for name in named]
     return {path, *(one for one in inside if one.is_file() and not one.name.endswith(_TUNED_CARD))}
 
 
@@ -197,13 +199,13 @@ def _stamp(file: Path) -> tuple[int, ...]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _has(path: Path, words: bytes) -> bool:
+def _weights_files(path: Path) -> frozenset[str] | None:
     with path.open("rb") as file:
         try:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return data.find(words) >= 0
+                return weights_files(data)
         except ValueError:  # it is empty
-            return False
+            return frozenset()
 
 
 def _processor() -> str:

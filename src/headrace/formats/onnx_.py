@@ -1,15 +1,20 @@
-"""What an ONNX file calls its classes, in its metadata.
+"""What an ONNX file calls its classes, in its metadata, and the files beside it with its weights.
 
-Source: onnx/onnx.proto; the names are as Ultralytics writes them, a Python dict by class.
+Source: onnx/onnx.proto; names of classes are as Ultralytics writes them, a Python dict by class.
 """
 
 from __future__ import annotations
 
 import ast
+import mmap
 import re
+from pathlib import PurePosixPath
 
-from headrace.formats.wire import inside
+from headrace.formats.wire import inside, read_varint, tag_of
 
+# A StringStringEntryProto of TensorProto.external_data: its key, and the tag of its value.
+_LOCATION, _NAME_TAG = b"\x0a\x08location", bytes((tag_of(2),))
+_LONGEST_NAME = 4096
 _METADATA = 14  # of ModelProto: messages of a key and a value
 _KEY, _VALUE = 1, 2
 
@@ -29,6 +34,39 @@ def labels(data: memoryview) -> tuple[str, ...]:
         if bytes(next(inside(entry, _KEY), b"")) == _NAMES_KEY:
             return _in_order(next(inside(entry, _VALUE), memoryview(b"")))
     return ()
+
+
+def weights_files(data: bytes | mmap.mmap) -> frozenset[str] | None:
+    """The names of the files that its weights lie in; None where one cannot be told.
+
+    They are searched for in the whole file, which is faster than to walk through it.
+    """
+    names: set[str] = set()
+    at = data.find(_LOCATION)
+    while at >= 0:
+        at += len(_LOCATION)
+        name = _name(data[at : at + _LONGEST_NAME])
+        if name is None:
+            return None
+        names.add(name)
+        at = data.find(_LOCATION, at)
+    return frozenset(names)
+
+
+def _name(data: bytes) -> str | None:
+    """The name of a file beside the model, if that is what comes next."""
+    if data[:1] != _NAME_TAG:
+        return None
+    try:
+        size, start = read_varint(memoryview(data), 1)
+        name = data[start : start + size].decode()
+    except ValueError:  # cut off, or no text
+        return None
+    place = PurePosixPath(name)
+    whole = start + size <= len(data)
+    if not whole or not name or "\0" in name or place.is_absolute() or ".." in place.parts:
+        return None
+    return name
 
 
 def _in_order(value: memoryview) -> tuple[str, ...]:

@@ -145,9 +145,25 @@ def test_what_others_may_have_written_is_not_read(others: str, model: Path, tmp_
     assert kept.read() is None
 
 
-def test_a_lone_file_with_weights_elsewhere_is_not_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["models", "1"])
+def test_weights_beside_a_lone_file_that_change_make_another_entry(
+    folder: str, tmp_path: Path
+) -> None:
+    path = tmp_path / folder / "model.onnx"
+    (path.parent / "parts").mkdir(parents=True)
+    weights = path.parent / "parts/w"
+    weights.write_bytes(b"1")
+    path.write_bytes(b"..\x0a\x08location\x12\x07parts/w..")
+    kept = Cache(tmp_path / "c", path, ModelSettings())
+    write(kept)
+    assert kept.read() is not None
+    weights.write_bytes(b"22")
+    assert kept.read() is None
+
+
+def test_a_file_with_weights_that_cannot_be_found_is_not_kept(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    path.write_bytes(b"..\x0a\x08location\x12\x07weights..")
+    path.write_bytes(b"..\x0a\x08location\x12\x07../up/w..")
     kept = Cache(tmp_path / "c", path, ModelSettings())
     write(kept)
     assert kept.read() is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.formats.onnx_ import labels
+from headrace.formats.onnx_ import labels, weights_files
 
 
 def read(names: str, key: str = "names") -> tuple[str, ...]:
@@ -52,3 +52,33 @@ def test_other_metadata_and_other_files_name_none() -> None:
     assert read("{0: 'cat'}", key="classes") == ()
     with pytest.raises(ValueError, match=r"wire type|cut off"):
         labels(memoryview(b"\x0b\x0c"))
+
+
+def external(*locations: str) -> bytes:
+    """A model with a tensor in each of these files, one of them in a branch."""
+    model = onnx.ModelProto(ir_version=9)
+    branch = model.graph.node.add(op_type="If").attribute.add(name="then_branch")
+    for number, location in enumerate(locations):
+        tensors = branch.g.initializer if number == 1 else model.graph.initializer
+        tensor = tensors.add(name=f"w{number}", data_location=onnx.TensorProto.EXTERNAL)
+        for key, value in (("location", location), ("offset", "0"), ("length", "4")):
+            tensor.external_data.add(key=key, value=value)
+    return model.SerializeToString()
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/."), min_size=1, max_size=300)
+
+
+@given(st.lists(NAMES, max_size=5))
+def test_files_with_weights_are_found_wherever_their_tensors_are(names: list[str]) -> None:
+    assert weights_files(external(*names)) == frozenset(names)
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "../w", "a/../../w", "a\0b", "x" * 5000])
+def test_a_file_that_lies_elsewhere_cannot_be_told(name: str) -> None:
+    assert weights_files(external("w", name)) is None
+
+
+@pytest.mark.parametrize("after", [b"", b"\x1a\x01w", b"\x12\x05w", b"\x12\x01\xff", b"\x12\xff"])
+def test_a_name_in_another_form_cannot_be_told(after: bytes) -> None:
+    assert weights_files(b"\x0a\x08location" + after) is None

@@ -57,3 +57,20 @@ def test_of_user_code_everything_beside_it_counts(tmp_path: Path) -> None:
 def test_a_file_that_has_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match=r"gone\.onnx: cannot be read"):
         digest(tmp_path / "gone.onnx")
+
+
+def test_weights_that_an_onnx_file_names_count_whatever_they_are_called(tmp_path: Path) -> None:
+    model, weights = tmp_path / "m.onnx", tmp_path / "all.bin"
+    weights.write_bytes(b"weights")
+    model.write_bytes(b"..\x0a\x08location\x12\x07all.bin..")
+    before = digest(model)
+    (tmp_path / "other.bin").write_bytes(b"x")
+    assert digest(model) == before
+    weights.write_bytes(b"others")
+    assert digest(model) != before
+
+
+def test_an_empty_file_has_a_digest(tmp_path: Path) -> None:
+    model = tmp_path / "m.onnx"
+    model.touch()
+    assert digest(model) == f"sha256:{hashlib.sha256(b'').hexdigest()}"
