@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -22,23 +23,24 @@ class Telemetry:
     def __init__(self, catalog: Catalog, refused: Counter[str]) -> None:
         self._catalog = catalog
         self._supervisor = os.getppid()
-        self._server = (
-            RefusalCollector(refused),
-            LifeCollector(self._lives, catalog.moves),
-            ProcessCollector(self._processes),
-            GpuCollector(self._processes),
+        self._of_server = (
+            RefusalCollector(refused).collect,
+            LifeCollector(self._lives, catalog.moves).collect,
+            ProcessCollector(self._processes).collect,
+            GpuCollector(self._processes).collect,
         )
         self._written: dict[Key, str] = {}
 
     async def page(self) -> str:
         """Write what Prometheus reads, in its text format; between models others have a turn."""
         page = Page(self._written)
-        page.add(Collector(()).collect())  # the families are there before the first model is
-        for one in self.metrics():
-            page.add(Collector((one,)).collect())
-            await asyncio.sleep(0)
-        for collector in self._server:
-            page.add(collector.collect())
+        # The families are there before the first model is.
+        of_models = [Collector(()).collect, *(Collector((one,)).collect for one in self.metrics())]
+        for collect in (*of_models, *self._of_server):
+            started_s = time.monotonic()
+            page.add(collect())
+            # As long as that took: what a request needs comes in several turns.
+            await asyncio.sleep(time.monotonic() - started_s)
         self._written = page.lines
         return page.text()
 
