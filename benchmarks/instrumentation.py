@@ -1,8 +1,9 @@
 """What watching costs, and whether what is seen is true.
 
 Three servers of the tiny model in turns: one in which nothing is counted, one as it comes, and one
-with everything on: an access log, OpenTelemetry to a collector, Prometheus every second. Then the
-histograms of a server of a real model beside what its client measured.
+with everything on: an access log, OpenTelemetry to a collector, Prometheus every second. Then what
+a scrape of many models does to the requests of one of them, and the histograms of a server of a
+real model beside what its client measured.
 """
 
 from __future__ import annotations
@@ -35,14 +36,17 @@ _MOST_LOST = 0.05
 _SCRAPED_S = 1.0
 # On the path of the server without counts: Python imports it at the start of every process.
 _UNCOUNTED = Path(__file__).parent / "uncounted"
+_MODELS, _TURNS, _TURN_S, _RATE_RPS, _MOST_SLOWER = 40, 5, 8.0, 200.0, 2.5
 _LOAD_S, _SEED, _AGREE = 20.0, 3, 0.05
 _SECONDS = "headrace_request_seconds"
 
 
 def measure(progress: Callable[[str], None]) -> Iterator[Figure]:
-    """Measure the cost, then the truth."""
+    """Measure the cost, what scrapes do, then the truth."""
     yield from _cost(progress)
-    for name, rate_rps in (("minilm-int8", 150.0), ("efficientnet-lite0", 60.0)):
+    progress(f"requests beside scrapes of {_MODELS} models")
+    yield _beside_scrapes()
+    for name, rate_rps in (("minilm-int8", 100.0), ("efficientnet-lite0", 60.0)):
         progress(f"histograms of {name} beside its client")
         yield from _truth(name, rate_rps)
 
@@ -149,6 +153,38 @@ def _page(address: str) -> str:
     with urllib.request.urlopen(f"http://{address}/metrics") as answer:
         text: str = answer.read().decode()
     return text
+
+
+# -- beside scrapes --------------------------------------------------------------------------------
+
+
+def _beside_scrapes() -> Figure:
+    """What a scrape a second does to the p99 of one model of many, in turns with none."""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = models.folder(models.TINY).resolve()
+        for number in range(_MODELS):
+            Path(folder, f"m{number}").symlink_to(tiny)
+        with Server(Path(folder)) as server:
+            target = make_target("oip-grpc", server.address, "m0", models.requests(models.TINY))
+            quiet, scraped = list[float](), list[float]()
+            for turn in range(2 * _TURNS + 1):
+                watched = bool(turn % 2)
+                with _scraped(server.address) if watched else contextlib.nullcontext():
+                    result = run(OpenLoop(poisson(_RATE_RPS, _TURN_S, turn)), target)
+                p99_s = float(np.quantile(result.done_s - result.sent_s, 0.99))
+                if turn:  # the first warms up
+                    (scraped if watched else quiet).append(p99_s)
+            size_bytes = len(_page(server.address))
+    return Figure(
+        f"p99 of one of {_MODELS} models with a scrape a second, to that without",
+        statistics.median(scraped) / statistics.median(quiet),
+        "",
+        _MOST_SLOWER,
+        at_most=True,
+        note=f"{statistics.median(scraped) * 1e3:.1f} ms, {min(scraped) * 1e3:.1f} to "
+        f"{max(scraped) * 1e3:.1f}; without {statistics.median(quiet) * 1e3:.1f}; "
+        f"{_RATE_RPS:.0f} requests/s, a page of {size_bytes / 1e6:.1f} MB",
+    )
 
 
 # -- whether it is true ----------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import contextlib
 import glob
 import hashlib
 import json
-import mmap
 import os
 import stat
 import struct
@@ -28,9 +27,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from headrace.device import CPU
 from headrace.engine_control import Measurement, SignatureMessage
 from headrace.fingerprint import fingerprint
-from headrace.formats.onnx_ import weights_files
 from headrace.settings import ModelSettings
 from headrace.values import Array
+from headrace.weights import weights_files
 
 _log = structlog.get_logger("headrace.engine")
 
@@ -45,7 +44,7 @@ _EDITIONS = 4
 _OURSELVES = Path(__file__).parent  # another warm-up may find something else
 _ENTRY, _PART = ".entry", ".part"
 _BETWEEN = "-"  # an entry's name: what it is of, and which edition of that
-_USER_CODE, _SAVED_MODEL = ".py", ".pb"
+_USER_CODE, _SAVED_MODEL, _ONNX = ".py", ".pb", ".onnx"
 _NVIDIA = Path("/proc/driver/nvidia")
 _TUNED_CARD = "tuned.yaml"  # whose settings are in the key anyhow
 # Settings that change neither the compiled model nor what warm-up finds.
@@ -185,8 +184,7 @@ def _files(path: Path) -> set[Path] | None:
             return None
     else:
         inside = list(path.parent.glob(f"{glob.escape(path.stem)}.*"))
-    if path.suffix == ".onnx":
-        named = _weights_files(path)
+        named = weights_files(path) if path.suffix == _ONNX else ()
         if named is None:
             return None
         inside += [path.parent / name for name in named]
@@ -197,15 +195,6 @@ def _stamp(file: Path) -> tuple[int, ...]:
     # The time of change tells what was written over with its time of writing set back.
     status = file.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def _weights_files(path: Path) -> frozenset[str] | None:
-    with path.open("rb") as file:
-        try:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return weights_files(data)
-        except ValueError:  # it is empty
-            return frozenset()
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""What the engines that serve have in memory, told as it changes."""
+"""What engines have in memory; of those that serve it is told as it changes."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Residents:
         )
         self._evict = evict
         self._news = news
-        self._sizes_now = sizes
+        self._taken = sizes
         self._there: dict[Post, None] = {}
         self._sizes: dict[Key, tuple[Stamp, int]] = {}  # measured, of what has served
         self._used_s: dict[Key, float] = {}
@@ -194,7 +194,7 @@ class Residents:
     def _size(self, post: Post) -> int:
         """What it takes now; while it loads, what it is expected to, if that is more."""
         pid = post.keeper.pid
-        now_bytes = 0 if pid is None else self._sizes_now.of(pid)
+        now_bytes = 0 if pid is None else self._taken.of(pid)
         if post.serving is None:
             return max(now_bytes, self._expected(post))
         if now_bytes:

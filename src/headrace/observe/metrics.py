@@ -121,7 +121,7 @@ class RefusalCollector:
 
 
 class Histograms(Metric):
-    """A family of histograms, whose samples are made in a third of the library's time."""
+    """A family of histograms, whose samples are made in about half of the library's time."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
         super().__init__(name, documentation, "histogram")

@@ -46,7 +46,8 @@ class Moments:
 
     def take(self) -> NDArray[np.float64]:
         """Those put down since the last time: a row for each of them, in order."""
-        taken = np.frombuffer(self._bytes, np.float64, self._at // 8).reshape(-1, _MOMENTS).copy()
+        count = self._at // _ROW.size * _MOMENTS
+        taken = np.frombuffer(self._bytes, np.float64, count).reshape(-1, _MOMENTS).copy()
         if self._at == self._end < _MANY * _ROW.size:
             self._end *= 2
             self._bytes = bytearray(self._end)

@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.utils import floatToGoString
 
+# The library does not say so.
 _number: Callable[[float], str] = floatToGoString
 Key = tuple[str, ...]
 """A sample: its name, and the values of its labels."""

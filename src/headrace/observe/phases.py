@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 
 class Run(NamedTuple):
@@ -18,6 +18,38 @@ class Run(NamedTuple):
     end_s: float
     rows: int
     requests: int
+
+
+class Noted(Protocol):
+    """What is noted of a request on its way, on the receiver's monotonic clock; 0: not yet."""
+
+    @property
+    def priority(self) -> int:
+        """Less goes first; 0 is the normal one."""
+
+    @property
+    def load_s(self) -> float:
+        """How long it waited for its model, all before it arrived."""
+
+    @property
+    def arrival_s(self) -> float:
+        """When it came."""
+
+    @property
+    def received_s(self) -> float:
+        """When its whole body was there."""
+
+    @property
+    def decoded_s(self) -> float:
+        """When its tensors were there."""
+
+    @property
+    def run(self) -> Run | None:
+        """Its batch, or the last of several; None: there was none yet."""
+
+    @property
+    def answered_s(self) -> float:
+        """When its outputs were there."""
 
 
 class Phases(NamedTuple):
@@ -43,24 +75,13 @@ class Phases(NamedTuple):
         return sum(self)
 
     @classmethod
-    def of(
-        cls,
-        *,
-        arrival_s: float,
-        received_s: float,
-        decoded_s: float,
-        run: Run | None,
-        answered_s: float,
-        now_s: float,
-        load_s: float = 0.0,
-    ) -> Phases:
-        """Those of a request until now; times that it has not reached are 0, and ``run`` None.
-
-        Of a request of several batches, ``run`` is the last, and ``queue`` ends where that began.
-        """
+    def of(cls, request: Noted, now_s: float) -> Phases:
+        """Those of a request until now; ``queue`` ends where its last batch began."""
+        load_s, run = request.load_s, request.run
+        received_s, decoded_s = request.received_s, request.decoded_s
         if not received_s:
-            return cls(load=load_s, receive=now_s - arrival_s)
-        receive = received_s - arrival_s
+            return cls(load=load_s, receive=now_s - request.arrival_s)
+        receive = received_s - request.arrival_s
         if not decoded_s:
             return cls(load=load_s, receive=receive, decode=now_s - received_s)
         decode = decoded_s - received_s
@@ -70,7 +91,7 @@ class Phases(NamedTuple):
         # both together: what is of the run is not of assembling.
         besides_s = run.end_s - run.start_s - run.infer_s
         assemble_s = min(run.assemble_s, besides_s)
-        ended_s = answered_s or now_s
+        ended_s = request.answered_s or now_s
         return cls(
             load=load_s,
             receive=receive,

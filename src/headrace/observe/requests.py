@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from headrace.observe.histogram import LATENCY, Histogram
 from headrace.observe.moments import Moments
-from headrace.observe.phases import Run
+from headrace.observe.phases import Noted
 
 PHASES = ("load", "receive", "decode", "queue", "results", "encode", "total")
 """Those of a request, in order; ``total`` is from its arrival to its encoded answer."""
@@ -46,32 +46,23 @@ class Requests:
         self._count()
         return self._took
 
-    def ended(
-        self,
-        priority: int,
-        outcome: str,
-        load_s: float,
-        arrival_s: float,
-        received_s: float,
-        decoded_s: float,
-        run: Run | None,
-        answered_s: float,
-        now_s: float,
-    ) -> None:
-        """Count a request that has ended just now; moments that it did not come to are 0.
+    def ended(self, request: Noted, outcome: str, now_s: float) -> None:
+        """Count a request that has ended just now.
 
-        ``load_s`` is how long it had waited for its model before it arrived. One that has no
-        outputs and yet is ``ok`` was a question about the model.
+        One that has no outputs and yet is ``ok`` was a question about the model.
         """
-        if answered_s and run is not None and not (priority or load_s) and outcome == "ok":
+        arrival_s, received_s = request.arrival_s, request.received_s
+        decoded_s, run, answered_s = request.decoded_s, request.run, request.answered_s
+        special = request.priority or request.load_s or outcome != "ok"
+        if answered_s and run is not None and not special:
             if self._moments.put(
                 arrival_s, received_s, decoded_s, run.start_s, run.end_s, answered_s, now_s
             ):
                 self._count()
             return
         phases, total_s = self._phases, now_s - arrival_s
-        if load_s:
-            phases["load"].observe(load_s)
+        if request.load_s:
+            phases["load"].observe(request.load_s)
         if decoded_s:
             phases["receive"].observe(received_s - arrival_s)
             phases["decode"].observe(decoded_s - received_s)
@@ -85,7 +76,7 @@ class Requests:
         else:
             self.failed_s += total_s
         if answered_s or outcome != "ok":
-            self._of(priority, outcome).observe(total_s)
+            self._of(request.priority, outcome).observe(total_s)
 
     def _of(self, priority: int, outcome: str) -> Histogram:
         histogram = self._took.get((priority, outcome))

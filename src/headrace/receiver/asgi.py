@@ -245,17 +245,7 @@ class Application:
             self._spans.note(exchange, served, outcome, now_s)
         if exchange.trace is not None:
             self._extras.tracer.end(exchange.trace, exchange.answered_s, now_s)
-        metrics.requests.ended(
-            exchange.priority,
-            outcome,
-            exchange.load_s,
-            exchange.arrival_s,
-            exchange.received_s,
-            exchange.decoded_s,
-            exchange.run,
-            exchange.answered_s,
-            now_s,
-        )
+        metrics.requests.ended(exchange, outcome, now_s)
 
 
 def _timed(start: dict[str, Any], exchange: Exchange) -> dict[str, Any]:

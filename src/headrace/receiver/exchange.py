@@ -80,15 +80,7 @@ class Exchange:
 
     def phases(self, now_s: float) -> Phases:
         """Where its time has gone until now."""
-        return Phases.of(
-            arrival_s=self.arrival_s,
-            received_s=self.received_s,
-            decoded_s=self.decoded_s,
-            run=self.run,
-            answered_s=self.answered_s,
-            now_s=now_s,
-            load_s=self.load_s,
-        )
+        return Phases.of(self, now_s)
 
     def left_s(self) -> float | None:
         """What is left of the time that its headers allow."""

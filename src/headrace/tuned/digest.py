@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import mmap
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from headrace.errors import ModelLoadError
-from headrace.formats.onnx_ import weights_files
+from headrace.weights import weights_files
 
 _SAVED_MODEL, _USER_CODE, _ONNX = ".pb", ".py", ".onnx"
 # Other models may lie beside one, under the same name.
@@ -62,22 +61,11 @@ def _files(path: Path) -> Iterator[Path]:
     around = path.parent.rglob("*") if own else path.parent.glob(f"{glob.escape(path.stem)}.*")
     named = {path}
     if path.suffix == _ONNX and not own:
-        names = _weights_files(path, _stamp(path, path.parent))
-        named.update(file for file in map(path.parent.joinpath, names) if file.is_file())
+        files = map(path.parent.joinpath, weights_files(path) or ())
+        named.update(file for file in files if file.is_file())
     for file in {*named, *around}:
         if file in named or _counts(file, path):
             yield file
-
-
-@lru_cache(_KEPT)
-def _weights_files(path: Path, stamp: tuple[str, int, int, int, int]) -> frozenset[str]:  # noqa: ARG001
-    """What it says that its weights lie in; read once, as long as it does not change."""
-    with path.open("rb") as file:
-        try:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return weights_files(data) or frozenset()
-        except ValueError:  # it is empty
-            return frozenset()
 
 
 def _counts(file: Path, path: Path) -> bool:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.observe.phases import Phases, Run
+from headrace.observe.phases import Phases
+from tests.passed import Request, run
 
 STEP = st.floats(0, 100)
 
@@ -26,15 +27,10 @@ def test_the_phases_of_a_request_are_all_of_its_time(
     decoded_s = received_s + decode
     start_s = decoded_s + queue
     end_s = start_s + assemble + lane + infer
-    found = Phases.of(
-        arrival_s=arrival_s,
-        received_s=received_s,
-        decoded_s=decoded_s,
-        run=Run(start_s, assemble, infer, end_s, 4, 2),
-        answered_s=end_s + results,
-        now_s=end_s + results + encode,
-        load_s=load,
-    )
+    answered_s = end_s + results
+    batch = run(start_s, end_s, assemble, infer)
+    request = Request(arrival_s, received_s, decoded_s, batch, answered_s, load)
+    found = Phases.of(request, answered_s + encode)
     wanted = (load, receive, decode, queue, assemble, lane, infer, results, encode)
     assert tuple(found) == pytest.approx(wanted, abs=1e-6)
     assert found.total == pytest.approx(sum(wanted), abs=1e-6)
@@ -42,14 +38,7 @@ def test_the_phases_of_a_request_are_all_of_its_time(
 
 def test_a_request_that_ended_early_has_the_phases_it_reached() -> None:
     def until(now_s: float, received_s: float = 0, decoded_s: float = 0) -> dict[str, float]:
-        found = Phases.of(
-            arrival_s=10,
-            received_s=received_s,
-            decoded_s=decoded_s,
-            run=None,
-            answered_s=0,
-            now_s=now_s,
-        )
+        found = Phases.of(Request(10, received_s, decoded_s), now_s)
         return {name: seconds for name, seconds in found._asdict().items() if seconds}
 
     assert until(12) == {"receive": 2}
@@ -58,20 +47,13 @@ def test_a_request_that_ended_early_has_the_phases_it_reached() -> None:
 
 
 def test_one_whose_outputs_could_not_be_answered_ends_in_results() -> None:
-    found = Phases.of(
-        arrival_s=10,
-        received_s=10,
-        decoded_s=11,
-        run=Run(12, 1, 2, 16, 1, 1),
-        answered_s=0,
-        now_s=20,
-    )
+    found = Phases.of(Request(10, 10, 11, run(12, 16, assemble_s=1, infer_s=2)), 20)
     assert (found.lane, found.infer, found.results, found.encode) == (1, 2, 4, 0)
 
 
 def test_what_the_receiver_missed_of_a_run_is_not_told_twice() -> None:
-    run = Run(start_s=12, assemble_s=4.5, infer_s=4, end_s=17, rows=1, requests=1)
-    found = Phases.of(arrival_s=10, received_s=10, decoded_s=11, run=run, answered_s=18, now_s=19)
+    batch = run(12, 17, assemble_s=4.5, infer_s=4)
+    found = Phases.of(Request(10, 10, 11, batch, answered_s=18), 19)
     assert (found.assemble, found.lane, found.infer) == (1, 0, 4)
     assert found.total == 9
 

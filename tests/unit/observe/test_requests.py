@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.observe.phases import Run
 from headrace.observe.requests import PHASES, Requests
+from tests.passed import Request, run
 
 STEPS = st.tuples(*[st.floats(0.001, 50)] * 7)
 SEVEN = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -17,7 +17,7 @@ SEVEN = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 MANY = 2500
 
 
-def end(requests: Requests, steps: Iterable[float], priority: int = 0, outcome: str = "ok") -> None:
+def end(requests: Requests, steps: Iterable[float], priority: int = 0) -> None:
     """Count a request of so many seconds in receive, decode, queue, run, results and encode."""
     arrival_s, receive, decode, queue, infer, results, encode = steps
     received_s = arrival_s + receive
@@ -25,9 +25,9 @@ def end(requests: Requests, steps: Iterable[float], priority: int = 0, outcome: 
     start_s = decoded_s + queue
     end_s = start_s + infer
     answered_s = end_s + results
-    run = Run(start_s, 0.0, infer, end_s, 1, 1)
-    now_s = answered_s + encode
-    requests.ended(priority, outcome, 0.0, arrival_s, received_s, decoded_s, run, answered_s, now_s)
+    batch = run(start_s, end_s, infer_s=infer)
+    one = Request(arrival_s, received_s, decoded_s, batch, answered_s, priority=priority)
+    requests.ended(one, "ok", answered_s + encode)
 
 
 def told(requests: Requests) -> dict[str, tuple[list[int], float]]:
@@ -72,23 +72,19 @@ def test_who_looks_sees_all_that_have_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    ("moments", "run", "reached"),
+    ("request_", "reached"),
     [
-        ((2.0, 0.0, 0.0), None, {}),
-        ((2.0, 3.0, 0.0), None, {}),
-        ((2.0, 3.0, 5.0), None, {"receive": 1.0, "decode": 2.0}),
-        (
-            (2.0, 3.0, 5.0),
-            Run(9.0, 0.1, 1.0, 11.0, 1, 1),
-            {"receive": 1.0, "decode": 2.0, "queue": 4.0},
-        ),
+        (Request(2.0), {}),
+        (Request(2.0, 3.0), {}),
+        (Request(2.0, 3.0, 5.0), {"receive": 1.0, "decode": 2.0}),
+        (Request(2.0, 3.0, 5.0, run(9.0, 11.0)), {"receive": 1.0, "decode": 2.0, "queue": 4.0}),
     ],
 )
 def test_a_request_that_failed_has_the_phases_that_it_came_to_the_end_of(
-    moments: tuple[float, float, float], run: Run | None, reached: dict[str, float]
+    request_: Request, reached: dict[str, float]
 ) -> None:
     requests = Requests()
-    requests.ended(0, "shed", 0.0, *moments, run, 0.0, 12.0)
+    requests.ended(request_, "shed", 12.0)
     assert {name: total for name, (counts, total) in told(requests).items() if any(counts)} == (
         reached
     )
@@ -97,13 +93,13 @@ def test_a_request_that_failed_has_the_phases_that_it_came_to_the_end_of(
 
 def test_the_wait_for_a_model_is_a_phase_of_those_that_had_to() -> None:
     requests = Requests()
-    requests.ended(0, "ok", 7.0, 1.0, 1.0, 1.0, Run(1.0, 0.0, 1.0, 2.0, 1, 1), 2.0, 2.0)
+    requests.ended(Request(1.0, 1.0, 1.0, run(1.0, 2.0), 2.0, load_s=7.0), "ok", 2.0)
     assert requests.phases["load"].total == 7.0
     assert set(PHASES) == set(requests.phases)
 
 
 def test_a_question_about_a_model_is_no_request_of_it() -> None:
     requests = Requests()
-    requests.ended(0, "ok", 0.0, 1.0, 1.0, 0.0, None, 0.0, 1.5)
+    requests.ended(Request(1.0, 1.0), "ok", 1.5)
     assert not requests.took
     assert requests.failed_s == 0.5

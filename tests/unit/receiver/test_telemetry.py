@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
+from types import SimpleNamespace
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.control import ModelState
 from headrace.observe.metrics import ModelMetrics
+from headrace.receiver import telemetry
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.telemetry import Telemetry
 from headrace.settings import ModelSettings
@@ -29,11 +33,11 @@ def catalog() -> Catalog:
 
 
 def test_between_models_requests_have_their_turn() -> None:
-    telemetry, turns = Telemetry(catalog(), Counter(shed=2)), 0
+    told, turns = Telemetry(catalog(), Counter(shed=2)), 0
 
     async def scrape() -> str:
         nonlocal turns
-        page = asyncio.ensure_future(telemetry.page())
+        page = asyncio.ensure_future(told.page())
         while not page.done():
             await asyncio.sleep(0)
             turns += 1
@@ -46,6 +50,19 @@ def test_between_models_requests_have_their_turn() -> None:
     ]
     assert [one.value for one in families["headrace_refused"].samples] == [2]
     assert "headrace_process_cpu_seconds" in families
+
+
+def test_others_have_as_long_as_a_part_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, pauses = itertools.count(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(telemetry, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(telemetry, "asyncio", SimpleNamespace(sleep=sleep))
+    asyncio.run(Telemetry(catalog(), Counter()).page())
+    assert len(pauses) > MODELS
+    assert set(pauses) == {1}
 
 
 def test_the_families_are_told_before_there_is_a_model() -> None:
