@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from headrace.errors import ModelLoadError
 from headrace.loader.places import SAVED_MODEL
 from headrace.loader.store import FoundVersion
+from headrace.weights import weights_files
 
 Stamp = tuple[tuple[str, int, int, int, int], ...]
 """Of each file: path, size in bytes, times of writing and of change in nanoseconds, inode."""
 
 # More than any model has; a link to `/` has more.
 _MOST_FILES = 100_000
+# A file is read once, not at every look; of so many lone files what they say is kept.
+_MOST_READ = 1024
 
 
 def stamp(found: FoundVersion) -> Stamp:
     """What changes when the files of a version do; hidden files are not of it.
 
-    Of a versioned folder or a SavedModel every file counts, of a single file it and those named
-    like it.
+    Of a versioned folder or a SavedModel every file counts; of a single file it, those named like
+    it, and those that an ONNX file says its weights are in.
 
     Raises:
         ModelLoadError: there are more files than a model has.
@@ -30,7 +34,7 @@ def stamp(found: FoundVersion) -> Stamp:
     inner = found.path.parent
     own = inner != found.folder or found.path.name == SAVED_MODEL
     lines: list[tuple[str, int, int, int, int]] = []
-    for file in _files_below(inner) if own else _files_named(inner, found.path.stem):
+    for file in _files_below(inner) if own else _files_of(found.path):
         if not os.path.isfile(file):  # noqa: PTH113 - there may be very many
             continue
         if len(lines) == _MOST_FILES:
@@ -40,8 +44,23 @@ def stamp(found: FoundVersion) -> Stamp:
     return tuple(sorted(lines))
 
 
-def _files_named(folder: Path, stem: str) -> Iterator[str]:
-    return (str(file) for file in folder.iterdir() if file.name.startswith(f"{stem}."))
+def _files_of(path: Path) -> Iterator[str]:
+    folder, start = path.parent, f"{path.stem}."
+    named = {file.name for file in folder.iterdir() if file.name.startswith(start)}
+    return (str(folder / name) for name in named | _weights(path))
+
+
+def _weights(path: Path) -> frozenset[str]:
+    if path.suffix != ".onnx":
+        return frozenset()
+    status = path.stat()
+    return _read_weights(path, status.st_ino, status.st_ctime_ns, status.st_size)
+
+
+@lru_cache(_MOST_READ)
+def _read_weights(path: Path, *_: int) -> frozenset[str]:
+    """What the file says, until its status changes; nothing where that cannot be told."""
+    return weights_files(path) or frozenset()
 
 
 def _files_below(folder: Path) -> Iterator[str]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.formats.onnx_ import labels, weights_files
+from tests.external import external
 
 
 def read(names: str, key: str = "names") -> tuple[str, ...]:
@@ -52,18 +53,6 @@ def test_other_metadata_and_other_files_name_none() -> None:
     assert read("{0: 'cat'}", key="classes") == ()
     with pytest.raises(ValueError, match=r"wire type|cut off"):
         labels(memoryview(b"\x0b\x0c"))
-
-
-def external(*locations: str) -> bytes:
-    """A model with a tensor in each of these files, one of them in a branch."""
-    model = onnx.ModelProto(ir_version=9)
-    branch = model.graph.node.add(op_type="If").attribute.add(name="then_branch")
-    for number, location in enumerate(locations):
-        tensors = branch.g.initializer if number == 1 else model.graph.initializer
-        tensor = tensors.add(name=f"w{number}", data_location=onnx.TensorProto.EXTERNAL)
-        for key, value in (("location", location), ("offset", "0"), ("length", "4")):
-            tensor.external_data.add(key=key, value=value)
-    return model.SerializeToString()
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/."), min_size=1, max_size=300)

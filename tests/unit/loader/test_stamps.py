@@ -13,6 +13,7 @@ from headrace.loader import stamps
 from headrace.loader.stamps import Stamp, stamp
 from headrace.loader.store import find
 from headrace.settings import ModelSettings, Settings
+from tests.external import external
 
 
 def _make(path: Path, text: str = "x") -> Path:
@@ -36,6 +37,26 @@ def test_of_a_loose_file_it_and_those_named_like_it(tmp_path: Path) -> None:
     _make(tmp_path / "x1.fake")
     _make(tmp_path / "other/x[1].vocab")
     assert _names(odd, "x") == ["x[1].bin", "x[1].fake"]
+
+
+def test_of_a_loose_onnx_file_those_that_its_weights_are_in(tmp_path: Path) -> None:
+    model, weights = tmp_path / "x.onnx", _make(tmp_path / "all/weights", "1")
+    model.write_bytes(external("all/weights", "not-there-yet"))
+    before = _stamp(model)
+    assert _names(model) == ["all/weights", "x.onnx"]
+    weights.write_text("22")
+    assert _stamp(model) != before
+    _make(tmp_path / "not-there-yet")
+    assert _names(model) == ["all/weights", "not-there-yet", "x.onnx"]
+    model.write_bytes(external("not-there-yet"))
+    assert _names(model) == ["not-there-yet", "x.onnx"]
+
+
+def test_an_onnx_file_that_names_no_file_or_a_foreign_one(tmp_path: Path) -> None:
+    for number, content in enumerate((b"", external("w", "/etc/passwd"))):
+        model = tmp_path / f"x{number}.onnx"
+        model.write_bytes(content)
+        assert _names(model) == [model.name]
 
 
 @pytest.fixture
