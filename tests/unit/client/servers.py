@@ -58,6 +58,7 @@ class Scripted:
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.requests: list[bytes] = []
         self.connections = 0
+        self.closed = threading.Semaphore(0)  # released when a connection has been
 
     @contextmanager
     def running(self) -> Iterator[Scripted]:
@@ -83,7 +84,9 @@ class Scripted:
             pool.submit(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.closed.release)
+            stack.enter_context(connection)
             while (request := _read(connection)) is not None:
                 with self._lock:
                     self.requests.append(request)

@@ -229,6 +229,7 @@ def test_one_connection_serves_many_calls_and_an_ended_one_is_replaced(kind: str
         for _ in range(3):
             client.infer("m", X)
         assert server.connections == 1
+        assert server.closed.acquire(timeout=10)  # before, a call may be lost, and is not repeated
         client.infer("m", X, **SEQUENCE)
         assert server.connections == 2
 

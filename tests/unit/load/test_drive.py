@@ -25,10 +25,10 @@ def test_the_last_moments_are_shown_while_it_goes_on_and_are_gone_afterwards() -
     with HttpServer() as server, screen(console) as shown:
         shown.heading = "try 1"
         target = Target(Protocol.HTTP, server.address, METHOD, (Message(b"x"), Message(b"full")))
-        result, interrupted = drive(OpenLoop(constant(200, 1.2)), target, 2, shown)
+        result, interrupted = drive(OpenLoop(constant(80, 3.0)), target, 2, shown)
     assert (len(result), interrupted) == (240, False)
     text = out.getvalue()
-    assert re.search(r"try 1  \d of 1 s  \d+ sent  \d+ answers/s  p50 [\d.]+ ms, p99", text)
+    assert re.search(r"try 1  \d of 3 s  \d+ sent  \d+ answers/s  p50 [\d.]+ ms, p99", text)
     assert re.search(r"\d+ refused", text)
     assert text.endswith("\x1b[2K")  # the line is wiped out
 
