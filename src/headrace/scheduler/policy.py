@@ -119,18 +119,19 @@ class Scheduler:
         while (head := queue.first()) is not None and not self._held(head):
             if self._policy.linger_s and now < self._lingers_until_s(head):
                 break
+            ahead = not lanes.open
+            if ahead and lanes.full:
+                break
             start_s = lanes.next_start(now)
-            rows = self._outlook.most_rows(head)
             # A batch cut ahead is one that hurts nobody; else the lane's end is awaited.
-            if not lanes.open and (
-                lanes.full
-                or now < self._ahead_s(head, start_s)
-                or not self._fits_ahead(head, rows, start_s)
-            ):
+            if ahead and now < self._ahead_s(head, start_s):
+                break
+            rows = self._outlook.most_rows(head)
+            if ahead and not self._fits_ahead(head, rows, start_s):
                 break
             if turn is not None and not self._may_start(turn, head, rows, now):
                 return None, drops
-            if lanes.open and not (rows := self._fit(head, rows, now, start_s)):
+            if not ahead and not (rows := self._fit(head, rows, now, start_s)):
                 queue.forget(head)
                 self._ledger.refused += 1
                 drops.append(Drop(head, DropReason.SHED))
