@@ -147,7 +147,8 @@ def find_limit(machine: Machine, question: Question) -> Estimate:
 
     def of(seed: int) -> float:
         def good(rate_rps: float) -> bool:
-            return play_once(machine, question, rate_rps, seed).in_time_share >= IN_TIME
+            played = play_once(machine, question, rate_rps, seed, at_least=IN_TIME)
+            return played.in_time_share >= IN_TIME
 
         return highest(good, most_rps)
 

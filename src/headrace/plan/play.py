@@ -63,11 +63,17 @@ def sum_up(machine: Machine, rate_rps: float, results: Sequence[Result]) -> Play
     )
 
 
-def play_once(machine: Machine, question: Question, rate_rps: float, seed: int) -> Result:
-    """Play a rate once. The same seed gives the same requests, only closer together or apart."""
+def play_once(
+    machine: Machine, question: Question, rate_rps: float, seed: int, *, at_least: float = 0.0
+) -> Result:
+    """Play a rate once. The same seed gives the same requests, only closer together or apart.
+
+    ``at_least`` as of ``simulate``.
+    """
     duration_s = _COUNTED * (1 + _SETTLING) / rate_rps
     sent = send_times(question, rate_rps, duration_s, seed)
-    return play_sent(machine, question, sent, _SETTLING / (1 + _SETTLING) * duration_s, seed)
+    settled_s = _SETTLING / (1 + _SETTLING) * duration_s
+    return play_sent(machine, question, sent, settled_s, seed, at_least=at_least)
 
 
 def send_times(question: Question, rate_rps: float, duration_s: float, seed: int) -> Arrivals:
@@ -77,9 +83,18 @@ def send_times(question: Question, rate_rps: float, duration_s: float, seed: int
 
 
 def play_sent(
-    machine: Machine, question: Question, sent: Arrivals, settled_s: float, seed: int
+    machine: Machine,
+    question: Question,
+    sent: Arrivals,
+    settled_s: float,
+    seed: int,
+    *,
+    at_least: float = 0.0,
 ) -> Result:
-    """Play requests that are sent at these times, and count those after ``settled_s``."""
+    """Play requests that are sent at these times, and count those after ``settled_s``.
+
+    ``at_least`` as of ``simulate``.
+    """
     return simulate(
         machine.scheduler(),
         arrivals(machine, question, sent),
@@ -88,6 +103,7 @@ def play_sent(
         reply_s=machine.handover_s,
         speed=machine.speed_at(sent.rate),
         settled_s=settled_s,
+        at_least=at_least,
     )
 
 

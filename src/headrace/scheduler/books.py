@@ -84,6 +84,8 @@ class Side:
 
     def __init__(self, number: int, rule: Rule, machine: Machine, began_s: float) -> None:
         self.rule = rule
+        self.missed = 0
+        """How many of those that count were not answered in time."""
         self._number = number
         self._machine = machine
         self._began_s = began_s
@@ -135,12 +137,15 @@ class Side:
         self.rule.finish(ended.batch_id, now, ended.seconds)
         for entry in batch.entries:
             if entry.arrival_s >= self._began_s:
-                self._outcomes[IN_TIME if now <= entry.deadline_s else LATE] += 1
+                in_time = now <= entry.deadline_s
+                self._outcomes[IN_TIME if in_time else LATE] += 1
+                self.missed += not in_time
                 self._answered_s.append(now - entry.arrival_s + entry.payload)
 
     def _refuse(self, entry: Entry, code: str, now: float) -> None:
         if entry.arrival_s >= self._began_s:
             self._outcomes[code] += 1
+            self.missed += 1
             self._refused_s.append(now - entry.arrival_s + entry.payload)
 
     def sum_up(self, duration_s: float) -> Result:

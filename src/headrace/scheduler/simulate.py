@@ -57,18 +57,22 @@ def simulate(
     speed: Speed = undisturbed,
     settled_s: float = -math.inf,
     active: Active | None = None,
+    at_least: float = 0.0,
 ) -> Result:
     """Let the requests arrive and the rule serve them until all have an outcome.
 
     ``reply_s`` passes between the end of a run and the answers being out; the lane goes on. What
     comes before ``settled_s`` plays its part, but is not counted. ``active`` says how many of
-    the lanes may run now; None: all.
+    the lanes may run now; None: all. Once less than ``at_least`` of all that counts can be answered
+    in time the rest is not played: the result is of what was, less of it in time than that.
 
     Raises:
         ValueError: there are no arrivals.
     """
     player = Player(rule, arrivals, service, lanes, active=active)
-    (result,) = simulate_together([player], reply_s=reply_s, speed=speed, settled_s=settled_s)
+    (result,) = simulate_together(
+        [player], reply_s=reply_s, speed=speed, settled_s=settled_s, at_least=at_least
+    )
     return result
 
 
@@ -79,11 +83,12 @@ def simulate_together(
     reply_s: float = 0.0,
     speed: Speed = undisturbed,
     settled_s: float = -math.inf,
+    at_least: float = 0.0,
 ) -> list[Result]:
     """Let several models serve on one machine, and say what became of the requests of each.
 
     ``device`` is where they take turns; without one they run as they like, and ``speed`` says what
-    that does to them. The rest as of ``simulate``.
+    that does to them. The rest as of ``simulate``; ``at_least`` is of the requests of all models.
 
     Raises:
         ValueError: there are no arrivals.
@@ -103,7 +108,10 @@ def simulate_together(
     began_s = max(settled_s, plan[0][0].at_s)
     sides = [Side(number, one.rule, machine, began_s) for number, one in enumerate(players)]
     turns = {one.turn: side for one, side in zip(players, sides, strict=True) if one.turn}
-    end_s = _Simulation(sides, deque(plan), machine, _Turns(device, turns), reply_s).run(began_s)
+    counted = sum(arrival.at_s >= began_s for arrival, _ in plan)
+    most_missed = (1 - at_least) * counted if at_least else math.inf
+    playing = _Simulation(sides, deque(plan), machine, _Turns(device, turns), reply_s, most_missed)
+    end_s = playing.run(began_s)
     duration_s = max(end_s - began_s, 1e-9)
     return [side.sum_up(duration_s) for side in sides]
 
@@ -129,19 +137,21 @@ class _Simulation:
         machine: Machine,
         turns: _Turns,
         reply_s: float,
+        most_missed: float,
     ) -> None:
         self._sides = sides
         self._plan = plan
         self._machine = machine
         self._turns = turns
         self._reply_s = reply_s
+        self._most_missed = most_missed
         self._now = plan[0][0].at_s
         self._replies: deque[tuple[float, Ended]] = deque()
 
     def run(self, began_s: float) -> float:
         """Play all that happens, in the order of time; return when the last of it did."""
         self._machine.advance(self._now)
-        while (at_s := self._next_event_s()) < math.inf:
+        while (at_s := self._next_event_s()) < math.inf and self._missed() <= self._most_missed:
             wake_s, sleeper = self._next_wake()
             woken = sleeper is not None and wake_s < at_s
             if woken and wake_s <= self._now:
@@ -152,6 +162,9 @@ class _Simulation:
                 side.pump(self._now)
                 side = self._turns.due(self._now)
         return self._now
+
+    def _missed(self) -> int:
+        return sum([side.missed for side in self._sides])
 
     def _next_event_s(self) -> float:
         return min(

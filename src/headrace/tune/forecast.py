@@ -110,7 +110,8 @@ def forecast(measured: Measured, candidate: Candidate, setting: Setting) -> Fore
     bound_rps = bound(here)
 
     def good(rate_rps: float) -> bool:
-        return _play(here, question, rate_rps).in_time_share >= setting.objective.quantile
+        share = setting.objective.quantile
+        return _play(here, question, rate_rps, at_least=share).in_time_share >= share
 
     rate_rps = highest(good, bound_rps, _STEPS)
     played = _play(here, question, _SHARE * rate_rps) if rate_rps else None
@@ -223,7 +224,8 @@ def _at_knee(group: Sequence[Forecast], worth: Mapping[Candidate, float]) -> For
     return min(alike, key=rank)
 
 
-def _play(here: Machine, question: Question, rate_rps: float) -> Result:
+def _play(here: Machine, question: Question, rate_rps: float, *, at_least: float = 0.0) -> Result:
     duration_s = _COUNTED * (1 + _SETTLING) / rate_rps
     sent = send_times(question, rate_rps, duration_s, seed=0)
-    return play_sent(here, question, sent, _SETTLING / (1 + _SETTLING) * duration_s, seed=0)
+    settled_s = _SETTLING / (1 + _SETTLING) * duration_s
+    return play_sent(here, question, sent, settled_s, seed=0, at_least=at_least)

@@ -367,3 +367,25 @@ def test_lingering_saves_the_machine_s_time_at_low_load_and_costs_every_answer_i
 def test_lingering_changes_nothing_where_lanes_are_busy(load: float) -> None:
     eager, patient = (play(lingering(s), poisson(load)) for s in (0.0, 0.005))
     assert patient.goodput_rps == pytest.approx(eager.goodput_rps, rel=0.02)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 1.0])
+@pytest.mark.parametrize("load", [0.5, 1.05, 1.5])
+def test_what_cannot_be_good_any_more_is_not_played_to_its_end(load: float, share: float) -> None:
+    coming = poisson(load, 2000)
+    settled_s = coming[300].at_s
+
+    def played(at_least: float) -> Result:
+        return simulate(
+            ours(), coming, noisy(), lanes=LANES, settled_s=settled_s, at_least=at_least
+        )
+
+    whole, ended = played(0.0), played(share)
+    assert whole.offered == 1700
+    if whole.in_time_share >= share:
+        assert ended == whole
+    else:
+        assert ended.in_time_share < share
+        missed = ended.offered - ended.outcomes.get(IN_TIME, 0)
+        assert 0 < missed - (1 - share) * whole.offered <= MOST_ROWS + 1
+        assert ended.offered <= whole.offered
