@@ -79,7 +79,8 @@ class Machine:
         """When the next run ends, if nothing changes before."""
         if not self._runs:
             return math.inf
-        return self._now + max(self._runs[0][0] - self._progress, 0.0) / self._each
+        left = self._runs[0][0] - self._progress
+        return self._now + left / self._each if left > 0 else self._now
 
     def advance(self, now: float) -> None:
         """Let time pass."""

@@ -173,13 +173,13 @@ class Scheduler:
         head = self._queue.first()
         if head is None:
             return None
-        at_s = self._queue.expires_s
-        if not self._held(head):
+        at_s, lanes = self._queue.expires_s, self._lanes
+        if not self._held(head) and (lanes.open or not lanes.filled):
             ready_s = self._lingers_until_s(head) if self._policy.linger_s else -math.inf
-            if not self._lanes.open:
-                ready_s = max(ready_s, self._ahead_s(head, self._lanes.next_start(now)))
-            if ready_s > now:  # else it was time already, and ``cut`` chose to wait
-                at_s = min(at_s, ready_s)
+            if not lanes.open:
+                ready_s = max(ready_s, self._ahead_s(head, lanes.next_start(now)))
+            if now < ready_s < at_s:  # else it was time already, and ``cut`` chose to wait
+                at_s = ready_s
         turn = self._lanes.turn
         if turn is not None:
             at_s = min(at_s, turn.wake_s(now))
@@ -268,8 +268,6 @@ class Scheduler:
 
     def _ahead_s(self, head: Entry, start_s: float) -> float:
         """When to cut the batch that starts then, for it to be ready when its lane is."""
-        if self._lanes.filled:
-            return math.inf
         full = self._queue.rows_of(head.bucket) >= self._outlook.full(head.elements).rows
         lead_s = self._policy.full_lead_s if full else self._policy.lead_s
         return start_s - lead_s - self._outlook.overhead_s

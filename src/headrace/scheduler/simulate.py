@@ -151,7 +151,9 @@ class _Simulation:
     def run(self, began_s: float) -> float:
         """Play all that happens, in the order of time; return when the last of it did."""
         self._machine.advance(self._now)
-        while (at_s := self._next_event_s()) < math.inf and self._missed() <= self._most_missed:
+        while (at_s := self._next_event_s()) < math.inf:
+            if sum([side.missed for side in self._sides]) > self._most_missed:
+                break
             wake_s, sleeper = self._next_wake()
             woken = sleeper is not None and wake_s < at_s
             if woken and wake_s <= self._now:
@@ -163,15 +165,13 @@ class _Simulation:
                 side = self._turns.due(self._now)
         return self._now
 
-    def _missed(self) -> int:
-        return sum([side.missed for side in self._sides])
-
     def _next_event_s(self) -> float:
-        return min(
-            self._plan[0][0].at_s if self._plan else math.inf,
-            self._machine.next_end_s(),
-            self._replies[0][0] if self._replies else math.inf,
-        )
+        at_s = self._machine.next_end_s()
+        if self._plan and self._plan[0][0].at_s < at_s:
+            at_s = self._plan[0][0].at_s
+        if self._replies and self._replies[0][0] < at_s:
+            at_s = self._replies[0][0]
+        return at_s
 
     def _next_wake(self) -> tuple[float, Side | None]:
         """The rule that wants to be woken first, and when."""
