@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.engine import backends
-from headrace.errors import ModelLoadError
+from headrace.errors import BackendMissing, ModelLoadError
 from headrace.settings import BackendName, ModelSettings
 
 
@@ -28,6 +28,18 @@ def test_files_of_one_backend_are_left_to_it() -> None:
         BackendName.OPENVINO,
         BackendName.ONNXRUNTIME,
     }
+
+
+def test_a_library_that_is_broken_is_as_one_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_library.py").write_text("raise OSError('libtbb.so.12: file too short')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(backends._MODULES, BackendName.OPENVINO, ("broken_library", "openvino"))
+    assert list(backends.usual()) == [BackendName.ONNXRUNTIME]
+    asked = ModelSettings(backend=BackendName.OPENVINO)
+    with pytest.raises(BackendMissing, match=r"pip install 'openvino' \(libtbb.*too short"):
+        backends.load(tmp_path / "m.onnx", asked)
 
 
 def test_a_program_of_pytorch_may_be_compiled_but_is_not_by_itself() -> None:

@@ -146,7 +146,7 @@ def revive(
 def _import(module: str, requirement: str):  # type: ignore[no-untyped-def] # noqa: ANN202
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # of a broken installation anything may come
         raise BackendMissing(
             f"{requirement} is not installed, or broken: pip install '{requirement}' ({error})"
         ) from error
