@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from headrace.receiver.access_log import OPERATORS
 from headrace.receiver.codecs.protobuf import message
+from headrace.server_settings import ACCESS_LOG_FIELDS
 from tests.contract.calls import send, unary
 from tests.e2e.clients import http
 from tests.e2e.models import write_fake
@@ -57,6 +59,23 @@ def test_every_request_is_a_line_of_json(tmp_path: Path) -> None:
     assert (strange["status"], strange["error"]) == (400, "malformed_request")
     assert (asked["protocol"], asked["grpc_status"]) == ("HTTP/2", "OK")
     assert (refused["grpc_status"], refused["error"]) == ("NOT_FOUND", "model_not_found")
+
+
+def test_a_line_has_the_fields_that_were_asked_for(tmp_path: Path) -> None:
+    log = tmp_path / "access.jsonl"
+    model = write_fake(tmp_path / "echo" / "1" / "model.fake").parents[1]
+    asked = {
+        "HEADRACE_SERVER__ACCESS_LOG": str(log),
+        "HEADRACE_SERVER__ACCESS_LOG_FIELDS": "status,path,error",
+    }
+    with Server(model, environment=asked) as server:
+        assert http(f"{server.url}/predict/nobody", {"input": [1]})[0] == 404
+        (line,) = _lines(log, 1)
+    assert line == {"status": 404, "path": "/predict/nobody", "error": "model_not_found"}
+
+
+def test_every_field_that_may_be_asked_for_is_written() -> None:
+    assert tuple(OPERATORS) == ACCESS_LOG_FIELDS
 
 
 def test_a_log_that_cannot_be_written_is_said_before_anything_serves(tmp_path: Path) -> None:

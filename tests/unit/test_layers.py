@@ -121,6 +121,11 @@ def test_an_origin_has_a_scheme_and_no_path(text: str) -> None:
         load(None, {}, {"server.cors_origins": (text,)})
 
 
+def test_a_field_of_the_access_log_is_one_of_those_there_are() -> None:
+    with pytest.raises(SettingsError, match=r"should be of time, method, .*, traceparent"):
+        load(None, {}, {"server.access_log_fields": ("time", "colour")})
+
+
 def test_variables_take_mappings_lists_and_whole_models() -> None:
     settings = load(
         None,

@@ -5,6 +5,7 @@ Source of the fields: Envoy's "Access logging", command operators.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from headrace.errors import StartError
 FLUSH_S = 1.0
 """Lines are written at least so often; Envoy's own is 10 s."""
 
-_FIELDS = {
+OPERATORS = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "method": "%REQ(:METHOD)%",
     "path": "%REQ(:PATH)%",
@@ -31,11 +32,13 @@ _FIELDS = {
     "request_id": "%REQ(X-REQUEST-ID)%",
     "traceparent": "%REQ(TRACEPARENT)%",
 }
+"""What Envoy writes for each of ``server_settings.ACCESS_LOG_FIELDS``."""
+
 _TYPE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
 
-def access_log(path: Path) -> dict[str, Any]:
-    """Envoy's configuration of it; what a request has not is null.
+def access_log(path: Path, fields: Sequence[str] = ()) -> dict[str, Any]:
+    """Envoy's configuration of it, with these fields or all; what a request has not is null.
 
     Raises:
         StartError: the file cannot be written.
@@ -52,6 +55,9 @@ def access_log(path: Path) -> dict[str, Any]:
         "typed_config": {
             "@type": _TYPE,
             "path": str(path),
-            "log_format": {"json_format": _FIELDS, "omit_empty_values": True},
+            "log_format": {
+                "json_format": {name: OPERATORS[name] for name in fields or OPERATORS},
+                "omit_empty_values": True,
+            },
         },
     }

@@ -224,7 +224,8 @@ def _configuration(
             authorities=otel.authorities(environment),
         )
     if settings.access_log is not None:
-        http["access_log"] = [access_log(settings.access_log.expanduser())]
+        path = settings.access_log.expanduser()
+        http["access_log"] = [access_log(path, settings.access_log_fields)]
     if settings.cors_origins:
         _let_ask(http, settings.cors_origins)
     http["local_reply_config"] = {"mappers": [_as_our_error(403, MalformedRequest(_NOT_ASCII))]}
