@@ -44,7 +44,7 @@ _EDITIONS = 4
 _OURSELVES = Path(__file__).parent  # another warm-up may find something else
 _ENTRY, _PART = ".entry", ".part"
 _BETWEEN = "-"  # an entry's name: what it is of, and which edition of that
-_USER_CODE, _SAVED_MODEL, _ONNX = ".py", ".pb", ".onnx"
+_USER_CODE, _SAVED_MODEL = ".py", ".pb"
 _NVIDIA = Path("/proc/driver/nvidia")
 _TUNED_CARD = "tuned.yaml"  # whose settings are in the key anyhow
 # Settings that change neither the compiled model nor what warm-up finds.
@@ -184,7 +184,7 @@ def _files(path: Path) -> set[Path] | None:
             return None
     else:
         inside = list(path.parent.glob(f"{glob.escape(path.stem)}.*"))
-        named = weights_files(path) if path.suffix == _ONNX else ()
+        named = weights_files(path)
         if named is None:
             return None
         inside += [path.parent / name for name in named]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 from headrace.errors import ModelLoadError
@@ -17,8 +17,6 @@ Stamp = tuple[tuple[str, int, int, int, int], ...]
 
 # More than any model has; a link to `/` has more.
 _MOST_FILES = 100_000
-# A file is read once, not at every look; of so many lone files what they say is kept.
-_MOST_READ = 1024
 
 
 def stamp(found: FoundVersion) -> Stamp:
@@ -47,20 +45,9 @@ def stamp(found: FoundVersion) -> Stamp:
 def _files_of(path: Path) -> Iterator[str]:
     folder, start = path.parent, f"{path.stem}."
     named = {file.name for file in folder.iterdir() if file.name.startswith(start)}
-    return (str(folder / name) for name in named | _weights(path))
-
-
-def _weights(path: Path) -> frozenset[str]:
-    if path.suffix != ".onnx":
-        return frozenset()
-    status = path.stat()
-    return _read_weights(path, status.st_ino, status.st_ctime_ns, status.st_size)
-
-
-@lru_cache(_MOST_READ)
-def _read_weights(path: Path, *_: int) -> frozenset[str]:
-    """What the file says, until its status changes; nothing where that cannot be told."""
-    return weights_files(path) or frozenset()
+    with contextlib.suppress(OSError):  # who loads it says why it cannot be read
+        named.update(weights_files(path) or ())
+    return (str(folder / name) for name in named)
 
 
 def _files_below(folder: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from headrace.errors import ModelLoadError
 from headrace.weights import weights_files
 
-_SAVED_MODEL, _USER_CODE, _ONNX = ".pb", ".py", ".onnx"
+_SAVED_MODEL, _USER_CODE = ".pb", ".py"
 # Other models may lie beside one, under the same name.
 _MODELS = frozenset({".onnx", ".xml", ".tflite", ".pt2", ".pt", ".py", ".fake", ".pb"})
 # What is said of a model in words changes nothing that was measured.
@@ -60,7 +60,7 @@ def _files(path: Path) -> Iterator[Path]:
     own = path.parent.name.isdigit() or path.suffix == _SAVED_MODEL
     around = path.parent.rglob("*") if own else path.parent.glob(f"{glob.escape(path.stem)}.*")
     named = {path}
-    if path.suffix == _ONNX and not own:
+    if not own:
         files = map(path.parent.joinpath, weights_files(path) or ())
         named.update(file for file in files if file.is_file())
     for file in {*named, *around}:

@@ -59,6 +59,15 @@ def test_an_onnx_file_that_names_no_file_or_a_foreign_one(tmp_path: Path) -> Non
         assert _names(model) == [model.name]
 
 
+def test_a_file_that_is_gone_changes_it_and_is_no_error(tmp_path: Path) -> None:
+    model = tmp_path / "x.onnx"
+    model.write_bytes(external("w"))
+    (found,) = find(Settings(models=(ModelSettings(path=model),)), cores=1)
+    assert stamp(found)
+    model.unlink()
+    assert stamp(found) == ()
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     _make(tmp_path / "store/v1/w.bin", "1")
