@@ -64,13 +64,19 @@ def sum_up(machine: Machine, rate_rps: float, results: Sequence[Result]) -> Play
 
 
 def play_once(
-    machine: Machine, question: Question, rate_rps: float, seed: int, *, at_least: float = 0.0
+    machine: Machine,
+    question: Question,
+    rate_rps: float,
+    seed: int,
+    *,
+    counted: int = _COUNTED,
+    at_least: float = 0.0,
 ) -> Result:
     """Play a rate once. The same seed gives the same requests, only closer together or apart.
 
-    ``at_least`` as of ``simulate``.
+    About so many of them are ``counted``; ``at_least`` as of ``simulate``.
     """
-    duration_s = _COUNTED * (1 + _SETTLING) / rate_rps
+    duration_s = counted * (1 + _SETTLING) / rate_rps
     sent = send_times(question, rate_rps, duration_s, seed)
     settled_s = _SETTLING / (1 + _SETTLING) * duration_s
     return play_sent(machine, question, sent, settled_s, seed, at_least=at_least)

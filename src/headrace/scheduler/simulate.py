@@ -56,20 +56,19 @@ def simulate(
     reply_s: float = 0.0,
     speed: Speed = undisturbed,
     settled_s: float = -math.inf,
-    active: Active | None = None,
     at_least: float = 0.0,
 ) -> Result:
     """Let the requests arrive and the rule serve them until all have an outcome.
 
     ``reply_s`` passes between the end of a run and the answers being out; the lane goes on. What
-    comes before ``settled_s`` plays its part, but is not counted. ``active`` says how many of
-    the lanes may run now; None: all. Once less than ``at_least`` of all that counts can be answered
-    in time the rest is not played: the result is of what was, less of it in time than that.
+    comes before ``settled_s`` plays its part, but is not counted. Once less than ``at_least`` of
+    all that counts can be answered in time the rest is not played: the result is of what was, less
+    of it in time than that.
 
     Raises:
         ValueError: there are no arrivals.
     """
-    player = Player(rule, arrivals, service, lanes, active=active)
+    player = Player(rule, arrivals, service, lanes)
     (result,) = simulate_together(
         [player], reply_s=reply_s, speed=speed, settled_s=settled_s, at_least=at_least
     )

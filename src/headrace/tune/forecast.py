@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from headrace.engine.warmup import SIZES
 from headrace.plan.limit import highest
 from headrace.plan.machine import Front, Machine, spread_of
-from headrace.plan.play import play_sent, send_times
+from headrace.plan.play import play_once
 from headrace.plan.question import Question
 from headrace.scheduler.known import Known
 from headrace.scheduler.simulate import Result
@@ -25,7 +25,7 @@ from headrace.tune.space import Candidate, Variant, candidates
 from headrace.tune.wanted import Objective
 
 # Requests of a play: enough for 15 of them to be past a p99, few enough for a play to take 0.1 s.
-_COUNTED, _SETTLING = 1500, 0.15
+_COUNTED = 1500
 # Each step halves what is not known: 7 of them leave 0.8 %.
 _STEPS = 7
 # At the highest rate p99 is the objective; what a candidate is like is told at this share of it.
@@ -109,12 +109,15 @@ def forecast(measured: Measured, candidate: Candidate, setting: Setting) -> Fore
     question = Question(candidate.instances, setting.objective.slo_s, measured.elements, seeds=1)
     bound_rps = bound(here)
 
+    def played_at(rate_rps: float, at_least: float = 0.0) -> Result:
+        return play_once(here, question, rate_rps, 0, counted=_COUNTED, at_least=at_least)
+
     def good(rate_rps: float) -> bool:
         share = setting.objective.quantile
-        return _play(here, question, rate_rps, at_least=share).in_time_share >= share
+        return played_at(rate_rps, share).in_time_share >= share
 
     rate_rps = highest(good, bound_rps, _STEPS)
-    played = _play(here, question, _SHARE * rate_rps) if rate_rps else None
+    played = played_at(_SHARE * rate_rps) if rate_rps else None
     return Forecast(
         candidate,
         rate_rps,
@@ -222,10 +225,3 @@ def _at_knee(group: Sequence[Forecast], worth: Mapping[Candidate, float]) -> For
         return one.candidate.linger_ms, abs(math.log2(cap / one.knee)), cap
 
     return min(alike, key=rank)
-
-
-def _play(here: Machine, question: Question, rate_rps: float, *, at_least: float = 0.0) -> Result:
-    duration_s = _COUNTED * (1 + _SETTLING) / rate_rps
-    sent = send_times(question, rate_rps, duration_s, seed=0)
-    settled_s = _SETTLING / (1 + _SETTLING) * duration_s
-    return play_sent(here, question, sent, settled_s, seed=0, at_least=at_least)

@@ -14,7 +14,7 @@ import pytest
 from headrace.scheduler import Batch, Drop, Entry, LatencyModel, Policy, Scheduler
 from headrace.scheduler.controller import PERIOD_S, Controller
 from headrace.scheduler.notices import Change
-from headrace.scheduler.simulate import Arrival, Result, linear, simulate
+from headrace.scheduler.simulate import Arrival, Player, Result, linear, simulate_together
 
 pytestmark = pytest.mark.slow
 
@@ -89,15 +89,9 @@ def play(
     def speed(running: int) -> float:
         return 1.0 if running == 1 else together[rule.now >= COMES_S]
 
-    result = simulate(
-        rule,
-        arrivals(load),
-        linear(ALPHA_S, BETA_S, ratios),
-        lanes=LANES,
-        speed=speed,
-        settled_s=settled_s,
-        active=lambda: rule.lanes,
-    )
+    service = linear(ALPHA_S, BETA_S, ratios)
+    player = Player(rule, arrivals(load), service, LANES, active=lambda: rule.lanes)
+    (result,) = simulate_together([player], speed=speed, settled_s=settled_s)
     return result, rule
 
 
