@@ -63,7 +63,7 @@ def _cost(progress: Callable[[str], None]) -> Iterator[Figure]:
     least_rps = statistics.median(rate for rates in seen for rate in rates["uncounted"])
     for name in ("default", "everything"):
         # Of each round its own ratio: the machine drifts more than this costs. And of each start
-        # its own: where its memory lies makes one server some per cent faster than its like.
+        # its own: one server is some per cent faster than its like, as long as it lives.
         lost = [
             statistics.median(
                 1 - rate / bare for rate, bare in zip(rates[name], rates["uncounted"], strict=True)
