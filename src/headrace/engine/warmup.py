@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from headrace.engine.item_shapes import (
     item_shapes,
     make,
 )
+from headrace.engine.size_search import SizeSearch
 from headrace.engine.timing import RUNS, timed
 from headrace.engine_control import Measurement
 from headrace.errors import InferenceFailed, ModelLoadError
@@ -57,13 +57,10 @@ SIZES = (
 )
 """Batch sizes tried: past 2 in steps of at most a half, so that padding costs at most a third."""
 
-_LONGEST_RUN_S = 2.0  # larger batches than the first to take this long are not tried
 # Of timing; the rest of the sizes is given up. Beside others a core is free for a fraction of it.
 _TOTAL_S, _TOTAL_BESIDE_S = 12.0, 4.0
-# A size that costs this many times more a row than the best, twice in a row, ends the search; so
-# does a row of sizes none of which costs noticeably less than the best before.
-_WORSE, _MOST_WORSE = 1.05, 2
-_BETTER, _MOST_EVEN = 0.98, 4
+# So long a size is timed again, or three runs.
+_AGAIN_S = 0.03
 # How much longer than its median a batch may take that still has to be answered in time; the other
 # part of the objective is the wait for a lane. The scheduler reckons likewise.
 _TAIL = 1.1
@@ -138,29 +135,26 @@ def time_sizes(
     limit_s: float,
 ) -> tuple[tuple[int, ...], int]:
     """Time batch sizes until a larger one does not pay; return those kept and the most output."""
-    elements = elements_of(item)
-    slo_s = None if settings.slo_ms is None else settings.slo_ms / 1e3
     waits = _TAIL + 1 / (settings.instances or 1)
-    best, worse, even, output_bytes = math.inf, 0, 0, 0
-    kept: list[int] = []
+    search = SizeSearch(math.inf if settings.slo_ms is None else settings.slo_ms / 1e3 / waits)
+    before_s = sum(p.median_s for p in points) * RUNS
+    output_bytes = 0
     for size in tried:
         inputs = make(signature, item, size)
         outputs = instance.run(inputs)
         output_bytes = max(output_bytes, sum(a.nbytes for a in outputs.values()))
-        times = timed(instance, inputs)
-        median = statistics.median(times)
-        too_long = slo_s is not None and waits * median > slo_s
-        if kept and (too_long or median > _LONGEST_RUN_S):
+        search.add(size, timed(instance, inputs))
+        if search.has_ended:
+            for doubtful in search.doubtful():
+                again = timed(instance, make(signature, item, doubtful), _AGAIN_S)
+                search.add(doubtful, again)
+        if search.has_ended or before_s + search.spent_s * RUNS > limit_s:
             break
-        kept.append(size)
-        p95 = float(np.quantile(times, 0.95))
-        points.append(Measurement(elements=elements, rows=size, median_s=median, p95_s=p95))
-        worse = worse + 1 if median / size > best * _WORSE else 0
-        even = even + 1 if median / size > best * _BETTER else 0
-        best = min(best, median / size)
-        spent_s = sum(p.median_s for p in points) * RUNS
-        if worse == _MOST_WORSE or even == _MOST_EVEN or spent_s > limit_s:
-            break
+    elements, kept = elements_of(item), search.kept
+    points += [
+        Measurement(elements=elements, rows=rows, median_s=one.median_s, p95_s=one.p95_s)
+        for rows, one in kept.items()
+    ]
     return tuple(kept), output_bytes
 
 

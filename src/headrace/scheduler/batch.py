@@ -33,7 +33,7 @@ class Policy:
 
 
 class Batch(NamedTuple):
-    """Entries that run together."""
+    """Entries that run together; in a ``trial`` more than the cap, to see what that takes."""
 
     id: int
     entries: tuple[Entry, ...]
@@ -42,6 +42,7 @@ class Batch(NamedTuple):
     cut_s: float
     start_s: float
     expected_finish_s: float
+    trial: bool = False
 
 
 class Statistics(NamedTuple):

@@ -5,6 +5,10 @@ never falling. What runs moves the sizes it ran at and a scale common to all, so
 which has become slower is seen at once at sizes that have not run since. A size that does not run
 any more drifts back to what warm-up said, times that scale. The tail is a ratio of actual to
 expected, tracked by a stochastic quantile step.
+
+Sizes past the knee do not run, so what warm-up said of them would be believed for ever, though
+somebody may have had the cores meanwhile. Now and then one batch is of the next size, and what it
+takes counts for much.
 """
 
 from __future__ import annotations
@@ -36,6 +40,10 @@ _KNEE = 1.02
 # by this share: a size that has not run for 1000 runs has forgotten two thirds of what it learnt.
 _REVIEW_RUNS = 16
 _DRIFT = 1 / 64
+# After so many runs of a bucket one of the next size past its knee is tried; the next after twice
+# as many, unless it took less than this share of what was expected. Then it counts for so much.
+_TRIAL_RUNS, _MOST_TRIAL_RUNS = 16, 4096
+_SURPRISE, _TRIAL_STEP = 0.9, 0.5
 # Guessed curves are kept for this many buckets: clients may send any shape.
 _GUESSES_KEPT = 256
 # Of a single run known, this share is guessed not to depend on the rows.
@@ -50,13 +58,15 @@ Measurement = tuple[int, int, float, float]
 class _Curve:
     """One bucket: what warm-up said and what is expected now, in seconds by index of size."""
 
-    __slots__ = ("base", "knee", "runs", "seconds")
+    __slots__ = ("base", "knee", "runs", "seconds", "trial_runs", "trial_wait")
 
     def __init__(self, base: list[float], runs: int) -> None:
         self.base = base
         self.seconds = base.copy()
         self.runs = runs
         self.knee: int | None = None
+        self.trial_wait = _TRIAL_RUNS
+        self.trial_runs = runs + _TRIAL_RUNS  # the next is due when it has run so often
 
     def stretch(self, factor: float) -> None:
         """Move every size."""
@@ -75,6 +85,24 @@ class _Curve:
         while above < len(seconds) and seconds[above] < moved:
             seconds[above] = moved
             above += 1
+
+    def surprise(self, sizes: Sequence[int], place: int, ratio: float) -> None:
+        """Learn from a trial at this size, or a smaller, that took far less than was expected.
+
+        Whoever disturbs a run makes it longer: warm-up was not alone, and is not drifted back to.
+        """
+        self.move(place, 1.0 + _TRIAL_STEP * (ratio - 1.0))
+        # No batch takes longer than its parts one after another.
+        row_s = self.seconds[place] / sizes[place]
+        most = [row_s * max(size, sizes[place]) for size in sizes]
+        self.seconds = [min(pair) for pair in zip(self.seconds, most, strict=True)]
+        self.base = [min(pair) for pair in zip(self.base, most, strict=True)]
+        self.knee = None
+
+    def tried(self, *, surprised: bool) -> None:
+        """Have the next trial soon when this one was worth it, else later."""
+        self.trial_wait = _TRIAL_RUNS if surprised else min(2 * self.trial_wait, _MOST_TRIAL_RUNS)
+        self.trial_runs = self.runs + self.trial_wait
 
     def renew(self) -> None:
         """Forget all but what warm-up said."""
@@ -173,8 +201,8 @@ class LatencyModel:
             return self._sizes[-1]
         return self._within(curve, seconds / self.tail / self._scale)
 
-    def observe(self, elements: int, rows: int, seconds: float) -> None:
-        """Learn from a run."""
+    def observe(self, elements: int, rows: int, seconds: float, *, trial: bool = False) -> None:
+        """Learn from a run; a ``trial`` was larger than its cap, to see what that takes."""
         seconds = max(seconds, _LEAST_S)
         curve = self._curves.get(elements) or self._guess(elements)
         if curve is None:
@@ -196,12 +224,18 @@ class LatencyModel:
             self._scale *= 1.0 + (min(ratio, _FRESH_MOST) - 1.0) / self._fresh_runs
             curve.knee = None
             return
+        place, share = self._places[min(rows, self._sizes[-1])]
+        if trial:
+            surprised = ratio < _SURPRISE
+            curve.tried(surprised=surprised)
+            if surprised:
+                curve.surprise(self._sizes, place + (share > 0), ratio)
+                return
         hit = ratio <= self.tail
         tail = self.tail - _TAIL_STEP * (1 - _TAIL_QUANTILE if hit else -_TAIL_QUANTILE)
         self.tail = min(max(tail, _TAIL_LEAST), _TAIL_MOST)
         error = min(max(ratio - 1.0, -_ERROR_LIMIT), _ERROR_LIMIT)
         self._scale *= 1.0 + _COMMON_STEP * error
-        place, share = self._places[min(rows, self._sizes[-1])]
         curve.move(place, 1.0 + _SIZE_STEP * error * (1.0 - share))
         if share:
             curve.move(place + 1, 1.0 + _SIZE_STEP * error * share)
@@ -217,6 +251,20 @@ class LatencyModel:
         if curve.knee is None:
             curve.knee = self._find_knee(curve, limit_s)
         return curve.knee
+
+    def try_larger(self, elements: int, cap: int, limit_s: float | None) -> int:
+        """The next size past this cap when it is time to try it, and it fits in the limit; or it.
+
+        Whoever runs so many rows says so to ``observe``.
+        """
+        curve = self._curves.get(elements)
+        if curve is None or curve.runs < curve.trial_runs or cap >= self._sizes[-1]:
+            return cap
+        larger = self._sizes[bisect_right(self._sizes, cap)]
+        if limit_s is None or self.expect(elements, larger) <= limit_s:
+            return larger
+        curve.trial_runs = curve.runs + curve.trial_wait
+        return cap
 
     def _find_knee(self, curve: _Curve, limit_s: float | None) -> int:
         sizes, seconds = self._sizes, curve.seconds

@@ -53,6 +53,13 @@ class Outlook:
         cap = max(self.full(head.elements).rows, head.rows)
         return min(self._queue.rows_of(head.bucket), cap)
 
+    def try_larger(self, head: Entry, rows: int) -> int:
+        """What runs with this head instead of so many rows, its cap, when a larger one is tried."""
+        waiting = self._queue.rows_of(head.bucket)
+        if waiting <= rows:
+            return rows
+        return min(self.caps.try_larger(head.elements, rows, self.allowance_s), waiting)
+
     def keeps_up(self, elements: int, rows: int, now: float) -> bool:
         """Whether batches of so many rows run as many rows as arrive."""
         arriving_rps = self.rate.rps(now)

@@ -126,7 +126,8 @@ class Scheduler:
             # A batch cut ahead is one that hurts nobody; else the lane's end is awaited.
             if ahead and now < self._ahead_s(head, start_s):
                 break
-            rows = self._outlook.most_rows(head)
+            cap = self._outlook.most_rows(head)
+            rows = self._outlook.try_larger(head, cap)
             if ahead and not self._fits_ahead(head, rows, start_s):
                 break
             if turn is not None and not self._may_start(turn, head, rows, now):
@@ -136,7 +137,7 @@ class Scheduler:
                 self._ledger.refused += 1
                 drops.append(Drop(head, DropReason.SHED))
                 continue
-            return self._make(head, rows, now, start_s), drops
+            return self._make(head, rows, now, start_s, trial=rows > cap), drops
         if turn is not None:
             turn.pass_by()
         return None, drops
@@ -154,7 +155,7 @@ class Scheduler:
         late = sum([entry.rows for entry in batch.entries if entry.deadline_s < now])
         self._ledger.answered(batch.rows - late, late)
         if batch.cut_s >= self._resized_s:  # else it shared the machine with another number of runs
-            self._latency.observe(batch.elements, batch.rows, infer_s)
+            self._latency.observe(batch.elements, batch.rows, infer_s, trial=batch.trial)
         if not waited:
             extra_s = min(max(now - batch.cut_s - infer_s, 0.0), _OVERHEAD_LIMIT_S)
             self._outlook.overhead_s += _OVERHEAD_STEP * (extra_s - self._outlook.overhead_s)
@@ -302,7 +303,7 @@ class Scheduler:
         latest_s = head.deadline_s - self._outlook.allowance_s - bound_s
         return turn.may_start(now, bound_s, latest_s, ahead=not self._lanes.open)
 
-    def _make(self, head: Entry, rows: int, now: float, start_s: float) -> Batch:
+    def _make(self, head: Entry, rows: int, now: float, start_s: float, *, trial: bool) -> Batch:
         entries = tuple(self._queue.take(head.bucket, rows))
         rows = sum([entry.rows for entry in entries])
         expected_s = self._latency.expect(head.elements, rows)
@@ -310,7 +311,7 @@ class Scheduler:
             expected_s += self._outlook.overhead_s
         self._batches += 1
         number, elements = self._batches, head.elements
-        batch = Batch(number, entries, rows, elements, now, start_s, start_s + expected_s)
+        batch = Batch(number, entries, rows, elements, now, start_s, start_s + expected_s, trial)
         self._running[number] = batch
         self._suspect_runs = head.attempts > 0
         self._lanes.add(number, now, expected_s)

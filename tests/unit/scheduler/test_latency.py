@@ -226,6 +226,86 @@ def test_the_knee_follows_what_is_learnt() -> None:
     assert learning.knee(1, 0.010) >= 10
 
 
+# -- sizes past the knee ---------------------------------------------------------------------------
+
+
+def disturbed(*, pads: bool = False) -> LatencyModel:
+    """Somebody had the cores while all sizes but the first were timed."""
+    times = [(1, rows, run_s(rows) * (1 if rows == 1 else 10), 1.0) for rows in SIZES]
+    return LatencyModel(times, sizes=SIZES, pads=pads)
+
+
+def serve(learning: LatencyModel, runs: int) -> list[int]:
+    """Run full batches as the scheduler does; return the sizes that were tried."""
+    tried = []
+    for _ in range(runs):
+        cap = learning.knee(1, None)
+        rows = learning.try_larger(1, cap, None)
+        learning.observe(1, rows, run_s(rows), trial=rows > cap)
+        tried += [rows] if rows > cap else []
+    return tried
+
+
+@pytest.mark.parametrize("pads", [False, True])
+def test_a_warm_up_that_was_disturbed_is_found_out(pads: bool) -> None:
+    learning = disturbed(pads=pads)
+    assert learning.knee(1, None) == 1
+    serve(learning, 1000)
+    assert learning.knee(1, None) == 32
+    assert learning.expect(1, 32) == pytest.approx(run_s(32), rel=0.1)
+    # It is not drifted back to either.
+    serve(learning, 5000)
+    assert learning.knee(1, None) == 32
+
+
+def test_one_that_was_right_is_tried_ever_more_rarely() -> None:
+    times = [(1, rows, 0.001 * rows, 0.001 * rows) for rows in SIZES]
+    flat = LatencyModel(times, sizes=SIZES, pads=False)
+    tried = []
+    for run in range(10_000):
+        cap = flat.knee(1, None)
+        rows = flat.try_larger(1, cap, None)
+        flat.observe(1, rows, 0.001 * rows, trial=rows > cap)
+        tried += [run] if rows > cap else []
+    assert tried[:4] == [16, 49, 114, 243]
+    assert len(tried) == 9
+    assert flat.knee(1, None) == 1
+
+
+def test_nothing_is_tried_that_would_take_longer_than_the_limit() -> None:
+    learning = disturbed()
+    for _ in range(100):
+        assert learning.try_larger(1, 1, 0.9 * learning.expect(1, 2)) == 1
+        learning.observe(1, 1, run_s(1))
+    tries = set()
+    for _ in range(20):  # what does not fit is not asked for at every batch
+        tries.add(learning.try_larger(1, 1, 1.1 * learning.expect(1, 2)))
+        learning.observe(1, 1, run_s(1))
+    assert tries == {1, 2}
+
+
+def test_past_the_largest_size_there_is_nothing_to_try() -> None:
+    learning = model()
+    for _ in range(100):
+        assert learning.try_larger(1, 32, None) == 32
+        learning.observe(1, 32, run_s(32))
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 2**32 - 1), pads=st.booleans())
+def test_whatever_trials_say_a_larger_batch_takes_no_less(seed: int, pads: bool) -> None:
+    random = Random(seed)
+    learning = model(pads=pads)
+    for _ in range(300):
+        cap = learning.knee(1, None)
+        rows = learning.try_larger(1, cap, None)
+        learning.observe(1, rows, random.expovariate(1 / run_s(rows)), trial=rows > cap)
+        times = [learning.expect(1, size) for size in SIZES]
+        alone = [learning.alone(1, size) for size in SIZES]
+        assert times == sorted(times)
+        assert alone == sorted(alone)
+
+
 # -- cold starts and guesses -----------------------------------------------------------------------
 
 
