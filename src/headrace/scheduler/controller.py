@@ -4,7 +4,9 @@ Two lanes are worth two only while nothing else wants their cores, caches or mem
 so much longer together that fewer lanes would do as much, fewer it is: every answer is then sooner.
 When the queue asks for more, one more is tried. A trial is short, begins only where the worst that
 it may bring is within the objective or what is refused anyhow, is kept only if it measured better,
-and else is not repeated soon. Every change is a value that says why.
+and else is not repeated soon. Where all are needed to keep up, though they do no more together than
+one fewer would alone, a glance of a few runs shows what one fewer does. Every change is a value
+that says why.
 
 Batch sizes, run times and admission follow from the table of run times by themselves; what of it
 changes is told by ``notices``.
@@ -31,13 +33,15 @@ _STEP, _JUMP = 0.5, 0.2
 # Fewer lanes are as good if they do this much of the work, for each answer is sooner; more must do
 # as much more. Between the two nothing is changed.
 _AS_GOOD, _BETTER = 0.97, 1.05
-# Lanes that are busy for this share of the time are too few, where nobody is refused without an
-# objective; and fewer lanes must be able to do the work in it.
+# Lanes that are busy for this share of the time may be too few, though nobody is refused: clients
+# that wait for their answers send no more than they get. Fewer lanes must do the work in it.
 _BUSY = 0.85
 # A trial: one look to settle, then so many to measure, or until it is as bad as this in two.
 # What is answered in time before it is as of so many looks: a single one may have been a lucky one,
 # and the first after a neighbour has come still has what was there before.
 _TRIAL_LOOKS, _HOPELESS, _HOPELESS_LOOKS = 3, 0.85, 2
+# A glance: so many runs, the first of which still has company.
+_GLANCE_RUNS, _GLANCE_MOST_S = 6.5, 0.8 * PERIOD_S
 # How long until the next trial, after one that was not kept; it doubles each time.
 _WAIT_S, _LONGEST_WAIT_S = 15.0, 120.0
 
@@ -55,6 +59,13 @@ class _Trial:
     seconds: float = 0.0
 
 
+class Glance(NamedTuple):
+    """So many lanes for so long, and then all again."""
+
+    lanes: int
+    seconds: float
+
+
 class _Known(NamedTuple):
     """What so many lanes did together, in lanes that are alone, and when that was seen."""
 
@@ -66,12 +77,14 @@ class Controller:
     """Decides for one served version.
 
     ``lanes`` is how many may run at a time; since that was changed last, a run is likely to take
-    ``slower`` times what it took before.
+    ``slower`` times what it took before. A ``glance`` is to be taken at once, and over before the
+    next look.
     """
 
     def __init__(self, slo_s: float | None, most_lanes: int) -> None:
         self.lanes = most_lanes
         self.slower = 1.0
+        self.glance: Glance | None = None
         self._slo_s = slo_s
         self._most = most_lanes
         self._known: dict[int, _Known] = {}
@@ -90,6 +103,7 @@ class Controller:
 
     def look(self, now: float, account: Account, state: State) -> list[Change]:
         """Take what has happened since the last look, and decide."""
+        self.glance = None
         if account.seconds <= 0 or not (account.busy_s or account.refused):
             return []  # nothing ran, and nothing is learnt
         changes = list(self._notices.look(account, state))
@@ -102,6 +116,7 @@ class Controller:
 
     def beside_others(self, now: float) -> list[Change]:
         """Other models run on the same cores, in turns: what is seen says nothing of its lanes."""
+        self.glance = None
         self._trial, self._known, self._next_trial_s = None, {}, now
         if self.lanes == self._most:
             return []
@@ -170,7 +185,37 @@ class Controller:
             busy = f"{busy} busy for {self._busy(account):.0%} of the time"
             reason = f"{busy}{_refusals(account)}: one more is tried"
             return self._try(self.lanes + 1, reason)
-        return None
+        return self._glance(now, worth, account, state)
+
+    def _glance(
+        self, now: float, worth: float | None, account: Account, state: State
+    ) -> Change | None:
+        """See what one lane fewer does, where what that delays is within the objective.
+
+        At worst it does its part of what all do; then what comes meanwhile waits for the rest.
+        """
+        if worth is None or worth * _AS_GOOD > self.lanes - 1 or account.refused:
+            return None
+        if self.lanes == 1 or self._fresh(self.lanes - 1, now) is not None:
+            return None
+        now_together = account.together.get(self.lanes)
+        if now_together is None or now_together.runs < _LEAST_RUNS:
+            return None
+        seconds = _GLANCE_RUNS * now_together.busy_s / now_together.runs
+        delay_s = seconds / self.lanes + state.longest_s * (1 + 1 / self.lanes)
+        if seconds > _GLANCE_MOST_S or (self._slo_s is not None and delay_s > self._slo_s):
+            return None
+        self.glance = Glance(self.lanes - 1, seconds)
+        self._next_trial_s = now + self._wait_s
+        self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
+        return Change(
+            "lanes",
+            str(self.lanes),
+            str(self.lanes - 1),
+            "glance",
+            f"{_do(self.lanes)} the work of {worth:.2f} that are alone: for {seconds:.2f} s one "
+            "fewer runs, to see what that does",
+        )
 
     def _doubt(self, now: float, worth: float, fewer: float) -> Change | None:
         """Fewer lanes are as good, by what was seen without trying; twice in a row decides."""
@@ -198,8 +243,7 @@ class Controller:
         """Whether more are wanted, and runs may take so much longer as more lanes can make them."""
         if self.lanes == self._most or not account.busy_s:
             return False
-        wanted = self._busy(account) >= _BUSY if self._slo_s is None else account.refused > 0
-        if not wanted:
+        if self._busy(account) < _BUSY and not (account.refused and self._slo_s is not None):
             return False
         worth, more = self._fresh(self.lanes, now), self._fresh(self.lanes + 1, now)
         if worth is not None and more is not None and more < _BETTER * worth:

@@ -231,6 +231,18 @@ class Scheduler:
     def set_lanes(self, count: int, now: float, slower: float) -> None:
         """Have so many run at a time; until it is known, each is taken to be so much slower."""
         self._latency.renew(self._elements, self._outlook.full(self._elements).rows, slower)
+        self._resize(count, now)
+
+    def hold_lanes(self, count: int, now: float) -> None:
+        """Have so many run for a moment, until ``release_lanes``: run times then are not learnt."""
+        self._resize(count, now)
+        self._resized_s = math.inf
+
+    def release_lanes(self, count: int, now: float) -> None:
+        """Have so many run again, as long each as before."""
+        self._resize(count, now)
+
+    def _resize(self, count: int, now: float) -> None:
         self._lanes.resize(count, now)
         self._resized_s = now
         self._outlook.caps.known.clear()

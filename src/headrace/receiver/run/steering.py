@@ -36,6 +36,7 @@ class Steering:
         self._controller = Controller(None if slo_ms is None else slo_ms / 1e3, self._most)
         self._set_lanes: Callable[[int], None] | None = None  # while it looks
         self._timer: asyncio.TimerHandle | None = None
+        self._glance: asyncio.TimerHandle | None = None  # while fewer lanes run for a moment
         self._changes: deque[tuple[float, Change]] = deque(maxlen=_TOLD)
         self._highest_rps = 0.0
         self._log = structlog.get_logger("headrace.receiver")
@@ -54,6 +55,7 @@ class Steering:
 
     def stop(self) -> None:
         """Look no more."""
+        self._end_glance()
         self._set_lanes = None
         if self._timer is not None:
             self._timer.cancel()
@@ -78,6 +80,7 @@ class Steering:
 
     def _look(self) -> None:
         self._again()  # first: whatever goes wrong with one account, there will be others
+        self._end_glance()
         now_s = time.monotonic()
         scheduler = self._scheduler
         account = scheduler.close_account(now_s)
@@ -90,10 +93,25 @@ class Steering:
             changes = self._controller.look(now_s, account, scheduler.state())
         for change in changes:
             self._tell(change)
-        if self._controller.lanes != scheduler.lanes:
+        glance = self._controller.glance
+        if glance is not None:
+            scheduler.hold_lanes(glance.lanes, now_s)
+            self._glance = self._loop.call_later(glance.seconds, self._end_glance)
+        elif self._controller.lanes != scheduler.lanes:
             scheduler.set_lanes(self._controller.lanes, now_s, self._controller.slower)
-            if self._set_lanes is not None:
-                self._set_lanes(self._controller.lanes)
+        else:
+            return
+        if self._set_lanes is not None:
+            self._set_lanes(scheduler.lanes)
+
+    def _end_glance(self) -> None:
+        if self._glance is None:
+            return
+        self._glance.cancel()
+        self._glance = None
+        self._scheduler.release_lanes(self._controller.lanes, time.monotonic())
+        if self._set_lanes is not None:
+            self._set_lanes(self._scheduler.lanes)
 
     def _tell(self, change: Change) -> None:
         served = self._served
