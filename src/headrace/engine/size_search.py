@@ -84,16 +84,13 @@ class SizeSearch:
     @property
     def kept(self) -> dict[int, Timed]:
         """The sizes that may run: without a last one that takes too long."""
-        last = next(reversed(self._timed), 0)
-        return {
-            rows: found
-            for rows, found in self._timed.items()
-            if not (rows == last and self._is_too_long)
-        }
+        kept = self._timed.copy()
+        if self._is_too_long:
+            kept.popitem()
+        return kept
 
     @property
     def _is_too_long(self) -> bool:
         """Whether the last size is."""
-        if len(self._timed) <= 1:
-            return False
-        return self._timed[next(reversed(self._timed))].median_s > self._longest_s
+        _, *others = self._timed.values()
+        return bool(others) and others[-1].median_s > self._longest_s

@@ -13,14 +13,12 @@ from headrace.values import Array
 RUNS = 5
 """About so many runs of a size are timed: four times as many of short ones, fewer of long ones."""
 
-BUDGET_S = 0.15
-"""So long a size is timed, or three runs."""
-
+_BUDGET_S = 0.15  # of timing one size
 _TASKS = Path("/proc/self/task")
 
 
 def timed(
-    instance: Instance, inputs: Mapping[str, Array], budget_s: float = BUDGET_S
+    instance: Instance, inputs: Mapping[str, Array], budget_s: float = _BUDGET_S
 ) -> list[float]:
     """How long runs take, in seconds, without the time in which others had the cores it wanted."""
     times: list[float] = []

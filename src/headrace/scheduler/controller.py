@@ -243,7 +243,7 @@ class Controller:
         """Whether more are wanted, and runs may take so much longer as more lanes can make them."""
         if self.lanes == self._most or not account.busy_s:
             return False
-        if self._busy(account) < _BUSY and not (account.refused and self._slo_s is not None):
+        if self._busy(account) < _BUSY and not account.refused:
             return False
         worth, more = self._fresh(self.lanes, now), self._fresh(self.lanes + 1, now)
         if worth is not None and more is not None and more < _BETTER * worth:

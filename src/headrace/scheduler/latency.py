@@ -89,14 +89,18 @@ class _Curve:
     def surprise(self, sizes: Sequence[int], place: int, ratio: float) -> None:
         """Learn from a trial at this size, or a smaller, that took far less than was expected.
 
-        Whoever disturbs a run makes it longer: warm-up was not alone, and is not drifted back to.
+        Whoever disturbs a run makes it longer, and mostly those that are timed next: larger sizes
+        are moved as well. Warm-up was not alone, and is not drifted back to.
         """
-        self.move(place, 1.0 + _TRIAL_STEP * (ratio - 1.0))
-        # No batch takes longer than its parts one after another.
-        row_s = self.seconds[place] / sizes[place]
-        most = [row_s * max(size, sizes[place]) for size in sizes]
-        self.seconds = [min(pair) for pair in zip(self.seconds, most, strict=True)]
-        self.base = [min(pair) for pair in zip(self.base, most, strict=True)]
+        factor = 1.0 + _TRIAL_STEP * (ratio - 1.0)
+        above = place + 1
+        larger = [second * factor for second in self.seconds[above:]]
+        self.move(place, factor)
+        moved_s = self.seconds[place]
+        # No batch takes longer than its parts one after another, nor less than a smaller one.
+        most = [moved_s * size / sizes[place] for size in sizes[above:]]
+        self.seconds[above:] = [max(min(pair), moved_s) for pair in zip(larger, most, strict=True)]
+        self.base = [min(pair) for pair in zip(self.base, self.seconds, strict=True)]
         self.knee = None
 
     def tried(self, *, surprised: bool) -> None:
@@ -260,10 +264,10 @@ class LatencyModel:
         curve = self._curves.get(elements)
         if curve is None or curve.runs < curve.trial_runs or cap >= self._sizes[-1]:
             return cap
+        curve.trial_runs = curve.runs + curve.trial_wait  # once, whatever becomes of it
         larger = self._sizes[bisect_right(self._sizes, cap)]
         if limit_s is None or self.expect(elements, larger) <= limit_s:
             return larger
-        curve.trial_runs = curve.runs + curve.trial_wait
         return cap
 
     def _find_knee(self, curve: _Curve, limit_s: float | None) -> int:

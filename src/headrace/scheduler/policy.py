@@ -128,6 +128,8 @@ class Scheduler:
                 break
             cap = self._outlook.most_rows(head)
             rows = self._outlook.try_larger(head, cap)
+            if rows > cap and not self._fits_ahead(head, rows, start_s):
+                rows = cap  # nobody is dropped, or waits, for a trial
             if ahead and not self._fits_ahead(head, rows, start_s):
                 break
             if turn is not None and not self._may_start(turn, head, rows, now):

@@ -115,6 +115,26 @@ def test_larger_batches_that_do_not_pay_end_the_search() -> None:
     assert found.batch_sizes == (1, 2, 3)
 
 
+def test_a_disturbance_does_not_end_the_search() -> None:
+    """Somebody has a core while batches of 2 and 3 are timed for the first time."""
+
+    class Disturbed(Counted):
+        largest, again = 0, False
+
+        def answer(self, x: Array) -> Array:
+            self.again = self.again or len(x) < self.largest == 3
+            self.largest = max(self.largest, len(x))
+            disturbed = len(x) in (2, 3) and not self.again
+            time.sleep((0.001 + 0.0005 * len(x)) * (3 if disturbed else 1))
+            return x
+
+    found, _ = warm(Disturbed(signature((None, 4))), max_batch=8)
+    assert found.batch_sizes == (1, 2, 3, 4, 6, 8)
+    one, two, three, *_ = (point.median_s for point in found.measurements)
+    assert two < 1.5 * one
+    assert three < 1.5 * two
+
+
 def test_a_batch_that_takes_half_the_objective_is_too_large(tmp_path: Path) -> None:
     model = double(tmp_path, ROWS + "per_row_ms: 20\n")
     assert warm(model, slo_ms=60)[0].batch_sizes == (1,)

@@ -28,6 +28,15 @@ def run_two_together(on: Scheduler, now: float, seconds: float) -> None:
         on.finish(number, now + seconds, seconds)
 
 
+def keep_both_busy(rule: Scheduler) -> None:
+    """Two lanes that do the work of one, and are both needed."""
+    now = time.monotonic() - 1
+    rule.close_account(now)
+    for _ in range(25):
+        run_two_together(rule, now, 0.02)
+        now += 0.04
+
+
 async def test_what_is_decided_is_done_told_and_counted_and_a_new_engine_hears_it() -> None:
     served, rule = serve("m", X, X, batched=True), scheduler()
     steering = Steering(asyncio.get_running_loop(), served, rule)
@@ -42,6 +51,31 @@ async def test_what_is_decided_is_done_told_and_counted_and_a_new_engine_hears_i
     assert heard == [1, 1]
     steering.stop()
     assert steering._timer is None
+
+
+async def test_a_glance_is_of_a_moment_and_ends_with_the_steering_at_the_latest() -> None:
+    served, rule = serve("m", X, X, batched=True), scheduler()
+    steering = Steering(asyncio.get_running_loop(), served, rule)
+    heard: list[int] = []
+    over = asyncio.Event()
+
+    def hear(lanes: int) -> None:
+        heard.append(lanes)
+        if lanes == 2:
+            over.set()
+
+    for end in (over.wait, steering.stop):
+        steering.start(hear)
+        keep_both_busy(rule)
+        steering._look()
+        assert (rule.lanes, heard) == (1, [1])
+        waiting = end()
+        if waiting is not None:
+            await waiting
+        assert (rule.lanes, heard) == (2, [1, 2])
+        steering._controller._known.clear()
+        steering._controller._next_trial_s = 0.0
+        heard.clear()
 
 
 async def test_changes_have_their_reasons_in_the_profile_and_their_causes_in_the_metrics() -> None:

@@ -349,6 +349,50 @@ def test_the_expired_are_dropped_even_while_paused_and_behind_others() -> None:
     assert calm.waiting
 
 
+# -- larger than the cap ---------------------------------------------------------------------------
+
+
+def due() -> Scheduler:
+    """Larger batches do not pay, 10 ms a row; it is time to try one of two."""
+    flat = [(1, rows, 0.010 * rows, 0.011 * rows) for rows in (1, 2, 4)]
+    model = LatencyModel(flat, sizes=(1, 2, 4), pads=False)
+    for _ in range(16):
+        model.observe(1, 1, 0.010)
+    return scheduler(model=model, max_batch=4)
+
+
+def test_now_and_then_a_batch_is_larger_than_the_cap_and_what_it_took_counts() -> None:
+    trying = due()
+    crowd(trying, 6, 1.0)
+    batch = cut(trying, 0.0)
+    assert (batch.rows, batch.trial) == (2, True)
+    trying.finish(batch.id, 0.012, 0.012)  # 20 ms were expected
+    assert trying.state().batch_cap == 2
+    batch = cut(trying, 0.012)
+    assert (batch.rows, batch.trial) == (2, False)
+
+
+def test_nobody_is_dropped_for_a_trial() -> None:
+    """There is room for one row, not for two, and more come than either could keep up with."""
+    trying = due()
+    pass_by(trying, 0.001)
+    trying.pause()
+    crowd(trying, 6, 0.315, now=0.3)
+    trying.resume()
+    batch, drops = trying.cut(0.3)
+    assert batch is not None
+    assert (batch.rows, batch.trial, drops) == (1, False, [])
+
+
+def test_what_is_tried_is_no_larger_than_what_waits_or_may_run() -> None:
+    trying = due()
+    crowd(trying, 1, 1.0)
+    assert not cut(trying, 0.0).trial
+    bounded = scheduler(model=due()._latency, max_batch=1)
+    crowd(bounded, 6, 1.0)
+    assert cut(bounded, 0.0).rows == 1
+
+
 # -- ahead of a lane's end -------------------------------------------------------------------------
 
 

@@ -190,8 +190,11 @@ def test_without_an_objective_the_queue_is_bounded_and_nothing_is_dropped() -> N
     assert ms(result.p99_s) <= 1e3 * 500 / CAPACITY_RPS + 2 * 36
 
 
+@pytest.mark.parametrize(("load", "share"), [(0.5, 0.99), (1.2, 0.75)])
 @pytest.mark.parametrize("slo_s", [None, SLO_S])
-def test_where_warm_up_was_disturbed_batches_grow_all_the_same(slo_s: float | None) -> None:
+def test_where_warm_up_was_disturbed_batches_grow_all_the_same(
+    slo_s: float | None, load: float, share: float
+) -> None:
     """A machine that can do twice what comes once refused a third of it, for good.
 
     All sizes but the first were timed while somebody had the cores, and so only the first ran.
@@ -203,11 +206,11 @@ def test_where_warm_up_was_disturbed_batches_grow_all_the_same(slo_s: float | No
     ]
     policy = Policy(slo_s, LANES, 2048, MOST_ROWS)
     rule = Scheduler(policy, LatencyModel(measured, sizes=SIZES, pads=False))
-    rate_rps = 0.5 * LANES * MOST_ROWS / (alpha_s + beta_s * MOST_ROWS)
-    gaps = np.random.default_rng(1).exponential(1 / rate_rps, 10_000)
+    rate_rps = load * LANES * MOST_ROWS / (alpha_s + beta_s * MOST_ROWS)
+    gaps = np.random.default_rng(1).exponential(1 / rate_rps, 20_000)
     arrivals = plan(np.cumsum(gaps).tolist(), slo_s or float("inf"))
     result = simulate(rule, arrivals, linear(alpha_s, beta_s, noise()), lanes=LANES)
-    assert result.in_time_share >= 0.99
+    assert result.in_time_share >= share  # of 1.2 times what it can do, at most 0.83
 
 
 def test_several_buckets_share_the_lanes_without_making_small_batches() -> None:
