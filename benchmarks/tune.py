@@ -30,10 +30,10 @@ from headrace.tune.wanted import Objective
 
 _BUDGET_S = 240.0
 _SEED, _SAMPLES = 7, 256
-# Real photos with no labels: what a network hardly knows (it gives its best class less than 0.2) is
-# named otherwise by another arithmetic now and then; a network of random weights knows none. How
-# often is told.
-_MAX_DROP = 0.05
+# Real photos with no labels: what a network hardly knows (of half of the parts it gives its best
+# class less than 0.4) is named otherwise by another arithmetic now and then; a network of random
+# weights knows none. How often is told.
+_MAX_DROP, _MAX_UNTRAINED = 0.02, 0.05
 
 
 class _Slices(NamedTuple):
@@ -56,6 +56,11 @@ class _Tuned(NamedTuple):
     gain: float
     trained: bool = True
     """Else its best classes are those of random weights, and say nothing."""
+
+    @property
+    def max_drop(self) -> float:
+        """How many may be named otherwise, as a share."""
+        return _MAX_DROP if self.trained else _MAX_UNTRAINED
 
 
 _MODELS = (
@@ -99,7 +104,7 @@ def _tune(one: _Tuned, data: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         words = ["tune", str(models.folder(one.name)), "--slo", f"{one.slo_ms}ms", "--json"]
         words += ["--fresh", "--budget", f"{_BUDGET_S:g}s", "--output", f"{folder}/card.yaml"]
-        words += ["--data", str(data), "--max-drop", f"{_MAX_DROP:g}"]
+        words += ["--data", str(data), "--max-drop", f"{one.max_drop:g}"]
         found = command.ask(*words)
     if not found["raced"]:
         raise RuntimeError(f"{one.name} could not be tuned: {found}")
@@ -118,7 +123,7 @@ def _spent(one: _Tuned, found: dict[str, Any]) -> Iterator[Figure]:
     knee = next(
         lab["knee"]
         for lab in found["measured"]
-        if all(lab[key] == chosen[key] for key in ("backend", "precision", "threads"))
+        if all(lab[key] == chosen[key] for key in ("backend", "precision", "threads", "f32_layers"))
     )
     if chosen != found["untuned"]:  # whose cap the scheduler lowers by itself
         steps = abs(math.log2(chosen["max_batch"]) - math.log2(knee))
@@ -160,6 +165,7 @@ def _brute(
                         instances,
                         lab["threads"],
                         cap,
+                        f32_layers=lab["f32_layers"],
                     )
                 )
     rates: dict[Candidate, float] = {}
@@ -189,6 +195,7 @@ def _candidate(said: dict[str, Any]) -> Candidate:
         said["threads"],
         said["max_batch"],
         said["linger_ms"],
+        said["f32_layers"],
     )
 
 

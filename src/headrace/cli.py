@@ -52,6 +52,7 @@ MODEL_FLAGS = (
     "backend",
     "device",
     "precision",
+    "f32_layers",
     "instances",
     "threads",
     "placement",

@@ -212,6 +212,13 @@ class ModelSettings(Card):
         description="Arithmetic inside the backend. int8: of a model with weights of 8 bits (what "
         "is multiplied with them is rounded to 8 bits, too), by OpenVINO.",
     )
+    f32_layers: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        default=0,
+        description="With `precision: bf16`, by OpenVINO: so many of the first layers "
+        "(convolutions, products of matrices) compute in f32 all the same, for all others carry on "
+        "what these round. `headrace tune` finds out how many a model needs. With another "
+        "precision it says nothing.",
+    )
     instances: Annotated[int, Field(ge=1, le=256)] | None = Field(
         default=None,
         description="Concurrent lanes. None: cores / threads, at least 1; on a GPU 1, which copies "

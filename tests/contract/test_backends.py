@@ -21,6 +21,7 @@ import pytest
 
 from headrace.engine import backends, choice
 from headrace.engine.backends.contract import Instance, Model
+from headrace.engine.backends.openvino_ import OpenVinoModel
 from headrace.errors import BackendMissing, InferenceFailed, ModelLoadError
 from headrace.fingerprint import fingerprint
 from headrace.settings import BackendName, ModelSettings, Precision
@@ -560,6 +561,67 @@ def test_bf16_is_what_is_used_where_asked_or_refused(tmp_path: Path) -> None:
     else:
         with pytest.raises(ModelLoadError, match="bf16 is not to be had"):
             error_of(Precision.BF16, tmp_path)
+
+
+def write_sensitive(path: Path, before: int = 0, after: int = 1) -> Path:
+    """One layer rounds what is made large later on, small changes of large numbers; and others."""
+    kinds = ["same"] * before + ["first", "second"] + ["last"] * after
+    nodes, at = [], "x"
+    for number, kind in enumerate(kinds):
+        made = "scores" if number == len(kinds) - 1 else f"made{number}"
+        nodes.append(node("MatMul", [at, "same" if kind == "first" else kind], [made]))
+        at = made
+        if kind == "first":
+            nodes.append(node("Sub", [made, "mean"], ["small"]))
+            at = "small"
+    random = np.random.default_rng(7)
+    known = {
+        "same": np.eye(64, dtype=np.float32),
+        "mean": np.array(1.0, np.float32),
+        "second": random.standard_normal((64, 8)).astype(np.float32),
+        "last": np.eye(8, dtype=np.float32),
+    }
+    if not after:
+        del known["last"]
+    outputs = {"scores": (DType.FP32, ("N", 8))}
+    return models.write(path, nodes, {"x": (DType.FP32, ("N", 64))}, outputs, known)
+
+
+def test_of_bf16_the_first_layers_may_compute_in_f32(tmp_path: Path) -> None:
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no bf16")
+    path = write_sensitive(tmp_path / "m.onnx")
+    x = (1 + 0.001 * np.random.default_rng(8).standard_normal((16, 64))).astype(np.float32)
+    plain = ModelSettings(backend=BackendName.OPENVINO, precision=Precision.BF16)
+    mixed = plain.model_copy(update={"f32_layers": 1})
+    exact = load(path, BackendName.ONNXRUNTIME).instance().run({"x": x})["scores"]
+
+    def error(settings: ModelSettings) -> float:
+        model = backends.load(path, settings)[1]
+        assert model.precision == "bf16"
+        off = model.instance().run({"x": x})["scores"] - exact
+        return float(np.abs(off).max() / np.abs(exact).max())
+
+    assert error(plain) > 0.1
+    assert 1e-4 < error(mixed) < 0.02  # the second layer is in bf16 still
+    model = backends.load(path, mixed)[1]
+    assert isinstance(model, OpenVinoModel)
+    again = backends.revive(path, mixed, np.frombuffer(model.export(), np.uint8))
+    off = again.instance().run({"x": x})["scores"] - exact
+    assert np.abs(off).max() / np.abs(exact).max() < 0.02
+
+
+def test_layers_in_f32_that_are_not_to_be_had_are_refused_with_the_fix(tmp_path: Path) -> None:
+    path = write_sensitive(tmp_path / "m.onnx")
+    asked = ModelSettings(backend=BackendName.OPENVINO, precision=Precision.BF16, f32_layers=3)
+    with pytest.raises(ModelLoadError, match="it has 3 layers, and f32_layers 3 leaves none"):
+        backends.load(path, asked)
+    other = asked.model_copy(update={"backend": BackendName.ONNXRUNTIME})
+    with pytest.raises(ModelLoadError, match="with onnxruntime: f32_layers is for backend openvin"):
+        backends.load(path, other)
+    # With another precision it says nothing.
+    plain = asked.model_copy(update={"precision": Precision.F32})
+    assert backends.load(path, plain)[1].precision == "f32"
 
 
 def test_int8_is_for_weights_of_8_bits_and_rounds_what_is_multiplied_with_them(

@@ -98,6 +98,7 @@ def _settings(said: Mapping[str, Any], control: Mapping[str, Any]) -> TunedSetti
         threads=said["threads"],
         max_batch=control["batch_cap"],
         linger_ms=said.get("linger_ms", 0.0),
+        f32_layers=said.get("f32_layers", 0),
     )
 
 

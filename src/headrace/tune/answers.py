@@ -26,12 +26,85 @@ _ROWS, _LEAST_ROWS = 8, 32
 
 
 @dataclass(frozen=True, slots=True)
-class Gated:
-    """What passed, with how like the reference it is, and what did not; on what that was seen."""
+class Verdict:
+    """What came of judging a kind of arithmetic; ``accuracy`` None: it has not answered."""
 
-    accuracy: Mapping[str, Accuracy]
-    failed: tuple[LeftOut, ...]
-    origin: str
+    kind: str
+    passed: bool
+    reason: str
+    accuracy: Accuracy | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """What was judged, and what was left out besides."""
+
+    verdicts: tuple[Verdict, ...]
+    others: tuple[LeftOut, ...] = ()
+
+    @property
+    def accuracy(self) -> Mapping[str, Accuracy]:
+        """What passed, with how like the reference it is."""
+        return {
+            one.kind: one.accuracy
+            for one in self.verdicts
+            if one.passed and one.accuracy is not None
+        }
+
+    @property
+    def failed(self) -> tuple[LeftOut, ...]:
+        """What did not pass."""
+        failed = [LeftOut(one.kind, one.reason) for one in self.verdicts if not one.passed]
+        return (*failed, *self.others)
+
+    @property
+    def origin(self) -> str:
+        """On what samples it was seen."""
+        return self.verdicts[-1].origin if self.verdicts else ""
+
+
+class Gate:
+    """Judges kinds of arithmetic by their answers to the samples, against those of a reference.
+
+    By as many samples as there is time for, where so many ``kinds`` answer them.
+    """
+
+    def __init__(self, reference: Bench, samples: Samples, kinds: int, job: Job) -> None:
+        self.reference = arithmetic(reference)
+        self._bench = reference
+        self._samples = samples
+        self._kinds = kinds
+        self._job = job
+        self._wanted: Mapping[str, Array] | None = None
+
+    def verdict(self, bench: Bench) -> Verdict:
+        """Judge one, unless the journal knows.
+
+        Raises:
+            HeadraceError: the reference cannot answer the samples.
+        """
+        kind, journal = arithmetic(bench), self._job.journal
+        said = journal.get("verdict", kind, self.reference)
+        if said is None:
+            said = self._judge(bench)
+            journal.put(said, "verdict", kind, self.reference)
+        accuracy = said.get("accuracy")
+        return Verdict(
+            kind,
+            bool(said["passed"]),
+            str(said["reason"]),
+            None if accuracy is None else Accuracy.model_validate(accuracy),
+            str(said.get("origin", "")),
+        )
+
+    def _judge(self, bench: Bench) -> dict[str, object]:
+        job, kind = self._job, arithmetic(bench)
+        job.progress.step(f"comparing the answers of {kind} with those of {self.reference}")
+        if self._wanted is None:
+            self._samples = _fitting(self._bench, self._samples, self._kinds, job)
+            self._wanted = answers(self._bench, self._samples)
+        return _judged(bench, self._wanted, self._samples, job)
 
 
 def arithmetic(bench: Bench) -> str:
@@ -39,13 +112,8 @@ def arithmetic(bench: Bench) -> str:
     return bench.variant.arithmetic
 
 
-def gate(
-    benches: Sequence[Bench],
-    reference: str,
-    samples: Samples,
-    job: Job,
-) -> Gated:
-    """Judge each way of computing against the reference, which passes.
+def judge_all(benches: Sequence[Bench], gate: Gate) -> Gated:
+    """Judge each kind of arithmetic against the reference, which passes.
 
     Raises:
         HeadraceError: the reference cannot answer the samples.
@@ -53,27 +121,8 @@ def gate(
     by_kind: dict[str, Bench] = {}
     for bench in sorted(benches, key=lambda one: one.variant.threads):
         by_kind.setdefault(arithmetic(bench), bench)
-    accuracy: dict[str, Accuracy] = {}
-    failed: list[LeftOut] = []
-    wanted: Mapping[str, Array] | None = None
-    origin = ""
-    for kind, bench in by_kind.items():
-        if kind == reference:
-            continue
-        verdict = job.journal.get("verdict", kind, reference)
-        if verdict is None:
-            job.progress.step(f"comparing the answers of {kind} with those of {reference}")
-            if wanted is None:
-                samples = _fitting(by_kind[reference], samples, len(by_kind), job)
-                wanted = answers(by_kind[reference], samples)
-            verdict = _judged(bench, wanted, samples, job)
-            job.journal.put(verdict, "verdict", kind, reference)
-        if verdict["passed"]:
-            accuracy[kind] = Accuracy.model_validate(verdict["accuracy"])
-        else:
-            failed.append(LeftOut(kind, str(verdict["reason"])))
-        origin = str(verdict.get("origin", ""))
-    return Gated(accuracy, tuple(failed), origin)
+    others = [bench for kind, bench in by_kind.items() if kind != gate.reference]
+    return Gated(tuple(gate.verdict(bench) for bench in others))
 
 
 def _judged(

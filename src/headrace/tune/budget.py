@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Of the whole, until when each step should be done; the race gets what is left.
-_PROFILED, _GATED, _FORECAST = 0.35, 0.42, 0.55
+_PROFILED, _GATED, _MIXED, _FORECAST = 0.35, 0.42, 0.48, 0.55
 # Of the whole, until when everything should be compiled; each has the least of it in any case.
 _BUILT, _BUILD = 0.3, 0.05
 # Of what is left for the race, what measuring the highest rates at the end is kept.
@@ -41,6 +41,10 @@ class Budget:
     def gate_s(self, now_s: float) -> float:
         """How long answering samples may take."""
         return max(_GATED * self.total_s - (now_s - self.started_s), 0.05 * self.total_s)
+
+    def may_mix(self, now_s: float) -> bool:
+        """Whether there is time to try another number of layers in f32."""
+        return self._spent(now_s) < _MIXED
 
     def may_race(self, now_s: float) -> bool:
         """Whether there is time for another slice."""

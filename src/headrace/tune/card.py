@@ -28,6 +28,7 @@ def card_of(tuning: Tuning, model: Model) -> tuned.Tuned:
             threads=candidate.threads,
             max_batch=candidate.max_batch,
             linger_ms=candidate.linger_ms,
+            f32_layers=candidate.f32_layers,
         ),
         objective=tuned.Objective(
             slo_ms=rounded(1e3 * objective.slo_s), quantile=objective.quantile

@@ -53,6 +53,7 @@ def candidate_document(one: Candidate) -> dict[str, Any]:
         "threads": one.threads,
         "max_batch": one.max_batch,
         "linger_ms": one.linger_ms,
+        "f32_layers": one.f32_layers,
     }
 
 
@@ -79,6 +80,7 @@ def measured_document(one: Measured) -> dict[str, Any]:
     return {
         "backend": one.variant.backend.value,
         "precision": one.variant.precision.value,
+        "f32_layers": one.variant.f32_layers,
         "threads": one.variant.threads,
         "knee": one.knee,
         "runs": [

@@ -119,8 +119,8 @@ def rank(
 ) -> Ranking:
     """Rank by what each slice was worth; of what is tied ``prefer``, else the cheapest.
 
-    ``hoped`` is what the forecast is worth: who is far behind by that, and is tied only because the
-    race was noisy, is not taken.
+    ``hoped`` is what the forecast is worth: who is far behind by race and forecast together, and is
+    tied only because the race was noisy, is not taken.
     """
     means = {one: math.fsum(worth) / len(worth) for one, worth in slices.items()}
     first = max(means, key=lambda one: (means[one], one == prefer))
@@ -133,10 +133,15 @@ def rank(
             behind[one] = difference
         else:
             tied.append(one)
-    most = max(hoped[one] for one in tied)
-    likely = [one for one in tied if hoped[one] >= FAR * most]
+    both = {one: likely_worth(means[one], hoped[one]) for one in tied}
+    likely = [one for one in tied if both[one] >= FAR * max(both.values())]
     winner = min(likely, key=lambda one: (one != prefer, one.cost, -means[one]))
     return Ranking(winner, first, tuple(tied), behind)
+
+
+def likely_worth(raced: float, hoped: float) -> float:
+    """Of two that are both noisy neither alone: the race sees its moment, the forecast another."""
+    return math.sqrt(raced * hoped)
 
 
 def is_told(difference: Difference | None, mean: float, best: float) -> bool:

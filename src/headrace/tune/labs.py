@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from headrace.engine.backends import candidates as backends_of
 from headrace.errors import ModelLoadError
 from headrace.settings import BackendName, Precision
-from headrace.tune.answers import Gated, arithmetic, gate
+from headrace.tune.answers import Gate, Gated, arithmetic, judge_all
 from headrace.tune.data import Samples, load_samples
 from headrace.tune.job import Job
 from headrace.tune.measured import Measured
 from headrace.tune.messages import Loaded
+from headrace.tune.mixing import TRIES, can_mix, mix
 from headrace.tune.profile import Bench, Profiled, Subject, profile
 from headrace.tune.space import Candidate, Space, untuned
 from headrace.values import Signature, TensorSpec
@@ -65,7 +66,11 @@ def look(space: Space, job: Job) -> Found:
         if first.loaded is None:
             raise RuntimeError("what was measured was loaded")
         samples = _samples(first.loaded, job)
-        gated = gate(benches, arithmetic(first), samples, job)
+        kinds = len({arithmetic(bench) for bench in benches})
+        kinds += TRIES * any(can_mix(bench.variant, job) for bench in benches)
+        gate = Gate(first, samples, kinds, job)
+        gated = judge_all(benches, gate)
+        profiled, gated = mix(profiled, gated, gate, subject, job)
     for one in gated.failed:
         job.progress.tell(f"left out: {one.what}: {one.why}")
     return Found(profiled, baseline, gated, samples, first.loaded)
@@ -86,7 +91,9 @@ def _untuned(measured: Sequence[Measured], job: Job) -> Candidate:
         return untuned(alone, cores, most, linger_ms)
     first = measured[0].variant
     instances = max(cores // first.threads, 1)
-    return Candidate(first.backend, first.precision, instances, first.threads, most, linger_ms)
+    return Candidate(
+        first.backend, first.precision, instances, first.threads, most, linger_ms, first.f32_layers
+    )
 
 
 def _samples(loaded: Loaded, job: Job) -> Samples:

@@ -64,7 +64,7 @@ def _costs(tuning: Tuning) -> str:
     figure, (axes,) = canvas()
     colours: dict[str, str] = {}
     for one in tuning.measured:
-        kind = f"{one.variant.backend.value} {one.variant.precision.value}"
+        kind = one.variant.arithmetic
         colour = colours.setdefault(kind, _LINES[len(colours) % len(_LINES)])
         axes.plot(
             one.sizes,

@@ -122,6 +122,7 @@ class Bench:
                 update={
                     "backend": variant.backend,
                     "precision": variant.precision,
+                    "f32_layers": variant.f32_layers,
                     "threads": variant.threads,
                     "instances": max(subject.cores // variant.threads, 1),
                 }

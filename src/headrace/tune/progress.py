@@ -49,6 +49,10 @@ class Progress:
         """How long answering samples may take."""
         return self.budget.gate_s(self._clock())
 
+    def may_mix(self) -> bool:
+        """Whether there is time to try another number of layers in f32."""
+        return self.budget.may_mix(self._clock())
+
     def may_race(self) -> bool:
         """Whether there is time for another slice."""
         return self.budget.may_race(self._clock())

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from headrace.settings import Precision
 from headrace.tune.forecast import Setting, machine
-from headrace.tune.halving import FAR, TELLABLE
+from headrace.tune.halving import FAR, TELLABLE, likely_worth
 from headrace.tune.linger import lingers
 from headrace.tune.measured import Measured
 from headrace.tune.receivers import FRONT_BUSY, worth_trying
@@ -64,10 +64,14 @@ def _taken(tuning: Tuning, tied: Sequence[Candidate]) -> str:
     """Which of what is alike."""
     if tuning.chosen.candidate == tuning.untuned.candidate:
         return "The untuned one is taken."
-    rates = [row.forecast.rate_rps for row in tuning.rows if row.candidate in tied]
-    if max(rates) < FAR * tuning.chosen.forecast.rate_rps:
-        return "By the forecast it does more, and is taken."
-    return "The cheapest that does as much by the forecast is taken."
+    rates = [
+        likely_worth(row.raced_rps.mean, row.forecast.rate_rps)
+        for row in (*(row for row in tuning.rows if row.candidate in tied), tuning.chosen)
+        if row.raced_rps is not None
+    ]
+    if max(rates[:-1], default=0.0) < FAR * rates[-1]:
+        return "By race and forecast together it does more, and is taken."
+    return "The cheapest that does as much by race and forecast together is taken."
 
 
 def _ceiling(tuning: Tuning) -> str:
@@ -108,9 +112,10 @@ def _precision(tuning: Tuning) -> Iterator[str]:
             continue
         rows = max(set(one.sizes) & set(plain.sizes))
         times = plain.run_s(rows) / one.run_s(rows)
+        but = f", {count(variant.f32_layers, 'layer')} in f32," if variant.f32_layers else ""
         yield (
-            f"{variant.backend.value} in {variant.precision.value} runs {count(rows, 'row')} "
-            f"{times:.2f} times as fast as in f32."
+            f"{variant.backend.value} in {variant.precision.value}{but} runs "
+            f"{count(rows, 'row')} {times:.2f} times as fast as in f32."
         )
 
 
@@ -122,7 +127,7 @@ def _lanes(tuning: Tuning) -> Iterator[str]:
     for row in sorted(tuning.rows, key=lambda row: -row.forecast.rate_rps):
         other = row.candidate
         split = (other.instances, other.threads)
-        same = (other.backend, other.precision) == (mine.backend, mine.precision)
+        same = other.variant.arithmetic == mine.variant.arithmetic
         if not same or split in seen or not row.forecast.rate_rps:
             continue
         seen.add(split)

@@ -59,6 +59,7 @@ def search(
             tuned.fingerprint().features,
             model.cores,
             keeps=model.cache_dir is not None and model.settings.cache,
+            f32_layers=model.settings.f32_layers,
         )
         found = look(space, job)
         forecast = _forecast(found, job)

@@ -13,6 +13,8 @@ _MORE: Mapping[BackendName, tuple[Precision, ...]] = {
     BackendName.TORCH: (Precision.BF16,),
     BackendName.INDUCTOR: (Precision.BF16,),
 }
+# Of this some layers may be computed in f32.
+MIXES = (BackendName.OPENVINO, Precision.BF16)
 # These compile for so long that it is told, and has an end.
 _COMPILERS = frozenset({BackendName.INDUCTOR})
 # What computes in bf16, as processors call it; without it every product is made of several others.
@@ -28,11 +30,13 @@ class Variant:
     backend: BackendName
     precision: Precision
     threads: int
+    f32_layers: int = 0
 
     @property
     def arithmetic(self) -> str:
         """How it computes, whatever the threads."""
-        return f"{self.backend.value} {self.precision.value}"
+        but = f" ({self.f32_layers} in f32)" if self.f32_layers else ""
+        return f"{self.backend.value} {self.precision.value}{but}"
 
     @property
     def compiles(self) -> bool:
@@ -53,11 +57,12 @@ class Candidate:
     threads: int
     max_batch: int
     linger_ms: float = 0.0
+    f32_layers: int = 0
 
     @property
     def variant(self) -> Variant:
         """What of it is compiled."""
-        return Variant(self.backend, self.precision, self.threads)
+        return Variant(self.backend, self.precision, self.threads, self.f32_layers)
 
     @property
     def cores(self) -> int:
@@ -81,11 +86,13 @@ class Candidate:
         said = {
             "backend": self.backend.value,
             "precision": self.precision.value,
+            "f32-layers": self.f32_layers or None,
             "instances": self.instances,
             "threads": self.threads,
             "max-batch": self.max_batch,
         }
-        return tuple(word for name, value in said.items() for word in (f"--{name}", str(value)))
+        told = {name: value for name, value in said.items() if value is not None}
+        return tuple(word for name, value in told.items() for word in (f"--{name}", str(value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +125,12 @@ def make_space(
     cores: int,
     *,
     keeps: bool = True,
+    f32_layers: int = 0,
 ) -> Space:
     """List the variants of a model that these backends can read, on such a processor.
 
-    ``keeps``: what is compiled stays in a folder, for servers to take.
+    ``keeps``: what is compiled stays in a folder, for servers to take. ``f32_layers`` are those
+    that somebody has set, of what mixes.
     """
     variants: list[Variant] = []
     left_out: list[LeftOut] = []
@@ -138,7 +147,8 @@ def make_space(
                 why = "this processor has no bf16 of its own (no AMX, no AVX512_BF16)"
                 left_out.append(LeftOut(f"{backend.value} bf16", f"{why}: it would be slower"))
                 continue
-            variants += [Variant(backend, precision, threads) for threads in steps(cores)]
+            layers = f32_layers if (backend, precision) == MIXES else 0
+            variants += [Variant(backend, precision, threads, layers) for threads in steps(cores)]
     return Space(tuple(variants), tuple(left_out))
 
 
@@ -159,8 +169,9 @@ def candidates(
     for instances in steps(max(cores // variant.threads, 1)):
         for size in sizes:
             yield Candidate(
-                variant.backend, variant.precision, instances, variant.threads, size, linger_ms
-            )
+                variant.backend, variant.precision, instances, variant.threads, size, linger_ms,
+                variant.f32_layers,
+            )  # fmt: skip
 
 
 def untuned(

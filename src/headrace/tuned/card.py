@@ -45,6 +45,7 @@ class TunedSettings(Group):
     threads: Count
     max_batch: Count
     linger_ms: Amount = 0.0
+    f32_layers: Annotated[int, Field(ge=0)] = 0
 
 
 class Objective(Group):

@@ -14,7 +14,7 @@ from headrace.device import CPU
 from headrace.fingerprint import Fingerprint, differs
 from headrace.tuned.card import Tuned, TunedSettings
 
-_ENGINE = ("backend", "precision")
+_ENGINE = ("backend", "precision", "f32_layers")
 _LANES = ("instances", "threads")
 _LIBRARIES = {"inductor": "torch"}
 # What batches pay depends on what runs them.

@@ -34,6 +34,7 @@ def said(**changes: Any) -> dict[str, Any]:
         "threads": 1,
         "slo_ms": 50.0,
         "linger_ms": 0.0,
+        "f32_layers": 2,
         "control": control,
         **changes,
     }

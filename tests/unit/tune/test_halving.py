@@ -104,6 +104,18 @@ def test_who_is_tied_only_by_noise_and_far_behind_by_the_forecast_is_not_taken()
     assert set(said.tied) == {A, B}
 
 
+def test_who_does_far_more_in_the_race_is_taken_though_the_forecast_had_it_behind() -> None:
+    small, large = candidate(BF16, 2, 4), candidate(BF16, 2, 8)
+    noisy = {
+        small: (250.0, 120.0, 190.0, 240.0, 110.0, 212.0),
+        large: (150.0, 140.0, 130.0, 160.0, 125.0, 141.0),
+    }
+    said = rank(noisy, None, {small: 315.0, large: 392.0})
+    assert set(said.tied) == {small, large}
+    assert said.winner == small  # the cheapest of what is alike by both together
+    assert rank(noisy, None, {small: 150.0, large: 392.0}).winner == large
+
+
 def test_of_two_slices_only_what_is_far_behind_is_told() -> None:
     far = ranked({A: slices(100, number=2), B: slices(60, number=2)}, B)
     assert far.winner == A

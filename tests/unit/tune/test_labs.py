@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +12,21 @@ import pytest
 from rich.console import Console
 
 from headrace.errors import ModelLoadError
+from headrace.fingerprint import fingerprint
 from headrace.load.command.drive import screen
-from headrace.settings import BackendName
+from headrace.settings import BackendName, Precision
 from headrace.tune.budget import Budget
 from headrace.tune.job import Job
 from headrace.tune.journal import Journal
 from headrace.tune.labs import Found, look
+from headrace.tune.mixing import can_mix
 from headrace.tune.model import find_model
 from headrace.tune.progress import Progress
-from headrace.tune.space import make_space
+from headrace.tune.space import Variant, make_space
 from headrace.tune.wanted import Objective, Wanted
 from headrace.values import DType
 from tests.contract.models import node, write
+from tests.contract.test_backends import write_sensitive
 from tests.contract.test_formats import TORCH, needs_torch, written
 from tests.e2e.models import write_fake
 
@@ -30,14 +35,27 @@ BOTH = (BackendName.OPENVINO, BackendName.ONNXRUNTIME)
 
 
 def looked(
-    path: Path, backends: tuple[BackendName, ...], data: Path | None = None, cores: int = 1
+    path: Path,
+    backends: tuple[BackendName, ...],
+    data: Path | None = None,
+    cores: int = 1,
+    features: tuple[str, ...] = (),
+    total_s: float = 60.0,
+    spent: float = 1.0,  # over: one round of everything
 ) -> Found:
-    wanted = Wanted(Objective(0.05), 0.005, 60.0)
-    budget = Budget(time.monotonic() - 60.0, 60.0)  # over: one round of everything
+    with doing(path, data, total_s, spent) as job:
+        return look(make_space(backends, features, cores), job)
+
+
+@contextmanager
+def doing(
+    path: Path, data: Path | None = None, total_s: float = 60.0, spent: float = 1.0
+) -> Iterator[Job]:
+    wanted = Wanted(Objective(0.05), 0.005, total_s)
+    budget = Budget(time.monotonic() - spent * total_s, total_s)
     with screen(Console(quiet=True)) as shown, Journal(None) as journal:
         progress = Progress(shown, budget, time.monotonic)
-        job = Job(find_model(str(path), 0.05), wanted, data, journal, progress)
-        return look(make_space(backends, (), cores), job)
+        yield Job(find_model(str(path), 0.05), wanted, data, journal, progress)
 
 
 def write_scores(folder: Path, dtype: DType = DType.FP32) -> Path:
@@ -111,3 +129,51 @@ def test_a_lab_that_dies_is_a_variant_that_failed(tmp_path: Path) -> None:
     path = write_fake(tmp_path / "crash.fake", crash_at=1, **ports)
     with pytest.raises(ModelLoadError, match="was killed by SIGKILL"):
         looked(path, (BackendName.FAKE,))
+
+
+# -- the first layers in f32 -----------------------------------------------------------------------
+
+needs_bf16 = pytest.mark.skipif(
+    not {"amx_bf16", "avx512_bf16"} & set(fingerprint().features),
+    reason="this processor has no bf16",
+)
+
+
+@needs_bf16
+def test_what_fails_in_bf16_passes_with_its_first_layer_in_f32(tmp_path: Path) -> None:
+    found = mixing(write_sensitive(tmp_path / "m.onnx"))
+    left_out = {one.what: one.why for one in found.gated.failed}
+    assert left_out.keys() == {"openvino bf16"}
+    assert "cosine" in left_out["openvino bf16"] or "best class" in left_out["openvino bf16"]
+    mixed = next(one for one in found.measured if one.variant.f32_layers)
+    assert mixed.variant == Variant(BackendName.OPENVINO, Precision.BF16, 1, 1)
+    assert found.gated.accuracy[mixed.variant.arithmetic].cosine > 0.999
+
+
+def test_where_somebody_says_how_many_no_other_number_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, found = write_scores(tmp_path), []
+    plain = Variant(BackendName.OPENVINO, Precision.BF16, 1)
+    for said in (None, "0"):
+        if said is not None:
+            monkeypatch.setenv("HEADRACE_DEFAULTS__F32_LAYERS", said)
+        with doing(path) as job:
+            found.append(can_mix(plain, job))
+    assert found == [True, False]
+
+
+@needs_bf16
+def test_where_no_number_of_layers_helps_it_is_told_what_was_tried(tmp_path: Path) -> None:
+    found = mixing(write_sensitive(tmp_path / "m.onnx", before=2, after=0))
+    why = {one.what: one.why for one in found.gated.failed}
+    assert "and f32_layers 4 leaves none" in why["openvino bf16 with its first layers in f32"]
+
+
+def mixing(path: Path) -> Found:
+    """Look with time left to mix, on samples that bf16 can hardly tell from each other."""
+    (path.parent / "card.yaml").write_text("max_batch: 2\n")
+    data = path.parent / "samples.npz"
+    random = np.random.default_rng(8)
+    np.savez(data, x=(1 + 0.001 * random.standard_normal((64, 64))).astype(np.float32))
+    return looked(path, BOTH[:1], data, features=("amx_bf16",), total_s=600.0, spent=0.36)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -91,3 +92,16 @@ def test_the_flags_are_those_of_serve() -> None:
     assert " ".join(one.flags()) == (
         "--backend openvino --precision bf16 --instances 2 --threads 1 --max-batch 8"
     )
+    assert "--precision bf16 --f32-layers 3 " in " ".join(replace(one, f32_layers=3).flags())
+
+
+def test_layers_in_f32_that_are_set_are_of_what_mixes_and_told() -> None:
+    found = make_space(BOTH, ("amx_bf16",), 1, f32_layers=3).variants
+    assert [one.arithmetic for one in found] == [
+        "openvino f32",
+        "openvino bf16 (3 in f32)",
+        "openvino int8",
+        "onnxruntime f32",
+    ]
+    (mixed,) = (one for one in found if one.f32_layers)
+    assert {one.variant for one in candidates(mixed, (1, 2), 1)} == {mixed}

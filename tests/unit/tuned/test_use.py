@@ -20,7 +20,9 @@ OTHER: dict[str, Any] = {
     "threads": 2,
     "max_batch": 64,
     "linger_ms": 3.0,
+    "f32_layers": 5,
 }
+ENGINE = {"backend", "precision", "f32_layers", "max_batch", "linger_ms"}
 
 
 def test_where_nothing_is_said_all_of_it_is_taken() -> None:
@@ -33,8 +35,9 @@ def test_where_nothing_is_said_all_of_it_is_taken() -> None:
     ("said", "left"),
     [
         ({"max_batch": 64}, {"max_batch"}),
-        ({"precision": Precision.F32}, {"backend", "precision", "max_batch", "linger_ms"}),
-        ({"backend": BackendName.ONNXRUNTIME}, {"backend", "precision", "max_batch", "linger_ms"}),
+        ({"precision": Precision.F32}, ENGINE),
+        ({"backend": BackendName.ONNXRUNTIME}, ENGINE),
+        ({"f32_layers": 3}, ENGINE),
         ({"backend": BackendName.OPENVINO}, {"backend"}),
         ({"threads": 2}, {"instances", "threads"}),
         ({"instances": 2}, {"instances"}),

@@ -1,14 +1,14 @@
 """The libraries that can run a model: one module each, imported on use.
 
 ``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install,
-``openvino_source`` reads what the former compiles; ``onnxruntime_cuda`` is how the latter uses a
-GPU, by itself or with TensorRT · ``torch_`` wants PyTorch: ``torch_program`` and ``torch_script``
-read its two kinds of files, ``torch_half`` has the former compute in 16 bits, ``torch_inductor``
-compiles it, for the ``torch_sizes`` it has, ``torch_normalise`` makes numbers of bytes, and
-``torch_tensors`` is what they share; on a GPU each lane is a
-``torch_lane``, which ``torch_captures`` tells when to capture a graph, and ``torch_cuda`` is what
-it uses of CUDA · ``python_`` runs a user's own file · ``fake`` is a double with settable delays and
-faults, for tests and benchmarks.
+``openvino_source`` reads what the former compiles, ``openvino_layers`` keeps some of it in f32;
+``onnxruntime_cuda`` is how the latter uses a GPU, by itself or with TensorRT · ``torch_`` wants
+PyTorch: ``torch_program`` and ``torch_script`` read its two kinds of files, ``torch_half`` has the
+former compute in 16 bits, ``torch_inductor`` compiles it, for the ``torch_sizes`` it has,
+``torch_normalise`` makes numbers of bytes, and ``torch_tensors`` is what they share; on a GPU each
+lane is a ``torch_lane``, which ``torch_captures`` tells when to capture a graph, and ``torch_cuda``
+is what it uses of CUDA · ``python_`` runs a user's own file · ``fake`` is a double with settable
+delays and faults, for tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from headrace.device import CPU
 from headrace.engine.backends.contract import Model
 from headrace.errors import BackendMissing, ModelLoadError, OperatorError
-from headrace.settings import BackendName, ModelSettings
+from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array
 
 # OpenVINO tells Google Analytics that it was imported. Nobody who serves models asked for that; and
@@ -111,6 +111,12 @@ def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> tu
             raise ModelLoadError(
                 f"cannot load {path} on {settings.device}: OpenVINO runs it on the processor only: "
                 "leave `device` out, or serve it as ONNX, .pt2 or .pt"
+            )
+        mixes = settings.f32_layers and settings.precision is Precision.BF16
+        if mixes and name is not BackendName.OPENVINO:
+            raise ModelLoadError(
+                f"cannot load {path} with {name.value}: f32_layers is for backend openvino: leave "
+                "it out"
             )
         module, requirement = _MODULES[name]
         try:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from headrace.engine.backends import openvino_source
+from headrace.engine.backends import openvino_layers, openvino_source
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings, Placement, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
@@ -49,7 +49,15 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
         model = openvino_source.read(core, path, settings.signature_name)
         signature = _signature(model, path)
         _check_weights(model, path, settings)
+        layers = settings.f32_layers if settings.precision is Precision.BF16 else 0
+        if layers:
+            _keep_f32(core, model, layers, path)
         compiled = core.compile_model(model, "CPU", _options(settings))
+        if layers and not openvino_layers.kept(compiled):
+            raise ModelLoadError(
+                f"cannot load {path}: this OpenVINO ({ov.__version__}) computes all layers in "
+                "bf16: leave f32_layers out, or install the version that Headrace asks for"
+            )
         loaded = OpenVinoModel(compiled, signature, settings.precision)
     except RuntimeError as error:
         raise ModelLoadError(
@@ -96,6 +104,21 @@ def _check_weights(model: ov.Model, path: Path, settings: ModelSettings) -> None
             f"cannot load {path}: precision int8 is for models with weights of 8 bits, and this "
             "has none: quantise it first, or ask for f32"
         )
+
+
+def _keep_f32(core: ov.Core, model: ov.Model, layers: int, path: Path) -> None:
+    """Have the first layers computed in f32.
+
+    Raises:
+        ModelLoadError: it has no more of them.
+    """
+    has = openvino_layers.count(model)
+    if layers >= has:
+        raise ModelLoadError(
+            f"cannot load {path}: it has {has} layers, and f32_layers {layers} leaves none for "
+            "bf16: say fewer, or precision f32"
+        )
+    openvino_layers.keep_f32(core, model, layers)
 
 
 def _options(settings: ModelSettings) -> dict[str, Any]:

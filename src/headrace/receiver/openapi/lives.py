@@ -127,6 +127,7 @@ PROFILE: Schema = _object(
         "slo_ms": {"type": ["number", "null"], "exclusiveMinimum": 0},
         "max_queue": _COUNT,
         "linger_ms": {"type": "number", "minimum": 0},
+        "f32_layers": {"type": "integer", "minimum": 0},
         "origins": {"type": "object", "additionalProperties": _TEXT},
         "control": _CONTROL,
         "seen": _SEEN,

@@ -27,7 +27,10 @@ _MOST_LABELS = 100
 _LONGEST_LABEL = 200
 _LARGEST_VERSION = 2**63 - 1
 # What is worth asking where it comes from.
-_TUNABLE = ("backend", "precision", "instances", "threads", "max_batch", "linger_ms", "slo_ms")
+_TUNABLE = (
+    "backend", "precision", "f32_layers", "instances", "threads", "max_batch", "linger_ms",
+    "slo_ms",
+)  # fmt: skip
 
 
 class Models:
@@ -100,6 +103,7 @@ def measured(served: ServedModel, counted: dict[str, Any]) -> dict[str, Any]:
         "slo_ms": settings.slo_ms,
         "max_queue": settings.max_queue,
         "linger_ms": settings.linger_ms,
+        "f32_layers": settings.f32_layers,
         "origins": {key: served.origins.get(key, "default") for key in _TUNABLE},
         "control": served.metrics.control(),
         "seen": counted,
