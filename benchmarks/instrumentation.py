@@ -1,9 +1,9 @@
 """What watching costs, and whether what is seen is true.
 
 Three servers of the tiny model in turns: one in which nothing is counted, one as it comes, and one
-with everything on: an access log, OpenTelemetry to a collector, Prometheus every second. Then what
-a scrape of many models does to the requests of one of them, and the histograms of a server of a
-real model beside what its client measured.
+with everything on: an access log of its usual fields, OpenTelemetry to a collector, Prometheus
+every second. Then what a scrape of many models does to the requests of one of them, and the
+histograms of a server of a real model beside what its client measured.
 """
 
 from __future__ import annotations

@@ -38,6 +38,18 @@ ACCESS_LOG_FIELDS = (
 )
 """What a line of the access log may tell."""
 
+_USUAL_FIELDS = (
+    "time",
+    "path",
+    "status",
+    "grpc_status",
+    "error",
+    "flags",
+    "duration_ms",
+    "client",
+    "request_id",
+)
+
 
 class ModelControl(StrEnum):
     """What may change the models while the server runs; the names are Triton's."""
@@ -163,9 +175,9 @@ class ServerSettings(Group):
         "the log. None given: there is none.",
     )
     access_log_fields: tuple[str, ...] = Field(
-        default=(),
-        description="What its lines tell, as in `time,path,status`: fewer fields cost a request "
-        "less. None given: all.",
+        default=_USUAL_FIELDS,
+        description="What its lines tell; each field costs a request about 1 µs. There are also "
+        f"{', '.join(name for name in ACCESS_LOG_FIELDS if name not in _USUAL_FIELDS)}.",
     )
     otlp_endpoint: str | None = Field(
         default=None,
@@ -199,7 +211,7 @@ class ServerSettings(Group):
     @field_validator("access_log_fields")
     @classmethod
     def _known_fields(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
-        if not set(fields) <= set(ACCESS_LOG_FIELDS):
+        if not fields or not set(fields) <= set(ACCESS_LOG_FIELDS):
             raise ValueError(f"should be of {', '.join(ACCESS_LOG_FIELDS)}")
         return fields
 

@@ -33,7 +33,11 @@ def test_every_request_is_a_line_of_json(tmp_path: Path) -> None:
     log = tmp_path / "access.jsonl"
     log.write_text('{"path": "of an earlier day"}\n')
     model = write_fake(tmp_path / "echo" / "1" / "model.fake").parents[1]
-    with Server(model, environment={"HEADRACE_SERVER__ACCESS_LOG": str(log)}) as server:
+    told = {
+        "HEADRACE_SERVER__ACCESS_LOG": str(log),
+        "HEADRACE_SERVER__ACCESS_LOG_FIELDS": ",".join(ACCESS_LOG_FIELDS),
+    }
+    with Server(model, environment=told) as server:
         ok = {"input": [[1, 2, 3, 4]]}
         named = {"x-request-id": "r-1", "user-agent": "probe/1", "traceparent": "00-a-b-01"}
         assert http(f"{server.url}/predict/echo?x=1", ok, named)[0] == 200

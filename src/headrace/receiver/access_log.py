@@ -37,8 +37,8 @@ OPERATORS = {
 _TYPE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
 
-def access_log(path: Path, fields: Sequence[str] = ()) -> dict[str, Any]:
-    """Envoy's configuration of it, with these fields or all; what a request has not is null.
+def access_log(path: Path, fields: Sequence[str]) -> dict[str, Any]:
+    """Envoy's configuration of it, with these fields; what a request has not is null.
 
     Raises:
         StartError: the file cannot be written.
@@ -56,7 +56,7 @@ def access_log(path: Path, fields: Sequence[str] = ()) -> dict[str, Any]:
             "@type": _TYPE,
             "path": str(path),
             "log_format": {
-                "json_format": {name: OPERATORS[name] for name in fields or OPERATORS},
+                "json_format": {name: OPERATORS[name] for name in fields},
                 "omit_empty_values": True,
             },
         },
