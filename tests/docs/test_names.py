@@ -27,7 +27,7 @@ _FLAGS |= {"--out", "--force"}  # of `headrace import`
 _FLAGS |= {"--url", "--watch"}  # of `headrace models`
 for _module in (grammar, plan, dashboard, tune):
     _FLAGS |= set(
-        re.findall(r"--[a-z][a-z-]*", Path(str(_module.__file__)).read_text(encoding="utf-8"))
+        re.findall(r"--[a-z][a-z0-9-]*", Path(str(_module.__file__)).read_text(encoding="utf-8"))
     )
 _FLAGS |= {"--data-binary", "--cap-add"}  # of curl and of Docker
 _KEY = re.compile(r"(server|defaults)\.(\w+)")
@@ -129,14 +129,14 @@ def test_limits_have_the_bounds_that_are_the_defaults() -> None:
 @every_page
 def test_variables_exist(path: Path) -> None:
     known = {setting.variable for setting in listing()}
-    for name in re.findall(r"HEADRACE_[A-Z][A-Z_]*", read(path).text):
+    for name in re.findall(r"HEADRACE_[A-Z][A-Z0-9_]*", read(path).text):
         assert name in known, name
 
 
 @every_page
 def test_flags_exist(path: Path) -> None:
     for code in _code(read(path)):
-        for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*", code):
+        for name in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", code):
             assert name in _FLAGS, name
 
 

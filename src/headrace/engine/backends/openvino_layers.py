@@ -28,6 +28,8 @@ _LAYERS = frozenset(
         "RNNCell",
     }
 )
+# The same, as they are called once they are compiled.
+_COMPILED = frozenset({*_LAYERS, "FullyConnected", "Deconvolution", "RNNSeq"})
 # These compute nothing.
 _ENDS = frozenset({"Parameter", "Constant", "Result"})
 _MARKED = "marked"
@@ -78,10 +80,6 @@ def kept(compiled: ov.CompiledModel) -> bool:
         for op in compiled.get_runtime_model().get_ops()
         if op.get_rt_info()["layerType"].astype(str) in _COMPILED
     )
-
-
-# The same, as they are called once they are compiled.
-_COMPILED = frozenset({*_LAYERS, "FullyConnected", "Deconvolution", "RNNSeq"})
 
 
 def _marks(core: ov.Core) -> list[tuple[str, Any]]:
