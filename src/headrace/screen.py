@@ -9,6 +9,7 @@ from rich.console import Console
 from headrace.control import ModelServing, TunedUse
 from headrace.device import CPU
 from headrace.engine_control import Profile
+from headrace.settings import Precision
 from headrace.topology import listed
 
 
@@ -18,7 +19,8 @@ def show_loaded(console: Console, serving: ModelServing) -> None:
     batches = f"batches up to {max(profile.batch_sizes, default=1)}"
     console.print(
         f"[bold]{serving.name}[/] version {serving.version}: {profile.backend} "
-        f"{profile.precision}{'' if profile.device == CPU else f' on {profile.device}'}, "
+        f"{profile.precision}{_but(serving)}"
+        f"{'' if profile.device == CPU else f' on {profile.device}'}, "
         f"{profile.instances} instance(s) of {profile.threads} thread(s){_where(profile)}, "
         f"{batches if profile.signature.batched else 'every request alone'}, "
         f"started in {profile.start_s:.2f} s, loaded in {profile.load_s:.2f} s, "
@@ -29,6 +31,12 @@ def show_loaded(console: Console, serving: ModelServing) -> None:
     )
     if serving.tuned is not None:
         _show_tuned(console, serving.tuned)
+
+
+def _but(serving: ModelServing) -> str:
+    """The layers that compute otherwise."""
+    layers = serving.settings.f32_layers
+    return f" ({layers} in f32)" if layers and serving.profile.precision == Precision.BF16 else ""
 
 
 def _where(profile: Profile) -> str:

@@ -106,18 +106,17 @@ def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> tu
             "`signature` out of its card"
         )
     problems: list[OperatorError] = []
+    bf16 = settings.precision is Precision.BF16
     for name in candidates(path, settings.backend, settings.device):
         if name is BackendName.OPENVINO and settings.device != CPU:
             raise ModelLoadError(
                 f"cannot load {path} on {settings.device}: OpenVINO runs it on the processor only: "
                 "leave `device` out, or serve it as ONNX, .pt2 or .pt"
             )
-        mixes = settings.f32_layers and settings.precision is Precision.BF16
-        if mixes and name is not BackendName.OPENVINO:
-            raise ModelLoadError(
-                f"cannot load {path} with {name.value}: f32_layers is for backend openvino: leave "
-                "it out"
-            )
+        if name is not BackendName.OPENVINO and settings.f32_layers and bf16:
+            why = "f32_layers is for backend openvino: leave it out"
+            problems.append(ModelLoadError(f"{name.value}: cannot load {path}: {why}"))
+            continue
         module, requirement = _MODULES[name]
         try:
             kept = (engines,) if name in _BUILDERS else ()
