@@ -257,6 +257,8 @@ def _default(setting: Setting) -> str:
         return "none"
     if value in ((), {}):
         return "empty"
+    if isinstance(value, tuple):
+        value = ", ".join(map(str, value))
     return f"`{value}`"
 
 

@@ -26,7 +26,7 @@ _ROWS, _LEAST_ROWS = 8, 32
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judgement:
     """What came of judging a kind of arithmetic; ``accuracy`` None: it has not answered."""
 
     kind: str
@@ -40,7 +40,7 @@ class Verdict:
 class Gated:
     """What was judged, and what was left out besides."""
 
-    verdicts: tuple[Verdict, ...]
+    judgements: tuple[Judgement, ...]
     others: tuple[LeftOut, ...] = ()
 
     @property
@@ -48,20 +48,20 @@ class Gated:
         """What passed, with how like the reference it is."""
         return {
             one.kind: one.accuracy
-            for one in self.verdicts
+            for one in self.judgements
             if one.passed and one.accuracy is not None
         }
 
     @property
     def failed(self) -> tuple[LeftOut, ...]:
         """What did not pass."""
-        failed = [LeftOut(one.kind, one.reason) for one in self.verdicts if not one.passed]
+        failed = [LeftOut(one.kind, one.reason) for one in self.judgements if not one.passed]
         return (*failed, *self.others)
 
     @property
     def origin(self) -> str:
         """On what samples it was seen."""
-        return self.verdicts[-1].origin if self.verdicts else ""
+        return self.judgements[-1].origin if self.judgements else ""
 
 
 class Gate:
@@ -78,7 +78,7 @@ class Gate:
         self._job = job
         self._wanted: Mapping[str, Array] | None = None
 
-    def verdict(self, bench: Bench) -> Verdict:
+    def judge(self, bench: Bench) -> Judgement:
         """Judge one, unless the journal knows.
 
         Raises:
@@ -87,10 +87,10 @@ class Gate:
         kind, journal = arithmetic(bench), self._job.journal
         said = journal.get("verdict", kind, self.reference)
         if said is None:
-            said = self._judge(bench)
+            said = self._ask(bench)
             journal.put(said, "verdict", kind, self.reference)
         accuracy = said.get("accuracy")
-        return Verdict(
+        return Judgement(
             kind,
             bool(said["passed"]),
             str(said["reason"]),
@@ -98,7 +98,7 @@ class Gate:
             str(said.get("origin", "")),
         )
 
-    def _judge(self, bench: Bench) -> dict[str, object]:
+    def _ask(self, bench: Bench) -> dict[str, object]:
         job, kind = self._job, arithmetic(bench)
         job.progress.step(f"comparing the answers of {kind} with those of {self.reference}")
         if self._wanted is None:
@@ -122,7 +122,7 @@ def judge_all(benches: Sequence[Bench], gate: Gate) -> Gated:
     for bench in sorted(benches, key=lambda one: one.variant.threads):
         by_kind.setdefault(arithmetic(bench), bench)
     others = [bench for kind, bench in by_kind.items() if kind != gate.reference]
-    return Gated(tuple(gate.verdict(bench) for bench in others))
+    return Gated(tuple(gate.judge(bench) for bench in others))
 
 
 def _judged(

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from headrace.errors import HeadraceError
-from headrace.tune.answers import Gate, Gated, Verdict
+from headrace.tune.answers import Gate, Gated, Judgement
 from headrace.tune.gate import highest_drop
 from headrace.tune.job import Job
 from headrace.tune.profile import Bench, Profiled, Subject, profile
@@ -20,7 +20,6 @@ from headrace.tune.space import MIXES, LeftOut, Variant
 TRIES = 4
 """How often it is mostly looked, of which each answers all samples."""
 
-_FIRST = 2
 # What is found is at most so much more than the fewest, as a part: a layer more hardly costs.
 _NEAR = 4
 
@@ -28,11 +27,7 @@ _NEAR = 4
 def mix(
     profiled: Profiled, gated: Gated, gate: Gate, subject: Subject, job: Job
 ) -> tuple[Profiled, Gated]:
-    """Add what passes with its first layers in f32 to what was measured, and to what passed.
-
-    Raises:
-        HeadraceError: the reference cannot answer the samples.
-    """
+    """Add what passes with its first layers in f32 to what was measured, and to what passed."""
     plain = [one.variant for one in profiled.measured if _may(one.variant, gated, job)]
     if not plain:
         return profiled, gated
@@ -40,8 +35,8 @@ def mix(
     found = _search(fewest_threads, gate, subject, job)
     if isinstance(found, LeftOut):
         return profiled, replace(gated, others=(*gated.others, found))
-    layers, verdict = found
-    job.progress.tell(f"{verdict.kind}: {verdict.reason}")
+    layers, judgement = found
+    job.progress.tell(f"{judgement.kind}: {judgement.reason}")
     with ExitStack() as labs:
         benches = [
             Bench(replace(one, f32_layers=layers), subject, job.journal, labs) for one in plain
@@ -53,7 +48,7 @@ def mix(
             (*profiled.failed, *more.failed),
             min(profiled.rounds, more.rounds),
         ),
-        replace(gated, verdicts=(*gated.verdicts, verdict)),
+        replace(gated, judgements=(*gated.judgements, judgement)),
     )
 
 
@@ -67,7 +62,7 @@ def _may(variant: Variant, gated: Gated, job: Job) -> bool:
     """Whether it can mix, failed as it is, and might pass."""
     if not can_mix(variant, job):
         return False
-    failed = (one for one in gated.verdicts if one.kind == variant.arithmetic and not one.passed)
+    failed = (one for one in gated.judgements if one.kind == variant.arithmetic and not one.passed)
     accuracy = next((one.accuracy for one in failed), None)
     if accuracy is None:
         return False
@@ -78,9 +73,9 @@ def _may(variant: Variant, gated: Gated, job: Job) -> bool:
 
 def _search(
     plain: Variant, gate: Gate, subject: Subject, job: Job
-) -> tuple[int, Verdict] | LeftOut:
+) -> tuple[int, Judgement] | LeftOut:
     """The fewest layers in f32 with which a variant passes, or why none are known to."""
-    verdicts: dict[int, Verdict] = {}
+    judgements: dict[int, Judgement] = {}
     ended = ""
 
     def passes(layers: int) -> bool | None:
@@ -94,20 +89,20 @@ def _search(
             with ExitStack() as lab:
                 bench = Bench(variant, subject, job.journal, lab)
                 bench.load()
-                verdicts[layers] = gate.verdict(bench)
+                judgements[layers] = gate.judge(bench)
         except HeadraceError as error:
             ended = error.message
             return None
-        return verdicts[layers].passed
+        return judgements[layers].passed
 
     layers = fewest(passes)
     if layers is not None:
-        return layers, verdicts[layers]
+        return layers, judgements[layers]
     what = f"{plain.arithmetic} with its first layers in f32"
-    if not verdicts:
+    if not judgements:
         return LeftOut(what, ended)
-    last = max(verdicts)
-    return LeftOut(what, f"with {last} of them: {verdicts[last].reason}; then {ended}")
+    last = max(judgements)
+    return LeftOut(what, f"with {last} of them: {judgements[last].reason}; then {ended}")
 
 
 def fewest(passes: Callable[[int], bool | None]) -> int | None:
@@ -115,7 +110,7 @@ def fewest(passes: Callable[[int], bool | None]) -> int | None:
 
     ``passes`` says None where it cannot tell, which ends the search.
     """
-    failed, layers = 0, _FIRST
+    failed, layers = 0, 1
     while (said := passes(layers)) is False:
         failed, layers = layers, 2 * layers
     if said is None:

@@ -11,7 +11,7 @@ from headrace.tune.halving import FAR, TELLABLE, likely_worth
 from headrace.tune.linger import lingers
 from headrace.tune.measured import Measured
 from headrace.tune.receivers import FRONT_BUSY, worth_trying
-from headrace.tune.result import Tuning
+from headrace.tune.result import Row, Tuning
 from headrace.tune.space import Candidate, Variant, count
 
 # What is this near is told as alike.
@@ -64,14 +64,16 @@ def _taken(tuning: Tuning, tied: Sequence[Candidate]) -> str:
     """Which of what is alike."""
     if tuning.chosen.candidate == tuning.untuned.candidate:
         return "The untuned one is taken."
-    rates = [
-        likely_worth(row.raced_rps.mean, row.forecast.rate_rps)
-        for row in (*(row for row in tuning.rows if row.candidate in tied), tuning.chosen)
-        if row.raced_rps is not None
-    ]
-    if max(rates[:-1], default=0.0) < FAR * rates[-1]:
+    others = [_likely(row) for row in tuning.rows if row.candidate in tied]
+    if max(others) < FAR * _likely(tuning.chosen):
         return "By race and forecast together it does more, and is taken."
     return "The cheapest that does as much by race and forecast together is taken."
+
+
+def _likely(row: Row) -> float:
+    """What a row that was raced does, by race and forecast together."""
+    raced_rps = 0.0 if row.raced_rps is None else row.raced_rps.mean
+    return likely_worth(raced_rps, row.forecast.rate_rps)
 
 
 def _ceiling(tuning: Tuning) -> str:

@@ -29,4 +29,8 @@ def test_where_it_cannot_be_told_none_is_known_to_pass() -> None:
 
 
 def test_when_the_time_is_over_what_has_passed_is_taken() -> None:
-    assert fewest({2: False, 4: False, 8: True}.get) == 8
+    assert fewest({1: False, 2: False, 4: False, 8: True}.get) == 8
+
+
+def test_of_two_layers_the_first_is_tried() -> None:
+    assert fewest(lambda layers: True if layers == 1 else None) == 1

@@ -1,7 +1,7 @@
 """The first layers of a network computed in f32 though the rest is in bf16.
 
 What the first layers round all others carry on: of EfficientNet-Lite0 in bf16 the first two of 50
-make three quarters of the error, and take no longer in f32. OpenVINO leaves an operator in its own
+make seven tenths of the error, and take no longer in f32. OpenVINO leaves an operator in its own
 arithmetic that has a certain mark (its ``disable_precision_conversion``, in files ``precise``).
 Python cannot make that mark, but can give it on: a file of three operators brings it.
 """
