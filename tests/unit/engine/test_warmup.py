@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.engine import backends
+from headrace.engine import backends, warmup
 from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.item_shapes import make
 from headrace.engine.rewarm import warm_again
@@ -105,30 +105,34 @@ def test_sizes_up_to_the_largest_batch_are_run_and_timed(tmp_path: Path) -> None
     assert "batches up to 6" in told[-1]
 
 
-def test_larger_batches_that_do_not_pay_end_the_search() -> None:
-    class Slower(Counted):
-        def answer(self, x: Array) -> Array:
-            time.sleep(0.002 * len(x) ** 2)
-            return x
+def clock(monkeypatch: pytest.MonkeyPatch, run_s: Callable[[int], float]) -> None:
+    """Let a run of so many rows take so long, by a clock of our own."""
 
-    found, _ = warm(Slower(signature((None, 4))), max_batch=64)
+    def timed(_: Instance, inputs: Mapping[str, Array], __: float = 0.0) -> list[float]:
+        return [run_s(len(inputs["x"]))] * 5
+
+    monkeypatch.setattr(warmup, "timed", timed)
+
+
+def test_larger_batches_that_do_not_pay_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock(monkeypatch, lambda rows: 0.002 * rows**2)
+    found, _ = warm(Counted(signature((None, 4))), max_batch=64)
     assert found.batch_sizes == (1, 2, 3)
 
 
-def test_a_disturbance_does_not_end_the_search() -> None:
+def test_a_disturbance_does_not_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody has a core while batches of 2 and 3 are timed for the first time."""
+    disturbed = [2, 3]
 
-    class Disturbed(Counted):
-        largest, again = 0, False
+    def run_s(rows: int) -> float:
+        times = 1
+        if rows in disturbed:
+            disturbed.remove(rows)
+            times = 3
+        return times * (0.001 + 0.0005 * rows)
 
-        def answer(self, x: Array) -> Array:
-            self.again = self.again or len(x) < self.largest == 3
-            self.largest = max(self.largest, len(x))
-            disturbed = len(x) in (2, 3) and not self.again
-            time.sleep((0.001 + 0.0005 * len(x)) * (3 if disturbed else 1))
-            return x
-
-    found, _ = warm(Disturbed(signature((None, 4))), max_batch=8)
+    clock(monkeypatch, run_s)
+    found, _ = warm(Counted(signature((None, 4))), max_batch=8)
     assert found.batch_sizes == (1, 2, 3, 4, 6, 8)
     one, two, three, *_ = (point.median_s for point in found.measurements)
     assert two < 1.5 * one

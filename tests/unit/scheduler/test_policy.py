@@ -70,7 +70,6 @@ def pass_by(on: Scheduler, every_s: float) -> None:
     for number in range(round(0.3 / every_s)):
         (passing,) = admit(on, entry(9.0), now=number * every_s)
         on.cancel(passing)
-    assert on.statistics().arrival_rate_rps == pytest.approx(1 / every_s, rel=0.06)
 
 
 def cut(on: Scheduler, now: float) -> Batch:
@@ -211,8 +210,14 @@ def test_batches_ahead_are_those_that_will_be_cut_not_rows_by_the_cap() -> None:
     assert refused(busy, entry(0.058, 3, priority=1), now=0.0) is None
 
 
-def test_the_rate_is_known_without_an_objective_too() -> None:
-    pass_by(scheduler(slo_s=None), every_s=0.001)
+@pytest.mark.parametrize("slo_s", [None, 0.05])
+@pytest.mark.parametrize("every_s", [0.001, 0.005])
+def test_the_rate_is_known_with_an_objective_and_without(
+    slo_s: float | None, every_s: float
+) -> None:
+    calm = scheduler(slo_s=slo_s)
+    pass_by(calm, every_s)
+    assert calm.statistics().arrival_rate_rps == pytest.approx(1 / every_s, rel=0.06)
 
 
 def test_other_buckets_whose_turn_is_earlier_count_as_ahead() -> None:
