@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import h2.config
 import h2.connection
 import h2.events
+import h2.settings
 
 
 @dataclass
@@ -38,19 +39,25 @@ def ask(
     headers: tuple[tuple[str, str], ...] = (),
     method: str = "POST",
     timeout_s: float = 20,
+    only: int | None = None,
 ) -> Answer:
-    """Send one request on a connection of its own and return the answer."""
+    """Send one request on a connection of its own and return the answer.
+
+    ``only``: so many bytes of the body, and no end: the answer comes before it or not at all.
+    """
     host, _, port = address.rpartition(":")
     connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
     with socket.create_connection((host, int(port)), timeout=timeout_s) as stream:
         connection.initiate_connection()
         lines = [(":method", method), (":scheme", "http"), (":authority", address), (":path", path)]
         connection.send_headers(1, [*lines, *headers], end_stream=not body)
-        answer, left = Answer(), memoryview(body)
+        answer, left = Answer(), memoryview(body)[:only]
         stream.sendall(connection.data_to_send())
         while True:
             while left and not answer.reset and (room := _room(connection)):
-                connection.send_data(1, bytes(left[:room]), end_stream=len(left) <= room)
+                connection.send_data(
+                    1, bytes(left[:room]), end_stream=only is None and len(left) <= room
+                )
                 left = left[room:]
                 stream.sendall(connection.data_to_send())
             data = stream.recv(65536)
@@ -60,6 +67,19 @@ def ask(
             stream.sendall(connection.data_to_send())
             if ended:
                 return answer
+
+
+def settings(address: str) -> h2.settings.Settings:
+    """What the server says of itself when a connection begins."""
+    host, _, port = address.rpartition(":")
+    connection = h2.connection.H2Connection()
+    with socket.create_connection((host, int(port)), timeout=20) as stream:
+        connection.initiate_connection()
+        stream.sendall(connection.data_to_send())
+        while True:
+            for event in connection.receive_data(stream.recv(65536)):
+                if isinstance(event, h2.events.RemoteSettingsChanged):
+                    return connection.remote_settings
 
 
 def _room(connection: h2.connection.H2Connection) -> int:

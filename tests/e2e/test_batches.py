@@ -17,7 +17,8 @@ from tritonclient.grpc import service_pb2
 
 from headrace.values import Array, DType
 from tests.contract.models import identity, node, write
-from tests.e2e.clients import grpc_infer, http, metrics
+from tests.e2e.clients import grpc_infer, grpc_request, http, metrics
+from tests.e2e.http2 import ask, settings
 from tests.e2e.models import write_config
 from tests.e2e.server import Server, frozen, until
 
@@ -61,6 +62,10 @@ def _typed(path: Path, dtypes: Mapping[str, DType]) -> Path:
         {name: (dtype, ("N", 3)) for name, dtype in dtypes.items()},
         {f"{name}_out": (dtype, ("N", 3)) for name, dtype in dtypes.items()},
     )
+
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+GRPC = (("content-type", "application/grpc"), ("te", "trailers"))
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +263,13 @@ def test_outputs_that_outgrow_their_slot_arrive_whole(server: Server) -> None:
             found = client.infer("wide", [tensor]).as_numpy("y")
             assert found.shape == (rows, WIDE)
             np.testing.assert_array_equal(found, np.broadcast_to(x, found.shape))
+
+
+def test_large_tensors_may_come_in_large_frames(server: Server) -> None:
+    frame_bytes = settings(server.address).max_frame_size
+    assert frame_bytes == 256 * 1024
+    message = grpc_request("texts", np.zeros(0)).SerializeToString()  # a model for the path alone
+    body = b"\0" + (20 * frame_bytes).to_bytes(4, "big") + message + bytes(3 * frame_bytes)
+    answer = ask(server.address, INFER, body, GRPC)
+    assert answer.grpc_status == grpc.StatusCode.INVALID_ARGUMENT.value[0]  # it was read whole
+    assert f"{len(body) - 5} came" in answer.grpc_message.replace("%20", " ")

@@ -16,7 +16,7 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION =
     0, 1, 3, 4, 6, 7, 8, 9,
 )  # fmt: skip
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
-TABLE_SIZE, ENABLE_PUSH, MAX_STREAMS, INITIAL_WINDOW = 1, 2, 3, 4
+TABLE_SIZE, ENABLE_PUSH, MAX_STREAMS, INITIAL_WINDOW, MAX_FRAME = 1, 2, 3, 4, 5
 CANCEL = 8
 _ERRORS = (
     "NO_ERROR PROTOCOL_ERROR INTERNAL_ERROR FLOW_CONTROL_ERROR SETTINGS_TIMEOUT STREAM_CLOSED "
@@ -26,6 +26,8 @@ _ERRORS = (
 
 # Every receiver takes frames of this size; asking for larger ones gains nothing on a local wire.
 FRAME_BYTES = 16384
+# To a server that takes larger ones gRPC's own clients send up to so much at once.
+LARGEST_FRAME_BYTES = 2**17
 WINDOW_BYTES = 65535
 LARGEST_WINDOW_BYTES = 2**31 - 1
 LAST_STREAM = 2**31 - 1

@@ -30,8 +30,10 @@ from headrace.load.frames import (
     GOAWAY,
     HEADERS,
     INITIAL_WINDOW,
+    LARGEST_FRAME_BYTES,
     LARGEST_WINDOW_BYTES,
     LAST_STREAM,
+    MAX_FRAME,
     MAX_STREAMS,
     PADDED,
     PING,
@@ -113,6 +115,7 @@ class Http2:
         self._blocks: dict[bytes, Block] = {}
         self._rest = b""
         self._max_streams = _STREAMS
+        self._frame_bytes = FRAME_BYTES
         self._stream_window_bytes = WINDOW_BYTES
         self._window_bytes = WINDOW_BYTES
         self._read_bytes = 0
@@ -158,7 +161,8 @@ class Http2:
         """Write as much as the windows allow, of the oldest request first."""
         for upload in list(self._uploads.values()):
             while upload.left:
-                size = min(FRAME_BYTES, self._window_bytes, upload.window_bytes, len(upload.left))
+                room = min(self._frame_bytes, self._window_bytes, upload.window_bytes)
+                size = min(room, len(upload.left))
                 if size <= 0:
                     break
                 self._write_data(upload, size)
@@ -315,6 +319,8 @@ class Http2:
             if name == MAX_STREAMS:
                 self._max_streams = value
                 self.room = 0 if self.leaving else value - len(self._streams)
+            elif name == MAX_FRAME:
+                self._frame_bytes = min(value, LARGEST_FRAME_BYTES)
             elif name == INITIAL_WINDOW:
                 for upload in self._uploads.values():
                     upload.window_bytes += value - self._stream_window_bytes

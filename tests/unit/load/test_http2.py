@@ -179,6 +179,22 @@ def test_a_large_body_is_not_copied_for_every_request() -> None:
     assert len({id(view.obj) for view in views}) == 1
 
 
+@pytest.mark.parametrize(
+    ("allowed", "sent"), [(16_384, 16_384), (50_000, 50_000), (2**20, frames.LARGEST_FRAME_BYTES)]
+)
+def test_frames_are_as_large_as_the_server_takes_and_grpc_clients_send(
+    allowed: int, sent: int
+) -> None:
+    pair = Pair(bytes(300_000), MAX_FRAME_SIZE=allowed, INITIAL_WINDOW_SIZE=2**20)
+    pair.server.increment_flow_control_window(2**20)
+    pair.turn()
+    pair.codec.send(0)
+    sizes = [len(piece) for piece in pair.codec.out if isinstance(piece, memoryview)]
+    assert max(sizes) == sizes[0] == sent
+    pair.turn()
+    assert pair.bodies[1] == frame_grpc(bytes(300_000))
+
+
 def test_nothing_is_sent_past_a_window_that_is_never_opened() -> None:
     pair = Pair(bytes(100_000))
     pair.acknowledge = False
