@@ -88,7 +88,7 @@ def test_every_grpc_method_is_told_by_reflection_and_no_other() -> None:
 
 
 def _grpc_methods() -> set[str]:
-    single, streams = methods(_core(), Extras(ServerSettings()))
+    single, _, streams = methods(_core(), Extras(ServerSettings()))
     return {*single, *streams}
 
 

@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from concurrent.futures import wait
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
-from tests.e2e.clients import http, metrics, outcomes, triton_grpc
+from tests.e2e.clients import grpc_request, http, metrics, outcomes, triton_grpc
 from tests.e2e.crowd import Crowd, codes, statuses
+from tests.e2e.http2 import ask
 from tests.e2e.models import write_config, write_fake
 from tests.e2e.server import Server, frozen, until
 
 SLO_S = 0.2
+GRPC = (("content-type", "application/grpc"), ("te", "trailers"))
 X = np.ones((1, 4), np.float32)
 
 
@@ -83,6 +86,40 @@ def test_without_an_objective_the_queue_is_full_at_its_bound(server: Server) -> 
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
     wait(waiting)
     assert codes(one.result() for one in (*handed_over, *waiting)) == {"ok": 6, "queue_full": 8}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_grpc_request_that_finds_no_room_is_refused_before_it_is_whole_if_its_form_is_known(
+    server: Server, known: bool
+) -> None:
+    rows = 2 if known else 3
+    message = grpc_request("patient", np.ones((rows, 4), np.float32)).SerializeToString()
+    body = b"\0" + len(message).to_bytes(4, "big") + message
+    path, headers = "/inference.GRPCInferenceService/ModelInfer", GRPC
+    for _ in range(2 if known else 0):  # the first shows the form, the second what it needs
+        assert ask(server.address, path, body, headers).grpc_status == 0
+    before = outcomes(server.url, "patient").get("queue_full", 0)
+    with Crowd(server.address) as crowd, frozen(server.engine("patient")):
+        others = []
+        for batches in (1, 2):
+            others.append(crowd.ask("patient"))
+            _until(server, "running_batches", batches)
+        # With room for it, the rest is waited for.
+        with pytest.raises(TimeoutError):
+            ask(server.address, path, body, headers, only=len(body) - 4, timeout_s=0.5)
+        others += [crowd.ask("patient") for _ in range(4)]
+        _until(server, "queue_length", 4)
+        if known:
+            answer = ask(server.address, path, body, headers, only=len(body) - 4)
+            assert answer.grpc_status == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+            assert "wait already" in answer.grpc_message.replace("%20", " ")
+            assert outcomes(server.url, "patient")["queue_full"] == before + 1
+        else:
+            with pytest.raises(TimeoutError):
+                ask(server.address, path, body, headers, only=len(body) - 4, timeout_s=0.5)
+            assert outcomes(server.url, "patient").get("queue_full", 0) == before
+    wait(others)
+    assert ask(server.address, path, body, headers).grpc_status == 0
 
 
 def test_a_large_request_that_finds_no_room_leaves_none_of_its_parts_behind(

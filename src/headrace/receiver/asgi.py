@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Coroutine
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -23,7 +24,7 @@ from headrace.errors import (
 from headrace.receiver import grpc, http
 from headrace.receiver.arrival import arrival_s
 from headrace.receiver.codecs.compression import WORTH_BYTES
-from headrace.receiver.exchange import Core, Exchange, Headers, Receive
+from headrace.receiver.exchange import Core, Exchange, Glance, Headers, Receive
 from headrace.receiver.health import Health
 from headrace.receiver.oip.extras import Extras
 from headrace.receiver.oip.grpc import OipGrpc
@@ -47,8 +48,16 @@ _LISTENS = "/Watch"
 _BODILESS = frozenset({"GET", "HEAD"})
 
 
-def methods(core: Core, extras: Extras) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Every gRPC method: path → handler, first those of one message, then the streams."""
+class Methods(NamedTuple):
+    """Every gRPC method, by its path; ``glances`` look at the first chunk of single messages."""
+
+    single: dict[str, Any]
+    glances: dict[str, Glance]
+    streams: dict[str, Any]
+
+
+def methods(core: Core, extras: Extras) -> Methods:
+    """Every gRPC method there is."""
     oip, health = OipGrpc(core, extras), Health(core.catalog)
     single = {
         **oip.methods(),
@@ -57,7 +66,8 @@ def methods(core: Core, extras: Extras) -> tuple[dict[str, Any], dict[str, Any]]
         **TfServingReload(core).methods(),
         **health.methods(),
     }
-    return single, {**OipStream(oip).streams(), **health.streams(), **Reflection().streams()}
+    streams = {**OipStream(oip).streams(), **health.streams(), **Reflection().streams()}
+    return Methods(single, oip.glances(), streams)
 
 
 class Application:
@@ -78,7 +88,7 @@ class Application:
         self._extras = extras
         self._spans = Spans.of(settings)
         self._catalog = core.catalog
-        self._methods, self._streams = methods(core, extras)
+        self._methods, self._glances, self._streams = methods(core, extras)
         self._routes = Routes(core, extras)
         self._limit_bytes = int(settings.max_body_mib * 2**20)
         self._max_inflight = settings.max_inflight
@@ -117,7 +127,12 @@ class Application:
             if handler is None:
                 await self._stream(exchange, path, send)
                 return
-            body = await http.read_body(exchange.receive, headers, self._limit_bytes + 5)
+            body = await http.read_body(
+                exchange.receive,
+                headers,
+                self._limit_bytes + 5,
+                None if (glance := self._glances.get(path)) is None else partial(glance, exchange),
+            )
             exchange.received_s = time.monotonic()
             encoding = headers.get(b"grpc-encoding")
             exchange.body = grpc.unframe(body)

@@ -102,6 +102,20 @@ Infer = Callable[[Request, ServedModel, Exchange], Awaitable[Response]]
 """Validate, queue, run, process: one request in, its outputs back, or a ``HeadraceError``."""
 
 
+Glance = Callable[[Exchange, bytes], None]
+"""Look at the first chunk of a large message, and raise if the rest need not come."""
+
+Foresee = Callable[[object, ServedModel, Exchange], None]
+"""Raise what ``Infer`` would for a request of this ``form``, of which only the beginning is here.
+
+Of a form that is not known nothing is foreseen.
+"""
+
+
+def nothing_foreseen(form: object, served: ServedModel, exchange: Exchange) -> None:
+    """Let everything come."""
+
+
 Command = Callable[[Order, Mapping[str, bytes]], Awaitable[None]]
 """Have the supervisor load, unload or reload models: returns when that is done, or raises why not.
 
@@ -140,6 +154,7 @@ class Core(NamedTuple):
     tracer: Tracer | None = None
     together: Together = nothing
     receivers: int = 1
+    foresee: Foresee = nothing_foreseen
 
     def find(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
         """Find the model of an inference and note it for the metrics.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -52,8 +53,16 @@ def read_timeout(headers: Headers) -> float | None:
     return timeout_s
 
 
-async def read_body(receive: Receive, headers: Headers, limit_bytes: int) -> bytes | memoryview:
+async def read_body(
+    receive: Receive,
+    headers: Headers,
+    limit_bytes: int,
+    glance: Callable[[bytes], None] | None = None,
+) -> bytes | memoryview:
     """Read the whole body; a large one that may be JSON is a view of a ``Parcel``.
+
+    Of one that comes in several chunks ``glance`` is shown the first, and may raise why the others
+    need not be read.
 
     Raises:
         BodyTooLarge: it is, or says it is, larger than the limit.
@@ -68,6 +77,8 @@ async def read_body(receive: Receive, headers: Headers, limit_bytes: int) -> byt
         if len(body) > limit_bytes:
             raise _too_large(limit_bytes)
         return body
+    if glance is not None:
+        glance(body)
     if announced.isdigit() and int(announced) > LARGE_BYTES and _may_be_json(headers):
         return await _read_parcel(receive, message, limit_bytes)
     chunks, size = [body], len(body)

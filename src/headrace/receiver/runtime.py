@@ -135,6 +135,7 @@ class Runtime:
             extras.tracer,
             self._numbers.all,
             settings.receivers,
+            self.foresee,
         )
         return Application(core, extras, self.ask, settings, self._refused)
 
@@ -163,6 +164,16 @@ class Runtime:
             self._catalog.find(served.name, served.version)
             raise NotReady(f"model {served.name!r} is not ready", retry_after_s=1.0)
         return dispatcher.infer(request, exchange)
+
+    def foresee(self, form: object, served: ServedModel, exchange: Exchange) -> None:
+        """Refuse a request of which only the beginning is here; see ``exchange.Foresee``.
+
+        Raises:
+            OverloadError: its version would.
+        """
+        dispatcher = self._dispatchers.get((served.name, served.version))
+        if dispatcher is not None:
+            dispatcher.foresee(form, exchange)
 
     async def command(self, order: Order, files: Mapping[str, bytes]) -> None:
         """Have the supervisor carry out an order; returns when it is done.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from headrace.errors import Expired, PredictedMiss, QueueFull
+from headrace.errors import Expired, HeadraceError, PredictedMiss, QueueFull
 from headrace.scheduler.batch import Batch, Policy, Statistics
 from headrace.scheduler.cap import WAITING_MARGIN
 from headrace.scheduler.fairness import Turn
@@ -62,6 +62,25 @@ class Scheduler:
             PredictedMiss: it would finish after its deadline.
         """
         self._outlook.rate.counted += entry.rows
+        self._test(entry, now)
+        self._queue.put(entry)
+
+    def foresee(self, entry: Entry, now: float) -> None:
+        """Refuse an entry of which only the beginning is here, as ``admit`` would if it were whole.
+
+        It is counted if it is refused. Else it is not kept: it comes to ``admit`` when it is whole.
+
+        Raises:
+            OverloadError: as ``admit``.
+        """
+        try:
+            self._test(entry, now)
+        except HeadraceError:
+            self._outlook.rate.counted += entry.rows
+            raise
+
+    def _test(self, entry: Entry, now: float) -> None:
+        """Raise why an entry cannot be queued, if so."""
         queue, deadline_s = self._queue, entry.deadline_s
         if deadline_s <= now:
             raise Expired("the deadline had passed when the request arrived")
@@ -76,7 +95,6 @@ class Scheduler:
             self._outlook.rate.rps(now)
         elif deadline_s != math.inf and not self._paused:
             self._refuse_a_miss(entry, now)
-        queue.put(entry)
 
     def _refuse_a_miss(self, entry: Entry, now: float) -> None:
         late_s = self._outlook.lateness_s(entry, now)

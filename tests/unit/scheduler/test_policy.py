@@ -120,6 +120,43 @@ def test_who_would_wait_behind_a_long_run_is_refused_at_once() -> None:
     assert refused(busy, entry(0.0326), now=0.001) is None
 
 
+def test_who_would_be_refused_is_refused_by_its_beginning_and_counts_as_refused() -> None:
+    busy = scheduler(max_batch=1)
+    admit(busy, entry(1.0, rows=10))
+    cut(busy, 0.0)
+    busy.close_account(0.0)
+    busy.foresee(entry(0.0326), now=0.001)
+    with pytest.raises(PredictedMiss, match="too late"):
+        busy.foresee(entry(0.0325), now=0.001)
+    with pytest.raises(Expired):
+        busy.foresee(entry(0.001), now=0.001)
+    assert busy.statistics().waiting == 0
+    assert busy.close_account(0.001).refused == 1
+
+
+def test_who_is_seen_before_it_is_whole_counts_once_in_the_rate() -> None:
+    seen, whole = scheduler(max_queue=1), scheduler(max_queue=1)
+    for one in (seen, whole):
+        admit(one, entry(0.5))
+        cut(one, 0.0)
+    for number in range(1, 9):
+        now = number * 0.001
+        seen.foresee(entry(0.5 + number), now)  # it will come, and is not counted yet
+        admit(seen, first := entry(0.5 + number), now=now)
+        admit(whole, second := entry(0.5 + number), now=now)
+        with pytest.raises(QueueFull):
+            seen.foresee(entry(0.5 + number), now)
+        assert isinstance(refused(whole, entry(0.5 + number), now), QueueFull)
+        for one, taken in ((seen, first), (whole, second)):
+            one.cancel(taken)
+    # What has come is in the rate once a batch is cut.
+    for one in (seen, whole):
+        admit(one, entry(9.0), now=0.009)
+        one.finish(1, 0.009, 0.011)
+        cut(one, 0.009)
+    assert seen.statistics().arrival_rate_rps == whole.statistics().arrival_rate_rps > 0
+
+
 def test_the_refused_learn_how_late_they_would_be_and_when_to_retry() -> None:
     busy = scheduler(max_batch=1)
     admit(busy, entry(1.0, rows=10))

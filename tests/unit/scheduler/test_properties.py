@@ -32,10 +32,13 @@ def run_s(elements: int, rows: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Arrive:
+    """``glanced_at``: its beginning comes first."""
+
     rows: int
     timeout_s: float
     bucket: str
     priority: int
+    glanced_at: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ arrivals = st.builds(
     timeout_s=st.sampled_from([0.05, 0.05, 0.02, 0.2, 0.004, 0.0, math.inf]),
     bucket=st.sampled_from(["short", "short", "long"]),
     priority=st.sampled_from([0, 0, 0, -1, 1]),
+    glanced_at=st.booleans(),
 )
 kinds: dict[str, st.SearchStrategy[Event]] = {
     "arrive": arrivals,
@@ -156,7 +160,8 @@ class World:
         deadline_s, elements = self.now + event.timeout_s, ELEMENTS[event.bucket]
         entry = Entry(deadline_s, event.rows, event.bucket, elements, self.now, event.priority)
         self.arrived.append(entry)
-        error = self.refusal(entry)
+        error = self.foreseen(entry) if event.glanced_at else None
+        error = error or self.refusal(entry)
         assert isinstance(error, Expired) == (deadline_s <= self.now)
         if error is None:
             assert len(self.waiting) < self.policy.max_queue
@@ -170,6 +175,16 @@ class World:
             assert not self.paused
             assert deadline_s < math.inf
         self.settle(entry, error.code)
+
+    def foreseen(self, entry: Entry) -> OverloadError | None:
+        try:
+            self.scheduler.foresee(entry, self.now)
+        except OverloadError as error:
+            return error
+        finally:
+            assert not entry.waiting
+            self.check_books()
+        return None
 
     def refusal(self, entry: Entry) -> OverloadError | None:
         try:

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from headrace.errors import InvalidInput
+from headrace.errors import HeadraceError, InvalidInput
 from headrace.receiver import metadata
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import wire
+from headrace.receiver.codecs.frames import PREFIX, read_prefix
 from headrace.receiver.codecs.protobuf import message, read, read_parameters, write
 from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape, to_raw
-from headrace.receiver.exchange import Core, Exchange, smaller
+from headrace.receiver.exchange import Core, Exchange, Glance, smaller
 from headrace.receiver.forms import FORMS_KEPT
 from headrace.receiver.oip.extras import Extras
 from headrace.receiver.oip.shared_memory import (
@@ -82,6 +83,32 @@ class OipGrpc:
             f"{service}ModelMetadata": self.model_metadata,
             **TritonGrpc(self._core, self._extras).methods(),
         }
+
+    def glances(self) -> dict[str, Glance]:
+        """Method path → what looks at the beginning of a message."""
+        return {"/inference.GRPCInferenceService/ModelInfer": self.glance}
+
+    def glance(self, exchange: Exchange, beginning: bytes) -> None:
+        """Refuse a ModelInfer by its first chunk if it would be refused when it is whole.
+
+        What comes before its tensors tells its form, if others of that form were answered.
+
+        Raises:
+            OverloadError: it need not come.
+        """
+        if len(beginning) < PREFIX.size:
+            return
+        compressed, size = read_prefix(beginning)
+        template = None if compressed else self._templates.get(size)
+        if template is None or not template.begins(memoryview(beginning)[PREFIX.size :]):
+            return
+        form = template.form
+        try:
+            served = self._core.find(exchange, form.model, form.version)
+        except HeadraceError:
+            return  # it is not there any more, or not in memory: who has the whole says so
+        exchange.priority = form.priority
+        self._core.foresee(form, served, exchange)
 
     async def infer(self, exchange: Exchange) -> bytes:
         """ModelInfer."""

@@ -26,6 +26,11 @@ class Template(NamedTuple):
                 return False
         return True
 
+    def begins(self, part: memoryview) -> bool:
+        """Whether a message of the template's length that begins like this may be of its form."""
+        where, expected = self.fixed[0]
+        return part[where] == expected
+
 
 def make_template(body: bytes, version: int | None, request: Request) -> Template | None:
     """Make the template of a decoded request, or None when its form does not allow one."""

@@ -71,9 +71,7 @@ class Dispatcher:
         rows, fit = self._known.get(request.form) or self._check(request)
         if self._wide:
             refuse_wide(self._wide, request.inputs)
-        deadline_s = request.arrival_s + (
-            self._slo_s if request.timeout_s is None else min(self._slo_s, request.timeout_s)
-        )
+        deadline_s = self._deadline_s(request.arrival_s, request.timeout_s)
         if rows <= self._max_rows:
             # No name for the entry: its future holds the error that it raises here, whose traceback
             # holds this frame, and that would be a cycle.
@@ -90,6 +88,24 @@ class Dispatcher:
         outputs = self._processor.run(outputs, request.outputs)
         exchange.answered_s = time.monotonic()
         return Response(served.name, served.version, request.id, outputs)
+
+    def foresee(self, form: object, exchange: Exchange) -> None:
+        """Refuse a request of which only the beginning is here, if it would be refused now.
+
+        Raises:
+            OverloadError: it would.
+        """
+        known = self._known.get(form)
+        if known is None or known[0] > self._max_rows:
+            return
+        rows, fit = known
+        arrival_s = exchange.arrival_s
+        deadline_s = self._deadline_s(arrival_s, exchange.timeout_s)
+        entry = Entry(deadline_s, rows, fit.bucket, fit.elements, arrival_s, exchange.priority)
+        self._scheduler.foresee(entry, time.monotonic())
+
+    def _deadline_s(self, arrival_s: float, timeout_s: float | None) -> float:
+        return arrival_s + (self._slo_s if timeout_s is None else min(self._slo_s, timeout_s))
 
     def _check(self, request: Request) -> tuple[int, Fit]:
         """Check a request against the signature; return its rows and how its shapes are run."""

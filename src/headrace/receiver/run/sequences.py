@@ -137,6 +137,9 @@ class Sequences:
             return response
         return await self._owners.route(self, call, request.version).go_on(call, request, exchange)
 
+    def foresee(self, form: object, exchange: Exchange) -> None:
+        """Let everything come: whom it belongs to is known when it is whole."""
+
     async def go_on(self, call: SequenceCall, request: Request, exchange: Exchange) -> Response:
         """Run one request of a sequence of this version, after those before it.
 
