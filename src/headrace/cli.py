@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -207,11 +207,10 @@ def _check(options: argparse.Namespace) -> int:
         rehearsed = rehearse(_load(options))
     except OperatorError as error:
         return _tell_problems(error, options)
-    rows = [_row(*one) for one in rehearsed.found]
+    models = [_told(*one) for one in rehearsed.found]
     passed = rehearsed.left_out
     aside = {one.name: one.aside for one, _ in rehearsed.found if one.aside}
     if options.json:
-        models = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
         told = {"ok": True, "problems": [], "models": models, "left_out": passed, "untuned": aside}
         print(json.dumps(told))
     else:
@@ -219,7 +218,12 @@ def _check(options: argparse.Namespace) -> int:
             print(f"left out: {reason}")
         for reason in aside.values():
             print(f"tuned card left aside: {reason}")
-        _print_table(rows)
+        from rich.console import Console  # noqa: PLC0415 - as above
+
+        from headrace.screen import show_checked  # noqa: PLC0415 - as above
+
+        show_checked(Console(), models)
+        print("ok")
     return 0
 
 
@@ -290,36 +294,18 @@ def _sources(paths: list[str], config: Path | None) -> tuple[Path | None, list[s
     return (files[0] if files else None), models
 
 
-_COLUMNS = ("model", "version", "file", "backend", "precision", "slo_ms", "instances", "threads")
-
-
-def _row(found: FoundVersion, place: str) -> tuple[Any, ...]:
+def _told(found: FoundVersion, place: str) -> dict[str, Any]:
     settings = found.settings
-    return (
-        found.name,
-        found.version,
-        place,
-        settings.backend.value,
-        settings.precision.value,
-        settings.slo_ms,
-        settings.instances,
-        settings.threads,
-    )
-
-
-def _print_table(rows: Iterable[tuple[Any, ...]]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    table = Table()
-    for column in _COLUMNS:  # on a narrow terminal the file's path is what folds
-        table.add_column(column, overflow="fold", no_wrap=column != "file")
-    for row in rows:
-        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
-    console = Console()
-    console.print(table)
-    console.print("ok")
+    return {
+        "model": found.name,
+        "version": found.version,
+        "file": place,
+        "backend": settings.backend.value,
+        "precision": settings.precision.value,
+        "slo_ms": settings.slo_ms,
+        "instances": settings.instances,
+        "threads": settings.threads,
+    }
 
 
 def _complain(errors: Sequence[OperatorError]) -> int:

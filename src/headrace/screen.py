@@ -1,11 +1,15 @@
-"""What the person who starts the server sees of it: what was loaded, and that it is ready."""
+"""What the person who starts the server sees: what would be loaded, what was, that it is ready."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from headrace import tables
 from headrace.control import ModelServing, TunedUse
 from headrace.device import CPU
 from headrace.engine_control import Profile
@@ -67,4 +71,30 @@ def show_ready(console: Console, urls: Sequence[str], listed: int, seconds: floa
 
 
 def _plain(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def show_checked(console: Console, models: Sequence[Mapping[str, Any]]) -> None:
+    """Say what a settings file has served, a version a row: each has the same keys.
+
+    Where the paths of the files have no room, they stand below the table.
+    """
+    if not models:
+        return
+    whole = _checked(models, list(models[0]))
+    if tables.fits(whole, console):
+        console.print(whole)
+        return
+    console.print(_checked(models, [name for name in models[0] if name != "file"]))
+    for one in models:
+        _plain(console, f"{one['model']} version {one['version']}: {one['file']}")
+
+
+def _checked(models: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+    table = tables.table()
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for one in models:
+        cells = ("-" if one[name] is None else str(one[name]) for name in columns)
+        table.add_row(*map(Text, cells))
+    return table

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headrace import tables
 from headrace.importers.rules import Fate, Imported, Note
 
 _STYLES = {Fate.NOT_MAPPED: "yellow", Fate.UNKNOWN: "yellow"}
@@ -34,7 +35,7 @@ def show(found: Iterable[Imported], console: Console) -> None:
 def _table(one: Imported) -> Table:
     """One row for each field and what became of it, in the order of the fates."""
     title = f"{one.keys['name']}: {one.source}" if "name" in one.keys else one.source
-    table = Table(title=Text(title, style="bold"), title_justify="left")
+    table = tables.table(Text(title, style="bold"))
     for column in ("line", "field", "value", "is now", "why, or what to do"):
         table.add_column(column, overflow="fold")
     order = list(Fate)

@@ -12,6 +12,7 @@ import orjson
 from numpy.typing import NDArray
 from rich.table import Table
 
+from headrace import tables
 from headrace.load.arrivals import Times
 from headrace.load.result import Kind, Result
 
@@ -207,7 +208,7 @@ def to_document(report: Report) -> dict[str, Any]:
 
 def to_table(reports: Mapping[str, Report]) -> Table:
     """Put reports side by side, a row each, for a terminal."""
-    table = Table()
+    table = tables.table()
     table.add_column("load")
     columns = (
         "requests/s", "goodput/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms",

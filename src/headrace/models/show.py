@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from headrace import tables
 from headrace.errors import HeadraceError, UnavailableError
 from headrace.models.ask import ServerModels
 from headrace.models.rows import Row, row
@@ -88,7 +89,7 @@ def _picture(server: ServerModels, width: int) -> RenderableType:
 
 
 def _table(rows: Sequence[Row], width: int) -> Table:
-    table = Table()
+    table = tables.table()
     wanted = [
         name
         for name in _COLUMNS

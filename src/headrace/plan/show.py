@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headrace import tables
 from headrace.plan.compare import Beside, Compared
 from headrace.plan.estimate import Estimate
 from headrace.plan.make import Level, Plan
@@ -68,12 +69,11 @@ def _table(plan: Plan) -> Table:
     for row in rows:
         table.add_row(*(row[place] for place in shown))
     table.caption = f"± 95 % of {plan.question.seeds} plays; {plan.question.kind.value} arrivals"
-    table.caption_justify = "left"
     return table
 
 
 def _columns(heads: Sequence[str]) -> Table:
-    table = Table()
+    table = tables.table()
     for name in heads:
         table.add_column(name.strip(), justify="left" if name == "load" else "right", no_wrap=True)
     return table

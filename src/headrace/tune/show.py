@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from headrace import tables
 from headrace.tune.reasons import reasons
 from headrace.tune.result import Row, Tuning
 from headrace.tune.space import count
@@ -18,7 +18,7 @@ _HUNDRED = 100
 # Of those that were only forecast, so many are shown.
 _SHOWN = 4
 HEADS = (
-    *("settings", "lanes", "batch", "forecast/s", "in time/s", "p99 ms"),
+    *("settings", "lanes", "batch", "forecast", "in time", "p99 ms"),
     *("MiB", "top-1", "cosine"),
 )
 """The columns of candidates; numbers from the second on."""
@@ -35,14 +35,15 @@ def show(tuning: Tuning, card: Card | None, console: Console) -> None:
     """Print it, and where the tuned card is; None: there is none."""
     console.print(Text(headline(tuning)))
     console.print(Text(answer(tuning), "bold"))
-    table = Table()
+    # In a terminal of 80 columns the settings take two lines, and nothing else does.
+    table = tables.table()
     for name in HEADS:
-        table.add_column(name, justify="left" if name == HEADS[0] else "right", overflow="fold")
+        is_text = name == HEADS[0]
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text)
     for row in shown(tuning):
         style = "bold" if row == tuning.chosen else None
         table.add_row(*cells(tuning, row), style=style)
     table.caption = note(tuning)
-    table.caption_justify = "left"
     console.print(table)
     for reason in reasons(tuning):
         console.print(Text(f"- {reason}"))
@@ -86,7 +87,7 @@ def note(tuning: Tuning) -> str:
     """What the columns are."""
     words = [
         "lanes: instances x threads",
-        "in time/s: answered within the objective, given more than it holds",
+        "forecast, in time: answers a second within the objective, given more than it holds",
         (
             "p99: at the highest rate inside the objective where that was measured, else forecast "
             "at 80 % of it"

@@ -17,7 +17,7 @@ from headrace.tune.page import page_of
 from headrace.tune.raced import Highest, Raced
 from headrace.tune.reasons import reasons
 from headrace.tune.result import Tuning, frontier
-from headrace.tune.show import Card, show
+from headrace.tune.show import HEADS, Card, show
 from headrace.tune.wanted import Objective, Wanted
 from tests.unit.tune.made import BF16, F32, candidate, forecast, tuning
 
@@ -117,6 +117,16 @@ def test_a_table_has_the_answer_the_untuned_and_where_the_card_is() -> None:
     assert "Written to digits.tuned.yaml; `headrace serve` takes it from there" in said
     assert "torch f32: it does not read ONNX" in said
     assert "at most 0.50% may name another best class" in " ".join(said.split())
+
+
+def test_in_eighty_columns_no_word_of_the_table_is_broken() -> None:
+    text = io.StringIO()
+    show(done(), None, Console(file=text, width=80))
+    lines = text.getvalue().splitlines()
+    head = next(line for line in lines if line.lstrip().startswith("settings"))
+    assert head.split() == " ".join(HEADS).split()
+    row = next(line for line in lines if line.lstrip().startswith("openvino bf16 *"))
+    assert row.split()[-6:] == ["210", "200", "47.0", "80", "100.0%", "0.99970"]
 
 
 @pytest.mark.slow

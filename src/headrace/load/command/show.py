@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from headrace import tables
 from headrace.load.command.wanted import Wanted
 from headrace.load.report import Quantiles, Report, to_document
 from headrace.load.scenario import Score, score
@@ -76,7 +76,8 @@ def show(wanted: Wanted, verdict: Verdict, console: Console) -> None:
     report = verdict.report
     if report is not None:
         console.print(Text(f"{wanted.where}, {how(wanted, report)}", "italic"), soft_wrap=True)
-        table = Table(show_header=False)
+        table = tables.table()
+        table.show_header = False
         table.add_column(no_wrap=True)
         table.add_column()
         for name, words in [*scored(wanted, verdict), *rows(report)]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from headrace import tables
 from headrace.load.command.compared import Compared, Row, Side
 from headrace.load.command.show import how
 from headrace.load.command.wanted import Wanted
@@ -70,7 +70,7 @@ def show(wanted: Wanted, compared: Compared, console: Console) -> None:
     console.print(Text(sides(compared), "italic"), soft_wrap=True)
     console.print(Text(in_slices(wanted, compared), "italic"), soft_wrap=True)
     if not _is_void(compared):
-        table = Table()
+        table = tables.table()
         for head in HEADS:
             table.add_column(head, justify="right" if head in {"A", "B"} else "left")
         for row in rows(compared):

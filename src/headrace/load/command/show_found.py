@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from headrace import tables
 from headrace.load.command.tried import Found, Tried
 from headrace.load.command.wanted import Wanted
 from headrace.load.report import to_document
@@ -64,7 +64,7 @@ def _row(tried: Tried) -> tuple[str, ...]:
 def show(wanted: Wanted, found: Found, console: Console) -> None:
     """Print the tries by their rates, and the answer."""
     console.print(Text(f"{wanted.where}, {wanted.protocol}", "italic"), soft_wrap=True)
-    table = Table()
+    table = tables.table()
     for head in HEADS:
         table.add_column(head, justify="right" if head else "left", no_wrap=bool(head))
     for row in rows(found):
