@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from headrace.plan.machine import Front
 from headrace.plan.make import Level, Plan
 from headrace.plan.scaling import Interval
 
@@ -14,6 +15,8 @@ _MS = 1e3
 _ALL = 0.85
 # The receiver's one thread from here on makes requests wait for it, not for the lanes.
 _FRONT_BUSY = 0.8
+# Of a receiver that is less busy nobody needs to know how exactly that is known.
+_GUESS_MATTERS = 0.3
 # Twice the batch at this many times the cost: batching pays, pays a little, is used up.
 _PAYS, _USED_UP = 1.5, 1.9
 
@@ -34,6 +37,7 @@ def _limit(plan: Plan) -> Iterator[str]:
         )
         return
     busy, front = level.played.busy.mean, _front_busy(plan, level)
+    guessed = plan.machine.front == Front.guessed(plan.question.elements, plan.question.rows)
     if slo_s is None:
         yield (
             "There is no objective, so the limit is 95 % of capacity: nearer to it, requests wait "
@@ -53,6 +57,11 @@ def _limit(plan: Plan) -> Iterator[str]:
             f"requests/s in batches of {plan.unbound.batch}, which take {_ms(run_s)}; within "
             f"{_ms(slo_s)} so many cannot wait for each other. At the limit {lanes} busy "
             f"{_percent(busy)} of the time, with {level.played.batch.mean:.1f} rows in a batch."
+        )
+    if guessed and front >= _GUESS_MATTERS:
+        yield (
+            f"What a request costs the receiver, {_ms(plan.machine.front.each_s)}, is a guess, "
+            "which may be several times too low for this machine: --measure finds out."
         )
 
 

@@ -88,6 +88,18 @@ def test_a_receiver_that_takes_longer_than_the_model_is_the_limit() -> None:
     assert "What limits is the receiver" in " ".join(reasons(plan))
 
 
+def test_of_a_busy_receiver_it_is_told_whether_its_cost_is_guessed() -> None:
+    asked = question(loads=())
+    quick = {"fixed_s": 1e-4, "each_s": 1e-6}
+    for front, told in (
+        (Front.guessed(asked.elements, asked.rows), True),
+        (Front(60e-6, 0.0), False),
+    ):
+        assert ("is a guess" in " ".join(reasons(planned(asked, front, **quick)))) is told
+    slow = planned(asked, Front.guessed(asked.elements, asked.rows), fixed_s=0.02)
+    assert "is a guess" not in " ".join(reasons(slow))
+
+
 def test_the_receiver_works_on_one_request_at_a_time() -> None:
     asked = question()
     here = machine(asked, Front(0.001, 0.0))
