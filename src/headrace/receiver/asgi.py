@@ -45,6 +45,7 @@ _QUESTIONS = ("Live", "Ready", "Metadata", "Status", "/Check", "/Watch")
 # Whoever only listens, for hours, takes no place of those that ask.
 _LISTENS = "/Watch"
 
+_HTTP2 = "2"
 _BODILESS = frozenset({"GET", "HEAD"})
 
 
@@ -103,7 +104,7 @@ class Application:
         headers: Headers = dict(scope["headers"])
         exchange = Exchange(headers, receive, arrival_s(headers, time.monotonic(), time.time()))
         if grpc.is_grpc(headers.get(b"content-type", b"")):
-            return self._grpc(exchange, scope["path"], send)
+            return self._grpc(exchange, scope["path"], send, scope["http_version"])
         return self._http(exchange, scope["method"], scope["path"], send)
 
     def stop(self) -> None:
@@ -112,7 +113,7 @@ class Application:
         if self._spans is not None:
             self._spans.stop()
 
-    async def _grpc(self, exchange: Exchange, path: str, send: Send) -> None:
+    async def _grpc(self, exchange: Exchange, path: str, send: Send, http_version: str) -> None:
         places = 0 if path.endswith(_LISTENS) else 1
         self._inflight += places
         outcome = "ok"
@@ -127,11 +128,13 @@ class Application:
             if handler is None:
                 await self._stream(exchange, path, send)
                 return
+            # HTTP/1.1, in which browsers may ask, has no way to stop a body but to close all.
+            glance = self._glances.get(path) if http_version == _HTTP2 else None
             body = await http.read_body(
                 exchange.receive,
                 headers,
                 self._limit_bytes + 5,
-                None if (glance := self._glances.get(path)) is None else partial(glance, exchange),
+                None if glance is None else partial(glance, exchange),
             )
             exchange.received_s = time.monotonic()
             encoding = headers.get(b"grpc-encoding")

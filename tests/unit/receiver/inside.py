@@ -44,6 +44,7 @@ class Inside:
     ) -> Came:
         """Send one request; gRPC's status stands among the headers."""
         scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
+        scope["http_version"] = "2"
         sent: list[dict[str, Any]] = []
 
         async def send(message: dict[str, Any]) -> None:

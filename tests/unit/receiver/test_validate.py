@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from headrace.errors import InvalidInput
-from headrace.receiver.run.validate import validate
+from headrace.receiver.run.validate import refuse_wide, validate, wide_inputs
 from headrace.values import Array, DType, Signature, TensorSpec
 
 IMAGE = TensorSpec("image", DType.UINT8, ("batch", 3, None))
@@ -85,3 +90,35 @@ def test_rows_without_an_element_are_none_however_many() -> None:
     # An empty tensor beside one that is not, as the first step of a language model has it.
     both = signature(IMAGE, NAME)
     assert validate(both, {"image": image(2, 3, 0), "name": names(2)}) == 2
+
+
+# -- integers wider than a backend computes --------------------------------------------------------
+
+NEAR = tuple(at + off for at in (0, 2**31, -(2**31), 2**32, 2**62) for off in (-2, -1, 0, 1))
+
+
+def some(kind: str) -> st.SearchStrategy[Array]:
+    """Arrays of numbers beside those where something changes."""
+    limits = np.iinfo(kind)
+    return arrays.arrays(
+        kind,
+        arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+        elements=st.sampled_from([one for one in NEAR if limits.min <= one <= limits.max]),
+    )
+
+
+@given(st.sampled_from(("int64", "uint64", "uint32")).flatmap(some))
+def test_numbers_are_refused_that_need_more_than_32_bits_and_no_others(array: Array) -> None:
+    wide = any(not -(2**31) <= int(one) < 2**31 for one in array.flat)
+    said = pytest.raises(InvalidInput, match="input 'x' has a number that does not fit 32 bits")
+    with said if wide else nullcontext():
+        refuse_wide(("x",), {"x": array})
+
+
+@pytest.mark.parametrize(("bits", "looked_at"), [(32, ("a", "b", "c")), (64, ())])
+def test_only_inputs_that_may_be_too_wide_are_looked_at(
+    bits: int, looked_at: tuple[str, ...]
+) -> None:
+    kinds = {"a": DType.INT64, "b": DType.UINT64, "c": DType.UINT32, "d": DType.INT32}
+    specs = [TensorSpec(name, kind, ("batch",)) for name, kind in kinds.items()]
+    assert wide_inputs(signature(*specs, IMAGE), bits) == looked_at
