@@ -71,7 +71,7 @@ def show_ready(console: Console, urls: Sequence[str], listed: int, seconds: floa
 
 
 def _plain(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    console.print(text, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def show_checked(console: Console, models: Sequence[Mapping[str, Any]]) -> None:

@@ -76,10 +76,11 @@ def settings(address: str) -> h2.settings.Settings:
     with socket.create_connection((host, int(port)), timeout=20) as stream:
         connection.initiate_connection()
         stream.sendall(connection.data_to_send())
-        while True:
-            for event in connection.receive_data(stream.recv(65536)):
+        while data := stream.recv(65536):
+            for event in connection.receive_data(data):
                 if isinstance(event, h2.events.RemoteSettingsChanged):
                     return connection.remote_settings
+    raise ConnectionError("the server closed the connection before it said anything")
 
 
 def _room(connection: h2.connection.H2Connection) -> int:

@@ -114,7 +114,7 @@ def test_a_grpc_request_that_finds_no_room_is_refused_before_it_is_whole_if_its_
             answer = ask(server.address, path, body, headers, only=len(body) - 4)
             assert answer.grpc_status == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
             assert "wait already" in answer.grpc_message.replace("%20", " ")
-            assert outcomes(server.url, "patient")["queue_full"] == before + 1
+            until(lambda: outcomes(server.url, "patient").get("queue_full") == before + 1)
             # What HTTP/1.1 has begun must end, or its connection: the answer could be lost with it.
             _say_nothing_to(server, path, body)
         else:

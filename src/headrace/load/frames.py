@@ -24,7 +24,8 @@ _ERRORS = (
     "INADEQUATE_SECURITY HTTP_1_1_REQUIRED"
 )
 
-# Every receiver takes frames of this size; asking for larger ones gains nothing on a local wire.
+# Every receiver takes frames of this size; asking for answers in larger ones gains nothing on a
+# local wire.
 FRAME_BYTES = 16384
 # To a server that takes larger ones gRPC's own clients send up to so much at once.
 LARGEST_FRAME_BYTES = 2**17

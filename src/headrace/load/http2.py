@@ -320,7 +320,7 @@ class Http2:
                 self._max_streams = value
                 self.room = 0 if self.leaving else value - len(self._streams)
             elif name == MAX_FRAME:
-                self._frame_bytes = min(value, LARGEST_FRAME_BYTES)
+                self._frame_bytes = max(FRAME_BYTES, min(value, LARGEST_FRAME_BYTES))
             elif name == INITIAL_WINDOW:
                 for upload in self._uploads.values():
                     upload.window_bytes += value - self._stream_window_bytes

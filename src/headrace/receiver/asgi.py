@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -128,14 +128,8 @@ class Application:
             if handler is None:
                 await self._stream(exchange, path, send)
                 return
-            # HTTP/1.1, in which browsers may ask, has no way to stop a body but to close all.
-            glance = self._glances.get(path) if http_version == _HTTP2 else None
-            body = await http.read_body(
-                exchange.receive,
-                headers,
-                self._limit_bytes + 5,
-                None if glance is None else partial(glance, exchange),
-            )
+            glance = self._glance(exchange, path, http_version)
+            body = await http.read_body(exchange.receive, headers, self._limit_bytes + 5, glance)
             exchange.received_s = time.monotonic()
             encoding = headers.get(b"grpc-encoding")
             exchange.body = grpc.unframe(body)
@@ -165,6 +159,18 @@ class Application:
         except OSError:  # what ASGI raises when the client has left before its answer
             outcome = Cancelled.code
         self.count(exchange, outcome)
+
+    def _glance(
+        self, exchange: Exchange, path: str, http_version: str
+    ) -> Callable[[bytes], None] | None:
+        """What looks at the first chunk of the body.
+
+        In HTTP/1.1, which browsers may use, nothing stops a body but to close its connection.
+        """
+        glance = self._glances.get(path)
+        if glance is None or http_version != _HTTP2:
+            return None
+        return partial(glance, exchange)
 
     async def _http(self, exchange: Exchange, method: str, path: str, send: Send) -> None:
         self._inflight += 1

@@ -105,14 +105,14 @@ Infer = Callable[[Request, ServedModel, Exchange], Awaitable[Response]]
 Glance = Callable[[Exchange, bytes], None]
 """Look at the first chunk of a large message, and raise if the rest need not come."""
 
-Foresee = Callable[[object, ServedModel, Exchange], None]
-"""Raise what ``Infer`` would for a request of this ``form``, of which only the beginning is here.
+Foresee = Callable[[object, int, ServedModel, Exchange], None]
+"""Raise what ``Infer`` would now for a request of a form and a priority, whose beginning is here.
 
 Of a form that is not known nothing is foreseen.
 """
 
 
-def nothing_foreseen(form: object, served: ServedModel, exchange: Exchange) -> None:
+def nothing_foreseen(form: object, priority: int, served: ServedModel, exchange: Exchange) -> None:
     """Let everything come."""
 
 

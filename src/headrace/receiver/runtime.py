@@ -165,7 +165,7 @@ class Runtime:
             raise NotReady(f"model {served.name!r} is not ready", retry_after_s=1.0)
         return dispatcher.infer(request, exchange)
 
-    def foresee(self, form: object, served: ServedModel, exchange: Exchange) -> None:
+    def foresee(self, form: object, priority: int, served: ServedModel, exchange: Exchange) -> None:
         """Refuse a request of which only the beginning is here; see ``exchange.Foresee``.
 
         Raises:
@@ -173,7 +173,7 @@ class Runtime:
         """
         dispatcher = self._dispatchers.get((served.name, served.version))
         if dispatcher is not None:
-            dispatcher.foresee(form, exchange)
+            dispatcher.foresee(form, priority, exchange)
 
     async def command(self, order: Order, files: Mapping[str, bytes]) -> None:
         """Have the supervisor carry out an order; returns when it is done.

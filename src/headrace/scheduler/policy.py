@@ -66,7 +66,7 @@ class Scheduler:
         self._queue.put(entry)
 
     def foresee(self, entry: Entry, now: float) -> None:
-        """Refuse an entry of which only the beginning is here, as ``admit`` would if it were whole.
+        """Refuse an entry whose beginning alone is here, as ``admit`` would were it whole now.
 
         It is counted if it is refused. Else it is not kept: it comes to ``admit`` when it is whole.
 

@@ -40,9 +40,18 @@ class Inside:
         self._application = application
 
     async def ask(
-        self, path: str, body: bytes = b"", *, method: str = "POST", headers: Any = ()
+        self,
+        path: str,
+        body: bytes = b"",
+        *,
+        method: str = "POST",
+        headers: Any = (),
+        begun: bytes | None = None,
     ) -> Came:
-        """Send one request; gRPC's status stands among the headers."""
+        """Send one request; gRPC's status stands among the headers.
+
+        ``begun``: what comes of a body before its client leaves.
+        """
         scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
         scope["http_version"] = "2"
         sent: list[dict[str, Any]] = []
@@ -52,9 +61,15 @@ class Inside:
 
         loop = asyncio.get_running_loop()
 
+        events: list[dict[str, Any]] = []
+        if begun is not None:
+            events.append({"type": "http.request", "body": begun, "more_body": True})
+            events.append({"type": "http.disconnect"})
+
         def receive() -> asyncio.Future[dict[str, Any]]:
             came: asyncio.Future[dict[str, Any]] = loop.create_future()
-            came.set_result({"type": "http.request", "body": body, "more_body": False})
+            whole = {"type": "http.request", "body": body, "more_body": False}
+            came.set_result(events.pop(0) if events else whole)
             return came
 
         await self._application(scope, receive, send)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.e2e.clients import grpc_request
 from tests.unit.receiver.inside import inside
 
 
@@ -35,3 +37,20 @@ async def test_grpc_web_is_not_taken_for_grpc(tmp_path: Path) -> None:
         )
     assert (web.status, web.headers["headrace-error"]) == (404, "route_not_found")
     assert (grpc.status, grpc.headers["grpc-status"]) == (200, "0")
+
+
+async def test_who_leaves_before_its_body_is_whole_has_reached_no_model(tmp_path: Path) -> None:
+    path = "/inference.GRPCInferenceService/ModelInfer"
+    message = grpc_request("m", np.ones((1, 4), np.float32)).SerializeToString()
+    body = b"\0" + len(message).to_bytes(4, "big") + message
+    headers = [(b"content-type", b"application/grpc")]
+    async with inside("", tmp_path) as server:
+        for _ in range(2):  # its form is known, and what it needs
+            answered = await server.ask(path, body, headers=headers)
+            assert answered.headers["grpc-status"] == "0"
+        left = await server.ask(path, headers=headers, begun=body[:-4])
+        page = (await server.ask("/metrics", method="GET")).body.decode()
+    assert left.headers["grpc-status"] == "1"
+    assert 'headrace_refused_total{outcome="cancelled"} 1.0' in page
+    assert 'headrace_requests_total{model="m",outcome="ok",version="1"} 2.0' in page
+    assert 'model="m",outcome="cancelled"' not in page

@@ -89,12 +89,14 @@ class OipGrpc:
         return {"/inference.GRPCInferenceService/ModelInfer": self.glance}
 
     def glance(self, exchange: Exchange, beginning: bytes) -> None:
-        """Refuse a ModelInfer by its first chunk if it would be refused when it is whole.
+        """Refuse a ModelInfer by its first chunk if it would be refused were it whole now.
 
-        What comes before its tensors tells its form, if others of that form were answered.
+        What comes before its tensors tells its form, if others of that form were answered. Who is
+        let pass leaves no trace: it may yet end before it reaches a model.
 
         Raises:
             OverloadError: it need not come.
+            MalformedRequest: its frame is none.
         """
         if len(beginning) < PREFIX.size:
             return
@@ -104,11 +106,14 @@ class OipGrpc:
             return
         form = template.form
         try:
-            served = self._core.find(exchange, form.model, form.version)
+            served = self._core.catalog.find(form.model, form.version)
         except HeadraceError:
             return  # it is not there any more, or not in memory: who has the whole says so
-        exchange.priority = form.priority
-        self._core.foresee(form, served, exchange)
+        try:
+            self._core.foresee(form, form.priority, served, exchange)
+        except HeadraceError:
+            exchange.served, exchange.priority = served, form.priority
+            raise
 
     async def infer(self, exchange: Exchange) -> bytes:
         """ModelInfer."""

@@ -89,7 +89,7 @@ class Dispatcher:
         exchange.answered_s = time.monotonic()
         return Response(served.name, served.version, request.id, outputs)
 
-    def foresee(self, form: object, exchange: Exchange) -> None:
+    def foresee(self, form: object, priority: int, exchange: Exchange) -> None:
         """Refuse a request of which only the beginning is here, if it would be refused now.
 
         Raises:
@@ -101,7 +101,7 @@ class Dispatcher:
         rows, fit = known
         arrival_s = exchange.arrival_s
         deadline_s = self._deadline_s(arrival_s, exchange.timeout_s)
-        entry = Entry(deadline_s, rows, fit.bucket, fit.elements, arrival_s, exchange.priority)
+        entry = Entry(deadline_s, rows, fit.bucket, fit.elements, arrival_s, priority)
         self._scheduler.foresee(entry, time.monotonic())
 
     def _deadline_s(self, arrival_s: float, timeout_s: float | None) -> float:

@@ -137,7 +137,7 @@ class Sequences:
             return response
         return await self._owners.route(self, call, request.version).go_on(call, request, exchange)
 
-    def foresee(self, form: object, exchange: Exchange) -> None:
+    def foresee(self, form: object, priority: int, exchange: Exchange) -> None:
         """Let everything come: whom it belongs to is known when it is whole."""
 
     async def go_on(self, call: SequenceCall, request: Request, exchange: Exchange) -> Response:
