@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from rich.table import Table
 
-from headrace import tables
 from headrace.load.arrivals import Times
 from headrace.load.result import Kind, Result
 
@@ -204,33 +201,3 @@ def to_document(report: Report) -> dict[str, Any]:
         "sender_cpu": round(report.sender_cpu, 3),
         "spoiled": report.spoiled,
     }
-
-
-def to_table(reports: Mapping[str, Report]) -> Table:
-    """Put reports side by side, a row each, for a terminal."""
-    table = tables.table()
-    table.add_column("load")
-    columns = (
-        "requests/s", "goodput/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms",
-        "refused", "late", "failed", "not sent", "p99 of refusals ms", "send lag p99 ms",
-    )  # fmt: skip
-    for heading in columns:
-        table.add_column(heading, justify="right")
-    for name, report in reports.items():
-        table.add_row(name, *_cells(report), style="red" if report.spoiled else None)
-    notes = [f"{name}: {report.spoiled}" for name, report in reports.items() if report.spoiled]
-    table.caption = "\n".join(notes) or None
-    return table
-
-
-def _cells(report: Report) -> list[str]:
-    latency, refusals = report.latency, report.refusal_latency
-    spread = list(latency.in_ms().values()) if latency else [None] * 4
-    return [
-        f"{report.per_s:,.0f}",
-        "" if report.goodput_per_s is None else f"{report.goodput_per_s:,.0f}",
-        *("" if value is None else f"{value:.2f}" for value in spread),
-        *(str(n) for n in (report.refused, report.late, report.failed, report.not_sent)),
-        "" if refusals is None else f"{refusals.p99_s * _MS:.2f}",
-        "" if report.lag_p99_s is None else f"{report.lag_p99_s * _MS:.2f}",
-    ]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from headrace.load.report import Quantiles, Report, make_report, to_table
+from headrace.load.report import Quantiles, Report, make_report
 from headrace.load.result import (
     CONNECTION_LOST,
     NOT_SENT,
@@ -198,20 +196,6 @@ def test_json_is_in_milliseconds_and_has_every_number() -> None:
     assert found["lag_p99_ms"] == 0.2
     assert found["spoiled"] is None
     assert len(found) == len(Report.__dataclass_fields__)
-
-
-def test_the_table_has_a_row_a_report_and_says_which_is_spoiled() -> None:
-    good = make_report(_steady(1000, 0.0), slo_s=0.05)
-    bad = replace(good, spoiled="the sender was late")
-    console = Console(width=200, no_color=True)
-    with console.capture() as capture:
-        console.print(to_table({"steady": good, "shaky": bad}))
-    text = capture.get()
-    row = next(line for line in text.splitlines() if "steady" in line)
-    assert row.split() == [  # there are no refusals, and none have a p99
-        "steady", "998", "1,000", "2.00", "2.00", "2.00", "2.00", "0", "0", "0", "0", "0.00",
-    ]  # fmt: skip
-    assert "shaky: the sender was late" in text
 
 
 # --- outcomes -----------------------------------------------------------------------------------
