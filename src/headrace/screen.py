@@ -70,10 +70,6 @@ def show_ready(console: Console, urls: Sequence[str], listed: int, seconds: floa
     _plain(console, f"Headrace is ready after {seconds:.2f} s: {urls[0]}")
 
 
-def _plain(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-
 def show_checked(console: Console, models: Sequence[Mapping[str, Any]]) -> None:
     """Say what a settings file has served, a version a row: each has the same keys.
 
@@ -98,3 +94,7 @@ def _checked(models: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Tab
         cells = ("-" if one[name] is None else str(one[name]) for name in columns)
         table.add_row(*map(Text, cells))
     return table
+
+
+def _plain(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False, emoji=False)

@@ -3,7 +3,7 @@
 pyvoy's ``receive()`` does not wait for a disconnect after the end of the body, it answers at once:
 so whoever has waited for longer than ``PATIENCE_S`` is asked, and asked again every ``PATIENCE_S``,
 or less often when more wait than ``QUESTIONS`` allows to ask each time. Of what runs already nobody
-is asked: to stop it would save no run, and a question costs as much as a third of a small request.
+is asked: to stop it would save no run, and every question is work for two threads.
 """
 
 from __future__ import annotations
