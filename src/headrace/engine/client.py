@@ -94,6 +94,11 @@ class EngineClient:
         """How many batches may be handed over now."""
         return len(self._free)
 
+    @property
+    def attached(self) -> bool:
+        """Whether the engine has taken us in: until then nothing can be handed over."""
+        return self._work is not None
+
     async def connect(self, socket_path: str) -> None:
         """Connect, make the slots, pass them on, and wait a moment for the engine to take us in.
 

@@ -18,6 +18,7 @@ import numpy as np
 from headrace.engine import messages
 from headrace.engine.messages import DONE, FAILED, Layout, Placed
 from headrace.engine.slots import Slots, align, pack_bytes, tensor, unpack_bytes
+from headrace.errors import InferenceFailed
 from headrace.values import Array, DType, Signature
 
 Key = TypeVar("Key")
@@ -29,11 +30,15 @@ _NOTE_LIMIT = 1000
 
 
 class Job(NamedTuple):
-    """What a layout asks for: the rows to run, and views of the inputs."""
+    """What a layout asks for: the rows to run, and views of the inputs.
+
+    ``spare`` are the rows that nobody sent, of each input, and the last that somebody did.
+    """
 
     layout: Layout
     run_rows: int
     inputs: Mapping[str, Array]
+    spare: tuple[tuple[Array, Array], ...]
 
 
 class Room(NamedTuple):
@@ -101,13 +106,24 @@ class Connection:
                 self._release()
 
     def job(self, layout: bytes) -> Job:
-        """What a packed layout asks for."""
-        return self._jobs.get(layout) or self._prepare(layout)
+        """What a packed layout asks for, ready to be run."""
+        job = self._jobs.get(layout) or self._prepare(layout)
+        for rows, last in job.spare:
+            # Anything may lie there, of another shape or input even; what the model takes of this
+            # batch it takes once more.
+            np.copyto(rows, last)
+        return job
 
     def write(self, batch_id: int, job: Job, infer_ns: int, outputs: Mapping[str, Array]) -> Reply:
-        """Write the outputs of a batch where the receiver looks for them; return what to tell."""
+        """Write the outputs of a batch where the receiver looks for them; return what to tell.
+
+        Raises:
+            InferenceFailed: an output does not have a row for each that was run.
+        """
         layout = job.layout
         arrays = [outputs[spec.name] for spec in self._signature.outputs]
+        if self._signature.batched:
+            self._refuse_unlike(job, arrays)
         if job.run_rows != layout.rows:
             arrays = [array[: layout.rows] for array in arrays]
         shapes = [array.shape for array in arrays]
@@ -139,6 +155,16 @@ class Connection:
         if reply.descriptor is not None:
             os.close(reply.descriptor)
 
+    def _refuse_unlike(self, job: Job, arrays: Sequence[Array]) -> None:
+        """Refuse outputs of which nobody knows whose rows they are: a model may drop some."""
+        for spec, array in zip(self._signature.outputs, arrays, strict=True):
+            if array.shape[:1] != (job.run_rows,):
+                raise InferenceFailed(
+                    f"output {spec.name!r} has the shape {list(array.shape)} where a batch of "
+                    f"{job.run_rows} ran: rows cannot be told apart. Say `batched: false` in the "
+                    "model's card"
+                )
+
     def _prepare(self, data: bytes) -> Job:
         layout, _ = messages.unpack_layout(data)
         area = self._slots.inputs(layout.slot)
@@ -149,7 +175,9 @@ class Connection:
             spec.name: self._input(area, spec.dtype, placed, rows)
             for spec, placed in zip(self._signature.inputs, layout.tensors, strict=True)
         }
-        job = Job(layout, rows, inputs)
+        sent = layout.rows
+        spare = [(array[sent:], array[sent - 1]) for array in inputs.values() if rows > sent]
+        job = Job(layout, rows, inputs, tuple(spare))
         if not self._strings_in:  # those are not views but copies of what is there now
             _keep(self._jobs, data, job)
         return job

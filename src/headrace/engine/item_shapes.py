@@ -24,7 +24,18 @@ _GUESSES = (16, 32, 224, 8, 1, 64, 128, 256, 512)
 
 
 def item_shapes(signature: Signature, instance: Instance, settings: ModelSettings) -> list[Shapes]:
-    """The item shapes to warm up at: the card's, its buckets, or the first guess that runs."""
+    """The item shapes to warm up at: the card's, its buckets, or the first guess that runs.
+
+    Raises:
+        ModelLoadError: a slot has no room for one, or strings are to be padded.
+    """
+    texts = {spec.name for spec in signature.inputs if spec.dtype is DType.BYTES}
+    for name in settings.buckets:
+        if name in texts:
+            raise ModelLoadError(
+                f"buckets name input {name!r}, which is of strings: nothing pads those; take it "
+                "out of buckets"
+            )
     start = 1 if signature.batched else 0
     free = {
         (spec.name, axis)

@@ -211,6 +211,8 @@ def _cannot_share(signature: Signature, instance: Instance, item: Shapes) -> str
     for row in range(2):
         alone = instance.run({name: array[row : row + 1].copy() for name, array in both.items()})
         for name, array in alone.items():
+            if array.shape[:1] != (1,):
+                return f"output {name!r} has shape {array.shape} for one row"
             if array.dtype.kind != "f" or array.shape[1:] != together[name].shape[1:]:
                 continue
             scale = float(np.abs(array).max(initial=1e-6))

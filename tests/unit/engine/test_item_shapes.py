@@ -9,7 +9,7 @@ import pytest
 
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
-from headrace.values import Array
+from headrace.values import Array, DType, Signature, TensorSpec
 from tests.unit.engine.test_warmup import Counted, signature, warm
 
 HUGE = (None, 10**6, 10**6)
@@ -39,6 +39,15 @@ def test_named_shapes_that_no_slot_has_room_for_are_refused(named: dict[str, Any
         warm(Counted(signature((None, None))), slot_mib=1, **named)
     assert ModelSettings.model_validate({"slot_mib": 4, **named})
     warm(Counted(signature((None, None))), slot_mib=4, **named)
+
+
+def test_strings_are_not_padded() -> None:
+    texts = TensorSpec("x", DType.BYTES, (None, None))
+    model = Counted(
+        Signature((texts,), (TensorSpec("y", DType.BYTES, (None, None)),), batched=True)
+    )
+    with pytest.raises(ModelLoadError, match="buckets name input 'x', which is of strings"):
+        warm(model, buckets={"x": {1: [8]}})
 
 
 def test_of_many_free_axes_no_guess_is_larger_than_a_slot() -> None:
