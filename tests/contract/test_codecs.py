@@ -130,6 +130,16 @@ def test_binary_and_json_tensors_may_be_mixed_both_ways() -> None:
     assert answer.body[size:] == codecs.raw(RIGHT)
 
 
+def test_infinities_beside_a_binary_tensor_are_written_as_they_are_alone() -> None:
+    left = np.array([[np.inf, 2], [np.nan, -np.inf]], np.float32)
+    body = codecs.oip_body({"right": RIGHT, "left": left, "text": TEXT})
+    body["outputs"] = [{"name": "l"}, {"name": "r", "parameters": {"binary_data": True}}]
+    answer = ECHO.ask(codecs.binary_call("pair", body, b""))
+    size = int(answer.headers[codecs.LENGTH])
+    told = json.loads(answer.body[:size])["outputs"][0]["data"]
+    assert np.array_equal(told, left.ravel(), equal_nan=True)
+
+
 def test_the_id_comes_back_and_so_do_model_and_version() -> None:
     request = codecs.infer_request("FP32-2", {"x": LEFT})
     request.id = "r-17 é"

@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headrace.control import ModelServing
+from headrace.control import ModelServing, ModelState
 from headrace.engine import stateful
 from headrace.engine.backends import fake
 from headrace.engine.backends.contract import Model
 from headrace.engine.reception import Reception
 from headrace.engine.warmup import warm_up
 from headrace.engine_control import Profile
-from headrace.receiver.asgi import Application
 from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.runtime import Runtime
 from headrace.server_settings import ServerSettings
@@ -36,8 +35,16 @@ class Came(NamedTuple):
 class Inside:
     """The application; ask it without a network."""
 
-    def __init__(self, application: Application) -> None:
-        self._application = application
+    def __init__(self, runtime: Runtime, scribe: ScribeClient | None = None) -> None:
+        self._runtime = runtime
+        self._application = runtime.application(ServerSettings(), scribe)
+
+    async def retire_once_busy(self) -> None:
+        """Take the model away while it runs something."""
+        pump = self._runtime._dispatchers["m", 1]._pump  # type: ignore[union-attr]
+        while not pump._running:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        self._runtime._note(ModelState(name="m", version=1, state="draining"))
 
     async def ask(
         self,
@@ -106,7 +113,7 @@ async def inside(
         )
         runtime._catalog.configured = True
         try:
-            yield Inside(runtime.application(ServerSettings(), scribe))
+            yield Inside(runtime, scribe)
         finally:
             await runtime.stop()
 

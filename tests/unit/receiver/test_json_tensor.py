@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,11 @@ def test_values_become_tensors(value: object, dtype: DType, expected: Array) -> 
         ([1, None], DType.FP32, "null, objects or elements of several kinds"),
         ({"a": 1}, DType.FP32, "null, objects or elements of several kinds"),
         (["1"], DType.INT32, "is INT32, the JSON has strings"),
+        ("1", DType.FP32, "is FP32, the JSON has strings"),
+        ([1, 2.5, "1"], DType.FP32, "the JSON has strings"),
+        ([[1, 2], [True, "1"]], DType.FP32, "the JSON has strings"),
+        ([10**400, 0.5, "1"], DType.FP32, "the JSON has strings"),
+        ([1, ["1"]], DType.FP32, "the JSON has strings"),
         ([True], DType.FP32, "is FP32, the JSON has booleans"),
         ([0], DType.BOOL, "is BOOL, the JSON has integers"),
         ([1.0], DType.INT32, "is INT32, the JSON has fractions"),
@@ -120,6 +126,17 @@ def test_values_become_tensors(value: object, dtype: DType, expected: Array) -> 
 def test_values_of_another_kind_are_refused(value: object, dtype: DType, message: str) -> None:
     with pytest.raises(InvalidInput, match=f"input 'x'.*{message}"):
         to_tensor("x", value, dtype)
+
+
+def test_one_long_string_among_many_takes_no_memory_to_be_refused() -> None:
+    """As an array of numpy's each would be as long as the longest: 1.2 GB."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput, match="the JSON has strings"):
+            to_tensor("x", ["a" * 30_000] + [""] * 10_000, DType.INT64)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("dtype", [DType.FP32, DType.BYTES])

@@ -128,6 +128,19 @@ async def test_a_body_in_a_parcel_is_handed_over_as_it_is(tmp_path: Path) -> Non
             assert (await ask(client, parcel.view())).tolist() == [[1, 2], [3, 4.5]]
 
 
+async def test_a_request_that_begins_anew_hands_its_body_over_again(tmp_path: Path) -> None:
+    """Its parcel was closed, and its descriptor may be another's by then."""
+    with scribes(tmp_path / "s", scribe.serve) as path:
+        async with connected(path) as client:
+            parcel = Parcel.create(BODY)
+            body = parcel.view()
+            assert (await ask(client, body)).tolist() == [[1, 2], [3, 4.5]]
+            other = Parcel.create(b'{"instances": [[9, 9], [8, 8.5]]}')
+            assert other.descriptor == parcel.descriptor
+            assert (await ask(client, body)).tolist() == [[1, 2], [3, 4.5]]
+            assert (await ask(client, other.view())).tolist() == [[9, 9], [8, 8.5]]
+
+
 async def test_strings_are_unpacked_beside_the_event_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,8 @@ def to_bytes(name: str, value: Any) -> bytes:
 
 
 def _numbers(name: str, value: Any, dtype: DType) -> Array:
+    if _has_text(value):
+        raise InvalidInput(f"input {name!r} is {dtype.value}, the JSON has strings")
     try:
         array = np.asarray(value)
         if dtype is DType.UINT64 and array.dtype.kind == "f":
@@ -146,6 +148,28 @@ def _numbers(name: str, value: Any, dtype: DType) -> Array:
             return array.astype(want)
     except FloatingPointError as error:
         raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}") from error
+
+
+def _has_text(value: Any) -> bool:
+    """Whether strings are among the elements.
+
+    numpy would make each as long as the longest: gigabytes, of a body of kilobytes.
+    """
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            return True
+        if not isinstance(one, list):
+            continue
+        if one and isinstance(one[0], list):
+            waiting += one
+            continue
+        try:
+            sum(one)  # by far the fastest look at numbers, of which no two cannot be added
+        except (TypeError, OverflowError):  # the latter of integers that no float can be
+            waiting += one
+    return False
 
 
 def _whole(value: Any, rounded: Array) -> Array:

@@ -14,12 +14,12 @@ _MOST_CHUNKS = 1024
 class Parcel:
     """A memory file that grows as it is written; closed with the last reference to it."""
 
-    __slots__ = ("_open", "descriptor", "size_bytes")
+    __slots__ = ("descriptor", "open", "size_bytes")
 
     def __init__(self, descriptor: int, size_bytes: int = 0) -> None:
         self.descriptor = descriptor
         self.size_bytes = size_bytes
-        self._open = True
+        self.open = True
 
     @classmethod
     def create(cls, *chunks: bytes | memoryview) -> Self:
@@ -34,9 +34,14 @@ class Parcel:
 
     @classmethod
     def of(cls, body: bytes | memoryview) -> Parcel | None:
-        """Return the parcel that a body is a view of, if it is one of all of it."""
+        """Return the parcel that a body is a view of, if it is one of all of it, and still open.
+
+        A body outlives its parcel where a request begins anew, as for a model that has just left.
+        """
         owner = body.obj if isinstance(body, memoryview) else None
-        return owner.parcel if isinstance(owner, _Mapped) and len(owner) == len(body) else None
+        if not isinstance(owner, _Mapped) or len(owner) != len(body) or not owner.parcel.open:
+            return None
+        return owner.parcel
 
     def write(self, chunks: Sequence[bytes | memoryview]) -> None:
         """Append bytes.
@@ -61,8 +66,8 @@ class Parcel:
 
     def close(self) -> None:
         """Close the descriptor; views stay what they are."""
-        if self._open:
-            self._open = False
+        if self.open:
+            self.open = False
             os.close(self.descriptor)
 
     def __del__(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import orjson
 
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
@@ -44,7 +43,7 @@ def encode(served: ServedModel, response: Response, wanted: Wanted, regions: Reg
     answer = _answer(served.name, response.version, response.id, tensors)
     if not binary:
         return Reply(200, _dumps(answer))
-    head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    head = _dumps(answer)
     headers = (
         (b"content-type", b"application/octet-stream"),
         (LENGTH_HEADER, str(len(head)).encode()),

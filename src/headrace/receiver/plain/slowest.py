@@ -8,10 +8,12 @@ A request that asks with the header ``headrace-timing`` is told the same of itse
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
 import time
 
+from headrace.errors import NotResident
 from headrace.observe.phases import Passed
 from headrace.observe.together import Topic
 from headrace.receiver.catalog import ServedModel
@@ -39,7 +41,8 @@ class SlowestRequests:
 
     async def of_model(self, exchange: Exchange, name: str, _: None) -> Reply:  # noqa: ARG002
         """``GET /models/{model}/slowest``: of all its versions."""
-        self._core.catalog.find(name, None)
+        with contextlib.suppress(NotResident):  # who watches a model must not have it loaded
+            self._core.catalog.find(name, None)
         return await self._told(name)
 
     async def _told(self, name: str | None) -> Reply:

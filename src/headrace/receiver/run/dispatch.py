@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from headrace.engine.samples import Sample
-from headrace.errors import Cancelled, Expired, HeadraceError
+from headrace.errors import Cancelled, Expired, HeadraceError, NotReady
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.run.departures import Departures
@@ -79,7 +79,8 @@ class Dispatcher:
                 request, request.inputs, rows, fit, deadline_s, exchange
             ).payload.future
         else:
-            outputs = await self._split(request, rows, fit, deadline_s, exchange)
+            with self._pump.more():
+                outputs = await self._split(request, rows, fit, deadline_s, exchange)
         started_s = time.monotonic()
         if request.timeout_s is not None and started_s > request.arrival_s + request.timeout_s:
             raise Expired(f"the answer came after the client's timeout of {request.timeout_s:g} s")
@@ -164,6 +165,8 @@ class Dispatcher:
             for number, start in enumerate(range(0, rows, self._max_rows)):
                 if number >= most:
                     await entries[number - most].payload.future
+                if self._pump.closed:  # where nothing that is queued would ever run
+                    raise NotReady("the model has been unloaded")
                 part = {k: v[start : start + self._max_rows] for k, v in request.inputs.items()}
                 size = min(self._max_rows, rows - start)
                 entries.append(self._submit(request, part, size, fit, deadline_s, exchange))

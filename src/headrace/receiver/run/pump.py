@@ -8,9 +8,10 @@ thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 
@@ -65,6 +66,8 @@ class Pump:
         self._engine: EngineClient | None = None
         self._running: dict[int, Running] = {}
         self._on_empty: Callable[[], None] | None = None  # set when it takes no more requests
+        self._more = 0  # requests of which only a part has been queued
+        self.closed = False
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -87,7 +90,8 @@ class Pump:
 
     def _look(self, now_s: float) -> None:
         """Hand over the batches there are, if it is the turn of this model."""
-        while self._engine is None or self._engine.free_slots:
+        # Without an engine that takes batches it is paused, and tells whose deadline has passed.
+        while (engine := self._engine) is None or engine.free_slots or not engine.attached:
             batch, drops = self._scheduler.cut(now_s)
             for drop in drops:
                 self._drop(drop, now_s)
@@ -200,7 +204,7 @@ class Pump:
             on_done=self._done,
             on_failed=self._failed,
             on_lost=self._lost,
-            on_attached=self.schedule,
+            on_attached=lambda: self._attached(engine),
         )
         await engine.connect(socket_path)
         if self._engine is not None:  # it died, though its end has not been heard yet
@@ -212,8 +216,13 @@ class Pump:
             self._place.join(self._look)
         if self._scheduler.shares:
             self._scheduler.beside(engine.others, time.monotonic())
-        self._scheduler.resume()
-        self.schedule()
+        self._attached(engine)
+
+    def _attached(self, engine: EngineClient) -> None:
+        """Let batches run once the engine both is ours and has taken us in; either may be first."""
+        if engine is self._engine and engine.attached:
+            self._scheduler.resume()
+            self.schedule()
 
     def retire(self, on_empty: Callable[[], None]) -> None:
         """Take no more requests; call ``on_empty`` once when those it has are answered."""
@@ -228,9 +237,21 @@ class Pump:
 
     def _look_empty(self) -> None:
         on_empty = self._on_empty
-        if on_empty is not None and not self._running and not self._scheduler.statistics().waiting:
+        if on_empty is None or self._more or self._running:
+            return
+        if not self._scheduler.statistics().waiting:
             self._on_empty = None
             on_empty()
+
+    @contextlib.contextmanager
+    def more(self) -> Iterator[None]:
+        """A request is queued part by part: it is not empty before the last."""
+        self._more += 1
+        try:
+            yield
+        finally:
+            self._more -= 1
+            self.schedule()
 
     def _lost(self) -> None:
         """The engine died: what ran in it is tried once more, alone, if its deadline allows."""
@@ -255,6 +276,7 @@ class Pump:
 
     def close(self, error: HeadraceError) -> None:
         """End it: everything waiting or running fails with this error."""
+        self.closed = True
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
