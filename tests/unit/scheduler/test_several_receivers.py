@@ -50,6 +50,7 @@ class World:
         self.now = 0.0
         self.lanes = lanes
         self.schedulers = [Scheduler(policy, latency()) for _ in range(receivers)]
+        self.wakes: list[float | None] = [None] * receivers
         self.line: deque[tuple[int, Batch]] = deque()
         self.running: list[tuple[float, int, Batch, float]] = []
         self.ended: Counter[int] = Counter()
@@ -82,10 +83,9 @@ class World:
         coming = deque(sorted(arrivals, key=lambda one: one.at_s))
         entries = {}
         for number in itertools.count():
-            wakes = [one.wake_at(self.now) for one in self.schedulers]
             times = [coming[0].at_s if coming else math.inf]
             times += [self.running[0][0] if self.running else math.inf]
-            times += [math.inf if at is None else at for at in wakes]
+            times += [math.inf if at is None else at for at in self.wakes]
             following = min(times)
             if following == math.inf:
                 break
@@ -110,7 +110,7 @@ class World:
                 self._look(one.receiver)
             while self.running and self.running[0][0] <= self.now:
                 self._end()
-            for who, at in enumerate(wakes):
+            for who, at in enumerate(self.wakes):
                 if at is not None and at <= self.now:
                     self._look(who)
         assert self.ended == Counter(entries.keys())
@@ -128,6 +128,8 @@ class World:
             for drop in drops:
                 self.ended[id(drop.entry)] += 1
             if batch is None:
+                # As a receiver sets its clock: by what it saw when it looked.
+                self.wakes[who] = scheduler.wake_at(self.now)
                 return
             self.line.append((who, batch))
             self._go_on()
