@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+LINE_LIMIT_BYTES = 64 * 2**20
+"""Of what supervisor and receivers tell each other: a profile, a long list of models, metrics."""
+
 
 class Message(BaseModel):
     """A frozen message; ``kind`` names it on the wire."""

@@ -9,6 +9,12 @@ from pydantic import Field
 
 from headrace.message import Message
 
+NOT_ALLOWED = (
+    "models may not be loaded and unloaded over the wire: set server.model_control to explicit "
+    "(--model-control explicit) to allow it to whoever can reach the server"
+)
+"""What whoever orders is told where nobody may."""
+
 
 class VersionPolicy(Message):
     """Which versions of a folder to serve: the ``latest`` so many, ``specific`` ones, or all."""

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import structlog
+
 from headrace.control import (
     Ask,
     Emptied,
@@ -23,12 +25,12 @@ from headrace.control import (
     Used,
     from_receiver,
 )
-from headrace.message import Message, line
+from headrace.message import LINE_LIMIT_BYTES, Message, line
 from headrace.observe.together import Topic
 from headrace.order import Order
 
-# What a receiver says is short, but for a model's settings, a long list of models, and metrics.
-_LINE_LIMIT_BYTES = 64 * 2**20
+# Of what was not understood so much is logged.
+_TOLD = 300
 # Of a question; a receiver that takes longer has a second of work before it.
 _ANSWER_TIMEOUT_S = 1.0
 
@@ -63,6 +65,7 @@ class Voices:
         self._there: dict[Voice, None] = {}
         self._questions: dict[int, tuple[Voice, asyncio.Future[str]]] = {}
         self._numbers = itertools.count(1)
+        self._log = structlog.get_logger("headrace")
 
     def __len__(self) -> int:
         """How many there are."""
@@ -92,7 +95,7 @@ class Voices:
     @contextlib.asynccontextmanager
     async def listen(self, path: Path) -> AsyncIterator[None]:
         """Let receivers connect, inside the context."""
-        server = await asyncio.start_unix_server(self._converse, path, limit=_LINE_LIMIT_BYTES)
+        server = await asyncio.start_unix_server(self._converse, path, limit=LINE_LIMIT_BYTES)
         try:
             yield
         finally:
@@ -112,8 +115,8 @@ class Voices:
         try:
             self._listener.greet(voice)
             with contextlib.suppress(ConnectionError):  # it died: who waits for it will hear
-                while text := await reader.readline():
-                    self._take(from_receiver.validate_json(text), voice)
+                while (message := await self._next(reader)) is not None:
+                    self._take(message, voice)
         finally:
             del self._there[voice]
             for asked, future in list(self._questions.values()):
@@ -121,6 +124,18 @@ class Voices:
                     future.cancel()
             self._listener.left(voice)
             writer.close()
+
+    async def _next(self, reader: asyncio.StreamReader) -> Words | Told | None:
+        """The next line that can be read; None: there are no more.
+
+        Clients have a part in what is in one. Whatever that is, the receiver must be heard on.
+        """
+        while True:
+            try:
+                text = await reader.readline()
+                return from_receiver.validate_json(text) if text else None
+            except ValueError as error:  # too long, too deep, or nothing that is known
+                self._log.error("receiver_not_understood", reason=str(error)[:_TOLD])
 
     def _take(self, message: Words | Told, voice: Voice) -> None:
         if isinstance(message, Told):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.e2e.clients import call_scribe, http, triton_grpc
@@ -98,6 +101,23 @@ def test_a_killed_supervisor_leaves_no_process(server: Server, busy: bool) -> No
     server.process.kill()
     until(lambda: all(map(has_ended, children)))
     client.close()
+
+
+def test_a_supervisor_killed_with_words_unread_leaves_no_process(tmp_path: Path) -> None:
+    """Its end is then not the end of a conversation for the receiver, but an error in it."""
+    model = write_fake(tmp_path / "one.fake")
+    with Server(model, "--model-control", "explicit") as server:
+        children = server.children()
+        host, _, port = server.address.rpartition(":")
+        with (
+            contextlib.closing(HTTPConnection(host, int(port))) as client,
+            frozen(psutil.Process(server.process.pid)),
+        ):
+            client.request("POST", "/v2/repository/models/one/load", "{}")
+            for _ in range(5):  # whoever is answered now came after that was passed on
+                assert http(f"{server.url}/livez")[0] == 200
+            server.process.kill()
+        until(lambda: all(map(has_ended, children)))
 
 
 def test_a_supervisor_killed_while_it_loads_leaves_nothing(tmp_path: Path) -> None:

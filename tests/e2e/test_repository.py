@@ -196,6 +196,13 @@ def test_a_card_that_does_not_fit_its_model_leaves_what_serves_alone(
             {"model_name": "linear", "config": "{}", "files": {"file:../1/m.onnx": b"x"}},
             "VERSION/NAME",
         ),
+        (
+            {
+                "model_name": "linear",
+                "config": '{"parameters": {"slo_ms": ' + "[" * 250 + "]" * 250 + "}}",
+            },
+            "nested deeper than 32 levels",
+        ),
     ],
 )
 def test_bad_orders_say_what_is_wrong(client: Any, arguments: dict[str, Any], reason: str) -> None:
@@ -251,6 +258,14 @@ def test_without_model_control_nothing_is_loaded_or_unloaded(root: Path) -> None
             assert status == 403
             assert "server.model_control" in text["error"]
             assert headers["headrace-error"] == "not_allowed"
+        # Of what JSON holds some cannot be passed on: nothing of it is.
+        deep = json.dumps({"parameters": {"slo_ms": 0}}).replace("0", "[" * 250 + "]" * 250)
+        receiver = server.receiver()
+        url = f"{server.url}/v2/repository/models/linear/load"
+        assert http(url, {"parameters": {"config": deep}})[0] == 400
+        assert http(url, {"parameters": {"config": "{}"}})[0] == 403
+        assert server.receiver() == receiver
+        assert "ordered" not in server.output
         status, text, _ = http(f"{server.url}/v2/repository/index", {"ready": True})
         assert status == 200
         assert {row["name"] for row in text} == {"linear", "other"}

@@ -105,6 +105,24 @@ async def test_all_hear_what_is_told_and_each_is_heard(tmp_path: Path) -> None:
         await scene.left(other)
 
 
+async def test_what_cannot_be_read_is_passed_over_and_the_receiver_heard_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINE_LIMIT_BYTES", 4096)
+    deep = b'{"kind":"load","name":"m","overrides":{"slo_ms":' + b"[" * 250 + b"]" * 250 + b"}}\n"
+    async with _scene(tmp_path) as scene:
+        one = await scene.connect()
+        for unreadable in (deep, b"x" * 100_000 + b"\n", b"{}\n", b'{"kind": "load", "\xff'):
+            one.writer.write(unreadable)
+        one.writer.write(b"\n" + line(Emptied(socket_path="s")))
+        while not scene.heard:
+            scene.news.clear()
+            await scene.news.wait()
+        assert scene.heard == [Emptied(socket_path="s")]
+        assert len(scene.voices) == 1
+        await scene.left(one)
+
+
 async def test_the_last_words_count_of_one_that_does_not_answer_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

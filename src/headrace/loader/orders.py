@@ -31,7 +31,7 @@ from headrace.loader.remote.sought import Sought
 from headrace.loader.remote.tidying import tidy
 from headrace.loader.stamps import stamp
 from headrace.loader.store import FoundVersion
-from headrace.order import Demand, Label, Load, Order, Reload, Unload, WantedModel
+from headrace.order import NOT_ALLOWED, Demand, Label, Load, Order, Reload, Unload, WantedModel
 from headrace.server_settings import ModelControl
 from headrace.settings import Settings
 
@@ -67,11 +67,7 @@ class Orders:
             await self._fleet.bring((order.name, order.version))
             return
         if self._settings.server.model_control is not ModelControl.EXPLICIT:
-            raise NotAllowed(
-                "models may not be loaded and unloaded over the wire: set server.model_control "
-                "to explicit (--model-control explicit) to allow it to whoever can reach the "
-                "server"
-            )
+            raise NotAllowed(NOT_ALLOWED)
         match order:
             case Load():
                 await self._load(order)

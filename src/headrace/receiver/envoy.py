@@ -6,6 +6,7 @@ application of its own.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
@@ -171,10 +172,12 @@ def launch(
     return Launch(arguments, {"OPENBLAS_NUM_THREADS": "1", **environment, **ours})
 
 
+@functools.cache
 def _libpython() -> Path | None:
     """The shared library of this Python.
 
-    The first place where it is: to list them all, as pyvoy does, asks a compiler.
+    The first place where it is: to list them all, as pyvoy does, asks a compiler. It is looked for
+    once: whoever starts a receiver anew may have no process or file left to spend on that.
     """
     paths = map(Path, candidate_paths())
     return next((p for p in paths if p.name.startswith("libpython") and p.exists()), None)

@@ -79,8 +79,22 @@ class ReceiverProcess:
         """Start Envoy and return the addresses it really listens on, in the order given.
 
         Raises:
-            StartError: it ended at once or did not come up in time.
+            StartError: it could not be started, ended at once or did not come up in time.
         """
+        try:
+            self._process = await self._launched()
+        except OSError as error:  # no descriptors, processes or memory are left, for a while maybe
+            raise StartError(f"the receiver could not be started: {error}") from error
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                return await self._listening(self._process)
+        except TimeoutError as error:
+            await self.stop()
+            raise StartError(
+                f"the receiver did not come up within {_START_TIMEOUT_S:.0f} s; see its words above"
+            ) from error
+
+    async def _launched(self) -> asyncio.subprocess.Process:
         self._admin_path.unlink(missing_ok=True)
         how = launch(
             self._settings,
@@ -91,17 +105,9 @@ class ReceiverProcess:
         )
         # A group of its own: Ctrl-C goes to the supervisor alone, which drains first. Not a session
         # of its own, for the kernel shares out cores by session, and our priorities hold in one.
-        self._process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *how.arguments, env=dict(how.environment), process_group=0
         )
-        try:
-            async with asyncio.timeout(_START_TIMEOUT_S):
-                return await self._listening(self._process)
-        except TimeoutError as error:
-            await self.stop()
-            raise StartError(
-                f"the receiver did not come up within {_START_TIMEOUT_S:.0f} s; see its words above"
-            ) from error
 
     async def wait(self) -> int:
         """Return the exit status when the process has ended."""

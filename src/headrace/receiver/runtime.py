@@ -40,11 +40,11 @@ from headrace.control import (
     to_receiver,
 )
 from headrace.engine.samples import write
-from headrace.errors import HeadraceError, ModelFailed, NotReady
-from headrace.message import Message, line
+from headrace.errors import BodyTooLarge, HeadraceError, ModelFailed, NotAllowed, NotReady
+from headrace.message import LINE_LIMIT_BYTES, Message, line
 from headrace.observe.logs import configure
 from headrace.observe.together import Topic
-from headrace.order import Demand, Order
+from headrace.order import NOT_ALLOWED, Demand, Order
 from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Core, Exchange
@@ -64,8 +64,6 @@ from headrace.values import Request, Response
 _ANSWERED_S = 0.05
 # The supervisor waits for receivers that are busy, but not so long.
 _GATHER_TIMEOUT_S = 5.0
-# A ModelServing line carries a whole profile.
-_LINE_LIMIT_BYTES = 64 * 2**20
 
 
 class Runtime:
@@ -83,7 +81,7 @@ class Runtime:
         self._orders: dict[int, asyncio.Future[None]] = {}
         self._gathers: dict[int, asyncio.Future[str]] = {}
         self._questions = itertools.count(1)
-        self._may_upload = False
+        self._may_order = False
         self._refused: Counter[str] = Counter()
         self._composer = Composer(loop, ServerSettings(), self._tell)
         self._telemetry = Telemetry(self._catalog, self._refused)
@@ -97,7 +95,7 @@ class Runtime:
     async def start(self) -> Application:
         """Connect to the supervisor, take its settings, and return the application that serves."""
         reader, writer = await asyncio.open_unix_connection(
-            self._control_path, limit=_LINE_LIMIT_BYTES
+            self._control_path, limit=LINE_LIMIT_BYTES
         )
         self._writer = writer
         first = to_receiver.validate_json(await reader.readline())
@@ -107,7 +105,7 @@ class Runtime:
         self._composer = Composer(self._loop, first.server, self._tell)
         if first.server.receivers > 1:
             self._numbers = Numbers(self._catalog, self._telemetry.page, self._gather)
-        self._may_upload = first.server.model_control is ModelControl.EXPLICIT
+        self._may_order = first.server.model_control is ModelControl.EXPLICIT
         self._catalog.default_model = first.server.default_model
         self._catalog.was_ready = first.was_ready
         self._catalog.awaited = first.awaited
@@ -179,12 +177,13 @@ class Runtime:
         """Have the supervisor carry out an order; returns when it is done.
 
         Raises:
+            NotAllowed: clients may not order anything.
             HeadraceError: why it could not be.
         """
+        if not self._may_order:  # nothing of it is written, passed on or logged
+            raise NotAllowed(NOT_ALLOWED)
         number = next(self._questions)
         changes: dict[str, object] = {}
-        if not self._may_upload:
-            files = {}  # the supervisor will refuse the order
         async with self._files.held(number, order, files) as folder:
             if folder is not None:
                 changes["folder"] = str(folder)
@@ -198,16 +197,30 @@ class Runtime:
         return done
 
     def _order(self, number: int, order: Order) -> asyncio.Future[None]:
+        """Pass an order on.
+
+        Raises:
+            BodyTooLarge: it is longer than the supervisor reads.
+        """
+        numbered = order.model_copy(update={"order": number})
+        size_bytes = len(line(numbered))
+        if size_bytes > LINE_LIMIT_BYTES:
+            raise BodyTooLarge(f"an order of {size_bytes} bytes: name fewer models or settings")
         done = self._orders[number] = self._loop.create_future()
         done.add_done_callback(lambda _: self._orders.pop(number))
         self._usage.tell()  # what is decided may rest on it
-        self._tell(order.model_copy(update={"order": number}))
+        self._tell(numbered)
         return done
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        while text := await reader.readline():
-            await self._take(text)
-        self._log.error("supervisor_gone")
+        """Hear the supervisor. Without it nothing that is known here stays true: then it ends."""
+        reason = ""
+        try:
+            while text := await reader.readline():
+                await self._take(text)
+        except Exception as error:  # noqa: BLE001 - it may have died with our words unread, too
+            reason = f"{type(error).__name__}: {error}"
+        self._log.error("supervisor_gone", **({"reason": reason} if reason else {}))
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def _take(self, text: bytes) -> None:

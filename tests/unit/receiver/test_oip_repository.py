@@ -111,6 +111,9 @@ def test_version_policies(policy: dict[str, Any], expected: VersionPolicy) -> No
         '{"version_policy": {"specific": {"versions": ["' + "9" * 5000 + '"]}}}',
         '{"version_policy": {"latest": {"num_versions": true}}}',
         '{"name": []}',
+        '{"parameters": {"slo_ms": ' + "[" * 250 + "]" * 250 + "}}",
+        '{"parameters": {"labels": 1, "slo_ms": ' + "[" * 32 + "]" * 32 + "}}",
+        '{"parameters": {"slo_ms": [' + "1e9," * 2**20 + "1]}}",
     ],
 )
 def test_bad_configurations(config: str) -> None:

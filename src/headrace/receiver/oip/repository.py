@@ -41,6 +41,8 @@ _FILE = "file:"
 _VERSION = re.compile("[0-9]{1,18}")
 # A version folder and a file in it, of names that lead nowhere else.
 _FILE_PATH = re.compile(r"[0-9]{1,18}/[A-Za-z0-9_][A-Za-z0-9._-]*")
+# No settings of a model are so long, or so deep; what reads JSON for us gives up at 200 levels.
+_MOST_CONFIG, _DEEPEST = 2**22, 32
 # They name the model, or files of the server.
 NO_OVERRIDES = frozenset({"path", "name", "labels", "accepts"})
 
@@ -184,6 +186,8 @@ def read_config(name: str, text: Any) -> tuple[dict[str, Any], VersionPolicy]:
     """
     if not isinstance(text, str):
         raise InvalidInput('parameter "config" must be a string: a model configuration as JSON')
+    if len(text) > _MOST_CONFIG:
+        raise InvalidInput(f'parameter "config": is longer than {_MOST_CONFIG} characters')
     try:
         config = parse(text.encode())
     except MalformedRequest as error:
@@ -191,6 +195,8 @@ def read_config(name: str, text: Any) -> tuple[dict[str, Any], VersionPolicy]:
     if config.get("name", name) not in ("", name):
         raise InvalidInput(f"config: its name is {config['name']!r}, the model's is {name!r}")
     overrides = dict(_settings(config))
+    if _depth(overrides) > _DEEPEST:
+        raise InvalidInput(f"config: its parameters are nested deeper than {_DEEPEST} levels")
     size = _either(config, "max_batch_size")
     if size is not None:
         never = isinstance(size, int) and size == 0
@@ -209,6 +215,17 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in parameters.items():
         if key in ModelSettings.model_fields and key not in NO_OVERRIDES:
             yield key, _either(value, "string_value") if isinstance(value, dict) else value
+
+
+def _depth(value: Any) -> int:
+    """How many levels of lists and objects there are."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        level = [
+            below for one in level for below in (one.values() if isinstance(one, dict) else one)
+        ]
+    return depth
 
 
 def _counts(groups: Any) -> Iterator[int]:
