@@ -73,10 +73,23 @@ def _tune(options: argparse.Namespace, told: Console) -> tuple[Tuning, Card | No
     with screen(told) as shown:
         progress = Progress(shown, budget, time.monotonic)
         tuning = search(model, wanted, options.data, progress, fresh=options.fresh)
-        if options.report is not None:
-            progress.step("drawing")
-            written.write(options.report, page_of(tuning, document(tuning)))
-    return tuning, _written(tuning, model, place)
+        card = write_down(tuning, model, place, options.report, progress)
+    return tuning, card
+
+
+def write_down(
+    tuning: Tuning, model: Model, place: Path, report: Path | None, progress: Progress
+) -> Card | None:
+    """Write the card, and then the page: whatever becomes of a drawing, the card is there.
+
+    Raises:
+        SettingsError: one of them cannot be written.
+    """
+    card = _written(tuning, model, place)
+    if report is not None:
+        progress.step("drawing")
+        written.write(report, page_of(tuning, document(tuning)))
+    return card
 
 
 def _written(tuning: Tuning, model: Model, place: Path) -> Card | None:

@@ -128,7 +128,7 @@ def _frontier(tuning: Tuning, rows: Sequence[Row]) -> str:
             _mark(axes, place, (row.rate_rps, far), best=best)
     slo_ms = tuning.wanted.objective.slo_s * _MS
     late.axhline(slo_ms, color=COLOURS["bad"], linestyle="--", linewidth=1, label="objective")
-    late.set_ylim(0, 1.15 * max(slo_ms, *(row.p99_s * _MS for row in rows if row.p99_s)))
+    late.set_ylim(0, 1.15 * max([slo_ms, *(row.p99_s * _MS for row in rows if row.p99_s)]))
     late.set_ylabel("p99, ms")
     memory.set_ylim(0, 1.2 * max(row.memory_bytes / 2**20 for row in rows))
     memory.set_ylabel("memory, MiB")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from rich.console import Console
+
+from headrace.errors import SettingsError
+from headrace.load.command.drive import screen
+from headrace.tune.budget import Budget
 from headrace.tune.card import card_of
 from headrace.tune.model import find_model
+from headrace.tune.once import write_down
+from headrace.tune.progress import Progress
 from headrace.tune.raced import Highest
 from headrace.tune.reasons import reasons
 from headrace.tune.wanted import Objective, Wanted
@@ -36,3 +45,15 @@ def test_where_no_rate_met_the_objective_the_card_claims_none(tmp_path: Path) ->
     assert card.evidence.p99_s is None
     assert card.evidence.highest_rate_rps == 200
     assert any("At none of the rates that were tried" in one for one in reasons(done))
+
+
+@pytest.mark.slow
+def test_a_page_that_cannot_be_written_leaves_the_card(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    model = find_model(str(write_fake(tmp_path / "steady.fake")), 0.05)
+    card, page = tmp_path / "steady.tuned.yaml", tmp_path / "gone" / "page.html"
+    with screen(Console(file=io.StringIO())) as shown:
+        progress = Progress(shown, Budget(0.0, 240.0), lambda: 0.0)
+        with pytest.raises(SettingsError, match="cannot be written"):
+            write_down(tuning(raced(), FOUND, FAST), model, card, page, progress)
+    assert card.is_file()
