@@ -43,6 +43,7 @@ class Entry:
     """What all contestants share: the model as it was named, its name, and what is sent.
 
     ``shapes`` are as ``headrace load --shape`` takes them; with ``data`` real rows are sent.
+    ``wanted_rps`` is the rate that was asked for, past which nobody is driven; None: none was.
     """
 
     path: str
@@ -51,6 +52,7 @@ class Entry:
     shapes: tuple[str, ...]
     data: Path | None = None
     senders: int = 1
+    wanted_rps: float | None = None
 
     @property
     def most_rps(self) -> float:
@@ -126,7 +128,8 @@ class Contestant:
         Raises:
             StartError: its server does not come up, or went away.
         """
-        key = ("drive", self.candidate, *number)
+        # A slice for a rate says nothing of what there would be without one.
+        key = ("drive", self._entry.wanted_rps, self.candidate, *number)
         known = self._journal.get(*key)
         seen = Slice(**known) if known is not None else self._drive(rate_rps, length_s, number)
         if known is None:

@@ -100,7 +100,7 @@ class Race:
 
     def _plan(self, journal: Journal, progress: Progress) -> tuple[Rung, ...]:
         """What there is time for, when the others take as long to start as the untuned one."""
-        key = ("rungs", self._wanted.budget_s, len(self._entrants))
+        key = ("rungs", self._wanted.rate_rps, self._wanted.budget_s, len(self._entrants))
         known = journal.get(*key)
         if known is not None:
             return tuple(Rung(*one) for one in known)
@@ -171,12 +171,16 @@ class Race:
             if one not in self._seen:
                 continue
             try:
-                found[one] = self._search(self._contestants[one], progress)
+                highest = self._search(self._contestants[one], progress)
             except HeadraceError as error:
                 self._failed.append(LeftOut(str(one), error.message))
+                continue
+            if highest is not None:
+                found[one] = highest
         return found
 
-    def _search(self, contestant: Contestant, progress: Progress) -> Highest:
+    def _search(self, contestant: Contestant, progress: Progress) -> Highest | None:
+        """Search for one; None: there was no time for a single try."""
         first = max(_BEGIN * fmean(self._seen[contestant.candidate]), 0.2)
         highest = max(self._ceiling.rate_rps, first)
         search = Search(
@@ -198,6 +202,8 @@ class Race:
             lost = Held.CLEARLY_NOT if tried.share < 1 - 5 * missed else Held.NO
             p99_s[rate_rps] = tried.p99_s
             search = search.after(rate_rps, Held.YES if held else lost)
+        if not search.tries:
+            return None
         best = search.best
         return Highest(best, None if best is None else p99_s[best])
 

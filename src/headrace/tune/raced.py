@@ -23,8 +23,9 @@ class Raced:
     """What came of the race.
 
     ``slices`` are the answers in time a second of each, in its last rung. ``ranking`` None: there
-    was no time for one. ``capped`` held the ceiling, above which nobody was driven. ``shared`` is
-    the winner with several receivers, where one is what limits.
+    was no time for one. For who is not in ``highest`` no rate was tried. ``capped`` held the
+    ceiling, above which nobody was driven. ``shared`` is the winner with several receivers, where
+    one is what limits.
     """
 
     slices: Mapping[Candidate, tuple[float, ...]]

@@ -167,13 +167,20 @@ def _entry(found: Found, job: Job, folder: Path) -> Entry:
         path = folder / "samples.npz"
         with path.open("wb") as file:
             np.savez(file, **inputs)  # type: ignore[arg-type] # an input may be called as it likes
-        return Entry(model.named, model.name, objective, (), path, senders)
+        return Entry(model.named, model.name, objective, (), path, senders, job.wanted.rate_rps)
     first = ("1",) if signature.batched else ()
     shapes = tuple(
         f"{name}={','.join((*first, *map(str, sizes)))}"
         for name, sizes in (found.loaded.shape or {}).items()
     )
-    return Entry(model.named, model.name, objective, shapes, senders=senders)
+    return Entry(
+        model.named,
+        model.name,
+        objective,
+        shapes,
+        senders=senders,
+        wanted_rps=job.wanted.rate_rps,
+    )
 
 
 def _sum_up(

@@ -129,6 +129,11 @@ def test_in_eighty_columns_no_word_of_the_table_is_broken() -> None:
     assert row.split()[-6:] == ["210", "200", "47.0", "80", "100.0%", "0.99970"]
 
 
+def test_of_rates_that_were_not_tried_nothing_is_said() -> None:
+    none_tried = tuning(replace(raced(), highest={}), FOUND, FAST)
+    assert not any("At none of the rates" in one for one in reasons(none_tried))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("found", [raced(), NOTHING_RACED])
 def test_a_page_has_its_drawings(found: Raced) -> None:
@@ -137,3 +142,11 @@ def test_a_page_has_its_drawings(found: Raced) -> None:
     text = render(page_of(here, document(here)))
     assert text.count("<svg ") == 3
     assert "digits, tuned" in text
+
+
+@pytest.mark.slow
+def test_where_nothing_is_in_time_the_page_is_drawn_too() -> None:
+    pytest.importorskip("matplotlib")
+    never = [replace(forecast(one, 0.0), p99_s=None) for one in (UNTUNED, FAST)]
+    here = tuning(NOTHING_RACED, never, UNTUNED)
+    assert render(page_of(here, document(here))).count("<svg ") == 3

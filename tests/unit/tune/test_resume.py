@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import io
+import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from headrace.engine_control import SignatureMessage
 from headrace.errors import ModelLoadError
+from headrace.load.command.drive import screen
 from headrace.settings import ModelSettings
 from headrace.signature import DType, Signature, TensorSpec
+from headrace.tune.budget import Budget
 from headrace.tune.contestant import OVER, Ceiling, Contestant, Entry
 from headrace.tune.journal import Journal
 from headrace.tune.messages import Loaded, Ran
 from headrace.tune.profile import Bench, Subject, slowed
-from headrace.tune.wanted import Objective
-from tests.unit.tune.made import F32, candidate
+from headrace.tune.progress import Progress
+from headrace.tune.race import Race
+from headrace.tune.raced import Highest, Raced
+from headrace.tune.wanted import Objective, Wanted
+from tests.unit.tune.made import F32, OTHER, candidate, forecast
 
 SIGNATURE = Signature(
     (TensorSpec("x", DType.FP32, (None, 4)),),
@@ -63,7 +72,7 @@ def test_slices_that_are_known_need_no_server_and_lead_to_the_same_rates() -> No
     entry = Entry("/nowhere", "nowhere", Objective(0.05), ())
     with Journal(None) as journal:
         seen = {"rate_rps": 125.0, "goodput_rps": 90.0, "share": 0.7, "p99_s": 0.04, "late": False}
-        journal.put(seen, "drive", candidate(), "slice", 8, 1.0, 0)
+        journal.put(seen, "drive", None, candidate(), "slice", 8, 1.0, 0)
         contestant = Contestant(candidate(), entry, journal, 100.0, Ceiling(5000.0))
         assert contestant.rate_rps == pytest.approx(OVER * 100)
         assert contestant.slice(1.0, 8, 1.0, 0) == 90.0
@@ -84,7 +93,7 @@ def test_the_next_rate_follows_what_was_held(
     entry = Entry("/nowhere", "nowhere", Objective(0.05), ())
     with Journal(None) as journal:
         seen = {"rate_rps": 125.0, "goodput_rps": goodput_rps, "share": share, "p99_s": None}
-        journal.put(seen | {"late": late}, "drive", candidate(), "slice", 0)
+        journal.put(seen | {"late": late}, "drive", None, candidate(), "slice", 0)
         contestant = Contestant(candidate(), entry, journal, 100.0, Ceiling(5000.0))
         contestant.slice(1.0, 0)
         assert contestant.rate_rps == pytest.approx(next_rps)
@@ -107,7 +116,7 @@ def test_a_moment_of_noise_does_not_lower_what_a_contestant_is_given() -> None:
             seen: dict[str, object] = {"rate_rps": 125.0, "goodput_rps": good_rps}
             seen["share"] = good_rps / 125
             journal.put(
-                seen | {"p99_s": None, "late": False}, "drive", candidate(), "slice", number
+                seen | {"p99_s": None, "late": False}, "drive", None, candidate(), "slice", number
             )
         contestant = Contestant(candidate(), entry, journal, 100.0, Ceiling(5000.0))
         for number in range(3):
@@ -128,7 +137,55 @@ def test_who_holds_the_ceiling_is_not_driven_above_it() -> None:
     entry = Entry("/nowhere", "nowhere", Objective(0.05), ())
     with Journal(None) as journal:
         seen = {"rate_rps": 90.0, "goodput_rps": 90.0, "share": 1.0, "p99_s": 0.01, "late": False}
-        journal.put(seen, "drive", candidate(), "slice", 0)
+        journal.put(seen, "drive", None, candidate(), "slice", 0)
         contestant = Contestant(candidate(), entry, journal, 500.0, Ceiling(90.0))
         assert contestant.slice(1.0, 0) == 90.0
         assert contestant.capped
+
+
+NOWHERE_TO_SEND = Entry("/nowhere", "nowhere", Objective(0.05), ())
+ONE, UNTUNED = candidate(), candidate(OTHER)
+
+
+def _race(journal: Journal, rate_rps: float | None, left_s: float) -> Raced:
+    """What a race comes to that has so much time left, and no server to start."""
+    budget = Budget(time.monotonic() + left_s - 240.0, 240.0)
+    entry = replace(NOWHERE_TO_SEND, wanted_rps=rate_rps)
+    wanted = Wanted(Objective(0.05), 0.005, 240.0, rate_rps)
+    race = Race([forecast(ONE, 120.0)], forecast(UNTUNED, 100.0), entry, wanted, {})
+    with screen(Console(file=io.StringIO())) as shown:
+        return race.run(journal, Progress(shown, budget, time.monotonic))
+
+
+def _raced_before(journal: Journal, rate_rps: float | None, slice_s: float, rps: float) -> None:
+    """One rung of two slices each, all of them in time, and a search in which nothing was."""
+    journal.put([[2, 1, slice_s]], "rungs", rate_rps, 240.0, 1)
+    seen = {"rate_rps": rps, "goodput_rps": rps, "share": 1.0, "p99_s": 0.01, "late": False}
+    lost = {"rate_rps": rps, "goodput_rps": 1.0, "share": 0.1, "p99_s": 0.9, "late": False}
+    for one in (ONE, UNTUNED):
+        journal.put(2**20, "memory", one)
+        for number in range(2):
+            journal.put(seen, "drive", rate_rps, one, "slice", 2, slice_s, number)
+        for number in range(6):
+            journal.put(lost, "drive", rate_rps, one, "highest", number)
+
+
+def test_what_was_raced_for_a_rate_is_not_taken_for_all_that_can_be_had() -> None:
+    with Journal(None) as journal:
+        for rate_rps, slice_s, rps in ((50.0, 1.0, 75.0), (None, 2.0, 110.0)):
+            _raced_before(journal, rate_rps, slice_s, rps)
+        for rate_rps, slice_s, rps in ((50.0, 1.0, 75.0), (None, 2.0, 110.0)):
+            raced = _race(journal, rate_rps, left_s=60.0)
+            assert raced.rungs == ((2, 1, slice_s),)
+            assert raced.slices == {ONE: (rps, rps), UNTUNED: (rps, rps)}
+
+
+def test_a_highest_rate_for_which_there_was_no_time_is_not_told() -> None:
+    with Journal(None) as journal:
+        _raced_before(journal, None, 1.0, 75.0)
+        tried = _race(journal, None, left_s=60.0)
+        assert tried.ranking is not None
+        assert tried.highest == {tried.ranking.winner: Highest(None, None)}
+        none_left = _race(journal, None, left_s=0.0)
+        assert none_left.ranking is not None
+        assert none_left.highest == {}
