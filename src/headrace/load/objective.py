@@ -47,14 +47,19 @@ class Objective:
         return int(np.count_nonzero(~kept[known]))
 
     def share_missed(self, result: Result, warm_s: float) -> float:
-        """The share of the counted requests that were not answered in time."""
+        """The share of the counted requests that were not answered in time; 1: none counted."""
         return self._share(result, result.intended_s, warm_s)
 
     def judge(self, result: Result, warm_s: float) -> Held:
-        """Say whether a run kept it; one that was cut short because it was lost has not."""
+        """Say whether a run kept it; one that was cut short because it was lost has not.
+
+        Where none counted nothing held, but another try may have some.
+        """
         missed = self.share_missed(result, warm_s)
         if missed <= self.missable:
             return Held.YES
+        if not _counted(result, warm_s).any():
+            return Held.NO
         return Held.CLEARLY_NOT if missed > _CLEARLY * self.missable else Held.NO
 
     def was_the_sender(self, result: Result, warm_s: float) -> bool:
@@ -63,6 +68,12 @@ class Objective:
         return self._share(result, since_s, warm_s) <= self.missable
 
     def _share(self, result: Result, since_s: Times, warm_s: float) -> float:
-        inside = (result.intended_s >= warm_s) & (result.intended_s < result.duration_s)
+        inside = _counted(result, warm_s)
+        if not inside.any():
+            return 1.0
         kept: NDArray[np.bool_] = result.is_kind(Kind.OK) & (result.done_s - since_s <= self.slo_s)
-        return int(np.count_nonzero(~kept & inside)) / max(int(np.count_nonzero(inside)), 1)
+        return float(np.count_nonzero(~kept & inside) / np.count_nonzero(inside))
+
+
+def _counted(result: Result, warm_s: float) -> NDArray[np.bool_]:
+    return np.asarray((result.intended_s >= warm_s) & (result.intended_s < result.duration_s))

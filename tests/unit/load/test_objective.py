@@ -17,7 +17,7 @@ OBJECTIVE = Objective(SLO_S)
 
 
 def _result(waited_s: list[float], lag_s: float = 0.0, outcome: Outcome = OK) -> Result:
-    at = np.arange(len(waited_s)) / len(waited_s)
+    at = np.arange(len(waited_s)) / max(len(waited_s), 1)
     return Result(
         intended_s=at,
         sent_s=at + lag_s,
@@ -48,6 +48,14 @@ def test_what_was_not_answered_is_missed_however_soon_it_ended() -> None:
 def test_the_warm_up_does_not_count() -> None:
     waited_s = [1.0] * 100 + [0.001] * 900
     assert OBJECTIVE.judge(_result(waited_s), warm_s=0.1) is Held.YES
+
+
+@pytest.mark.parametrize(("requests", "warm_s"), [(0, 0.0), (100, 1.0)])
+def test_where_nothing_counted_nothing_held(requests: int, warm_s: float) -> None:
+    result = _result([0.001] * requests)
+    assert OBJECTIVE.judge(result, warm_s) is Held.NO
+    assert OBJECTIVE.share_missed(result, warm_s) == 1
+    assert not OBJECTIVE.was_the_sender(result, warm_s)
 
 
 def test_a_miss_that_is_the_senders_own_is_told_from_the_servers() -> None:

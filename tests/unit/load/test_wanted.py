@@ -76,6 +76,8 @@ def test_the_warm_up_is_a_tenth_at_most_two_seconds_or_what_was_said() -> None:
     wanted = _wanted("--rate 1")
     assert (wanted.warm_s(5.0), wanted.warm_s(100.0)) == (0.5, 2.0)
     assert _wanted("--rate 1 --warm-up-s 0").warm_s(100.0) == 0.0
+    with pytest.raises(SettingsError, match="--warm-up-s 5 leaves nothing to count of 5 s"):
+        _wanted("--rate 1 --warm-up-s 5").warm_s(5.0)
 
 
 def test_shapes_and_headers_are_read() -> None:
@@ -99,6 +101,11 @@ def test_shapes_and_headers_are_read() -> None:
         ("--rate nan", "--rate nan: should be more than 0"),
         ("--rate 1 --duration-s 0", "--duration-s 0"),
         ("--rate 1 --senders 0", "--senders 0"),
+        ("--rate 1 --warm-up-s -2", "--warm-up-s -2: should be 0 or more seconds"),
+        ("--rate 1 --warm-up-s nan", "--warm-up-s nan: should be"),
+        ("--rate 1 --warm-up-s inf", "--warm-up-s inf: should be"),
+        ("--scenario offline --warm-up-s nan", "--warm-up-s nan: should be"),
+        ("--concurrency 1 --seed -1", "--seed -1: should be 0 or more"),
         ("--concurrency 1 --senders 2", "at least as many as --senders"),
         ("--rate 1 --arrivals never", "--arrivals never: should be poisson"),
         ("--concurrency 1 --arrivals trace:x", "a trace is for an open loop"),

@@ -8,7 +8,7 @@ import sys
 
 from rich.console import Console
 
-from headrace.errors import HeadraceError, OperatorError, SettingsError
+from headrace.errors import HeadraceError, OperatorError
 from headrace.load.command import show, written
 from headrace.load.command.drive import drive, screen
 from headrace.load.command.prepare import prepare
@@ -44,8 +44,6 @@ def load(wanted: Wanted) -> Verdict:
     """
     plan = wanted.plan()
     warm_s = wanted.warm_s(plan.duration_s)
-    if warm_s >= plan.duration_s:
-        raise SettingsError(f"a warm-up of {warm_s:g} s leaves nothing of {plan.duration_s:g} s")
     with screen(Console(stderr=True)) as shown:
         shown.show(f"asking {wanted.address.authority} about {wanted.model}")
         target = prepare(wanted)

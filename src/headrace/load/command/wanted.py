@@ -71,10 +71,19 @@ class Wanted:
             raise SettingsError(str(error)) from error
 
     def warm_s(self, duration_s: float) -> float:
-        """How much of a run is not counted."""
-        if self.warm_up_s is not None:
-            return self.warm_up_s
-        return min(_WARM_UP_SHARE * duration_s, _WARM_UP_S)
+        """How much of a run is not counted.
+
+        Raises:
+            SettingsError: nothing of it would be.
+        """
+        if self.warm_up_s is None:
+            return min(_WARM_UP_SHARE * duration_s, _WARM_UP_S)
+        if self.warm_up_s >= duration_s:
+            raise SettingsError(
+                f"--warm-up-s {self.warm_up_s:g} leaves nothing to count of {duration_s:g} s: give "
+                "a shorter one, or a longer load"
+            )
+        return self.warm_up_s
 
 
 def read(options: argparse.Namespace) -> Wanted:
@@ -170,13 +179,21 @@ def _check(options: argparse.Namespace) -> None:
         raise SettingsError(
             f"--arrivals {options.arrivals}: should be {', '.join(_ARRIVALS)} or {_TRACE}FILE"
         )
+    _check_numbers(options)
+    if options.concurrency is not None and options.concurrency < options.senders:
+        raise SettingsError("--concurrency should be at least as many as --senders")
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
     for name in ("rate", "concurrency", "duration_s", "senders", "connections", "timeout_s",
                  "batch", "slo_ms", "lag_limit_ms"):  # fmt: skip
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             raise SettingsError(f"--{name.replace('_', '-')} {value:g}: should be more than 0")
-    if options.concurrency is not None and options.concurrency < options.senders:
-        raise SettingsError("--concurrency should be at least as many as --senders")
+    if options.warm_up_s is not None and not 0 <= options.warm_up_s < math.inf:
+        raise SettingsError(f"--warm-up-s {options.warm_up_s:g}: should be 0 or more seconds")
+    if options.seed < 0:
+        raise SettingsError(f"--seed {options.seed}: should be 0 or more")
 
 
 _ARRIVALS = ("poisson", "constant", "bursts")
