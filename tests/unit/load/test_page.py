@@ -90,6 +90,13 @@ def test_the_tail_is_drawn_up_to_its_last_request() -> None:
     assert slower[-1] == pytest.approx(0.1, abs=0.02)
 
 
+def test_where_nothing_was_answered_there_is_no_line() -> None:
+    verdict = judge(_result(count=0))
+    waited_ms, slower = figures._slower(verdict)
+    assert waited_ms.size == slower.size == 0
+    assert figures.latencies([("", verdict)], None).startswith("<svg ")
+
+
 def test_a_page_fetches_nothing_and_writes_what_it_was_given_as_text() -> None:
     page = Page(
         title="<script>&",

@@ -51,9 +51,11 @@ def _slower(verdict: Verdict) -> tuple[Times, Times]:
     counted = (result.intended_s >= verdict.warm_s) & (result.intended_s < _end(verdict))
     ok = counted & result.is_kind(Kind.OK)
     waited_ms = np.sort((result.done_s - result.intended_s)[ok]) * _MS
+    if not waited_ms.size:
+        return waited_ms, waited_ms
     # Half of the last one is slower than itself: a logarithm has no end.
-    slower = 1 - (np.arange(waited_ms.size) + 0.5) / max(int(np.count_nonzero(counted)), 1)
-    steps = np.geomspace(1, max(waited_ms.size, 1), _POINTS)
+    slower = 1 - (np.arange(waited_ms.size) + 0.5) / int(np.count_nonzero(counted))
+    steps = np.geomspace(1, waited_ms.size, _POINTS)
     picked = np.unique(waited_ms.size - steps.astype(int))
     return waited_ms[picked], slower[picked]
 
