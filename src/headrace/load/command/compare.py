@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from headrace.errors import HeadraceError, SettingsError
+from headrace.errors import HeadraceError, SettingsError, StartError
 from headrace.load.address import read_address
 from headrace.load.command import show_compared, written
 from headrace.load.command.compared import NAMES, Compared, Side
@@ -68,21 +68,37 @@ def compare(sides: tuple[Wanted, Wanted], shown: Screen) -> Compared:
     Raises:
         OperatorError: one of them is not there, or does not take what it would be sent.
     """
+    _check_slices(sides[0])
     targets = [prepare(side) for side in sides]
     blocks = _blocks(sides[0])
     results: tuple[list[Result], list[Result]] = ([], [])
-    interrupted = False
+    interrupted, gone, turn = False, None, 0
     try:
         for number, turn in enumerate(turns(blocks)):
             shown.heading = f"slice {number + 1} of {_A_BLOCK * blocks}, {NAMES[turn]}"
             results[turn].append(_slice(sides[turn], targets[turn], number // 2, shown))
     except KeyboardInterrupt:
         interrupted = True
-    whole = len(results[1]) // 2 * 2  # slices of blocks that came to their end
-    if interrupted and not whole:
+    except StartError as error:
+        gone = f"{NAMES[turn]}: {error.message}"
+    whole = min(map(len, results)) // 2 * 2  # slices of blocks that came to their end
+    if not whole and gone is not None:
+        raise StartError(f"{gone}; no block of slices came to its end")
+    if not whole:
         raise KeyboardInterrupt
     a, b = (_side(*one, whole) for one in zip(sides, results, strict=True))
-    return Compared(a, b, interrupted)
+    return Compared(a, b, interrupted, gone)
+
+
+def _check_slices(wanted: Wanted) -> None:
+    """See that something of a slice counts; a trace may be shorter than a slice should be."""
+    length_s = replace(wanted, duration_s=_SLICE_S).plan().duration_s
+    warm_s = _WARM_SHARE * _SLICE_S
+    if length_s <= warm_s:
+        raise SettingsError(
+            f"--arrivals {wanted.arrivals} lasts {length_s:.2g} s, and the first {warm_s:g} s of a "
+            "slice are not counted: give a longer trace, or a lower --rate"
+        )
 
 
 def _blocks(wanted: Wanted) -> int:
@@ -96,11 +112,14 @@ def _slice(wanted: Wanted, target: Target, number: int, shown: Screen) -> Result
 
     Raises:
         KeyboardInterrupt: somebody ended it early, so that it is none.
+        StartError: the server is not there, or went away meanwhile, so that it is none either.
     """
     plan = replace(wanted, duration_s=_SLICE_S, seed=wanted.seed + number).plan()
     result, interrupted = drive(plan, target, wanted.senders, shown)
     if interrupted:
         raise KeyboardInterrupt
+    if judge(result).gone_s is not None:
+        raise StartError("the server went away")
     return result
 
 

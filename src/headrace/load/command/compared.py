@@ -39,11 +39,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What a comparison came to."""
+    """What a comparison came to; ``gone``: which server went away before its end, and how."""
 
     a: Side
     b: Side
     interrupted: bool = False
+    gone: str | None = None
 
     @property
     def failure(self) -> str | None:
@@ -51,6 +52,8 @@ class Compared:
         for name, side in zip(NAMES, (self.a, self.b), strict=True):
             if side.verdict.failure is not None:
                 return f"{name}: {side.verdict.failure}"
+        if self.gone is not None:
+            return f"{self.gone}: the numbers are of the whole blocks before"
         return "interrupted: of what was measured until then" if self.interrupted else None
 
     def rows(self) -> list[Row]:
