@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -153,12 +154,13 @@ def test_nobody_at_the_address_is_told(protocol: str, capsys: Captured) -> None:
 class Loading:
     """A load in a process of its own, which something is done to."""
 
-    def __init__(self, url: str, words: str) -> None:
+    def __init__(self, url: str, words: str, temporary: Path | None = None) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "headrace", "load", url, *words.split(), "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=None if temporary is None else os.environ | {"TMPDIR": str(temporary)},
         )
 
     def signal(self, number: signal.Signals) -> None:
@@ -169,10 +171,15 @@ class Loading:
         assert self._process.stderr is not None
         return self._process.stderr.readline()
 
-    def result(self) -> tuple[int, dict[str, Any]]:
+    def ended(self) -> tuple[int, str]:
+        """The status and what was printed."""
         out, err = self._process.communicate(timeout=60)
         assert err == ""
-        return self._process.returncode, json.loads(out)
+        return self._process.returncode, out
+
+    def result(self) -> tuple[int, dict[str, Any]]:
+        status, out = self.ended()
+        return status, json.loads(out)
 
 
 @pytest.mark.slow
@@ -210,6 +217,20 @@ def test_ctrl_c_keeps_what_was_measured(server: Server, how: str) -> None:
     assert told["failure"].startswith("interrupted")
     assert told["report"]["ok"] >= 50
     assert told["report"]["window_s"] < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "how", ["--find-max --slo-ms 5000", "--scenario single-stream --duration-s 60 --loadgen"]
+)
+def test_ctrl_c_while_a_server_is_tried_before_ends_it_all(server: Server, how: str) -> None:
+    if "--loadgen" in how:
+        pytest.importorskip("mlperf_loadgen")
+    before = outcomes(server.url, "linear").get("ok", 0)
+    loading = Loading(server.url, f"--model linear {how}")
+    until(lambda: outcomes(server.url, "linear").get("ok", 0) > before + 20)
+    loading.signal(signal.SIGINT)
+    assert loading.ended() == (130, "")
 
 
 # --- the highest rate -----------------------------------------------------------------------------
@@ -378,6 +399,19 @@ def test_mlcommons_own_loadgen_drives_a_scenario(
     assert float(summary[line]) > 0
     assert summary["Result is"] in {"VALID", "INVALID"}
     assert outcomes(server.url, "linear")["ok"] - before > 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["single-stream", "server --rate 100 --slo-ms 5000", "offline"])
+def test_ctrl_c_ends_mlcommons_own_loadgen(server: Server, tmp_path: Path, words: str) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    words = f"--model linear --scenario {words} --duration-s 60 --loadgen"
+    loading = Loading(server.url, words, tmp_path)
+    until(lambda: any(tmp_path.glob("headrace-loadgen-*/mlperf_log_*")))
+    before = outcomes(server.url, "linear").get("ok", 0)
+    until(lambda: outcomes(server.url, "linear").get("ok", 0) > before + 20)
+    loading.signal(signal.SIGINT)
+    assert loading.ended() == (130, "")
 
 
 def test_people_get_the_summary_of_mlcommons_own_loadgen(server: Server, capsys: Captured) -> None:

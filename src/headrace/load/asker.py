@@ -61,11 +61,14 @@ class Asker(Generic[Token]):
     ) -> None:
         self._ending.set()
         self._thread.join()
-        self._pool.close()
+        with self._lock:
+            self._pool.close()
 
     def submit(self, wanted: Iterable[tuple[Token, int]]) -> None:
-        """Ask, for each token, with the message of that place."""
+        """Ask, for each token, with the message of that place; after the end nobody is asked."""
         with self._lock:
+            if self._ending.is_set():  # the other thread may not have heard of it yet
+                return
             self._waiting.extend(wanted)
             self._send()
 

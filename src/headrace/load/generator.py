@@ -245,7 +245,10 @@ def _run(plan: Plan, target: Target, pool: Pool, kept: Kept, log: Log) -> Result
         outcomes=tuple(log.outcomes),
         answers=kept.answers,
         started_s=log.start_s,
-        duration_s=plan.duration_s if load.stopped_s is None else load.stopped_s,
+        # Told to stop while the last answers were awaited, it had sent all of the plan.
+        duration_s=plan.duration_s
+        if load.stopped_s is None
+        else min(load.stopped_s, plan.duration_s),
         cpu_s=cpu_s,
         concurrency=plan.concurrency if isinstance(plan, ClosedLoop) else None,
     )

@@ -75,3 +75,14 @@ def test_a_target_that_is_not_there_is_an_error() -> None:
     target = _target(Protocol.HTTP, "nowhere.invalid:80", b"x")
     with pytest.raises(StartError, match="cannot find"), Asker[str](target, 1, Ends(0)):
         pass
+
+
+def test_after_the_end_nobody_is_asked() -> None:
+    ends = Ends(1)
+    with HttpServer() as server:
+        target = _target(Protocol.HTTP, server.address, b"x")
+        with Asker[str](target, 1, ends) as asker:
+            asker.submit([("a", 0)])
+            ends.wait()
+        asker.submit([("b", 0)])
+    assert server.stage.came == 1

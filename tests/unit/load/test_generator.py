@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,7 @@ from headrace.load.result import (
     Outcome,
     Result,
 )
+from headrace.load.rows import Rows
 from tests.unit.load.servers import METHOD, HttpServer, Stage, grpc_server
 
 PROTOCOLS = pytest.mark.parametrize("protocol", Protocol)
@@ -103,6 +105,20 @@ def test_callers_each_have_one_request_under_way_until_the_time_is_up(protocol: 
     assert started[-1] < 0.2
     # At any moment as many as there are callers: the 8th began when the first had its answer.
     assert np.all(started[7:] >= np.sort(result.done_s)[:-7])
+
+
+@pytest.mark.parametrize("plan", [OpenLoop(constant(100, 2.0)), ClosedLoop(3, 2.0)])
+@pytest.mark.parametrize(("late_s", "sent_s"), [(1.0, 1.0), (60.0, 2.0)])
+def test_told_to_stop_a_run_has_sent_until_then_or_all_of_its_plan(
+    plan: OpenLoop | ClosedLoop, late_s: float, sent_s: float
+) -> None:
+    rows = Rows.alone(1000)
+    rows.stop()
+    with socket.create_server(("127.0.0.1", 0)) as nobody:  # who is asked nothing
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        target = _target(Protocol.HTTP, address, b"x", connections=1)
+        result = generate(plan, target, lambda: time.monotonic() - late_s, rows)
+    assert result.duration_s == pytest.approx(sent_s, abs=0.5)
 
 
 @PROTOCOLS

@@ -58,6 +58,8 @@ def find(wanted: Wanted, shown: Screen) -> Found:
     """
     if wanted.slo_s is None:
         raise SettingsError("--find-max needs an objective: --slo-ms")
+    if wanted.duration_s is not None:
+        wanted.warm_s(wanted.duration_s)  # what leaves nothing of a try is told before the first
     shown.show(f"asking {wanted.address.authority} about {wanted.model}")
     target = prepare(wanted)
     objective = Objective(wanted.slo_s)
@@ -83,7 +85,9 @@ def _first(wanted: Wanted, target: Target, shown: Screen) -> float:
         return max(wanted.rate, _LOWEST)
     callers = wanted.concurrency or _CALLERS
     shown.heading = f"{callers} callers, to see where to begin"
-    result, _ = drive(ClosedLoop(callers, _PROBE_S), target, 1, shown)
+    result, interrupted = drive(ClosedLoop(callers, _PROBE_S), target, 1, shown)
+    if interrupted:
+        raise KeyboardInterrupt
     report = judge(result, warm_s=_PROBE_S / 10).report
     return max(_SHARE * (report.per_s if report else 0.0), 1.0)
 
@@ -115,7 +119,8 @@ def _try(
 
 def _plan(wanted: Wanted, rate: float, number: int) -> OpenLoop:
     """The plan of a try; each has arrivals of its own, so that no single drawing decides."""
-    duration_s = wanted.duration_s or min(max(_REQUESTS / rate, _SHORTEST_S), _LONGEST_S)
+    counted_s = min(max(_REQUESTS / rate, _SHORTEST_S), _LONGEST_S)
+    duration_s = wanted.duration_s or counted_s + (wanted.warm_up_s or 0.0)
     other = replace(wanted, seed=wanted.seed + number)
     try:
         planned: Arrivals = arrivals(other, rate, duration_s)

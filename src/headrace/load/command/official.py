@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.text import Text
@@ -23,6 +24,7 @@ from headrace.load.report import Report
 from headrace.load.scenario import SHORTEST_S, Scenario
 from headrace.load.verdict import judge
 
+_INTERRUPTED_STATUS = 130  # as the command line ends after Ctrl-C
 _PROBE_S = 2.0
 # So many queries may wait for an answer; more are not sent.
 _MOST = 8192
@@ -37,6 +39,8 @@ def run_official(options: argparse.Namespace) -> int:
         loadgen.library()
         with screen(Console(stderr=True)) as shown:
             summary = _load(wanted, wanted.scenario, shown)
+    except KeyboardInterrupt:
+        _end_at_once()
     except HeadraceError as error:
         return tell(error, as_json=options.json)
     if options.json:
@@ -46,10 +50,18 @@ def run_official(options: argparse.Namespace) -> int:
     return FAILED_STATUS if summary.failed else 0
 
 
+def _end_at_once() -> NoReturn:
+    """End the process after Ctrl-C: LoadGen cannot be stopped, and Python cannot end beside it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(_INTERRUPTED_STATUS)
+
+
 def _load(wanted: Wanted, scenario: Scenario, shown: Screen) -> loadgen.Summary:
     target = prepare(wanted)
     shown.heading = "LoadGen"
-    with TemporaryDirectory(prefix="headrace-loadgen-") as folder:
+    # After Ctrl-C it still writes there while the folder goes.
+    with TemporaryDirectory(prefix="headrace-loadgen-", ignore_cleanup_errors=True) as folder:
         order = _order(wanted, scenario, target, shown)
         return loadgen.drive(
             order, target, Path(folder), lambda count: shown.show(f"{count:,} answered")
@@ -59,7 +71,9 @@ def _load(wanted: Wanted, scenario: Scenario, shown: Screen) -> loadgen.Summary:
 def _order(wanted: Wanted, scenario: Scenario, target: Target, shown: Screen) -> loadgen.Order:
     """What LoadGen wants to know before: about how fast the server is."""
     callers = wanted.concurrency or 1
-    result, _ = drive(ClosedLoop(callers, _PROBE_S), target, 1, shown)
+    result, interrupted = drive(ClosedLoop(callers, _PROBE_S), target, 1, shown)
+    if interrupted:
+        raise KeyboardInterrupt
     report = judge(result).report
     if report is None or report.latency is None:
         raise SettingsError("not one request was answered when the server was tried")

@@ -1,0 +1,73 @@
+"""The search for the highest rate: how long its tries are, and what is told of them."""
+
+from __future__ import annotations
+
+import argparse
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from headrace.errors import SettingsError
+from headrace.load.command import find, grammar, written
+from headrace.load.command.drive import screen
+from headrace.load.command.show_found import document
+from headrace.load.command.tried import Found, Tried
+from headrace.load.command.wanted import Wanted, read
+from headrace.load.page.html import render
+from headrace.load.result import OK, Outcome, Result
+from headrace.load.search import Held, Search
+from headrace.load.verdict import judge
+
+
+def _wanted(words: str) -> Wanted:
+    parser = argparse.ArgumentParser()
+    grammar.add(parser)
+    said = f"localhost:1 --model m --find-max --slo-ms 20 {words}"
+    return read(parser.parse_args(said.split()))
+
+
+@pytest.mark.parametrize(
+    ("words", "rate", "duration_s"),
+    [
+        ("", 20_000, 5),
+        ("", 100, 10),
+        ("", 1, 30),
+        ("--warm-up-s 5", 20_000, 10),  # of what counts there is as much as without
+        ("--warm-up-s 5 --duration-s 8", 20_000, 8),
+    ],
+)
+def test_a_try_lasts_for_a_thousand_requests_that_count(
+    words: str, rate: float, duration_s: float
+) -> None:
+    assert find._plan(_wanted(words), rate, 0).duration_s == duration_s
+
+
+def test_a_warm_up_that_leaves_nothing_of_a_try_is_told_before_anybody_is_asked() -> None:
+    wanted = _wanted("--warm-up-s 3 --duration-s 2")
+    with (
+        screen(Console(file=io.StringIO())) as shown,
+        pytest.raises(SettingsError, match="--warm-up-s 3 leaves nothing to count of 2 s"),
+    ):
+        find.find(wanted, shown)
+
+
+@pytest.mark.slow
+def test_the_page_of_a_search_in_which_all_were_refused_is_drawn() -> None:
+    pytest.importorskip("matplotlib")
+    wanted = _wanted("")
+    at = np.arange(100) / 100
+    ones = np.ones(at.size, np.uint16)
+    result = Result(at, at, at + 0.001, ones, (OK, Outcome("503")), {}, 0.0, 1.0, 0.1)
+    tried = Tried(
+        rate=100.0,
+        held=Held.CLEARLY_NOT,
+        kept=0.0,
+        sender=False,
+        given_up=False,
+        verdict=judge(result, slo_s=0.02),
+    )
+    found = Found(Search(100.0).after(100.0, Held.CLEARLY_NOT), (tried,))
+    page = written.of_search(wanted, found, document(wanted, found))
+    assert render(page).count("<svg ") == 3
