@@ -148,6 +148,19 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
     assert again["limit_rps"] == found["limit_rps"]
 
 
+def test_where_no_rate_is_inside_the_objective_measuring_says_so(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIRST", "QUIET", "BUSY", "MIDDLE"):
+        monkeypatch.setattr(measure, f"_{name}_S", 0.5)
+    model = write_fake(tmp_path / "slow.fake", base_ms=20)
+    with Server(model, "--slo-ms", "5", "--instances", "1") as running:
+        done = plan(running.url, "--measure", "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    assert "No rate is inside the objective" in " ".join(done.stdout.split())
+    assert "predicted / measured" not in done.stdout
+
+
 def test_which_model_must_be_said_where_there_are_several(server: Server, plan: Plan) -> None:
     done = plan(server.url)
     assert done.returncode == 2
@@ -184,6 +197,9 @@ def test_flags_that_do_not_go_together_say_so(server: Server, plan: Plan) -> Non
         (["--rate", "1", "--per-day", "2"], "not both"),
         (["--rows", "1000"], "at most 32 rows"),
         (["--instances", "0"], "must be at least 1"),
+        (["--per-day", "inf"], "the rate must be more than 0, and a number"),
+        (["--slo-ms", "nan"], "the objective must be more than 0, and a number"),
+        (["--elements", "-5"], "elements must be at least 0, not -5"),
     ):
         done = plan(server.url, "--model", "steady", *arguments)
         assert done.returncode == 2

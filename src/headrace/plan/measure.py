@@ -149,7 +149,12 @@ def _driven(rig: Rig, plan: Plan, duration_s: float) -> Driven:
 
 
 def compare(rig: Rig, machine: Machine, question: Question, limit_rps: float) -> Iterator[Compared]:
-    """Predict each load, then drive it: the same requests at the same times."""
+    """Predict each load, then drive it: the same requests at the same times.
+
+    None where no rate is inside the objective: there is nothing that such loads would be shares of.
+    """
+    if limit_rps <= 0:
+        return
     for number, share in enumerate(question.loads):
         rate_rps = share * limit_rps
         duration_s = min(max(_WANTED / rate_rps, _LEAST_S), _MOST_S)

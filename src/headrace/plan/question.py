@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -47,7 +48,9 @@ class Question:
             raise ValueError(f"seeds must be from 1 to {_MOST_SEEDS}, not {self.seeds}")
         if not all(0 < load <= 2 for load in self.loads):  # noqa: PLR2004 - past twice all is alike
             raise ValueError("loads must be over 0 and at most 2")
-        if self.slo_s is not None and self.slo_s <= 0:
-            raise ValueError("the objective must be more than 0")
-        if self.rate_rps is not None and self.rate_rps <= 0:
-            raise ValueError("the rate must be more than 0")
+        if self.elements < 0:
+            raise ValueError(f"elements must be at least 0, not {self.elements}")
+        if self.slo_s is not None and not 0 < self.slo_s < math.inf:
+            raise ValueError("the objective must be more than 0, and a number")
+        if self.rate_rps is not None and not 0 < self.rate_rps < math.inf:
+            raise ValueError("the rate must be more than 0, and a number")
