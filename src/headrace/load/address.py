@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from headrace.errors import SettingsError
 
 _PORTS = {"http": 80, "grpc": 80}
+_IN_PATHS = "/%:@!$&'()*+,;=~"
 
 
 class Address(NamedTuple):
@@ -25,7 +26,7 @@ def read_address(url: str) -> Address:
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port
+        port, host = parts.port, _ascii(parts.hostname or "")
     except ValueError as error:
         raise SettingsError(f"the address {url!r} is no URL: {error}") from error
     if parts.scheme not in _PORTS:
@@ -33,7 +34,18 @@ def read_address(url: str) -> Address:
             f"the address {url!r} must look like http://host:port, grpc://host:port or host:port; "
             "TLS is not spoken here"
         )
-    if not parts.hostname or parts.query or parts.fragment:
+    if not host or parts.query or parts.fragment:
         raise SettingsError(f"the address {url!r} must look like http://host:port")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return Address(f"{host}:{port or _PORTS[parts.scheme]}", parts.path.rstrip("/"))
+    authority = f"[{host}]" if ":" in host else host
+    # As browsers do: what a URL may not have is written as it may, what is so already stays.
+    path = quote(parts.path.rstrip("/"), safe=_IN_PATHS, errors="surrogateescape")
+    return Address(f"{authority}:{port or _PORTS[parts.scheme]}", path)
+
+
+def _ascii(host: str) -> str:
+    """A name as it is looked up and sent.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return host if host.isascii() else host.encode("idna").decode()

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import base64
 import mimetypes
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import orjson
@@ -81,13 +83,24 @@ def arrays(path: Path, specs: Specs) -> Mapping[str, Array]:
     """Read an ``.npz`` or ``.npy`` file, as it is.
 
     Raises:
-        ValueError: it is none, or has one array for several inputs.
+        ValueError: it is none, is damaged, or has one array for several inputs.
     """
-    loaded = np.load(path, allow_pickle=False)
-    if path.suffix.lower() == ".npz":
-        with loaded:
-            return dict(loaded)
-    return {_only(specs).name: loaded}
+    loaded = read_numpy(path)
+    return loaded if isinstance(loaded, dict) else {_only(specs).name: loaded}
+
+
+def read_numpy(path: Path) -> Array | dict[str, Array]:
+    """Read an array, or of an ``.npz`` file all of them by their names.
+
+    Raises:
+        ValueError: it is none, or is damaged.
+    """
+    try:
+        with path.open("rb") as file:  # of a damaged one NumPy would leave it open
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (EOFError, BadZipFile, zlib.error, MemoryError) as error:
+        raise ValueError(f"it is empty, cut off or damaged, write it anew: {error}") from error
 
 
 def _only(specs: Specs) -> TensorSpec:
@@ -184,6 +197,8 @@ def _tensor(value: Any) -> Any:
 
 
 def _rows(rows: Any, specs: Specs) -> dict[str, Any]:
+    if not isinstance(rows, list) or not rows:
+        raise ValueError("instances should be a list of rows, at least one")
     names = {spec.name for spec in specs}
     if isinstance(rows[0], dict) and rows[0].keys() <= names:
         return {name: [row[name] for row in rows] for name in rows[0]}

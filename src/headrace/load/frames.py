@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from headrace.errors import SettingsError
 from headrace.load import hpack
 from headrace.load.plan import Message, Target
 
@@ -59,7 +60,11 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def encode(target: Target) -> tuple[Encoded, ...]:
-    """Encode the target's messages: pseudo-headers, headers, the five-byte prefix, the frames."""
+    """Encode the target's messages: pseudo-headers, headers, the five-byte prefix, the frames.
+
+    Raises:
+        SettingsError: the headers are too large.
+    """
     return tuple(_encode(target, message) for message in target.messages)
 
 
@@ -76,7 +81,10 @@ def _encode(target: Target, message: Message) -> Encoded:
         ]
     )
     if len(block) > FRAME_BYTES:
-        raise ValueError(f"{len(block)} bytes of headers are more than one frame takes")
+        raise SettingsError(
+            f"{len(block):,} bytes of headers are more than the {FRAME_BYTES:,} that are sent with "
+            "a gRPC request: give fewer or shorter ones (--header)"
+        )
     head = frame(HEADERS, END_HEADERS, 0, block)
     data = b"\x00" + U32.pack(len(message.body)) + message.body
     if len(data) > FRAME_BYTES:

@@ -15,16 +15,17 @@ from headrace.load.result import Outcome, Result
 def divide(plan: Plan, senders: int) -> list[Plan]:
     """Give each sender its part; together they send what one would.
 
+    Of an open loop with fewer requests than senders each sends one, and the others are not needed.
+
     Raises:
-        ValueError: there is not one request, or caller, for each.
+        ValueError: there is not one caller for each.
     """
     if isinstance(plan, ClosedLoop):
         parts = [plan.concurrency // senders] * senders
         for number in range(plan.concurrency % senders):
             parts[number] += 1
         return [replace(plan, concurrency=part) for part in parts]
-    if len(plan.arrivals) < senders and senders > 1:
-        raise ValueError(f"{len(plan.arrivals)} requests are too few for {senders} senders")
+    senders = max(min(senders, len(plan.arrivals)), 1)
     most = -(-plan.max_outstanding // senders)
     times_s, duration_s = plan.arrivals.times_s, plan.arrivals.duration_s
     return [

@@ -18,7 +18,7 @@ import numpy as np
 from headrace.accepts import AcceptedInput
 from headrace.errors import SettingsError
 from headrace.load.apis.contract import Specs
-from headrace.load.data import File, arrays, checked, read_requests
+from headrace.load.data import File, arrays, checked, read_numpy, read_requests
 from headrace.load.synthetic import make_requests
 from headrace.tune.files import labelled_files, read_files
 from headrace.values import Array, Signature
@@ -125,13 +125,13 @@ def _from_arrays(path: Path, files: list[Path], signature: Signature, specs: Spe
                 parts += _from_json(file, specs)
                 continue
             if apart and file.stem == apart and file.suffix.lower() == ".npy":
-                right.append(np.load(file, allow_pickle=False))
+                right.append(np.asarray(read_numpy(file)))
                 continue
             said = dict(arrays(file, specs))
             if apart in said:
                 right.append(np.asarray(said.pop(apart)))
             parts.append(checked(said, specs))
-        except (ValueError, KeyError, TypeError, EOFError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise SettingsError(f"--data {file}: {error}") from error
     inputs = _joined(path, parts, signature)
     labels = np.concatenate([one.reshape(-1) for one in right]) if right else None

@@ -114,7 +114,12 @@ def test_other_files_are_sent_as_they_are_and_a_folder_is_all_of_them(tmp_path: 
         ("x.json", b'{"y": [1]}', "y is none of the model's inputs"),
         ("x.json", b'{"x": [[1, 2, 3]]}', r"x is of shape \(1, 3\), the model takes \(any,2\)"),
         ("x.json", b'{"x": [[1], [2, 3]]}', "x.json: "),
+        ("x.json", b'{"instances": []}', "instances should be a list of rows, at least one"),
+        ("x.json", b'{"instances": {"x": [1, 2]}}', "instances should be a list of rows"),
         ("x.npy", b"PK", "x.npy: "),
+        ("x.npy", b"", "x.npy: it is empty, cut off or damaged, write it anew"),
+        ("x.npz", b"", "x.npz: it is empty, cut off or damaged"),
+        ("x.npz", b"PK\x03\x04 and no more", "x.npz: it is empty, cut off or damaged"),
         ("x.json", b"[]", "there is nothing to send in it"),
     ],
 )

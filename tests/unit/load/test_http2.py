@@ -11,6 +11,7 @@ import h2.events
 import h2.settings
 import pytest
 
+from headrace.errors import SettingsError
 from headrace.load import frames, hpack
 from headrace.load.codec import BadAnswer, Ended, Kept
 from headrace.load.http2 import Http2
@@ -405,7 +406,7 @@ def test_frames_of_unknown_types_are_passed_over() -> None:
 
 
 def test_headers_that_do_not_fit_a_frame_are_refused_before_the_run() -> None:
-    with pytest.raises(ValueError, match="headers"):
+    with pytest.raises(SettingsError, match=r"headers .* give fewer or shorter ones \(--header\)"):
         frames.encode(Target(Protocol.GRPC, "h:1", "/" + "x" * 20_000, (Message(b""),)))
 
 

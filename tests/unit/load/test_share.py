@@ -34,9 +34,11 @@ def test_callers_are_shared_out_evenly(callers: int, senders: int) -> None:
     assert max(found) - min(found) <= 1
 
 
-def test_more_senders_than_requests_are_refused() -> None:
-    with pytest.raises(ValueError, match="too few for 3 senders"):
-        divide(OpenLoop(Arrivals(np.zeros(2), 1.0)), 3)
+@pytest.mark.parametrize(("requests", "needed"), [(0, 1), (1, 1), (2, 2), (4, 3)])
+def test_senders_that_would_send_nothing_are_not_needed(requests: int, needed: int) -> None:
+    parts = divide(OpenLoop(Arrivals(np.zeros(requests), 1.0)), 3)
+    assert len(parts) == needed
+    assert sum(len(part.arrivals) for part in parts if isinstance(part, OpenLoop)) == requests
 
 
 def _result(times_s: list[float], outcomes: list[Outcome], names: tuple[Outcome, ...]) -> Result:

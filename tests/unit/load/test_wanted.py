@@ -139,13 +139,19 @@ def test_a_trace_that_is_none_is_told(tmp_path: Path, text: str, message: str) -
         ("grpc://h:1", Address("h:1")),
         ("http://[::1]:8000/", Address("[::1]:8000")),
         ("http://h:1/a/b/", Address("h:1", "/a/b")),
+        ("h:1/日本/ü b", Address("h:1", "/%E6%97%A5%E6%9C%AC/%C3%BC%20b")),
+        ("h:1/a%2Fb:c@~", Address("h:1", "/a%2Fb:c@~")),
+        ("h:1/\udcff", Address("h:1", "/%FF")),
+        ("http://bücher.example:1", Address("xn--bcher-kva.example:1")),
     ],
 )
 def test_an_address_is_taken_apart(url: str, expected: Address) -> None:
     assert read_address(url) == expected
 
 
-@pytest.mark.parametrize("url", ["https://h:1", "ftp://h", "http://", "h:99999", "http://h?a=b"])
+@pytest.mark.parametrize(
+    "url", ["http://a..ü:1", "https://h:1", "ftp://h", "http://", "h:99999", "http://h?a=b"]
+)
 def test_an_address_that_cannot_be_asked_is_told(url: str) -> None:
     with pytest.raises(SettingsError, match="the address"):
         read_address(url)

@@ -99,6 +99,25 @@ def test_what_does_not_fit_is_told(tmp_path: Path, arrays: dict[str, Any], words
         load(tmp_path / "x.npz")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.npy", b"", "x.npy: it is empty, cut off or damaged"),
+        ("labels.npy", b"", "labels.npy: it is empty, cut off or damaged"),
+        ("x.npz", b"PK\x03\x04 and no more", "x.npz: it is empty, cut off or damaged"),
+        ("x.json", b'{"instances": []}', "instances should be a list of rows, at least one"),
+    ],
+)
+def test_a_file_that_is_damaged_or_empty_is_told(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SettingsError, match=words):
+        load(tmp_path / name)
+    with pytest.raises(SettingsError, match=words):
+        load(tmp_path)
+
+
 def test_what_is_no_array_or_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_text("no")
     with pytest.raises(SettingsError, match=r"x\.npz"):
