@@ -81,7 +81,9 @@ def test_of_a_block_that_ctrl_c_ended_nothing_is_kept(
 
 
 @pytest.mark.parametrize(
-    "last", [StartError("no server answers"), _result(0.001, CONNECTION_REFUSED)], ids=str
+    "last",
+    [StartError("no server answers"), _result(0.001, CONNECTION_REFUSED)],
+    ids=["before a slice", "in a slice"],
 )
 def test_a_server_that_goes_away_leaves_the_blocks_before(
     monkeypatch: pytest.MonkeyPatch, last: BaseException | Result
