@@ -53,7 +53,7 @@ class Compared:
             if side.verdict.failure is not None:
                 return f"{name}: {side.verdict.failure}"
         if self.gone is not None:
-            return f"{self.gone}: the numbers are of the whole blocks before"
+            return f"{self.gone}; the numbers are of the whole blocks before"
         return "interrupted: of what was measured until then" if self.interrupted else None
 
     def rows(self) -> list[Row]:
