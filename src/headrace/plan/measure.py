@@ -181,7 +181,7 @@ def _measured(
         None if latency is None else latency.p99_s,
         ran.mean_batch,
         ran.infer_s / (machine.lanes * sent.duration_s),
-        None if good is None else good / report.offered_per_s,
+        None if good is None or not report.offered_per_s else good / report.offered_per_s,
         ran.stretch(lambda rows: known.expect(machine.elements, rows)),
         report.spoiled,
     )

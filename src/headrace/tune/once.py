@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
@@ -61,8 +62,8 @@ def _tune(options: argparse.Namespace, told: Console) -> tuple[Tuning, Card | No
         HeadraceError: it cannot be done.
     """
     written.check(options.report)
-    if options.rate is not None and options.rate <= 0:
-        raise SettingsError(f"--rate {options.rate:g}: should be more than 0")
+    if options.rate is not None and not 0 < options.rate < math.inf:
+        raise SettingsError(f"--rate {options.rate:g}: should be a number of more than 0")
     if options.data is not None and not options.data.exists():
         raise SettingsError(f"--data {options.data}: no such file or folder")
     wanted = Wanted(options.slo, options.max_drop, options.budget, options.rate)

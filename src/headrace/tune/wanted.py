@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -68,11 +69,11 @@ def read_time(text: str) -> float:
     """Read a time with its unit, as seconds.
 
     Raises:
-        ValueError: it has none, or is 0.
+        ValueError: it has none, or is 0 or without an end.
     """
     found = _TIME.fullmatch(text.strip())
     seconds = 0.0 if found is None else float(found.group(1)) * _UNITS_S[found.group(2)]
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         raise ValueError(f"{text!r} should be a time with its unit, as 50ms, 30s or 4min")
     return seconds
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from headrace.errors import SettingsError
+from headrace.errors import SettingsError, StartError
 from headrace.load.command import find, grammar, written
 from headrace.load.command.drive import screen
 from headrace.load.command.show_found import document
@@ -51,6 +51,30 @@ def test_a_warm_up_that_leaves_nothing_of_a_try_is_told_before_anybody_is_asked(
         pytest.raises(SettingsError, match="--warm-up-s 3 leaves nothing to count of 2 s"),
     ):
         find.find(wanted, shown)
+
+
+def test_a_server_that_goes_away_between_two_tries_leaves_what_was_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = _wanted("--rate 100")
+    at = np.arange(500) / 100
+
+    def drive(*_: object) -> tuple[Result, bool]:
+        if drives:
+            raise StartError("no server answers at localhost:1")
+        drives.append(1)
+        zeros = np.zeros(at.size, np.uint16)
+        return Result(at, at, at + 0.001, zeros, (OK,), {}, 0.0, 5.0, 0.1), False
+
+    drives: list[int] = []
+    monkeypatch.setattr(find, "prepare", lambda _: None)
+    monkeypatch.setattr(find, "drive", drive)
+    with screen(Console(file=io.StringIO())) as shown:
+        found = find.find(wanted, shown)
+        assert [one.rate for one in found.tries] == [100.0]
+        assert found.failure == "no server answers at localhost:1"
+        with pytest.raises(StartError):  # of nothing that was tried nothing is told
+            find.find(wanted, shown)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from headrace.errors import HeadraceError, SettingsError
+from headrace.errors import HeadraceError, SettingsError, StartError
 from headrace.load.arrivals import Arrivals
 from headrace.load.command import show_found, written
 from headrace.load.command.drive import Screen, drive, screen
@@ -76,6 +76,10 @@ def find(wanted: Wanted, shown: Screen) -> Found:
                 break
     except KeyboardInterrupt:  # between two runs: what was tried is told all the same
         return replace(found, interrupted=True)
+    except StartError as error:  # as after Ctrl-C
+        if not found.tries:
+            raise
+        return replace(found, gone=error.message)
     return found
 
 

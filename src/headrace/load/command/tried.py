@@ -31,11 +31,12 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search came to."""
+    """What a search came to; ``gone``: how the server went away between two tries."""
 
     search: Search
     tries: tuple[Tried, ...]
     interrupted: bool = False
+    gone: str | None = None
 
     @property
     def edges(self) -> tuple[float | None, float | None]:
@@ -52,7 +53,8 @@ class Found:
     def failure(self) -> str | None:
         """Why there is no answer; None: there is."""
         best, _ = self.edges
-        gone = next((one.verdict.failure for one in self.tries if one.verdict.gone_s), None)
+        gone = self.gone
+        gone = next((one.verdict.failure for one in self.tries if one.verdict.gone_s), gone)
         if gone is not None:
             return gone
         if self.interrupted:
