@@ -164,7 +164,8 @@ class Fleet(Roster):
         """Stop serving a version, when what it has taken is answered."""
         post = self._posts.get(key)
         if post is not None:
-            self._heard.expect(post)
+            if post.keeper.state is not State.EVICTING:  # else the word is awaited, or has come
+                self._heard.expect(post)
             post.keeper.drain()
             await self._retire(post)
 

@@ -156,6 +156,22 @@ async def test_one_that_is_unloaded_while_it_leaves_is_unloaded(tmp_path: Path) 
         assert (receiver.states()[A], _serving(fleet)) == ("unloaded", {"b"})
 
 
+async def test_one_that_is_unloaded_when_nothing_is_left_for_it_does_not_wait(
+    tmp_path: Path,
+) -> None:
+    async with fleet_of(tmp_path, *_three(tmp_path), max_resident=1) as (fleet, receiver):
+        await fleet.bring(A)
+        receiver.empties = False
+        path = fleet.serving[A].socket_path
+        coming = asyncio.create_task(fleet.bring(B))
+        await receiver.until_state(A, "evicting")
+        fleet.emptied(path)  # that is said once
+        async with asyncio.timeout(3.0):  # less than `drain_timeout_s`
+            await fleet.unload(A)
+        await coming
+        assert (receiver.states()[A], _serving(fleet)) == ("unloaded", {"b"})
+
+
 async def test_one_that_is_wanted_while_it_leaves_comes_back_when_it_has_left(
     tmp_path: Path,
 ) -> None:
