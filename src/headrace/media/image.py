@@ -194,9 +194,13 @@ def flatten(image: Image.Image, *, gray: bool) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits keeps its eight upper ones; other wide values are cut to 0 to 255."""
     values = np.asarray(image)
-    if image.mode.startswith("I;16") or (image.mode == "I" and values.max(initial=0) > 255):  # noqa: PLR2004
-        values = np.clip(values.astype(np.int64), 0, 65535) >> 8
-    return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    values = np.nan_to_num(values)  # a copy: from here on in place, for an image may be large
+    if image.mode == "I" and values.max(initial=0) > 255:  # noqa: PLR2004
+        values.clip(0, 65535, out=values)
+        values >>= 8
+    return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8))
 
 
 def resize(image: Image.Image, made: Plan) -> Image.Image:

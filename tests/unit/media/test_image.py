@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,32 @@ def test_what_is_transparent_becomes_white() -> None:
 def test_16_bits_keep_their_upper_eight() -> None:
     grey = Image.fromarray(np.full((2, 3), 0x8040, np.uint16))
     assert (read(encode(grey)) == 0x80).all()
+
+
+@pytest.mark.parametrize(("mode", "most"), [("I;16", 7), ("I", 10)])
+def test_wide_grey_takes_a_few_bytes_a_pixel(mode: str, most: int) -> None:
+    side = 1000
+    wide = Image.new(mode, (side, side))
+    tracemalloc.start()
+    try:
+        image.flatten(wide, gray=True)
+        taken_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken_bytes < most * side**2
+
+
+def test_wide_grey_is_cut_to_what_there_is() -> None:
+    numbers = np.array([[-5, 0x1234, 70_000]], np.int32)
+    assert np.asarray(image.flatten(Image.fromarray(numbers), gray=True)).tolist() == [
+        [0, 0x12, 0xFF]
+    ]
+    some = np.array([[-5, 7, 255]], np.int32)
+    assert np.asarray(image.flatten(Image.fromarray(some), gray=True)).tolist() == [[0, 7, 255]]
+    big = Image.frombytes("I;16B", (2, 1), b"\x12\x34\xff\xff")
+    assert np.asarray(image.flatten(big, gray=True)).tolist() == [[0x12, 0xFF]]
+    floats = np.array([[np.nan, -1, 300.5]], np.float32)
+    assert np.asarray(image.flatten(Image.fromarray(floats), gray=True)).tolist() == [[0, 0, 255]]
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "1", "P", "LAB", "YCbCr"])
