@@ -80,7 +80,7 @@ def parse(text: str, source: str) -> Document:
         SettingsError: it is not YAML, repeats a key, is not keys and values, or has too many.
     """
     try:
-        node = yaml.compose(text, yaml.SafeLoader)
+        node = _compose(text)
         if node is None:
             return Document({}, {})
         if not isinstance(node, yaml.MappingNode):
@@ -95,6 +95,21 @@ def parse(text: str, source: str) -> Document:
     if reader.problems:
         raise SettingsError("\n".join(reader.problems))
     return Document(data, reader.origins)
+
+
+def _compose(text: str) -> yaml.Node | None:
+    """Read text as nodes, whose values are still text.
+
+    Raises:
+        YAMLError: it is not YAML.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        return loader.get_single_node()
+    except (ValueError, OverflowError) as error:  # a number in an escape or a directive
+        raise yaml.MarkedYAMLError(problem=str(error), problem_mark=loader.get_mark()) from error
+    finally:
+        loader.dispose()
 
 
 def merge(layers: Iterable[Document]) -> Document:
@@ -197,6 +212,12 @@ class _Reader:
             return self._scalars.construct_object(node)
         except ValueError:  # looks like a date or a number and is none: then it is text
             return node.value
+        except (LookupError, AttributeError, TypeError, OverflowError) as error:
+            # It has a tag, and constructors do not look whether it is what that says.
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.MarkedYAMLError(
+                problem=f"this is not what its tag says, {kind}", problem_mark=node.start_mark
+            ) from error
 
     def _spend(self) -> None:
         """Count one more value, also one that an alias names again.

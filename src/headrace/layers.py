@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from headrace.device import CPU
-from headrace.documents import Document, anchor_paths, merge, read
+from headrace.documents import Document, anchor_paths, merge, parse, read
 from headrace.errors import SettingsError
-from headrace.problems import explain, located, place
+from headrace.problems import explain, located, place, shown
 from headrace.server_settings import ServerSettings
 from headrace.settings import NO_DEFAULTS, Card, ModelSettings, Settings
 from headrace.urls import is_url
@@ -162,8 +161,8 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[Document, list[st
             continue
         try:
             value = _value(text, setting)
-        except yaml.YAMLError:
-            problems.append(f"environment {variable}: {text!r} is not valid YAML or JSON")
+        except SettingsError:
+            problems.append(f"environment {variable}: {shown(text)} is not valid YAML or JSON")
             continue
         document.put(tuple(setting.key.split(".")), value, f"environment {variable}")
     return document, problems
@@ -179,10 +178,14 @@ def _alike(variable: str, known: list[str]) -> str:
 
 
 def _value(text: str, setting: Setting) -> Any:
-    """Read a variable: text as it is, lists and mappings as YAML, a list of words by its commas."""
+    """Read a variable: text as it is, lists and mappings as YAML, a list of words by its commas.
+
+    Raises:
+        SettingsError: it is not YAML.
+    """
     here = place(setting.field)
     if here.takes_many and text[0] + text[-1] in {"[]", "{}"}:
-        return yaml.safe_load(text)
+        return parse(f"value: {text}", "it").data["value"]
     if here.takes_words:
         return [part.strip() for part in text.split(",")]
     return None if here.takes_null and text == "null" else text

@@ -51,6 +51,20 @@ def test_half_of_a_surrogate_pair_is_no_text() -> None:
     assert parse('a: "\\U0001F600"', "f").data == {"a": "\U0001f600"}
 
 
+@pytest.mark.parametrize("value", ["!!bool maybe", "!!int ''", "!!float ''", "!!timestamp maybe"])
+def test_what_is_not_what_its_tag_says_is_refused_with_its_line(value: str) -> None:
+    with pytest.raises(SettingsError, match="f:2: is not valid YAML: "):
+        parse(f"a: 1\nb: {value}\n", "f")
+    with pytest.raises(SettingsError, match="f:2: is not valid YAML: "):
+        parse(f"a: 1\n? {value}\n: b\n", "f")
+
+
+@pytest.mark.parametrize("escape", ["\\UFFFFFFFF", "\\U00110000"])
+def test_an_escape_of_no_letter_is_refused_with_its_line(escape: str) -> None:
+    with pytest.raises(SettingsError, match="f:2: is not valid YAML: "):
+        parse(f'a: 1\nb: "{escape}"\n', "f")
+
+
 def test_a_file_larger_than_settings_are_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "card.yaml"
     with file.open("wb") as out:

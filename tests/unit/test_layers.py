@@ -115,6 +115,14 @@ def test_variables_are_read_by_the_type_of_their_setting(
     assert getattr(load(None, {variable: text}, {}).server, key) == expected
 
 
+@pytest.mark.parametrize("text", ["{a: [}", "{a: !!bool maybe}", "{a: " * 3000 + "1" + "}" * 3000])
+def test_a_variable_that_is_no_yaml_is_named(text: str) -> None:
+    (problem,) = _problems(None, {"HEADRACE_DEFAULTS__BUCKETS": text}, {})
+    assert problem.startswith("environment HEADRACE_DEFAULTS__BUCKETS: '{a: ")
+    assert problem.endswith(" is not valid YAML or JSON")
+    assert len(problem) < 150
+
+
 @pytest.mark.parametrize("text", ["shop.example", "https://shop.example/", "https://a,b", "**"])
 def test_an_origin_has_a_scheme_and_no_path(text: str) -> None:
     with pytest.raises(SettingsError, match=r"should be \* or an origin, as in https://"):

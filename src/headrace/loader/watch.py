@@ -162,8 +162,9 @@ class Surveyor:
             settled = settle(place, entry, self._settings, self._cores)
             found = self._remotes.followed(settled)
             model.there[place.version] = found, stamp(found)
-        except (OperatorError, OSError) as error:
-            survey.troubles.add(str(error))
+        except Exception as error:  # noqa: BLE001 - a card is anybody's; the others are looked at
+            expected = isinstance(error, OperatorError | OSError)
+            survey.troubles.add(str(error) if expected else f"{place.path}: {error!r}")
             model.unsure.add(place.version)
 
     def _model(self, survey: Survey, number: int, name: str) -> _Model:

@@ -19,6 +19,8 @@ from headrace.control import Forget, ModelServing
 from headrace.errors import SettingsError
 from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
+from headrace.loader.places import Place
+from headrace.loader.store import settle
 from headrace.loader.watch import Surveyor, Watch
 from headrace.message import Message
 from headrace.server_settings import ModelControl, ServerSettings
@@ -101,6 +103,7 @@ def _card(root: Path, text: str) -> None:
             lambda root: _card(root, 'labels: "~nosuchuser/x"\n'),
             "~nosuchuser/x: cannot be read",
         ),
+        (lambda root: _card(root, "batched: !!bool maybe\n"), "card.yaml:1: is not valid YAML"),
         (lambda root: _write(root, "bad", int("9" * 30)), "at most 9223372036854775807"),
     ],
 )
@@ -114,6 +117,25 @@ def test_one_bad_file_is_one_models_trouble(
     (trouble,) = survey.troubles
     assert words in trouble
     assert str(tmp_path / "bad") in trouble
+    assert set(survey.models["good"].there) == {1}
+
+
+def test_an_error_that_nobody_has_foreseen_is_one_models_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path, "bad", 1)
+    _write(tmp_path, "good", 1)
+
+    def spoiled(place: Place, *others: Any) -> Any:
+        if place.name == "bad":
+            raise KeyError("never thought of")
+        return settle(place, *others)
+
+    monkeypatch.setattr("headrace.loader.watch.settle", spoiled)
+    survey = Surveyor(_settings(tmp_path)).look()
+    model = tmp_path / "bad/1/model.fake"
+    assert survey.troubles == {f"{model}: KeyError('never thought of')"}
+    assert survey.models["bad"].unsure == {1}
     assert set(survey.models["good"].there) == {1}
 
 
