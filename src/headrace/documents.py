@@ -140,16 +140,25 @@ def anchor_paths(entry: dict[str, Any], file: Path) -> None:
         SettingsError: one can be no path.
     """
     for name in ("path", "labels"):
-        said = entry.get(name)
-        if isinstance(said, str) and not (name == "path" and is_url(said)):
-            entry[name] = _anchored(said.removeprefix(FILE), name, file)
+        if name in entry:
+            entry[name] = anchored(entry[name], name, file)
     accepts = entry.get("accepts")
     for accepted in accepts if isinstance(accepts, list) else ():
-        if isinstance(accepted, dict) and isinstance(accepted.get("tokenizer"), str):
-            accepted["tokenizer"] = _anchored(accepted["tokenizer"], "tokenizer", file)
+        if isinstance(accepted, dict) and "tokenizer" in accepted:
+            accepted["tokenizer"] = anchored(accepted["tokenizer"], "tokenizer", file)
 
 
-def _anchored(text: str, name: str, file: Path) -> str:
+def anchored(said: Any, name: str, file: Path) -> Any:
+    """Make a path that a file has somewhere one that is relative to the file, or somebody's home.
+
+    What is a URL, or no text, is left to who checks it.
+
+    Raises:
+        SettingsError: it can be no path.
+    """
+    if not isinstance(said, str) or is_url(said):
+        return said
+    text = said.removeprefix(FILE)
     if "\0" in text:
         raise SettingsError(f"{file}: {name}: {text!r} is no path: it has a zero byte")
     return str(file.parent / expand(text))
@@ -158,6 +167,12 @@ def _anchored(text: str, name: str, file: Path) -> str:
 def expand(path: str | Path) -> Path:
     """Put a home in place of ``~``; that of nobody is a name, as in a shell."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - the other raises for nobody's
+
+
+def at_home(path: str | Path) -> Path | None:
+    """The same; None: this user has no home, for containers may give any number."""
+    found = expand(path)
+    return None if str(found).startswith("~") else found
 
 
 def _syntax(source: str, error: yaml.YAMLError) -> str:

@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from headrace.device import CPU
-from headrace.documents import Document, anchor_paths, merge, parse, read
+from headrace.documents import Document, anchor_paths, anchored, at_home, merge, parse, read
 from headrace.errors import SettingsError
 from headrace.problems import explain, located, place, shown
 from headrace.server_settings import ServerSettings
 from headrace.settings import NO_DEFAULTS, Card, ModelSettings, Settings
-from headrace.urls import is_url
 
 _PREFIX = "HEADRACE_"
+_PATHS = ("access_log", "cache_dir", "trace_dir")
 # Flags with this prefix are set on each entry of `models`.
 _EVERY_MODEL = "models.*."
 
@@ -129,21 +129,23 @@ def _from_file(file: Path) -> Document:
     # A section whose every line is commented out reads as null.
     data = {section: value for section, value in document.data.items() if value is not None}
     models = data.get("models")
-    server = data.get("server")
-    if isinstance(server, dict) and isinstance(server.get("model_roots"), list):
-        server["model_roots"] = [
-            root if is_url(str(root)) else str(file.parent / root) for root in server["model_roots"]
-        ]
-    if isinstance(server, dict):
-        for key in ("trace_dir", "cache_dir"):
-            text = server.get(key)
-            home = key == "cache_dir" and isinstance(text, str) and text.startswith("~")
-            if isinstance(text, str) and not home:
-                server[key] = str(file.parent / text)
+    if isinstance(data.get("server"), dict):
+        data["server"] = _anchored(data["server"], file)
     for entry in [*(models if isinstance(models, list) else ()), data.get("defaults")]:
         if isinstance(entry, dict):
             anchor_paths(entry, file)
     return Document(data, document.origins)
+
+
+def _anchored(server: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The section with its paths relative to the file."""
+    paths = {key: anchored(server[key], key, file) for key in _PATHS if key in server}
+    roots, cache = server.get("model_roots"), server.get("cache_dir")
+    if isinstance(roots, list):
+        paths["model_roots"] = [anchored(root, "model_roots", file) for root in roots]
+    if isinstance(cache, str) and at_home(cache) is None:
+        paths["cache_dir"] = cache  # whoever keeps something there says that there is no home
+    return server | paths
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[Document, list[str]]:

@@ -86,6 +86,47 @@ def test_paths_in_a_file_are_relative_to_it_and_others_are_left(tmp_path: Path) 
     assert load(None, {}, {"models": [{"path": "a.onnx"}]}).models[0].path == Path("a.onnx")
 
 
+PATHS = ("access_log", "cache_dir", "trace_dir")
+
+
+def test_every_path_in_a_file_is_relative_to_it_or_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    for said, expected in (
+        ("some/x", tmp_path / "some/x"),
+        ("~/x", Path("/home/ada/x")),
+        ("/srv/x", Path("/srv/x")),
+        ("file:///srv/x", Path("/srv/x")),
+        ("~nobody-of-that-name/x", tmp_path / "~nobody-of-that-name/x"),
+    ):
+        lines = [f'  {key}: "{said}"\n' for key in PATHS if (key, said[1:2]) != ("cache_dir", "n")]
+        path = _file(tmp_path, f'server:\n  model_roots: ["{said}", "s3://b/c"]\n{"".join(lines)}')
+        server = load(path, {}, {}).server
+        assert server.model_roots == (expected, "s3://b/c")
+        assert server.access_log == server.trace_dir == expected
+        assert server.cache_dir in {expected, Path("~/.cache/headrace")}
+
+
+def test_what_is_kept_at_home_is_not_kept_beside_the_file_where_there_is_no_home(
+    tmp_path: Path,
+) -> None:
+    path = _file(tmp_path, 'server: {cache_dir: "~nobody-of-that-name/x"}')
+    assert load(path, {}, {}).server.cache_dir == Path("~nobody-of-that-name/x")
+
+
+@pytest.mark.parametrize("key", [*PATHS, "model_roots"])
+def test_what_can_be_no_path_is_named(tmp_path: Path, key: str) -> None:
+    said = ['"a\\0b"', "5"]
+    if key == "model_roots":
+        said = [f"[{one}]" for one in said]
+    (problem,) = _problems(_file(tmp_path, f"server:\n  {key}: {said[0]}"), {}, {})
+    assert f"{key}: 'a\\x00b' is no path: it has a zero byte" in problem
+    (problem,) = _problems(_file(tmp_path, f"server:\n  {key}: {said[1]}"), {}, {})
+    where = f"{tmp_path}/headrace.yaml:2: server.{key}"
+    assert problem.startswith((f"{where}: 5 should be", f"{where}[0]: 5 should be"))
+
+
 @pytest.mark.parametrize(
     ("variable", "text", "key", "expected"),
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from headrace.documents import at_home
 from headrace.engine_control import EngineSpec, ItemShapes
 from headrace.loader.store import FoundVersion
 from headrace.server_settings import ServerSettings
@@ -48,9 +49,8 @@ def _cache_dir(found: FoundVersion, server: ServerSettings) -> str | None:
     folder = server.cache_dir
     if folder is None:
         return None
-    try:
-        return str(folder.expanduser())
-    except RuntimeError:  # this user has no home: containers may give any number
+    kept = at_home(folder)
+    if kept is None:
         structlog.get_logger("headrace.loader").warning(
             "no_cache",
             model=found.name,
@@ -58,3 +58,4 @@ def _cache_dir(found: FoundVersion, server: ServerSettings) -> str | None:
             reason=f"{folder}: this user has no home folder",
         )
         return None
+    return str(kept)

@@ -21,6 +21,7 @@ from find_libpython import candidate_paths
 from pyvoy import PyvoyServer
 
 from headrace.control import CONTROL_VARIABLE
+from headrace.documents import expand
 from headrace.errors import HeadraceError, MalformedRequest, SettingsError, StartError
 from headrace.receiver import arrival, envoy_spans, otel
 from headrace.receiver.access_log import FLUSH_S, access_log
@@ -233,7 +234,7 @@ def _configuration(
             authorities=otel.authorities(environment),
         )
     if settings.access_log is not None:
-        path = settings.access_log.expanduser()
+        path = expand(settings.access_log)
         http["access_log"] = [access_log(path, settings.access_log_fields)]
     if settings.cors_origins:
         _let_ask(http, settings.cors_origins)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headrace.cores import usable_cores
 from headrace.device import CPU
-from headrace.documents import expand
+from headrace.documents import at_home
 from headrace.errors import SettingsError
 from headrace.layers import load
 from headrace.loader.store import FoundVersion, find
@@ -78,4 +78,4 @@ def find_model(named: str, slo_s: float) -> Model:
 
 def _cache_dir(settings: Settings) -> Path | None:
     folder = settings.server.cache_dir
-    return None if folder is None else expand(folder)
+    return None if folder is None else at_home(folder)

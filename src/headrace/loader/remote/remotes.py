@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from headrace.documents import expand
+from headrace.documents import at_home
 from headrace.errors import ModelLoadError, OperatorError
 from headrace.loader.remote.copies import Copies
 from headrace.loader.remote.mirror import Mirror
@@ -152,7 +152,8 @@ class Remotes:
 def _kept(settings: Settings, folder: Path) -> Path:
     """Where copies are kept: from one start to the next, if there is such a place."""
     cache = settings.server.cache_dir
-    return folder / "copies" if cache is None else expand(cache).absolute() / "remote"
+    kept = None if cache is None else at_home(cache)
+    return folder / "copies" if kept is None else kept.absolute() / "remote"
 
 
 def nothing_remote(settings: Settings) -> Remotes:
