@@ -56,8 +56,8 @@ not merged.
 Unknown keys and unknown `HEADRACE_` variables are errors. `headrace check headrace.yaml` names
 every problem with its line, and lists the models it finds without loading them. An empty variable
 counts as not set. In a variable, write a list of text with commas, other lists and mappings as JSON
-or YAML. Paths in a file are relative to that file, or to a home where they begin with `~`; others to
-the working directory.
+or YAML. Paths in a file are relative to that file, or to a home where they begin with `~`; others
+to the working directory.
 
 ```yaml
 server:

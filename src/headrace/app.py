@@ -49,7 +49,7 @@ from headrace.loader.store import FoundVersion
 from headrace.loader.watch import Watch
 from headrace.observe.logs import configure
 from headrace.observe.together import Topic
-from headrace.order import Demand, Order
+from headrace.order import Order
 from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, refuse_taken
 from headrace.receiver.scribe_process import ScribeProcesses
@@ -250,8 +250,6 @@ class Supervisor:
         voice.tell(Gathered(question=asked.question, text=text))
 
     async def _carry_out(self, order: Order, voice: Voice) -> None:
-        tell = self._log.debug if isinstance(order, Demand) else self._log.info
-        tell("ordered", order=order.kind, what=order.model_dump(exclude={"kind"}))
         try:
             done = await self._orders.carry_out(order)
             if len(self._voices) > 1:  # whoever asks next may ask any of them
@@ -259,8 +257,6 @@ class Supervisor:
         except asyncio.CancelledError:  # whoever waits for it must not hold up the drain
             voice.tell(_too_late(order))
             raise
-        if done.code is not None:
-            self._log.warning("order_refused", order=order.kind, reason=done.message)
         voice.tell(done)
 
     # -- the engines -------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from headrace.control import Done
 from headrace.errors import (
     HeadraceError,
@@ -31,6 +33,7 @@ from headrace.loader.remote.sought import Sought
 from headrace.loader.remote.tidying import tidy
 from headrace.loader.stamps import stamp
 from headrace.loader.store import FoundVersion
+from headrace.observe.logs import cut
 from headrace.order import NOT_ALLOWED, Demand, Label, Load, Order, Reload, Unload, WantedModel
 from headrace.server_settings import ModelControl
 from headrace.settings import Settings
@@ -48,26 +51,32 @@ class Orders:
         self._fleet = fleet
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._wanted: Counter[str] = Counter()  # by how many orders
+        self._log = structlog.get_logger("headrace")
 
     async def carry_out(self, order: Order) -> Done:
         """Do what is ordered; how it ended is in the answer, never raised."""
         try:
             await self._obey(order)
         except HeadraceError as error:
-            message = self._remotes.told(error.message)
-            return Done(order=order.order, code=error.code, message=message)
+            return self._refused(order, error.code, self._remotes.told(error.message))
         except OSError as error:
             text = f"{error.filename}: {error.strerror}"
-            return Done(order=order.order, code=ModelLoadError.code, message=text)
+            return self._refused(order, ModelLoadError.code, text)
         await tidy(self._remotes, self._fleet)
         return Done(order=order.order)
 
+    def _refused(self, order: Order, code: str, message: str) -> Done:
+        self._log.warning("order_refused", order=order.kind, reason=cut(message))
+        return Done(order=order.order, code=code, message=message)
+
     async def _obey(self, order: Order) -> None:
         if isinstance(order, Demand):  # which follows from a request, and that from the settings
+            self._log.debug("ordered", order=order.kind, what=_gist(order))
             await self._fleet.bring((order.name, order.version))
             return
         if self._settings.server.model_control is not ModelControl.EXPLICIT:
             raise NotAllowed(NOT_ALLOWED)
+        self._log.info("ordered", order=order.kind, what=_gist(order))
         match order:
             case Load():
                 await self._load(order)
@@ -159,6 +168,22 @@ class Orders:
         if not self._wanted[name]:
             del self._wanted[name]
             self._locks.pop(name, None)
+
+
+def _gist(order: Order) -> str:
+    """What is ordered of which models, for the log: not the values and files that a client sent."""
+    match order:
+        case Load():
+            said: Iterable[str] = order.overrides
+        case Label():
+            said = (f"{label}={to}" for label, to in order.versions.items())
+        case Reload():
+            return cut(", ".join(f"{model.name} in {model.path}" for model in order.models))
+        case Demand():
+            return f"{order.name} version {order.version}"
+        case Unload():
+            said = ()
+    return cut(": ".join(filter(None, (order.name, ", ".join(said)))))
 
 
 def _fresh(found: Sequence[FoundVersion], there: Mapping[int, Post]) -> list[FoundVersion]:

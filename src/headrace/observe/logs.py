@@ -12,6 +12,9 @@ import orjson
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
+# Longer text of a client's says no more, and it may send megabytes.
+_MOST_LETTERS = 1000
+
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "text", "json"]
 
@@ -46,6 +49,11 @@ def configure(
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+
+
+def cut(text: str) -> str:
+    """A text that clients may have a hand in, as it may stand in the log."""
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..."
 
 
 class _Only:

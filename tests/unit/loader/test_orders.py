@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from headrace.control import Labels, ModelServing, Recall, Recalled
 from headrace.engine.samples import Sample, write
@@ -101,6 +102,52 @@ async def test_without_model_control_every_order_is_refused(tmp_path: Path) -> N
             done = await scene.orders.carry_out(order)
             assert done.code == "not_allowed"
         assert scene.served() == {}
+
+
+async def test_what_a_client_sends_is_not_logged(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    large = "x" * 100_000
+    order = Load(name="m", overrides={"slo_ms": large, **{f"key{i}": large for i in range(500)}})
+    async with _scene(tmp_path, model_control=ModelControl.NONE) as scene:
+        with capture_logs() as logs:
+            await scene.orders.carry_out(order)
+        assert [line["event"] for line in logs] == ["order_refused"]
+    shutil.rmtree(tmp_path / "run")
+    async with _scene(tmp_path) as scene:
+        with capture_logs() as logs:
+            await scene.orders.carry_out(order)
+            await scene.orders.carry_out(Unload(name=large))
+            await scene.orders.carry_out(Label(name="m", versions={large: 1}))
+            await scene.orders.carry_out(
+                Reload(models=(WantedModel(name=large, path=large, policy=VersionPolicy()),))
+            )
+        assert [line["event"] for line in logs] == ["ordered", "order_refused"] * 4
+        assert logs[0]["what"].startswith("m: slo_ms, key0, key1, ")
+        assert all(len(str(line)) < 1200 for line in logs)
+
+
+async def test_the_log_tells_what_is_ordered_of_which_models(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    folder = str(tmp_path / "models/m")
+    wanted = WantedModel(name="m", path=folder, policy=VersionPolicy())
+    async with _scene(tmp_path) as scene:
+        with capture_logs() as logs:
+            for order in (
+                Load(name="m"),
+                Demand(name="m", version=1),
+                Label(name="m", versions={"stable": 1, "canary": None}),
+                Reload(models=(wanted,)),
+                Unload(name="m"),
+            ):
+                await scene.orders.carry_out(order)
+        told = [(line["order"], line["what"]) for line in logs if line["event"] == "ordered"]
+        assert told == [
+            ("load", "m"),
+            ("demand", "m version 1"),
+            ("label", "m: stable=1, canary=None"),
+            ("reload", f"m in {folder}"),
+            ("unload", "m"),
+        ]
 
 
 async def test_a_demand_needs_no_leave_to_change_models(tmp_path: Path) -> None:
