@@ -31,6 +31,8 @@ def _serve(arguments: Sequence[str]) -> int:
 
     # Until the supervisor takes it, there is nothing to drain.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))
     with asyncio.Runner() as runner:
         nursery = Nursery()
         runner.run(nursery.start())

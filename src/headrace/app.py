@@ -2,16 +2,15 @@
 
 Start: find the models, start one engine for each version and, beside them, the receivers;
 ready when each serves every version that did not fail. Serve: restart what dies. Drain (SIGTERM,
-Ctrl-C): not ready, listeners drain, what is in flight ends, exit 0.
+SIGHUP, Ctrl-C): not ready, listeners drain, what is in flight ends, exit 0.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import tempfile
+import sys
 import time
 from collections.abc import Coroutine, Sequence
 from functools import partial
@@ -54,6 +53,7 @@ from headrace.receiver.envoy import Address
 from headrace.receiver.process import CONTROL_NAME, refuse_taken
 from headrace.receiver.scribe_process import ScribeProcesses
 from headrace.receivers import Receivers
+from headrace.run_folder import run_folder
 from headrace.screen import show_loaded, show_ready
 from headrace.server_settings import ModelControl
 from headrace.settings import Settings
@@ -65,7 +65,7 @@ _INCARNATIONS = 9999
 
 
 def serve(settings: Settings, console: Console, beginning: Beginning | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C, and return the exit status.
+    """Serve until SIGTERM, SIGHUP or Ctrl-C, and return the exit status.
 
     0: drained; 1: every model failed, or requests were still in flight at ``drain_timeout_s``.
 
@@ -75,8 +75,7 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
     if beginning is not None:
         beginning.imported()
     configure(settings.server.log_level, settings.server.log_format)
-    runtime_dir = Path(tempfile.mkdtemp(prefix="headrace-"))
-    try:
+    with run_folder() as runtime_dir:
         remotes = Remotes(settings, runtime_dir / "remote")
         found = find_first(remotes)
         addresses = [
@@ -91,8 +90,6 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
         nursery = Nursery() if beginning is None else beginning.nursery
         run = asyncio.run if beginning is None else beginning.runner.run
         return run(Supervisor(remotes, found, addresses, runtime_dir, console, nursery).run())
-    finally:
-        shutil.rmtree(runtime_dir, ignore_errors=True)
 
 
 class Supervisor:
@@ -145,6 +142,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         control = self._voices.listen(self._runtime_dir / CONTROL_NAME)
         async with control, asyncio.TaskGroup() as group:
             self._group = group
@@ -182,9 +181,19 @@ class Supervisor:
             self._note()
 
     def _stop(self) -> None:
-        """Take SIGTERM or Ctrl-C: drain; the second time: at once."""
+        """Take a signal to end: drain; the second time: at once."""
         if self._stopping.is_set():
             self._hurrying.set()
+        self._stopping.set()
+
+    def _hang_up(self) -> None:
+        """Take SIGHUP, which may come twice: drain, and say no more to a terminal that closed."""
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                os.write(stream.fileno(), b"")
+            except OSError:
+                with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a descriptor
+                    os.dup2(nowhere.fileno(), stream.fileno())
         self._stopping.set()
 
     # -- the receivers -----------------------------------------------------------------------------

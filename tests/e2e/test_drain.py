@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import http.client
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 
 from tests.e2e.clients import grpc_infer, grpc_request, metrics
@@ -22,7 +26,7 @@ pytestmark = pytest.mark.slow
 ONE = ("--instances", "1")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_under_load_every_request_ends_well_and_the_status_is_0(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -52,6 +56,60 @@ def test_under_load_every_request_ends_well_and_the_status_is_0(
         assert all(map(has_ended, children))
     assert "Traceback" not in server.output
     assert "cut_off" not in server.output
+
+
+# A server whose controlling terminal is its standard input, as a shell would start it.
+ON_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "headrace", "serve", *sys.argv[1:]])
+"""
+
+
+def test_when_its_terminal_closes_it_drains_and_leaves_nothing(tmp_path: Path) -> None:
+    model = write_fake(tmp_path / "echo.fake")
+    ours, its = os.openpty()
+    with TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ON_TERMINAL, str(model), "--port", "0", *ONE],
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": folder},
+        )
+        try:
+            os.close(its)
+            output = b""
+            while b"is ready" not in output:
+                output += os.read(ours, 4096)
+            assert any(Path(folder).iterdir())
+            children = psutil.Process(process.pid).children(recursive=True)
+            os.close(ours)
+            assert process.wait(30) == 0
+            assert all(map(has_ended, children))
+            assert list(Path(folder).iterdir()) == []
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_under_nohup_it_serves_on(tmp_path: Path) -> None:
+    server = Server(write_fake(tmp_path / "echo.fake"), *ONE)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        server.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    try:
+        server.wait_until_ready()
+        server.signal(signal.SIGHUP)
+        with Crowd(server.address) as crowd:
+            assert crowd.ask("echo").result().status == 200
+        assert "draining" not in server.output
+        assert server.stop() == 0
+    finally:
+        server.kill()
 
 
 def test_while_it_drains_it_is_not_ready_and_still_answers(tmp_path: Path) -> None:
