@@ -62,7 +62,6 @@ _APART = frozenset(
         "results",
         "accepts",
         "pad_values",
-        "slot_mib",
         "cache",
         "verify",
     }

@@ -27,15 +27,9 @@ def item_shapes(signature: Signature, instance: Instance, settings: ModelSetting
     """The item shapes to warm up at: the card's, its buckets, or the first guess that runs.
 
     Raises:
-        ModelLoadError: a slot has no room for one, or strings are to be padded.
+        ModelLoadError: a slot has no room for one, or buckets name what cannot be padded.
     """
-    texts = {spec.name for spec in signature.inputs if spec.dtype is DType.BYTES}
-    for name in settings.buckets:
-        if name in texts:
-            raise ModelLoadError(
-                f"buckets name input {name!r}, which is of strings: nothing pads those; take it "
-                "out of buckets"
-            )
+    _check_buckets(signature, settings)
     start = 1 if signature.batched else 0
     free = {
         (spec.name, axis)
@@ -70,6 +64,27 @@ def item_shapes(signature: Signature, instance: Instance, settings: ModelSetting
             continue
         return shapes
     return []
+
+
+def _check_buckets(signature: Signature, settings: ModelSettings) -> None:
+    specs = {spec.name: spec for spec in signature.inputs}
+    for name, axes in settings.buckets.items():
+        spec = specs.get(name)
+        if spec is None:
+            known = ", ".join(specs)
+            raise ModelLoadError(f"buckets name input {name!r}; the model has: {known}")
+        if spec.dtype is DType.BYTES:
+            raise ModelLoadError(
+                f"buckets name input {name!r}, which is of strings: nothing pads those; take it "
+                "out of buckets"
+            )
+        for axis in axes:
+            if not 1 <= axis < len(spec.shape) or isinstance(spec.shape[axis], int):
+                free = [str(n) for n, d in enumerate(spec.shape) if n and not isinstance(d, int)]
+                raise ModelLoadError(
+                    f"buckets name axis {axis} of input {name!r}: those that may be padded are "
+                    f"{', '.join(free) or 'none'} (0 is the batch axis)"
+                )
 
 
 def _fitting(signature: Signature, shapes: list[Shapes], settings: ModelSettings) -> list[Shapes]:
@@ -139,5 +154,5 @@ def make(signature: Signature, item: Shapes, rows: int, seed: int = 0) -> dict[s
             array = random.random(shape, np.float32).astype(spec.dtype.numpy)
         else:
             array = np.ones(shape, spec.dtype.numpy)
-        inputs[spec.name] = np.ascontiguousarray(array)
+        inputs[spec.name] = np.asarray(array)  # of no axes, too, which others would give one
     return inputs

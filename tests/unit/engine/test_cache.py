@@ -77,6 +77,7 @@ def test_nothing_is_written_without_a_folder_or_for_a_model_that_forbids_it(
         ({"threads": 2}, False),
         ({"buckets": {"x": {1: [4]}}}, False),
         ({"slo_ms": 5.0}, False),
+        ({"slot_mib": 2}, False),  # how many rows there is room for was found out, too
         ({"nice": 3, "max_queue": 7, "name": "other"}, True),
     ],
 )

@@ -50,6 +50,21 @@ def test_strings_are_not_padded() -> None:
         warm(model, buckets={"x": {1: [8]}})
 
 
+@pytest.mark.parametrize(
+    ("buckets", "reason"),
+    [
+        ({"z": {1: [8]}}, "buckets name input 'z'; the model has: x"),
+        ({"x": {0: [4, 8]}}, r"axis 0 of input 'x': .* 1 \(0 is the batch axis\)"),
+        ({"x": {2: [8]}}, "axis 2 of input 'x'"),
+        ({"x": {3: [8]}}, "axis 3 of input 'x'"),
+        ({"x": {-1: [8]}}, "axis -1 of input 'x'"),
+    ],
+)
+def test_buckets_are_of_axes_that_may_be_padded(buckets: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ModelLoadError, match=reason):
+        warm(Counted(signature((None, None, 4))), buckets=buckets)
+
+
 def test_of_many_free_axes_no_guess_is_larger_than_a_slot() -> None:
     class Never(Counted):
         def answer(self, x: Array) -> Array:

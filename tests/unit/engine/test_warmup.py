@@ -178,6 +178,27 @@ class Neighbourly(Counted):
         return np.asarray(x + x.sum(axis=0, keepdims=True))
 
 
+class Crossed(Counted):
+    """A row for each, of its likeness to all that are there."""
+
+    def answer(self, x: Array) -> Array:
+        return np.asarray(x @ x.T)
+
+
+class Summed(Counted):
+    """Numbers of one row are added to those of the next."""
+
+    def answer(self, x: Array) -> Array:
+        return x.cumsum(axis=0)
+
+
+class Rounded(Counted):
+    """Once in a while a row has another number beside a neighbour, where two are as good."""
+
+    def answer(self, x: Array) -> Array:
+        return np.full_like(x, len(x) if not self.lanes[0] else 7)
+
+
 class Halving(Counted):
     """Two rows go in, one comes out."""
 
@@ -198,6 +219,7 @@ class Alone(Counted):
     ("kind", "reason"),
     [
         (Neighbourly, "output 'y' of a row depends on its neighbour"),
+        (Crossed, r"output 'y' has shape \(1, 2\) beside a neighbour"),
         (Halving, r"output 'y' has shape \(1, 4\) for two rows"),
         (Alone, "two rows together fail: one row only"),
     ],
@@ -209,6 +231,40 @@ def test_rows_that_may_not_share_a_run_are_run_alone(kind: type[Counted], reason
     assert any(line.startswith("requests do not share runs: ") for line in told)
     with pytest.raises(ModelLoadError, match=f"the card says batched: true, but {reason}"):
         warm(kind(signature((None, 4))), batched=True)
+
+
+@pytest.mark.parametrize("dtype", [DType.INT64, DType.UINT8, DType.BF16, DType.FP64])
+def test_rows_of_any_numbers_are_looked_at(dtype: DType) -> None:
+    spec = TensorSpec("x", dtype, (None, 4))
+    kinds = Signature((spec,), (TensorSpec("y", dtype, (None, 4)),), batched=True)
+    assert not warm(Summed(kinds))[0].signature.batched
+    assert warm(Counted(kinds))[0].signature.batched
+
+
+def test_whole_numbers_that_differ_once_do_not_keep_rows_apart() -> None:
+    spec = TensorSpec("x", DType.INT64, (None, 4))
+    rounded = Rounded(Signature((spec,), (TensorSpec("y", DType.INT64, (None, 4)),), batched=True))
+    assert warm(rounded)[0].signature.batched
+
+
+def test_a_model_that_takes_no_zeros_is_tried_with_ones() -> None:
+    class Ones(Counted):
+        def answer(self, x: Array) -> Array:
+            if not x.all():
+                raise InferenceFailed("no zeros")
+            return x
+
+    spec = TensorSpec("x", DType.INT64, (None, 4))
+    kinds = Signature((spec,), (TensorSpec("y", DType.INT64, (None, 4)),), batched=True)
+    assert warm(Ones(kinds))[0].signature.batched
+
+
+def test_an_input_without_axes_is_warmed_up_as_it_is() -> None:
+    specs = (TensorSpec("x", DType.FP32, ()),), (TensorSpec("y", DType.FP32, ()),)
+    kinds = Signature(*specs, batched=False)
+    model = Counted(kinds)
+    warm(model)
+    assert set(model.lanes[0]) == {()}
 
 
 def test_the_card_may_forbid_batching(tmp_path: Path) -> None:
