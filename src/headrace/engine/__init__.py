@@ -6,7 +6,8 @@ in the ``nursery``, ``border`` its beginning and what is told of its end · ``ch
 model's files before a library does · ``choice`` picks the backend · ``stateful`` puts rows first in
 models with a memory, ``normalised`` makes numbers of bytes · ``warmup`` runs and times everything
 first, at ``item_shapes``, with ``timing``, until ``size_search`` has found the largest batch that
-pays, and has ``ties`` find which axes follow which, ``rewarm`` what counts of that the next time, ``seen_shapes`` what clients sent ·
+pays, and ``ties`` which axes follow which, ``rewarm`` what counts of that the next time,
+``seen_shapes`` what clients sent ·
 ``preparing`` does all that, or what ``cache`` and ``built`` kept of an earlier start, and keeps
 ``moving`` beside models that serve · ``own_labels`` the names of classes that are in the file ·
 ``reception`` receivers come and go, each a ``connection`` · ``instances`` the lanes, of which a
