@@ -13,18 +13,18 @@ from headrace.observe.moments import Moments
 from headrace.observe.phases import Noted
 
 PHASES = ("load", "receive", "decode", "queue", "results", "encode", "total")
-"""Those of a request, in order; ``total`` is from its arrival to its encoded answer."""
+"""Those of a request, in order; ``total``, of those answered, is from arrival to encoded answer."""
 
 OTHER = -1000
 """The priority under which those are counted that are too many to have their own."""
 
-# Clients name priorities.
+# Clients name priorities. The normal one has its own, however late it comes.
 _PRIORITIES = 16
 _USUAL = (0, "ok")
 
 
 class Requests:
-    """Counts them; for one thread. ``failed_s`` is how long those took that had no outputs."""
+    """Counts them; for one thread. ``failed_s`` is how long those took that were not answered."""
 
     __slots__ = ("_moments", "_phases", "_took", "failed_s")
 
@@ -72,17 +72,22 @@ class Requests:
             if run is not None:
                 phases["results"].observe(answered_s - run.end_s)
             phases["encode"].observe(now_s - answered_s)
-            phases["total"].observe(total_s)
+        if answered_s or outcome != "ok":
+            self._total(request.priority, outcome, total_s)
+
+    def _total(self, priority: int, outcome: str, total_s: float) -> None:
+        """Count all the time of one; who had its outputs and did not take them was not answered."""
+        self._of(priority, outcome).observe(total_s)
+        if outcome == "ok":
+            self._phases["total"].observe(total_s)
         else:
             self.failed_s += total_s
-        if answered_s or outcome != "ok":
-            self._of(request.priority, outcome).observe(total_s)
 
     def _of(self, priority: int, outcome: str) -> Histogram:
         histogram = self._took.get((priority, outcome))
         if histogram is None:
             known = {named for named, _ in self._took}
-            if priority not in known and len(known) >= _PRIORITIES:
+            if priority and priority not in known and len(known) >= _PRIORITIES:
                 priority = OTHER
             histogram = self._took.setdefault((priority, outcome), Histogram(LATENCY))
         return histogram

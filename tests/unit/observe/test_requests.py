@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.observe.requests import PHASES, Requests
+from headrace.observe.requests import OTHER, PHASES, Requests
 from tests.passed import Request, run
 
 STEPS = st.tuples(*[st.floats(0.001, 50)] * 7)
@@ -17,7 +17,7 @@ SEVEN = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 MANY = 2500
 
 
-def end(requests: Requests, steps: Iterable[float], priority: int = 0) -> None:
+def end(requests: Requests, steps: Iterable[float], priority: int = 0, outcome: str = "ok") -> None:
     """Count a request of so many seconds in receive, decode, queue, run, results and encode."""
     arrival_s, receive, decode, queue, infer, results, encode = steps
     received_s = arrival_s + receive
@@ -27,7 +27,7 @@ def end(requests: Requests, steps: Iterable[float], priority: int = 0) -> None:
     answered_s = end_s + results
     batch = run(start_s, end_s, infer_s=infer)
     one = Request(arrival_s, received_s, decoded_s, batch, answered_s, priority=priority)
-    requests.ended(one, "ok", answered_s + encode)
+    requests.ended(one, outcome, answered_s + encode)
 
 
 def told(requests: Requests) -> dict[str, tuple[list[int], float]]:
@@ -102,4 +102,24 @@ def test_a_question_about_a_model_is_no_request_of_it() -> None:
     requests = Requests()
     requests.ended(Request(1.0, 1.0), "ok", 1.5)
     assert not requests.took
-    assert requests.failed_s == 0.5
+    assert requests.failed_s == 0.0
+    assert not any(requests.phases["total"].counts)
+
+
+def test_one_that_had_its_outputs_and_nobody_to_take_them_was_not_answered() -> None:
+    requests = Requests()
+    end(requests, SEVEN, outcome="cancelled")
+    assert requests.failed_s == 63.0
+    assert not any(requests.phases["total"].counts)
+    assert requests.phases["results"].total == 16.0
+
+
+def test_the_normal_priority_has_its_own_count_however_many_came_before() -> None:
+    requests = Requests()
+    for priority in range(1, 30):
+        end(requests, SEVEN, priority=priority)
+    end(requests, SEVEN)
+    end(requests, SEVEN, outcome="shed")
+    assert (0, "ok") in requests.took
+    assert (0, "shed") in requests.took
+    assert sum(requests.took[OTHER, "ok"].counts) == 13

@@ -67,10 +67,10 @@ def _model(served: ServedModel, now_s: float, now_ms: float) -> dict[str, Any]:
 def _requests(metrics: ModelMetrics) -> dict[str, Any]:
     runs, outcomes, requests = metrics.runs, metrics.outcomes, metrics.requests
     phases = requests.phases
-    good = outcomes["ok"]
+    failed = sum(outcomes.values()) - outcomes["ok"]
     return {
-        "success": _duration(good, phases["total"].total),
-        "fail": _duration(sum(outcomes.values()) - good, requests.failed_s),
+        "success": _histogram(phases["total"]),  # not questions about the model, which end well too
+        "fail": _duration(failed, requests.failed_s),
         "queue": _histogram(phases["queue"]),
         "compute_input": _duration(runs.assembled_entries, runs.assemble_s),
         "compute_infer": _duration(runs.entries, runs.infer_s),
