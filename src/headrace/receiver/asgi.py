@@ -5,6 +5,7 @@ Whatever goes wrong on the way becomes a typed error here and nowhere else.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -34,6 +35,7 @@ from headrace.receiver.on_demand import Ask, OnDemand
 from headrace.receiver.plain.slowest import ASKS, passed, timing
 from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
+from headrace.receiver.run.departures import PATIENCE_S
 from headrace.receiver.spans import Spans
 from headrace.receiver.stream import Send, Stream, serve
 from headrace.receiver.tfserving.grpc import TfServingGrpc
@@ -204,6 +206,7 @@ class Application:
         if ASKS in exchange.headers:
             reply = reply._replace(headers=(*reply.headers, timing(exchange)))
         length = (b"content-length", b"%d" % len(reply.body))
+        there = _asked(exchange)
         try:
             await send(
                 {
@@ -214,6 +217,8 @@ class Application:
             )
             body = b"" if method == "HEAD" else reply.body
             await send({"type": "http.response.body", "body": body})
+            if there is not None and (await there)["type"] == "http.disconnect" and outcome == "ok":
+                outcome = Cancelled.code
         except OSError:  # as above
             outcome = Cancelled.code
         self.count(exchange, outcome)
@@ -270,6 +275,15 @@ class Application:
         if exchange.trace is not None:
             self._extras.tracer.end(exchange.trace, exchange.answered_s, now_s)
         metrics.requests.ended(exchange, outcome, now_s)
+
+
+def _asked(exchange: Exchange) -> asyncio.Future[dict[str, Any]] | None:
+    """Ask after the client of a request that took long, just before its answer is sent.
+
+    ``send`` does not tell of plain HTTP that nobody is there, and after the answer nobody is. What
+    comes of it is looked at when the answer is on its way, so that it waits for nothing.
+    """
+    return exchange.receive() if exchange.answered_s - exchange.arrival_s > PATIENCE_S else None
 
 
 def _timed(start: dict[str, Any], exchange: Exchange) -> dict[str, Any]:

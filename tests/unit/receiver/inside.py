@@ -23,6 +23,9 @@ from headrace.server_settings import ServerSettings
 from headrace.settings import BackendName, ModelSettings
 from tests.profiles import plain
 
+# More often than anybody asks after a client.
+_ASKED = 99
+
 
 class Came(NamedTuple):
     """What the application sent."""
@@ -54,10 +57,12 @@ class Inside:
         method: str = "POST",
         headers: Any = (),
         begun: bytes | None = None,
+        stays: bool = True,
     ) -> Came:
         """Send one request; gRPC's status stands among the headers.
 
-        ``begun``: what comes of a body before its client leaves.
+        ``begun``: what comes of a body before its client leaves. One that does not stay leaves when
+        all of its body is there.
         """
         scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
         scope["http_version"] = "2"
@@ -72,6 +77,9 @@ class Inside:
         if begun is not None:
             events.append({"type": "http.request", "body": begun, "more_body": True})
             events.append({"type": "http.disconnect"})
+        elif not stays:
+            events.append({"type": "http.request", "body": body, "more_body": False})
+            events += [{"type": "http.disconnect"}] * _ASKED
 
         def receive() -> asyncio.Future[dict[str, Any]]:
             came: asyncio.Future[dict[str, Any]] = loop.create_future()

@@ -54,3 +54,16 @@ async def test_who_leaves_before_its_body_is_whole_has_reached_no_model(tmp_path
     assert 'headrace_refused_total{outcome="cancelled"} 1.0' in page
     assert 'headrace_requests_total{model="m",outcome="ok",version="1"} 2.0' in page
     assert 'model="m",outcome="cancelled"' not in page
+
+
+async def test_who_leaves_while_its_batch_runs_was_not_answered(tmp_path: Path) -> None:
+    """Plain HTTP: ``send`` does not tell; a client that waited hardly at all is not asked after."""
+    body = b'{"input": [[1, 1, 1, 1]]}'
+    async with inside("base_ms: 50", tmp_path) as server:
+        stayed = await server.ask("/predict/m", body)
+        left = await server.ask("/predict/m", body, stays=False)
+        page = (await server.ask("/metrics", method="GET")).body.decode()
+    assert stayed.status == left.status == 200
+    assert 'headrace_requests_total{model="m",outcome="ok",version="1"} 1.0' in page
+    assert 'headrace_requests_total{model="m",outcome="cancelled",version="1"} 1.0' in page
+    assert 'phase="total",version="1"} 1.0' in page
