@@ -118,6 +118,11 @@ class Stream:
             exchange.timeout_s = max(0.0, self.exchange.timeout_s - spent_s)
         return exchange
 
+    @property
+    def cut_off_as(self) -> str:
+        """The outcome of a request that ends because its stream has."""
+        return Cancelled.code if self._gone else Expired.code
+
     def _presence(self) -> asyncio.Future[Event]:
         """Tell at once whether the client is there, without taking anything from the stream."""
         pending = None if self._body_ended else self._receive()

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from headrace.control import ModelState
-from headrace.errors import Cancelled, HeadraceError, InternalError
+from headrace.errors import Cancelled, Expired, HeadraceError, InternalError
 from headrace.receiver import grpc, stream
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.protobuf import message
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.health import Health
+from headrace.receiver.oip.grpc import OipGrpc
+from headrace.receiver.oip.stream import OipStream
 from headrace.receiver.on_demand import OnDemand
 from headrace.receiver.stream import Stream, serve
 
@@ -31,15 +33,18 @@ def _asked_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Border:
-    """Counts nothing."""
+    """Notes what it is to count."""
 
     on_demand = OnDemand(lambda _name, _version: asyncio.Future(), 1)
+
+    def __init__(self) -> None:
+        self.counted: list[str] = []
 
     def translate(self, error: Exception) -> HeadraceError:
         return error if isinstance(error, HeadraceError) else InternalError(str(error))
 
     def count(self, exchange: Exchange, outcome: str) -> None:
-        pass
+        self.counted.append(outcome)
 
 
 def _chunk(body: bytes, *, more: bool) -> dict[str, Any]:
@@ -87,9 +92,23 @@ def _catalog() -> Catalog:
     return catalog
 
 
-def _stream(client: Client, catalog: Catalog) -> Stream:
+def _stream(client: Client, catalog: Catalog, border: Border | None = None) -> Stream:
     exchange = Exchange({}, client.receive, time.monotonic())
-    return Stream(exchange, client.send, 10**6, catalog, Border())
+    return Stream(exchange, client.send, 10**6, catalog, border or Border())
+
+
+class Endless(OipGrpc):
+    """Answers nothing; ``third`` is called when three requests have come."""
+
+    def __init__(self, third: Callable[[], object]) -> None:
+        self._third = third
+        self._begun = 0
+
+    async def infer(self, exchange: Exchange) -> bytes:
+        self._begun += 1
+        if self._begun == 3:
+            self._third()
+        return await asyncio.Future[bytes]()
 
 
 @pytest.mark.parametrize(
@@ -144,3 +163,15 @@ async def test_an_item_knows_that_its_client_left_behind_what_nobody_has_read() 
     assert (await item.receive())["type"] == "http.request"
     client.leave()
     assert (await item.receive())["type"] == "http.disconnect"
+
+
+@pytest.mark.parametrize(("leaves", "outcome"), [(False, Expired.code), (True, Cancelled.code)])
+async def test_what_runs_when_the_deadline_of_its_stream_has_passed_is_counted(
+    *, leaves: bool, outcome: str
+) -> None:
+    client, border = Client(_chunk(ASKED * 3, more=True)), Border()
+    one = _stream(client, _catalog(), border)
+    one.exchange.timeout_s = 0.1
+    handler = OipStream(Endless(client.leave if leaves else bool)).infer
+    assert await asyncio.wait_for(serve(one, handler, client.send), 10) == Expired.code
+    assert border.counted == [outcome] * 3

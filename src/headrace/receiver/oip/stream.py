@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from headrace.errors import HeadraceError, NotResident
 from headrace.receiver.codecs import wire
 from headrace.receiver.codecs.protobuf import message, read_parameters
+from headrace.receiver.exchange import Exchange
 from headrace.receiver.oip.grpc import SCAN_BYTES, InferResponse, OipGrpc, parse
 from headrace.receiver.stream import Stream, StreamHandler
 
@@ -84,11 +85,21 @@ class OipStream:
     async def _answer(
         self, stream: Stream, body: bytes, wishes: Wishes, before: asyncio.Task[None] | None
     ) -> None:
-        """Run one request and send what came of it."""
+        """Run one request, send what came of it, and count it, however it ends."""
         exchange = stream.item()
         exchange.body = body
-        if before is not None:
-            await asyncio.wait({before})
+        try:
+            if before is not None:
+                await asyncio.wait({before})
+            outcome = await self._outcome(stream, body, wishes, exchange)
+        except asyncio.CancelledError:
+            stream.border.count(exchange, stream.cut_off_as)
+            raise
+        stream.border.count(exchange, outcome)
+
+    async def _outcome(
+        self, stream: Stream, body: bytes, wishes: Wishes, exchange: Exchange
+    ) -> str:
         outcome = "ok"
         try:
             try:
@@ -111,7 +122,7 @@ class OipStream:
                 await stream.send(_wrap(_closing(body)))
         except HeadraceError as error:  # the client has left; the reader hears of it too
             outcome = error.code
-        stream.border.count(exchange, outcome)
+        return outcome
 
 
 def _wishes(body: bytes) -> Wishes:
