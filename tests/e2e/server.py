@@ -32,7 +32,7 @@ class Server(testing.Server):
 
     def receiver(self) -> psutil.Process:
         """The receiver; waits while it is being replaced."""
-        return until(lambda: self.children("envoy --config-yaml"))[0]
+        return until(lambda: self.children("envoy --config-path"))[0]
 
 
 def until(condition: Callable[[], Found], timeout_s: float = 45) -> Found:

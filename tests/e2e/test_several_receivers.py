@@ -30,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def _receivers(server: Server) -> list[psutil.Process]:
-    return server.children("envoy --config-yaml")
+    return server.children("envoy --config-path")
 
 
 @contextlib.contextmanager

@@ -18,8 +18,7 @@ from headrace.proc import cpu_s, resident_bytes
 
 _ENGINE, _SCRIBE = "headrace.engine.worker", "headrace.receiver.scribe"
 _NURSERY = "headrace.engine.nursery"
-_RECEIVER = "headrace.receiver.main"  # in the configuration of an Envoy that loads it
-_NUMBER = re.compile(r"/admin-(\d+)\.sock")  # which receiver it is, in the same
+_RECEIVER = re.compile(r"--config-path .*/receiver-(\d+)\.json")  # an Envoy, and which it is
 
 
 class ProcessUse(NamedTuple):
@@ -70,10 +69,10 @@ def _role(command: bytes) -> tuple[str, str, str]:
     if found:
         model, _, version = rest.strip().rpartition("/")
         return "engine", model, version
-    if _RECEIVER in words:
-        number = _NUMBER.search(words)
-        which = "" if number is None or number[1] == "0" else f"-{number[1]}"
-        return f"receiver{which}", "", ""
+    receiver = _RECEIVER.search(words)
+    if receiver is not None:
+        number = receiver[1]
+        return "receiver" if number == "0" else f"receiver-{number}", "", ""
     if _NURSERY in words:
         return "nursery", "", ""
     return ("scribe" if _SCRIBE in words else "other"), "", ""

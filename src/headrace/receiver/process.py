@@ -68,6 +68,8 @@ class ReceiverProcess:
         self._addresses = tuple(addresses)
         self._control_path = runtime_dir / CONTROL_NAME
         self._admin_path = runtime_dir / f"admin-{number}.sock"
+        # By this name ``observe.processes`` knows it.
+        self._config_path = runtime_dir / f"receiver-{number}.json"
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -93,6 +95,8 @@ class ReceiverProcess:
             raise StartError(
                 f"the receiver did not come up within {_START_TIMEOUT_S:.0f} s; see its words above"
             ) from error
+        finally:
+            self._config_path.unlink(missing_ok=True)  # it has been read; there may be a secret
 
     async def _launched(self) -> asyncio.subprocess.Process:
         self._admin_path.unlink(missing_ok=True)
@@ -101,8 +105,10 @@ class ReceiverProcess:
             self._addresses,
             control_path=self._control_path,
             admin_path=self._admin_path,
+            config_path=self._config_path,
             environment=os.environ,
         )
+        _write(self._config_path, how.configuration)
         # A group of its own: Ctrl-C goes to the supervisor alone, which drains first. Not a session
         # of its own, for the kernel shares out cores by session, and our priorities hold in one.
         return await asyncio.create_subprocess_exec(
@@ -195,6 +201,13 @@ class _AdminConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that nobody else may read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
 
 
 def _request(admin_path: Path, method: str, path: str) -> bytes:

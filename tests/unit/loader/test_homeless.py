@@ -41,5 +41,6 @@ def test_an_access_log_there_names_its_setting(tmp_path: Path) -> None:
             [Address("127.0.0.1", 0)],
             control_path=tmp_path / "control",
             admin_path=tmp_path / "admin",
+            config_path=tmp_path / "receiver.json",
             environment=os.environ,
         )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headrace.errors import StartError
+from headrace.observe.processes import _role
 from headrace.receiver import process
+from headrace.receiver.envoy import Address, Launch, launch
 from headrace.receiver.process import ReceiverProcess
 from headrace.server_settings import ServerSettings
 
@@ -27,3 +33,54 @@ async def test_a_machine_that_has_nothing_left_is_a_reason_and_no_end(
     with pytest.raises(StartError, match=r"could not be started: .*Too many open files"):
         await receiver.start()
     await receiver.stop()
+
+
+TOKEN = "what-lets-us-in"  # noqa: S105
+# Ends with status 7 if its configuration is there, and for nobody else to read.
+READS = """
+import os, sys
+with open(sys.argv[1]) as file:
+    mode = os.fstat(file.fileno()).st_mode & 0o777
+    sys.exit(7 if (file.read(), mode) == ("what it says", 0o600) else 1)
+"""
+
+
+def _launch(folder: Path, environment: Mapping[str, str], number: int = 0) -> Launch:
+    return launch(
+        ServerSettings(otlp_endpoint="http://127.0.0.1:4318", otlp_envoy=True),
+        [Address("127.0.0.1", 0)],
+        control_path=folder / "control.sock",
+        admin_path=folder / f"admin-{number}.sock",
+        config_path=folder / f"receiver-{number}.json",
+        environment=environment,
+    )
+
+
+def test_the_secret_of_a_collector_is_no_argument(tmp_path: Path) -> None:
+    """Arguments are read by whoever is on the machine."""
+    said = {**os.environ, "OTEL_EXPORTER_OTLP_HEADERS": f"authorization={TOKEN}"}
+    how = _launch(tmp_path, said)
+    assert TOKEN in how.configuration
+    assert TOKEN not in " ".join(map(str, how.arguments))
+
+
+@pytest.mark.parametrize(
+    ("number", "role"), [(0, "receiver"), (1, "receiver-1"), (12, "receiver-12")]
+)
+def test_it_is_told_by_its_command_line(tmp_path: Path, number: int, role: str) -> None:
+    words = _launch(tmp_path, os.environ, number).arguments
+    assert _role("\0".join(map(str, words)).encode()) == (role, "", "")
+
+
+def test_what_it_is_told_is_in_a_file_of_ours_as_long_as_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def launch(*_: Any, config_path: Path, **__: Any) -> Launch:
+        command = (sys.executable, "-c", READS, str(config_path))
+        return Launch("what it says", command, os.environ)
+
+    monkeypatch.setattr(process, "launch", launch)
+    receiver = ReceiverProcess(ServerSettings(), (), tmp_path)
+    with pytest.raises(StartError, match="status 7 while it started"):
+        asyncio.run(receiver.start())
+    assert list(tmp_path.iterdir()) == []
