@@ -46,6 +46,7 @@ from headrace.loader.orders import Orders
 from headrace.loader.remote.remotes import Remotes
 from headrace.loader.store import FoundVersion
 from headrace.loader.watch import Watch
+from headrace.message import Message
 from headrace.observe.logs import configure
 from headrace.observe.together import Topic
 from headrace.order import Order
@@ -120,7 +121,7 @@ class Supervisor:
         self._fleet = Fleet(
             settings.server,
             runtime_dir,
-            tell=self._voices.tell,
+            tell=self._tell,
             audience=Audience(
                 on_serving=partial(show_loaded, console),
                 on_state=self._note,
@@ -218,6 +219,11 @@ class Supervisor:
         self._memory.tell_again(voice.tell)
         if self._stopping.is_set():
             voice.tell(Drain())
+
+    def _tell(self, message: Message) -> None:
+        """Tell all of a version; what it means for their counts, it means for those of the dead."""
+        self._gathering.told(message)
+        self._voices.tell(message)
 
     def _left(self, voice: Voice) -> None:
         self._gathering.left(voice)

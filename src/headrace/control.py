@@ -59,6 +59,10 @@ class ModelServing(Message):
     tuned: TunedUse | None = None
 
 
+ENDED = frozenset({"failed", "evicting", "draining", "unloaded"})
+"""States of a version that takes no more requests: what receivers have counted of it is gone."""
+
+
 class ModelState(Message):
     """Supervisor → receiver: where a version is in its life (``lifecycle.State`` names).
 

@@ -1,7 +1,8 @@
 """What all receivers have counted, with those that have died, for whichever of them is asked.
 
 Counts must never fall, or a dashboard sees a burst where there was none: of a receiver that does
-not answer in time its last words count, and what a dead one had last told counts on.
+not answer in time its last words count, and what a dead one had last told counts on, as long as
+those that live count the same version.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
-from headrace.observe.together import Topic, add_up, remains
+from headrace.control import ENDED, ModelServing, ModelState
+from headrace.message import Message
+from headrace.observe.together import Topic, add_up, remains, without
 from headrace.voices import Voice, Voices
 
 
@@ -31,6 +34,19 @@ class Gathering:
         told = [one[topic] for one in self._last.values() if topic in one]
         dead = self._dead.get(topic)
         return add_up(topic, told if dead is None else [*told, dead])
+
+    def told(self, message: Message) -> None:
+        """All are told this: what they begin to count anew, or count no more, is dropped."""
+        match message:
+            case ModelServing(replaces=True):
+                pass
+            case ModelState() if message.state in ENDED:
+                pass
+            case _:
+                return
+        for texts in (self._dead, *self._last.values()):
+            for topic, text in texts.items():
+                texts[topic] = without(topic, text, message.name, message.version)
 
     def left(self, voice: Voice) -> None:
         """A receiver has gone: what it had counted stays counted."""

@@ -85,6 +85,32 @@ def test_one_that_dies_takes_only_its_own_connections_and_comes_back_ready(serve
         pass
 
 
+def test_what_a_dead_one_counted_of_a_model_goes_when_the_model_does(tmp_path: Path) -> None:
+    for name in "mn":
+        write_fake(tmp_path / f"models/{name}.fake")
+    flags = ("--receivers", "2", "--share", "kernel", "--model-control", "explicit")
+    with Server(tmp_path / "models", *flags) as server:
+        with _clients(server):
+            pass
+        assert _counted(server) == {"m": _MANY, "n": 0}
+        assert outcomes(server.url, "m") == {"ok": _MANY}
+        _receivers(server)[0].kill()
+        server.wait_for("receiver_died")
+        until(lambda: len(_receivers(server)) == 2)
+        assert _counted(server) == {"m": _MANY, "n": 0}
+        assert http(f"{server.url}/v2/repository/models/m/unload", {})[0] == 200
+        assert _counted(server) == {"n": 0}
+        assert http(f"{server.url}/v2/repository/models/m/load", {})[0] == 200
+        assert _counted(server) == {"m": 0, "n": 0}
+        assert outcomes(server.url, "m") == {}
+
+
+def _counted(server: Server) -> dict[str, int]:
+    """How many inferences are counted of each model."""
+    found = http(f"{server.url}/v2/models/stats")[1]["model_stats"]
+    return {one["name"]: one["inference_stats"]["success"]["count"] for one in found}
+
+
 def test_a_scrape_comes_though_a_receiver_does_not_answer(server: Server) -> None:
     with _clients(server):
         pass

@@ -12,11 +12,22 @@ from typing import Any
 import pytest
 
 from headrace import voices as module
-from headrace.control import Ask, Complete, Emptied, Told, to_receiver
+from headrace.control import (
+    Ask,
+    Complete,
+    Emptied,
+    ModelServing,
+    ModelState,
+    Told,
+    to_receiver,
+)
 from headrace.gathering import Gathering
-from headrace.message import line
+from headrace.message import Message, line
 from headrace.observe.together import Topic
+from headrace.settings import ModelSettings
+from headrace.values import Signature
 from headrace.voices import Listener, Voice, Voices, Words
+from tests.profiles import plain
 
 
 class Receiver:
@@ -89,6 +100,18 @@ async def _scene(folder: Path) -> AsyncIterator[Scene]:
         yield scene
 
 
+def _serving(*, replaces: bool) -> ModelServing:
+    profile = plain(Signature((), (), batched=True))
+    return ModelServing(
+        name="m",
+        version=1,
+        socket_path="s",
+        settings=ModelSettings(),
+        profile=profile,
+        replaces=replaces,
+    )
+
+
 async def test_all_hear_what_is_told_and_each_is_heard(tmp_path: Path) -> None:
     async with _scene(tmp_path) as scene:
         one, other = await scene.connect(), await scene.connect()
@@ -152,6 +175,47 @@ async def test_counts_of_the_dead_go_on_to_count(tmp_path: Path) -> None:
         assert await _answered(scene) == 12
 
 
+@pytest.mark.parametrize(
+    ("message", "counted"),
+    [
+        (ModelState(name="m", version=1, state="draining"), 0),
+        (ModelState(name="m", version=1, state="evicting"), 0),
+        (ModelState(name="m", version=1, state="failed"), 0),
+        (ModelState(name="m", version=1, state="recovering"), 7),
+        (ModelState(name="m", version=2, state="draining"), 7),
+        (ModelState(name="n", version=1, state="draining"), 7),
+        (_serving(replaces=True), 0),
+        (_serving(replaces=False), 7),
+    ],
+)
+async def test_of_a_version_that_ends_nothing_counts_on(
+    tmp_path: Path, message: Message, counted: int
+) -> None:
+    async with _scene(tmp_path) as scene:
+        one, other, last = [await scene.connect() for _ in range(3)]
+        one.answer = other.answer = json.dumps({"m/1": _seen(3), "o/1": _seen(1)})
+        last.answer = json.dumps({"m/1": _seen(1)})
+        assert await _answered(scene) == 7
+        await scene.left(other)  # before the version ends
+        scene.gathering.told(message)
+        await scene.left(one)  # after, before it was asked again
+        last.answer = "{}"
+        assert await _answered(scene) == max(0, counted - 1)
+        assert await _answered(scene, "o/1") == 2
+        await scene.left(last)
+
+
+async def test_statistics_of_a_version_that_ends_are_gone(tmp_path: Path) -> None:
+    async with _scene(tmp_path) as scene:
+        one = await scene.connect()
+        one.answer = json.dumps([{"name": "m", "version": "1"}, {"name": "m", "version": "2"}])
+        await scene.gathering.of(Topic.STATISTICS)
+        await scene.left(one)
+        scene.gathering.told(ModelState(name="m", version=1, state="unloaded"))
+        found = json.loads(await scene.gathering.of(Topic.STATISTICS))
+        assert found == [{"name": "m", "version": "2"}]
+
+
 async def test_who_leaves_while_asked_is_not_waited_for(tmp_path: Path) -> None:
     async with _scene(tmp_path) as scene:
         one, other = await scene.connect(), await scene.connect()
@@ -167,6 +231,6 @@ def _seen(answered: int) -> dict[str, Any]:
     return {"cpu_s": 0, "answered": answered, "tail_ratio": 1, "handover_s": 0, "runs": []}
 
 
-async def _answered(scene: Scene) -> int:
-    found: int = json.loads(await scene.gathering.of(Topic.SEEN))["m/1"]["answered"]
+async def _answered(scene: Scene, which: str = "m/1") -> int:
+    found: int = json.loads(await scene.gathering.of(Topic.SEEN)).get(which, _seen(0))["answered"]
     return found

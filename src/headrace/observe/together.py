@@ -61,6 +61,25 @@ def remains(topic: Topic, text: str) -> str | None:
             return None
 
 
+def without(topic: Topic, text: str, name: str, version: int) -> str:
+    """What one has told of a topic, less what it was of a version that has ended."""
+    match topic:
+        case Topic.METRICS:
+            its = {f'model="{name}"', f'version="{version}"'}
+            lines = text.splitlines(keepends=True)
+            return "".join(line for line in lines if not its <= _labels(line))
+        case Topic.STATISTICS:
+            key = name, str(version)
+            models = json.loads(text)
+            return json.dumps([one for one in models if (one["name"], one["version"]) != key])
+        case Topic.SEEN:
+            seen = json.loads(text)
+            seen.pop(f"{name}/{version}", None)
+            return json.dumps(seen)
+        case Topic.TFSERVING | Topic.SLOWEST | Topic.NOTHING:
+            return text  # of a model, which keeps its counts; or of a moment
+
+
 # -- pages of Prometheus ---------------------------------------------------------------------------
 
 
@@ -115,6 +134,11 @@ def _families(text: str) -> Iterator[tuple[str, str, list[str]]]:
         lines.append(line)
     if lines:
         yield family, kind, lines
+
+
+def _labels(line: str) -> set[str]:
+    """The labels of a sample, with their values; those of a model and a version have no commas."""
+    return set(line.partition("{")[2].rpartition("}")[0].split(","))
 
 
 def _is_added(family: str, kind: str) -> bool:

@@ -18,6 +18,7 @@ import structlog
 
 from headrace.codes import rebuild
 from headrace.control import (
+    ENDED,
     SCRIBE_NAME,
     Ask,
     Complete,
@@ -305,7 +306,7 @@ class Runtime:
     def _note(self, state: ModelState) -> None:
         self._catalog.set_state(state)
         key = (state.name, state.version)
-        if state.state in {"failed", "evicting", "draining", "unloaded"}:
+        if state.state in ENDED:
             self._catalog.remove(*key)
             dispatcher = self._dispatchers.pop(key, None)
             if dispatcher is None:

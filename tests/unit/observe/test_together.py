@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.observe.lives import Life, LifeCollector
 from headrace.observe.metrics import Collector, ModelMetrics
-from headrace.observe.together import Topic, add_up, remains
+from headrace.observe.together import Topic, add_up, remains, without
 from tests.passed import passed
 
 counts = st.lists(
@@ -76,6 +76,17 @@ def test_of_a_receiver_that_has_died_the_counts_remain_and_nothing_else() -> Non
     assert found["headrace_requests_total", (*which[:1], ("outcome", "ok"), *which[1:])] == 2
     assert found["headrace_queue_length", which] == 1
     assert found["headrace_model_moves_total", (("model", "m"), ("state", "serving"))] == 1
+
+
+def test_of_a_version_that_has_ended_nothing_remains_and_of_others_all() -> None:
+    dead = remains(Topic.METRICS, page([("ok", 0.1), ("shed", 0.2)]))
+    assert dead is not None
+    other = dead.replace('model="m"', 'model="m2"')
+    third = dead.replace('version="1"', 'version="11"')
+    together = add_up(Topic.METRICS, [dead, other, third])
+    found = read(without(Topic.METRICS, together, "m", 1))
+    assert found == read(add_up(Topic.METRICS, [other, third]))
+    assert any(name == "headrace_requests_total" for name, _ in found)
 
 
 def test_the_slowest_are_those_of_all() -> None:
