@@ -178,7 +178,7 @@ def _of_requests(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
 
 
 def _of_batches(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
-    rows = Histograms("headrace_batch_rows", "Rows of the batches that ran.", labels=_WHICH)
+    rows = Histograms("headrace_batch_rows", "Rows of batches that an engine got.", labels=_WHICH)
     elements = CounterMetricFamily(
         "headrace_run_elements",
         "Input elements that ran, of models that are padded: asked for, and padding.",
