@@ -176,7 +176,10 @@ class EngineClient:
         return NOBODY if self._board is None else self._board.others(self._seat)
 
     def close(self) -> None:
-        """End the connection; nothing is called back any more."""
+        """End the connection and let its slots go; nothing is called back any more.
+
+        Whoever holds this may go on for long: a slot is up to 80 MiB, and views would keep it.
+        """
         channel, self._socket = self._socket, None
         if channel is not None:
             self._loop.remove_reader(channel.fileno())
@@ -185,6 +188,8 @@ class EngineClient:
         work, self._work = self._work, None
         if work is not None:
             work.close()
+        self._slots = self._assembly = self._board = None
+        self._answers.clear()
 
     def _hear(self) -> None:
         """Take one answer; the loop calls again while there are more."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -205,3 +206,14 @@ async def _until(receiver: Receiver, right: object) -> Others:
         while not right(found := receiver.client.others()):  # noqa: ASYNC110 - no bell rings
             await asyncio.sleep(0)
     return found
+
+
+async def test_who_has_left_keeps_no_slot_whoever_keeps_it(tmp_path: Path) -> None:
+    async with _engine(tmp_path) as engine:
+        one = await engine.connect()
+        engine.instance.may.release(1)
+        one.run(1, 1)
+        assert await one.answers.get() == (1, 2)  # whose places are remembered
+        slots = weakref.ref(one.client._slots)
+        one.client.close()
+        assert slots() is None

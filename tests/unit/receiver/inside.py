@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from headrace.engine.reception import Reception
 from headrace.engine.warmup import warm_up
 from headrace.engine_control import Profile
 from headrace.receiver.handover.client import ScribeClient
+from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.runtime import Runtime
 from headrace.server_settings import ServerSettings
 from headrace.settings import BackendName, ModelSettings
@@ -47,6 +49,34 @@ class Inside:
         pump = self._runtime._dispatchers["m", 1]._pump  # type: ignore[union-attr]
         while not pump._running:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0)
+        self.drain()
+
+    def parts(self) -> dict[str, weakref.ref[Any]]:
+        """What serves the model, by name, to see whether it stays."""
+        outer = self._runtime._dispatchers["m", 1]
+        dispatcher = outer if isinstance(outer, Dispatcher) else outer._dispatcher
+        pump = dispatcher._pump
+        engine = pump._engine
+        assert engine is not None
+        found = (outer, dispatcher, pump, pump._steering, engine, engine._slots)
+        return {type(one).__name__: weakref.ref(one) for one in found}
+
+    async def reload(self) -> None:
+        """Have another model take its place, as it is reloaded; the same engine runs it."""
+        old = self._runtime._dispatchers["m", 1]
+        await self._runtime._serve(
+            ModelServing(
+                name="m",
+                version=1,
+                socket_path=old.socket_path,
+                settings=old.served.settings,
+                profile=old.served.profile,
+                replaces=True,
+            )
+        )
+
+    def drain(self) -> None:
+        """Take the model away."""
         self._runtime._note(ModelState(name="m", version=1, state="draining"))
 
     async def ask(

@@ -1,7 +1,8 @@
-"""A request leaves nothing for the garbage collector, however it ends.
+"""A request leaves nothing for the garbage collector, however it ends; nor does a model.
 
 Whoever is in a reference cycle keeps the request's body until a collection, and the receiver
 collects rarely: refusals of large bodies would fill the memory, and the collection stop the loop.
+A model that is there no more would keep the slots of its engine, which are up to some 100 MiB each.
 """
 
 from __future__ import annotations
@@ -16,10 +17,16 @@ import numpy as np
 import pytest
 
 from headrace.load.apis import oip_grpc, oip_rest
+from headrace.settings import Sequence
 from tests.unit.receiver.inside import Came, Inside, inside
 
 SLOW = "base_ms: 20\n"
 FAILING = "fail_at: 13\n"
+STATEFUL = """
+inputs: {x: [FP32, [null, 4]], state: [FP32, [null, 4]]}
+outputs: {stateN: [FP32, [null, 4]], y: [FP32, [null, 4]]}
+"""
+SEQUENCE = Sequence.model_validate({"state": [{"input": "state", "output": "stateN"}]})
 ROW = np.ones((1, 4), np.float32)
 HTTP = {
     "ok": b'{"input": [[1, 1, 1, 1]]}',
@@ -102,3 +109,22 @@ async def test_when_a_request_of_many_batches_is_refused(tmp_path: Path) -> None
                 gc.collect()
                 continue
             await expect(server, "predicted_miss", came)
+
+
+@pytest.mark.parametrize(("card", "sequence"), [(FAILING, None), (STATEFUL, SEQUENCE)])
+@pytest.mark.parametrize("reloaded", [True, False])
+async def test_when_a_model_leaves(
+    tmp_path: Path, card: str, sequence: Sequence | None, reloaded: bool
+) -> None:
+    begun = [(b"headrace-sequence-id", b"7"), (b"headrace-sequence-start", b"1")]
+    async with inside(card, tmp_path, sequence=sequence) as server:
+        came = await server.ask("/predict/m", HTTP["ok"], headers=begun if sequence else ())
+        assert came.status == 200
+        parts = server.parts()
+        if reloaded:
+            await server.reload()
+        else:
+            server.drain()
+        for _ in range(9):  # turns of the loop, until it is empty and its last callbacks have run
+            await asyncio.sleep(0)
+        assert [name for name, part in parts.items() if part() is not None] == []

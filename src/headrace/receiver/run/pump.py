@@ -204,7 +204,7 @@ class Pump:
             on_done=self._done,
             on_failed=self._failed,
             on_lost=self._lost,
-            on_attached=lambda: self._attached(engine),
+            on_attached=self._attached,
         )
         await engine.connect(socket_path)
         if self._engine is not None:  # it died, though its end has not been heard yet
@@ -216,11 +216,12 @@ class Pump:
             self._place.join(self._look)
         if self._scheduler.shares:
             self._scheduler.beside(engine.others, time.monotonic())
-        self._attached(engine)
+        self._attached()
 
-    def _attached(self, engine: EngineClient) -> None:
+    def _attached(self) -> None:
         """Let batches run once the engine both is ours and has taken us in; either may be first."""
-        if engine is self._engine and engine.attached:
+        engine = self._engine
+        if engine is not None and engine.attached:
             self._scheduler.resume()
             self.schedule()
 

@@ -11,6 +11,7 @@ import asyncio
 import math
 import reprlib
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -117,10 +118,10 @@ class Sequences:
         self._slo_s = math.inf if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
         limits = Limits(card.idle_s, card.max_streams, served.settings.max_queue)
         self._max_rows = card.max_streams
-        self._table = SequenceTable(served.name, limits, self._gone)
+        table = self._table = SequenceTable(served.name, limits, _forgetting(self, owners))
         self._timer: asyncio.TimerHandle | None = None
-        served.metrics.gauges["sequences"] = lambda: len(self._table)
-        served.metrics.sequences_expired = lambda: self._table.expired
+        served.metrics.gauges["sequences"] = lambda: len(table)
+        served.metrics.sequences_expired = lambda: table.expired
 
     # -- a request ---------------------------------------------------------------------------------
 
@@ -255,9 +256,6 @@ class Sequences:
         self._table.expire(time.monotonic())
         self._arm()
 
-    def _gone(self, identity: str) -> None:
-        self._owners.drop(self, identity)
-
     # -- the engine comes and goes -----------------------------------------------------------------
 
     @property
@@ -338,6 +336,17 @@ def _remembered(signature: Signature, state: cards.StateTensor) -> Remembered:
     dims = spec.shape[1:] if signature.batched else spec.shape
     shape = [dim if isinstance(dim, int) else 1 for dim in dims]
     return Remembered(state.input, state.output, np.full(shape, state.initial, spec.dtype.numpy))
+
+
+def _forgetting(one: Sequences, owners: Owners) -> Callable[[str], None]:
+    """Tell the owners who is gone; weakly, for the table of a version that has left is a cycle."""
+    owner = weakref.ref(one)
+
+    def gone(identity: str) -> None:
+        if (there := owner()) is not None:
+            owners.drop(there, identity)
+
+    return gone
 
 
 def _late(turn: Turn, allowed_s: float) -> None:

@@ -44,9 +44,9 @@ class Steering:
     def start(self, set_lanes: Callable[[int], None]) -> None:
         """Begin to look; ``set_lanes`` tells the engine that listens now."""
         self.stop()
-        metrics = self._served.metrics
-        metrics.gauges["active_lanes"] = lambda: self._scheduler.lanes
-        metrics.gauges["batch_cap"] = lambda: self._scheduler.state().batch_cap
+        metrics, scheduler = self._served.metrics, self._scheduler
+        metrics.gauges["active_lanes"] = lambda: scheduler.lanes
+        metrics.gauges["batch_cap"] = lambda: scheduler.state().batch_cap
         metrics.control = self.told
         self._set_lanes = set_lanes
         if self._controller.lanes != self._most:  # another engine, which has all of them run
@@ -54,7 +54,8 @@ class Steering:
         self._again()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look no more, and let go: the metrics of a model that has left would keep all of it."""
+        self._served.metrics.control = dict
         self._end_glance()
         self._set_lanes = None
         if self._timer is not None:
