@@ -41,7 +41,14 @@ from headrace.control import (
     to_receiver,
 )
 from headrace.engine.samples import write
-from headrace.errors import BodyTooLarge, HeadraceError, ModelFailed, NotAllowed, NotReady
+from headrace.errors import (
+    BodyTooLarge,
+    EngineLost,
+    HeadraceError,
+    ModelFailed,
+    NotAllowed,
+    NotReady,
+)
 from headrace.message import LINE_LIMIT_BYTES, Message, line
 from headrace.observe.logs import configure
 from headrace.observe.together import Topic
@@ -53,12 +60,11 @@ from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.model_files import ModelFiles
 from headrace.receiver.numbers import Numbers
 from headrace.receiver.oip.extras import Extras
-from headrace.receiver.run.compose import Composer
+from headrace.receiver.run.compose import Composer, is_alike
 from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.sequences import Sequences
 from headrace.receiver.telemetry import Telemetry
 from headrace.receiver.usage import Usage
-from headrace.scheduler.known import DEPTH
 from headrace.server_settings import ModelControl, ServerSettings
 from headrace.values import Request, Response
 
@@ -272,9 +278,13 @@ class Runtime:
         key = (message.name, message.version)
         old = self._dispatchers.get(key)
         dispatcher = old
-        if dispatcher is None or message.replaces:
+        if (
+            dispatcher is None
+            or message.replaces
+            or not is_alike(dispatcher.served.profile, message.profile)
+        ):
             dispatcher = await self._composer.compose(message)
-        await dispatcher.connect(message.socket_path, DEPTH * message.profile.instances + 1)
+        await dispatcher.connect(message.socket_path, message.profile)
         self._dispatchers[key] = dispatcher
         self._catalog.set_state(  # since when, the supervisor tells
             ModelState(name=message.name, version=message.version, state="serving")
@@ -285,8 +295,15 @@ class Runtime:
                 name=message.name, version=message.version, socket_path=message.socket_path
             )
         )
-        if old is not None and old is not dispatcher:
+        if old is None or old is dispatcher:
+            return
+        if message.replaces:
             self._retire(old)
+        else:  # its engine is dead: what waits for another was checked against another model
+            self._log.warning("model_changed_in_place", model=message.name, version=message.version)
+            old.close(
+                EngineLost("the engine died, and its model has changed meanwhile: send again")
+            )
 
     async def _recall(self, recall: Recall) -> None:
         """Write the requests kept of a version to a file; others are answered meanwhile."""

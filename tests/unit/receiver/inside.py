@@ -7,8 +7,9 @@ import contextlib
 import socket
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from headrace.control import ModelServing, ModelState
@@ -40,8 +41,11 @@ class Came(NamedTuple):
 class Inside:
     """The application; ask it without a network."""
 
-    def __init__(self, runtime: Runtime, scribe: ScribeClient | None = None) -> None:
+    def __init__(
+        self, runtime: Runtime, scribe: ScribeClient | None = None, **settings: Any
+    ) -> None:
         self._runtime = runtime
+        self._settings = settings
         self._application = runtime.application(ServerSettings(), scribe)
 
     async def retire_once_busy(self) -> None:
@@ -64,16 +68,25 @@ class Inside:
     async def reload(self) -> None:
         """Have another model take its place, as it is reloaded; the same engine runs it."""
         old = self._runtime._dispatchers["m", 1]
-        await self._runtime._serve(
-            ModelServing(
-                name="m",
-                version=1,
-                socket_path=old.socket_path,
-                settings=old.served.settings,
-                profile=old.served.profile,
-                replaces=True,
-            )
-        )
+        serving = _serving(Path(old.socket_path), old.served.settings, old.served.profile)
+        await self._runtime._serve(serving.model_copy(update={"replaces": True}))
+
+    def lose_engine(self) -> None:
+        """Hear that the engine has died; what waits and what comes waits for another."""
+        outer = self._runtime._dispatchers["m", 1]
+        assert isinstance(outer, Dispatcher)
+        engine = outer._pump._engine
+        assert engine is not None
+        engine.close()
+        outer._pump._lost()
+
+    @contextlib.asynccontextmanager
+    async def succeed(self, card: str, folder: Path, **found: object) -> AsyncIterator[None]:
+        """Have another engine take the place of a dead one, with what the file is now."""
+        model, settled, profile = _load(card, folder, found, self._settings)
+        with _engine(folder / "t", model, profile):
+            await self._runtime._serve(_serving(folder / "t", settled, profile))
+            yield
 
     def drain(self) -> None:
         """Take the model away."""
@@ -128,32 +141,43 @@ class Inside:
 
 @contextlib.asynccontextmanager
 async def inside(
-    card: str, folder: Path, scribe: ScribeClient | None = None, **settings: Any
+    card: str,
+    folder: Path,
+    scribe: ScribeClient | None = None,
+    found: Mapping[str, object] = MappingProxyType({}),
+    **settings: Any,
 ) -> AsyncIterator[Inside]:
-    """Serve the fake model that ``card`` describes under the name ``m``."""
+    """Serve the fake model that ``card`` describes under the name ``m``.
+
+    ``found`` is what warm-up would have found out instead.
+    """
+    model, settled, profile = _load(card, folder, found, settings)
+    runtime = Runtime(asyncio.get_running_loop(), "")
+    with _engine(folder / "s", model, profile):
+        await runtime._serve(_serving(folder / "s", settled, profile))
+        runtime._catalog.configured = True
+        try:
+            yield Inside(runtime, scribe, **settings)
+        finally:
+            await runtime.stop()
+
+
+def _load(
+    card: str, folder: Path, found: Mapping[str, object], settings: Mapping[str, Any]
+) -> tuple[Model, ModelSettings, Profile]:
     path = folder / "m.fake"
     path.write_text(card)
     settled = ModelSettings(name="m", backend=BackendName.FAKE, instances=1, **settings)
     model = stateful.adapt(fake.load(path, settled), settled)
     warm = warm_up(model, [model.instance()], settled, lambda _: None)
-    sizes, points = warm.batch_sizes, warm.measurements
-    profile = plain(warm.signature, batch_sizes=sizes, measurements=points)
-    runtime = Runtime(asyncio.get_running_loop(), "")
-    with _engine(folder / "s", model, profile):
-        await runtime._serve(
-            ModelServing(
-                name="m",
-                version=1,
-                socket_path=str(folder / "s"),
-                settings=settled,
-                profile=profile,
-            )
-        )
-        runtime._catalog.configured = True
-        try:
-            yield Inside(runtime, scribe)
-        finally:
-            await runtime.stop()
+    known = {"batch_sizes": warm.batch_sizes, "measurements": warm.measurements, **found}
+    return model, settled, plain(warm.signature, "fake", **known)
+
+
+def _serving(path: Path, settings: ModelSettings, profile: Profile) -> ModelServing:
+    return ModelServing(
+        name="m", version=1, socket_path=str(path), settings=settings, profile=profile
+    )
 
 
 @contextlib.contextmanager
@@ -162,7 +186,8 @@ def _engine(path: Path, model: Model, profile: Profile) -> Iterator[None]:
     listener.bind(str(path))
     listener.listen()
 
-    reception = Reception(listener, profile.signature.unwrap(), None)
+    sizes = profile.batch_sizes if profile.pads else None
+    reception = Reception(listener, profile.signature.unwrap(), sizes)
     thread = threading.Thread(target=reception.serve, args=([model.instance()],))
     thread.start()
     try:

@@ -22,6 +22,12 @@ ROWS = Signature(
     (TensorSpec("y", DType.FP32, (None, 1)),),
     batched=True,
 )
+TWO = """
+inputs: {a: ROW, b: ROW}
+outputs: {ya: ROW, yb: ROW}
+""".replace("ROW", "[FP32, [null, 1]]")
+SWAPPED = TWO.replace("ya", "y").replace("yb", "ya").replace("y:", "yb:")
+ROWS_OF_TWO = b'{"inputs": {"a": [[1], [2], [3]], "b": [[4], [5], [6]]}}'
 
 
 @pytest.mark.parametrize("max_queue", [1, 3, 256])
@@ -66,3 +72,40 @@ async def test_an_engine_that_does_not_answer_yet_keeps_no_deadline_and_takes_no
             assert time.thread_time() - before_s < 0.04  # of 0.05 s, were it asked again and again
         finally:
             await runtime.stop()
+
+
+async def test_an_engine_that_has_loaded_another_file_is_asked_by_what_that_says(
+    tmp_path: Path,
+) -> None:
+    async with inside(TWO, tmp_path) as server:
+        assert await _answer(server) == {"ya": [[1], [2], [3]], "yb": [[4], [5], [6]]}
+        server.lose_engine()
+        waits = asyncio.create_task(server.ask("/predict/m", ROWS_OF_TWO))
+        for _ in range(3):  # until it is queued
+            await asyncio.sleep(0)
+        async with server.succeed(SWAPPED, tmp_path):
+            assert await _answer(server) == {"yb": [[1], [2], [3]], "ya": [[4], [5], [6]]}
+            came = await waits
+    assert (came.status, came.headers["headrace-error"]) == (503, "engine_lost")
+    assert "its model has changed meanwhile" in json.loads(came.body)["error"]
+
+
+async def test_an_engine_of_the_same_model_that_pads_to_other_sizes_gets_room_for_them(
+    tmp_path: Path,
+) -> None:
+    before, now = {"pads": True, "batch_sizes": (1, 2, 3)}, {"pads": True, "batch_sizes": (1, 99)}
+    async with inside(TWO, tmp_path, found=before) as server:
+        assert await _answer(server) == {"ya": [[1], [2], [3]], "yb": [[4], [5], [6]]}
+        server.lose_engine()
+        waits = asyncio.create_task(_answer(server))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        async with server.succeed(TWO, tmp_path, **now):
+            assert await waits == {"ya": [[1], [2], [3]], "yb": [[4], [5], [6]]}
+
+
+async def _answer(server: Inside) -> dict[str, list[list[float]]]:
+    came = await server.ask("/predict/m", ROWS_OF_TWO)
+    assert came.status == 200, came.body
+    outputs: dict[str, list[list[float]]] = json.loads(came.body)["output"]
+    return outputs

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from headrace.engine.samples import Sample
+from headrace.engine_control import Profile
 from headrace.errors import Cancelled, Expired, HeadraceError, NotReady
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Exchange
@@ -204,9 +205,9 @@ class Dispatcher:
         """The requests kept, for a version that is to take over."""
         return self._pump.samples
 
-    async def connect(self, socket_path: str, slot_count: int) -> None:
-        """Connect to the engine that listens there and let batches run."""
-        await self._pump.connect(socket_path, slot_count)
+    async def connect(self, socket_path: str, profile: Profile) -> None:
+        """Connect to the engine that listens there, whose profile this is, and let batches run."""
+        await self._pump.connect(socket_path, profile)
 
     def retire(self, on_empty: Callable[[], None]) -> None:
         """Take no more requests; call ``on_empty`` once when those it has are answered."""

@@ -18,6 +18,7 @@ import structlog
 from headrace.engine.assembly import Padding
 from headrace.engine.client import EngineClient
 from headrace.engine.samples import Sample
+from headrace.engine_control import Profile
 from headrace.errors import EngineLost, Expired, HeadraceError, InternalError, Shed
 from headrace.observe.phases import Run
 from headrace.receiver.catalog import ServedModel
@@ -29,6 +30,7 @@ from headrace.receiver.run.turns import Place
 from headrace.receiver.run.work import Outputs, Work
 from headrace.receiver.tracing.record import Trace
 from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
+from headrace.scheduler.known import DEPTH
 from headrace.values import Array
 
 
@@ -194,13 +196,16 @@ class Pump:
 
     # -- the engine comes and goes -----------------------------------------------------------------
 
-    async def connect(self, socket_path: str, slot_count: int) -> None:
-        """Connect to the engine that listens there and let batches run."""
+    async def connect(self, socket_path: str, profile: Profile) -> None:
+        """Connect to the engine that listens there and let batches run.
+
+        ``profile`` is its own: it may pad to other sizes than the one before it.
+        """
         engine = EngineClient(
             self._loop,
-            self._served.profile,
+            profile,
             self._served.settings,
-            slot_count=slot_count,
+            slot_count=DEPTH * profile.instances + 1,
             on_done=self._done,
             on_failed=self._failed,
             on_lost=self._lost,

@@ -20,6 +20,7 @@ import numpy as np
 
 from headrace import settings as cards
 from headrace.engine.samples import Sample
+from headrace.engine_control import Profile
 from headrace.errors import (
     Expired,
     HeadraceError,
@@ -268,9 +269,9 @@ class Sequences:
         """The requests kept, with what was remembered as inputs, for a version to take over."""
         return self._dispatcher.samples
 
-    async def connect(self, socket_path: str, slot_count: int) -> None:
+    async def connect(self, socket_path: str, profile: Profile) -> None:
         """Connect to an engine; what is remembered stays when one dies."""
-        await self._dispatcher.connect(socket_path, slot_count)
+        await self._dispatcher.connect(socket_path, profile)
 
     def retire(self, on_empty: Callable[[], None]) -> None:
         """Answer what runs and forget the sequences; call ``on_empty`` once when that is done."""
