@@ -197,7 +197,7 @@ class EngineClient:
         if channel is None:
             return
         try:
-            size, ancillary, _, _ = channel.recvmsg_into([self._buffer], _TWO_DESCRIPTORS)
+            size, ancillary, flags, _ = channel.recvmsg_into([self._buffer], _TWO_DESCRIPTORS)
         except BlockingIOError:
             return
         except OSError:
@@ -213,7 +213,9 @@ class EngineClient:
             return
         kind, batch_id, infer_ns, _ = messages.unpack_head(self._buffer)
         data = bytes(self._buffer[HEAD_BYTES:size])
-        if kind != DONE:
+        if flags & socket.MSG_TRUNC:
+            self._cut_off(batch_id, data, descriptors)
+        elif kind != DONE:
             layout, end = messages.unpack_layout(data)
             self._free.append(layout.slot)
             self._on_failed(batch_id, InferenceFailed(data[end:].decode()))
@@ -221,6 +223,19 @@ class EngineClient:
             self._take_apart(batch_id, infer_ns, data, descriptors[0])
         else:
             self._take(batch_id, infer_ns, data)
+
+    def _cut_off(self, batch_id: int, data: bytes, descriptors: Sequence[int]) -> None:
+        """What was said of a batch is longer than a frame may be: nothing can be made of it.
+
+        Models that say how many tensors they have are refused before; one may have more axes.
+        """
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self._free.append(messages.unpack_slot(data))
+        self._on_failed(
+            batch_id,
+            InferenceFailed("the model has so many inputs or outputs that no batch can be told of"),
+        )
 
     def _begin(self, attached: Attached, descriptors: Sequence[int]) -> None:
         """The engine has taken us in: from now on batches may be handed over."""

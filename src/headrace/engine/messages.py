@@ -7,7 +7,7 @@ lie in the slot (see ``slots``) or, when outputs outgrow it, in a memory file pa
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _ATTACH = struct.Struct("<BIQQ")  # kind, slots, input bytes, output bytes
@@ -22,7 +22,7 @@ HEAD_BYTES = _HEAD.size
 """How long a frame's head is. The rest, its layout, is often the same from batch to batch."""
 
 MAX_FRAME_BYTES = 1 << 16
-"""The longest frame; a model of a few hundred inputs fits."""
+"""The longest frame; a model of a thousand inputs fits, and of more ``servable`` tells."""
 
 
 class Attach(NamedTuple):
@@ -143,6 +143,16 @@ def pack_layout(layout: Layout) -> bytes:
         if rank:
             parts.append(struct.pack(f"<{rank}q", *shape))
     return b"".join(parts)
+
+
+def layout_bytes(ranks: Iterable[int]) -> int:
+    """How long a packed layout of tensors of these ranks is."""
+    return _LAYOUT.size + sum(_TENSOR.size + 8 * rank for rank in ranks)
+
+
+def unpack_slot(data: bytes | memoryview) -> int:
+    """Decode the slot of a layout alone, which may have lost its end."""
+    return int(_LAYOUT.unpack_from(data)[0])
 
 
 def unpack_layout(data: bytes | memoryview) -> tuple[Layout, int]:

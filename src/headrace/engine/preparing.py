@@ -17,6 +17,7 @@ from headrace.engine.choice import Choice, again, choose
 from headrace.engine.moving import moving_about
 from headrace.engine.rewarm import warm_again
 from headrace.engine.seen_shapes import warm_seen
+from headrace.engine.servable import refuse_unservable
 from headrace.engine.stages import lanes_of
 from headrace.engine.warmup import Warm, warm_up
 from headrace.engine_control import EngineSpec, SignatureMessage
@@ -111,6 +112,7 @@ def _timed(
 ) -> Loaded:
     started_s = time.monotonic()
     choice = load()
+    refuse_unservable(choice.model.signature)
     instances = lanes_of(choice.model, spec.settings.instances or 1)
     loaded_s = time.monotonic()
     progress("warming up")

@@ -138,6 +138,14 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2, *length, size]) + content
 
 
+def _constant() -> ModelProto:
+    """y = w, whoever asks."""
+    made = weighted()
+    made.graph.node[0].CopyFrom(node("Identity", ["w"], ["y"]))
+    del made.graph.input[:]
+    return made
+
+
 def _with(change: Change, made: ModelProto | None = None) -> ModelProto:
     found = model() if made is None else made
     change(found)
@@ -148,6 +156,7 @@ _WHOLE = weighted().SerializeToString()
 _BAD_NAME = model().SerializeToString().replace(b"\x01x", b"\x01\xff")
 
 CASES: tuple[Case, ...] = (
+    Case("inputs-none", "no inputs, and a request needs one", saved(_constant())),
     Case("data-absolute", "outside the folder", saved(external("/etc/passwd"))),
     Case("data-above", "outside the folder", saved(external("../../../../outside.bin"))),
     Case("data-linked-away", "leads outside", _linked_away),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from headrace.engine.client import EngineClient
 from headrace.engine.reception import Reception
@@ -123,3 +124,52 @@ async def test_lanes_of_one_instance_have_pinned_slots_until_the_receiver_leaves
         await asyncio.to_thread(thread.join, 10)
         assert not thread.is_alive()
         assert first.released == 1
+
+
+class Many:
+    """A model with so many tensors that no frame describes them."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        self.signature = Signature(
+            tuple(TensorSpec(f"x{number}", DType.FP32, (None, 1)) for number in range(inputs)),
+            tuple(TensorSpec(f"y{number}", DType.FP32, (None, 1)) for number in range(outputs)),
+            batched=True,
+        )
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {spec.name: inputs["x0"] for spec in self.signature.outputs}
+
+
+@pytest.mark.parametrize("many", [Many(2500, 1), Many(1, 2500)])
+async def test_a_batch_of_which_too_much_would_have_to_be_told_fails(
+    tmp_path: Path, many: Many
+) -> None:
+    failed: asyncio.Queue[tuple[int, HeadraceError]] = asyncio.Queue()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        reception = Reception(listener, many.signature, None)
+        thread = threading.Thread(target=reception.serve, args=([many],))
+        thread.start()
+        client = EngineClient(
+            asyncio.get_running_loop(),
+            plain(many.signature),
+            ModelSettings(slot_mib=1),
+            slot_count=1,
+            on_done=lambda *_: None,
+            on_failed=lambda *told: failed.put_nowait(told),
+            on_lost=lambda: None,
+        )
+        await client.connect(str(tmp_path / "s"))
+        x = np.ones((1, 1), np.float32)
+        async with asyncio.timeout(30):
+            for number in range(2):  # the second in the slot of the first
+                client.run(number, 1, [{spec.name: x for spec in many.signature.inputs}])
+                batch_id, error = await failed.get()
+                assert (batch_id, error.code) == (number, "inference_failed")
+        assert "no batch can be told of" in error.message
+        client.close()
+        reception.close()
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()
