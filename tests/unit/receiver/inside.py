@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from headrace.control import ModelServing, ModelState
 from headrace.engine import stateful
 from headrace.engine.backends import fake
-from headrace.engine.backends.contract import Model
+from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.reception import Reception
 from headrace.engine.warmup import warm_up
 from headrace.engine_control import Profile
@@ -84,7 +84,7 @@ class Inside:
     async def succeed(self, card: str, folder: Path, **found: object) -> AsyncIterator[None]:
         """Have another engine take the place of a dead one, with what the file is now."""
         model, settled, profile = _load(card, folder, found, self._settings)
-        with _engine(folder / "t", model, profile):
+        with _engine(folder / "t", model.instance(), profile):
             await self._runtime._serve(_serving(folder / "t", settled, profile))
             yield
 
@@ -145,15 +145,16 @@ async def inside(
     folder: Path,
     scribe: ScribeClient | None = None,
     found: Mapping[str, object] = MappingProxyType({}),
+    instance: Instance | None = None,
     **settings: Any,
 ) -> AsyncIterator[Inside]:
     """Serve the fake model that ``card`` describes under the name ``m``.
 
-    ``found`` is what warm-up would have found out instead.
+    ``found`` is what warm-up would have found out instead, ``instance`` runs in its place.
     """
     model, settled, profile = _load(card, folder, found, settings)
     runtime = Runtime(asyncio.get_running_loop(), "")
-    with _engine(folder / "s", model, profile):
+    with _engine(folder / "s", instance or model.instance(), profile):
         await runtime._serve(_serving(folder / "s", settled, profile))
         runtime._catalog.configured = True
         try:
@@ -181,14 +182,14 @@ def _serving(path: Path, settings: ModelSettings, profile: Profile) -> ModelServ
 
 
 @contextlib.contextmanager
-def _engine(path: Path, model: Model, profile: Profile) -> Iterator[None]:
+def _engine(path: Path, instance: Instance, profile: Profile) -> Iterator[None]:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(str(path))
     listener.listen()
 
     sizes = profile.batch_sizes if profile.pads else None
     reception = Reception(listener, profile.signature.unwrap(), sizes)
-    thread = threading.Thread(target=reception.serve, args=([model.instance()],))
+    thread = threading.Thread(target=reception.serve, args=([instance],))
     thread.start()
     try:
         yield

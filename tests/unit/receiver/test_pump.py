@@ -6,14 +6,16 @@ import asyncio
 import json
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from headrace.control import ModelServing
 from headrace.receiver.runtime import Runtime
 from headrace.settings import BackendName, ModelSettings
-from headrace.values import DType, Signature, TensorSpec
+from headrace.values import Array, DType, Signature, TensorSpec
 from tests.profiles import plain
 from tests.unit.receiver.inside import Inside, inside
 
@@ -42,6 +44,27 @@ async def test_a_request_of_many_batches_is_whole_though_its_model_leaves_meanwh
             came = await task
     assert came.status == 200
     assert len(json.loads(came.body)["output"]) == 16
+
+
+class Uneven:
+    """Its rows are as long as the largest number among them."""
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        x = inputs["x"]
+        return {"y": np.zeros((len(x), int(x.max())), np.float32)}
+
+
+async def test_rows_of_a_request_that_are_longer_in_another_batch_are_told_to_come_apart(
+    tmp_path: Path,
+) -> None:
+    card = "{inputs: {x: [FP32, [null, 1]]}, outputs: {y: [FP32, [null, null]]}}"
+    async with inside(card, tmp_path, instance=Uneven(), max_batch=2) as server:
+        alike = await server.ask("/predict/m", b'{"input": [[1], [2], [2]]}')
+        came = await server.ask("/predict/m", b'{"input": [[1], [2], [3]]}')
+    assert (alike.status, json.loads(alike.body)["output"]) == (200, [[0, 0]] * 3)
+    assert (came.status, came.headers["headrace-error"]) == (500, "inference_failed")
+    assert "shape [2] in one batch and [3] in another" in json.loads(came.body)["error"]
+    assert "send at most 2 rows at a time, or raise max_batch" in json.loads(came.body)["error"]
 
 
 async def test_an_engine_that_does_not_answer_yet_keeps_no_deadline_and_takes_no_core(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from headrace.engine.samples import Sample
 from headrace.engine_control import Profile
-from headrace.errors import Cancelled, Expired, HeadraceError, NotReady
+from headrace.errors import Cancelled, Expired, HeadraceError, InferenceFailed, NotReady
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.run.departures import Departures
@@ -181,7 +181,24 @@ class Dispatcher:
                     future.exception()  # the first is told; nobody asks for the others
             entries.clear()  # as above
             raise
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: self._joined(name, [part[name] for part in parts]) for name in parts[0]}
+
+    def _joined(self, name: str, parts: Sequence[Array]) -> Array:
+        """Put the rows of one output together.
+
+        Raises:
+            InferenceFailed: they have other shapes in each batch, as of a model that pads them to
+                the longest of those it sees.
+        """
+        other = next((one for one in parts if one.shape[1:] != parts[0].shape[1:]), None)
+        if other is None:
+            return np.concatenate(parts)
+        raise InferenceFailed(
+            f"the request has more rows than a batch ({self._max_rows}), and rows of output "
+            f"{name!r} have the shape {list(parts[0].shape[1:])} in one batch and "
+            f"{list(other.shape[1:])} in another: send at most {self._max_rows} rows at a time, "
+            "or raise max_batch"
+        )
 
     def leave(self, entry: Entry) -> None:
         """The client of this entry has gone: drop it if it still waits."""
