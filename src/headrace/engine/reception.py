@@ -127,6 +127,8 @@ class Reception:
         if data and descriptors and len(self._connections) < self._most:
             self._attach(channel, data, descriptors[0])
             return
+        for descriptor in descriptors:  # of one more than there are seats for
+            os.close(descriptor)
         selector.unregister(channel)
         number = self._attached.pop(channel, None)
         if number is not None:

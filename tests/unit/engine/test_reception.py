@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from headrace.engine.board import seats_for
 from headrace.engine.client import EngineClient
 from headrace.engine.reception import Reception
 from headrace.errors import HeadraceError
@@ -217,3 +219,26 @@ async def test_who_has_left_keeps_no_slot_whoever_keeps_it(tmp_path: Path) -> No
         slots = weakref.ref(one.client._slots)
         one.client.close()
         assert slots() is None
+
+
+async def test_one_receiver_more_than_there_are_seats_for_is_turned_away_with_its_slots(
+    tmp_path: Path,
+) -> None:
+    async with _engine(tmp_path, receivers=1) as engine:
+        there = [await engine.connect() for _ in range(seats_for(1))]
+        more = Receiver()
+        before = _descriptors_of_slots()
+        with pytest.raises(ConnectionResetError, match="the engine has gone"):
+            await more.client.connect(engine.path)
+        assert _descriptors_of_slots() == before
+        for one in there:
+            one.client.close()
+
+
+def _descriptors_of_slots() -> int:
+    """How many this process has; a mapping has one too."""
+    count = 0
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of this look
+            count += path.readlink().name.startswith("memfd:headrace-slots")
+    return count
