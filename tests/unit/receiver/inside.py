@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +29,7 @@ from tests.profiles import plain
 
 # More often than anybody asks after a client.
 _ASKED = 99
+GRPC = ((b"content-type", b"application/grpc"),)
 
 
 class Came(NamedTuple):
@@ -36,6 +38,79 @@ class Came(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+class Call:
+    """A request whose body comes as the test says it, and whose client may leave or not read."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self._said: deque[dict[str, Any]] = deque()
+        self._ended = False
+        self._left = False
+        self._changed = asyncio.Event()
+        self._asked: list[asyncio.Future[dict[str, Any]]] = []
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """What it was answered."""
+        return [message["body"] for message in self.sent if message.get("body")]
+
+    @property
+    def status(self) -> str | None:
+        """gRPC's, once it has been told."""
+        lines = dict(line for message in self.sent for line in message.get("headers", ()))
+        return lines[b"grpc-status"].decode() if b"grpc-status" in lines else None
+
+    async def answered(self, count: int) -> None:
+        """Wait until it was answered so often."""
+        while len(self.bodies) < count:
+            await self._next()
+
+    async def taken(self) -> None:
+        """Wait until the application has asked for all that was said, and for more."""
+        while self._said or not self._asked:
+            await self._next()
+
+    def say(self, body: bytes, *, more: bool = True) -> None:
+        """A chunk comes."""
+        self._said.append({"type": "http.request", "body": body, "more_body": more})
+        self._ended = not more
+        self._tell()
+
+    def leave(self) -> None:
+        """The client goes away."""
+        self._left = True
+        self._tell()
+
+    def receive(self) -> asyncio.Future[dict[str, Any]]:
+        """ASGI's; as pyvoy it answers at once when the body has ended."""
+        asked: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        self._changed.set()
+        self._tell()
+        return asked
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """ASGI's; it waits while the client does not read."""
+        await self.reads.wait()
+        if self._left:
+            raise OSError("the client has left")
+        self.sent.append(message)
+        self._changed.set()
+
+    async def _next(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _tell(self) -> None:
+        while self._asked and (self._said or self._ended or self._left):
+            there = {"type": "http.request", "body": b"", "more_body": False}
+            nothing = {"type": "http.disconnect"} if self._left else there
+            event = self._said.popleft() if self._said else nothing
+            self._asked.pop(0).set_result(event)
 
 
 class Inside:
@@ -91,6 +166,12 @@ class Inside:
     def drain(self) -> None:
         """Take the model away."""
         self._runtime._note(ModelState(name="m", version=1, state="draining"))
+
+    def call(self, path: str, call: Call, headers: Any = GRPC) -> asyncio.Task[None]:
+        """Begin a gRPC call; the task ends when it is answered."""
+        scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
+        scope["http_version"] = "2"
+        return asyncio.create_task(self._application(scope, call.receive, call.send))
 
     async def ask(
         self,

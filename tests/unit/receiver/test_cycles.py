@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from headrace.load.apis import oip_grpc, oip_rest
+from headrace.receiver.codecs.protobuf import message
 from headrace.settings import Sequence
-from tests.unit.receiver.inside import Came, Inside, inside
+from tests.unit.receiver.inside import GRPC, Call, Came, Inside, inside
 
 SLOW = "base_ms: 20\n"
 FAILING = "fail_at: 13\n"
@@ -35,6 +36,9 @@ HTTP = {
     "inference_failed": b'{"input": [[13, 0, 0, 0]]}',
 }
 TIMES = 5
+# The class of a part of a message is protobuf's: it makes it anew when it was collected.
+PARAMETER = message("inference.InferParameter")
+STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 
 @pytest.fixture(autouse=True)
@@ -69,14 +73,13 @@ async def test_over_http(tmp_path: Path, outcome: str) -> None:
 @pytest.mark.parametrize("outcome", ["ok", "inference_failed", "invalid_input"])
 async def test_over_grpc_and_binary_rest(tmp_path: Path, outcome: str) -> None:
     array = {"ok": ROW, "inference_failed": ROW * 13, "invalid_input": ROW[:, :2]}[outcome]
-    message, binary = oip_grpc.encode("m", {"x": array}), oip_rest.encode("m", {"x": array})
-    frame = b"\0" + len(message.body).to_bytes(4, "big") + message.body
+    infer, binary = oip_grpc.encode("m", {"x": array}), oip_rest.encode("m", {"x": array})
     headers = [(name.encode(), value.encode()) for name, value in binary.headers]
     async with inside(FAILING, tmp_path) as server:
         for number in range(TIMES + 1):
             grpc = await server.ask(
                 "/inference.GRPCInferenceService/ModelInfer",
-                frame,
+                frame(infer.body),
                 headers=[(b"content-type", b"application/grpc")],
             )
             rest = await server.ask("/v2/models/m/infer", binary.body, headers=headers)
@@ -128,3 +131,42 @@ async def test_when_a_model_leaves(
         for _ in range(9):  # turns of the loop, until it is empty and its last callbacks have run
             await asyncio.sleep(0)
         assert [name for name, part in parts.items() if part() is not None] == []
+
+
+def frame(body: bytes) -> bytes:
+    """A gRPC message."""
+    return b"\0" + len(body).to_bytes(4, "big") + body
+
+
+ONE = frame(oip_grpc.encode("m", {"x": ROW}).body)
+STREAMS: dict[str, tuple[bytes, bool, str | None]] = {
+    "ends": (b"", False, "0"),
+    "ends in the middle of a message": (ONE[:-4], False, "3"),
+    "says what is no message": (b"\2" * 64, True, "3"),
+    "leaves": (b"", True, None),
+    "leaves in the middle of a message": (ONE[:-4], True, None),
+    "leaves while requests run and wait": (ONE * 3, True, None),
+    "stays too long": (b"", True, "4"),
+    "stays too long in the middle of a message": (ONE[:-4], True, "4"),
+}
+"""What a client does → what it says after a request, whether more is to come, and the status."""
+
+
+@pytest.mark.parametrize("how", STREAMS)
+async def test_on_a_stream(tmp_path: Path, how: str) -> None:
+    rest, more, status = STREAMS[how]
+    headers = [*GRPC, (b"grpc-timeout", b"60m")] if how.startswith("stays") else GRPC
+    async with inside(SLOW, tmp_path, max_batch=1) as server:
+        for number in range(TIMES):
+            call = Call()
+            call.say(ONE + rest, more=more)
+            ended = server.call(STREAM, call, headers)
+            if how.startswith("leaves"):
+                await call.taken()
+                call.leave()
+            await ended
+            assert call.status == status
+            del ended, call
+            await asyncio.sleep(0)
+            found = gc.collect()
+            assert number == 0 or found == 0

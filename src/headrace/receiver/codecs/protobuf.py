@@ -7,6 +7,7 @@ the same names in the global one. ``tools/build_protos.py`` compiles ``protos/*.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -24,8 +25,9 @@ for _file in _FILES:
     POOL.Add(_file)
 
 
+@cache
 def message(name: str) -> Any:
-    """Return the message class of that full name."""
+    """Return the message class of that full name; kept, for protobuf itself does not keep it."""
     return message_factory.GetMessageClass(POOL.FindMessageTypeByName(name))
 
 

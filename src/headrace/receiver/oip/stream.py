@@ -56,13 +56,20 @@ class OipStream:
             HeadraceError: what ended the stream, once all that was taken is answered.
         """
         end: HeadraceError | None = None
-        async with asyncio.TaskGroup() as group:
-            try:
-                await self._take(stream, group)
-            except HeadraceError as error:  # not out of the group: it would cancel the others
-                end = error
+        try:
+            async with asyncio.TaskGroup() as group:
+                try:
+                    await self._take(stream, group)
+                except HeadraceError as error:  # not out of the group: it would cancel the others
+                    # Anew: that one's traceback holds this frame, and with it all that was read.
+                    end = type(error)(error.message)
+        except asyncio.CancelledError as late:  # its traceback holds the frame of the group's end
+            raise late.with_traceback(None)  # noqa: B904 - it is the same
         if end is not None:
-            raise type(end)(end.message)
+            try:
+                raise end
+            finally:
+                del end
 
     async def _take(self, stream: Stream, group: asyncio.TaskGroup) -> None:
         """Start a task for each request, as many as there is room for."""
