@@ -17,6 +17,9 @@ from headrace.values import Array, DType, Request, RequestedOutput
 FORMS_KEPT = 256
 """How many forms a front remembers; a client that makes up more of them is decoded each time."""
 
+FORM_BYTES = 4096
+"""A form is known by no more bytes than these: with more beside its tensors a request has none."""
+
 _MIXED = frozenset({DType.BYTES.numpy, DType.BOOL.numpy})  # their bytes need a look at each time
 
 

@@ -140,7 +140,7 @@ class OipGrpc:
     def _remember(self, body: bytes | memoryview, version: int | None, request: Request) -> None:
         """Keep a template of this request, unless it is one of a kind."""
         if len(self._templates) < FORMS_KEPT or len(body) in self._templates:
-            template = make_template(bytes(body), version, request)
+            template = make_template(body, version, request)
             if template is not None:
                 self._templates[len(body)] = template
 

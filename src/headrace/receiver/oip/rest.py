@@ -16,7 +16,7 @@ from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import Dialect
 from headrace.receiver.codecs.tensors import to_raw
 from headrace.receiver.exchange import Core, Exchange, Reply
-from headrace.receiver.forms import FORMS_KEPT, Form, make_form
+from headrace.receiver.forms import FORM_BYTES, FORMS_KEPT, Form, make_form
 from headrace.receiver.handover.client import LARGE_BYTES
 from headrace.receiver.http import LENGTH_HEADER, json_reply
 from headrace.receiver.oip.extras import Extras
@@ -26,10 +26,6 @@ from headrace.receiver.oip.rest_request import ALL_BINARY, Wanted, read_object, 
 from headrace.values import DType, Request, Response
 
 _NO_JSON = (DType.FP16, DType.BF16)
-
-
-# Longer headers carry tensors as JSON, or are not worth keeping.
-_FORM_HEADER_BYTES = 4096
 _HEADS_KEPT = 4096
 _MOST_DIGITS = 18
 
@@ -73,7 +69,7 @@ class OipRest:
         served = self._core.find(exchange, name, version)
         size = _header_bytes(exchange)
         body = exchange.body
-        key = (name, version, bytes(body[:size]) if size <= _FORM_HEADER_BYTES else b"")
+        key = (name, version, bytes(body[:size]) if size <= FORM_BYTES else b"")
         known = self._forms.get(key)
         if known is not None and known.body_bytes == len(body):
             request, wanted = known.form.request(body, exchange), known.wanted

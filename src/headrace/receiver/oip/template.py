@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from headrace.receiver.codecs import wire
-from headrace.receiver.forms import Form, make_form
+from headrace.receiver.forms import FORM_BYTES, Form, make_form
 from headrace.values import Request
 
 
@@ -32,11 +32,16 @@ class Template(NamedTuple):
         return part[where] == expected
 
 
-def make_template(body: bytes, version: int | None, request: Request) -> Template | None:
+def make_template(
+    body: bytes | memoryview, version: int | None, request: Request
+) -> Template | None:
     """Make the template of a decoded request, or None when its form does not allow one."""
-    fields = [field for field in wire.fields(memoryview(body)) if field[0] == wire.RAW_INPUT_TAG]
+    view = memoryview(body)
+    fields = [field for field in wire.fields(view) if field[0] == wire.RAW_INPUT_TAG]
     if len(fields) != len(request.inputs):
         return None  # typed contents: not worth a template
+    if len(view) - sum(end - data for _, _, data, end in fields) > FORM_BYTES:
+        return None  # a client may send anything beside its tensors, and it would stay
     starts = {name: data for name, (_, _, data, _) in zip(request.inputs, fields, strict=True)}
     form = make_form(request, version, starts)
     if form is None:
@@ -44,7 +49,7 @@ def make_template(body: bytes, version: int | None, request: Request) -> Templat
     fixed: list[tuple[slice, bytes]] = []
     at = 0
     for _, _, data, end in fields:
-        fixed.append((slice(at, data), body[at:data]))
+        fixed.append((slice(at, data), bytes(view[at:data])))
         at = end
-    fixed.append((slice(at, len(body)), body[at:]))
+    fixed.append((slice(at, len(view)), bytes(view[at:])))
     return Template(form, tuple(fixed))
