@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+ID_CHARACTERS = 128
+"""So much of a request's id is kept and told to others; its own answer has it whole."""
+
 
 class Run(NamedTuple):
     """One batch in the engine; every request in it shares this.

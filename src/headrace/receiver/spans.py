@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import headrace
+from headrace.observe.phases import ID_CHARACTERS
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.envoy_spans import PATH, TIMEOUT_S
 from headrace.receiver.exchange import Exchange, Headers
@@ -76,7 +77,7 @@ class Spans:
             "headrace.outcome": outcome,
         }
         if exchange.id:
-            attributes["headrace.request_id"] = exchange.id
+            attributes["headrace.request_id"] = exchange.id[:ID_CHARACTERS]
         if run is not None:
             attributes["headrace.batch.rows"] = run.rows
             attributes["headrace.batch.requests"] = run.requests

@@ -14,7 +14,7 @@ import json
 import time
 
 from headrace.errors import NotResident
-from headrace.observe.phases import Passed
+from headrace.observe.phases import ID_CHARACTERS, Passed
 from headrace.observe.together import Topic
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Core, Exchange, Reply
@@ -58,7 +58,7 @@ def passed(exchange: Exchange, served: ServedModel, outcome: str, now_s: float) 
     return Passed(
         model=served.name,
         version=served.version,
-        id=exchange.id,
+        id=exchange.id[:ID_CHARACTERS],
         outcome=outcome,
         ended_unix_s=time.time(),
         phases=exchange.phases(now_s),

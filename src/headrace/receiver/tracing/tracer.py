@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from headrace.observe.phases import ID_CHARACTERS
 from headrace.receiver.tracing.plan import Sampler
 from headrace.receiver.tracing.record import Trace
 from headrace.receiver.tracing.writer import Writer
@@ -43,7 +44,7 @@ class Tracer:
             "model_version": version,
         }
         if request.id:
-            head["request_id"] = request.id
+            head["request_id"] = request.id[:ID_CHARACTERS]
         trace = Trace(sampler.plan, head)
         trace.queued(request, now_s)
         return trace
