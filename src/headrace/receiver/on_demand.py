@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from headrace.errors import HeadraceError, NotResident, QueueFull
+from headrace.errors import Cancelled, HeadraceError, NotResident, QueueFull
 from headrace.receiver.exchange import Exchange
 
 Key = tuple[str, int]
@@ -20,6 +20,8 @@ Answer = TypeVar("Answer")
 Ask = Callable[[str, int], "asyncio.Future[None]"]
 """Ask the supervisor for a version; done when it serves, or its state says why it does not."""
 
+# How often whoever waits is asked whether it is there: a load takes seconds.
+_PRESENCE_S = 1.0
 _RETRY_AFTER_S = 1.0
 _REFUSED_S = 1.0
 
@@ -45,6 +47,7 @@ class OnDemand:
 
         Raises:
             NotResident: the client's time is over; the load goes on.
+            Cancelled: the client has left.
             QueueFull: too many wait already.
             HeadraceError: why the model cannot be loaded now, or what the handler raises.
         """
@@ -64,7 +67,7 @@ class OnDemand:
         future = self._future(key)
         self._waiting += 1
         try:
-            await asyncio.wait({future}, timeout=exchange.left_s())
+            await _until(future, exchange)
         finally:
             self._waiting -= 1
         exchange.begin_anew()
@@ -95,3 +98,30 @@ class OnDemand:
             done.get_loop().call_later(_REFUSED_S, self._asked.pop, key)
         else:
             del self._asked[key]
+
+
+async def _until(loaded: asyncio.Future[None], exchange: Exchange) -> None:
+    """Wait until it is loaded, or the client's time is over.
+
+    Raises:
+        Cancelled: the client has left.
+    """
+    while True:
+        left_s = exchange.left_s()
+        step_s = _PRESENCE_S if left_s is None else min(_PRESENCE_S, left_s)
+        await asyncio.wait({loaded}, timeout=step_s)
+        if loaded.done() or step_s < _PRESENCE_S:
+            return
+        presence = exchange.receive()  # at once, unless its body is one that nobody reads
+        waited: set[asyncio.Future[Any]] = {loaded, presence}
+        await asyncio.wait(waited, timeout=exchange.left_s(), return_when=asyncio.FIRST_COMPLETED)
+        if not presence.done():
+            return
+        if _says_gone(presence):
+            raise Cancelled("the client left while its model was being loaded")
+
+
+def _says_gone(presence: asyncio.Future[Any]) -> bool:
+    if presence.cancelled() or presence.exception() is not None:
+        return False
+    return bool(presence.result()["type"] == "http.disconnect")

@@ -48,6 +48,7 @@ class Call:
         self.reads = asyncio.Event()
         self.reads.set()
         self._said: deque[dict[str, Any]] = deque()
+        self._questions = 0
         self._ended = False
         self._left = False
         self._changed = asyncio.Event()
@@ -67,6 +68,11 @@ class Call:
     async def answered(self, count: int) -> None:
         """Wait until it was answered so often."""
         while len(self.bodies) < count:
+            await self._next()
+
+    async def asked(self, count: int) -> None:
+        """Wait until the application has asked so often for what comes next."""
+        while self._questions < count:
             await self._next()
 
     async def taken(self) -> None:
@@ -89,6 +95,7 @@ class Call:
         """ASGI's; as pyvoy it answers at once when the body has ended."""
         asked: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._asked.append(asked)
+        self._questions += 1
         self._changed.set()
         self._tell()
         return asked

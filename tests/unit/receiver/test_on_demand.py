@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from headrace.errors import (
+    Cancelled,
     HeadraceError,
     ModelFailed,
     ModelTooLarge,
@@ -19,6 +20,7 @@ from headrace.errors import (
 from headrace.receiver import on_demand
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.on_demand import OnDemand
+from tests.unit.receiver.inside import Call
 
 KEY = ("m", 1)
 
@@ -154,6 +156,42 @@ async def test_one_that_has_left_again_is_asked_for_again() -> None:
     supervisor.futures[1].set_result(None)
     assert await task == "answer"
     assert supervisor.asked == [KEY, ("m", 2)]
+
+
+@pytest.fixture
+def asked_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_demand, "_PRESENCE_S", 0.001)
+
+
+@pytest.mark.usefixtures("asked_often")
+@pytest.mark.parametrize("timeout_s", [None, 60.0])
+async def test_the_place_of_a_client_that_left_is_free_before_its_model_is_there(
+    timeout_s: float | None,
+) -> None:
+    supervisor, call = Supervisor(), Call()
+    call.say(b"", more=False)
+    waiting = OnDemand(supervisor.ask, 1)
+    exchange = Exchange({}, call.receive, time.monotonic())
+    exchange.timeout_s = timeout_s
+    left = asyncio.create_task(waiting.answer(_answer, exchange, KEY))
+    await call.asked(3)
+    call.leave()
+    with pytest.raises(Cancelled):
+        await left
+    (task,) = await _waiting(1, waiting)
+    supervisor.futures[0].set_result(None)
+    await task
+
+
+@pytest.mark.usefixtures("asked_often")
+async def test_who_does_not_say_whether_it_is_there_is_not_waited_for() -> None:
+    supervisor, call = Supervisor(), Call()
+    waiting = OnDemand(supervisor.ask, 1)
+    exchange = Exchange({}, call.receive, time.monotonic())
+    task = asyncio.create_task(waiting.answer(_answer, exchange, KEY))
+    await call.asked(1)
+    supervisor.futures[0].set_result(None)
+    await task
 
 
 async def test_a_client_that_leaves_gives_its_place_to_another() -> None:
