@@ -25,6 +25,8 @@ from headrace.errors import (
 from headrace.receiver import grpc, http
 from headrace.receiver.arrival import arrival_s
 from headrace.receiver.codecs.compression import WORTH_BYTES
+from headrace.receiver.codecs.frames import PREFIX
+from headrace.receiver.codecs.limits import QUESTION_BYTES
 from headrace.receiver.exchange import Core, Exchange, Glance, Headers, Receive
 from headrace.receiver.health import Health
 from headrace.receiver.oip.extras import Extras
@@ -120,23 +122,26 @@ class Application:
         self._inflight += places
         outcome = "ok"
         try:
+            limit_bytes = QUESTION_BYTES
             if not path.endswith(_QUESTIONS):
                 self._refuse_excess()
+                limit_bytes = self._limit_bytes + PREFIX.size
             headers = exchange.headers
             timeout = headers.get(b"grpc-timeout")
             if timeout is not None:
                 exchange.timeout_s = grpc.read_timeout(timeout)
             handler = self._methods.get(path)
             if handler is None:
-                await self._stream(exchange, path, send)
+                await self._stream(exchange, path, send, limit_bytes)
                 return
             glance = self._glance(exchange, path, http_version)
-            body = await http.read_body(exchange.receive, headers, self._limit_bytes + 5, glance)
+            body = await http.read_body(exchange.receive, headers, limit_bytes, glance)
             exchange.received_s = time.monotonic()
             encoding = headers.get(b"grpc-encoding")
             exchange.body = grpc.unframe(body)
             if body[0]:
-                exchange.body = await grpc.decompress(exchange.body, encoding, self._limit_bytes)
+                inflated_bytes = min(limit_bytes, self._limit_bytes)
+                exchange.body = await grpc.decompress(exchange.body, encoding, inflated_bytes)
             try:
                 answer = await handler(exchange)
             except NotResident as absent:
@@ -232,7 +237,7 @@ class Application:
             return grpc.START, grpc.frame(answer)
         return grpc.start(coding), await grpc.pack(answer, coding)
 
-    async def _stream(self, exchange: Exchange, path: str, send: Send) -> None:
+    async def _stream(self, exchange: Exchange, path: str, send: Send, limit_bytes: int) -> None:
         """A method of several messages; its handler's errors end the stream, not this call.
 
         Raises:
@@ -241,7 +246,8 @@ class Application:
         handler = self._streams.get(path)
         if handler is None:
             raise RouteNotFound(f"unknown gRPC method {path}")
-        stream = Stream(exchange, send, self._limit_bytes, self._catalog, self)
+        limit_bytes = min(limit_bytes, self._limit_bytes)
+        stream = Stream(exchange, send, limit_bytes, self._catalog, self)
         self.count(exchange, await serve(stream, handler, send))
 
     def _refuse_excess(self) -> None:

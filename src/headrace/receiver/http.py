@@ -17,6 +17,7 @@ from headrace.errors import (
     MethodNotAllowed,
 )
 from headrace.receiver.codecs import compression
+from headrace.receiver.codecs.limits import too_large
 from headrace.receiver.exchange import Headers, Receive, Reply
 from headrace.receiver.grpc import MESSAGE_LIMIT
 from headrace.receiver.handover.client import LARGE_BYTES
@@ -172,7 +173,4 @@ def json_reply(value: object, status: int = 200) -> Reply:
 
 
 def _too_large(limit_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(
-        f"the body is larger than {limit_bytes} bytes: send less at once, or raise "
-        "server.max_body_mib"
-    )
+    return too_large(f"the body is larger than {limit_bytes} bytes", limit_bytes)

@@ -60,6 +60,11 @@ class Call:
         return [message["body"] for message in self.sent if message.get("body")]
 
     @property
+    def unread(self) -> int:
+        """How many chunks nobody has asked for."""
+        return len(self._said)
+
+    @property
     def status(self) -> str | None:
         """gRPC's, once it has been told."""
         lines = dict(line for message in self.sent for line in message.get("headers", ()))

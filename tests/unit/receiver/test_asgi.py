@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headrace.receiver.codecs.limits import QUESTION_BYTES
 from tests.e2e.clients import grpc_request
-from tests.unit.receiver.inside import inside
+from tests.unit.receiver.inside import Call, inside
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/v2", "/v2/models/m"])
@@ -67,3 +68,27 @@ async def test_who_leaves_while_its_batch_runs_was_not_answered(tmp_path: Path) 
     assert 'headrace_requests_total{model="m",outcome="ok",version="1"} 1.0' in page
     assert 'headrace_requests_total{model="m",outcome="cancelled",version="1"} 1.0' in page
     assert 'phase="total",version="1"} 1.0' in page
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/inference.GRPCInferenceService/ServerLive",
+        "/inference.GRPCInferenceService/ModelReady",
+        "/tensorflow.serving.ModelService/GetModelStatus",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+    ],
+)
+async def test_of_a_question_no_more_is_read_than_one_can_have(tmp_path: Path, path: str) -> None:
+    call = Call()
+    call.say(b"\0" + (2**20).to_bytes(4, "big"))
+    for _ in range(64):
+        call.say(bytes(2**10))
+    async with inside("", tmp_path) as server:
+        await server.call(path, call)
+    (told,) = [one for one in call.sent if "headers" in one]
+    lines = dict(told["headers"])
+    assert lines[b"headrace-error"] == b"body_too_large"
+    assert b"max_body_mib" not in lines[b"grpc-message"]  # it would not help
+    assert call.unread >= 64 - QUESTION_BYTES // 2**10

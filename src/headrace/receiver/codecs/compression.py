@@ -13,6 +13,7 @@ from functools import lru_cache
 import zstandard
 
 from headrace.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
+from headrace.receiver.codecs.limits import too_large
 
 Bytes = bytes | memoryview
 
@@ -169,7 +170,6 @@ def _weight(parameter: str) -> float:
 
 
 def _too_large(limit_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(
-        f"the body inflates to more than the limit of {limit_bytes} bytes: send less at once, or "
-        "raise server.max_body_mib"
+    return too_large(
+        f"the body inflates to more than the limit of {limit_bytes} bytes", limit_bytes
     )

@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from headrace.errors import BodyTooLarge, MalformedRequest
+from headrace.errors import MalformedRequest
+from headrace.receiver.codecs.limits import too_large
 
 PREFIX = struct.Struct(">BI")
 """Before every message: whether it is compressed, and its size in bytes."""
@@ -76,8 +77,6 @@ class FrameDecoder:
     def _head(self) -> tuple[bool, int]:
         compressed, size = read_prefix(self._held)
         if size > self._limit_bytes:
-            raise BodyTooLarge(
-                f"a message of {size} bytes is larger than {self._limit_bytes}: send less at once, "
-                "or raise server.max_body_mib"
-            )
+            limit_bytes = self._limit_bytes
+            raise too_large(f"a message of {size} bytes is larger than {limit_bytes}", limit_bytes)
         return compressed, size
