@@ -256,6 +256,20 @@ class Application:
                 f"{self._max_inflight} requests are in the server already", retry_after_s=1.0
             )
 
+    def take_place(self) -> bool:
+        """Take a place for one more message of a stream, while others have half of all places.
+
+        Who asks once is refused when all are taken; a stream only waits, so it does not take them.
+        """
+        if self._inflight >= self._max_inflight // 2:
+            return False
+        self._inflight += 1
+        return True
+
+    def give_place(self) -> None:
+        """The message is answered."""
+        self._inflight -= 1
+
     def translate(self, error: Exception) -> HeadraceError:
         """Make a typed error of whatever came."""
         if isinstance(error, HeadraceError):

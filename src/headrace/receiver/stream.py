@@ -40,6 +40,12 @@ class Border(Protocol):
     def count(self, exchange: Exchange, outcome: str) -> None:
         """Count how it ended."""
 
+    def take_place(self) -> bool:
+        """Take a place for one more message beside a stream's first, if there is one for it."""
+
+    def give_place(self) -> None:
+        """Give it back."""
+
 
 class Stream:
     """For handlers: ``messages`` to read, ``send`` to answer."""

@@ -129,11 +129,15 @@ class Inside:
     """The application; ask it without a network."""
 
     def __init__(
-        self, runtime: Runtime, scribe: ScribeClient | None = None, **settings: Any
+        self,
+        runtime: Runtime,
+        scribe: ScribeClient | None = None,
+        server: ServerSettings | None = None,
+        **settings: Any,
     ) -> None:
         self._runtime = runtime
         self._settings = settings
-        self._application = runtime.application(ServerSettings(), scribe)
+        self._application = runtime.application(server or ServerSettings(), scribe)
 
     async def retire_once_busy(self) -> None:
         """Take the model away while it runs something."""
@@ -237,6 +241,7 @@ async def inside(
     card: str,
     folder: Path,
     scribe: ScribeClient | None = None,
+    server: ServerSettings | None = None,
     found: Mapping[str, object] = MappingProxyType({}),
     instance: Instance | None = None,
     **settings: Any,
@@ -251,7 +256,7 @@ async def inside(
         await runtime._serve(_serving(folder / "s", settled, profile))
         runtime._catalog.configured = True
         try:
-            yield Inside(runtime, scribe, **settings)
+            yield Inside(runtime, scribe, server, **settings)
         finally:
             await runtime.stop()
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.message_factory import GetMessageClass
 
 from headrace.load.apis import oip_grpc, oip_rest
-from headrace.receiver.codecs.protobuf import message
+from headrace.receiver.codecs.protobuf import POOL
 from headrace.settings import Sequence
 from tests.unit.receiver.inside import GRPC, Call, Came, Inside, inside
 
@@ -36,9 +38,19 @@ HTTP = {
     "inference_failed": b'{"input": [[13, 0, 0, 0]]}',
 }
 TIMES = 5
-# The class of a part of a message is protobuf's: it makes it anew when it was collected.
-PARAMETER = message("inference.InferParameter")
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+
+
+def _classes(kinds: Iterable[Any]) -> Iterator[Any]:
+    for kind in kinds:
+        yield GetMessageClass(kind)
+        yield from _classes(kind.nested_types)
+
+
+# Protobuf makes the class of a part of a message when it is wanted, a cycle, and anew when it was
+# collected: that has nothing of a request, and happens in no test while these are kept.
+FILE = POOL.FindFileContainingSymbol("inference.ModelInferRequest")
+CLASSES = list(_classes(FILE.message_types_by_name.values()))
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from headrace.receiver.codecs import wire
 from headrace.receiver.codecs.protobuf import message, read_parameters
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.oip.grpc import SCAN_BYTES, InferResponse, OipGrpc, parse
-from headrace.receiver.stream import Stream, StreamHandler
+from headrace.receiver.stream import Border, Stream, StreamHandler
 
 INFLIGHT = 128
 """Requests of one stream that may run or wait; the next is read when one of them is answered."""
@@ -37,6 +37,29 @@ class Wishes(NamedTuple):
 
     sequence: object = None
     final: bool = False
+
+
+class Room:
+    """How many requests of one stream run or wait: the first has the stream's own place."""
+
+    def __init__(self, border: Border) -> None:
+        self._border = border
+        self._inside = 0
+        self._left = asyncio.Event()
+
+    async def enter(self) -> None:
+        """Wait for a place, until one of the others is answered: they end, so this does."""
+        while self._inside and (self._inside == INFLIGHT or not self._border.take_place()):
+            self._left.clear()
+            await self._left.wait()
+        self._inside += 1
+
+    def leave(self) -> None:
+        """One is answered."""
+        self._inside -= 1
+        if self._inside:
+            self._border.give_place()
+        self._left.set()
 
 
 class OipStream:
@@ -73,16 +96,16 @@ class OipStream:
 
     async def _take(self, stream: Stream, group: asyncio.TaskGroup) -> None:
         """Start a task for each request, as many as there is room for."""
-        room = asyncio.Semaphore(INFLIGHT)
+        room = Room(stream.border)
         last: dict[object, asyncio.Task[None]] = {}
 
         def leave(sequence: object, task: asyncio.Task[None]) -> None:
-            room.release()
+            room.leave()
             if last.get(sequence) is task:
                 del last[sequence]
 
         async for body in stream.messages():
-            await room.acquire()
+            await room.enter()
             wishes = _wishes(body)
             task = group.create_task(self._answer(stream, body, wishes, last.get(wishes.sequence)))
             if wishes.sequence:
