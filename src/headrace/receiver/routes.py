@@ -37,6 +37,8 @@ from headrace.server_settings import ServerSettings
 Handler = Callable[[Exchange], Awaitable[Reply]]
 
 _REMEMBERED = 4096
+# A path may be longer, of a model that nobody has.
+_LONGEST = 512
 # What may stand in a template. Of what is in brackets, one of the choices may be there.
 _GROUPS = {
     "{model}": "([^/:]+)",
@@ -159,7 +161,7 @@ class Routes:
         handler = self._exact.get(key) or self._seen.get(key)
         if handler is None:
             handler = self._match(method, path)
-            if len(self._seen) < _REMEMBERED:
+            if len(self._seen) < _REMEMBERED and len(path) <= _LONGEST:
                 self._seen[key] = handler
         return handler
 

@@ -98,6 +98,12 @@ def test_other_paths_are_told_why(
             ECHO.ask(plain(method, path))
 
 
+def test_a_long_path_is_not_remembered() -> None:
+    echo = Echo()
+    echo.routes.find("POST", f"/predict/{'m' * 10_000}")
+    assert not echo.routes._seen
+
+
 def test_hostile_variety_of_paths_is_not_remembered_for_ever() -> None:
     echo = Echo()
     for number in range(_REMEMBERED + 100):
