@@ -6,17 +6,27 @@ before them.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
+
+_INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells say it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, of ``sys.argv`` unless it is given, and return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Nobody could catch what is raised amid imports, and one inside ``exec``, as of dataclasses,
+    # would end Python by the signal even when it is caught.
+    uncaught = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if uncaught:  # and not ignored, as it is in the background of a script
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(_INTERRUPTED_STATUS))
     if list(arguments[:1]) == ["serve"]:
         return _serve(arguments)
     from headrace.cli import main as run  # noqa: PLC0415 - only here: see above
 
+    if uncaught:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return run(arguments)
 
 
@@ -25,11 +35,10 @@ def _serve(arguments: Sequence[str]) -> int:
 
     # isort: split
     import asyncio  # noqa: PLC0415 - no other command needs it so soon
-    import signal  # noqa: PLC0415 - the same
 
     from headrace.loader.nursery import Beginning, Nursery  # noqa: PLC0415 - the same
 
-    # Until the supervisor takes it, there is nothing to drain.
+    # Until the supervisor takes them, there is nothing to drain.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
         signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))
