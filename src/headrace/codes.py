@@ -13,7 +13,8 @@ def rebuild(code: str, message: str) -> HeadraceError:
     waiting: list[type[HeadraceError]] = [HeadraceError]
     while waiting:
         kind = waiting.pop()
-        if kind.code == code and kind is not HeadraceError:
+        below = kind.__subclasses__()
+        if kind.code == code and not below:  # a group may have the code of one of its own
             return kind(message)
-        waiting += kind.__subclasses__()
+        waiting += below
     return InternalError(message)

@@ -5,6 +5,7 @@
     HeadraceError
     ├── ClientError                  the request is wrong; sending it again will not help
     │   ├── MalformedRequest         the body or an envelope field cannot be read
+    │   ├── InvalidArgument          a field asks for what there is not: a label, a signature
     │   ├── InvalidInput             a tensor does not fit the model's signature
     │   ├── InvalidTimeout           a deadline that cannot be read
     │   ├── UnsupportedEncoding      content or message encoding we do not speak
@@ -23,6 +24,7 @@
     ├── OverloadError                the request is fine, the machine is busy; retry later
     │   ├── QueueFull                the model's queue is at its bound
     │   ├── TooManySequences         the model keeps as many sequences as it may
+    │   ├── TooManyRegions           as many shared memory regions are registered as may be
     │   ├── PredictedMiss            refused at arrival: the deadline would be missed
     │   ├── Shed                     dropped from the queue: the deadline would be missed
     │   └── Expired                  the deadline passed in the queue
@@ -99,6 +101,12 @@ class MalformedRequest(ClientError):
     """The body or an envelope field cannot be read."""
 
     code = "malformed_request"
+
+
+class InvalidArgument(ClientError):
+    """A field can be read and asks for what there is not, or cannot be: a label, a signature."""
+
+    code = "invalid_argument"
 
 
 class InvalidInput(ClientError):
@@ -212,6 +220,12 @@ class TooManySequences(OverloadError):
     """The model keeps as many sequences as it may."""
 
     code = "too_many_sequences"
+
+
+class TooManyRegions(OverloadError):
+    """As many shared memory regions are registered as may be; unregister some first."""
+
+    code = "too_many_regions"
 
 
 class PredictedMiss(OverloadError):

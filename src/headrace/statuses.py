@@ -59,6 +59,7 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "overloaded": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "queue_full": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "too_many_sequences": (429, GrpcStatus.RESOURCE_EXHAUSTED),
+    "too_many_regions": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "predicted_miss": (429, GrpcStatus.RESOURCE_EXHAUSTED),
     "shed": (504, GrpcStatus.DEADLINE_EXCEEDED),
     "expired": (504, GrpcStatus.DEADLINE_EXCEEDED),

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from headrace import errors, statuses
+from headrace.codes import rebuild
 from headrace.errors import HeadraceError, ModelLoadError
 from headrace.statuses import Blame
 
@@ -19,6 +22,9 @@ def _kinds(root: type[HeadraceError] = HeadraceError) -> Iterator[type[HeadraceE
 
 KINDS = list(_kinds())
 LEAVES = [kind for kind in KINDS if not kind.__subclasses__()]
+GROUPS = {kind.__name__ for kind in KINDS} - {kind.__name__ for kind in LEAVES}
+ROOT = HeadraceError.__name__
+SOURCE = Path(errors.__file__).parent
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -33,6 +39,30 @@ def test_codes_of_leaves_are_unique_and_the_table_has_no_others() -> None:
     codes = [kind.code for kind in LEAVES]
     assert len(codes) == len(set(codes))
     assert set(statuses.STATUSES) == {kind.code for kind in KINDS}
+
+
+def test_no_group_is_raised_whose_code_the_docs_do_not_list() -> None:
+    """Neither by itself, nor by whoever is given it to raise."""
+    found = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and _gives(node)
+    ]
+    assert found == []
+
+
+def _gives(call: ast.Call) -> bool:
+    """Whether it makes an error of a group, or is told one for another reason than to sort."""
+    name = ast.unparse(call.func).rpartition(".")[2]
+    told = [] if name in {"isinstance", "split", "suppress"} else call.args
+    return name in GROUPS or any(ast.unparse(one) in GROUPS - {ROOT} for one in told)
+
+
+@pytest.mark.parametrize("kind", LEAVES, ids=lambda kind: kind.__name__)
+def test_every_error_is_made_again_of_its_code(kind: type[HeadraceError]) -> None:
+    assert type(rebuild(kind.code, "why")) is kind
+    assert type(rebuild("no such code", "why")) is errors.InternalError
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -14,7 +14,7 @@ from headrace.client.question import AsyncTransport, Question, Value
 from headrace.client.result import ModelMetadata, ModelState, Result, ServerMetadata
 from headrace.client.retry import RetryPolicy
 from headrace.client.tensors import Inputs, needs_metadata
-from headrace.errors import ClientError, HeadraceError
+from headrace.errors import ClientError, HeadraceError, InvalidArgument
 
 
 class AsyncClient(Calls):
@@ -138,7 +138,7 @@ class AsyncClient(Calls):
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
-            raise ClientError(
+            raise InvalidArgument(
                 "this client's connections belong to another event loop: make a client inside "
                 "each asyncio.run"
             )

@@ -10,7 +10,7 @@ import grpc.aio
 from headrace.client.address import Address, certificates
 from headrace.client.http_transport import left
 from headrace.client.question import Answer, Question, Value
-from headrace.errors import ClientError, ConnectionFailed, ConnectionLost
+from headrace.errors import ConnectionFailed, ConnectionLost, InvalidArgument
 from headrace.statuses import GrpcStatus
 
 _LARGEST_BYTES = 2**31 - 1
@@ -80,8 +80,8 @@ def _check_connection(message: str, address: Address) -> None:
         raise ConnectionLost(f"{where} gave no answer: {message}")
 
 
-def _closed() -> ClientError:
-    return ClientError("this client is closed: make another one")
+def _closed() -> InvalidArgument:
+    return InvalidArgument("this client is closed: make another one")
 
 
 class GrpcTransport:

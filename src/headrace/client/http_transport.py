@@ -21,10 +21,10 @@ import httpcore
 from headrace.client.address import Address, trusting
 from headrace.client.question import Answer, Question, Value
 from headrace.errors import (
-    ClientError,
     ConnectionFailed,
     ConnectionLost,
     Expired,
+    InvalidArgument,
 )
 
 CONNECTIONS = 128
@@ -100,7 +100,7 @@ def _typed(address: Address) -> Iterator[None]:
     except httpcore.ConnectError as error:
         raise ConnectionFailed(f"no connection to {where}: {error}") from error
     except httpcore.LocalProtocolError as error:
-        raise ClientError(f"the request cannot be sent: {error}") from error
+        raise InvalidArgument(f"the request cannot be sent: {error}") from error
     except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
         raise ConnectionLost(f"{where} ended the connection before its answer: {error}") from error
 
@@ -109,8 +109,8 @@ def _usable(connection: httpcore.HTTPConnection | httpcore.AsyncHTTPConnection) 
     return connection.is_available() and not connection.has_expired()
 
 
-def _closed() -> ClientError:
-    return ClientError("this client is closed: make another one")
+def _closed() -> InvalidArgument:
+    return InvalidArgument("this client is closed: make another one")
 
 
 class HttpTransport:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from headrace.control import ModelState, TunedUse
 from headrace.engine_control import Profile
 from headrace.errors import (
-    ClientError,
+    InvalidArgument,
     ModelFailed,
     ModelNotFound,
     NotReady,
@@ -137,13 +137,13 @@ class Catalog:
 
         Raises:
             ModelNotFound: no model of that name.
-            ClientError: the model has no such label.
+            InvalidArgument: the model has no such label.
         """
         version = self._labels.get(name, {}).get(label)
         if version is None:
             if name not in self._states:
                 raise ModelNotFound(self._unknown(name))
-            raise ClientError(f"Unrecognized servable version label: {label}")
+            raise InvalidArgument(f"Unrecognized servable version label: {label}")
         return version
 
     def default(self) -> str:

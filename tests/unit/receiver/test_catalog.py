@@ -6,7 +6,7 @@ import pytest
 
 from headrace.control import ModelState
 from headrace.errors import (
-    ClientError,
+    InvalidArgument,
     ModelFailed,
     ModelNotFound,
     NotReady,
@@ -157,7 +157,7 @@ def test_labels_stand_for_versions_until_they_are_set_anew(catalog: Catalog) -> 
     catalog.set_labels("m", {"stable": 2})
     assert catalog.version_of("m", "stable") == 2
     for model, label, error, message in (
-        ("m", "canary", ClientError, "^Unrecognized servable version label: canary$"),
+        ("m", "canary", InvalidArgument, "^Unrecognized servable version label: canary$"),
         ("n", "stable", ModelNotFound, "unknown model 'n'"),
     ):
         with pytest.raises(error, match=message):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from headrace.errors import (
-    ClientError,
     HeadraceError,
+    InvalidArgument,
     MalformedRequest,
     MethodNotAllowed,
     ModelNotFound,
@@ -71,10 +71,15 @@ def test_health_and_metadata_have_theirs() -> None:
         ("GET", "/predict", MethodNotAllowed, "takes POST, not GET"),
         ("GET", "/v1/models/FP32-1:predict", MalformedRequest, "Malformed request: GET /v1/mod"),
         ("POST", "/v1/models/FP32-1", MalformedRequest, "Malformed request: POST /v1/models/FP32"),
-        ("OPTIONS", "/v1/models/FP32-1", ClientError, "Origin header is missing"),
+        ("OPTIONS", "/v1/models/FP32-1", InvalidArgument, "Origin header is missing"),
         ("GET", f"/v1/models/FP32-1/versions/{'9' * 19}", MalformedRequest, "Failed to convert"),
         ("GET", "/v1/models/FP32-1/versions/1/labels/a", MalformedRequest, "Malformed request"),
-        ("GET", "/v1/models/FP32-1/labels/a", ClientError, "Unrecognized servable version label"),
+        (
+            "GET",
+            "/v1/models/FP32-1/labels/a",
+            InvalidArgument,
+            "Unrecognized servable version label",
+        ),
         ("GET", "/V1/Models", MalformedRequest, "Missing model name in request"),
         ("GET", "/v1/models", MalformedRequest, "Missing model name in request"),
         ("POST", "/v1/models/FP32-1:explain", MalformedRequest, "Malformed request: POST /v1/mod"),

@@ -15,8 +15,8 @@ from headrace.errors import (
     HeadraceError,
     InvalidInput,
     MalformedRequest,
-    OverloadError,
     RegionNotFound,
+    TooManyRegions,
 )
 from headrace.receiver.oip.shared_memory import MOST_REGIONS, Place, Reading, Regions, read_place
 
@@ -91,7 +91,7 @@ def test_there_is_a_most_and_all_are_let_go(regions: Regions, key: str) -> None:
     before = descriptors()
     for number in range(MOST_REGIONS):
         regions.register(str(number), key, 0, 1)
-    with pytest.raises(OverloadError, match="unregister some first"):
+    with pytest.raises(TooManyRegions, match="unregister some first"):
         regions.register("more", key, 0, 1)
     regions.unregister("0")
     regions.unregister("0")  # it is gone already

@@ -18,8 +18,8 @@ from headrace.errors import (
     BodyTooLarge,
     InvalidInput,
     MalformedRequest,
-    OverloadError,
     RegionNotFound,
+    TooManyRegions,
     Unsupported,
 )
 
@@ -84,7 +84,7 @@ class Regions:
         Raises:
             Unsupported: shared memory is off.
             AlreadyExists: the name is taken.
-            OverloadError: there are too many.
+            TooManyRegions: there are too many.
             MalformedRequest: the key, the offset or the size cannot be right.
             InvalidInput: there is no such object, or it is smaller.
         """
@@ -96,7 +96,7 @@ class Regions:
         if name in self._regions:
             raise AlreadyExists(f"shared memory region {reprlib.repr(name)} is registered already")
         if len(self._regions) >= MOST_REGIONS:
-            raise OverloadError(
+            raise TooManyRegions(
                 f"{MOST_REGIONS} shared memory regions are registered: unregister some first"
             )
         start, size = _whole("offset", offset), _whole("byte_size", size_bytes)

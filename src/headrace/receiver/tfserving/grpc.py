@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from headrace.errors import (
-    ClientError,
     HeadraceError,
+    InvalidArgument,
     InvalidInput,
     MalformedRequest,
     RouteNotFound,
@@ -214,7 +214,7 @@ def _braced(names: Collection[str]) -> str:
 
 
 def _check_signature(served: ServedModel, spec: Any, words: str) -> None:
-    status.check_signature(served, spec.signature_name, ClientError, words)
+    status.check_signature(served, spec.signature_name, InvalidArgument, words)
 
 
 def _check_models(tasks: Sequence[Any]) -> None:
@@ -226,7 +226,7 @@ def _check_models(tasks: Sequence[Any]) -> None:
         if not task.model_spec.name:
             raise MalformedRequest("Found ModelSpec with an empty model name.")
         if task.model_spec.name != model:
-            raise ClientError(
+            raise InvalidArgument(
                 "All ModelSpecs in a MultiInferenceRequest must access the same model name."
             )
 
@@ -239,7 +239,7 @@ def _check_tasks(served: ServedModel, tasks: Sequence[Any]) -> None:
         _check_signature(served, task.model_spec, words)
         if task.method_name in seen:
             name = served.signature_name
-            raise ClientError(
+            raise InvalidArgument(
                 f"Duplicate evaluation of signature: {name}: ask for each method once"
             )
         seen.add(task.method_name)

@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from headrace.errors import ClientError, InvalidInput, MalformedRequest, SignatureNotFound
+from headrace.errors import (
+    ClientError,
+    InvalidArgument,
+    InvalidInput,
+    MalformedRequest,
+    SignatureNotFound,
+)
 from headrace.observe.together import Topic
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
@@ -56,7 +62,7 @@ class TfServingRest:
     async def options(self, exchange: Exchange) -> Reply:
         """``OPTIONS``: nothing, to a browser; Envoy adds who may ask."""
         if not exchange.headers.get(b"origin", b"").startswith((b"http://", b"https://")):
-            raise ClientError("Origin header is missing in CORS preflight")
+            raise InvalidArgument("Origin header is missing in CORS preflight")
         return Reply(200, b"")
 
     async def predict(self, exchange: Exchange, name: str, which: Which) -> Reply:
@@ -89,7 +95,9 @@ class TfServingRest:
         with status.Counted(self._core, exchange, "classify", "REST") as counted:
             served = status.find_served(self._core, exchange, name, which)
             body = await self._core.parse(exchange, Dialect.EXAMPLES, served.signature)
-            _check_signature(served, body, ClientError, "No signature was found with the name: {}")
+            _check_signature(
+                served, body, InvalidArgument, "No signature was found with the name: {}"
+            )
             found = tfserving_results.class_outputs(served.signature)
             inputs = tfserving_examples.read_json(served.signature, body)
             request = tfserving_examples.to_request(served, exchange, inputs, found.names)
@@ -104,7 +112,9 @@ class TfServingRest:
         with status.Counted(self._core, exchange, "regress", "REST") as counted:
             served = status.find_served(self._core, exchange, name, which)
             body = await self._core.parse(exchange, Dialect.EXAMPLES, served.signature)
-            _check_signature(served, body, ClientError, "No signature was found with the name: {}")
+            _check_signature(
+                served, body, InvalidArgument, "No signature was found with the name: {}"
+            )
             output = tfserving_results.regress_output(served.signature)
             inputs = tfserving_examples.read_json(served.signature, body)
             request = tfserving_examples.to_request(served, exchange, inputs, [output])

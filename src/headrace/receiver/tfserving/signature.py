@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headrace.errors import ClientError, MalformedRequest
+from headrace.errors import InvalidArgument, MalformedRequest
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs.protobuf import message
 from headrace.receiver.tfserving.tensors import NAMES, NUMBERS
@@ -30,7 +30,7 @@ def check_fields(fields: Iterable[str]) -> None:
 
     Raises:
         MalformedRequest: none.
-        ClientError: one that there is not.
+        InvalidArgument: one that there is not.
     """
     wanted = list(fields)
     if not wanted:
@@ -39,7 +39,7 @@ def check_fields(fields: Iterable[str]) -> None:
         )
     for field in wanted:
         if field != FIELD:
-            raise ClientError(f"Metadata field {field} is not supported; ask for {FIELD}")
+            raise InvalidArgument(f"Metadata field {field} is not supported; ask for {FIELD}")
 
 
 def as_message(served: ServedModel) -> Any:

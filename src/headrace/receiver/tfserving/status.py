@@ -57,7 +57,7 @@ def find(catalog: Catalog, name: str, which: Which) -> list[VersionStatus]:
     Raises:
         ModelNotFound: no such model, in TensorFlow Serving's words.
         VersionNotFound: no such version.
-        ClientError: no such label.
+        InvalidArgument: no such label.
     """
     try:
         version = catalog.version_of(name, which) if isinstance(which, str) else which
