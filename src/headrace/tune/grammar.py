@@ -89,8 +89,8 @@ def run(options: argparse.Namespace) -> int:
 
     Every backend, precision and number of threads is measured, every combination is played on the
     server's own scheduler, and the best are raced on real servers. The winner is written beside the
-    model, where `headrace serve` finds it. Exit status 1: nothing could be measured; 2: something
-    to change.
+    model, where `headrace serve` finds it. Exit status 1: nothing could be raced, or
+    nothing was answered in time, and nothing is written; 2: something to change.
     """
     from headrace.tune.once import run_once  # noqa: PLC0415 - --help need not wait for it
 

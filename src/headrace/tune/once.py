@@ -94,8 +94,8 @@ def write_down(
 
 
 def _written(tuning: Tuning, model: Model, place: Path) -> Card | None:
-    """Write the tuned card; a forecast that nothing has borne out is none."""
-    if tuning.raced.ranking is None:
+    """Write the tuned card; what nothing has borne out, or answers nothing in time, is none."""
+    if tuning.raced.ranking is None or tuning.chosen.rate_rps <= 0:
         return None
     tuned.write(place, card_of(tuning, model))
     return Card(place, tuned.place(model.path))

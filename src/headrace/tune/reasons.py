@@ -43,6 +43,12 @@ def _verdict(tuning: Tuning) -> Iterator[str]:
             "longer --budget."
         )
         return
+    if tuning.chosen.rate_rps <= 0:
+        yield (
+            f"No settings that were raced answered anything while {tuning.wanted.objective}"
+            ": they are not written down. Give --slo more time than one request takes."
+        )
+        return
     tied = [one for one in ranking.tied if one != chosen]
     if tied:
         yield (

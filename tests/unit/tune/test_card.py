@@ -21,7 +21,7 @@ from headrace.tune.reasons import reasons
 from headrace.tune.wanted import Objective, Wanted
 from tests.e2e.models import write_fake
 from tests.unit.tune.made import ACCURACY, tuning
-from tests.unit.tune.test_result import FAST, FOUND, raced
+from tests.unit.tune.test_result import FAST, FOUND, UNTUNED, raced
 
 
 def test_numbers_have_as_many_digits_as_can_be_known(tmp_path: Path) -> None:
@@ -45,6 +45,17 @@ def test_where_no_rate_met_the_objective_the_card_claims_none(tmp_path: Path) ->
     assert card.evidence.p99_s is None
     assert card.evidence.highest_rate_rps == 200
     assert any("At none of the rates that were tried" in one for one in reasons(done))
+
+
+def test_of_settings_that_answer_nothing_in_time_there_is_no_card(tmp_path: Path) -> None:
+    model = find_model(str(write_fake(tmp_path / "steady.fake")), 0.05)
+    never = tuning(raced({UNTUNED: (0.0,) * 6, FAST: (0.0,) * 6}), FOUND, FAST)
+    place = tmp_path / "steady.tuned.yaml"
+    with screen(Console(file=io.StringIO())) as shown:
+        progress = Progress(shown, Budget(0.0, 240.0), lambda: 0.0)
+        assert write_down(never, model, place, None, progress) is None
+    assert not place.exists()
+    assert "answered anything while p99 within 50 ms: they are not written" in reasons(never)[0]
 
 
 @pytest.mark.slow
