@@ -73,6 +73,7 @@ class Engine:
         """
         cores = self._spec.cores
         keep_process_to(cores)
+        media.check_libraries(self._spec.settings.accepts)  # before a warm-up that may be long
         loaded = self._prepare()
         settings, choice, warm = self._spec.settings, loaded.choice, loaded.warm
         model, instances = choice.model, loaded.instances

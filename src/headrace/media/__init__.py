@@ -13,6 +13,6 @@ when a card needs them.
     libraries   the optional ones, and what to install for each
 """
 
-from headrace.media.medium import Medium, build
+from headrace.media.medium import Medium, build, check_libraries
 
-__all__ = ["Medium", "build"]
+__all__ = ["Medium", "build", "check_libraries"]

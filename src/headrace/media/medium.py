@@ -49,6 +49,17 @@ def build(signature: Signature, accepts: Sequence[AcceptedInput]) -> tuple[Mediu
     return media
 
 
+def check_libraries(accepts: Sequence[AcceptedInput]) -> None:
+    """Import the libraries that the readers of a card need, for which no signature is needed.
+
+    Raises:
+        BackendMissing: one is not installed.
+    """
+    for accepted in accepts:
+        if not isinstance(accepted, AcceptedText) or accepted.tokenizer is not None:
+            libraries.load(accepted.kind)
+
+
 def _medium(signature: Signature, accepted: AcceptedInput) -> Medium:
     if isinstance(accepted, AcceptedText):
         return _text(signature, accepted)
