@@ -54,10 +54,12 @@ for every model served), its entry under `models`, the `card.yaml` beside the mo
 not merged.
 
 Unknown keys and unknown `HEADRACE_` variables are errors. `headrace check headrace.yaml` names
-every problem with its line, and lists the models it finds without loading them. An empty variable
-counts as not set. In a variable, write a list of text with commas, other lists and mappings as JSON
-or YAML. Paths in a file are relative to that file, or to a home where they begin with `~`; others
-to the working directory.
+every bad key with its line; once there is none, every entry of `models` that cannot be served so,
+with its; and lists the models it finds without loading them. An empty variable counts as not set.
+In a variable, write a list of text with commas, other lists and mappings as JSON or YAML. (Text in
+`HEADRACE_DEFAULTS__LABELS` is the path of a file, so a list of labels is JSON, too.) Paths in a
+file are relative to that file, or to a home where they begin with `~`; others to the working
+directory.
 
 ```yaml
 server:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from headrace import __version__
 from headrace.dashboard import grammar as dashboard
 from headrace.errors import OperatorError, SettingsError
-from headrace.layers import load
+from headrace.layers import Located, load_located
 from headrace.load.command import grammar
 from headrace.models import command
 from headrace.plan import grammar as plan
 from headrace.problems import place
 from headrace.server_settings import ServerSettings
-from headrace.settings import ModelSettings, Settings
+from headrace.settings import ModelSettings
 from headrace.tune import grammar as tune
 from headrace.urls import is_url
 
@@ -188,7 +188,7 @@ def flag(name: str) -> str:
 
 def _serve(options: argparse.Namespace) -> int:
     """Serve models until SIGTERM or Ctrl-C. Order: flag > HEADRACE_ variable > file > default."""
-    settings = _load(options)
+    settings = _load(options).settings
     from rich.console import Console  # noqa: PLC0415 - --help need not wait for it
 
     from headrace.app import serve  # noqa: PLC0415 - the same
@@ -204,7 +204,7 @@ def _check(options: argparse.Namespace) -> int:
     from headrace.loader.rehearsal import rehearse  # noqa: PLC0415 - as above
 
     try:
-        rehearsed = rehearse(_load(options))
+        rehearsed = rehearse(*_load(options))
     except OperatorError as error:
         return _tell_problems(error, options)
     models = [_told(*one) for one in rehearsed.found]
@@ -267,7 +267,7 @@ def _version(_: argparse.Namespace) -> int:
     return 0
 
 
-def _load(options: argparse.Namespace) -> Settings:
+def _load(options: argparse.Namespace) -> Located:
     """Read the settings that the options ask for."""
     file, models = _sources(options.paths, options.config)
     given = vars(options)
@@ -277,7 +277,7 @@ def _load(options: argparse.Namespace) -> Settings:
         flags["models"] = [{"path": path} for path in models]
     if given.get("name") is not None and len(models) != 1:
         raise SettingsError("--name is for one model: give exactly one PATH with it")
-    return load(file, os.environ, flags)
+    return load_located(file, os.environ, flags)
 
 
 def _sources(paths: list[str], config: Path | None) -> tuple[Path | None, list[str]]:

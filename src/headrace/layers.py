@@ -53,7 +53,21 @@ def listing() -> Iterator[Setting]:
     yield Setting("models", Settings.model_fields["models"])
 
 
+class Located(NamedTuple):
+    """Settings, and where each entry of ``models`` is written: ``headrace.yaml:5``, or nowhere."""
+
+    settings: Settings
+    entries: tuple[str, ...]
+
+
 def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """As ``load_located``, for those who need not say where anything is written."""
+    return load_located(file, environment, flags).settings
+
+
+def load_located(
+    file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]
+) -> Located:
     """Merge flags over the environment over the file over the defaults, and check everything.
 
     ``flags`` maps dotted keys to values, None meaning not given; ``models.*.KEY`` sets KEY of every
@@ -79,7 +93,8 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
         problems += explain(error, Settings, merged.data, merged.origins)
     if problems:
         raise SettingsError("\n".join(problems))
-    return loaded
+    numbers = range(len(loaded.models))
+    return Located(loaded, tuple(merged.origins.get(("models", one), "") for one in numbers))
 
 
 def said_of(entry: ModelSettings, card: Card, defaults: ModelSettings) -> dict[str, Any]:

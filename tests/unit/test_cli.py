@@ -200,6 +200,45 @@ def test_check_names_each_problem(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out) == {"ok": False, "problems": problems, "models": []}
 
 
+def test_check_names_the_entry_of_a_model_that_cannot_be_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.onnx", "two words.onnx", "b/1/model.onnx"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    file = tmp_path / "h.yaml"
+    file.write_text(
+        "models:\n"
+        "  - path: gone.onnx\n"
+        "  - {path: a.onnx, labels: gone.txt}\n"
+        "  - path: two words.onnx\n"
+        "  - {path: b, version_labels: {stable: 7}}\n"
+        "  - {path: a.onnx, name: c}\n"
+        "  - path: b/1/model.onnx\n"
+        "    name: c\n"
+    )
+    assert cli.main(["check", str(file)]) == 2
+    told = [line.removeprefix(f"headrace: {file}:") for line in _lines(capsys)]
+    for line, beginning in zip(
+        told,
+        (
+            f"2: models[0]: {tmp_path}/gone.onnx: no such file or folder",
+            f"3: models[1]: model 'a': labels file {tmp_path}/gone.txt: cannot be read: ",
+            f"4: models[2]: {tmp_path}/two words.onnx: 'two words' cannot be a model's name, ",
+            "7: models[5]: two models are called 'c': ",
+            "5: models[3]: model 'b': version_labels: 'stable' stands for version 7, ",
+        ),
+        strict=True,
+    ):
+        assert line.startswith(beginning)
+    assert cli.main(["check", str(tmp_path / "gone.onnx")]) == 2
+    assert _lines(capsys) == [f"headrace: {tmp_path}/gone.onnx: no such file or folder"]
+
+
+def _lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["version"]) == 0
     assert capsys.readouterr().out == f"headrace {headrace.__version__}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,8 @@ class Rehearsed:
     left_out: dict[str, str]
 
 
-def rehearse(settings: Settings) -> Rehearsed:
-    """Find everything.
+def rehearse(settings: Settings, written: Sequence[str] = ()) -> Rehearsed:
+    """Find everything; ``written`` is where each entry of ``models`` is.
 
     Raises:
         OperatorError: names every problem, a line each.
@@ -31,7 +32,7 @@ def rehearse(settings: Settings) -> Rehearsed:
         remotes = Remotes(settings, Path(folder))
         try:
             remotes.fetch()
-            found = find(remotes.settings)
+            found = find(remotes.settings, written=written)
         except OperatorError as error:
             raise type(error)(remotes.told(error.message)) from error
         return Rehearsed(

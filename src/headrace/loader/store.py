@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,10 +53,13 @@ class FoundVersion:
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
-def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion, ...]:
+def find(
+    settings: Settings, *, cores: int | None = None, written: Sequence[str] = ()
+) -> tuple[FoundVersion, ...]:
     """Find every version of every model named in the settings, in that order, versions ascending.
 
     ``cores`` decides how many instances a model gets that does not say; None: those usable here.
+    ``written`` is where each entry of ``models`` is, for what is said of it; nowhere is ``""``.
 
     Raises:
         SettingsError: there is no model at all, the default model is unknown, or a card is bad.
@@ -66,14 +69,18 @@ def find(settings: Settings, *, cores: int | None = None) -> tuple[FoundVersion,
     usable = usable_cores() if cores is None else cores
     found: list[FoundVersion] = []
     errors: list[OperatorError] = []
-    for entry in settings.models:
+    entry_of: dict[str, str] = {}
+    for number, entry in enumerate(settings.models):
+        origin = written[number] if written else ""
+        where = f"{origin}: models[{number}]: " if origin else ""
         try:
             places = _wanted(locate(entry), policy_of(entry, settings.defaults))
+            entry_of |= {place.name: where for place in places}
             found += [settle(place, entry, settings, usable) for place in places]
         except OperatorError as error:
-            errors.append(error)
-    errors += _twice(found)
-    errors += astray(found)
+            errors.append(type(error)(f"{where}{error.message}"))
+    for told in (_twice(found), astray(found)):
+        errors += [type(error)(f"{entry_of[name]}{error.message}") for name, error in told]
     _raise(errors)
     check_models(settings.server, (one.name for one in found))
     _check_default(settings.server.default_model, found)
@@ -228,10 +235,14 @@ def settle(place: Place, entry: ModelSettings, settings: Settings, cores: int) -
     if settled.placement is not Placement.NONE:
         settled = suited(here(), place.name, settled, said="instances" in said_by)
     check_model(settings.server, place.name, settled, said_by)
+    try:
+        labels = read_labels(settled.labels)
+    except ModelLoadError as error:
+        raise ModelLoadError(f"model {place.name!r}: {error.message}") from error
     return FoundVersion(
         *place,
         settings=settled,
-        labels=read_labels(settled.labels),
+        labels=labels,
         remarks=remarks,
         tuned=tuned.use,
         aside=tuned.aside,
@@ -239,10 +250,10 @@ def settle(place: Place, entry: ModelSettings, settings: Settings, cores: int) -
     )
 
 
-def _twice(found: Iterable[FoundVersion]) -> list[OperatorError]:
-    """Name every two models of one name that are not versions in one folder."""
+def _twice(found: Iterable[FoundVersion]) -> list[tuple[str, OperatorError]]:
+    """Name every two models of one name that are not versions in one folder, with the name."""
     first: dict[str, FoundVersion] = {}
-    problems: dict[tuple[str, Path], ModelLoadError] = {}
+    problems: dict[tuple[str, Path], OperatorError] = {}
     for one in found:
         other = first.setdefault(one.name, one)
         same_model = other.folder == one.folder and other.version != one.version
@@ -251,20 +262,23 @@ def _twice(found: Iterable[FoundVersion]) -> list[OperatorError]:
                 f"two models are called {one.name!r}: {other.path} and {one.path}; "
                 "give one of them another `name`"
             )
-    return list(problems.values())
+    return [(name, error) for (name, _), error in problems.items()]
 
 
-def astray(found: Iterable[FoundVersion]) -> list[OperatorError]:
-    """Name every version label of a model that stands for a version which is not served."""
+def astray(found: Iterable[FoundVersion]) -> list[tuple[str, OperatorError]]:
+    """Name every label that stands for a version which is not served, with its model's name."""
     versions: dict[str, list[int]] = {}
     labels: dict[tuple[str, str], int] = {}
     for one in found:
         versions.setdefault(one.name, []).append(one.version)
         labels |= {(one.name, label): to for label, to in one.settings.version_labels.items()}
     return [
-        SettingsError(
-            f"model {name!r}: version_labels: {label!r} stands for version {to}, which is not "
-            f"served; versions: {', '.join(map(str, versions[name]))}"
+        (
+            name,
+            SettingsError(
+                f"model {name!r}: version_labels: {label!r} stands for version {to}, which is not "
+                f"served; versions: {', '.join(map(str, versions[name]))}"
+            ),
         )
         for (name, label), to in labels.items()
         if to not in versions[name]

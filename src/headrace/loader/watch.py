@@ -133,7 +133,7 @@ class Surveyor:
                 for version in sorted(missing)
             }
             if not model.unsure:
-                survey.troubles |= {error.message for error in astray(wanted)}
+                survey.troubles |= {error.message for _, error in astray(wanted)}
         default = self._settings.server.default_model
         if default is not None and default not in survey.models and not survey.unread:
             survey.troubles.add(f"server.default_model: there is no model {default!r}")

@@ -148,7 +148,7 @@ def test_a_bad_labels_file(tmp_path: Path, content: bytes | None, words: str) ->
     if content is not None:
         labels.write_bytes(content)
     message = _error(ModelSettings(path=tmp_path / "a.onnx", labels=labels))
-    assert message.startswith(f"labels file {labels}: {words}")
+    assert message.startswith(f"model 'a': labels file {labels}: {words}")
 
 
 # -- what is refused -----------------------------------------------------------------------------
