@@ -132,7 +132,7 @@ class ServerModels:
         except OSError as error:
             raise ConnectionFailed(
                 f"nobody answers at {self._url}: {error.strerror or error}; is the server running "
-                "(headrace serve), and is this its address (--url)?"
+                "(headrace serve), and is this its address?"
             ) from error
         try:
             text = None if body is None else json.dumps(body)
@@ -156,9 +156,9 @@ def _parts(url: str) -> tuple[bool, str, int | None, str]:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise SettingsError(f"--url {url}: {error}") from error
+        raise SettingsError(f"{url}: is no address: {error}") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise SettingsError(f"--url {url}: should be as {DEFAULT_URL}")
+        raise SettingsError(f"{url}: an address should be as {DEFAULT_URL}")
     return parts.scheme == "https", parts.hostname, port, parts.path.rstrip("/")
 
 

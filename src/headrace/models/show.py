@@ -36,9 +36,12 @@ _STYLES = {
 }
 # Columns that only wide terminals have, and from which width on.
 _WIDE = {"parts": 120, "backend": 90}
-# Where even the rest has no room, these fold.
-_FOLDING = frozenset({"model", "labels", "parts"})
-_LEAST_WIDTH = 8
+# Where even the rest has no room these fold, down to so many letters, ...
+_FOLDING = {"model": 24, "labels": 8, "parts": 8}
+# ... and before that happens to a name these are left out, one after the other.
+_LEFT_OUT = ("since", "loaded_in", "memory", "labels")
+# One before each column and one after it.
+_SPACES = 2
 
 
 def show(server: ServerModels, console: Console) -> None:
@@ -85,16 +88,13 @@ def _picture(server: ServerModels, width: int) -> RenderableType:
         for one in rows
         if one.reason
     ]
-    return Group(_table(rows, width), *reasons)
+    return Group(drawn(rows, width), *reasons)
 
 
-def _table(rows: Sequence[Row], width: int) -> Table:
+def drawn(rows: Sequence[Row], width: int) -> Table:
+    """The table of some versions, with the columns that have room in so many letters."""
+    wanted, spare = _fitting(rows, width)
     table = tables.table()
-    wanted = [
-        name
-        for name in _COLUMNS
-        if width >= _WIDE.get(name, 0) and (name != "labels" or any(one.labels for one in rows))
-    ]
     for name in wanted:
         right = name in {"version", "memory"}
         table.add_column(
@@ -102,10 +102,31 @@ def _table(rows: Sequence[Row], width: int) -> Table:
             justify="right" if right else "left",
             overflow="fold",
             no_wrap=name not in _FOLDING,
-            min_width=_LEAST_WIDTH if name in _FOLDING else None,
+            width=_least(rows, name, spare) if name == "model" else None,
+            min_width=_least(rows, name),
         )
     for one in rows:
         style = _STYLES.get(one.state, "")
         cells = [Text(getattr(one, name), style if name == "state" else "") for name in wanted]
         table.add_row(*cells)
     return table
+
+
+def _fitting(rows: Sequence[Row], width: int) -> tuple[list[str], int]:
+    """The columns that have room, and how much room they leave."""
+    wanted = [
+        name
+        for name in _COLUMNS
+        if width >= _WIDE.get(name, 0) and (name != "labels" or any(one.labels for one in rows))
+    ]
+    least = {name: _least(rows, name) + _SPACES for name in wanted}
+    for name in _LEFT_OUT:
+        if sum(least.values()) > width:
+            least.pop(name, None)
+    return list(least), max(0, width - sum(least.values()))
+
+
+def _least(rows: Sequence[Row], name: str, spare: int = 0) -> int:
+    """So many letters a column must have; ``spare`` are those that it may have besides."""
+    longest = max(len(_COLUMNS[name]), *(len(getattr(one, name)) for one in rows))
+    return min(longest, _FOLDING.get(name, longest) + spare)
