@@ -90,8 +90,9 @@ _ERRORS = """# Errors
 
 Every error has a stable code; the metrics count by it (`outcome`). *Retryable* says whether
 the same request may succeed later; where there is something to say about when, the answer carries
-`Retry-After`. The messages of *operator* errors name what to change; they end `headrace serve` with
-exit status 2.
+`Retry-After`. The messages of *operator* errors name what to change. Those that come before a model
+is loaded end `headrace serve` with exit status 2; one that cannot be loaded has failed, and the
+status is 1 where none is left (see [operating.md](operating.md#exit-statuses)).
 
 | code | class | HTTP | gRPC | blame | retryable | meaning |
 |---|---|---|---|---|---|---|
