@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from headrace.load.command.show import rows
 from headrace.load.result import (
     CONNECTION_LOST,
     CONNECTION_REFUSED,
@@ -49,6 +52,21 @@ def test_a_server_that_goes_away_ends_what_is_counted() -> None:
     assert (verdict.report.planned, verdict.report.ok, verdict.report.failed) == (50, 50, 0)
     assert verdict.report.offered_per_s == pytest.approx(100)
     assert len(verdict.result) == 100
+
+
+def test_beside_a_count_of_none_there_is_no_rate() -> None:
+    """What came late of the warm-up is not what was sent after it."""
+    result = _result([OK] * 5 + [TIMEOUT] * 5)
+    came = replace(result, done_s=result.done_s + 0.5)
+    report = judge(came, warm_s=0.5).report
+    assert report is not None
+    assert report.ok == 0
+    assert report.per_s == pytest.approx(10)
+    told = dict(rows(report))
+    assert (told["sent"], told["answered"]) == ("5 of 5, 10.0/s", "0")
+    nothing = judge(replace(came, sent_s=came.sent_s * np.nan), warm_s=0.5).report
+    assert nothing is not None
+    assert dict(rows(nothing))["sent"] == "0 of 5"
 
 
 def test_a_server_that_came_back_did_not_go_away() -> None:

@@ -115,7 +115,8 @@ def how(wanted: Wanted, report: Report | None) -> str:
 
 def rows(report: Report) -> list[tuple[str, str]]:
     """The lines of the table: what, and how much."""
-    found = [("sent", f"{report.sent:,} of {report.planned:,}, {report.offered_per_s:,.1f}/s")]
+    sent = f"{report.sent:,} of {report.planned:,}"
+    found = [("sent", _with_rate(sent, report.offered_per_s if report.sent else None))]
     if report.spoiled is None:
         found += _measured(report)
     found += [
@@ -133,8 +134,13 @@ def rows(report: Report) -> list[tuple[str, str]]:
     return found
 
 
+def _with_rate(counted: str, rate_per_s: float | None) -> str:
+    """A count with its rate; beside none at all, that of others would contradict it."""
+    return counted if rate_per_s is None else f"{counted}, {rate_per_s:,.1f}/s"
+
+
 def _measured(report: Report) -> list[tuple[str, str]]:
-    found = [("answered", f"{report.ok:,}, {report.per_s:,.1f}/s")]
+    found = [("answered", _with_rate(f"{report.ok:,}", report.per_s if report.ok else None))]
     if report.goodput_per_s is not None and report.slo_s is not None:
         share = _share_in_time(report)
         found.append(
