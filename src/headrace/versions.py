@@ -31,11 +31,13 @@ class Versions(Group):
         numbers = [int(part) for part in rest.split(",") if part.strip().isdecimal()]
         if kind == "all" and not colon:
             return {}
-        if kind == "latest" and (not colon or (len(numbers) == 1 and "," not in rest)):
-            return {"latest": numbers[0] if colon else 1}
+        if kind == "latest" and not colon:
+            return {"latest": 1}
+        if kind == "latest" and len(numbers) == 1 and numbers[0] and "," not in rest:
+            return {"latest": numbers[0]}
         if kind == "specific" and numbers and len(numbers) == len(rest.split(",")):
             return {"specific": numbers}
-        raise ValueError("should be all, latest, latest:2 or specific:1,3")
+        raise ValueError("should be all, latest, latest:2 (from 1 on) or specific:1,3")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:

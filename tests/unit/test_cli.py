@@ -14,6 +14,7 @@ import headrace
 from headrace import cli
 from headrace.errors import ModelLoadError, StartError
 from headrace.settings import BackendName, ModelSettings, Precision, Settings
+from headrace.statuses import STATUSES
 from tests.unit.tuned.cards import put
 
 SOURCE = Path(headrace.__file__).resolve().parents[1]
@@ -107,7 +108,12 @@ def test_variables_lie_under_flags(monkeypatch: pytest.MonkeyPatch) -> None:
         ("serve a.yaml b.yml", "one settings file at a time, not a.yaml, b.yml"),
         ("serve no.yaml", "no.yaml: cannot be read: No such file or directory"),
         ("check no.onnx", "no.onnx: no such file or folder"),
+        ("models --watch --json", "--watch keeps a table current, --json prints one object"),
         ("check", "nothing to serve: give a PATH"),
+        (
+            "serve a.onnx --versions latest:0",
+            "'latest:0' should be all, latest, latest:2 (from 1 on)",
+        ),
     ],
 )
 def test_a_mistake_of_the_operator_is_a_line_and_status_2(
@@ -120,6 +126,29 @@ def test_a_mistake_of_the_operator_is_a_line_and_status_2(
     assert captured.err.startswith("headrace: ")
     assert said in captured.err
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    "words", ["models --url localhost:1", "plan localhost:1", "load localhost:1 --model m --rate 1"]
+)
+def test_every_command_tells_programs_of_an_error_in_the_same_words(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody listens on port 1."""
+    assert cli.main([*words.split(), "--json"]) != 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is False
+    assert ":1" in told["error"]
+    assert told["code"] in STATUSES
+
+
+def test_loads_of_a_plan_are_percents(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("0,50", "50,201", "nan"):
+        with pytest.raises(SystemExit):
+            cli.main(["plan", "--loads", text])
+        assert (
+            f"'{text}' should be percents, each over 0 and at most 200" in capsys.readouterr().err
+        )
 
 
 def test_errors_out_of_task_groups_and_interrupts(

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, SettingsError
 from headrace.models.ask import DEFAULT_URL, ServerModels
 
 _FAILED_STATUS = 1
@@ -82,8 +82,9 @@ def run(options: argparse.Namespace) -> int:
     from headrace.models.show import show, tell, watch  # noqa: PLC0415 - the same
     from headrace.models.slow import show_slowest  # noqa: PLC0415 - the same
 
-    server = ServerModels(getattr(options, "url", DEFAULT_URL))
     as_json = getattr(options, "json", False)
+    _check_form(watch=options.watch, as_json=as_json)
+    server = ServerModels(getattr(options, "url", DEFAULT_URL))
     try:
         if options.action is None and not as_json:
             (watch if options.watch else show)(server, Console())
@@ -102,6 +103,16 @@ def run(options: argparse.Namespace) -> int:
         return _FAILED_STATUS
     print(json.dumps({"ok": True, **told}) if as_json else _in_words(told))
     return 0
+
+
+def _check_form(*, watch: bool, as_json: bool) -> None:
+    """Check that one form is asked for.
+
+    Raises:
+        SettingsError: both are.
+    """
+    if watch and as_json:
+        raise SettingsError("--watch keeps a table current, --json prints one object: give one")
 
 
 def _ordered(server: ServerModels, options: argparse.Namespace) -> dict[str, Any]:

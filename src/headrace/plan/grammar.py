@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from headrace.load.command.grammar import PROTOCOLS
 from headrace.models.ask import DEFAULT_URL
+from headrace.plan.question import MOST_LOAD
 
 if TYPE_CHECKING:
     from headrace.plan.scaling import Scaling
@@ -104,9 +105,14 @@ def _add_measuring(group: argparse._ArgumentGroup) -> None:
 
 def _loads(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) / _PERCENT for part in text.split(","))
+        loads = tuple(float(part) / _PERCENT for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} should be as 30,60,80,95") from error
+    if not all(0 < load <= MOST_LOAD for load in loads):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} should be percents, each over 0 and at most {MOST_LOAD * _PERCENT:g}"
+        )
+    return loads
 
 
 def _scaling(text: str) -> Scaling:

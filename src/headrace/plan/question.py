@@ -12,6 +12,9 @@ IN_TIME = 0.99
 """So many of all requests must be answered in time: what a p99 within the objective means when who
 is refused counts as late."""
 
+MOST_LOAD = 2.0
+"""Past twice the limit all is alike."""
+
 _MOST_SEEDS = 100
 
 
@@ -46,8 +49,8 @@ class Question:
             raise ValueError("instances and rows must be at least 1")
         if not 1 <= self.seeds <= _MOST_SEEDS:
             raise ValueError(f"seeds must be from 1 to {_MOST_SEEDS}, not {self.seeds}")
-        if not all(0 < load <= 2 for load in self.loads):  # noqa: PLR2004 - past twice all is alike
-            raise ValueError("loads must be over 0 and at most 2")
+        if not all(0 < load <= MOST_LOAD for load in self.loads):
+            raise ValueError(f"loads must be over 0 and at most {MOST_LOAD:g}")
         if self.elements < 0:
             raise ValueError(f"elements must be at least 0, not {self.elements}")
         if self.slo_s is not None and not 0 < self.slo_s < math.inf:

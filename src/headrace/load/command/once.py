@@ -65,7 +65,9 @@ def tell(error: HeadraceError, *, as_json: bool) -> int:
     """
     status = _OPERATOR_STATUS if isinstance(error, OperatorError) else FAILED_STATUS
     if as_json:
-        said = {"ok": False, "code": error.code, "failure": error.message}
+        # ``error`` as of every command, ``failure`` as of a load that was begun.
+        text = error.message
+        said = {"ok": False, "code": error.code, "error": text, "failure": text}
         sys.stdout.write(json.dumps(said) + "\n")
         return status
     if isinstance(error, OperatorError):
