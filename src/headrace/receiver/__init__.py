@@ -16,7 +16,7 @@ was last used.
 Behind the one function: ``run`` queue, batches, engine, outcomes · ``catalog`` the models there
 are · ``tracing`` Triton's traces, ``spans`` OpenTelemetry's, of those that ``span_sampler`` takes ·
 ``telemetry`` Prometheus', ``numbers`` what all receivers have counted · ``bell`` rings when that
-changes · ``model_files`` what clients send to be loaded.
+changes · ``orders`` of clients to the supervisor, ``model_files`` what they send to be loaded.
 
 Large JSON: ``handover`` out of the receiver, to the ``scribe``.
 

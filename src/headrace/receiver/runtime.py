@@ -11,12 +11,11 @@ import itertools
 import os
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from pathlib import Path
 
 import structlog
 
-from headrace.codes import rebuild
 from headrace.control import (
     ENDED,
     SCRIBE_NAME,
@@ -42,17 +41,14 @@ from headrace.control import (
 )
 from headrace.engine.samples import write
 from headrace.errors import (
-    BodyTooLarge,
     EngineLost,
     HeadraceError,
     ModelFailed,
-    NotAllowed,
     NotReady,
 )
 from headrace.message import LINE_LIMIT_BYTES, Message, line
 from headrace.observe.logs import configure
 from headrace.observe.together import Topic
-from headrace.order import NOT_ALLOWED, Demand, Order
 from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Core, Exchange
@@ -60,6 +56,7 @@ from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.model_files import ModelFiles
 from headrace.receiver.numbers import Numbers
 from headrace.receiver.oip.extras import Extras
+from headrace.receiver.orders import Orders
 from headrace.receiver.run.compose import Composer, is_alike
 from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.sequences import Sequences
@@ -68,7 +65,6 @@ from headrace.receiver.usage import Usage
 from headrace.server_settings import ModelControl, ServerSettings
 from headrace.values import Request, Response
 
-_ANSWERED_S = 0.05
 # The supervisor waits for receivers that are busy, but not so long.
 _GATHER_TIMEOUT_S = 5.0
 
@@ -79,21 +75,20 @@ class Runtime:
     def __init__(self, loop: asyncio.AbstractEventLoop, control_path: str) -> None:
         self._loop = loop
         self._control_path = control_path
-        self._files = ModelFiles(Path(control_path).parent / f"uploads-{os.getpid()}")
         self._catalog = Catalog()
         scribe_path = Path(control_path).with_name(SCRIBE_NAME) if control_path else Path()
         self._scribe = ScribeClient(loop, str(scribe_path))
         self._dispatchers: dict[tuple[str, int], Dispatcher | Sequences] = {}
         self._retired: set[Dispatcher | Sequences] = set()  # that still have something to answer
-        self._orders: dict[int, asyncio.Future[None]] = {}
         self._gathers: dict[int, asyncio.Future[str]] = {}
         self._questions = itertools.count(1)
-        self._may_order = False
         self._refused: Counter[str] = Counter()
         self._composer = Composer(loop, ServerSettings(), self._tell)
         self._telemetry = Telemetry(self._catalog, self._refused)
         self._numbers = Numbers(self._catalog, self._telemetry.page)
         self._usage = Usage(loop, self._telemetry.metrics, self._tell)
+        files = ModelFiles(Path(control_path).parent / f"uploads-{os.getpid()}")
+        self._orders = Orders(loop, files, self._tell, self._usage.tell)
         self._task: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._application: Application | None = None
@@ -112,7 +107,7 @@ class Runtime:
         self._composer = Composer(self._loop, first.server, self._tell)
         if first.server.receivers > 1:
             self._numbers = Numbers(self._catalog, self._telemetry.page, self._gather)
-        self._may_order = first.server.model_control is ModelControl.EXPLICIT
+        self._orders.allowed = first.server.model_control is ModelControl.EXPLICIT
         self._catalog.default_model = first.server.default_model
         self._catalog.was_ready = first.was_ready
         self._catalog.awaited = first.awaited
@@ -135,14 +130,14 @@ class Runtime:
         core = Core(
             self._catalog,
             self.infer,
-            self.command,
+            self._orders.command,
             scribe,
             extras.tracer,
             self._numbers.all,
             settings.receivers,
             self.foresee,
         )
-        return Application(core, extras, self.ask, settings, self._refused)
+        return Application(core, extras, self._orders.ask, settings, self._refused)
 
     async def stop(self) -> None:
         """End the control task and fail what is left."""
@@ -180,45 +175,6 @@ class Runtime:
         if dispatcher is not None:
             dispatcher.foresee(form, priority, exchange)
 
-    async def command(self, order: Order, files: Mapping[str, bytes]) -> None:
-        """Have the supervisor carry out an order; returns when it is done.
-
-        Raises:
-            NotAllowed: clients may not order anything.
-            HeadraceError: why it could not be.
-        """
-        if not self._may_order:  # nothing of it is written, passed on or logged
-            raise NotAllowed(NOT_ALLOWED)
-        number = next(self._questions)
-        changes: dict[str, object] = {}
-        async with self._files.held(number, order, files) as folder:
-            if folder is not None:
-                changes["folder"] = str(folder)
-            await self._order(number, order.model_copy(update=changes))
-
-    def ask(self, name: str, version: int) -> asyncio.Future[None]:
-        """Have the supervisor load a listed version; see ``on_demand.Ask``."""
-        done = self._order(next(self._questions), Demand(name=name, version=version))
-        # By then those who have waited have their answers, and others may have the place.
-        done.add_done_callback(lambda _: self._loop.call_later(_ANSWERED_S, self._usage.tell))
-        return done
-
-    def _order(self, number: int, order: Order) -> asyncio.Future[None]:
-        """Pass an order on.
-
-        Raises:
-            BodyTooLarge: it is longer than the supervisor reads.
-        """
-        numbered = order.model_copy(update={"order": number})
-        size_bytes = len(line(numbered))
-        if size_bytes > LINE_LIMIT_BYTES:
-            raise BodyTooLarge(f"an order of {size_bytes} bytes: name fewer models or settings")
-        done = self._orders[number] = self._loop.create_future()
-        done.add_done_callback(lambda _: self._orders.pop(number))
-        self._usage.tell()  # what is decided may rest on it
-        self._tell(numbered)
-        return done
-
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Hear the supervisor. Without it nothing that is known here stays true: then it ends."""
         reason = ""
@@ -248,7 +204,7 @@ class Runtime:
             case Recall():
                 await self._recall(message)
             case Done():
-                self._end(message)
+                self._orders.end(message)
             case Ask():
                 text = await self._numbers.own(message.topic)
                 self._tell(Told(question=message.question, text=text))
@@ -361,16 +317,6 @@ class Runtime:
             raise NotReady("the supervisor does not answer", retry_after_s=1.0) from error
         finally:
             del self._gathers[number]
-
-    def _end(self, done: Done) -> None:
-        """An order has been carried out, or not."""
-        future = self._orders.get(done.order)
-        if future is None or future.done():
-            return
-        if done.code is None:
-            future.set_result(None)
-        else:
-            future.set_exception(rebuild(done.code, done.message))
 
     def _tell(self, message: Message) -> None:
         if self._writer is not None:
