@@ -102,3 +102,36 @@ def python(path: Path, body: str, inputs: str = "", outputs: str = "") -> Path:
         f"    def infer(self, batch):\n{lines}"
     )
     return path
+
+
+def attention(path: Path) -> Path:
+    """Words, kinds and a mask, of as many each: each word is mixed with all others of its row."""
+    random = np.random.default_rng(1)
+    size = 8
+    weights = {
+        "of_words": random.standard_normal((50, size), np.float32),
+        "of_kinds": random.standard_normal((2, size), np.float32),
+        "ask": random.standard_normal((size, size), np.float32),
+        "key": random.standard_normal((size, size), np.float32),
+        "one": np.array(1, np.float32),
+        "never": np.array(-1e9, np.float32),
+        "axis": np.array([1]),
+    }
+    nodes = [
+        node("Gather", ["of_words", "ids"], ["word"]),
+        node("Gather", ["of_kinds", "kinds"], ["kind"]),
+        node("Add", ["word", "kind"], ["x"]),
+        node("MatMul", ["x", "ask"], ["asked"]),
+        node("MatMul", ["x", "key"], ["keys"]),
+        node("Transpose", ["keys"], ["turned"], perm=[0, 2, 1]),
+        node("MatMul", ["asked", "turned"], ["likeness"]),
+        node("Cast", ["mask"], ["there"], to=1),
+        node("Sub", ["one", "there"], ["absent"]),
+        node("Mul", ["absent", "never"], ["less"]),
+        node("Unsqueeze", ["less", "axis"], ["of_all"]),
+        node("Add", ["likeness", "of_all"], ["heard"]),
+        node("Softmax", ["heard"], ["share"], axis=-1),
+        node("MatMul", ["share", "x"], ["y"]),
+    ]
+    inputs = dict.fromkeys(("ids", "mask", "kinds"), (DType.INT64, ("N", "S")))
+    return write(path, nodes, inputs, {"y": (DType.FP32, ("N", "S", size))}, weights)

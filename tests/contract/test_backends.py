@@ -22,6 +22,7 @@ import pytest
 from headrace.engine import backends, choice
 from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.backends.openvino_ import OpenVinoModel
+from headrace.engine.warmup import warm_up
 from headrace.errors import BackendMissing, InferenceFailed, ModelLoadError
 from headrace.fingerprint import fingerprint
 from headrace.settings import BackendName, ModelSettings, Precision
@@ -203,6 +204,48 @@ def test_a_row_gives_the_same_alone_and_among_others(backend: Kind, tmp_path: Pa
     for row in range(len(X)):
         alone = instance.run({"x": X[row : row + 1].copy()})["y"]
         np.testing.assert_allclose(alone, together[row : row + 1], rtol=1e-6)
+
+
+BOTH = pytest.mark.parametrize("kind", [BackendName.OPENVINO, BackendName.ONNXRUNTIME])
+LENGTHS = ((16, 64, 64), (64, 16, 64), (64, 64, 16), (16, 16, 64))
+
+
+def _words(*lengths: int, rows: int = 1) -> dict[str, Array]:
+    named = zip(("ids", "mask", "kinds"), lengths, strict=True)
+    return {name: np.ones((rows, length), np.int64) for name, length in named}
+
+
+@BOTH
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_inputs_that_do_not_go_together_leave_the_next_ones_alone(
+    kind: BackendName, lengths: tuple[int, ...], tmp_path: Path
+) -> None:
+    instance = load(models.attention(tmp_path / "m.onnx"), kind).instance()
+    for rows in (1, 2):
+        instance.run(_words(64, 64, 64, rows=rows))
+    for rows, length in ((2, 64), (1, 64), (1, 16), (2, 64)):
+        with pytest.raises(InferenceFailed):
+            instance.run(_words(*lengths, rows=rows))
+        good = instance.run(_words(*[length] * 3, rows=rows))["y"]
+        assert good.shape == (rows, length, 8)
+
+
+@BOTH
+@pytest.mark.parametrize("sizes", [(16, 32, 64), (64,), (1, 16), (1, 2)])
+def test_padded_axes_are_tied_and_every_size_runs_afterwards(
+    kind: BackendName, sizes: tuple[int, ...], tmp_path: Path
+) -> None:
+    model = load(models.attention(tmp_path / "m.onnx"), kind)
+    instance = model.instance()
+    buckets = {name: {1: sizes} for name in ("ids", "mask", "kinds")}
+    settings = ModelSettings(max_batch=2, buckets=buckets)
+    signature = warm_up(model, [instance], settings, lambda _: None).signature
+    assert signature.batched
+    names = [spec.shape[1] for spec in signature.inputs]
+    assert signature.outputs[0].shape[1] in {name for name in names if name is not None}
+    for rows in (1, 2):
+        for size in sizes:
+            assert instance.run(_words(size, size, size, rows=rows))["y"].shape[1] == size
 
 
 SPOKEN: dict[BackendName, list[DType]] = {

@@ -81,12 +81,16 @@ def _together(
 
 
 def _shorter(item: Shapes, axes: Sequence[Axis], settings: ModelSettings) -> Shapes:
-    """The same with these axes shorter: as the smallest bucket, or by one."""
+    """The same with these axes shorter: as the smallest bucket, or by one.
+
+    Never one long, which goes with any: then a size that is one more shows as much.
+    """
     shapes = {name: list(shape) for name, shape in item.items()}
     for name, axis in axes:
-        size, smallest = item[name][axis - 1], min(settings.buckets[name][axis])
-        # Of an axis of one there is nothing less.
-        shapes[name][axis - 1] = smallest if smallest < size else size - 1 if size > 1 else 2
+        size = item[name][axis - 1]
+        less = [bucket for bucket in settings.buckets[name][axis] if 1 < bucket < size]
+        other = size - 1 if size - 1 > 1 else size + 1
+        shapes[name][axis - 1] = min(less, default=other)
     return {name: tuple(shape) for name, shape in shapes.items()}
 
 

@@ -95,6 +95,10 @@ def warm_up(
             its card says so, or takes inputs that no slot has room for.
     """
     signature = find_batched(model, instances[0], settings, progress)
+    known = [spec.name for spec in signature.inputs]
+    for name in settings.buckets:
+        if name not in known:
+            progress(f"buckets name input {name!r}; the model has: {', '.join(known)}")
     shapes = item_shapes(signature, instances[0], settings)
     if not shapes:
         progress("no shape found that it runs at: name some under warm_shapes; it starts cold")
@@ -265,9 +269,11 @@ def _difference(
 
 
 def _is_other(alone: Array, beside: Array) -> bool:
-    """Whether values differ by more than rounding does."""
-    if alone.dtype.hasobject:
-        return bool((alone != beside).any())
+    """Whether values differ by more than rounding does, or more than a few of whole numbers."""
+    if not alone.size:
+        return False
+    if alone.dtype.hasobject or alone.dtype.kind in _WHOLE:
+        return bool(np.mean(alone != beside) > _SAME)
     with np.errstate(invalid="ignore"):  # infinities and what is no number say nothing here
         one, other = alone.astype(np.float64), beside.astype(np.float64)
         gap = np.abs(one - other)

@@ -85,9 +85,6 @@ class ReceiverProcess:
         """
         try:
             self._process = await self._launched()
-        except OSError as error:  # no descriptors, processes or memory are left, for a while maybe
-            raise StartError(f"the receiver could not be started: {error}") from error
-        try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 return await self._listening(self._process)
         except TimeoutError as error:
@@ -95,6 +92,8 @@ class ReceiverProcess:
             raise StartError(
                 f"the receiver did not come up within {_START_TIMEOUT_S:.0f} s; see its words above"
             ) from error
+        except OSError as error:  # no descriptors, processes or memory are left, for a while maybe
+            raise StartError(f"the receiver could not be started: {error}") from error
         finally:
             self._config_path.unlink(missing_ok=True)  # it has been read; there may be a secret
 

@@ -247,6 +247,20 @@ def test_whole_numbers_that_differ_once_do_not_keep_rows_apart() -> None:
     assert warm(rounded)[0].signature.batched
 
 
+def test_of_many_whole_numbers_a_few_may_differ_each_time() -> None:
+    """As of the classes of an image's points, two of which are as good here and there."""
+
+    class Map(Counted):
+        def answer(self, x: Array) -> Array:
+            classes = np.zeros((len(x), 500), np.int64)
+            classes[:, 7] = len(x)
+            return classes
+
+    spec = TensorSpec("x", DType.FP32, (None, 4))
+    kinds = Signature((spec,), (TensorSpec("y", DType.INT64, (None, 500)),), batched=True)
+    assert warm(Map(kinds))[0].signature.batched
+
+
 def test_a_model_that_takes_no_zeros_is_tried_with_ones() -> None:
     class Ones(Counted):
         def answer(self, x: Array) -> Array:

@@ -6,6 +6,7 @@ calls: OpenVINO 2026.4 corrupts its heap when the two alternate on one request).
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -181,6 +182,10 @@ class OpenVinoModel:
         return OpenVinoInstance(self._compiled.create_infer_request(), self.signature)
 
 
+# Of so many shapes one is another than any given one.
+_KNOWN = 2
+
+
 class OpenVinoInstance:
     """One lane: one infer request."""
 
@@ -190,20 +195,42 @@ class OpenVinoInstance:
         self._outputs = [spec.name for spec in signature.outputs]
         self._types = [_TYPES[spec.dtype] for spec in signature.inputs]
         self._bf16 = [spec.dtype is DType.BF16 for spec in signature.outputs]
+        self._dtypes = [spec.dtype.numpy for spec in signature.inputs]
+        self._good: list[list[tuple[int, ...]]] = []  # the first shapes it ran at, of all inputs
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
-        request = self._request
         try:
-            for index, (name, kind) in enumerate(zip(self._inputs, self._types, strict=True)):
-                request.set_input_tensor(index, _tensor(inputs[name], kind))
-            request.infer()
-            return {
-                name: self._output(index, bf16=bf16)
-                for index, (name, bf16) in enumerate(zip(self._outputs, self._bf16, strict=True))
-            }
+            outputs = self._run([inputs[name] for name in self._inputs])
         except (RuntimeError, TypeError, ValueError) as error:
+            self._recover()
             raise InferenceFailed(str(error)[:500]) from error
+        if len(self._good) < _KNOWN:
+            shapes = [inputs[name].shape for name in self._inputs]
+            if shapes not in self._good:
+                self._good.append(shapes)
+        return outputs
+
+    def _run(self, arrays: Sequence[Array]) -> dict[str, Array]:
+        request = self._request
+        for index, (array, kind) in enumerate(zip(arrays, self._types, strict=True)):
+            request.set_input_tensor(index, _tensor(array, kind))
+        request.infer()
+        return {
+            name: self._output(index, bf16=bf16)
+            for index, (name, bf16) in enumerate(zip(self._outputs, self._bf16, strict=True))
+        }
+
+    def _recover(self) -> None:
+        """Run at shapes that are known to be good.
+
+        A run whose inputs do not go together leaves OpenVINO's graph with some of its shapes, and
+        the next at the shapes of the one before fails, too: others would pay for a bad request. At
+        other shapes than the last all are computed anew, and of two one is another.
+        """
+        for shapes in self._good:
+            with contextlib.suppress(RuntimeError):
+                self._run(list(map(np.ones, shapes, self._dtypes)))
 
     def _output(self, index: int, *, bf16: bool) -> Array:
         data: Array = self._request.get_output_tensor(index).data

@@ -37,8 +37,6 @@ def _relied_on(profile: Profile) -> tuple[object, ...]:
         profile.labels,
         profile.integer_bits,
         profile.pads,
-        profile.backend,
-        profile.precision,
     )
 
 
