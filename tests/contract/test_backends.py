@@ -216,36 +216,62 @@ def _words(*lengths: int, rows: int = 1) -> dict[str, Array]:
 
 
 @BOTH
+@pytest.mark.parametrize("lanes", [1, 2, 3])
 @pytest.mark.parametrize("lengths", LENGTHS)
 def test_inputs_that_do_not_go_together_leave_the_next_ones_alone(
-    kind: BackendName, lengths: tuple[int, ...], tmp_path: Path
+    kind: BackendName, lengths: tuple[int, ...], lanes: int, tmp_path: Path
 ) -> None:
-    instance = load(models.attention(tmp_path / "m.onnx"), kind).instance()
+    model = load(models.attention(tmp_path / "m.onnx"), kind, lanes)
+    instance, *_ = [model.instance() for _ in range(lanes)]
     for rows in (1, 2):
         instance.run(_words(64, 64, 64, rows=rows))
     for rows, length in ((2, 64), (1, 64), (1, 16), (2, 64)):
         with pytest.raises(InferenceFailed):
             instance.run(_words(*lengths, rows=rows))
-        good = instance.run(_words(*[length] * 3, rows=rows))["y"]
-        assert good.shape == (rows, length, 8)
+        for _ in range(2 * lanes):
+            good = instance.run(_words(*[length] * 3, rows=rows))["y"]
+            assert good.shape == (rows, length, 8)
 
 
 @BOTH
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_so_they_do_in_any_order(kind: BackendName, lanes: int, tmp_path: Path) -> None:
+    model = load(models.attention(tmp_path / "m.onnx"), kind, lanes)
+    instances = [model.instance() for _ in range(lanes)]
+    for instance in instances:
+        for rows, length in ((1, 16), (2, 64)):
+            instance.run(_words(length, length, length, rows=rows))
+    random = np.random.default_rng(7)
+    for _ in range(300):
+        instance = instances[random.integers(lanes)]
+        lengths = random.choice([16, 17, 64], 3 if random.random() < 0.3 else 1).tolist()
+        rows = int(random.integers(1, 4))
+        if len(set(lengths)) > 1:
+            with pytest.raises(InferenceFailed):
+                instance.run(_words(*lengths, rows=rows))
+        else:
+            given = _words(*lengths[:1] * 3, rows=rows)
+            assert instance.run(given)["y"].shape == (rows, lengths[0], 8)
+
+
+@BOTH
+@pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("sizes", [(16, 32, 64), (64,), (1, 16), (1, 2)])
 def test_padded_axes_are_tied_and_every_size_runs_afterwards(
-    kind: BackendName, sizes: tuple[int, ...], tmp_path: Path
+    kind: BackendName, sizes: tuple[int, ...], lanes: int, tmp_path: Path
 ) -> None:
-    model = load(models.attention(tmp_path / "m.onnx"), kind)
-    instance = model.instance()
+    model = load(models.attention(tmp_path / "m.onnx"), kind, lanes)
+    instances = [model.instance() for _ in range(lanes)]
     buckets = {name: {1: sizes} for name in ("ids", "mask", "kinds")}
     settings = ModelSettings(max_batch=2, buckets=buckets)
-    signature = warm_up(model, [instance], settings, lambda _: None).signature
+    signature = warm_up(model, instances, settings, lambda _: None).signature
     assert signature.batched
     names = [spec.shape[1] for spec in signature.inputs]
     assert signature.outputs[0].shape[1] in {name for name in names if name is not None}
     for rows in (1, 2):
         for size in sizes:
-            assert instance.run(_words(size, size, size, rows=rows))["y"].shape[1] == size
+            for instance in (*instances, *instances):
+                assert instance.run(_words(size, size, size, rows=rows))["y"].shape[1] == size
 
 
 SPOKEN: dict[BackendName, list[DType]] = {

@@ -161,6 +161,7 @@ class OpenVinoModel:
         asked: Precision,
         blob: Array | None = None,
     ) -> None:
+        self.lanes = 0
         self._compiled = compiled
         self._blob = blob  # its weights may lie there
         self.signature = signature
@@ -179,24 +180,34 @@ class OpenVinoModel:
 
     def instance(self) -> OpenVinoInstance:
         """Make one more lane."""
-        return OpenVinoInstance(self._compiled.create_infer_request(), self.signature)
+        self.lanes += 1
+        return OpenVinoInstance(self._compiled.create_infer_request(), self)
 
 
-# Of so many shapes one is another than any given one.
-_KNOWN = 2
+Shapes = list[tuple[int, ...]]
+"""Those of all inputs, in order."""
 
 
 class OpenVinoInstance:
     """One lane: one infer request."""
 
-    def __init__(self, request: ov.InferRequest, signature: Signature) -> None:
+    def __init__(self, request: ov.InferRequest, model: OpenVinoModel) -> None:
+        signature = model.signature
+        self._model = model
         self._request = request
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = [spec.name for spec in signature.outputs]
         self._types = [_TYPES[spec.dtype] for spec in signature.inputs]
         self._bf16 = [spec.dtype is DType.BF16 for spec in signature.outputs]
         self._dtypes = [spec.dtype.numpy for spec in signature.inputs]
-        self._good: list[list[tuple[int, ...]]] = []  # the first shapes it ran at, of all inputs
+        self._free = [
+            (number, axis)
+            for number, spec in enumerate(signature.inputs)
+            for axis, dim in enumerate(spec.shape)
+            if not isinstance(dim, int)
+        ]
+        self._good: list[Shapes] = []  # that it ran at: two, as unlike as there were
+        self._unlike = not self._free  # whether they are in every axis
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
@@ -205,10 +216,8 @@ class OpenVinoInstance:
         except (RuntimeError, TypeError, ValueError) as error:
             self._recover()
             raise InferenceFailed(str(error)[:500]) from error
-        if len(self._good) < _KNOWN:
-            shapes = [inputs[name].shape for name in self._inputs]
-            if shapes not in self._good:
-                self._good.append(shapes)
+        if not self._unlike:
+            self._note([inputs[name].shape for name in self._inputs])
         return outputs
 
     def _run(self, arrays: Sequence[Array]) -> dict[str, Array]:
@@ -221,16 +230,27 @@ class OpenVinoInstance:
             for index, (name, bf16) in enumerate(zip(self._outputs, self._bf16, strict=True))
         }
 
+    def _note(self, shapes: Shapes) -> None:
+        if not self._good:
+            self._good = [shapes]
+        first = self._good[0]
+        self._unlike = all(shapes[n][axis] != first[n][axis] for n, axis in self._free)
+        if shapes != first and (self._unlike or len(self._good) == 1):
+            self._good = [first, shapes]
+
     def _recover(self) -> None:
         """Run at shapes that are known to be good.
 
         A run whose inputs do not go together leaves OpenVINO's graph with some of its shapes, and
-        the next at the shapes of the one before fails, too: others would pay for a bad request. At
-        other shapes than the last all are computed anew, and of two one is another.
+        the next with an axis as long as one of those may fail, too: others would pay for a bad
+        request. What has another size than before is computed anew, so of two that are unlike one
+        runs, and then the other. There is a graph for each lane, and a run takes that which has
+        waited longest.
         """
-        for shapes in self._good:
-            with contextlib.suppress(RuntimeError):
-                self._run(list(map(np.ones, shapes, self._dtypes)))
+        for shapes in (*self._good, *self._good[:1]):
+            for _ in range(self._model.lanes):
+                with contextlib.suppress(RuntimeError):
+                    self._run(list(map(np.ones, shapes, self._dtypes)))
 
     def _output(self, index: int, *, bf16: bool) -> Array:
         data: Array = self._request.get_output_tensor(index).data
