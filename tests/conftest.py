@@ -10,6 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Whoever runs a test holds the machine, alone or with others, and comes to it through a door that
 # is closed while somebody waits: or one that wants it alone would wait until by chance nobody else
@@ -39,6 +40,9 @@ def pytest_configure() -> None:
     then every process of every server would compile all of Headrace again. And each would look for
     plugins of pydantic in all that is installed for tests, which have none.
     """
+    # How long an example takes is the machine's: what it may not, a test's own timeout says.
+    settings.register_profile("ours", deadline=None)
+    settings.load_profile("ours")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
