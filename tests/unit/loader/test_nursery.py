@@ -137,6 +137,8 @@ async def test_engines_outlive_their_nursery_and_the_next_one_has_another() -> N
         assert found._process is not None
         found._process.kill()
         await found._process.wait()
+        while found._socket is not None:  # noqa: ASYNC110 - its end is heard a moment later
+            await asyncio.sleep(0)
         second = await found.engine("m/2")
         assert isinstance(second, Forked)
         assert psutil.Process(second.pid).ppid() == found._process.pid
