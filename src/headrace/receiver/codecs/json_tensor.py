@@ -162,12 +162,12 @@ def _has_text(value: Any) -> bool:
             return True
         if not isinstance(one, list):
             continue
-        if one and isinstance(one[0], list):
+        if one and isinstance(one[0], list | np.ndarray):  # the scribe's parser makes arrays
             waiting += one
             continue
         try:
             sum(one)  # by far the fastest look at numbers, of which no two cannot be added
-        except (TypeError, OverflowError):  # the latter of integers that no float can be
+        except (TypeError, ValueError, OverflowError):  # the last of integers that no float can be
             waiting += one
     return False
 
