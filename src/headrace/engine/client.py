@@ -50,6 +50,18 @@ class Answer(NamedTuple):
     views: tuple[tuple[str, Array], ...]
 
 
+class Listener(NamedTuple):
+    """Who is told how batches end, by their numbers, and that the engine has taken us in or died.
+
+    ``done`` hears the seconds of the run and the outputs of all its rows.
+    """
+
+    done: Callable[[int, float, dict[str, Array]], None]
+    failed: Callable[[int, HeadraceError], None]
+    lost: Callable[[], None]
+    attached: Callable[[], None] = lambda: None
+
+
 class EngineClient:
     """One connection to one engine process."""
 
@@ -58,12 +70,8 @@ class EngineClient:
         loop: asyncio.AbstractEventLoop,
         profile: Profile,
         settings: ModelSettings,
-        *,
         slot_count: int,
-        on_done: Callable[[int, float, dict[str, Array]], None],
-        on_failed: Callable[[int, HeadraceError], None],
-        on_lost: Callable[[], None],
-        on_attached: Callable[[], None] = lambda: None,
+        listener: Listener,
     ) -> None:
         signature = self._signature = profile.signature.unwrap()
         self._loop = loop
@@ -71,10 +79,7 @@ class EngineClient:
         self._batch_sizes = profile.batch_sizes if profile.pads and signature.batched else ()
         self._slot_count = slot_count
         self._input_bytes = settings.slot_mib * 2**20
-        self._on_done = on_done
-        self._on_failed = on_failed
-        self._on_lost = on_lost
-        self._on_attached = on_attached
+        self._listener = listener
         self._free: list[int] = []  # none before the engine has answered
         self._answers: dict[bytes, Answer] = {}
         self._strings_out = any(spec.dtype is DType.BYTES for spec in signature.outputs)
@@ -205,7 +210,7 @@ class EngineClient:
         if not size:
             self.close()
             if not self._connecting:  # else ``connect`` tells
-                self._on_lost()
+                self._listener.lost()
             return
         descriptors = array("i", ancillary[0][2]) if ancillary else array("i")
         if self._buffer[0] == ATTACHED:
@@ -218,7 +223,7 @@ class EngineClient:
         elif kind != DONE:
             layout, end = messages.unpack_layout(data)
             self._free.append(layout.slot)
-            self._on_failed(batch_id, InferenceFailed(data[end:].decode()))
+            self._listener.failed(batch_id, InferenceFailed(data[end:].decode()))
         elif descriptors:
             self._take_apart(batch_id, infer_ns, data, descriptors[0])
         else:
@@ -232,7 +237,7 @@ class EngineClient:
         for descriptor in descriptors:
             os.close(descriptor)
         self._free.append(messages.unpack_slot(data))
-        self._on_failed(
+        self._listener.failed(
             batch_id,
             InferenceFailed("the model has so many inputs or outputs that no batch can be told of"),
         )
@@ -249,7 +254,7 @@ class EngineClient:
         if self._lanes is not None:
             self.set_lanes(self._lanes)
         self._attached.set_result(None)
-        self._on_attached()
+        self._listener.attached()
 
     def _take(self, batch_id: int, infer_ns: int, data: bytes) -> None:
         answer = self._answers.get(data)
@@ -265,7 +270,7 @@ class EngineClient:
                 self._answers[data] = answer
         outputs = {name: view.copy() for name, view in answer.views}
         self._free.append(answer.slot)
-        self._on_done(batch_id, infer_ns / 1e9, outputs)
+        self._listener.done(batch_id, infer_ns / 1e9, outputs)
 
     def _take_apart(self, batch_id: int, infer_ns: int, data: bytes, descriptor: int) -> None:
         """Take outputs that outgrew the slot, from a memory file of their own."""
@@ -275,7 +280,7 @@ class EngineClient:
         os.close(descriptor)
         outputs = {name: view.copy() for name, view in self._read(area, layout)}
         self._free.append(layout.slot)
-        self._on_done(batch_id, infer_ns / 1e9, outputs)
+        self._listener.done(batch_id, infer_ns / 1e9, outputs)
 
     def _read(self, area: memoryview, layout: Layout) -> tuple[tuple[str, Array], ...]:
         found = []

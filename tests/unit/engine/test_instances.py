@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrace.engine.client import EngineClient
+from headrace.engine.client import EngineClient, Listener
 from headrace.engine.reception import Reception
 from headrace.errors import HeadraceError
 from headrace.settings import ModelSettings
@@ -67,11 +67,13 @@ async def test_as_many_lanes_run_as_are_wanted_and_every_batch_is_answered(tmp_p
             loop,
             PROFILE,
             ModelSettings(slot_mib=1),
-            slot_count=8,
-            on_done=lambda batch_id, *_: answered.put_nowait(batch_id),
-            on_failed=failed,
-            on_lost=lambda: None,
-            on_attached=attached.set,
+            8,
+            Listener(
+                done=lambda batch_id, *_: answered.put_nowait(batch_id),
+                failed=failed,
+                lost=lambda: None,
+                attached=attached.set,
+            ),
         )
         await client.connect(str(tmp_path / "s"))
         await attached.wait()
@@ -109,10 +111,12 @@ async def test_lanes_of_one_instance_have_pinned_slots_until_the_receiver_leaves
             loop,
             PROFILE,
             ModelSettings(slot_mib=1),
-            slot_count=3,
-            on_done=lambda _, infer_s, __: answered.put_nowait(infer_s),
-            on_failed=failed,
-            on_lost=lambda: None,
+            3,
+            Listener(
+                done=lambda _, infer_s, __: answered.put_nowait(infer_s),
+                failed=failed,
+                lost=lambda: None,
+            ),
         )
         await client.connect(str(tmp_path / "s"))
         client.run(0, 1, [X])
@@ -156,10 +160,12 @@ async def test_a_batch_of_which_too_much_would_have_to_be_told_fails(
             asyncio.get_running_loop(),
             plain(many.signature),
             ModelSettings(slot_mib=1),
-            slot_count=1,
-            on_done=lambda *_: None,
-            on_failed=lambda *told: failed.put_nowait(told),
-            on_lost=lambda: None,
+            1,
+            Listener(
+                done=lambda *_: None,
+                failed=lambda *told: failed.put_nowait(told),
+                lost=lambda: None,
+            ),
         )
         await client.connect(str(tmp_path / "s"))
         x = np.ones((1, 1), np.float32)

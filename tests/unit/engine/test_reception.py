@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from headrace.engine.board import seats_for
-from headrace.engine.client import EngineClient
+from headrace.engine.client import EngineClient, Listener
 from headrace.engine.reception import Reception
 from headrace.errors import HeadraceError
 from headrace.scheduler.others import NOBODY, Others
@@ -54,13 +54,15 @@ class Receiver:
             asyncio.get_running_loop(),
             PROFILE,
             ModelSettings(slot_mib=1),
-            slot_count=slots,
-            on_done=lambda number, _, outputs: self.answers.put_nowait(
-                (number, float(outputs["y"][0, 0]))
+            slots,
+            Listener(
+                done=lambda number, _, outputs: self.answers.put_nowait(
+                    (number, float(outputs["y"][0, 0]))
+                ),
+                failed=self._failed,
+                lost=self.lost.set,
+                attached=self.attached.set,
             ),
-            on_failed=self._failed,
-            on_lost=self.lost.set,
-            on_attached=self.attached.set,
         )
 
     def _failed(self, number: int, error: HeadraceError) -> None:

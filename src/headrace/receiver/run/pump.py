@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 import structlog
 
 from headrace.engine.assembly import Padding
-from headrace.engine.client import EngineClient
+from headrace.engine.client import EngineClient, Listener
 from headrace.engine.samples import Sample
 from headrace.engine_control import Profile
 from headrace.errors import EngineLost, Expired, HeadraceError, InternalError, Shed
@@ -205,11 +205,8 @@ class Pump:
             self._loop,
             profile,
             self._served.settings,
-            slot_count=DEPTH * profile.instances + 1,
-            on_done=self._done,
-            on_failed=self._failed,
-            on_lost=self._lost,
-            on_attached=self._attached,
+            DEPTH * profile.instances + 1,
+            Listener(self._done, self._failed, self._lost, self._attached),
         )
         await engine.connect(socket_path)
         if self._engine is not None:  # it died, though its end has not been heard yet
