@@ -15,6 +15,9 @@ __all__ = ["AsyncClient", "Client", "HeadraceError", "__version__"]
 
 __version__ = "0.1.0"
 
+INTERRUPTED_STATUS = 130
+"""How a process ends that Ctrl-C has ended: 128 + SIGINT, as shells say it."""
+
 if not TYPE_CHECKING:  # type checkers know the names from above, and no others
 
     def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-_INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells say it
+from headrace import INTERRUPTED_STATUS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # would end Python by the signal even when it is caught.
     uncaught = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if uncaught:  # and not ignored, as it is in the background of a script
-        signal.signal(signal.SIGINT, lambda *_: sys.exit(_INTERRUPTED_STATUS))
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(INTERRUPTED_STATUS))
     if list(arguments[:1]) == ["serve"]:
         return _serve(arguments)
     from headrace.cli import main as run  # noqa: PLC0415 - only here: see above

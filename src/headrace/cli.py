@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headrace import __version__
+from headrace import INTERRUPTED_STATUS, __version__
 from headrace.dashboard import grammar as dashboard
 from headrace.errors import OperatorError, SettingsError
 from headrace.layers import Located, load_located
@@ -63,7 +63,6 @@ MODEL_FLAGS = (
 _CONFIG = Path("headrace.yaml")
 _CONFIG_SUFFIXES = (".yaml", ".yml")
 _OPERATOR_STATUS = 2
-_INTERRUPTED_STATUS = 130  # 128 + SIGINT, as shells say it
 
 
 def main(arguments: Sequence[str], beginning: Beginning | None = None) -> int:
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str], beginning: Beginning | None = None) -> int:
     try:
         return int(options.call(options))
     except KeyboardInterrupt:
-        return _INTERRUPTED_STATUS
+        return INTERRUPTED_STATUS
     except OperatorError as error:
         return _complain([error])
     except BaseExceptionGroup as group:  # what a task group of the server ended with

@@ -76,6 +76,8 @@ def test_a_file_larger_than_settings_are_is_not_read(tmp_path: Path) -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_settings_or_an_error_that_is_text(text: str) -> None:
     try:
-        parse(text, "f")
+        found, said = parse(text, "f").data, ""
     except SettingsError as error:
-        error.message.encode()
+        found, said = {}, error.message
+    assert isinstance(found, dict)
+    assert not said or said.encode().startswith(b"f:")

@@ -257,9 +257,9 @@ class Application:
             )
 
     def take_place(self) -> bool:
-        """Take a place for one more message of a stream, while others have half of all places.
+        """Take a place for one more message of a stream, if fewer than half are taken.
 
-        Who asks once is refused when all are taken; a stream only waits, so it does not take them.
+        A stream only waits for one; who asks once would be refused, and is left the other half.
         """
         if self._inflight >= self._max_inflight // 2:
             return False

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.engine.messages import HEAD_BYTES, MAX_FRAME_BYTES, layout_bytes
 from headrace.engine.preparing import prepared
 from headrace.engine.servable import refuse_unservable
 from headrace.engine_control import EngineSpec
@@ -37,6 +38,8 @@ def test_too_many_tensors_or_none_are_refused(signature: Signature, words: str) 
 @pytest.mark.parametrize("signature", [_signature(1700, 1700), _signature(1, 0)])
 def test_what_can_be_told_of_is_not(signature: Signature) -> None:
     refuse_unservable(signature)
+    for specs in (signature.inputs, signature.outputs):
+        assert HEAD_BYTES + layout_bytes(len(spec.shape) for spec in specs) < MAX_FRAME_BYTES
 
 
 def test_it_is_looked_at_before_the_model_is_warmed_up(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,20 @@ def _serving(fleet: Fleet) -> set[str]:
 def _use(fleet: Fleet, key: tuple[str, int], used_s: float, *, sequences: bool = False) -> None:
     one = Use(name=key[0], version=key[1], used_s=used_s, sequences=sequences)
     fleet.residents.used(Used(models=(one,)))
+
+
+@contextlib.asynccontextmanager
+async def _leaving(
+    folder: Path,
+) -> AsyncIterator[tuple[Fleet, Receiver, Callable[[], None], asyncio.Task[None]]]:
+    """B comes to the only place: A leaves it, once it is said that nothing is left for it."""
+    async with fleet_of(folder, *_three(folder), max_resident=1) as (fleet, receiver):
+        await fleet.bring(A)
+        receiver.empties = False
+        path = fleet.serving[A].socket_path
+        coming = asyncio.create_task(fleet.bring(B))
+        await receiver.until_state(A, "evicting")
+        yield fleet, receiver, partial(fleet.emptied, path), coming
 
 
 async def test_the_least_recently_used_leaves_and_comes_back(tmp_path: Path) -> None:
@@ -143,15 +159,10 @@ async def test_what_has_no_room_at_the_start_is_listed(tmp_path: Path) -> None:
 
 
 async def test_one_that_is_unloaded_while_it_leaves_is_unloaded(tmp_path: Path) -> None:
-    async with fleet_of(tmp_path, *_three(tmp_path), max_resident=1) as (fleet, receiver):
-        await fleet.bring(A)
-        receiver.empties = False
-        path = fleet.serving[A].socket_path
-        coming = asyncio.create_task(fleet.bring(B))
-        await receiver.until_state(A, "evicting")
+    async with _leaving(tmp_path) as (fleet, receiver, emptied, coming):
         unloading = asyncio.create_task(fleet.unload(A))
         await receiver.until_state(A, "draining")
-        fleet.emptied(path)
+        emptied()
         await asyncio.gather(coming, unloading)
         assert (receiver.states()[A], _serving(fleet)) == ("unloaded", {"b"})
 
@@ -159,13 +170,8 @@ async def test_one_that_is_unloaded_while_it_leaves_is_unloaded(tmp_path: Path) 
 async def test_one_that_is_unloaded_when_nothing_is_left_for_it_does_not_wait(
     tmp_path: Path,
 ) -> None:
-    async with fleet_of(tmp_path, *_three(tmp_path), max_resident=1) as (fleet, receiver):
-        await fleet.bring(A)
-        receiver.empties = False
-        path = fleet.serving[A].socket_path
-        coming = asyncio.create_task(fleet.bring(B))
-        await receiver.until_state(A, "evicting")
-        fleet.emptied(path)  # that is said once
+    async with _leaving(tmp_path) as (fleet, receiver, emptied, coming):
+        emptied()  # that is said once
         async with asyncio.timeout(3.0):  # less than `drain_timeout_s`
             await fleet.unload(A)
         await coming
@@ -175,15 +181,10 @@ async def test_one_that_is_unloaded_when_nothing_is_left_for_it_does_not_wait(
 async def test_one_that_is_wanted_while_it_leaves_comes_back_when_it_has_left(
     tmp_path: Path,
 ) -> None:
-    async with fleet_of(tmp_path, *_three(tmp_path), max_resident=1) as (fleet, receiver):
-        await fleet.bring(A)
-        receiver.empties = False
-        path = fleet.serving[A].socket_path
-        coming = asyncio.create_task(fleet.bring(B))
-        await receiver.until_state(A, "evicting")
+    async with _leaving(tmp_path) as (fleet, receiver, emptied, coming):
         again = asyncio.create_task(fleet.bring(A))
         receiver.empties = True
-        fleet.emptied(path)
+        emptied()
         await asyncio.gather(coming, again)
         assert _serving(fleet) == {"a"}
 

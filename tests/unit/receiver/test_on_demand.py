@@ -191,7 +191,7 @@ async def test_who_does_not_say_whether_it_is_there_is_not_waited_for() -> None:
     task = asyncio.create_task(waiting.answer(_answer, exchange, KEY))
     await call.asked(1)
     supervisor.futures[0].set_result(None)
-    await task
+    assert await task == exchange.arrival_s
 
 
 async def test_a_client_that_leaves_gives_its_place_to_another() -> None:

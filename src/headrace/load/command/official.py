@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,6 @@ from headrace.load.report import Report
 from headrace.load.scenario import SHORTEST_S, Scenario
 from headrace.load.verdict import judge
 
-_INTERRUPTED_STATUS = 130  # as the command line ends after Ctrl-C
 _PROBE_S = 2.0
 # So many queries may wait for an answer; more are not sent.
 _MOST = 8192
@@ -54,7 +54,7 @@ def _end_at_once() -> NoReturn:
     """End the process after Ctrl-C: LoadGen cannot be stopped, and Python cannot end beside it."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(_INTERRUPTED_STATUS)
+    os._exit(128 + signal.SIGINT)  # as the command line ends after it
 
 
 def _load(wanted: Wanted, scenario: Scenario, shown: Screen) -> loadgen.Summary:
