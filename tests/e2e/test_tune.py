@@ -76,6 +76,14 @@ def test_a_model_is_tuned_and_its_card_says_for_what(tmp_path: Path) -> None:
     assert card.model_digest == tuned.digest(model)
 
 
+def test_without_a_card_it_is_not_ok(tmp_path: Path) -> None:
+    model = write_fake(tmp_path / "slow.fake", base_ms=60)
+    done = tune(model, "--slo", "5ms", "--budget", "4s", "--json", cache=tmp_path / "cache")
+    said = found(done)
+    assert (done.returncode, said["ok"], said["card"]) == (1, False, None)
+    assert not list(tmp_path.rglob("*tuned*"))
+
+
 def test_a_contestant_with_two_receivers_answers_in_both(tmp_path: Path) -> None:
     model = write_fake(tmp_path / "steady.fake", base_ms=4)
     one = Candidate(BackendName.FAKE, Precision.F32, 1, 1, 8)

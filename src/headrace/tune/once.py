@@ -48,7 +48,7 @@ def run_once(options: argparse.Namespace) -> int:
     except HeadraceError as error:
         return _refused(error, as_json=options.json)
     if options.json:
-        where = {"ok": True, "card": None if card is None else str(card.written)}
+        where = {"ok": card is not None, "card": None if card is None else str(card.written)}
         sys.stdout.write(json.dumps(where | document(tuning)) + "\n")
     else:
         show(tuning, card, Console())

@@ -105,6 +105,7 @@ def test_shapes_and_headers_are_read() -> None:
         ("--rate 1 --warm-up-s nan", "--warm-up-s nan: should be"),
         ("--rate 1 --warm-up-s inf", "--warm-up-s inf: should be"),
         ("--scenario offline --warm-up-s nan", "--warm-up-s nan: should be"),
+        ("--scenario offline --loadgen --warm-up-s 1", "counts every query: no --warm-up-s"),
         ("--concurrency 1 --seed -1", "--seed -1: should be 0 or more"),
         ("--concurrency 1 --senders 2", "at least as many as --senders"),
         ("--rate 1 --arrivals never", "--arrivals never: should be poisson"),
@@ -120,6 +121,15 @@ def test_shapes_and_headers_are_read() -> None:
 def test_a_mistake_names_its_flag(words: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         _wanted(words).plan()
+
+
+def test_slices_have_a_warm_up_of_their_own() -> None:
+    parser = argparse.ArgumentParser()
+    grammar.add(parser)
+    words = "--model m --rate 1 --compare a:1 b:2"
+    assert read(parser.parse_args(words.split())).warm_up_s is None
+    with pytest.raises(SettingsError, match="of each slice itself: no --warm-up-s"):
+        read(parser.parse_args([*words.split(), "--warm-up-s", "1"]))
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import MalformedRequest, Unsupported
+from headrace.receiver.oip.extras import Extras
 from headrace.receiver.oip.trace_settings import TraceSettings
 from headrace.receiver.tracing.files import Files
 from headrace.receiver.tracing.plan import Plan, Sampler
 from headrace.receiver.tracing.record import Trace
 from headrace.receiver.tracing.tracer import Tracer
 from headrace.receiver.tracing.writer import _END, Writer, _replace
+from headrace.server_settings import ServerSettings
 from headrace.values import Request
 
 
@@ -214,6 +216,18 @@ def test_without_a_folder_that_can_be_written_nothing_changes(
         with pytest.raises(Unsupported, match=r"server\.trace_dir"):
             desk.settings.change({"trace_rate": "3", **asked})
         assert (desk.settings.read(), desk.tracer.on) == (before, False)
+
+
+def test_the_folder_may_be_in_the_home_of_its_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "traces").mkdir()
+    extras = Extras(ServerSettings(trace_dir=Path("~/traces")))
+    extras.tracing.change({"trace_file": "a"})
+    extras.stop()
+    with pytest.raises(Unsupported, match=r"server\.trace_dir"):
+        Extras(ServerSettings(trace_dir=Path("~/none"))).tracing.change({"trace_file": "a"})
 
 
 def test_a_trace_file_is_no_folder_and_no_link(tmp_path: Path) -> None:

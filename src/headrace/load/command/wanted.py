@@ -126,6 +126,8 @@ def _as_scenario(options: argparse.Namespace, scenario: Scenario) -> argparse.Na
         raise SettingsError("--scenario, --find-max or --compare: one of them")
     if options.batch not in {None, scenario.rows} or options.arrivals != _ARRIVALS[0]:
         raise SettingsError(f"--scenario {scenario.name} says itself --batch and --arrivals")
+    if options.loadgen and options.warm_up_s is not None:
+        raise SettingsError("--loadgen counts every query: no --warm-up-s")
     asked = dict(vars(options))
     if scenario.callers is None:
         if options.rate is None or options.slo_ms is None or options.concurrency is not None:
@@ -158,6 +160,8 @@ def _check_servers(options: argparse.Namespace) -> None:
         raise SettingsError("give the server's URL, as in: headrace load localhost:8000")
     if options.compare and options.find_max:
         raise SettingsError("--compare or --find-max, not both")
+    if options.compare and options.warm_up_s is not None:
+        raise SettingsError("--compare leaves out the start of each slice itself: no --warm-up-s")
     if len(options.model) > (2 if options.compare else 1):
         raise SettingsError("--model once, or twice with --compare")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headrace.documents import expand
 from headrace.receiver.oip.log_settings import LogSettings
 from headrace.receiver.oip.shared_memory import Regions
 from headrace.receiver.oip.trace_settings import TraceSettings
@@ -22,7 +23,8 @@ class Extras:
         self.logging = LogSettings(
             settings.log_level, settings.log_format, fixed=settings.receivers > 1
         )
-        self._writer = Writer(settings.trace_dir)
+        folder = settings.trace_dir
+        self._writer = Writer(None if folder is None else expand(folder))
         self.tracer = Tracer(self._writer)
         self.tracing = TraceSettings(self.tracer, self._writer)
 
