@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 
 from headrace.client.address import Address, certificates
-from headrace.client.http_transport import left
+from headrace.client.deadline import left
 from headrace.client.question import Answer, Question, Value
 from headrace.errors import ConnectionFailed, ConnectionLost, InvalidArgument
 from headrace.statuses import GrpcStatus

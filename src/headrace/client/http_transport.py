@@ -1,24 +1,24 @@
 """HTTP/1.1 connections that are kept alive, for threads and for an event loop.
 
 httpcore speaks the protocol. Its own pool looks at every connection for each request, which at
-sixty of them is most of the time a call takes: here the one used last is used next. Its timeouts
-count from byte to byte; streams of ours know when the call must end.
+sixty of them is most of the time a call takes: here the one used last is used next.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 import threading
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpcore
 
 from headrace.client.address import Address, trusting
+from headrace.client.deadline import left
+from headrace.client.http_aio_stream import AsyncBackend
+from headrace.client.http_stream import Backend, Clock
 from headrace.client.question import Answer, Question, Value
 from headrace.errors import (
     ConnectionFailed,
@@ -32,19 +32,6 @@ CONNECTIONS = 128
 
 _KEEP_S = 60.0
 _TIMEOUT_HEADER = "headrace-timeout-ms"
-_BUFFER_BYTES = 1 << 20  # asyncio's own stops reading at 128 KiB, a tensor is soon longer
-
-
-def left(ends_s: float) -> float:
-    """The seconds until then.
-
-    Raises:
-        Expired: there are none.
-    """
-    left_s = ends_s - time.monotonic()
-    if left_s <= 0:
-        raise Expired("the call's time was over before it was answered: raise timeout_s")
-    return left_s
 
 
 class _Messages:
@@ -175,80 +162,18 @@ class _Connection:
     """One connection: httpcore's, over streams that know when the call must end."""
 
     def __init__(self, origin: httpcore.Origin, tls: ssl.SSLContext | None) -> None:
-        self._clock = _Clock()
+        self._clock = Clock()
         self.http = httpcore.HTTPConnection(
             origin,
             ssl_context=tls,
             keepalive_expiry=_KEEP_S,
-            network_backend=_Backend(self._clock),
+            network_backend=Backend(self._clock),
         )
 
     def request(self, ends_s: float, request: dict[str, Any]) -> httpcore.Response:
         """Send and wait for the whole answer."""
         self._clock.ends_s = ends_s
         return self.http.request(**request)
-
-
-class _Clock:
-    """When the call that has the connection must end."""
-
-    ends_s = 0.0
-
-
-class _Backend(httpcore.SyncBackend):
-    def __init__(self, clock: _Clock) -> None:
-        self._clock = clock
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        timeout = left(self._clock.ends_s)
-        stream = super().connect_tcp(host, port, timeout, local_address, socket_options)
-        return _Stream(stream, self._clock)
-
-
-class _Stream(httpcore.NetworkStream):
-    """A socket that waits no longer than the call may; httpcore's own timeouts are not asked."""
-
-    def __init__(self, inner: httpcore.NetworkStream, clock: _Clock) -> None:
-        self._inner = inner
-        self._clock = clock
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        return self._inner.read(max_bytes, left(self._clock.ends_s))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        """As httpcore's, but that gives every piece of the buffer the whole time."""
-        connection: socket.socket = self._inner.get_extra_info("socket")
-        rest = memoryview(buffer)
-        try:
-            while rest:
-                connection.settimeout(left(self._clock.ends_s))
-                rest = rest[connection.send(rest) :]
-        except TimeoutError as error:
-            raise httpcore.WriteTimeout(error) from error
-        except OSError as error:  # httpcore reads on then: an answer may have come before the end
-            raise httpcore.WriteError(error) from error
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        timeout = left(self._clock.ends_s)
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._clock)
 
 
 class AsyncHttpTransport:
@@ -267,7 +192,7 @@ class AsyncHttpTransport:
             raise _closed()
         with _typed(self._messages.address):
             async with asyncio.timeout(left(ends_s)), self._free:
-                connection = await self._take()
+                connection = await self._take(ends_s)
                 try:
                     request = self._messages.write(question, left(ends_s))
                     answer = _read(await connection.request(**request))
@@ -287,7 +212,7 @@ class AsyncHttpTransport:
         while self._idle:
             await self._idle.pop().aclose()
 
-    async def _take(self) -> httpcore.AsyncHTTPConnection:
+    async def _take(self, ends_s: float) -> httpcore.AsyncHTTPConnection:
         while self._idle:
             connection = self._idle.pop()
             if _usable(connection):
@@ -297,61 +222,5 @@ class AsyncHttpTransport:
             self._messages.origin,
             ssl_context=self._tls,
             keepalive_expiry=_KEEP_S,
-            network_backend=_AsyncBackend(),
+            network_backend=AsyncBackend(ends_s),
         )
-
-
-class _AsyncBackend(httpcore.AsyncNetworkBackend):
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ARG002, ASYNC109
-        local_address: str | None = None,  # noqa: ARG002
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            streams = await asyncio.open_connection(host, port, limit=_BUFFER_BYTES)
-        except OSError as error:
-            raise httpcore.ConnectError(error) from error
-        return _AsyncStream(*streams)
-
-
-class _AsyncStream(httpcore.AsyncNetworkStream):
-    """asyncio's streams, half as dear as anyio's, which httpcore would take itself."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
-        return await self._reader.read(max_bytes)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
-        try:
-            self._writer.write(buffer)
-            await self._writer.drain()
-        except OSError as error:  # as above
-            raise httpcore.WriteError(error) from error
-
-    async def aclose(self) -> None:
-        # Nothing is left to be said, and over TLS a polite end would outlive the event loop.
-        self._writer.transport.abort()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002, ASYNC109
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
-        except OSError as error:
-            self._writer.transport.abort()
-            raise httpcore.ConnectError(error) from error
-        return self
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # of a connection that rests: the server has ended it
-            return self._reader.at_eof() or self._writer.is_closing()
-        return self._writer.get_extra_info(info)

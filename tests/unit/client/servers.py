@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -58,6 +60,7 @@ class Scripted:
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.requests: list[bytes] = []
         self.connections = 0
+        self.opened: list[socket.socket] = []
         self.closed = threading.Semaphore(0)  # released when a connection has been
 
     @contextmanager
@@ -81,6 +84,7 @@ class Scripted:
                 return
             connection.settimeout(5)
             self.connections += 1
+            self.opened.append(connection)
             pool.submit(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
@@ -99,6 +103,44 @@ class Scripted:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 if step.then != "go on":
                     return
+
+
+@contextmanager
+def refuses_early(refusal: bytes, heard: Callable[[str], bool]) -> Iterator[str]:
+    """The address of a server that refuses a request of which it has read a part, and hangs up.
+
+    It does so when the client's side has ``heard`` the refusal.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(refusal)
+            until_s = time.monotonic() + 10
+            while not heard(address) and time.monotonic() < until_s:
+                os.sched_yield()
+
+    with listener, ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(serve)
+        yield address
+        serving.result()
+
+
+@contextmanager
+def leads_nowhere() -> Iterator[int]:
+    """A port of 127.0.0.1 that neither takes nor refuses connections: nobody accepts any."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(listener.getsockname())
+        yield int(listener.getsockname()[1])
 
 
 @contextmanager

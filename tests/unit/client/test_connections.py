@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,6 +21,7 @@ from headrace import errors, statuses
 from headrace.client import RetryPolicy
 from headrace.receiver.codecs.protobuf import message
 from tests.contract.clients import KINDS, opened
+from tests.unit.client.kernel import sockets_to
 from tests.unit.client.servers import (
     CLOSE,
     CUT_OFF,
@@ -236,13 +236,6 @@ def test_one_connection_serves_many_calls_and_an_ended_one_is_replaced(kind: str
             os.sched_yield()
         client.infer("m", X, **SEQUENCE)
         assert server.connections == 2
-
-
-def sockets_to(address: str, *states: str) -> int:
-    """How many of the kernel's sockets are connected to there (01), or left by the server (08)."""
-    there = f":{int(address.rpartition(':')[2]):04X}"
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
-    return sum(words[2].endswith(there) and words[3] in (states or ("01", "08")) for words in lines)
 
 
 BURST = 8
