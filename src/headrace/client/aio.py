@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +35,7 @@ class AsyncClient(Calls):
             url, timeout_s=timeout_s, retry=retry, headers=headers, ca_file=ca_file, binary=binary
         )
         self._transport: AsyncTransport = make_transport(self._address, "Async")
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._home: tuple[asyncio.AbstractEventLoop, int] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,11 +135,11 @@ class AsyncClient(Calls):
             await asyncio.sleep(pause_s)
 
     def _stay_in_one_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
+        here = (asyncio.get_running_loop(), os.getpid())  # a forked child has its parent's loop
+        if self._home is None:
+            self._home = here
+        elif self._home != here:
             raise InvalidArgument(
                 "this client's connections belong to another event loop: make a client inside "
-                "each asyncio.run"
+                "each asyncio.run, and in each process"
             )

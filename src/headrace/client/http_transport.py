@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import threading
 from collections.abc import Iterator
@@ -106,18 +107,18 @@ class HttpTransport:
     def __init__(self, address: Address) -> None:
         self._messages = _Messages(address)
         self._tls = self._messages.tls()
-        self._idle: list[_Connection] = []
-        self._free = threading.Semaphore(CONNECTIONS)
+        self._pools = {os.getpid(): _Pool()}
         self._open = True
 
     def send(self, question: Question[Value], ends_s: float) -> Answer:
         """See ``question.Transport``."""
         if not self._open:
             raise _closed()
-        if not self._free.acquire(timeout=left(ends_s)):
+        pool = self._pools.get(os.getpid()) or self._begin()
+        if not pool.free.acquire(timeout=left(ends_s)):
             raise Expired(f"none of {CONNECTIONS} connections was free in time")
         try:
-            connection = self._take()
+            connection = pool.take() or _Connection(self._messages.origin, self._tls)
             try:
                 with _typed(self._messages.address):
                     request = self._messages.write(question, left(ends_s))
@@ -125,37 +126,60 @@ class HttpTransport:
             except BaseException:
                 connection.http.close()
                 raise
-            self._put(connection)
+            pool.put(connection)
+            if not self._open:
+                pool.close()
         finally:
-            self._free.release()
+            pool.free.release()
         return answer
 
     def close(self) -> None:
         """See ``question.Transport``."""
         self._open = False
-        while self._idle:
-            with contextlib.suppress(IndexError):  # a call in another thread took the last one
-                self._idle.pop().http.close()
+        for pool in list(self._pools.values()):
+            pool.close()
 
-    def _take(self) -> _Connection:
+    def _begin(self) -> _Pool:
+        """A pool for this process, which was forked: its parent goes on with the other."""
+        ours = self._pools.setdefault(os.getpid(), _Pool())
+        for pool in list(self._pools.values()):
+            if pool is not ours:
+                pool.close()
+        return ours
+
+
+class _Pool:
+    """The connections of one process that rest, and how many it may have."""
+
+    def __init__(self) -> None:
+        self._idle: list[_Connection] = []
+        self.free = threading.Semaphore(CONNECTIONS)
+
+    def take(self) -> _Connection | None:
+        """The one that was used last and can be used again."""
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                return _Connection(self._messages.origin, self._tls)
+                return None
             if _usable(connection.http):
                 return connection
             connection.http.close()
 
-    def _put(self, connection: _Connection) -> None:
+    def put(self, connection: _Connection) -> None:
+        """Keep one that has its answer."""
         self._idle.append(connection)
-        if not self._open:
-            self.close()
         # Who is used last is taken next, so after a burst nobody else looks at the others.
         with contextlib.suppress(IndexError, ValueError):  # another thread has just taken it
             while not _usable((coldest := self._idle[0]).http):
                 self._idle.remove(coldest)
                 coldest.http.close()
+
+    def close(self) -> None:
+        """Close them: only our descriptors, other processes that have the same go on."""
+        while self._idle:
+            with contextlib.suppress(IndexError):  # a call in another thread took the last one
+                self._idle.pop().http.close()
 
 
 class _Connection:
