@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,30 +115,4 @@ def library(name: str) -> ModuleType:
     except ImportError as error:
         raise BackendMissing(
             f"the client needs {name.partition('.')[0]}: pip install 'headrace[client]'"
-        ) from error
-
-
-def certificates(address: Address) -> bytes | None:
-    """The certificates to trust, or None: the system's.
-
-    Raises:
-        SettingsError: the file cannot be read.
-    """
-    if address.ca_file is None:
-        return None
-    trusting(address)  # grpcio says nothing of a file it cannot read
-    return address.ca_file.read_bytes()
-
-
-def trusting(address: Address) -> ssl.SSLContext:
-    """TLS that trusts those certificates.
-
-    Raises:
-        SettingsError: the file cannot be read.
-    """
-    try:
-        return ssl.create_default_context(cafile=address.ca_file)
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"ca_file {address.ca_file} cannot be read as certificates (PEM): {error}"
         ) from error

@@ -7,9 +7,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from headrace.client.address import Address, certificates
+from headrace.client.address import Address
 from headrace.client.deadline import left
 from headrace.client.question import Answer, Question, Value
+from headrace.client.trust import certificates
 from headrace.errors import ConnectionFailed, ConnectionLost, InvalidArgument
 from headrace.statuses import GrpcStatus
 

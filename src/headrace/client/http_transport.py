@@ -16,11 +16,12 @@ from typing import Any
 
 import httpcore
 
-from headrace.client.address import Address, trusting
+from headrace.client.address import Address
 from headrace.client.deadline import left
 from headrace.client.http_aio_stream import AsyncBackend
 from headrace.client.http_stream import Backend, Clock
 from headrace.client.question import Answer, Question, Value
+from headrace.client.trust import trusting
 from headrace.errors import (
     ConnectionFailed,
     ConnectionLost,

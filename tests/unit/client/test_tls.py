@@ -15,6 +15,8 @@ import pytest
 
 from headrace import errors
 from headrace.client import RetryPolicy
+from headrace.client.address import Address
+from headrace.client.trust import certificates
 from tests.contract.clients import KINDS, opened
 from tests.unit.client.servers import OK, GrpcScripted
 
@@ -91,6 +93,37 @@ def test_a_certificate_must_be_trusted(
         pytest.raises(errors.ConnectionFailed),
     ):
         client.infer("m", X)
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize("kind", ["https", "grpcs"])
+def test_the_systems_certificates_are_trusted_over_both(
+    kind: str,
+    variable: str,
+    https: str,
+    grpcs: str,
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = ["openssl", "x509", "-hash", "-noout", "-in", str(pair[0])]
+    named = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    trusted = tmp_path / f"{named}.0"
+    trusted.write_bytes(pair[0].read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv(variable, str(trusted if variable == "SSL_CERT_FILE" else tmp_path))
+    with opened(kind, grpcs if kind == "grpcs" else https, retry=NEVER) as client:
+        assert client.infer("m", X).output == 5
+
+
+def test_who_has_no_certificates_is_left_to_grpcs_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    for content in (b"", b"nonsense"):
+        (tmp_path / "file").write_bytes(content)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "file"))
+        assert certificates(Address("grpcs", "localhost", 1)) is None
 
 
 @pytest.mark.parametrize("kind", ["https", "grpcs"])
