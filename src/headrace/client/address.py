@@ -19,6 +19,15 @@ _PREFIX = re.compile("[!-~]*")
 # What gRPC can carry, which is less than HTTP can: so that a client's scheme may be changed.
 _HEADER_NAME = re.compile("[0-9a-z_.-]+(?<!-bin)")
 _HEADER_VALUE = re.compile("([!-~]([ -~]*[!-~])?)?")
+# They say how a body is sent, or how the connection is used, which only the client knows.
+_OURS = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"),
+        *("accept-encoding", "content-encoding", "content-length", "content-type"),
+        "inference-header-content-length",
+    }
+)
+_USER = re.compile("[^/?#]*//[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,8 @@ class Address:
         port: as said, or what the scheme means.
         prefix: the path before the protocol's own, for servers behind a gateway; HTTP only.
         ca_file: certificates to trust instead of the system's.
-        headers: sent with every request: tokens of gateways and the like.
+        headers: sent with every request: tokens of gateways and the like; ``host`` instead of
+            ``authority``.
     """
 
     scheme: str
@@ -66,6 +76,11 @@ def read_address(
     Raises:
         SettingsError: it is none, or of a scheme that is not spoken; or a header cannot be sent.
     """
+    if _USER.match(url):  # it is a secret, and not repeated
+        raise SettingsError(
+            "the address must have no user and password in it: say "
+            "headers={'Authorization': 'Basic ' + base64 of user:password}"
+        )
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -95,6 +110,8 @@ def _header(name: str, value: str) -> tuple[str, str]:
             f"the header {name!r} cannot be sent: names are of a-z, 0-9, '-', '_' and '.', and do "
             "not end in '-bin'"
         )
+    if lower in _OURS:
+        raise SettingsError(f"the header {name!r} cannot be set: the client sets it itself")
     # Its value may be a secret, and is not repeated.
     if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
         raise SettingsError(

@@ -15,6 +15,7 @@ from headrace.errors import ConnectionFailed, ConnectionLost, InvalidArgument
 from headrace.statuses import GrpcStatus
 
 _LARGEST_BYTES = 2**31 - 1
+_HOST = "host"  # gRPC calls it the authority, and has it elsewhere than other headers
 _OPTIONS = (
     ("grpc.max_receive_message_length", _LARGEST_BYTES),
     ("grpc.max_send_message_length", _LARGEST_BYTES),
@@ -50,10 +51,23 @@ def _credentials(address: Address) -> Any:
     return grpc.ssl_channel_credentials(certificates(address)) if address.secure else None
 
 
+def _metadata(address: Address) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in address.headers.items() if name != _HOST)
+
+
+def _options(address: Address) -> tuple[tuple[str, Any], ...]:
+    host = address.headers.get(_HOST)
+    if host is None:
+        return _OPTIONS
+    # The certificate must still be that of the URL's host, as over HTTP.
+    checked = (("grpc.ssl_target_name_override", address.host),) if address.secure else ()
+    return (*_OPTIONS, ("grpc.default_authority", host), *checked)
+
+
 def _open(module: Any, address: Address, credentials: Any) -> Any:
     if credentials is None:
-        return module.insecure_channel(address.authority, options=_OPTIONS)
-    return module.secure_channel(address.authority, credentials, options=_OPTIONS)
+        return module.insecure_channel(address.authority, options=_options(address))
+    return module.secure_channel(address.authority, credentials, options=_options(address))
 
 
 def _failure(error: Any, address: Address) -> Answer:
@@ -90,7 +104,7 @@ class GrpcTransport:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._metadata = tuple(address.headers.items())
+        self._metadata = _metadata(address)
         self._channel = _open(grpc, address, _credentials(address))
         self._methods: dict[str, Any] = {}
         self._opened = True
@@ -121,7 +135,7 @@ class AsyncGrpcTransport:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._metadata = tuple(address.headers.items())
+        self._metadata = _metadata(address)
         self._credentials = _credentials(address)
         self._channel: Any = None  # made in the event loop, to which it belongs
         self._methods: dict[str, Any] = {}

@@ -44,10 +44,8 @@ class _Messages:
         host = address.host.encode()
         self.scheme, self.host = address.scheme.encode(), host
         self.origin = httpcore.Origin(self.scheme, host, address.port)
-        self._always = [
-            (b"host", address.authority.encode()),
-            *[(name.encode(), value.encode()) for name, value in address.headers.items()],
-        ]
+        always = {"host": address.authority, **address.headers}
+        self._always = [(name.encode(), value.encode()) for name, value in always.items()]
 
     def tls(self) -> ssl.SSLContext | None:
         """How to encrypt, or None."""

@@ -264,6 +264,7 @@ class GrpcScripted:
         self.calls: list[str] = []
         self.bodies: list[bytes] = []
         self.metadata: list[dict[str, Any]] = []
+        self.hosts: list[str] = []
         self.left_s: list[float] = []
         self.address = ""
 
@@ -289,6 +290,8 @@ class GrpcScripted:
         self.calls.append(path)
         self.bodies.append(body)
         self.metadata.append(dict(context.invocation_metadata()))
+        call = context._rpc_event.call_details  # grpcio tells it nowhere else
+        self.hosts.append(call.host.decode())
         self.left_s.append(context.time_remaining())
         step = self.steps.pop(0) if self.steps else None
         if isinstance(step, Aborted):

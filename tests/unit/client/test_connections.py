@@ -271,6 +271,18 @@ def test_headers_go_with_every_request(kind: str) -> None:
             assert b"authorization: bearer t" in server.requests[0].lower()
 
 
+@every_kind
+def test_a_host_of_the_users_replaces_that_of_the_address(kind: str) -> None:
+    with asked(kind, headers={"Host": "models.example:1"}) as (client, server):
+        assert client.infer("m", X).output == 5
+        if kind in GRPC:
+            assert server.hosts == ["models.example:1"]
+            assert "host" not in server.metadata[0]
+        else:
+            lines = server.requests[0].lower().split(b"\r\n")
+            assert [one for one in lines if one.startswith(b"host:")] == [b"host: models.example:1"]
+
+
 def _binary(size: str) -> bytes:
     tensor = (
         '{"name": "y", "datatype": "FP32", "shape": [1], "parameters": {"binary_data_size": %s}}'

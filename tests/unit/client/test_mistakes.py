@@ -32,6 +32,12 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
         (":path", "c", "header ':path'"),
         ("a-bin", "c", "header 'a-bin'"),
         ("", "c", "header ''"),
+        ("Content-Length", "3", "header 'Content-Length' .* sets it itself"),
+        ("content-type", "token", "header 'content-type'"),
+        ("accept-encoding", "gzip", "header 'accept-encoding'"),
+        ("transfer-encoding", "chunked", "header 'transfer-encoding'"),
+        ("connection", "close", "header 'connection'"),
+        ("TE", "trailers", "header 'TE'"),
         ("A-b", "", None),
         ("a", "b c", None),
     ],
@@ -57,6 +63,24 @@ def test_a_header_that_cannot_be_sent_is_named(
 )
 def test_a_host_that_cannot_be_looked_up_is_no_address(kind: str, host: str) -> None:
     with pytest.raises(errors.SettingsError, match="must look like"), opened(kind, host):
+        pass
+
+
+@every_kind
+@pytest.mark.parametrize(
+    "where", ["user:secret@a:1", ":secret@a:99999", "user:secret@[::1", "secret@a"]
+)
+def test_a_password_in_an_address_says_where_it_belongs(kind: str, where: str) -> None:
+    with (
+        pytest.raises(errors.SettingsError, match="headers=") as caught,
+        opened(kind, where),
+    ):
+        pass
+    assert "secret" not in str(caught.value)
+
+
+def test_an_at_sign_in_a_path_is_no_password() -> None:
+    with opened("http", "a/@models"):
         pass
 
 

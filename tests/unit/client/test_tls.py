@@ -88,6 +88,8 @@ def test_a_certificate_must_be_trusted(
     with opened(secure, address, ca_file=pair[0]) as client:
         assert client.infer("m", X).output == 5
         assert client.infer("m", X).output == 5
+    with opened(secure, address, ca_file=pair[0], headers={"host": "a.example"}) as client:
+        assert client.infer("m", X).output == 5  # the certificate is that of the address
     with (
         opened(secure, address, retry=NEVER) as client,
         pytest.raises(errors.ConnectionFailed),
