@@ -205,6 +205,25 @@ def test_a_model_that_cannot_be_loaded_has_failed_and_says_why(server: Server) -
     assert _loads(server, "broken") == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v2/models/slow"),
+        ("HEAD", "/v2/models/slow"),
+        ("GET", "/v2/models/slow/config"),
+        ("GET", "/v1/models/slow/metadata"),
+    ],
+)
+def test_who_only_asks_what_a_model_is_waits_for_one_that_loads_slowly(
+    tmp_path: Path, method: str, path: str
+) -> None:
+    """Such a request has no body; it is asked more than once whether its client is there."""
+    write_fake(tmp_path / "slow.fake", load_ms=2500)
+    with Server(tmp_path, *LISTED) as server:
+        answer = requests.request(method, f"{server.url}{path}", timeout=30)
+        assert answer.status_code == 200, answer.text
+
+
 def test_an_impatient_request_is_told_to_come_again_and_the_load_goes_on(tmp_path: Path) -> None:
     write_fake(tmp_path / "slow.fake", load_ms=1500)
     with Server(tmp_path, *LISTED) as server:

@@ -22,6 +22,7 @@ from tritonclient.grpc import service_pb2
 
 from headrace.receiver.codecs.protobuf import message
 from tests.contract.calls import frame
+from tests.e2e import http2
 from tests.e2e.clients import grpc_request, metrics, outcomes
 from tests.e2e.models import write_fake, write_sleeper
 from tests.e2e.server import Server, frozen, until
@@ -321,6 +322,21 @@ def test_who_watches_takes_no_place_and_is_forgotten_when_it_leaves(tmp_path: Pa
             one.close()
         gone = 'headrace_refused_total{outcome="cancelled"}'
         until(lambda: metrics(server.url).get(gone) == 3)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (STREAM, 0),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", 0),
+        ("/grpc.health.v1.Health/Watch", 3),
+    ],
+)
+def test_a_stream_that_ends_with_its_headers_has_no_messages(
+    quick: Server, path: str, status: int
+) -> None:
+    headers = (("content-type", "application/grpc"), ("te", "trailers"))
+    assert http2.ask(quick.address, path, headers=headers).grpc_status == status
 
 
 # -- reflection ------------------------------------------------------------------------------------

@@ -5,10 +5,9 @@ Whatever goes wrong on the way becomes a typed error here and nowhere else.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ from headrace.receiver.arrival import arrival_s
 from headrace.receiver.codecs.compression import WORTH_BYTES
 from headrace.receiver.codecs.frames import PREFIX
 from headrace.receiver.codecs.limits import QUESTION_BYTES
-from headrace.receiver.exchange import Core, Exchange, Glance, Headers, Receive
+from headrace.receiver.exchange import Core, Event, Exchange, Glance, Headers, Receive
 from headrace.receiver.health import Health
 from headrace.receiver.oip.extras import Extras
 from headrace.receiver.oip.grpc import OipGrpc
@@ -297,7 +296,7 @@ class Application:
         metrics.requests.ended(exchange, outcome, now_s)
 
 
-def _asked(exchange: Exchange) -> asyncio.Future[dict[str, Any]] | None:
+def _asked(exchange: Exchange) -> Awaitable[Event] | None:
     """Ask after the client of a request that took long, just before its answer is sent.
 
     ``send`` does not tell of plain HTTP that nobody is there, and after the answer nobody is. What

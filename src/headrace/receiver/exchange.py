@@ -21,7 +21,9 @@ from headrace.receiver.tracing.record import Trace
 from headrace.receiver.tracing.tracer import Tracer
 from headrace.values import Request, Response, Signature
 
-Receive = Callable[[], "asyncio.Future[dict[str, Any]]"]
+Event = dict[str, Any]
+
+Receive = Callable[[], Awaitable[Event]]
 """ASGI's receive: after the body it tells, at once, whether the client is still there."""
 
 Headers = dict[bytes, bytes]
@@ -87,6 +89,14 @@ class Exchange:
         if self.timeout_s is None:
             return None
         return self.timeout_s + self.arrival_s - time.monotonic()
+
+    def listen(self) -> asyncio.Future[Event]:
+        """Ask ``receive``, for whoever does other things until it answers.
+
+        What pyvoy answers is a future only of a request that has a body.
+        """
+        answer = self.receive()
+        return answer if asyncio.isfuture(answer) else asyncio.ensure_future(answer)
 
     def begin_anew(self) -> None:
         """Count its times from now on, but for its client's timeout, which goes on."""

@@ -112,7 +112,7 @@ async def _until(loaded: asyncio.Future[None], exchange: Exchange) -> None:
         await asyncio.wait({loaded}, timeout=step_s)
         if loaded.done() or step_s < _PRESENCE_S:
             return
-        presence = exchange.receive()  # at once, unless its body is one that nobody reads
+        presence = exchange.listen()  # at once, unless its body is one that nobody reads
         waited: set[asyncio.Future[Any]] = {loaded, presence}
         await asyncio.wait(waited, timeout=exchange.left_s(), return_when=asyncio.FIRST_COMPLETED)
         if not presence.done():

@@ -17,12 +17,10 @@ from headrace.errors import Cancelled, Draining, Expired, HeadraceError
 from headrace.receiver import grpc
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.frames import FrameDecoder
-from headrace.receiver.exchange import Exchange
+from headrace.receiver.exchange import Event, Exchange
 from headrace.receiver.on_demand import OnDemand
 
 Send = Callable[[dict[str, Any]], Any]
-
-Event = dict[str, Any]
 
 # How often whoever only listens is asked whether it is there: after the end of its body nothing
 # tells us that it has left.
@@ -133,7 +131,7 @@ class Stream:
         """Tell at once whether the client is there, without taking anything from the stream."""
         pending = None if self._body_ended else self._receive()
         if not self._gone and (pending is None or _is_last(pending)):
-            return self.exchange.receive()
+            return self.exchange.listen()
         gone = self._gone or (pending is not None and _is_end(pending))
         answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         answer.set_result({"type": "http.disconnect" if gone else "http.request"})
@@ -162,7 +160,7 @@ class Stream:
     def _receive(self) -> asyncio.Future[Event]:
         """The event that is waited for; it outlives who waits, for it cannot be asked for twice."""
         if self._pending is None:
-            self._pending = self.exchange.receive()
+            self._pending = self.exchange.listen()
         return self._pending
 
     def _take(self, event: asyncio.Future[Event]) -> Event:

@@ -8,7 +8,7 @@ import socket
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -123,6 +123,17 @@ class Call:
             nothing = {"type": "http.disconnect"} if self._left else there
             event = self._said.popleft() if self._said else nothing
             self._asked.pop(0).set_result(event)
+
+
+class Said:
+    """What pyvoy's ``receive`` answers of a request without a body: there at once, and no future."""
+
+    def __init__(self, event: dict[str, Any]) -> None:
+        self._event = event
+
+    def __await__(self) -> Generator[None, None, dict[str, Any]]:
+        return self._event
+        yield  # a generator that ends at once
 
 
 class Inside:

@@ -14,6 +14,7 @@ from headrace.receiver.run.departures import PATIENCE_S, QUESTIONS, Departures
 from headrace.receiver.run.shapes import Fit
 from headrace.receiver.run.work import Work
 from headrace.scheduler import Entry
+from tests.unit.receiver.inside import Said
 
 NO_FIT = Fit((), None, 1, (), 1)
 
@@ -99,6 +100,36 @@ async def test_who_waits_is_asked_again_and_again_and_who_has_left_is_told_of(cl
     watched.forget(gone)
     await clock.pass_to(9.5 * PATIENCE_S)
     assert (staying.asked, leaving.asked) == (9, 3)
+
+
+async def test_who_has_no_body_is_asked_too(clock: Clock) -> None:
+    class Bodiless(Client):
+        def receive(self) -> Any:
+            self.asked += 1
+            return Said({"type": "http.disconnect"})
+
+    watched, holder = Departures(cast(asyncio.AbstractEventLoop, clock)), Holder()
+    watched.watch(holder, gone := entry(Bodiless()))
+    await clock.pass_to(1.5 * PATIENCE_S)
+    await asyncio.sleep(0)
+    assert holder.left == [gone]
+
+
+async def test_a_question_that_fails_keeps_nobody_from_being_asked(clock: Clock) -> None:
+    class Broken(Client):
+        def receive(self) -> Any:
+            self.asked += 1
+            raise RuntimeError("no answer")
+
+    watched, holder = Departures(cast(asyncio.AbstractEventLoop, clock)), Holder()
+    broken, leaving = Broken(), Client(gone=True)
+    watched.watch(holder, entry(broken))
+    watched.watch(holder, gone := entry(leaving))
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            await clock.pass_to(2.5 * PATIENCE_S)
+        await asyncio.sleep(0)  # answers are heard
+    assert holder.left == [gone]
 
 
 async def test_of_what_runs_nobody_is_asked_until_it_waits_again(clock: Clock) -> None:

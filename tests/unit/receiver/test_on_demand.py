@@ -20,7 +20,7 @@ from headrace.errors import (
 from headrace.receiver import on_demand
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.on_demand import OnDemand
-from tests.unit.receiver.inside import Call
+from tests.unit.receiver.inside import Call, Said
 
 KEY = ("m", 1)
 
@@ -181,6 +181,30 @@ async def test_the_place_of_a_client_that_left_is_free_before_its_model_is_there
     (task,) = await _waiting(1, waiting)
     supervisor.futures[0].set_result(None)
     await task
+
+
+@pytest.mark.usefixtures("asked_often")
+async def test_who_has_no_body_waits_for_its_model_like_the_others() -> None:
+    supervisor, asked = Supervisor(), 0
+
+    def receive() -> Said:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            supervisor.futures[0].set_result(None)
+        return Said({"type": "http.request", "body": b"", "more_body": False})
+
+    exchange = Exchange({}, receive, time.monotonic())
+    waiting = OnDemand(supervisor.ask, 1)
+    assert await waiting.answer(_answer, exchange, KEY) == exchange.arrival_s
+
+
+@pytest.mark.usefixtures("asked_often")
+async def test_who_has_no_body_and_leaves_is_noticed() -> None:
+    waiting = OnDemand(Supervisor().ask, 1)
+    exchange = Exchange({}, lambda: Said({"type": "http.disconnect"}), time.monotonic())
+    with pytest.raises(Cancelled):
+        await waiting.answer(_answer, exchange, KEY)
 
 
 @pytest.mark.usefixtures("asked_often")

@@ -20,6 +20,7 @@ from headrace.receiver.oip.grpc import OipGrpc
 from headrace.receiver.oip.stream import OipStream
 from headrace.receiver.on_demand import OnDemand
 from headrace.receiver.stream import Stream, serve
+from tests.unit.receiver.inside import Said
 
 Asked = message("grpc.health.v1.HealthCheckRequest")
 Answer = message("grpc.health.v1.HealthCheckResponse")
@@ -169,6 +170,14 @@ async def test_an_item_knows_that_its_client_left_behind_what_nobody_has_read() 
     assert (await item.receive())["type"] == "http.request"
     client.leave()
     assert (await item.receive())["type"] == "http.disconnect"
+
+
+async def test_a_stream_that_ends_with_its_headers_has_no_messages() -> None:
+    client = Client()
+    exchange = Exchange({}, lambda: Said(_chunk(b"", more=False)), time.monotonic())
+    one = Stream(exchange, client.send, 10**6, _catalog(), Border())
+    assert [body async for body in one.messages()] == []
+    assert (await one.item().receive())["type"] == "http.request"
 
 
 @pytest.mark.parametrize(("leaves", "outcome"), [(False, Expired.code), (True, Cancelled.code)])

@@ -51,8 +51,9 @@ class Departures:
 
     def _ask(self) -> None:
         """Ask those whose time has come; entries stand in the order of their times."""
-        self._timer = None
         now_s = time.monotonic()
+        # Before any is asked: whatever a question raises, the others are asked the next time.
+        self._timer = self._loop.call_later(PATIENCE_S, self._ask) if self._waiting else None
         due = []
         for entry, (holder, at_s) in islice(self._waiting.items(), QUESTIONS):
             if at_s > now_s:
@@ -62,10 +63,8 @@ class Departures:
             self._waiting[entry] = self._waiting.pop(entry)[0], now_s + PATIENCE_S
             if not entry.waiting:
                 continue  # it runs; should its batch be lost, it will wait again
-            question = entry.payload.exchange.receive()
+            question = entry.payload.exchange.listen()
             question.add_done_callback(partial(self._hear, holder, entry))
-        if self._waiting:
-            self._timer = self._loop.call_later(PATIENCE_S, self._ask)
 
     def _hear(
         self, holder: Leaver, entry: Entry, answer: asyncio.Future[Mapping[str, Any]]
