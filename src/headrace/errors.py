@@ -10,6 +10,7 @@
     │   ├── InvalidTimeout           a deadline that cannot be read
     │   ├── UnsupportedEncoding      content or message encoding we do not speak
     │   ├── BodyTooLarge             over the configured limit
+    │   ├── BodyTooSlow              it hardly comes, and has a place of others meanwhile
     │   ├── RouteNotFound            no such path or gRPC method
     │   ├── MethodNotAllowed         right path, wrong verb
     │   ├── ModelNotFound            no such model
@@ -131,6 +132,12 @@ class BodyTooLarge(ClientError):
     """A body or an item over the configured limit."""
 
     code = "body_too_large"
+
+
+class BodyTooSlow(ClientError):
+    """A body that hardly comes, or not at all, after the head of its request."""
+
+    code = "body_too_slow"
 
 
 class RouteNotFound(ClientError):

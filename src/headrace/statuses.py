@@ -44,6 +44,7 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "invalid_timeout": (400, GrpcStatus.INVALID_ARGUMENT),
     "unsupported_encoding": (415, GrpcStatus.UNIMPLEMENTED),
     "body_too_large": (413, GrpcStatus.RESOURCE_EXHAUSTED),
+    "body_too_slow": (408, GrpcStatus.DEADLINE_EXCEEDED),
     "route_not_found": (404, GrpcStatus.UNIMPLEMENTED),
     "method_not_allowed": (405, GrpcStatus.UNIMPLEMENTED),
     "model_not_found": (404, GrpcStatus.NOT_FOUND),

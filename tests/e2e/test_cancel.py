@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Iterator
 
@@ -69,6 +70,26 @@ def _running(server: Server, batches: int) -> None:
 
 def _waiting(server: Server, count: int) -> None:
     until(lambda: _gauge(server, "queue_length") == count)
+
+
+@pytest.mark.parametrize("begun", [b"", b"{"])
+def test_the_deadline_counts_while_a_body_is_awaited(server: Server, begun: bytes) -> None:
+    refused = 'headrace_refused_total{outcome="expired"}'
+    before = metrics(server.url).get(refused, 0)
+    host, _, port = server.address.rpartition(":")
+    head = "POST /predict/echo HTTP/1.1\r\nhost: a\r\nheadrace-timeout-ms: 50\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as stream:
+        stream.sendall(f"{head}content-length: 9\r\n\r\n".encode() + begun)
+        assert stream.recv(65536).startswith(b"HTTP/1.1 504 ")
+    until(lambda: metrics(server.url).get(refused, 0) == before + 1)
+
+
+def test_the_deadline_counts_while_a_message_is_awaited(server: Server) -> None:
+    path = "/inference.GRPCInferenceService/ModelInfer"
+    headers = (("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "50m"))
+    answer = http2.ask(server.address, path, b"\0" * 99, headers, only=9, timeout_s=10)
+    assert answer.grpc_status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert answer.headers["headrace-error"] == "expired"
 
 
 def test_who_closes_an_http_connection_while_waiting_is_noticed_and_not_computed(

@@ -23,6 +23,7 @@ from headrace.errors import (
 )
 from headrace.receiver import grpc, http
 from headrace.receiver.arrival import arrival_s
+from headrace.receiver.bodies import Bodies
 from headrace.receiver.codecs.compression import WORTH_BYTES
 from headrace.receiver.codecs.frames import PREFIX
 from headrace.receiver.codecs.limits import QUESTION_BYTES
@@ -96,6 +97,7 @@ class Application:
         self._routes = Routes(core, extras)
         self._limit_bytes = int(settings.max_body_mib * 2**20)
         self._max_inflight = settings.max_inflight
+        self._bodies = Bodies()
         self._refused = refused
         self._inflight = 0
         self._log = structlog.get_logger("headrace.receiver")
@@ -134,7 +136,7 @@ class Application:
                 await self._stream(exchange, path, send, limit_bytes)
                 return
             glance = self._glance(exchange, path, http_version)
-            body = await http.read_body(exchange.receive, headers, limit_bytes, glance)
+            body = await http.read_body(exchange, self._bodies, limit_bytes, glance)
             exchange.received_s = time.monotonic()
             encoding = headers.get(b"grpc-encoding")
             exchange.body = grpc.unframe(body)
@@ -188,7 +190,7 @@ class Application:
             handler = self._routes.find("GET" if method == "HEAD" else method, path)
             exchange.timeout_s = http.read_timeout(headers)
             if method not in _BODILESS:
-                body = await http.read_body(exchange.receive, headers, self._limit_bytes)
+                body = await http.read_body(exchange, self._bodies, self._limit_bytes)
                 exchange.received_s = time.monotonic()
                 encoding = headers.get(b"content-encoding")
                 if encoding is not None:

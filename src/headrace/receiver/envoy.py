@@ -32,8 +32,10 @@ APPLICATION = "headrace.receiver.main:app"
 # A request waits in our queue, not in Envoy: nothing is idle for longer than a slow model's answer.
 _STREAM_IDLE_S = 300
 _CONNECTION_IDLE_S = 3600
-# One HTTP/2 connection may carry as many streams as the server takes requests; the windows let a
-# 602 kB tensor arrive without a round trip in its middle.
+# One HTTP/2 connection may carry half as many streams as the server takes requests, so that it
+# cannot take all places; but as many as busy clients have, where so many are taken at all.
+_STREAMS = 1024
+# The windows let a 602 kB tensor arrive without a round trip in its middle.
 _STREAM_WINDOW_BYTES = 4 * 2**20
 _CONNECTION_WINDOW_BYTES = 64 * 2**20
 # Of HTTP/2's own 16 KiB a 602 kB tensor needs 37 frames, each of which goes through all of Envoy's
@@ -220,7 +222,7 @@ def _configuration(
     http["common_http_protocol_options"] = {"idle_timeout": f"{_CONNECTION_IDLE_S}s"}
     http["server_header_transformation"] = "PASS_THROUGH"
     http["http2_protocol_options"] = {
-        "max_concurrent_streams": min(settings.max_inflight, 2**31 - 1),
+        "max_concurrent_streams": _streams(settings.max_inflight),
         "initial_stream_window_size": _STREAM_WINDOW_BYTES,
         "initial_connection_window_size": _CONNECTION_WINDOW_BYTES,
         "custom_settings_parameters": [{"identifier": _MAX_FRAME_SIZE, "value": _FRAME_BYTES}],
@@ -247,6 +249,11 @@ def _configuration(
         _let_ask(http, settings.cors_origins)
     http["local_reply_config"] = {"mappers": [_as_our_error(403, MalformedRequest(_NOT_ASCII))]}
     return configuration
+
+
+def _streams(max_inflight: int) -> int:
+    """How many streams a connection may have at once."""
+    return min(max_inflight, max(_STREAMS, max_inflight // 2), 2**31 - 1)
 
 
 def _let_ask(http: dict[str, Any], origins: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.errors import MalformedRequest, ServiceNotFound
+from headrace.errors import MalformedRequest, QueueFull, ServiceNotFound
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.protobuf import message, parse
 from headrace.receiver.exchange import Exchange
@@ -29,6 +29,11 @@ SERVICES = frozenset(
 )
 """Names that mean the whole server."""
 
+MOST_WATCHES = 1024
+"""Who watches takes no place of ``max_inflight``: so many may at once: some 30 MB."""
+
+_RETRY_AFTER_S = 10.0
+
 _Asked = message("grpc.health.v1.HealthCheckRequest")
 _Answer = message("grpc.health.v1.HealthCheckResponse")
 
@@ -38,6 +43,7 @@ class Health:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._watching = 0
 
     def methods(self) -> dict[str, Any]:
         """Method path → handler of one message."""
@@ -67,7 +73,20 @@ class Health:
 
         Raises:
             MalformedRequest: no message came.
+            QueueFull: as many watch as may.
         """
+        if self._watching >= MOST_WATCHES:
+            raise QueueFull(
+                f"{MOST_WATCHES} clients watch already: ask with Check now and then",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        self._watching += 1
+        try:
+            await self._tell(stream)
+        finally:
+            self._watching -= 1
+
+    async def _tell(self, stream: Stream) -> None:
         asked = None
         async for body in stream.messages():
             asked = parse(_Asked, body)

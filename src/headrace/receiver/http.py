@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 
 from headrace.errors import (
     BodyTooLarge,
-    Cancelled,
     HeadraceError,
     InvalidTimeout,
     MethodNotAllowed,
 )
+from headrace.receiver.bodies import Bodies, missing
 from headrace.receiver.codecs import compression
 from headrace.receiver.codecs.limits import too_large
-from headrace.receiver.exchange import Headers, Receive, Reply
+from headrace.receiver.exchange import Event, Exchange, Headers, Reply
 from headrace.receiver.grpc import MESSAGE_LIMIT
 from headrace.receiver.handover.client import LARGE_BYTES
 from headrace.receiver.handover.parcel import Parcel
@@ -55,8 +54,8 @@ def read_timeout(headers: Headers) -> float | None:
 
 
 async def read_body(
-    receive: Receive,
-    headers: Headers,
+    exchange: Exchange,
+    bodies: Bodies,
     limit_bytes: int,
     glance: Callable[[bytes], None] | None = None,
 ) -> bytes | memoryview:
@@ -68,11 +67,14 @@ async def read_body(
     Raises:
         BodyTooLarge: it is, or says it is, larger than the limit.
         Cancelled: the client left in its middle.
+        Expired: its client's time was over before it was whole.
+        BodyTooSlow: it hardly comes.
     """
+    headers = exchange.headers
     announced = headers.get(b"content-length", b"")
     if announced.isdigit() and int(announced) > limit_bytes:
         raise _too_large(limit_bytes)
-    message = await receive()
+    message = await bodies.chunk(exchange, 0)
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body"):
         if len(body) > limit_bytes:
@@ -81,37 +83,39 @@ async def read_body(
     if glance is not None:
         glance(body)
     if announced.isdigit() and int(announced) > LARGE_BYTES and _may_be_json(headers):
-        return await _read_parcel(receive, message, limit_bytes)
+        return await _read_parcel(exchange, bodies, message, limit_bytes)
     chunks, size = [body], len(body)
     while message.get("more_body"):
         if size > limit_bytes:
             raise _too_large(limit_bytes)
-        message = await receive()
+        message = await bodies.chunk(exchange, size)
         body = message.get("body", b"")
         chunks.append(body)
         size += len(body)
     if message["type"] != "http.request":
-        raise Cancelled("the client closed the connection before its body was whole")
+        raise missing(message)
     if size > limit_bytes:
         raise _too_large(limit_bytes)
     return b"".join(chunks)
 
 
-async def _read_parcel(receive: Receive, message: dict[str, Any], limit_bytes: int) -> memoryview:
+async def _read_parcel(
+    exchange: Exchange, bodies: Bodies, message: Event, limit_bytes: int
+) -> memoryview:
     """Read a body of many chunks, each of which is written where it stays."""
     loop = asyncio.get_running_loop()
     parcel = Parcel.create(message.get("body", b""))
     while message.get("more_body"):
         if parcel.size_bytes > limit_bytes:
             raise _too_large(limit_bytes)
-        message = await receive()
+        message = await bodies.chunk(exchange, parcel.size_bytes)
         chunk = message.get("body", b"")
         if len(chunk) > _WRITTEN_BESIDE_BYTES:  # a system call, during which the event loop runs
             await loop.run_in_executor(None, parcel.write, (chunk,))
         else:
             parcel.write((chunk,))
     if message["type"] != "http.request":
-        raise Cancelled("the client closed the connection before its body was whole")
+        raise missing(message)
     if parcel.size_bytes > limit_bytes:
         raise _too_large(limit_bytes)
     return parcel.view()

@@ -14,6 +14,7 @@ from typing import Any
 
 from headrace.control import CONTROL_VARIABLE
 from headrace.receiver.asgi import Application
+from headrace.receiver.bodies import overlook_late_answers
 from headrace.receiver.runtime import Runtime
 
 # The hot path makes no reference cycles: collect rarely, and never look at what start-up made.
@@ -39,7 +40,9 @@ class Entrance:
 
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()
-        runtime = Runtime(asyncio.get_running_loop(), os.environ[CONTROL_VARIABLE])
+        loop = asyncio.get_running_loop()
+        overlook_late_answers(loop)
+        runtime = Runtime(loop, os.environ[CONTROL_VARIABLE])
         self._application = await runtime.start()
         headrace.startup.imported()
         gc.set_threshold(*_GC_THRESHOLDS)

@@ -126,7 +126,7 @@ class Call:
 
 
 class Said:
-    """What pyvoy's ``receive`` answers of a request without a body: there at once, and no future."""
+    """What pyvoy's ``receive`` answers where there is no body: there at once, and no future."""
 
     def __init__(self, event: dict[str, Any]) -> None:
         self._event = event

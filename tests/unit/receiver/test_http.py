@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 import zlib
 from typing import Any
 
@@ -20,6 +21,8 @@ from headrace.errors import (
     QueueFull,
     UnsupportedEncoding,
 )
+from headrace.receiver.bodies import Bodies
+from headrace.receiver.exchange import Exchange, Headers
 from headrace.receiver.grpc import MESSAGE_LIMIT
 from headrace.receiver.http import decode, json_reply, read_body, read_timeout, refusal
 
@@ -62,9 +65,13 @@ class Client:
         return future
 
 
+async def _read(client: Client, headers: Headers | None = None) -> bytes | memoryview:
+    return await read_body(Exchange(headers or {}, client, time.monotonic()), Bodies(), LIMIT)
+
+
 @pytest.mark.parametrize("pieces", [[b""], [b"0123456789"], [b"01234", b"56789"], [b"", b"a", b""]])
 async def test_a_body_is_its_pieces(pieces: list[bytes]) -> None:
-    assert await read_body(Client(*pieces), {}, LIMIT) == b"".join(pieces)
+    assert await _read(Client(*pieces)) == b"".join(pieces)
 
 
 @pytest.mark.parametrize(
@@ -72,28 +79,28 @@ async def test_a_body_is_its_pieces(pieces: list[bytes]) -> None:
 )
 async def test_a_body_over_the_limit_is_refused(pieces: list[bytes]) -> None:
     with pytest.raises(BodyTooLarge, match=r"larger than 10 bytes: .* raise server\.max_body_mib"):
-        await read_body(Client(*pieces), {}, LIMIT)
+        await _read(Client(*pieces))
 
 
 async def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     client = Client(b"0")
     with pytest.raises(BodyTooLarge):
-        await read_body(client, {b"content-length": b"11"}, LIMIT)
+        await _read(client, {b"content-length": b"11"})
     assert client.asked == 0
-    assert await read_body(client, {b"content-length": b"10"}, LIMIT) == b"0"
+    assert await _read(client, {b"content-length": b"10"}) == b"0"
 
 
 async def test_a_body_without_an_end_is_not_read_to_its_end() -> None:
     client = Client(*[b"01234"] * 100)
     with pytest.raises(BodyTooLarge):
-        await read_body(client, {}, LIMIT)
+        await _read(client)
     assert client.asked <= 4
 
 
 @pytest.mark.parametrize("pieces", [[], [b"0"], [b"0", b"1"]])
 async def test_a_client_that_leaves_in_its_body_has_cancelled(pieces: list[bytes]) -> None:
     with pytest.raises(Cancelled, match="closed the connection"):
-        await read_body(Client(*pieces, leaves=True), {}, LIMIT)
+        await _read(Client(*pieces, leaves=True))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from headrace.errors import StartError
 from headrace.observe.processes import _role
 from headrace.receiver import process
-from headrace.receiver.envoy import Address, Launch, launch
+from headrace.receiver.envoy import Address, Launch, _streams, launch
 from headrace.receiver.process import ReceiverProcess
 from headrace.server_settings import ServerSettings
 
@@ -62,6 +62,16 @@ def test_the_secret_of_a_collector_is_no_argument(tmp_path: Path) -> None:
     how = _launch(tmp_path, said)
     assert TOKEN in how.configuration
     assert TOKEN not in " ".join(map(str, how.arguments))
+
+
+@pytest.mark.parametrize(
+    ("max_inflight", "streams"),
+    [(1, 1), (1000, 1000), (1500, 1024), (8192, 4096), (10**12, 2**31 - 1)],
+)
+def test_one_connection_cannot_take_all_places_of_a_large_server(
+    max_inflight: int, streams: int
+) -> None:
+    assert _streams(max_inflight) == streams
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from headrace.control import ModelState
-from headrace.errors import Cancelled, Expired, HeadraceError, InternalError
-from headrace.receiver import grpc, stream
+from headrace.errors import Cancelled, Expired, HeadraceError, InternalError, QueueFull
+from headrace.receiver import grpc, health, stream
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.protobuf import message
 from headrace.receiver.exchange import Exchange
@@ -149,6 +149,23 @@ async def test_a_watch_is_told_of_what_changed_while_it_was_being_told() -> None
     watch = serve(_stream(client, catalog), Health(catalog).watch, client.send)
     await asyncio.wait_for(watch, 10)
     assert client.told == [Answer.SERVING, Answer.NOT_SERVING]
+
+
+async def test_no_more_watch_than_may_and_who_leaves_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "MOST_WATCHES", 1)
+    clients, catalog = [Client(_chunk(ASKED, more=False)) for _ in range(3)], _catalog()
+    front = Health(catalog)
+    watches = [serve(_stream(one, catalog), front.watch, one.send) for one in clients]
+    first = asyncio.create_task(watches[0])
+    await asyncio.sleep(0)
+    assert await asyncio.wait_for(watches[1], 10) == QueueFull.code
+    clients[0].leave()
+    assert await asyncio.wait_for(first, 10) == Cancelled.code
+    clients[2].leave()
+    assert await asyncio.wait_for(watches[2], 10) == Cancelled.code
+    assert clients[1].told == []
 
 
 async def test_asking_who_is_there_takes_nothing_from_who_reads() -> None:
