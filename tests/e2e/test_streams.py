@@ -27,6 +27,7 @@ from tests.e2e.clients import grpc_request, metrics, outcomes
 from tests.e2e.models import write_fake, write_sleeper
 from tests.e2e.server import Server, frozen, until
 
+SERVICE = "inference.GRPCInferenceService"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 X = np.arange(8, dtype=np.float32).reshape(2, 4)
 
@@ -393,6 +394,13 @@ def test_reflection_answers_what_it_does_not_know_with_an_error(quick: Server) -
     ):
         assert ask(**asked).error_response.error_code == 5, asked
     assert ask().error_response.error_code == 3
+    for symbol in (f"{SERVICE}.Nothing", f"{SERVICE}.ModelInfer.More", "ModelInfer", ""):
+        assert ask(file_containing_symbol=symbol).error_response.error_code == 5, symbol
+    for symbol in (SERVICE, f"{SERVICE}.ModelInfer", f"{SERVICE}.ModelStreamInfer"):
+        answer = ask(file_containing_symbol=symbol)
+        files = answer.file_descriptor_response.file_descriptor_proto
+        names = {descriptor_pb2.FileDescriptorProto.FromString(one).package for one in files}
+        assert "inference" in names, symbol
     found = ask(file_by_filename="tfserving.proto").file_descriptor_response
     assert len(found.file_descriptor_proto) == 3  # and what it imports
     kind = "inference.ModelInferRequest"

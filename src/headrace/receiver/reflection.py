@@ -50,7 +50,7 @@ def _fill(answer: Any, asked: Any) -> None:
             case "file_by_filename":
                 _describe(answer, POOL.FindFileByName(asked.file_by_filename))
             case "file_containing_symbol":
-                _describe(answer, POOL.FindFileContainingSymbol(asked.file_containing_symbol))
+                _describe(answer, _containing(asked.file_containing_symbol))
             case "all_extension_numbers_of_type":  # the messages are proto3: there are none
                 kind_name = asked.all_extension_numbers_of_type
                 POOL.FindMessageTypeByName(kind_name)
@@ -62,6 +62,20 @@ def _fill(answer: Any, asked: Any) -> None:
     except KeyError:
         named = getattr(asked, str(kind))
         _refuse(answer, GrpcStatus.NOT_FOUND, f"{named!r} is not known: ask for list_services")
+
+
+def _containing(symbol: str) -> Any:
+    """The file of a symbol; the pool knows no methods, which are asked for too.
+
+    Raises:
+        KeyError: there is no such symbol.
+    """
+    try:
+        return POOL.FindFileContainingSymbol(symbol)
+    except KeyError:
+        service, _, method = symbol.rpartition(".")
+        found = POOL.FindServiceByName(service)
+        return found.methods_by_name[method].containing_service.file
 
 
 def _describe(answer: Any, file: Any) -> None:
