@@ -8,6 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from headrace.errors import ModelLoadError
 from headrace.order import Load, Order, Reload, Unload
 
 
@@ -26,11 +27,14 @@ class ModelFiles:
 
         When the order has been carried out they stay, and those from before go; when it has not,
         they go. ``files`` are ``VERSION/NAME`` → content, checked.
+
+        Raises:
+            ModelLoadError: they cannot be written.
         """
         folder = self._folder / str(number) if files else None
-        if folder is not None:
-            await asyncio.to_thread(_write, folder, files)
         try:
+            if folder is not None:
+                await asyncio.to_thread(_write, folder, files)
             yield folder
         except BaseException:
             await _remove(folder)
@@ -51,8 +55,14 @@ class ModelFiles:
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     for path, content in files.items():
         file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        except OSError as error:
+            raise ModelLoadError(
+                f"{path}: cannot be written: {error.strerror}; is there room where the server "
+                "keeps temporary files (TMPDIR)?"
+            ) from error
 
 
 async def _remove(folder: Path | None) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.errors import ModelLoadError
 from headrace.order import Demand, Label, Load, Order, Reload, Unload
 from headrace.receiver.model_files import ModelFiles
 
@@ -36,6 +37,15 @@ async def test_files_of_an_order_that_failed_go_and_those_before_stay(tmp_path: 
     assert folder is not None
     assert not folder.exists()
     assert first.exists()
+
+
+async def test_of_files_that_cannot_be_written_nothing_stays(tmp_path: Path) -> None:
+    files = ModelFiles(tmp_path)
+    unwritable = {"1/model.onnx": b"abc", f"1/{'m' * 300}": b"abc"}
+    with pytest.raises(ModelLoadError, match="cannot be written: File name too long"):
+        async with files.held(1, LOAD, unwritable):
+            pass
+    assert not (tmp_path / "1").exists()
 
 
 @pytest.mark.parametrize("order", [LOAD, Unload(name="m"), Reload(models=())])

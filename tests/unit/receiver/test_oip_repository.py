@@ -36,6 +36,7 @@ def test_files_come_with_a_configuration() -> None:
         "1/.m",
         "x/m.onnx",
         "1/",
+        f"1/{'m' * 256}",
     ],
 )
 def test_a_file_goes_nowhere_but_into_a_version_folder(path: str) -> None:

@@ -40,7 +40,7 @@ _CODE = (".py", ".pt", ".pt2")
 _FILE = "file:"
 _VERSION = re.compile("[0-9]{1,18}")
 # A version folder and a file in it, of names that lead nowhere else.
-_FILE_PATH = re.compile(r"[0-9]{1,18}/[A-Za-z0-9_][A-Za-z0-9._-]*")
+_FILE_PATH = re.compile(r"[0-9]{1,18}/[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 # No settings of a model are so long, or so deep; what reads JSON for us gives up at 200 levels.
 _MOST_CONFIG, _DEEPEST = 2**22, 32
 # They name the model, or files of the server.
@@ -152,8 +152,8 @@ def read_load(name: str, parameters: Mapping[str, Any]) -> tuple[Load, dict[str,
     for path, content in files.items():
         if not _FILE_PATH.fullmatch(path) or not isinstance(content, bytes):
             raise InvalidInput(
-                f"{_FILE}{path}: should be {_FILE}VERSION/NAME, as in {_FILE}1/model.onnx, and "
-                "hold the file"
+                f"{_FILE}{path}: should be {_FILE}VERSION/NAME, as in {_FILE}1/model.onnx, of a "
+                "name of at most 255 characters, and hold the file"
             )
         if path.endswith(_CODE):
             raise NotAllowed(
