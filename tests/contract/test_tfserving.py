@@ -386,12 +386,15 @@ def test_pages_of_the_origins_named_may_ask_and_no_others(tf_served: Server) -> 
     answer = preflight("https://shop.example")
     assert (answer.status, answer.body) == (200, b"")
     assert answer.headers["access-control-allow-origin"] == "https://shop.example"
-    assert answer.headers["access-control-allow-methods"] == "POST, GET"
-    assert "Content-Type" in answer.headers["access-control-allow-headers"]
+    assert answer.headers["access-control-allow-methods"] == "POST, GET, PATCH"
+    allowed = answer.headers["access-control-allow-headers"].split(", ")
+    assert {"Content-Type", "X-Grpc-Web", "Grpc-Timeout", "Headrace-Sequence-Id"} <= set(allowed)
     assert "access-control-allow-origin" not in preflight("https://shop.example.evil").headers
     for path in ("/v1/models/value", "/v2/models/value", "/nothing"):
         answer = ask(tf_served, plain("GET", path, origin="https://shop.example"))
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+        shown = answer.headers["access-control-expose-headers"].split(", ")
+        assert {"Headrace-Error", "Grpc-Status", "Grpc-Message"} <= set(shown)
 
 
 def test_options_want_an_origin(tf_served: Server, served: Server) -> None:

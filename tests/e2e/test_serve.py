@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import grpc
@@ -34,6 +35,34 @@ def test_the_newest_version_serves_and_the_others_answer_by_number(server: Serve
     status, answer, _ = http(f"{server.url}/v1/models/linear/versions/2:predict", {"instances": []})
     assert status == 404
     assert "version" in answer["error"].lower()
+
+
+@pytest.mark.parametrize("host", ["", "host: a\r\n"])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/livez", "", 200),
+        ("HEAD", "/v2/models/linear", "", 200),
+        ("POST", "/predict", '{"input": [[1, 2, 3, 4]]}', 200),
+        ("POST", "/predict/nothing", "{}", 404),
+    ],
+)
+def test_http_1_0_is_answered_as_it_wants(
+    server: Server, method: str, path: str, body: str, status: int, host: str
+) -> None:
+    address, _, port = server.address.rpartition(":")
+    head = f"{method} {path} HTTP/1.0\r\n{host}content-length: {len(body)}\r\n\r\n"
+    answer = b""
+    with socket.create_connection((address, int(port)), timeout=10) as stream:
+        stream.sendall((head + body).encode())
+        while data := stream.recv(65536):  # until the server closes the connection
+            answer += data
+    lines, _, said = answer.partition(b"\r\n\r\n")
+    assert int(lines.split()[1]) == status
+    headers = dict(line.lower().split(b": ", 1) for line in lines.split(b"\r\n")[1:])
+    assert headers[b"connection"] == b"close"
+    assert b"transfer-encoding" not in headers
+    assert len(said) == (0 if method == "HEAD" else int(headers[b"content-length"]))
 
 
 def test_more_addresses_serve_the_same(server: Server) -> None:

@@ -272,6 +272,22 @@ def test_the_host_of_the_environment_and_the_ports_of_flags(tmp_path: Path) -> N
             assert _status(f"{url}/v2/health/ready") == 200
 
 
+@pytest.mark.parametrize("host", ["::", "[::]"])
+def test_all_addresses_are_those_of_ipv4_too(tmp_path: Path, host: str) -> None:
+    flags = ("--host", host, "--listen", "[::]:0")
+    with Server(write_fake(tmp_path / "m.fake"), *flags) as server:
+        for url in server.endpoints:
+            assert url.startswith("http://127.0.0.1:")
+            assert _status(f"{url}/livez") == 200
+            assert _status(f"{url.replace('127.0.0.1', '[::1]')}/livez") == 200
+
+
+def test_an_address_of_one_link_is_refused(tmp_path: Path) -> None:
+    status, words = _refusal(write_fake(tmp_path / "m.fake"), "--host", "fe80::1%lo")
+    assert status == 2
+    assert "an address of one link only, with a `%`, is not served" in words
+
+
 _NUMBERS = {1: "one", 2: "two", 3: "three"}
 
 

@@ -92,16 +92,27 @@ class Address:
         """The same with a number for a name, as Envoy wants it.
 
         Raises:
-            StartError: nobody has that name.
+            StartError: nobody has that name, or it is the address of a link.
         """
+        host = self.host.strip("[]")
+        if "%" in host:
+            raise StartError(
+                f"cannot listen on {host}:{self.port}: an address of one link only, with a `%`, is "
+                "not served; choose another address with --host or --listen"
+            )
         try:
-            found = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except OSError as error:
             raise StartError(
                 f"cannot listen on {self.host}:{self.port}: {error.strerror}; choose another "
                 "address with --host or --listen"
             ) from error
         return Address(str(found[0][4][0]), self.port)
+
+    @property
+    def both(self) -> bool:
+        """Whether it means all addresses there are, those of IPv4 too."""
+        return self.host == "::"
 
     @property
     def url(self) -> str:
@@ -212,14 +223,28 @@ def _configuration(
     configuration = server.get_envoy_config()
     configuration["admin"] = {"address": {"pipe": {"path": str(admin_path), "mode": 0o600}}}
     listener = configuration["static_resources"]["listeners"][0]
+    listener["address"]["socket_address"]["ipv4_compat"] = first.both
     listener["additional_addresses"] = [
-        {"address": {"socket_address": {"address": one.host, "port_value": one.port}}}
+        {
+            "address": {
+                "socket_address": {
+                    "address": one.host,
+                    "port_value": one.port,
+                    "ipv4_compat": one.both,
+                }
+            }
+        }
         for one in more
     ]
     listener["per_connection_buffer_limit_bytes"] = _BUFFER_BYTES
     http = listener["filter_chains"][0]["filters"][-1]["typed_config"]
     http["stream_idle_timeout"] = f"{_STREAM_IDLE_S}s"
     http["common_http_protocol_options"] = {"idle_timeout": f"{_CONNECTION_IDLE_S}s"}
+    # nginx speaks it unless told otherwise, and HAProxy's checks do; its requests need no Host.
+    http["http_protocol_options"] = {
+        "accept_http_10": True,
+        "default_host_for_http_10": "localhost",
+    }
     http["server_header_transformation"] = "PASS_THROUGH"
     http["http2_protocol_options"] = {
         "max_concurrent_streams": _streams(settings.max_inflight),
@@ -273,11 +298,12 @@ def _cors_policy(origins: Sequence[str]) -> dict[str, Any]:
             {"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin}
             for origin in origins
         ],
-        "allow_methods": "POST, GET",
+        "allow_methods": "POST, GET, PATCH",
         "allow_headers": "Content-Type, Content-Encoding, Inference-Header-Content-Length, "
-        "Headrace-Timeout-Ms, Headrace-Timing",
+        "Headrace-Timeout-Ms, Headrace-Timing, Headrace-Sequence-Id, Headrace-Sequence-Start, "
+        "Headrace-Sequence-End, X-Grpc-Web, X-User-Agent, Grpc-Timeout, Traceparent, Tracestate",
         "expose_headers": "Inference-Header-Content-Length, Headrace-Error, Retry-After, "
-        "Server-Timing",
+        "Server-Timing, Grpc-Status, Grpc-Message, Grpc-Retry-Pushback-Ms, Grpc-Encoding",
         "max_age": str(_PREFLIGHT_S),
     }
 
