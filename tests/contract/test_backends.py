@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 import openvino
 import pytest
+from onnx import GraphProto, helper
 
 from headrace.engine import backends, choice
 from headrace.engine.backends.contract import Instance, Model
@@ -567,6 +568,78 @@ def test_openvino_refuses_what_it_would_round_and_auto_finds_another(
     assert name == "onnxruntime"
     x = extremes(dtype)
     assert same(model.instance().run({"x": x})["y"], x)
+
+
+def test_a_file_that_only_openvino_reads_is_not_sent_to_another_library(tmp_path: Path) -> None:
+    read = openvino.Core().read_model(models.identity(tmp_path / "m.onnx", DType.FP64))
+    openvino.save_model(read, tmp_path / "m.xml")
+    with pytest.raises(
+        ModelLoadError, match="f64, .*: save it as ONNX and use backend onnxruntime"
+    ):
+        load(tmp_path / "m.xml", BackendName.OPENVINO)
+
+
+def ranker(path: Path, first_id: int) -> Path:
+    """Answers with the id of the best of three."""
+    return models.write(
+        path,
+        [
+            node("MatMul", ["x", "w"], ["s"]),
+            node("ArgMax", ["s"], ["best"], axis=1, keepdims=0),
+            node("Gather", ["ids", "best"], ["id"]),
+        ],
+        {"x": (DType.FP32, ("N", 4))},
+        {"id": (DType.INT64, ("N",))},
+        {"w": WEIGHTS.astype(np.float32), "ids": np.arange(first_id, first_id + 3)},
+    )
+
+
+def test_a_number_that_openvino_would_change_is_refused_and_auto_finds_another(
+    tmp_path: Path,
+) -> None:
+    path = ranker(tmp_path / "m.onnx", 5_000_000_000)
+    with pytest.raises(ModelLoadError, match=r"'ids' .* 5000000000, .* use backend onnxruntime"):
+        load(path, BackendName.OPENVINO)
+    name, model = backends.load(path, ModelSettings())
+    assert name == "onnxruntime"
+    assert model.instance().run({"x": X})["id"].tolist() == [
+        5_000_000_002,
+        5_000_000_002,
+        5_000_000_000,
+    ]
+
+
+@pytest.mark.parametrize("dtype", [DType.UINT32, DType.UINT64, DType.INT64])
+def test_in_a_branch_and_of_other_dtypes_too(dtype: DType, tmp_path: Path) -> None:
+    def added(name: str) -> GraphProto:
+        ports = [helper.make_tensor_value_info(name, models.ONNX_TYPES[dtype], ["N"])]
+        return helper.make_graph([node("Add", ["x", "k"], [name])], name, [], ports)
+
+    path = models.write(
+        tmp_path / "m.onnx",
+        [node("If", ["c"], ["y"], then_branch=added("a"), else_branch=added("b"))],
+        {"x": (dtype, ("N",)), "c": (DType.BOOL, ())},
+        {"y": (dtype, ("N",))},
+        {"k": np.array([2**31], dtype.numpy)},
+    )
+    with pytest.raises(ModelLoadError, match="number 2147483648"):
+        load(path, BackendName.OPENVINO)
+
+
+@pytest.mark.parametrize("end", [2**31 - 1, 2**40, 2**63 - 1, -(2**63), -(2**63) + 1])
+def test_the_end_of_a_slice_may_be_any_number(end: int, tmp_path: Path) -> None:
+    step = -1 if end < 0 else 1
+    constants = {"start": [-step], "end": [end], "axis": [1], "step": [step]}
+    ports = (DType.FP32, ("N", 4))
+    path = models.write(
+        tmp_path / "m.onnx",
+        [node("Slice", ["x", *constants], ["y"])],
+        {"x": ports},
+        {"y": (DType.FP32, ("N", "some"))},
+        {name: np.array(value) for name, value in constants.items()},
+    )
+    y = load(path, BackendName.OPENVINO).instance().run({"x": X})["y"]
+    assert y.tolist() == X[:, -step::step].tolist()
 
 
 def test_strings_beside_bfloat16_are_refused(tmp_path: Path) -> None:

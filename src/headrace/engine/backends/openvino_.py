@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from headrace.engine.backends import openvino_layers, openvino_source
+from headrace.engine.backends import openvino_integers, openvino_layers, openvino_source
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings, Placement, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
@@ -29,7 +29,8 @@ _DTYPES: dict[ov.Type, DType] = {
     ov.Type.i8: DType.INT8,
     ov.Type.i16: DType.INT16,
     ov.Type.i32: DType.INT32,
-    # The CPU plugin computes in 32 bits: a number that does not fit them wraps around.
+    # The CPU plugin computes in 32 bits: what does not fit them wraps around, or is cut to the last
+    # that does. Inputs and constants are looked at; what is computed of them is not.
     ov.Type.i64: DType.INT64,
     ov.Type.f16: DType.FP16,
     ov.Type.bf16: DType.BF16,
@@ -50,6 +51,7 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
         model = openvino_source.read(core, path, settings.signature_name)
         signature = _signature(model, path)
         _check_weights(model, path, settings)
+        _check_integers(model, path)
         layers = settings.f32_layers if settings.precision is Precision.BF16 else 0
         if layers:
             _keep_f32(core, model, layers, path)
@@ -105,6 +107,27 @@ def _check_weights(model: ov.Model, path: Path, settings: ModelSettings) -> None
             f"cannot load {path}: precision int8 is for models with weights of 8 bits, and this "
             "has none: quantise it first, or ask for f32"
         )
+
+
+def _check_integers(model: ov.Model, path: Path) -> None:
+    """Refuse constants that would be answered with other numbers.
+
+    Raises:
+        ModelLoadError: one does not fit.
+    """
+    found = openvino_integers.too_wide(model)
+    if found is not None:
+        name, number = found
+        raise ModelLoadError(
+            f"cannot load {path}: its constant {name!r} has the number {number}, which does not "
+            f"fit the 32 bits that OpenVINO computes integers in: {_otherwise(path)}"
+        )
+
+
+def _otherwise(path: Path) -> str:
+    """What to do with a model that OpenVINO is not for: ONNX Runtime reads ONNX only."""
+    use = "use backend onnxruntime"
+    return use if path.suffix == ".onnx" else f"save it as ONNX and {use}"
 
 
 def _keep_f32(core: ov.Core, model: ov.Model, layers: int, path: Path) -> None:
@@ -296,7 +319,7 @@ def _spec(port: Any, name: str, path: Path) -> TensorSpec:
     if port.element_type not in _DTYPES:  # f64 would be computed in 32 bits, strings not at all
         raise ModelLoadError(
             f"cannot load {path}: {name!r} is {port.element_type.to_string()}, which OpenVINO does "
-            "not compute: use backend onnxruntime"
+            f"not compute: {_otherwise(path)}"
         )
     return TensorSpec(name, _DTYPES[port.element_type], tuple(map(_dim, port.partial_shape)))
 

@@ -54,7 +54,7 @@ def refuse_wide(names: tuple[str, ...], inputs: Mapping[str, Array]) -> None:
         if not (int(array.min()) >= _LEAST and int(array.max()) <= _MOST):
             raise InvalidInput(
                 f"input {name!r} has a number that does not fit 32 bits, in which OpenVINO "
-                "computes integers: serve this model with backend onnxruntime"
+                "computes integers: serve this model as ONNX with backend onnxruntime"
             )
 
 
