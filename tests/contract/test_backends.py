@@ -574,7 +574,7 @@ def test_a_file_that_only_openvino_reads_is_not_sent_to_another_library(tmp_path
     read = openvino.Core().read_model(models.identity(tmp_path / "m.onnx", DType.FP64))
     openvino.save_model(read, tmp_path / "m.xml")
     with pytest.raises(
-        ModelLoadError, match="f64, .*: save it as ONNX and use backend onnxruntime"
+        ModelLoadError, match=r"f64, .*: save it as ONNX and use backend onnxruntime"
     ):
         load(tmp_path / "m.xml", BackendName.OPENVINO)
 

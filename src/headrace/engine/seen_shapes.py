@@ -37,7 +37,7 @@ def warm_seen(
             progress("no time left for more shapes seen in traffic")
             break
         try:
-            warm = _warmed(warm, instances, settings, item, left_s)
+            warm = _warmed(warm, instances, settings, item, left_s, progress)
         except InferenceFailed as error:
             progress(f"a shape seen in traffic does not run: {error.message}")
             continue
@@ -76,12 +76,13 @@ def _warmed(
     settings: ModelSettings,
     item: Shapes,
     limit_s: float,
+    progress: Callable[[str], None],
 ) -> Warm:
     room = settings.slot_mib * 2**20 // max(1, item_bytes(warm.signature, item))
     sizes = [size for size in warm.batch_sizes if size <= max(1, room)]
     points: list[Measurement] = []
     found, output_bytes = time_sizes(
-        warm.signature, instances[0], item, sizes, settings, points, limit_s
+        warm.signature, instances[0], item, sizes, settings, points, limit_s, progress
     )
     run_everywhere(warm.signature, instances, [item], found)
     return replace(

@@ -112,7 +112,7 @@ def warm_up(
         limit_s = _TOTAL_BESIDE_S if beside else _TOTAL_S
         tried = [size for size in SIZES if size <= most]
         found, size_bytes = time_sizes(
-            signature, instances[0], item, tried, settings, points, limit_s
+            signature, instances[0], item, tried, settings, points, limit_s, progress
         )
         output_bytes = max(output_bytes, size_bytes)
         sizes = found if number == 0 else tuple(s for s in sizes if s in found)
@@ -139,15 +139,28 @@ def time_sizes(
     settings: ModelSettings,
     points: list[Measurement],
     limit_s: float,
+    progress: Callable[[str], None],
 ) -> tuple[tuple[int, ...], int]:
-    """Time batch sizes until a larger one does not pay; return those kept and the most output."""
+    """Time batch sizes until a larger one does not pay; return those kept and the most output.
+
+    One that does not run ends it too: a batch axis may have a bound, which no signature tells.
+
+    Raises:
+        InferenceFailed: it does not run at the first size.
+    """
     waits = _TAIL + 1 / (settings.instances or 1)
     search = SizeSearch(math.inf if settings.slo_ms is None else settings.slo_ms / 1e3 / waits)
     before_s = sum(p.median_s for p in points) * RUNS
     output_bytes = 0
     for size in tried:
         inputs = make(signature, item, size)
-        outputs = instance.run(inputs)
+        try:
+            outputs = instance.run(inputs)
+        except InferenceFailed as error:
+            if size == tried[0]:
+                raise
+            progress(f"does not run {size} rows together: {error.message}")
+            break
         output_bytes = max(output_bytes, sum(a.nbytes for a in outputs.values()))
         search.add(size, timed(instance, inputs))
         if search.has_ended:

@@ -146,6 +146,32 @@ def test_a_batch_that_takes_half_the_objective_is_too_large(tmp_path: Path) -> N
     assert warm(model, slo_ms=1)[0].batch_sizes == (1,)
 
 
+class Bounded(Counted):
+    """A model exported with at most so many rows, or with none at all."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(signature((None, 4)))
+        self.most = most
+
+    def answer(self, x: Array) -> Array:
+        if len(x) > self.most:
+            raise InferenceFailed(f"batch must be at most {self.most}")
+        return x
+
+
+def test_a_size_that_does_not_run_ends_the_search() -> None:
+    found, told = warm(Bounded(5), instances=2, max_batch=64)
+    assert found.signature.batched
+    assert found.batch_sizes == (1, 2, 3, 4)
+    assert [point.rows for point in found.measurements] == [1, 2, 3, 4]
+    assert "does not run 6 rows together: batch must be at most 5" in told
+
+
+def test_a_model_that_runs_at_no_size_does_not_load() -> None:
+    with pytest.raises(InferenceFailed, match="at most 0"):
+        warm(Bounded(0), warm_shapes={"x": [[4]]}, batched=False)
+
+
 def test_a_model_that_does_not_batch_is_timed_as_it_is(tmp_path: Path) -> None:
     text = "inputs: {x: [FP32, [2, 3]]}\noutputs: {y: [FP32, [2, 3]]}\n"
     found, _ = warm(double(tmp_path, text), max_batch=64)
