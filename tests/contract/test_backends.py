@@ -544,6 +544,14 @@ def test_a_file_that_cannot_be_read_is_named(backend: Kind, how: str, tmp_path: 
     assert backend.value in caught.value.message
 
 
+@pytest.mark.parametrize("content", [b"", b"\x0b", b"\x12\x02\x2a\x05", b"\x12\x01\x0b"])
+def test_so_is_the_file_of_a_saved_model(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "saved_model.pb"
+    path.write_bytes(content)
+    with pytest.raises(ModelLoadError, match="must be the whole file of a SavedModel"):
+        load(path, BackendName.OPENVINO)
+
+
 @pytest.mark.parametrize("backend", REAL)
 def test_an_operator_the_library_has_not_is_a_load_error(
     backend: BackendName, tmp_path: Path

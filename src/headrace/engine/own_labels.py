@@ -24,7 +24,7 @@ def own_labels(path: Path, signature: Signature) -> tuple[str, ...]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             found = _read(path, data)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):  # an empty file has no map
         return ()
     widths = [spec.shape[-1] for spec in signature.outputs if len(spec.shape) >= _MATRIX]
     return found if widths.count(len(found)) == 1 else ()
@@ -32,9 +32,12 @@ def own_labels(path: Path, signature: Signature) -> tuple[str, ...]:
 
 def _read(path: Path, data: mmap.mmap) -> tuple[str, ...]:
     with memoryview(data) as view:
-        if path.suffix == ".onnx":
-            return onnx_.labels(view)
-        name = tflite.label_file(view)
+        try:  # in here, for an error on its way out holds parts of the map, which cannot close then
+            if path.suffix == ".onnx":
+                return onnx_.labels(view)
+            name = tflite.label_file(view)
+        except (ValueError, RecursionError):
+            return ()
     return () if name is None else _lines(path, name)
 
 

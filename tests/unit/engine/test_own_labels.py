@@ -74,6 +74,18 @@ def test_a_text_that_is_not_there_or_too_long_names_none(
     assert own_labels(lite_file(tmp_path / "m.tflite", files), SCORES) == ()
 
 
+@pytest.mark.parametrize("content", [b'{"name": "our own"}', CONTENT[:20], b""])
+def test_metadata_of_another_kind_names_none(tmp_path: Path, content: bytes) -> None:
+    path = lite_file(tmp_path / "m.tflite", {"labels.txt": b"cat\ndog"}, content)
+    assert own_labels(path, SCORES) == ()
+
+
+def test_an_onnx_file_with_damaged_metadata_names_none(tmp_path: Path) -> None:
+    path = onnx_file(tmp_path / "m.onnx")
+    path.write_bytes(path.read_bytes().replace(b"\x0a\x05names", b"\x0b\x05names"))
+    assert own_labels(path, SCORES) == ()
+
+
 def test_what_cannot_be_read_names_none(tmp_path: Path) -> None:
     for name in ("m.onnx", "m.tflite", "m.pt2"):
         assert own_labels(tmp_path / name, SCORES) == ()

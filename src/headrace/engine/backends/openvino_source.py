@@ -31,29 +31,41 @@ def read(core: ov.Core, path: Path, signature_name: str | None) -> ov.Model:
         return core.read_model(path)
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _saved_model(core, path, data, signature_name)
+            changed = _changed(path, data, signature_name)
     except (OSError, ValueError) as error:  # an empty file, or one of something else
         raise ModelLoadError(
             f"cannot load {path}: {error}; it must be the whole file of a SavedModel"
         ) from error
+    return core.read_model(path.parent) if changed is None else _read_changed(core, path, changed)
 
 
-def _saved_model(core: ov.Core, path: Path, data: mmap.mmap, asked: str | None) -> ov.Model:
-    """Of a SavedModel the path is its saved_model.pb, and the model is the whole folder.
-
-    OpenVINO takes the default signature, or else all there are, mixed.
-    """
+def _changed(path: Path, data: mmap.mmap, asked: str | None) -> bytes | None:
+    """The file with the one signature that is served; None: as it is."""
     with memoryview(data) as view:
-        names = saved_model.signatures(view)
-        wanted = asked or (names[0] if len(names) == 1 else saved_model.DEFAULT)
-        if wanted not in names:
-            raise ModelLoadError(
-                f"cannot load {path}: it has no signature {wanted!r}; name one of these as "
-                f"`signature_name`: {', '.join(names) or 'there are none'}"
-            )
-        if wanted == saved_model.DEFAULT or len(names) == 1:
-            return core.read_model(path.parent)
-        content = saved_model.only(view, wanted)
+        try:
+            return _only(path, view, asked)
+        except ValueError as error:
+            # On its way out it would hold parts of the map, which cannot close then.
+            problem = str(error)
+    raise ValueError(problem)
+
+
+def _only(path: Path, view: memoryview, asked: str | None) -> bytes | None:
+    """OpenVINO takes the default signature, or else all there are, mixed."""
+    names = saved_model.signatures(view)
+    wanted = asked or (names[0] if len(names) == 1 else saved_model.DEFAULT)
+    if wanted not in names:
+        raise ModelLoadError(
+            f"cannot load {path}: it has no signature {wanted!r}; name one of these as "
+            f"`signature_name`: {', '.join(names) or 'there are none'}"
+        )
+    if wanted == saved_model.DEFAULT or len(names) == 1:
+        return None
+    return saved_model.only(view, wanted)
+
+
+def _read_changed(core: ov.Core, path: Path, content: bytes) -> ov.Model:
+    """Of a SavedModel the path is its saved_model.pb, and the model is the whole folder."""
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
         for file in path.parent.iterdir():
             (Path(folder) / file.name).symlink_to(file.absolute())
