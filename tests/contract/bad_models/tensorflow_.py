@@ -101,6 +101,30 @@ def _ring(folder: Path) -> None:
     (folder / "variables").symlink_to("variables")
 
 
+_INDEX = bytes(64) + _FOOTER
+_SHARD = "variables.data-00000-of-00001"
+
+
+def _elsewhere(folder: Path) -> None:
+    """All of its variables are another's."""
+    _saved(saved_model(VARIABLE))(folder)
+    other = folder.parent / "elsewhere"
+    other.mkdir()
+    (other / "variables.index").write_bytes(_INDEX)
+    (other / _SHARD).write_bytes(bytes(64))
+    (folder / "variables").symlink_to(other)
+
+
+def _data_elsewhere(folder: Path) -> None:
+    """Of its variables one file is; and it is not the one it has told of."""
+    shard = _SHARD.replace("00001", "00002")
+    data = {_SHARD: bytes(64), "variables.index": _INDEX}
+    _saved(saved_model(VARIABLE), data)(folder)
+    other = folder.parent / "secret"
+    other.write_bytes(bytes(64))
+    (folder / "variables" / shard).symlink_to(other)
+
+
 def _pipe(folder: Path) -> None:
     _saved(saved_model(VARIABLE), {"variables.data-00000-of-00001": bytes(64)})(folder)
     os.mkfifo(folder / "variables" / "variables.index")
@@ -165,6 +189,8 @@ CASES: tuple[Case, ...] = (
         ),
     ),
     Case("saved-index-a-pipe", "not a regular file", _pipe),
+    Case("saved-variables-elsewhere", r"variables\.index is behind a link", _elsewhere),
+    Case("saved-data-elsewhere", "00000-of-00002 is behind a link", _data_elsewhere),
     Case("saved-variables-linked-to-themselves", "symbolic links", _ring),
     Case("saved-halved", "cut off", holding("saved_model.pb", _SAVED[: len(_SAVED) // 2])),
     Case("saved-empty", "is empty", holding("saved_model.pb", b"")),

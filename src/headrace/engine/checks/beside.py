@@ -62,12 +62,17 @@ def _size_bytes(model: Path, claim: Claim) -> int:
         raise ModelLoadError(f"{said}, which is missing: it belongs beside the model") from error
     except (OSError, RuntimeError) as error:  # a ring of links is one or the other
         raise ModelLoadError(f"{said}, which cannot be read: {error}") from error
-    homes = (model.parent.resolve(), model.resolve().parent)
-    if not any(real.is_relative_to(home) for home in homes):
+    if leads_outside(model, real):
         raise ModelLoadError(f"{said}, a link that leads outside the folder of the model")
     if not stat.S_ISREG(status.st_mode):
         raise ModelLoadError(f"{said}, which is not a regular file")
     return status.st_size
+
+
+def leads_outside(model: Path, real: Path) -> bool:
+    """Whether a file, its links followed, is not one of the model's own."""
+    homes = (model.parent.resolve(), model.resolve().parent)
+    return not any(real.is_relative_to(home) for home in homes)
 
 
 def _why_short(file: Path) -> str:

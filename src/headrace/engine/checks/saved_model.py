@@ -10,6 +10,7 @@ import re
 import stat
 from pathlib import Path
 
+from headrace.engine.checks.beside import leads_outside
 from headrace.engine.checks.protobuf import (
     BYTES,
     VARINT,
@@ -60,7 +61,7 @@ def look(data: Data, path: Path) -> int:
         graphs += part.kind == "graph"
     if not graphs:
         raise ModelLoadError("has no graph in it: it is the beginning of a SavedModel, or none")
-    return declared + (_variable_bytes(path.parent / "variables") if varies else 0)
+    return declared + (_variable_bytes(path) if varies else 0)
 
 
 def _is_variable(data: Data, node: Part) -> bool:
@@ -96,21 +97,21 @@ def _tensor_bytes(data: Data, part: Part) -> int:
     return (size or 1) * elements
 
 
-def _variable_bytes(folder: Path) -> int:
+def _variable_bytes(model: Path) -> int:
     """What the files of the variables hold.
 
     Raises:
-        ModelLoadError: they are not all there.
+        ModelLoadError: they are not all there, or not the model's own.
     """
+    folder = model.parent / "variables"
     try:
-        _check_index(folder / "variables.index")
-        shards = [file for file in folder.iterdir() if _SHARD.fullmatch(file.name)]
+        _check_index(model, folder / "variables.index")
+        shards = {file for file in folder.iterdir() if _SHARD.fullmatch(file.name)}
         if not shards:
             raise ModelLoadError(f"has variables, and no variables.data-* in {folder}: copy it too")
-        total = int(shards[0].name[-5:])
-        for number in range(total):
-            _check_regular(folder / f"variables.data-{number:05}-of-{total:05}")
-        return sum(file.stat().st_size for file in shards)
+        total = int(min(shards).name[-5:])
+        wanted = {folder / f"variables.data-{number:05}-of-{total:05}" for number in range(total)}
+        return sum(_own_bytes(model, file) for file in sorted(shards | wanted))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelLoadError(
             f"has variables, and {error.filename} is missing: copy the folder `variables` too"
@@ -121,16 +122,22 @@ def _variable_bytes(folder: Path) -> int:
         ) from error
 
 
-def _check_index(file: Path) -> None:
-    size = _check_regular(file)
+def _check_index(model: Path, file: Path) -> None:
+    size = _own_bytes(model, file)
     with file.open("rb") as opened:
         opened.seek(max(0, size - len(_INDEX_END)))
         if size < _INDEX_BYTES or opened.read() != _INDEX_END:
             raise ModelLoadError(f"has variables, and {file} is cut off or damaged: copy it again")
 
 
-def _check_regular(file: Path) -> int:
+def _own_bytes(model: Path, file: Path) -> int:
+    """The size of a file that is the model's own."""
     status = file.stat()
+    if leads_outside(model, file.resolve()):
+        raise ModelLoadError(
+            f"has variables, and {file} is behind a link that leads outside the folder of the "
+            "model: copy it there"
+        )
     if not stat.S_ISREG(status.st_mode):
         raise ModelLoadError(f"has variables, and {file} is not a regular file")
     return status.st_size

@@ -55,6 +55,26 @@ def test_a_whole_model_passes(name: str, tmp_path: Path) -> None:
     check(_written(tmp_path, WHOLE[name]))
 
 
+@every_format
+def test_a_whole_model_passes_as_a_volume_of_kubernetes_has_it(name: str, tmp_path: Path) -> None:
+    path = _written(tmp_path / "..2026", WHOLE[name])
+    (tmp_path / "..data").symlink_to("..2026")
+    for made in path.parent.iterdir():
+        (tmp_path / made.name).symlink_to(Path("..data", made.name))
+    check(tmp_path / path.name)
+
+
+@every_format
+def test_so_it_does_as_a_cache_of_hugging_face_has_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    for number, (file, content) in enumerate(WHOLE[name].items()):
+        blob, link = tmp_path / "blobs" / str(number), tmp_path / "snapshot" / file
+        blob.write_bytes(content)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blob)
+    check(tmp_path / "snapshot" / next(iter(WHOLE[name])))
+
+
 @pytest.mark.slow
 @every_format
 def test_every_beginning_of_a_model_is_refused_or_passes(name: str, tmp_path: Path) -> None:
