@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 import onnxruntime
 import openvino
 import pytest
-from onnx import GraphProto, helper
+from onnx import helper
 
 from headrace.engine import backends, choice
 from headrace.engine.backends.contract import Instance, Model
@@ -564,6 +565,38 @@ def test_an_operator_the_library_has_not_is_a_load_error(
     assert str(path) in caught.value.message
 
 
+def without_rank(path: Path, ports: str) -> Path:
+    """The same model, but of these inputs and outputs nobody knows how many axes they have."""
+    model = onnx.load(path)
+    for port in (*model.graph.input, *model.graph.output):
+        if port.name in ports:
+            port.type.tensor_type.ClearField("shape")
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype"),
+    [
+        (BackendName.OPENVINO, DType.FP32),
+        (BackendName.ONNXRUNTIME, DType.FP32),
+        (BackendName.ONNXRUNTIME, DType.BYTES),
+    ],
+)
+def test_an_input_of_any_rank_is_refused(
+    backend: BackendName, dtype: DType, tmp_path: Path
+) -> None:
+    path = without_rank(models.identity(tmp_path / "m.onnx", dtype), "xy")
+    with pytest.raises(ModelLoadError, match="'x' has no known rank: export it with one"):
+        load(path, backend)
+
+
+def test_an_output_of_any_rank_is_answered_as_it_comes(tmp_path: Path) -> None:
+    path = without_rank(models.product(tmp_path / "m.onnx", WEIGHTS), "y")
+    _, model = backends.load(path, ModelSettings())
+    np.testing.assert_allclose(model.instance().run({"x": X})["y"], X @ WEIGHTS)
+
+
 @pytest.mark.parametrize("dtype", [DType.FP64, DType.BYTES], ids=lambda dtype: dtype.value)
 def test_openvino_refuses_what_it_would_round_and_auto_finds_another(
     dtype: DType, tmp_path: Path
@@ -619,7 +652,7 @@ def test_a_number_that_openvino_would_change_is_refused_and_auto_finds_another(
 
 @pytest.mark.parametrize("dtype", [DType.UINT32, DType.UINT64, DType.INT64])
 def test_in_a_branch_and_of_other_dtypes_too(dtype: DType, tmp_path: Path) -> None:
-    def added(name: str) -> GraphProto:
+    def added(name: str) -> onnx.GraphProto:
         ports = [helper.make_tensor_value_info(name, models.ONNX_TYPES[dtype], ["N"])]
         return helper.make_graph([node("Add", ["x", "k"], [name])], name, [], ports)
 

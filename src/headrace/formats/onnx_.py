@@ -1,4 +1,4 @@
-"""What an ONNX file calls its classes, in its metadata, and the files beside it with its weights.
+"""What an ONNX file says of itself: its classes' names, inputs without a rank, files of weights.
 
 Source: onnx/onnx.proto; names of classes are as Ultralytics writes them, a Python dict by class.
 """
@@ -15,8 +15,10 @@ from headrace.formats.wire import inside, read_varint, tag_of
 # A StringStringEntryProto of TensorProto.external_data: its key, and the tag of its value.
 _LOCATION, _NAME_TAG = b"\x0a\x08location", bytes((tag_of(2),))
 _LONGEST_NAME = 4096
-_METADATA = 14  # of ModelProto: messages of a key and a value
+_GRAPH, _METADATA = 7, 14  # of ModelProto; the latter messages of a key and a value
 _KEY, _VALUE = 1, 2
+_INPUT = 11  # of GraphProto: a ValueInfoProto, whose type may be a tensor's, which may have a shape
+_NAME, _TYPE, _TENSOR, _SHAPE = 1, 2, 1, 2
 
 _NAMES_KEY = b"names"
 _MOST_BYTES = 2**20
@@ -34,6 +36,22 @@ def labels(data: memoryview) -> tuple[str, ...]:
         if bytes(next(inside(entry, _KEY), b"")) == _NAMES_KEY:
             return _in_order(next(inside(entry, _VALUE), memoryview(b"")))
     return ()
+
+
+def rankless(data: memoryview) -> frozenset[str]:
+    """The inputs that it gives no shape, not even that of a single number.
+
+    Raises:
+        ValueError: it is no ONNX file.
+    """
+    return frozenset(
+        bytes(next(inside(given, _NAME), b"")).decode("utf-8", "replace")
+        for graph in inside(data, _GRAPH)
+        for given in inside(graph, _INPUT)
+        for kind in inside(given, _TYPE)
+        for tensor in inside(kind, _TENSOR)
+        if next(inside(tensor, _SHAPE), None) is None
+    )
 
 
 def weights_files(data: bytes | mmap.mmap) -> frozenset[str] | None:

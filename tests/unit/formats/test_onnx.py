@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.formats.onnx_ import labels, weights_files
+from headrace.formats.onnx_ import labels, rankless, weights_files
 from tests.external import external
 
 
@@ -53,6 +53,17 @@ def test_other_metadata_and_other_files_name_none() -> None:
     assert read("{0: 'cat'}", key="classes") == ()
     with pytest.raises(ValueError, match=r"wire type|cut off"):
         labels(memoryview(b"\x0b\x0c"))
+
+
+def test_inputs_without_a_shape_are_told_from_single_numbers() -> None:
+    shapes = {"any": None, "one": [], "two": ["N", 4], "other": None}
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    ]
+    inputs.append(onnx.ValueInfoProto(name="of no type"))
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "g", inputs, inputs))
+    assert rankless(memoryview(model.SerializeToString())) == {"any", "other"}
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/."), min_size=1, max_size=300)

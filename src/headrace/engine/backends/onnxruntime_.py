@@ -6,6 +6,7 @@ Its strings are UTF-8 text: other bytes cannot be given to a model that takes st
 from __future__ import annotations
 
 import ctypes
+import mmap
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from headrace.device import CPU, gpu_index
 from headrace.engine.backends import onnxruntime_cuda as cuda
 from headrace.engine.backends.contract import Instance
 from headrace.errors import DeviceMissing, InferenceFailed, ModelLoadError
+from headrace.formats import onnx_
 from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array, DType, Signature, TensorSpec
 
@@ -59,6 +61,7 @@ def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> Or
         cuda.keep_precise(settings)
     try:
         session = _open(path, settings, engines)
+        _check_ranks(session, path)
         if on_gpu:
             cuda.check_used(session, settings)
         return OrtModel(session, settings)
@@ -78,6 +81,24 @@ def _open(path: Path, settings: ModelSettings, engines: Path | None) -> ort.Infe
         look = ort.InferenceSession(str(path), options, providers=wanted)
         wanted = cuda.providers(settings, _signature(look), engines)
     return ort.InferenceSession(str(path), options, providers=wanted)
+
+
+def _check_ranks(session: ort.InferenceSession, path: Path) -> None:
+    """Refuse inputs of any rank, which ORT tells as single numbers.
+
+    Raises:
+        ModelLoadError: there is one.
+    """
+    single = {node.name for node in session.get_inputs() if not node.shape}
+    if not single:
+        return
+    with path.open("rb") as file:
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    unknown = single & onnx_.rankless(data)
+    if unknown:
+        raise ModelLoadError(
+            f"cannot load {path}: input {min(unknown)!r} has no known rank: export it with one"
+        )
 
 
 def _options(settings: ModelSettings) -> ort.SessionOptions:

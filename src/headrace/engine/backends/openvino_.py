@@ -321,6 +321,8 @@ def _spec(port: Any, name: str, path: Path) -> TensorSpec:
             f"cannot load {path}: {name!r} is {port.element_type.to_string()}, which OpenVINO does "
             f"not compute: {_otherwise(path)}"
         )
+    if port.partial_shape.rank.is_dynamic:
+        raise ModelLoadError(f"cannot load {path}: {name!r} has no known rank: export it with one")
     return TensorSpec(name, _DTYPES[port.element_type], tuple(map(_dim, port.partial_shape)))
 
 
