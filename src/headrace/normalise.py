@@ -73,7 +73,7 @@ def plan(
         raise ModelLoadError(
             f"normalise: the model has no input {min(unknown)!r}; it has {', '.join(inputs)}"
         )
-    steps = tuple(_step(inputs[name], one) for name, one in said.items())
+    steps = tuple(_step(inputs[name], one, batched=signature.batched) for name, one in said.items())
     seen = tuple(_seen(spec, said.get(spec.name)) for spec in signature.inputs)
     return replace(signature, inputs=seen), steps
 
@@ -82,12 +82,19 @@ def _seen(spec: TensorSpec, one: Normalised | None) -> TensorSpec:
     if one is None:
         return spec
     shape = list(spec.shape)
+    if _count(one) > 1:
+        shape[one.axis] = _count(one)  # a free one too: of other sizes the values do not fit
     if one.channels_last:
         shape.append(shape.pop(one.axis))
     return TensorSpec(spec.name, DType.UINT8, tuple(shape))
 
 
-def _step(spec: TensorSpec, one: Normalised) -> Step:
+def _count(one: Normalised) -> int:
+    """How many channels its values are for; one value is for any number of them."""
+    return max(len(one.mean), len(one.std))
+
+
+def _step(spec: TensorSpec, one: Normalised, *, batched: bool) -> Step:
     rank = len(spec.shape)
     if spec.dtype not in _FLOATS:
         raise ModelLoadError(
@@ -99,8 +106,12 @@ def _step(spec: TensorSpec, one: Normalised) -> Step:
             f"normalise: input {spec.name!r} has {rank} axes, and no axis {one.axis}: `axis` "
             "should be that of its channels"
         )
-    dim = spec.shape[one.axis]
-    count = max(len(one.mean), len(one.std))
+    if batched and one.axis == 0 and (_count(one) > 1 or one.channels_last):
+        raise ModelLoadError(
+            f"normalise: axis 0 of input {spec.name!r} is that of the batch: `axis` should be that "
+            "of its channels"
+        )
+    dim, count = spec.shape[one.axis], _count(one)
     channels = dim if isinstance(dim, int) else count
     for what, values in (("mean", one.mean), ("std", one.std)):
         if len(values) not in {1, channels}:

@@ -405,6 +405,27 @@ def test_bytes_give_the_numbers_that_were_computed_of_them_before(
     np.testing.assert_array_equal(model.instance().run({"x": sent})["y"], expected)
 
 
+@pytest.mark.parametrize("kind", REAL)
+def test_bytes_for_channels_of_any_number_are_taken_for_as_many_as_have_values(
+    kind: BackendName, tmp_path: Path
+) -> None:
+    images = (DType.FP32, ("N", "C", "H", "W"))
+    path = models.write(
+        tmp_path / "m.onnx",
+        [node("Conv", ["x", "w"], ["y"])],
+        {"x": images},
+        {"y": (DType.FP32, ("N", 2, "H", "W"))},
+        {"w": np.ones((2, 3, 1, 1), np.float32)},
+    )
+    said = {"x": {"mean": [1, 2, 3], "std": [1, 2, 4]}}
+    chosen = choice.choose(path, settings_of(path, kind, normalise=said), lambda _: None)
+    instance = chosen.model.instance()
+    warm = warm_up(chosen.model, [instance], ModelSettings(max_batch=2), lambda _: None)
+    assert [spec.shape[1] for spec in warm.signature.inputs] == [3]
+    sent = np.full((1, 3, 4, 4), 5, np.uint8)
+    np.testing.assert_allclose(instance.run({"x": sent})["y"], 4 / 1 + 3 / 2 + 2 / 4)
+
+
 # -- memory and threads ----------------------------------------------------------------------------
 
 

@@ -59,6 +59,23 @@ def test_clients_send_bytes_in_their_own_layout(said: Any, shape: tuple[Dim, ...
     assert seen.batched
 
 
+@pytest.mark.parametrize(
+    ("said", "shape"),
+    [
+        ({"mean": [1, 2, 3]}, (None, 3, None, None)),
+        ({"mean": [1, 2, 3], "std": [2], "channels_last": True}, (None, None, None, 3)),
+        ({"std": [1, 2], "axis": 3}, (None, None, None, 2)),
+        ({"mean": [1]}, (None, None, None, None)),
+        ({"mean": [1], "axis": 0}, (None, None, None, None)),
+    ],
+)
+def test_as_many_channels_as_values_are_sent_where_the_model_takes_any(
+    said: Any, shape: tuple[Dim, ...]
+) -> None:
+    seen, _ = plan(_signature(None, None, None, None), {"image": Normalised.model_validate(said)})
+    assert seen.inputs[0].shape == shape
+
+
 @given(
     scale=st.floats(0.001, 2),
     mean=st.lists(st.floats(-300, 300), min_size=3, max_size=3) | st.tuples(st.floats(-2, 2)),
@@ -88,6 +105,8 @@ def test_what_the_model_gets_is_what_the_card_says(
         ("ids", {}, "input 'ids' is INT64, and only floats are made of bytes"),
         ("image", {"axis": 4}, "has 4 axes, and no axis 4"),
         ("image", {"mean": [1, 2]}, "mean of input 'image' has 2 values, and axis 1 is of 3"),
+        ("image", {"axis": 0, "mean": [1, 2]}, "axis 0 of input 'image' is that of the batch"),
+        ("image", {"axis": 0, "channels_last": True}, "`axis` should be that of its channels"),
         ("image", {"axis": 2, "std": [1, 2, 3]}, "std of .* has 3 values, and axis 2 is of 4"),
     ],
 )

@@ -56,7 +56,12 @@ def test_other_metadata_and_other_files_name_none() -> None:
 
 
 def test_inputs_without_a_shape_are_told_from_single_numbers() -> None:
-    shapes = {"any": None, "one": [], "two": ["N", 4], "other": None}
+    shapes: dict[str, list[str | int | None] | None] = {
+        "any": None,
+        "one": [],
+        "two": ["N", 4],
+        "other": None,
+    }
     inputs = [
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
         for name, shape in shapes.items()
