@@ -6,6 +6,7 @@ Source: onnx/onnx.proto; names of classes are as Ultralytics writes them, a Pyth
 from __future__ import annotations
 
 import ast
+import json
 import mmap
 import re
 from pathlib import PurePosixPath
@@ -96,11 +97,27 @@ def _in_order(value: memoryview) -> tuple[str, ...]:
     found: list[str] = []
     inner, at = text[1:-1].rstrip(), 0
     while pair := _PAIR.match(inner, at):
-        if int(pair[1]) != len(found):
+        name = _unquoted(pair[2])
+        if name is None or int(pair[1]) != len(found):
             return ()
-        try:
-            found.append(str(ast.literal_eval(pair[2])))
-        except (SyntaxError, ValueError):  # an escape that is none
-            return ()
+        found.append(name)
         at = pair.end()
     return tuple(found) if at == len(inner) else ()
+
+
+def _unquoted(text: str) -> str | None:
+    """A text as JSON or Python writes it; None: it is none, or cannot be sent."""
+    try:
+        # JSON writes two halves for what is beyond 16 bits, which Python would leave apart.
+        name = str(_of_json(text) or ast.literal_eval(text))
+        name.encode()
+    except (SyntaxError, ValueError):  # an escape that is none, or half of a letter
+        return None
+    return name
+
+
+def _of_json(text: str) -> str | None:
+    try:
+        return str(json.loads(text))
+    except ValueError:
+        return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import onnx
 import pytest
 from hypothesis import given
@@ -25,6 +27,13 @@ def test_a_dict_by_class_names_them(names: list[str]) -> None:
 
 def test_other_quotes_and_keys_in_quotes_name_them_too() -> None:
     assert read("""{"0": "it's", '1' : 'a "b"',}""") == ("it's", 'a "b"')
+    assert read(r"""{"0": "a\/b", 1: "\x41", 2: ""}""") == ("a/b", "A", "")
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")), max_size=6))
+def test_so_does_json(names: list[str]) -> None:
+    assert read(json.dumps(dict(enumerate(names)))) == tuple(names)
+    assert read(json.dumps(dict(enumerate(names)), ensure_ascii=False)) == tuple(names)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +50,7 @@ def test_other_quotes_and_keys_in_quotes_name_them_too() -> None:
         "{0: 'cat', 1: f('dog')}",
         "{0: 'cat' 1: 'dog'}",
         r"{0: '\x', 1: 'dog'}",
+        r"{0: '\ud83d', 1: 'dog'}",
         "{0: 'cat', " + "{" * 5000,
         "{" + "(" * 5000 + "}",
     ],
