@@ -102,7 +102,8 @@ class Profile(Message):
     ``reason`` says why it is that backend, ``cached`` whether an earlier start had found it out.
     ``start_s`` is how long the process took until it began to load. ``labels`` are the names of
     classes of the card, or else of the file. ``device`` is whose turns it takes; of ``stages``
-    lanes an instance one may copy while another computes. ``cores`` are those of each instance.
+    lanes an instance one may copy while another computes. ``text_only`` says that strings must be
+    UTF-8. ``cores`` are those of each instance.
     """
 
     signature: SignatureMessage
@@ -111,6 +112,7 @@ class Profile(Message):
     device: str = CPU
     precision: str
     integer_bits: int = 64
+    text_only: bool = False
     instances: int
     stages: int = 1
     threads: int

@@ -14,6 +14,7 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 from tritonclient.grpc import service_pb2
+from tritonclient.utils import InferenceServerException
 
 from headrace.values import Array, DType
 from tests.contract.models import identity, node, write
@@ -249,6 +250,24 @@ def test_texts_of_any_length_share_batches_and_keep_their_bytes(server: Server) 
     together = Together(server, "texts", partial(ask, "", ""))
     asks = [partial(ask, "a", "水車" * 1000), partial(ask, "", "\n\0\t", "ß", '"')]
     assert together.run(asks) == [1, 3]
+
+
+def test_bytes_that_are_no_text_are_refused_and_their_neighbours_are_not(server: Server) -> None:
+    def ask(word: bytes) -> Array:
+        tensor = tritonclient.http.InferInput("x", (1, 2), "BYTES")
+        tensor.set_data_from_numpy(np.array([[word, b""]], object))
+        with tritonclient.http.InferenceServerClient(server.address) as client:
+            found: Array = client.infer("texts", [tensor]).as_numpy("y")
+        return found
+
+    def refused() -> None:
+        with pytest.raises(InferenceServerException, match="input 'x' has a string") as caught:
+            ask(b"\xff")
+        assert caught.value.status() == "400"
+
+    asks = [refused, partial(ask, b"a"), refused, partial(ask, "ß".encode())]
+    with ThreadPoolExecutor(len(asks)) as pool:
+        list(pool.map(lambda one: one(), asks * 5))
 
 
 # -- size ----------------------------------------------------------------------------------------

@@ -88,6 +88,7 @@ class Engine:
             reason=choice.reason,
             precision=model.precision,
             integer_bits=model.integer_bits,
+            text_only=getattr(choice.plain, "text_only", False),
             device=settings.device,
             instances=settings.instances or 1,
             stages=len(instances) // (settings.instances or 1),

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from headrace.errors import InvalidInput
-from headrace.receiver.run.validate import refuse_wide, validate, wide_inputs
+from headrace.receiver.run.validate import (
+    refuse_other_bytes,
+    refuse_wide,
+    text_inputs,
+    validate,
+    wide_inputs,
+)
 from headrace.values import Array, DType, Signature, TensorSpec
 
 IMAGE = TensorSpec("image", DType.UINT8, ("batch", 3, None))
@@ -122,3 +128,32 @@ def test_only_inputs_that_may_be_too_wide_are_looked_at(
     kinds = {"a": DType.INT64, "b": DType.UINT64, "c": DType.UINT32, "d": DType.INT32}
     specs = [TensorSpec(name, kind, ("batch",)) for name, kind in kinds.items()]
     assert wide_inputs(signature(*specs, IMAGE), bits) == looked_at
+
+
+def is_text(data: bytes) -> bool:
+    try:
+        return isinstance(data.decode(), str)
+    except UnicodeDecodeError:
+        return False
+
+
+@given(
+    st.lists(
+        st.binary(max_size=3)
+        | st.text(max_size=3).map(lambda text: text.encode("utf-8", "surrogatepass"))
+        | st.sampled_from([b"\xf0\x9f", b"\x98\x80", b"\xc3", b"\0", b"\xa4"]),
+        max_size=4,
+    )
+)
+def test_strings_are_refused_that_are_no_text_and_no_others(strings: list[bytes]) -> None:
+    array = np.empty((1, len(strings)), object)
+    array[0] = strings
+    said = pytest.raises(InvalidInput, match="input 'x' has a string that is not UTF-8")
+    with nullcontext() if all(map(is_text, strings)) else said:
+        refuse_other_bytes(("x",), {"x": array})
+
+
+def test_only_strings_are_looked_at_and_only_where_they_must_be_text() -> None:
+    asked = signature(TensorSpec("words", DType.BYTES, ("batch",)), IMAGE)
+    assert text_inputs(asked, text_only=True) == ("words",)
+    assert text_inputs(asked, text_only=False) == ()

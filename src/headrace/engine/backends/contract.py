@@ -6,7 +6,7 @@ a run copies to a GPU and back, a model may have ``stages``, so many that an ins
 at once, and its instances ``beside() -> Instance`` for each but the first, and ``pin(areas) ->
 release`` for memory that they will be given views of. A model that does what ``normalise`` of its
 card asks for by itself has ``normalises``; one whose library keeps what computes to cores, each
-instance to its own, has ``pins``.
+instance to its own, has ``pins``; one whose strings must be UTF-8 has ``text_only``.
 ``tests/contract/test_backends.py`` runs one suite over every implementation.
 """
 

@@ -124,6 +124,7 @@ class OrtModel:
     """A loaded session."""
 
     integer_bits = 64
+    text_only = True
 
     def __init__(self, session: ort.InferenceSession, settings: ModelSettings) -> None:
         self._session = session

@@ -36,6 +36,7 @@ def _relied_on(profile: Profile) -> tuple[object, ...]:
         profile.signature,
         profile.labels,
         profile.integer_bits,
+        profile.text_only,
         profile.pads,
     )
 

@@ -23,7 +23,13 @@ from headrace.receiver.run.notes import Common
 from headrace.receiver.run.pump import Pump
 from headrace.receiver.run.shapes import Fit, Shaper
 from headrace.receiver.run.turns import Place
-from headrace.receiver.run.validate import refuse_wide, validate, wide_inputs
+from headrace.receiver.run.validate import (
+    refuse_other_bytes,
+    refuse_wide,
+    text_inputs,
+    validate,
+    wide_inputs,
+)
 from headrace.receiver.run.work import Outputs, Work
 from headrace.results import Processor
 from headrace.scheduler import Entry, Scheduler
@@ -54,6 +60,7 @@ class Dispatcher:
         self._shaper = Shaper(served.profile.signature.unwrap(), served.settings)
         self._model_signature = served.profile.signature.unwrap()
         self._wide = wide_inputs(self._model_signature, served.profile.integer_bits)
+        self._texts = text_inputs(self._model_signature, text_only=served.profile.text_only)
         self._slo_s = math.inf if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
         self._max_rows = max(served.profile.batch_sizes, default=1)
         self._known: dict[object, tuple[int, Fit]] = {}
@@ -72,6 +79,8 @@ class Dispatcher:
         rows, fit = self._known.get(request.form) or self._check(request)
         if self._wide:
             refuse_wide(self._wide, request.inputs)
+        if self._texts:
+            refuse_other_bytes(self._texts, request.inputs)
         deadline_s = self._deadline_s(request.arrival_s, request.timeout_s)
         if rows <= self._max_rows:
             # No name for the entry: its future holds the error that it raises here, whose traceback

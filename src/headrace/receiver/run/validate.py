@@ -58,6 +58,29 @@ def refuse_wide(names: tuple[str, ...], inputs: Mapping[str, Array]) -> None:
             )
 
 
+def text_inputs(signature: Signature, *, text_only: bool) -> tuple[str, ...]:
+    """Name the inputs of strings of a model whose library takes no bytes that are not text."""
+    strings = (spec.name for spec in signature.inputs if spec.dtype is DType.BYTES)
+    return tuple(strings) if text_only else ()
+
+
+def refuse_other_bytes(names: tuple[str, ...], inputs: Mapping[str, Array]) -> None:
+    """Check that the strings of these inputs are UTF-8.
+
+    Raises:
+        InvalidInput: one is not; a run of it would fail, with all that share it.
+    """
+    for name in names:
+        try:
+            # All at once. Nothing that is cut off goes on behind a zero.
+            b"\0".join(inputs[name].ravel().tolist()).decode()
+        except UnicodeDecodeError as error:
+            raise InvalidInput(
+                f"input {name!r} has a string that is not UTF-8, and ONNX Runtime takes no other "
+                f"bytes ({error.reason})"
+            ) from error
+
+
 def _fits(spec: TensorSpec, array: Array) -> None:
     if array.dtype is not spec.dtype.numpy and array.dtype != spec.dtype.numpy:
         raise InvalidInput(f"input {spec.name!r} is {spec.dtype.value}, not {_dtype_name(array)}")
