@@ -234,11 +234,11 @@ class OpenVinoInstance:
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
+        arrays = [inputs[name] for name in self._inputs]
         try:
-            outputs = self._run([inputs[name] for name in self._inputs])
-        except (RuntimeError, TypeError, ValueError) as error:
-            self._recover()
-            raise InferenceFailed(str(error)[:500]) from error
+            outputs = self._run(arrays)
+        except (RuntimeError, TypeError, ValueError):
+            outputs = self._again(arrays)
         if not self._unlike:
             self._note([inputs[name].shape for name in self._inputs])
         return outputs
@@ -252,6 +252,15 @@ class OpenVinoInstance:
             name: self._output(index, bf16=bf16)
             for index, (name, bf16) in enumerate(zip(self._outputs, self._bf16, strict=True))
         }
+
+    def _again(self, arrays: Sequence[Array]) -> dict[str, Array]:
+        """Run what failed once more: another lane's bad request may have been to blame."""
+        self._recover()
+        try:
+            return self._run(arrays)
+        except (RuntimeError, TypeError, ValueError) as error:
+            self._recover()
+            raise InferenceFailed(str(error)[:500]) from error
 
     def _note(self, shapes: Shapes) -> None:
         if not self._good:
@@ -268,7 +277,7 @@ class OpenVinoInstance:
         the next with an axis as long as one of those may fail, too: others would pay for a bad
         request. What has another size than before is computed anew, so of two that are unlike one
         runs, and then the other. There is a graph for each lane, and a run takes that which has
-        waited longest.
+        waited longest, unless others run meanwhile.
         """
         for shapes in (*self._good, *self._good[:1]):
             for _ in range(self._model.lanes):
