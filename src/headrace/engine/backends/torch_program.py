@@ -11,6 +11,7 @@ from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
 from headrace.engine.backends.torch_half import narrowed
+from headrace.engine.backends.torch_memory import changed
 from headrace.engine.backends.torch_tensors import DTYPES, TYPES, Program
 from headrace.errors import ModelLoadError
 from headrace.values import Dim, Signature, TensorSpec
@@ -106,18 +107,11 @@ def _check_memory(program: torch.export.ExportedProgram) -> None:
     """Refuse a program that remembers: its lanes and its clients would share that.
 
     Raises:
-        ModelLoadError: it writes to its own buffers.
+        ModelLoadError: it writes to a tensor of its own.
     """
-    signature = program.graph_signature
-    own = {**signature.inputs_to_buffers, **signature.inputs_to_parameters}
-    changed = set(signature.buffers_to_mutate.values())
-    for node in program.graph.nodes:
-        # An operator that writes to its first argument ends in an underscore: `copy_.default`.
-        name = getattr(node.target, "__name__", "").partition(".")[0]
-        if name.endswith("_") and node.args and getattr(node.args[0], "name", None) in own:
-            changed.add(own[node.args[0].name])
-    if changed:
+    found = changed(program)
+    if found:
         raise ModelLoadError(
-            f"it changes {', '.join(sorted(changed))} when it runs, which all clients would share: "
+            f"it changes {', '.join(sorted(found))} when it runs, which all clients would share: "
             "make that an input and an output, and name them under `sequence`"
         )

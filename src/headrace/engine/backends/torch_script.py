@@ -211,6 +211,11 @@ def _frozen(module: Any) -> Any:
         for node in frozen.graph.findAllNodes("prim::GetAttr")
         if node.output().type().kind() != "ClassType"  # a module around others
     } | {node.s("name") for node in frozen.graph.findAllNodes("prim::SetAttr")}
+    # A plain attribute is a constant where a module was traced, and may be written to all the same.
+    aliases = frozen.graph.alias_db()
+    constants = frozen.graph.findAllNodes("prim::Constant")
+    if any(aliases.has_writers(node.output()) for node in constants):
+        changed.add("a tensor of its own")
     if changed:
         raise ModelLoadError(
             f"it changes {', '.join(sorted(changed))} when it runs, which all clients would share: "
