@@ -51,3 +51,33 @@ def test_what_is_multiplied_with_is_stored_in_16_bits_and_vectors_are_not(block:
     narrowed(module, torch.bfloat16, [torch.float32, torch.float32, torch.int64])
     kinds = {(one.dim() > 1, one.dtype) for one in module.parameters()}
     assert kinds == {(True, torch.bfloat16), (False, torch.float32)}
+
+
+def _tables(folder: Path) -> Path:
+    double: Any = importlib.import_module("tests.unit.engine.torch_double")
+    path: Path = double.write_tables(folder / "tables.pt2")
+    return path
+
+
+def test_only_what_is_multiplied_with_is_rounded(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415 - takes seconds
+
+    from headrace.engine.backends.torch_half import narrowed  # noqa: PLC0415 - the same
+
+    module: Any = torch.export.load(_tables(tmp_path)).module()
+    narrowed(module, torch.bfloat16, [torch.float32, torch.float32])
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    rounded = {name for name, one in own.items() if one.dtype is torch.bfloat16}
+    assert rounded == {"factor", "late", "kernel"}
+
+
+def test_answers_are_those_of_autocast(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415 - takes seconds
+
+    path = _tables(tmp_path)
+    x = np.random.default_rng(0).random((2, 4), np.float32)
+    module: Any = torch.export.load(path).module()
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        expected = module(torch.from_numpy(x))
+    for name, found in _instance(path, "bfloat16").run({"x": x}).items():
+        np.testing.assert_array_equal(found, expected[name].float().numpy())

@@ -122,8 +122,41 @@ class Block(Module):  # type: ignore[misc]
 
 def write_block(path: Path) -> Path:
     """Export it, of images of 6 x 6."""
+    return _write(Block(), torch.zeros(2, 3, 6, 6), path)
+
+
+class Tables(Module):  # type: ignore[misc]
+    """A detector's grid, places that are added, a weight that is looked up in too, and factors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("grid", torch.tensor([[637.0, 635.0], [1000.5, 3.0]]))
+        self.register_buffer("turns", torch.rand(2, 4))
+        self.places = torch.nn.Parameter(torch.rand(1, 4) * 100)
+        self.words = torch.nn.Embedding(6, 4)
+        self.head = torch.nn.Linear(4, 6, bias=False)
+        self.head.weight = self.words.weight
+        self.factor = torch.nn.Parameter(torch.rand(4, 4))
+        self.late = torch.nn.Parameter(torch.rand(4, 4))
+        self.kernel = torch.nn.Parameter(torch.rand(2, 1, 3))
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        y = (x + self.places) @ self.factor.t().view(2, 2, 4).flatten(0, 1)
+        with torch.no_grad():
+            y = y @ self.late + self.turns[0]
+        z = torch.nn.functional.conv1d(y.unsqueeze(1), self.kernel)
+        words = self.head(self.words(x.argmax(1)))
+        return {"boxes": self.grid + z.mean(1, keepdim=True), "words": words}
+
+
+def write_tables(path: Path) -> Path:
+    """Export it."""
+    return _write(Tables(), torch.zeros(2, 4), path)
+
+
+def _write(module: Any, example: torch.Tensor, path: Path) -> Path:
     torch.manual_seed(0)
     free = ({0: torch.export.Dim.DYNAMIC},)
-    program = torch.export.export(Block().eval(), (torch.zeros(2, 3, 6, 6),), dynamic_shapes=free)
+    program = torch.export.export(module.eval(), (example,), dynamic_shapes=free)
     torch.export.save(program, path)
     return path
