@@ -98,6 +98,20 @@ def test_a_second_start_needs_no_compiler_and_one_without_says_what_to_install(
         load(block, settings(), cache / "another")
 
 
+def test_a_library_that_others_may_have_written_is_not_loaded(
+    block: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "nowhere")  # so that it can only be loaded
+    kept = built_of(cache, block, settings())
+    assert kept is not None
+    assert (kept / "model.pt2").stat().st_mode & 0o777 == 0o600
+    (kept / "model.pt2").chmod(0o666)
+    with pytest.raises(BackendMissing):
+        load(block, settings(), cache)
+    (kept / "model.pt2").chmod(0o600)
+    load(block, settings(), cache)
+
+
 def test_only_programs_on_the_processor_are_compiled(block: Path, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"")
     for path, keys in ((tmp_path / "model.pt", {}), (block, {"device": "cuda"})):

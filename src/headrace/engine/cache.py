@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from headrace.device import CPU
 from headrace.engine_control import Measurement, SignatureMessage
 from headrace.fingerprint import fingerprint
+from headrace.ours import FOREIGN, is_ours
 from headrace.settings import ModelSettings
 from headrace.values import Array
 from headrace.weights import weights_files
@@ -225,8 +226,8 @@ def _mapped(file: Path) -> Array:
     """
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:
         for status in (os.fstat(opened.fileno()), file.parent.stat()):
-            if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise ValueError("others may have written it")
+            if not is_ours(status):
+                raise ValueError(FOREIGN)
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise ValueError("it is no file")
         return np.memmap(opened, np.uint8, "r")

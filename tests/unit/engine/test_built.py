@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+from structlog.testing import capture_logs
+
 from headrace.engine.built import built_of, owned
 from headrace.settings import BackendName, ModelSettings
 
@@ -60,3 +63,39 @@ def test_those_used_longest_ago_go(tmp_path: Path) -> None:
 def test_where_nothing_can_be_written_there_is_none(tmp_path: Path) -> None:
     (tmp_path / "tensorrt").write_text("in the way")
     assert owned(tmp_path / "tensorrt" / "key") is None
+
+
+@pytest.mark.parametrize("loose", ["kind", "kind/key"])
+def test_where_others_may_write_nothing_is_kept_and_that_is_told(
+    tmp_path: Path, loose: str
+) -> None:
+    owned(tmp_path / "kind" / "key")
+    for mode in (0o770, 0o702):
+        (tmp_path / loose).chmod(mode)
+        with capture_logs() as logs:
+            assert owned(tmp_path / "kind" / "key") is None
+        assert [(one["event"], one["path"]) for one in logs] == [
+            ("builds_not_kept", str(tmp_path / loose))
+        ]
+    (tmp_path / loose).chmod(0o700)
+    assert owned(tmp_path / "kind" / "key") is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("foreign", ["kind", "kind/key", "kind/key/model.pt2"])
+def test_what_is_anothers_is_not_used(tmp_path: Path, foreign: str) -> None:
+    place = owned(tmp_path / "kind" / "key")
+    assert place is not None
+    (place / "model.pt2").write_bytes(b"a library")
+    os.chown(tmp_path / foreign, 65534, 65534)
+    assert owned(place) is None
+
+
+@pytest.mark.parametrize("linked", ["kind/key", "kind/key/model.pt2"])
+def test_a_link_to_elsewhere_is_not_used(tmp_path: Path, linked: str) -> None:
+    place, elsewhere = tmp_path / "kind" / "key", tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    (tmp_path / linked).parent.mkdir(mode=0o700, parents=True)
+    place.parent.chmod(0o700)
+    (tmp_path / linked).symlink_to(elsewhere)
+    assert owned(place) is None

@@ -26,6 +26,7 @@ from headrace.engine.backends.torch_half import Narrow, forget_checks
 from headrace.engine.backends.torch_sizes import Sizes
 from headrace.engine.backends.torch_tensors import TYPES, Program, explain
 from headrace.errors import BackendMissing, ModelLoadError
+from headrace.ours import FOREIGN, is_ours
 from headrace.settings import ModelSettings
 from headrace.values import DType, Signature, TensorSpec
 
@@ -53,8 +54,9 @@ def read(
     lanes = settings.instances or 1
     if kept is not None and (kept / PACKAGE).is_file():
         try:
+            _check_ours(kept / PACKAGE)
             return _load(kept / PACKAGE, lanes, settings.threads)
-        except (RuntimeError, KeyError) as error:
+        except (RuntimeError, KeyError, PermissionError) as error:
             _log.warning("compiled_again", file=str(kept / PACKAGE), reason=explain(error))
     if kept is not None:
         _forget_unfinished(kept)
@@ -62,8 +64,19 @@ def read(
         made = Path(folder, PACKAGE)
         _compile(path, made, half)
         if kept is not None:
+            made.chmod(0o600)
             made = made.replace(kept / PACKAGE)  # whole or not at all
         return _load(made, lanes, settings.threads)
+
+
+def _check_ours(package: Path) -> None:
+    """Refuse a library that others may have put there.
+
+    Raises:
+        PermissionError: they may.
+    """
+    if not is_ours(package.lstat()):
+        raise PermissionError(FOREIGN)
 
 
 def _forget_unfinished(kept: Path) -> None:

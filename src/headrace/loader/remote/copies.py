@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ from pathlib import Path
 from headrace.errors import ModelLoadError
 from headrace.loader.remote import locks
 from headrace.loader.remote.chosen import Part
+from headrace.ours import is_ours
 from headrace.urls import Url
 
 _UNFINISHED = ".part-"
@@ -185,6 +185,5 @@ def _check_ours(folder: Path) -> None:
         ModelLoadError: others may have.
         OSError: it is not there.
     """
-    status = folder.stat()
-    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not is_ours(folder.stat()):
         raise ModelLoadError(f"{folder}: others may write there; keep it to this user alone")
