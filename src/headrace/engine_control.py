@@ -101,9 +101,9 @@ class Profile(Message):
     ``pads`` the backend runs only those, so a batch is padded up to the next of them.
     ``reason`` says why it is that backend, ``cached`` whether an earlier start had found it out.
     ``start_s`` is how long the process took until it began to load. ``labels`` are the names of
-    classes of the card, or else of the file. ``device`` is whose turns it takes; of ``stages``
-    lanes an instance one may copy while another computes. ``text_only`` says that strings must be
-    UTF-8. ``cores`` are those of each instance.
+    classes of the card, or else of the file, and ``signature_name`` is so too. ``device`` is whose
+    turns it takes; of ``stages`` lanes an instance one may copy while another computes.
+    ``text_only`` says that strings must be UTF-8. ``cores`` are those of each instance.
     """
 
     signature: SignatureMessage
@@ -126,6 +126,7 @@ class Profile(Message):
     memory_bytes: int
     cached: bool = False
     labels: tuple[str, ...] = ()
+    signature_name: str | None = None
 
 
 class EngineLoading(Message):

@@ -9,7 +9,8 @@ be answered by · ``warmup`` runs and times everything first, at ``item_shapes``
 until ``size_search`` has found the largest batch that pays, and ``ties`` which axes follow which,
 ``rewarm`` what counts of that the next time, ``seen_shapes`` what clients sent · ``preparing`` does
 all that, or what ``cache`` and ``built`` kept of an earlier start, and keeps ``moving`` beside
-models that serve · ``own_labels`` the names of classes that are in the file · ``reception``
+models that serve · ``own_labels`` the names of classes that are in the file, ``own_signature`` that
+of a SavedModel's signature · ``reception``
 receivers come and go, each a ``connection`` · ``instances`` the lanes, of which a ``gate`` lets
 some take batches, ``stages`` those of one instance, which keep to their cores by ``affinity``; on a
 ``board`` receivers see what others have there · ``backends`` the libraries that run models ·

@@ -25,6 +25,7 @@ from headrace.engine.affinity import keep_process_to
 from headrace.engine.border import begin, refusal
 from headrace.engine.item_shapes import slot_bytes
 from headrace.engine.own_labels import own_labels
+from headrace.engine.own_signature import own_signature
 from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.reception import Reception
 from headrace.engine.shadow import verify
@@ -102,6 +103,7 @@ class Engine:
             warm_s=loaded.warm_s,
             cached=loaded.cached,
             labels=labels,
+            signature_name=settings.signature_name or own_signature(Path(self._spec.path)),
             memory_bytes=taken_bytes(),
         )
         self._listener.bind(self._spec.socket_path)

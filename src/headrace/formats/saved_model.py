@@ -5,6 +5,8 @@ Source: tensorflow/core/protobuf/{saved_model,meta_graph}.proto.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headrace.formats.wire import fields, inside, tag_of, varint
 
 DEFAULT = "serving_default"
@@ -31,6 +33,11 @@ def signatures(data: memoryview) -> list[str]:
             if not (name := _key(entry)).startswith(_OWN)
         }
     )
+
+
+def chosen(names: Sequence[str], asked: str | None) -> str:
+    """The one to serve: what is asked for, or the only one there is, or the default."""
+    return asked or (names[0] if len(names) == 1 else DEFAULT)
 
 
 def only(data: memoryview, name: str) -> bytes:

@@ -53,7 +53,7 @@ class ServedModel:
     @property
     def signature_name(self) -> str:
         """What TensorFlow Serving's clients call its signature."""
-        return self.settings.signature_name or DEFAULT
+        return self.settings.signature_name or self.profile.signature_name or DEFAULT
 
 
 class Entry(NamedTuple):

@@ -53,7 +53,7 @@ def _changed(path: Path, data: mmap.mmap, asked: str | None) -> bytes | None:
 def _only(path: Path, view: memoryview, asked: str | None) -> bytes | None:
     """OpenVINO takes the default signature, or else all there are, mixed."""
     names = saved_model.signatures(view)
-    wanted = asked or (names[0] if len(names) == 1 else saved_model.DEFAULT)
+    wanted = saved_model.chosen(names, asked)
     if wanted not in names:
         raise ModelLoadError(
             f"cannot load {path}: it has no signature {wanted!r}; name one of these as "
