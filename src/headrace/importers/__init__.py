@@ -9,6 +9,7 @@
     signatures  inputs and outputs, for models whose files do not say theirs (pure)
     versions    which versions are served, as both servers say it (pure)
     tfserving   model_config_file and batching_parameters_file (pure)
+    folders     which folders are models, and which versions of one
     gather      paths given on the command line to what is read of them
     written     what was read as a headrace.yaml with comments
     report      the same for people, a table, and for programs, JSON

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import SettingsError
+from headrace.importers.folders import is_model
 from headrace.importers.rules import Imported
 from headrace.importers.textproto import Field, Message, parse
 from headrace.importers.tfserving import BATCHING_RULES, read_batching, read_models
@@ -65,10 +66,10 @@ def _readers(path: Path) -> list[Callable[[], Iterable[Imported]]]:
     try:
         if not path.is_dir():
             return [lambda: _file(path)]
-        if _is_model(path):
+        if is_model(path):
             return [lambda: [_model(path)]]
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        models = [entry for entry in entries if entry.is_dir() and _is_model(entry)]
+        models = [entry for entry in entries if entry.is_dir() and is_model(entry)]
     except OSError as error:
         problem = f"{path}: cannot be read: {error.strerror}"
         return [lambda: _refuse(problem)]
@@ -79,14 +80,6 @@ def _readers(path: Path) -> list[Callable[[], Iterable[Imported]]]:
 
 def _refuse(problem: str) -> list[Imported]:
     raise SettingsError(problem)
-
-
-def _is_model(folder: Path) -> bool:
-    """Whether it has a configuration, or version folders."""
-    return (folder / CONFIG_NAME).exists() or any(
-        entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
-        for entry in folder.iterdir()
-    )
 
 
 def _file(path: Path) -> Iterable[Imported]:

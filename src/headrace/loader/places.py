@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from headrace.documents import expand
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
+from headrace.importers.folders import versions as versions_in
 from headrace.loader.card import model_file, why_left_out
 from headrace.loader.regular import check_regular
 from headrace.settings import ModelSettings
@@ -134,7 +135,7 @@ def _look(path: Path, name: str | None, complain: Complain) -> list[Place]:
         return [Place(name or path.name, 1, path / SAVED_MODEL, path)]
     if (reason := why_left_out(path)) is not None:
         raise ModelLoadError(reason)
-    if _numbered(path):
+    if versions_in(path):
         return _versions(path, name or path.name, complain)
     return _folder_of_models(path, name, complain)
 
@@ -149,7 +150,7 @@ def _versions(folder: Path, name: str, complain: Complain) -> list[Place]:
         complain(Complaint(name, None, error))
         return []
     versions: dict[int, Place] = {}
-    for inner in _numbered(folder):
+    for inner in versions_in(folder):
         version = int(inner.name)
         try:
             _check_version(version, inner, versions)
@@ -221,7 +222,7 @@ def _models_in(folder: Path, complain: Complain) -> Iterator[Place]:
 
 def _models_at(path: Path, complain: Complain) -> list[Place]:
     is_folder = path.is_dir()
-    is_versioned = is_folder and bool(_numbered(path))
+    is_versioned = is_folder and bool(versions_in(path))
     if is_folder and (reason := why_left_out(path)) is not None:
         complain(Complaint(path.name, None, ModelLoadError(reason), left_out=True))
         return []
@@ -240,15 +241,6 @@ def _are_weights(path: Path) -> bool:
     return path.suffix == PERHAPS_WEIGHTS and any(
         other.exists() and _is_model_file(other) for other in others
     )
-
-
-def _numbered(folder: Path) -> list[Path]:
-    """The folders in it whose name is a number."""
-    return [
-        inner
-        for inner in _entries(folder)
-        if inner.name.isascii() and inner.name.isdigit() and inner.is_dir()
-    ]
 
 
 def _model_files(folder: Path) -> list[Path]:

@@ -103,6 +103,15 @@ def test_a_model_without_a_configuration_is_one_all_the_same() -> None:
     assert found == {"name": "plain", "path": str(Path.cwd() / "models/plain")}
 
 
+def test_a_model_may_be_called_by_a_number() -> None:
+    for file in ("7/1/model.onnx", "7/config.pbtxt", "8/1/net.onnx", "resnet/1/model.onnx"):
+        path = Path("numbers", file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert [one["name"] for one in keys("numbers")] == ["7", "8", "resnet"]
+    assert [one["name"] for one in keys("numbers/7")] == ["7"]
+
+
 def test_a_file_is_known_by_what_is_in_it() -> None:
     shutil.copy("models/vad/config.pbtxt", "models/vad/copy.txt")
     assert keys("models/vad/copy.txt")[0]["name"] == "vad"

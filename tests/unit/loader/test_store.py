@@ -68,6 +68,22 @@ def test_a_versioned_folder_serves_every_number_ascending(tmp_path: Path) -> Non
     assert {one.folder for one in found} == {tmp_path / "resnet"}
 
 
+def test_a_model_of_a_folder_of_models_may_be_called_by_a_number(tmp_path: Path) -> None:
+    _make(tmp_path, "7/1/net.onnx", "8/1/model.onnx", "8/2/model.onnx", "resnet/1/model.onnx")
+    assert _shape(_find(tmp_path)) == [
+        ("7", 1, "net.onnx"),
+        ("8", 1, "model.onnx"),
+        ("8", 2, "model.onnx"),
+        ("resnet", 1, "model.onnx"),
+    ]
+    assert _shape(_find(tmp_path / "7")) == [("7", 1, "net.onnx")]
+
+
+def test_a_version_may_have_numbered_folders_in_it(tmp_path: Path) -> None:
+    _make(tmp_path / "m", "1/model.py", "1/2024/words.txt", "2/saved_model.pb", "2/0/more")
+    assert _shape(_find(tmp_path / "m")) == [("m", 1, "model.py"), ("m", 2, "saved_model.pb")]
+
+
 def test_a_pt_beside_another_model_is_taken_for_its_weights(tmp_path: Path) -> None:
     _make(tmp_path, "a.pt", "a.onnx", "b.pt", "b.py", "c/c.pt", "c/1/last.pt", "c/1/model.onnx")
     _make(tmp_path, "c/2/model.pt")

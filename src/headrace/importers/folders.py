@@ -1,0 +1,41 @@
+"""Which folders are models of a Triton repository, and which are versions of one.
+
+A numbered folder may be either: a model may be called ``7``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headrace.importers.triton import CONFIG_NAME
+
+# What a version has directly in it, and a model has not: `model.onnx`, `model.savedmodel/`.
+_MODEL, _SAVED_MODEL = "model", "saved_model.pb"
+
+
+def is_model(folder: Path) -> bool:
+    """Whether it has a configuration, or version folders."""
+    return (folder / CONFIG_NAME).exists() or bool(versions(folder))
+
+
+def versions(folder: Path) -> list[Path]:
+    """The version folders in it, by name: numbered, and no models of their own."""
+    return [inner for inner in _numbered(folder) if not _is_numbered_model(inner)]
+
+
+def _is_numbered_model(folder: Path) -> bool:
+    try:
+        inside = list(folder.iterdir())
+    except OSError:  # whoever reads the version will tell
+        return False
+    if any(one.stem == _MODEL or one.name == _SAVED_MODEL for one in inside):
+        return False  # a version that has data in numbered folders, perhaps
+    return (folder / CONFIG_NAME).exists() or bool(_numbered(folder))
+
+
+def _numbered(folder: Path) -> list[Path]:
+    return [
+        inner
+        for inner in sorted(folder.iterdir())
+        if inner.name.isascii() and inner.name.isdigit() and inner.is_dir()
+    ]
