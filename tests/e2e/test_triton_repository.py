@@ -197,6 +197,49 @@ output [ { name: "OUTPUT__0" data_type: TYPE_FP32 dims: [ 4 ] },
 """
 
 
+ADDS_UP = """
+import sys
+import warnings
+import torch
+
+warnings.simplefilter("ignore")
+
+class Sum(torch.nn.Module):
+    def forward(self, x, before):
+        return x + before, before + x.sum(1, keepdim=True)
+
+example = torch.zeros(2, 4), torch.zeros(2, 1)
+torch.jit.trace(Sum(), example).save(sys.argv[1] + "/model.pt")
+"""
+WITH_STATE = """
+name: "sum" platform: "pytorch_libtorch" max_batch_size: 8
+input [ { name: "INPUT__0" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "OUTPUT__0" data_type: TYPE_FP32 dims: [ 4 ] } ]
+sequence_batching { state [ {
+  input_name: "INPUT__1" output_name: "OUTPUT__1" data_type: TYPE_FP32 dims: [ 1 ]
+  initial_state: { name: "zero" data_type: TYPE_FP32 dims: [ 1 ] zero_data: true }
+} ] }
+"""
+
+
+@needs_torch
+@pytest.mark.slow
+def test_torchscript_with_a_memory_is_served_with_what_its_configuration_says(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sum/1").mkdir(parents=True)
+    written(ADDS_UP, tmp_path / "sum/1")
+    (tmp_path / "sum/config.pbtxt").write_text(WITH_STATE)
+    x = tritonclient.http.InferInput("INPUT__0", X.shape, "FP32").set_data_from_numpy(X)
+    with (
+        Server(tmp_path) as running,
+        tritonclient.http.InferenceServerClient(running.address) as client,
+    ):
+        for start, before in ((True, 0), (False, X.sum())):
+            answer = client.infer("sum", [x], sequence_id=7, sequence_start=start)
+            np.testing.assert_allclose(answer.as_numpy("OUTPUT__0"), X + before)
+
+
 @needs_torch
 @pytest.mark.slow
 def test_torchscript_is_served_with_what_its_configuration_says(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def add_signature(draft: Draft, message: Message) -> None:
     """Make the signature and note what it was made of; without all of it there is none."""
     size = message.one("max_batch_size")
     batch = [None] if size is not None and size.whole() > 0 else []
-    inputs = _tensors(message.all("input"), batch)
-    outputs = _tensors(message.all("output"), batch)
+    inputs = _tensors(message, "input", batch)
+    outputs = _tensors(message, "output", batch)
     if not inputs or not outputs:
         return
     draft.keys["signature"] = {"inputs": inputs, "outputs": outputs}
@@ -60,9 +60,14 @@ def add_signature(draft: Draft, message: Message) -> None:
     ]
 
 
-def _tensors(fields: tuple[Field, ...], batch: list[None]) -> list[dict[str, Any]]:
+def _tensors(message: Message, side: str, batch: list[None]) -> list[dict[str, Any]]:
     """The tensors in the order of the arguments; none when one of them is not whole."""
-    tensors = [_tensor(field.message(), batch) for field in fields]
+    tensors = [_tensor(field.message(), "name", batch) for field in message.all(side)]
+    if not tensors:
+        return []
+    # What the server keeps of a sequence is named apart from what clients send and get.
+    states = [_tensor(field.message(), f"{side}_name", batch) for field in _states(message)]
+    tensors += [one for one in states if one is None or not _is_there(one, tensors)]
     whole = [tensor for tensor in tensors if tensor is not None]
     names = [tensor["name"] for tensor in whole]
     if len(whole) < len(tensors) or len(set(names)) < len(names):
@@ -74,8 +79,17 @@ def _tensors(fields: tuple[Field, ...], batch: list[None]) -> list[dict[str, Any
     return whole
 
 
-def _tensor(message: Message, batch: list[None]) -> dict[str, Any] | None:
-    name, kind, reshape = (message.one(key) for key in ("name", "data_type", "reshape"))
+def _states(message: Message) -> tuple[Field, ...]:
+    batching = message.one("sequence_batching")
+    return () if batching is None else batching.message().all("state")
+
+
+def _is_there(one: dict[str, Any], tensors: list[dict[str, Any] | None]) -> bool:
+    return any(other is not None and other["name"] == one["name"] for other in tensors)
+
+
+def _tensor(message: Message, called: str, batch: list[None]) -> dict[str, Any] | None:
+    name, kind, reshape = (message.one(key) for key in (called, "data_type", "reshape"))
     shaped = message.all("dims") if reshape is None else reshape.message().all("shape")
     dims = [dim.whole() for dim in shaped]
     dtype = None if kind is None else _BY_WORD.get(kind.name_of())

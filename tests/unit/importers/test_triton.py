@@ -197,6 +197,33 @@ def test_others_say_theirs_themselves_and_half_a_signature_is_none(text: str) ->
     assert Fate.MAPPED not in {fates(read).get(field) for field in TENSORS}
 
 
+STATE = """backend: "pytorch" max_batch_size: 8
+input { name: "INPUT__1" data_type: TYPE_FP32 dims: 4 }
+output { name: "OUTPUT__0" data_type: TYPE_FP32 dims: 4 }
+sequence_batching { state {
+  input_name: "INPUT__0" output_name: "OUTPUT__1" data_type: TYPE_INT64 dims: [1, -1] } }
+"""
+
+
+def test_the_state_of_a_sequence_is_in_the_signature_too() -> None:
+    read = read_config(STATE, "f")
+    assert read.keys["signature"] == {
+        "inputs": [
+            tensor("INPUT__0", "INT64", None, 1, None),
+            tensor("INPUT__1", "FP32", None, 4),
+        ],
+        "outputs": [
+            tensor("OUTPUT__0", "FP32", None, 4),
+            tensor("OUTPUT__1", "INT64", None, 1, None),
+        ],
+    }
+    assert read.keys["sequence"] == {"state": [{"input": "INPUT__0", "output": "OUTPUT__1"}]}
+    again = f"{STATE} input {{ name: 'INPUT__0' data_type: TYPE_INT64 dims: [1, -1] }}"
+    assert read_config(again, "f").keys["signature"] == read.keys["signature"]
+    half = read_config(STATE.replace("data_type: TYPE_INT64", ""), "f")
+    assert "signature" not in half.keys
+
+
 def test_one_answer_a_request_is_what_we_do() -> None:
     read = read_config("model_transaction_policy { decoupled: false }", "f")
     assert read.left_out is None
