@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,15 +41,24 @@ def save(text: str, out: Path, *, force: bool) -> None:
     Raises:
         SettingsError: there is a file and it is not to be replaced, or it cannot be written.
     """
+    try:
+        _put(text, out, force=force)
+    except OSError as error:
+        raise SettingsError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def _put(text: str, out: Path, *, force: bool) -> None:
+    if out.is_dir():
+        raise SettingsError(f"{out}: is a folder; name a file in it")
     if out.exists() and not force:
         raise SettingsError(f"{out}: is there already; --force replaces it")
     beside = out.with_name(f".{out.name}.new")
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(out)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise SettingsError(f"{out}: cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):  # there is none, or no folder for it
+            beside.unlink()
 
 
 def _title(one: Imported) -> str:

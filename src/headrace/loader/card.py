@@ -49,14 +49,17 @@ def read_said(version: Path, model: Path) -> Said:
     """Read what lies beside a version: ``card.yaml``, else the ``config.pbtxt`` of its model.
 
     ``version`` is the folder of the model file, ``model`` the one of its version folders. Where
-    these are the same there are no version folders, and other models may lie beside it.
+    these are the same there are no version folders, and other models may lie beside it. Of a
+    SavedModel in a folder of its own (``1/model.savedmodel/``) the version folder is between them.
 
     Raises:
         SettingsError: names every bad key with its file and line.
     """
-    carded = any((folder / CARD_NAME).exists() for folder in (version, model))
+    between = version.parents if version.is_relative_to(model) else (model,)
+    folders = (version, *(one for one in between if one.is_relative_to(model)))
+    carded = any((folder / CARD_NAME).exists() for folder in folders)
     configured = None if carded or version == model else read_configured(model)
-    return configured or Said(read_card(version, model))
+    return configured or Said(read_card(*folders))
 
 
 def read_card(*folders: Path) -> Card:

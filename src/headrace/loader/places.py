@@ -176,7 +176,7 @@ def _only_model_file(folder: Path) -> Path:
     files = _model_files(folder)
     if len(files) > 1:
         name = model_file(folder.parent)
-        if named := [file for file in files if file.name == name]:
+        if named := [file for file in files if name in {file.name, file.parent.name}]:
             return named[0]
         files = [file for file in files if file.suffix != PERHAPS_WEIGHTS] or files
     if len(files) > 1:

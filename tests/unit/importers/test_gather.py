@@ -66,6 +66,27 @@ def test_it_replaces_no_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["import", "models", "--out", "nowhere/there.yaml"]) == 2
 
 
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("models.config/x.yaml", "cannot be written: Not a directory"),
+        ("nowhere/x.yaml", "cannot be written: No such file or directory"),
+        (".", "is a folder; name a file in it"),
+        ("models", "is a folder; name a file in it"),
+        ("a" * 300, "cannot be written: File name too long"),
+        ("a" * 253, "cannot be written: File name too long"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_told(
+    capsys: pytest.CaptureFixture[str], out: str, said: str, force: list[str]
+) -> None:
+    before = sorted(Path().rglob("*"))
+    assert cli.main(["import", "models", "--out", out, *force]) == 2
+    assert f"{out}: {said}" in capsys.readouterr().err
+    assert sorted(Path().rglob("*")) == before
+
+
 def test_one_model_or_one_file_is_enough() -> None:
     (folder,) = keys("models/vad")
     (file,) = keys("models/vad/config.pbtxt")

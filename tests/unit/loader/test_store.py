@@ -291,6 +291,22 @@ def test_a_folder_with_a_saved_model_is_one(tmp_path: Path) -> None:
     assert [one.name for one in _find(tmp_path / "flat")] == ["flat"]
 
 
+@pytest.mark.parametrize("place", ["m/1/model.savedmodel", "m/1", "m"])
+def test_a_card_lies_in_any_folder_around_a_saved_model(tmp_path: Path, place: str) -> None:
+    _make(tmp_path, "m/1/model.savedmodel/saved_model.pb")
+    (tmp_path / place / "card.yaml").write_text("slo_ms: 77\n")
+    (tmp_path / "m/config.pbtxt").write_text("max_batch_size: 3")
+    (found,) = _find(tmp_path)
+    assert (found.settings.slo_ms, found.settings.max_batch) == (77, ModelSettings().max_batch)
+
+
+def test_triton_may_name_the_folder_of_a_saved_model(tmp_path: Path) -> None:
+    _make(tmp_path, "m/1/model.onnx", "m/1/model.savedmodel/saved_model.pb", "m/config.pbtxt")
+    for name, file in (("model.savedmodel", "saved_model.pb"), ("model.onnx", "model.onnx")):
+        (tmp_path / "m/config.pbtxt").write_text(f"default_model_filename: '{name}'")
+        assert _shape(_find(tmp_path)) == [("m", 1, file)]
+
+
 def test_a_script_beside_models_is_none_but_model_py_is_in_a_version(tmp_path: Path) -> None:
     _make(tmp_path, "train.py", "a.onnx", "code/1/model.py", "code/1/weights.onnx", "code/make.py")
     found = _find(tmp_path)
