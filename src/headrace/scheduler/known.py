@@ -49,8 +49,12 @@ class Known:
     @property
     def lanes(self) -> int:
         """How many batches may run at once, of one receiver."""
-        shortest_s = min((median_s for _, _, median_s, _ in self.measurements), default=math.inf)
-        return 1 if shortest_s < _ONE_LANE_S else self.instances
+        shortest: dict[int, float] = {}  # of each shape
+        for elements, _, median_s, _ in self.measurements:
+            shortest[elements] = min(median_s, shortest.get(elements, math.inf))
+        # Short ones lose less by several lanes than long ones by one.
+        longest_s = max(shortest.values(), default=math.inf)
+        return 1 if longest_s < _ONE_LANE_S else self.instances
 
     @property
     def shared(self) -> bool:

@@ -53,8 +53,13 @@ class Scheduler:
 
     # -- entries come ------------------------------------------------------------------------------
 
-    def admit(self, entry: Entry, now: float) -> None:
-        """Queue an entry.
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing runs and nobody waits."""
+        self._see(now)
+        return not (self._running or self._queue.entries or self._lanes.held)
+
+    def admit(self, entry: Entry, now: float, *, anyway: bool = False) -> None:
+        """Queue an entry; ``anyway``: though a miss is predicted.
 
         Raises:
             Expired: its deadline has passed.
@@ -62,7 +67,7 @@ class Scheduler:
             PredictedMiss: it would finish after its deadline.
         """
         self._outlook.rate.counted += entry.rows
-        self._test(entry, now)
+        self._test(entry, now, anyway=anyway)
         self._queue.put(entry)
 
     def foresee(self, entry: Entry, now: float) -> None:
@@ -79,7 +84,7 @@ class Scheduler:
             self._outlook.rate.counted += entry.rows
             raise
 
-    def _test(self, entry: Entry, now: float) -> None:
+    def _test(self, entry: Entry, now: float, *, anyway: bool = False) -> None:
         """Raise why an entry cannot be queued, if so."""
         queue, deadline_s = self._queue, entry.deadline_s
         if deadline_s <= now:
@@ -89,11 +94,10 @@ class Scheduler:
                 f"{queue.entries} requests wait already",
                 retry_after_s=self._outlook.full(entry.elements).expected_s,
             )
-        self._see(now)
-        if not (self._running or queue.entries or self._lanes.held):
+        if self.is_idle(now):
             # An idle machine refuses nobody: should the table be wrong, that is how it learns.
             self._outlook.rate.rps(now)
-        elif deadline_s != math.inf and not self._paused:
+        elif deadline_s != math.inf and not self._paused and not anyway:
             self._refuse_a_miss(entry, now)
 
     def _refuse_a_miss(self, entry: Entry, now: float) -> None:

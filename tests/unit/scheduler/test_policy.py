@@ -281,6 +281,27 @@ def test_while_it_is_paused_everybody_may_wait() -> None:
 # -- which batch -----------------------------------------------------------------------------------
 
 
+def test_of_a_request_of_several_entries_an_idle_machine_refuses_none_and_learns() -> None:
+    """The table has become ten times too slow; each request is of four whole batches."""
+    wrong = latency()
+    for _ in range(200):
+        wrong.observe(1, 16, 10 * run_s(16))
+    slow = scheduler(model=wrong)
+    now, answered = 0.0, 0
+    for _ in range(30):
+        parts = [entry(now + 4.5 * run_s(16), 16) for _ in range(4)]
+        assert slow.is_idle(now)
+        for part in parts:
+            slow.admit(part, now, anyway=True)
+        assert not slow.is_idle(now)
+        while (made := slow.cut(now)[0]) is not None:
+            now += run_s(made.rows)
+            slow.finish(made.id, now, run_s(made.rows))
+            answered += made.rows
+        now += 1.0
+    assert answered > 20 * 64
+
+
 def test_an_idle_lane_takes_all_that_wait() -> None:
     calm = scheduler(slo_s=None)
     waiting = crowd(calm, 7)

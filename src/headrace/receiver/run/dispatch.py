@@ -137,6 +137,8 @@ class Dispatcher:
         fit: Fit,
         deadline_s: float,
         exchange: Exchange,
+        *,
+        anyway: bool = False,
     ) -> Entry:
         """Queue one entry; its future has its outputs or its error.
 
@@ -153,7 +155,7 @@ class Dispatcher:
             priority=request.priority,
             payload=Work(inputs, fit, future, exchange),
         )
-        self._scheduler.admit(entry, time.monotonic())
+        self._scheduler.admit(entry, time.monotonic(), anyway=anyway)
         self._departures.watch(self, entry)
         if request.timeout_s is not None:  # the client may not look at its own clock
             left_s = request.arrival_s + request.timeout_s - time.monotonic()
@@ -171,6 +173,8 @@ class Dispatcher:
         """
         entries: list[Entry] = []
         most = max(1, self.served.settings.max_queue // 2)
+        # An idle machine refuses none of them, or a table that is too slow would never learn.
+        idle = self._scheduler.is_idle(time.monotonic())
         try:
             for number, start in enumerate(range(0, rows, self._max_rows)):
                 if number >= most:
@@ -179,7 +183,9 @@ class Dispatcher:
                     raise NotReady("the model has been unloaded")
                 part = {k: v[start : start + self._max_rows] for k, v in request.inputs.items()}
                 size = min(self._max_rows, rows - start)
-                entries.append(self._submit(request, part, size, fit, deadline_s, exchange))
+                entries.append(
+                    self._submit(request, part, size, fit, deadline_s, exchange, anyway=idle)
+                )
             parts = await asyncio.gather(*[entry.payload.future for entry in entries])
         except (HeadraceError, asyncio.CancelledError):
             for entry in entries:  # the rest of what cannot be whole is not worth running
