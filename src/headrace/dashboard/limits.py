@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,19 +67,24 @@ class Limits:
 
     async def run(self) -> None:
         """Predict what is wanted, until cancelled."""
-        while True:
-            server, loaded = await self._waiting.get()
-            _keep(self._known, loaded, await self._find(server, loaded))
-            self._waiting.task_done()
-
-    async def _find(self, server: ServerModels, loaded: Loaded) -> Limit:
+        own = ThreadPoolExecutor(1, "limits")
         try:
-            said = await asyncio.to_thread(server.profile, loaded.name, loaded.version)
-        except HeadraceError as error:
-            return Limit(None, None, (error.message,))
-        # What has run since changes all the time, and is not planned with.
-        profile = {key: value for key, value in dict(said).items() if key != "seen"}
-        text = json.dumps(profile, sort_keys=True)
+            while True:
+                server, loaded = await self._waiting.get()
+                _keep(self._known, loaded, await self._find(server, loaded, own))
+                self._waiting.task_done()
+        finally:
+            own.shutdown(wait=False)
+
+    async def _find(self, server: ServerModels, loaded: Loaded, own: ThreadPoolExecutor) -> Limit:
+        loop = asyncio.get_running_loop()
+        try:
+            said = await loop.run_in_executor(own, server.profile, loaded.name, loaded.version)
+            # What has run since changes all the time, and is not planned with.
+            profile = {key: value for key, value in said.items() if key != "seen"}
+            text = json.dumps(profile, sort_keys=True)
+        except (HeadraceError, RecursionError) as error:
+            return Limit(None, None, (str(error),))
         if text not in self._planned:
             _keep(self._planned, text, await _plan(text))
         return self._planned[text]

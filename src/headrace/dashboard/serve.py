@@ -7,6 +7,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
@@ -15,6 +16,8 @@ from headrace.dashboard.watch import Board, watch
 
 # What a browser that stays open may hold up the end.
 _LAST_WORDS_S = 2
+# Orders of people that are waited for at once: a load may take an hour, and more of them wait here.
+_MOST_ORDERS = 64
 
 
 class _Server(uvicorn.Server):
@@ -37,6 +40,7 @@ async def serve(
         build(board, hosts), log_level="warning", timeout_graceful_shutdown=_LAST_WORDS_S
     )
     server, loop = _Server(config), asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_MOST_ORDERS, "order"))
 
     def end() -> None:
         server.should_exit = True

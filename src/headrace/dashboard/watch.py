@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,14 @@ _REST = 4.0
 # A server that does not answer in this time is down, as far as whoever looks at it is concerned.
 TIMEOUT_S = 3.0
 # What is shown of a version, whatever state it is in.
-_NEEDED = {"name", "version", "state", "reason", "since_unix_s", "labels"}
+_NEEDED: Mapping[str, type | tuple[type, ...]] = {
+    "name": str,
+    "version": int,
+    "state": str,
+    "reason": str,
+    "since_unix_s": (int, float),
+    "labels": list,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +61,24 @@ class Board:
 
 
 async def watch(board: Board, watched: Watched) -> None:
-    """Look until cancelled."""
-    while True:
-        began_s = board.clock()
-        try:
-            look = await asyncio.to_thread(_look, watched.server, board.clock)
-        except HeadraceError as error:
-            watched.history.missed(error.message, board.clock())
-            await asyncio.sleep(EVERY_S)
-            continue
-        watched.history.saw(look)
-        for said in look.models:
-            if said["state"] == "serving":
-                board.limits.want(watched.server, loaded(watched.url, said))
-        await asyncio.sleep(rest_s(board.clock() - began_s))
+    """Look until cancelled, in a thread of its own: what others wait for does not hold it up."""
+    loop, own = asyncio.get_running_loop(), ThreadPoolExecutor(1, "watch")
+    try:
+        while True:
+            began_s = board.clock()
+            try:
+                look = await loop.run_in_executor(own, _look, watched.server, board.clock)
+            except HeadraceError as error:
+                watched.history.missed(error.message, board.clock())
+                await asyncio.sleep(EVERY_S)
+                continue
+            watched.history.saw(look)
+            for said in look.models:
+                if said["state"] == "serving":
+                    board.limits.want(watched.server, loaded(watched.url, said))
+            await asyncio.sleep(rest_s(board.clock() - began_s))
+    finally:
+        own.shutdown(wait=False)
 
 
 def rest_s(took_s: float) -> float:
@@ -83,6 +95,13 @@ def _look(server: ServerModels, clock: Callable[[], float]) -> Look:
     text = server.metrics()
     at_s = clock()
     models = server.index()
-    if any(not isinstance(one, dict) or not one.keys() >= _NEEDED for one in models):
+    if not all(_is_version(one) for one in models):
         raise MalformedAnswer("it does not tell of its models as a Headrace server does")
     return Look(at_s, scrape.read(text), models)
+
+
+def _is_version(said: Any) -> bool:
+    """Whether it has what is shown: whatever listens at that address may have answered."""
+    return isinstance(said, dict) and all(
+        isinstance(said.get(key), kind) for key, kind in _NEEDED.items()
+    )

@@ -34,7 +34,7 @@ def read_address(url: str) -> Address:
             f"the address {url!r} must look like http://host:port, grpc://host:port or host:port; "
             "TLS is not spoken here"
         )
-    if not host or parts.query or parts.fragment:
+    if not host or " " in host or not host.isprintable() or parts.query or parts.fragment:
         raise SettingsError(f"the address {url!r} must look like http://host:port")
     authority = f"[{host}]" if ":" in host else host
     # As browsers do: what a URL may not have is written as it may, what is so already stays.
@@ -48,4 +48,5 @@ def _ascii(host: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    return host if host.isascii() else host.encode("idna").decode()
+    looked_up = host.encode("idna").decode()
+    return host if host.isascii() else looked_up

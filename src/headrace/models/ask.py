@@ -28,6 +28,8 @@ _LOAD_TIMEOUT_S = 3600.0
 # Of an inference that a person waits for; a model that is on demand may be loaded first.
 _PREDICT_TIMEOUT_S = 120.0
 _OK = 200
+# What of a path is sent as it is written.
+_IN_PATHS = "/%:@!$&'()*+,;=~"
 
 
 class Predicted(NamedTuple):
@@ -84,16 +86,19 @@ class ServerModels:
             raise MalformedAnswer(f"{self._url} does not answer as a Headrace server does")
         return list(found[key])
 
-    def profile(self, name: str, version: int | None = None) -> Any:
+    def profile(self, name: str, version: int | None = None) -> dict[str, Any]:
         """What warm-up measured of a version, or of the newest that serves."""
         part = "" if version is None else f"/versions/{version}"
         path = f"/models/{quote(name, safe='')}{part}/profile"
         try:
-            return self._ask("GET", path, None, self._timeout_s)
+            found = self._ask("GET", path, None, self._timeout_s)
         except RouteNotFound as error:
             raise MalformedAnswer(
                 f"{self._url} does not tell its profiles: it is no Headrace server, or an old one"
             ) from error
+        if not isinstance(found, dict):
+            raise MalformedAnswer(f"{self._url} does not answer as a Headrace server does")
+        return found
 
     def load(self, name: str) -> None:
         """Load a model, or look again where it lies; returns when it serves."""
@@ -154,25 +159,27 @@ def _parts(url: str) -> tuple[bool, str, int | None, str]:
     text = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(text)
-        port = parts.port
+        port, host = parts.port, parts.hostname or ""
+        host.encode("idna")  # as it is looked up
     except ValueError as error:
         raise SettingsError(f"{url}: is no address: {error}") from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not host or " " in host or not host.isprintable():
         raise SettingsError(f"{url}: an address should be as {DEFAULT_URL}")
-    return parts.scheme == "https", parts.hostname, port, parts.path.rstrip("/")
+    path = quote(parts.path.rstrip("/"), safe=_IN_PATHS, errors="surrogateescape")
+    return parts.scheme == "https", host, port, path
 
 
 def _reason(said: bytes, status: int) -> str:
     try:
         return str(json.loads(said)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"the server answered with HTTP status {status}"
 
 
 def _parsed(said: bytes, url: str) -> Any:
     try:
         return json.loads(said)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedAnswer(
             f"{url} does not answer with JSON: is it a Headrace server?"
         ) from error

@@ -160,7 +160,11 @@ def test_an_address_is_taken_apart(url: str, expected: Address) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://a..ü:1", "https://h:1", "ftp://h", "http://", "h:99999", "http://h?a=b"]
+    "url",
+    [
+        *("http://a..ü:1", "https://h:1", "ftp://h", "http://", "h:99999", "http://h?a=b"),
+        *("http://a..b:8000", "http://local host:8000", "http://a\x7fb"),
+    ],
 )
 def test_an_address_that_cannot_be_asked_is_told(url: str) -> None:
     with pytest.raises(SettingsError, match="the address"):

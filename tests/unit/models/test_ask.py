@@ -40,7 +40,13 @@ def stranger() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("url", ["ftp://host", "http://", "http://host:99999", "http://[::1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://host", "http://", "http://host:99999", "http://[::1"),
+        *("http://a..b:8000", "http://local host:8000", f"http://{'x' * 70}", "http://a\x7fb"),
+    ],
+)
 def test_an_address_that_is_none_is_told(url: str) -> None:
     with pytest.raises(SettingsError, match="address"):
         ServerModels(url)
@@ -53,7 +59,7 @@ def test_nobody_there_says_what_to_look_at() -> None:
         ServerModels(f"http://127.0.0.1:{port}").index()
 
 
-@pytest.mark.parametrize("body", ["hello", "[]", '{"models": 3}'])
+@pytest.mark.parametrize("body", ["hello", "[]", '{"models": 3}', "[" * 20_000])
 def test_a_server_of_others_is_told_apart(stranger: str, body: str) -> None:
     with pytest.raises(MalformedAnswer, match="Headrace server"):
         ServerModels(f"{stranger}/200/{quote(body)}").index()
@@ -64,3 +70,13 @@ def test_a_refusal_is_the_error_that_the_server_raised(stranger: str) -> None:
         ServerModels(f"{stranger}/403/{quote(REFUSAL)}").index()
     with pytest.raises(NotAllowed, match="HTTP status 403"):
         ServerModels(f"http://{stranger}/403/x").index()
+
+
+def test_a_profile_that_is_none_is_told(stranger: str) -> None:
+    with pytest.raises(MalformedAnswer, match="Headrace server"):
+        ServerModels(f"{stranger}/200/{quote('[1, 2]')}").profile("m")
+
+
+def test_a_path_with_what_urls_may_not_have_is_sent_as_it_may(stranger: str) -> None:
+    body = '{"models": [{"name": "ü b"}]}'.replace('"', "%22")
+    assert ServerModels(f"{stranger}/200/{body}").index() == [{"name": "ü b"}]

@@ -1,0 +1,80 @@
+"""Servers that are odd or slow to watch; those that are well, see tests/e2e."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from headrace.dashboard.history import History
+from headrace.dashboard.limits import Limits
+from headrace.dashboard.watch import Board, Watched, watch
+from headrace.models.ask import ServerModels
+
+URL = "http://127.0.0.1:1"
+ONE = {"name": "m", "version": 1, "state": "loading", "reason": "", "since_unix_s": 0, "labels": []}
+
+
+class Telling(ServerModels):
+    """A server that has counted nothing, and tells of these models."""
+
+    def __init__(self, *models: Any) -> None:
+        super().__init__(URL)
+        self.models = list(models)
+
+    def metrics(self) -> str:
+        return ""
+
+    def index(self) -> list[dict[str, Any]]:
+        return self.models
+
+
+async def _until(board: Board, met: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        watching = [tasks.create_task(watch(board, one)) for one in board.watched]
+        while not met():
+            assert not any(one.done() for one in watching)
+            await asyncio.sleep(0.01)
+        for one in watching:
+            one.cancel()
+
+
+def _board(*servers: ServerModels) -> Board:
+    return Board(tuple(Watched(URL, one, History()) for one in servers), Limits())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        3,
+        {},
+        {**ONE, "name": ["x"]},
+        {**ONE, "version": "1"},
+        {**ONE, "state": {}},
+        {**ONE, "since_unix_s": []},
+        {**ONE, "labels": None},
+    ],
+)
+async def test_a_server_that_tells_of_its_models_oddly_is_down_and_the_others_are_not(
+    odd: Any,
+) -> None:
+    board = _board(Telling(odd), Telling(ONE))
+    one, other = (watched.history for watched in board.watched)
+    await _until(board, lambda: bool(one.moments and other.moments))
+    assert not one.up
+    assert "as a Headrace server does" in one.problem
+    assert other.up
+
+
+async def test_orders_that_take_long_hold_up_no_look() -> None:
+    board, done = _board(Telling(ONE)), threading.Event()
+    orders = [asyncio.create_task(asyncio.to_thread(done.wait, 20)) for _ in range(64)]
+    try:
+        await asyncio.sleep(0)
+        await _until(board, lambda: board.watched[0].history.up)
+    finally:
+        done.set()
+        await asyncio.gather(*orders)
