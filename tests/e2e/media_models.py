@@ -38,11 +38,41 @@ def write_media(root: Path) -> Path:
         [info("ids", TensorProto.INT64, ["N", "L"])],
         "accepts:\n  - {kind: text, tokenizer: tokenizer.json}\n",
     )
+    _write_tokenizer(root / "tokens")
+    return root
+
+
+def write_mixed(root: Path) -> None:
+    """A model of a photo, a text and a number, which gives what it got."""
+    info = helper.make_tensor_value_info
+    _write(
+        root / "mixed",
+        [
+            helper.make_node("Cast", ["photo"], ["float"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
+            helper.make_node("Identity", ["input_ids"], ["ids"]),
+            helper.make_node("Identity", ["scale"], ["scaled"]),
+        ],
+        [
+            info("photo", TensorProto.UINT8, ["N", 64, 64, 3]),
+            info("input_ids", TensorProto.INT64, ["N", "L"]),
+            info("scale", TensorProto.FLOAT, ["N", 1]),
+        ],
+        [
+            info("mean", TensorProto.FLOAT, ["N", 3]),
+            info("ids", TensorProto.INT64, ["N", "L"]),
+            info("scaled", TensorProto.FLOAT, ["N", 1]),
+        ],
+        "accepts:\n  - {kind: image, input: photo}\n  - {kind: text, tokenizer: tokenizer.json}\n",
+    )
+    _write_tokenizer(root / "mixed")
+
+
+def _write_tokenizer(folder: Path) -> None:
     numbers = {word: number for number, word in enumerate(WORDS)}
     tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))  # noqa: S106
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(root / "tokens" / "tokenizer.json"))
-    return root
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def _write(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e import browser
 from tests.e2e.browser import UNTIL, Page, browse
-from tests.e2e.media_models import write_media
+from tests.e2e.media_models import write_media, write_mixed
 from tests.e2e.models import write_fake
 from tests.e2e.server import Server
 from tests.unit.media.files import flag
@@ -26,6 +26,7 @@ ANSWERED = "/ms$/.test(%s.querySelector('[role=status]').textContent)"
 @pytest.fixture(scope="module")
 def documented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = write_media(tmp_path_factory.mktemp("documented"))
+    write_mixed(root)
     write_fake(root / "echo" / "1" / "model.fake")
     with Server(root) as running:
         yield running
@@ -47,7 +48,7 @@ async def test_the_page_shows_every_model_and_its_forms_work(
     async with browse(f"{documented.url}/docs", tmp_path / "profile") as page:
         await page.evaluate(UNTIL % "document.querySelectorAll('tbody tr').length > 20")
         names = "[...document.querySelectorAll('h3')].map((one) => one.textContent)"
-        assert await page.evaluate(names) == ["color", "echo", "peak", "tokens"]
+        assert await page.evaluate(names) == ["color", "echo", "mixed", "peak", "tokens"]
         table = await page.evaluate("document.getElementById('endpoints').innerText")
         assert "/predict/{model}" in table
 
@@ -64,6 +65,18 @@ async def test_the_page_shows_every_model_and_its_forms_work(
         command = await page.evaluate((CARD % "color") + ".querySelectorAll('pre')[1].textContent")
         assert command == f"curl '{documented.url}/predict/color' -F 'photo=@it'\\''s.png'"
         assert page.complaints == []  # neither errors nor breaches of the policy
+
+
+async def test_text_and_numbers_go_beside_a_file(documented: Server, tmp_path: Path) -> None:
+    (tmp_path / "flag.png").write_bytes(flag())
+    async with browse(f"{documented.url}/docs", tmp_path / "profile") as page:
+        await page.evaluate(UNTIL % "document.querySelector('details')")
+        picker = "input[aria-label='image for photo']"
+        await page.evaluate(f"({CARD % 'color'}).remove()")  # its picker is called the same
+        await page.choose_file(picker, tmp_path / "flag.png")
+        status, answer = await _send(page, "mixed")
+        assert status.startswith("200 in"), answer
+        assert '"ids":[[1,1,1]],"scaled":[[0.0]]' in answer
 
 
 async def test_a_refusal_is_shown_as_one(documented: Server, tmp_path: Path) -> None:

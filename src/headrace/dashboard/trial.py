@@ -46,10 +46,14 @@ class Tensor(NamedTuple):
 
 
 class File(NamedTuple):
-    """What the model takes as a file: ``kind`` is image, audio or text."""
+    """What the model takes as a file: ``kind`` is image, audio or text.
+
+    It gives the inputs that it ``feeds``.
+    """
 
     name: str
     kind: str
+    feeds: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,18 @@ class Described:
             said["backend"],
             tuple(Tensor.read(one) for one in said["inputs"]),
             tuple(Tensor.read(one) for one in said["outputs"]),
-            tuple(File(one["name"], one["kind"]) for one in said["files"]),
+            tuple(
+                File(one["name"], one["kind"], tuple(one.get("feeds", [one["name"]])))
+                for one in said["files"]
+            ),
             said["example"],
         )
+
+    @property
+    def others(self) -> list[str]:
+        """The inputs that no file gives."""
+        fed = {name for file in self.files for name in file.feeds}
+        return [one.name for one in self.inputs if one.name not in fed]
 
     @property
     def rest(self) -> Any:
@@ -103,14 +116,21 @@ def body(
     if not model.files:
         if more is None:
             raise InvalidInput("write the inputs as JSON first")
-        whole = isinstance(more, dict) and {"input", "inputs", "instances"} & more.keys()
-        return dict(more) if whole else {"input": more}
+        return dict(more) if _is_body(model, more) else {"input": more}
     missing = [one.kind for one in model.files if one.name not in given]
     if missing:
         raise InvalidInput(f"give {_article(missing[0])} first")
     if more is not None and not isinstance(more, dict):
         raise InvalidInput("write the other inputs as a JSON object, each by its name")
     return {"inputs": {**(more or {}), **given}}
+
+
+def _is_body(model: Described, given: Any) -> bool:
+    """Whether it is a whole body already, and not the inputs by their names, which may be these."""
+    if not isinstance(given, dict) or not {"input", "inputs", "instances"} & given.keys():
+        return False
+    wraps = len(given) == 1 and isinstance(next(iter(given.values())), dict)
+    return wraps or not given.keys() <= {one.name for one in model.inputs}
 
 
 def _article(kind: str) -> str:
@@ -122,7 +142,7 @@ def _parsed(text: str) -> Any:
         return None
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"this is no JSON: {error}") from error
 
 

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
 
 from headrace.dashboard.trial import Described, body, shown, timings_s
 from headrace.errors import InvalidInput
+
+
+FEEDS = {"words": ["ids"]}
 
 
 def described(
@@ -22,7 +26,10 @@ def described(
             "outputs": [
                 {"name": name, "datatype": kind, "shape": [-1, 3]} for name, kind in outputs.items()
             ],
-            "files": [{"name": name, "kind": kind} for name, kind in files.items()],
+            "files": [
+                {"name": name, "kind": kind, "feeds": FEEDS.get(name, [name])}
+                for name, kind in files.items()
+            ],
             "example": example,
         }
     )
@@ -41,6 +48,16 @@ def test_a_model_of_tensors_is_asked_with_the_json_that_was_written() -> None:
     assert body(PLAIN, {}, {}, '{"instances": [[1]]}') == {"instances": [[1]]}
 
 
+def test_inputs_may_be_called_as_the_parts_of_a_body_are() -> None:
+    model = described({}, ["input", "other"], {"y": "FP32"})
+    named = {"input": [[1]], "other": [[2]]}
+    assert body(model, {}, {}, json.dumps(named)) == {"input": named}
+    assert body(model, {}, {}, json.dumps({"input": named})) == {"input": named}
+    assert body(model, {}, {}, json.dumps({"inputs": named})) == {"inputs": named}
+    only = described({}, ["input"], {"y": "FP32"})
+    assert body(only, {}, {}, '{"input": [[1]]}') == {"input": {"input": [[1]]}}
+
+
 def test_files_go_as_base64_and_text_as_it_is() -> None:
     sent = base64.b64encode(b"\x89PNG").decode()
     assert body(PHOTO, {}, {"photo": b"\x89PNG"}, "") == {"inputs": {"photo": {"b64": sent}}}
@@ -52,6 +69,7 @@ def test_only_what_is_no_file_is_asked_for_as_json() -> None:
     assert PLAIN.rest == [[0, 0]]
     assert PHOTO.rest is None
     assert BOTH.rest == {"scale": [[2]]}
+    assert (PLAIN.others, PHOTO.others, BOTH.others) == (["x"], [], ["scale"])
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,21 @@ def test_examples_have_the_sizes_of_the_card_and_are_short_or_none() -> None:
     assert write(spoken)["x-headrace-models"][0]["example"] == {"input": "Some text."}
 
 
+def test_what_is_written_beside_a_file_has_no_file_in_it() -> None:
+    inputs = [
+        TensorSpec("photo", DType.UINT8, (None, 64, 64, 3)),
+        TensorSpec("scale", DType.FP32, (None, 1)),
+    ]
+    both = serve("b", inputs, [], batched=True)
+    accepts = (AcceptedImage(kind="image", input="photo"),)
+    (said,) = write(replace(both, media=build(both.signature, accepts)))["x-headrace-models"]
+    assert said["example"] == {"input": {"scale": [[0]]}}
+    assert said["files"] == [{"name": "photo", "kind": "image", "feeds": ["photo"]}]
+    only = serve("o", inputs[:1], [], batched=True)
+    (said,) = write(replace(only, media=build(only.signature, accepts)))["x-headrace-models"]
+    assert said["example"] is None
+
+
 async def test_the_document_is_written_again_when_the_models_change() -> None:
     catalog = Catalog(configured=True)
     docs = DocsPage(catalog, Echo().routes.listing())

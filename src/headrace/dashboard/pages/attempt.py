@@ -75,7 +75,7 @@ def _form(watched: Watched, model: Described) -> None:
             ui.label(f"{title} {told}").classes("dim break-words w-full")
         for one in model.files:
             _file(one, given)
-        if not model.files or model.rest is not None:
+        if model.others:
             _json(model, given)
         with ui.row().classes("items-center gap-4"):
             send = ui.button("Send", icon="send")

@@ -319,8 +319,11 @@ def _model(served: ServedModel) -> dict[str, Any]:
         "backend": f"{served.profile.backend} {served.profile.precision}",
         "inputs": [_tensor(spec) for spec in signature.inputs],
         "outputs": [_tensor(spec) for spec in served.signature.outputs],
-        "files": [{"name": medium.name, "kind": medium.kind} for medium in served.media],
-        "example": schemas.example(served),
+        "files": [
+            {"name": medium.name, "kind": medium.kind, "feeds": list(medium.feeds)}
+            for medium in served.media
+        ],
+        "example": schemas.example(served, beside_files=True),
     }
 
 

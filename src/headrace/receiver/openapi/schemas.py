@@ -154,10 +154,15 @@ def form(served: ServedModel) -> dict[str, Any]:
     }
 
 
-def example(served: ServedModel) -> dict[str, Any] | None:
-    """A plain request that the model takes; None where it would be long, or is a file."""
+def example(served: ServedModel, *, beside_files: bool = False) -> dict[str, Any] | None:
+    """A plain request that the model takes; None where it would be long, or is a file.
+
+    ``beside_files``: what is written where files are chosen, each by its name; None where that is
+    nothing.
+    """
     values: dict[str, Any] = {one.name: "Some text." for one in served.media if one.kind == "text"}
-    fed = {name for medium in served.media for name in medium.feeds if medium.name in values}
+    chosen = beside_files and len(values) < len(served.media)
+    fed = {name for one in served.media for name in one.feeds if chosen or one.name in values}
     for spec in served.profile.signature.unwrap().inputs:
         if spec.name in fed:
             continue
@@ -166,7 +171,9 @@ def example(served: ServedModel) -> dict[str, Any] | None:
             return None
         zero = {"b": False, "O": ""}.get(spec.dtype.numpy.kind, 0)
         values[spec.name] = np.full(shape, zero, object).tolist()
-    return {"input": next(iter(values.values())) if len(values) == 1 else values}
+    if not values:
+        return None
+    return {"input": next(iter(values.values())) if len(values) == 1 and not chosen else values}
 
 
 def _example_shape(served: ServedModel, spec: TensorSpec) -> tuple[int, ...]:
