@@ -26,6 +26,7 @@ from headrace.values import Array, DType, TensorSpec
 # They are encoded before the run and kept: more than this is a data set, not a load.
 _MOST_REQUESTS = 4096
 _MOST_BYTES = 2**30
+_PAST_INT64 = 2.0**63
 
 
 class File(NamedTuple):
@@ -68,12 +69,19 @@ def _read(path: Path, specs: Callable[[], Specs], rows: int) -> Iterator[Inputs 
         return
     try:
         if suffix == ".json":
-            for document in _documents(orjson.loads(path.read_bytes())):
-                yield checked(_columns(document, specs()), specs())
+            for document in _documents(orjson.loads(path.read_bytes()), specs()):
+                yield _given(_columns(document, specs()), specs())
         else:
-            yield from _cut(checked(arrays(path, specs()), specs()), specs(), rows)
+            yield from _cut(_given(arrays(path, specs()), specs()), specs(), rows)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"--data {path}: {error}") from error
+
+
+def _given(columns: Mapping[str, Any], specs: Specs) -> Inputs:
+    if not columns:
+        names = ", ".join(spec.name for spec in specs)
+        raise ValueError(f"there is no input in it; the model's are {names}")
+    return checked(columns, specs)
 
 
 # --- arrays ---------------------------------------------------------------------------------------
@@ -124,13 +132,13 @@ def checked(columns: Mapping[str, Any], specs: Specs) -> Inputs:
 
 
 def _fit(spec: TensorSpec, value: Any) -> Array:
-    array = _strings(value) if spec.dtype is DType.BYTES else np.asarray(value)
+    array = _strings(spec, value) if spec.dtype is DType.BYTES else np.asarray(value)
     wanted = spec.dtype.numpy
     if array.dtype != wanted:
         written = isinstance(value, list)  # JSON has no types: what comes is what is wanted
         if not (written or np.can_cast(array.dtype, wanted, "same_kind")):
             raise ValueError(f"{spec.name} is {array.dtype}, the model takes {spec.dtype.value}")
-        array = array.astype(wanted)
+        array = _converted(spec, _exact(value, array) if written else array)
     if array.ndim == len(spec.shape) - 1 and spec.shape[0] is None:
         array = array[np.newaxis]
     if array.ndim != len(spec.shape) or any(
@@ -141,8 +149,39 @@ def _fit(spec: TensorSpec, value: Any) -> Array:
     return array
 
 
-def _strings(value: Any) -> Array:
+def _exact(value: Any, array: Array) -> Array:
+    """Undo what numpy does to whole numbers on both sides of 2**63, of which it makes floats."""
+    if array.dtype.kind != "f":
+        return array
+    exact = np.asarray(value, object)
+    if array.size and array.max() >= _PAST_INT64 and all(type(one) is int for one in exact.flat):
+        return exact.astype(np.uint64)
+    return array
+
+
+def _converted(spec: TensorSpec, array: Array) -> Array:
+    """Make it of the dtype that the model takes.
+
+    Raises:
+        ValueError: one of the numbers does not fit, and would be sent as another.
+    """
+    fits = array.dtype.kind not in "OUS"  # null, text, and what is past 64 bits
+    if fits:
+        with np.errstate(all="ignore"):
+            made = array.astype(spec.dtype.numpy)
+        if made.dtype.kind in "biu":
+            fits = np.array_equal(made, array)
+        else:
+            fits = not (np.isinf(made) & ~np.isinf(array)).any()
+    if not fits:
+        raise ValueError(f"{spec.name}: a value in it does not fit {spec.dtype.value}")
+    return made
+
+
+def _strings(spec: TensorSpec, value: Any) -> Array:
     flat = np.array(value, object)
+    if any(one is None for one in flat.flat):
+        raise ValueError(f"{spec.name}: a value in it does not fit {spec.dtype.value}")
     return strings([_octets(one) for one in flat.reshape(-1)]).reshape(flat.shape)
 
 
@@ -165,10 +204,11 @@ def _cut(inputs: Inputs, specs: Specs, rows: int) -> Iterator[Inputs]:
 # --- JSON -----------------------------------------------------------------------------------------
 
 
-def _documents(document: Any) -> Iterator[Any]:
+def _documents(document: Any, specs: Specs) -> Iterator[Any]:
     """One request, a list of them, or Triton's ``{"data": [...]}``."""
-    if isinstance(document, dict) and isinstance(document.get("data"), list):
-        document = document["data"]
+    if isinstance(document, dict) and not _is_bare(document, specs):
+        requests = document.get("data")
+        document = requests if isinstance(requests, list) else document
     if isinstance(document, list):
         yield from document
     else:
@@ -179,6 +219,8 @@ def _columns(document: Any, specs: Specs) -> dict[str, Any]:
     """Read a request as any of the protocols would write it, or bare names and tensors."""
     if not isinstance(document, dict):
         raise TypeError("a request is an object of names and tensors")
+    if _is_bare(document, specs):
+        return {name: _tensor(one) for name, one in document.items()}
     if "instances" in document:
         return _rows(document["instances"], specs)
     value = document.get("inputs", document.get("input", document))
@@ -187,6 +229,17 @@ def _columns(document: Any, specs: Specs) -> dict[str, Any]:
     if not isinstance(value, dict):
         return {_only(specs).name: value}
     return {name: _tensor(one) for name, one in value.items()}
+
+
+def _is_bare(document: Mapping[str, Any], specs: Specs) -> bool:
+    """Whether these are the inputs by their names, which may be those that protocols use."""
+    names = {spec.name for spec in specs}
+    if len(document) == 1:
+        (value,) = document.values()
+        inner = value[0] if isinstance(value, list) and value else value
+        if isinstance(inner, dict) and (inner.keys() <= names or "name" in inner):
+            return False  # a protocol's, around the names
+    return bool(document) and document.keys() <= names
 
 
 def _tensor(value: Any) -> Any:

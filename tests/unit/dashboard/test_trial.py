@@ -9,7 +9,6 @@ import pytest
 from headrace.dashboard.trial import Described, body, shown, timings_s
 from headrace.errors import InvalidInput
 
-
 FEEDS = {"words": ["ids"]}
 
 

@@ -88,6 +88,80 @@ def test_a_list_in_json_is_a_request_each(tmp_path: Path) -> None:
     _same(_read(tmp_path / "x.json"), [{"x": [[1, 2]]}, {"x": [[3, 4], [5, 6]]}])
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"%s": [[1, 2]]},
+        {"%s": [1, 2]},
+        {"%s": {"content": [1, 2], "shape": [1, 2]}},
+        {"inputs": {"%s": [[1, 2]]}},
+        {"input": {"%s": [[1, 2]]}},
+        {"instances": [{"%s": [1, 2]}]},
+        {"inputs": [{"name": "%s", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]},
+        {"data": [{"%s": [[1, 2]]}]},
+        [{"%s": [[1, 2]]}],
+    ],
+    ids=json.dumps,
+)
+@pytest.mark.parametrize("name", ["input", "inputs", "instances", "data", "name"])
+def test_inputs_may_be_called_as_the_protocols_call_their_parts(
+    tmp_path: Path, document: object, name: str
+) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(document).replace("%s", name))
+    specs = (TensorSpec(name, DType.FP32, (None, 2)),)
+    _same(_read(tmp_path / "x.json", specs), [{name: [[1, 2]]}])
+
+
+def test_an_input_called_input_may_have_others_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"input": [[1, 2]], "n": [3]}')
+    specs = (TensorSpec("input", DType.FP32, (None, 2)), TWO[1])
+    _same(_read(tmp_path / "x.json", specs), [{"input": [[1, 2]], "n": [3]}])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "written"),
+    [
+        (DType.INT64, "1.7"),
+        (DType.INT64, "null"),
+        (DType.INT64, str(2**63)),
+        (DType.UINT8, "300"),
+        (DType.UINT8, "-1"),
+        (DType.UINT64, "-1"),
+        (DType.BOOL, "2"),
+        (DType.FP16, "1e9"),
+        (DType.BF16, "1e39"),
+        (DType.FP32, "null"),
+        (DType.FP32, '"1"'),
+        (DType.BYTES, "null"),
+    ],
+)
+def test_a_number_that_would_be_sent_as_another_is_refused(
+    tmp_path: Path, dtype: DType, written: str
+) -> None:
+    (tmp_path / "x.json").write_text(f'{{"x": [{written}]}}')
+    with pytest.raises(SettingsError, match=rf"x\.json: x: .* does not fit {dtype.value}"):
+        _read(tmp_path / "x.json", (TensorSpec("x", dtype, (None,)),))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "written"),
+    [
+        (DType.INT64, [1.0, -(2**63)]),
+        (DType.UINT64, [2**63 + 5, 1]),
+        (DType.UINT8, [0, 255]),
+        (DType.BOOL, [0, 1]),
+        (DType.FP16, [65504, True]),
+        (DType.BF16, [1, 2.5]),
+    ],
+)
+def test_a_number_that_fits_is_sent_as_it_is(
+    tmp_path: Path, dtype: DType, written: list[Any]
+) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({"x": written}))
+    (found,) = _read(tmp_path / "x.json", (TensorSpec("x", dtype, (None,)),))
+    assert found["x"].tolist() == written
+
+
 def test_strings_in_json_are_text_or_base64(tmp_path: Path) -> None:
     coded = base64.b64encode(b"\xff").decode()
     (tmp_path / "x.json").write_text(json.dumps({"inputs": {"s": ["hi", {"b64": coded}]}}))
@@ -120,6 +194,7 @@ def test_other_files_are_sent_as_they_are_and_a_folder_is_all_of_them(tmp_path: 
         ("x.npy", b"", "x.npy: it is empty, cut off or damaged, write it anew"),
         ("x.npz", b"", "x.npz: it is empty, cut off or damaged"),
         ("x.npz", b"PK\x03\x04 and no more", "x.npz: it is empty, cut off or damaged"),
+        ("x.json", b"{}", "x.json: there is no input in it; the model's are x"),
         ("x.json", b"[]", "there is nothing to send in it"),
     ],
 )
@@ -139,6 +214,18 @@ def test_a_type_that_would_lose_something_is_refused_and_a_wider_float_is_not(
     np.save(tmp_path / "x.npy", np.ones((1, 2), np.complex64))
     with pytest.raises(SettingsError, match="x is complex64, the model takes FP32"):
         _read(tmp_path / "x.npy")
+
+
+def test_an_array_of_numbers_that_do_not_fit_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([300]))
+    with pytest.raises(SettingsError, match=r"x\.npy: x: .* does not fit INT8"):
+        _read(tmp_path / "x.npy", (TensorSpec("x", DType.INT8, (None,)),))
+
+
+def test_an_npz_file_without_arrays_is_said(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz")
+    with pytest.raises(SettingsError, match=r"x\.npz: there is no input in it"):
+        _read(tmp_path / "x.npz")
 
 
 def test_an_array_without_a_name_is_not_guessed(tmp_path: Path) -> None:
