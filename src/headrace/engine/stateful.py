@@ -166,6 +166,7 @@ def _check_names(signature: Signature, sequence: Sequence) -> None:
                 f"sequence: state input {state.input!r} is {before.dtype.value}, output "
                 f"{state.output!r} is {after.dtype.value}; both must be the same, and numbers"
             )
+        _cast(f"initial of state {state.input!r}", np.asarray(state.initial), before)
     states = {state.input for state in sequence.state}
     hidden = states | sequence.constants.keys()
     if both := states & sequence.constants.keys():
@@ -186,7 +187,7 @@ def _constants(
         wanted = np.asarray(value)
         if spec.dtype is DType.BYTES:
             raise ModelLoadError(f"sequence: constant {name!r} is BYTES; only numbers can be one")
-        array = _cast(name, wanted, spec)
+        array = _cast(f"constant {name!r}", wanted, spec)
         shape = spec.shape
         free = bool(shape) and not isinstance(shape[0], int)
         each_row = batched and free and array.ndim == len(shape) - 1
@@ -204,12 +205,16 @@ def _constants(
         yield name, np.ascontiguousarray(array).reshape(array.shape), each_row
 
 
-def _cast(name: str, value: Array, spec: TensorSpec) -> Array:
+def _cast(what: str, value: Array, spec: TensorSpec) -> Array:
     with np.errstate(all="ignore"):
         array = value.astype(spec.dtype.numpy)
-    if spec.dtype.numpy.kind in "iub" and not np.array_equal(array, value):
+    if array.dtype.kind in "iub":
+        fits = np.array_equal(array, value)
+    else:
+        fits = np.array_equal(np.isinf(array), np.isinf(value.astype(np.float64)))
+    if not fits:
         raise ModelLoadError(
-            f"sequence: constant {name!r} is {value.tolist()}, which is no {spec.dtype.value}"
+            f"sequence: {what} is {value.tolist()}, which is no {spec.dtype.value}"
         )
     return array
 

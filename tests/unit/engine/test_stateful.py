@@ -171,6 +171,18 @@ def test_a_card_that_does_not_fit_is_refused(card: dict[str, Any], message: str)
         plan(SIGNATURE, _card(**card))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "initial"), [(DType.INT64, 0.5), (DType.UINT8, -1), (DType.FP16, 1e9)]
+)
+def test_state_that_cannot_begin_as_the_card_says_is_refused(dtype: DType, initial: float) -> None:
+    inputs = (INPUTS[0], _spec("state", 2, None, 3, dtype=dtype), INPUTS[2])
+    outputs = (OUTPUTS[0], _spec("stateN", None, None, None, dtype=dtype))
+    signature = Signature(inputs, outputs, batched=False)
+    assert plan(signature, _card(state=[STATE | {"initial": 1}]))
+    with pytest.raises(ModelLoadError, match=f"initial of state 'state' is .* no {dtype.value}"):
+        plan(signature, _card(state=[STATE | {"initial": initial}]))
+
+
 @pytest.mark.parametrize("dtype", [DType.INT64, DType.BYTES])
 def test_state_that_changes_its_kind_is_refused(dtype: DType) -> None:
     outputs = (OUTPUTS[0], _spec("stateN", None, None, None, dtype=dtype))
