@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,11 +30,11 @@ class Processor:
         self,
         signature: Signature,
         chains: Mapping[str, tuple[Step, ...]],
-        labels: tuple[bytes, ...],
+        labels: Mapping[str, tuple[bytes, ...]],
     ) -> None:
         self.signature = signature
         self._steps = dict(chains)
-        self._labels = labels
+        self._labels = dict(labels)
         self._axes = 1 if signature.batched else 0
 
     def run(
@@ -73,7 +74,7 @@ class Processor:
         if want.classification is None:
             return tensor
         classes = tensor.reshape(*tensor.shape[: self._axes], -1) if tensor.size else tensor
-        return steps.top_k(classes, want.classification, self._labels)
+        return steps.top_k(classes, want.classification, self._labels.get(want.name, ()))
 
     def _spec(self, want: RequestedOutput) -> TensorSpec:
         spec = self.signature.output(want.name)
@@ -154,7 +155,27 @@ def build(
             _check_labels(spec, names)
         specs[want.output] = rule.becomes(spec, want)
         made[want.output] = (*made.get(want.output, ()), rule.step(want, names))
-    return Processor(replace(signature, outputs=tuple(specs.values())), made, names)
+    made_of = replace(signature, outputs=tuple(specs.values()))
+    return Processor(made_of, made, _labelled(signature, names))
+
+
+def _labelled(signature: Signature, labels: tuple[bytes, ...]) -> dict[str, tuple[bytes, ...]]:
+    """The outputs whose classes these may name: where one has as many, none that has others."""
+    classes = {
+        spec.name: _classes(spec, batched=signature.batched)
+        for spec in signature.outputs
+        if spec.dtype not in _NOT_NUMBERS
+    }
+    known = len(labels) in classes.values()
+    return {
+        name: labels for name, many in classes.items() if not known or many in {None, len(labels)}
+    }
+
+
+def _classes(spec: TensorSpec, *, batched: bool) -> int | None:
+    """How many numbers a row has; None where that is free."""
+    sizes = [size for size in spec.shape[1 if batched else 0 :] if isinstance(size, int)]
+    return math.prod(sizes) if len(sizes) == len(spec.shape) - batched else None
 
 
 def _check(rule: _Rule, want: ResultStep, spec: TensorSpec, batched: bool) -> None:

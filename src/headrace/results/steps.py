@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from headrace.errors import InferenceFailed
 from headrace.values import Array
 
 Step = Callable[[Array], Array]
@@ -41,7 +42,19 @@ def sigmoid(tensor: Array) -> Array:
 
 
 def argmax(tensor: Array) -> Array:
-    """The place of the largest element along the last axis, which goes; INT64."""
+    """The place of the largest element along the last axis, which goes; INT64.
+
+    Raises:
+        InferenceFailed: there are rows, and no element in them.
+    """
+    if not tensor.shape[-1]:
+        empty = np.empty(tensor.shape[:-1], np.int64)
+        if empty.size:
+            raise InferenceFailed(
+                f"argmax: the model's output is of shape {list(tensor.shape)}: there is nothing to "
+                "choose from"
+            )
+        return empty
     return np.asarray(_comparable(tensor).argmax(axis=-1), dtype=np.int64)
 
 

@@ -132,6 +132,13 @@ def test_classification_as_clients_of_triton_read_it() -> None:
     ]
 
 
+def test_labels_are_of_the_output_that_has_as_many_classes() -> None:
+    processor = build(SIGNATURE, (), ("cat", "dog", "cow"))
+    got = processor.run(OUTPUTS, [RequestedOutput("scores", 1), RequestedOutput("ids", 1)])
+    assert got["scores"].tolist() == [[b"3.000000:1:dog"], [b"0.500000:0:cat"]]
+    assert got["ids"].tolist() == [[b"7:0"], [b"8:0"]]
+
+
 def test_classification_is_over_all_of_a_row() -> None:
     boxes = np.arange(80, dtype=np.float16).reshape(2, 10, 4)
     got = build(SIGNATURE, ()).run({"boxes": boxes}, _ask("boxes", classification=1))["boxes"]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.errors import InferenceFailed
 from headrace.results.steps import argmax, sigmoid, softmax, top_k
 
 FLOATS = st.floats(-(2.0**100), 2.0**100, width=32)
@@ -108,3 +109,10 @@ def test_integers_at_their_limits_keep_their_order() -> None:
 def test_labels_end_where_they_end() -> None:
     row = np.array([1, 2], np.float32)
     assert top_k(row, 2, [b"cat"]).tolist() == [b"2.000000:1", b"1.000000:0:cat"]
+
+
+def test_argmax_of_rows_without_elements_is_no_answer() -> None:
+    with pytest.raises(InferenceFailed, match=r"shape \[2, 0\]"):
+        argmax(np.empty((2, 0), np.float32))
+    assert argmax(np.empty((0, 0), np.float32)).shape == (0,)
+    assert argmax(np.empty((0, 3), np.float32)).shape == (0,)
