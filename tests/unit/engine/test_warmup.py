@@ -146,6 +146,15 @@ def test_a_batch_that_takes_half_the_objective_is_too_large(tmp_path: Path) -> N
     assert warm(model, slo_ms=1)[0].batch_sizes == (1,)
 
 
+def test_the_time_there_is_to_time_sizes_is_shared_among_shapes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock(monkeypatch, lambda rows: 0.1 + 0.002 * rows)  # 12 s are 24 rounds of a size
+    buckets = {"x": {1: (4, 8, 12, 16, 20, 24)}}
+    found, _ = warm(Counted(signature((None, None))), buckets=buckets, max_batch=64)
+    assert found.batch_sizes[:3] == (1, 2, 3)
+
+
 class Bounded(Counted):
     """A model exported with at most so many rows, or with none at all."""
 
