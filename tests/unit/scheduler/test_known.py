@@ -47,9 +47,7 @@ def test_a_batch_is_ready_when_its_lane_is_and_no_earlier(
 def test_a_shape_of_short_runs_takes_no_lane_from_a_long_one() -> None:
     def lanes(*runs: tuple[int, float]) -> int:
         measured = tuple((elements, 1, run_s, run_s) for elements, run_s in runs)
-        return Known(
-            measured, sizes=(1,), pads=False, instances=4, slo_s=None, max_queue=100
-        ).lanes
+        return Known(measured, sizes=(1,), pads=False, instances=4, slo_s=None, max_queue=100).lanes
 
     assert lanes((16, 0.0001)) == 1
     assert lanes((16, 0.0001), (512, 0.0002)) == 1
