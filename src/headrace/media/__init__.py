@@ -7,6 +7,7 @@ when a card needs them.
 
     medium      what a card accepts, checked against the signature: one reader an entry
     image       an image file to numbers                    headrace[image]
+    envelope    the parts of an image file, before it is opened
     audio       a sound file to samples                     headrace[audio]
     resample    samples at another rate
     text        text to tokens, or to BYTES                 headrace[text]

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from headrace.accepts import AcceptedImage
 from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
+from headrace.media import envelope
 from headrace.values import Array, DType, TensorSpec
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -157,6 +158,9 @@ def read(data: bytes, made: Plan) -> Array:
         InvalidInput: it is broken, of a format that is not read, or cannot be given the size.
         BodyTooLarge: it has too many pixels, or would become too large a tensor.
     """
+    complaint = envelope.complaint(data)
+    if complaint:
+        raise InvalidInput(f"input {made.name!r}: the image {complaint}")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_pixels(made, *opened.size)
