@@ -7,12 +7,13 @@ and the size in between when it is resized.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from headrace.accepts import AcceptedImage
 from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
@@ -28,6 +29,17 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+# What a camera says (Exif's orientation), and what makes it upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_STRIP_ROWS = 256
 _AXES = 3
 # What one image may become where it decides its size itself: as much as a body may be.
 _MOST_BYTES = 64 * 2**20
@@ -67,6 +79,8 @@ def reader(spec: TensorSpec, accepted: AcceptedImage) -> Callable[[bytes], Array
         ModelLoadError: the entry does not fit the input; the message names the key.
     """
     Image.init()  # every format is registered before there are threads
+    # Anybody could fill the log, and Python's memory of what it warned of, with odd files.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     made = plan(spec, accepted)
     return lambda data: read(data, made)
 
@@ -162,10 +176,7 @@ def read(data: bytes, made: Plan) -> Array:
     if complaint:
         raise InvalidInput(f"input {made.name!r}: the image {complaint}")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            _check_pixels(made, *opened.size)
-            image = flatten(ImageOps.exif_transpose(opened), gray=made.accepted.color == "gray")
-        image = resize(image, made)
+        image = resize(_decode(data, made), made)
         _check_bytes(made, *image.size)
     except HeadraceError:
         raise
@@ -183,16 +194,45 @@ def read(data: bytes, made: Plan) -> Array:
     return numbers(np.asarray(image), made)
 
 
+def _decode(data: bytes, made: Plan) -> Image.Image:
+    """Unpack, flatten and turn; what is no longer needed goes at once, for images are large."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        _check_pixels(made, *opened.size)
+        opened.load()
+        turn = _TURNS.get(_orientation(opened))
+    vars(opened).pop("_decoder", None)  # WebP's holds the image once more
+    image = flatten(opened, gray=made.accepted.color == "gray")
+    del opened
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(opened: Image.Image) -> Any:
+    try:
+        return opened.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001 - a good photo with broken notes is a good photo
+        return None
+
+
 def flatten(image: Image.Image, *, gray: bool) -> Image.Image:
     """Make 8-bit RGB, or grey, of an image of any mode; what is transparent becomes white."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _eight_bits(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
+        return _on_white(image, "L" if gray else "RGB")
     if gray and image.mode in {"P", "CMYK", "YCbCr", "LAB", "HSV"}:
         image = image.convert("RGB")  # not every mode has a way to grey
     return image.convert("L" if gray else "RGB")
+
+
+def _on_white(image: Image.Image, mode: str) -> Image.Image:
+    """Strip by strip: a large image need not be in memory four times."""
+    made = Image.new(mode, image.size)
+    for top in range(0, image.height, _STRIP_ROWS):
+        strip = image.crop((0, top, image.width, min(image.height, top + _STRIP_ROWS)))
+        strip = strip.convert("RGBA")
+        white = Image.new("RGBA", strip.size, _WHITE)
+        made.paste(Image.alpha_composite(white, strip).convert(mode), (0, top))
+    return made
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import subprocess
+import sys
 import tracemalloc
 from typing import Any
 
@@ -9,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from headrace.accepts import AcceptedImage
 from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
@@ -53,6 +57,38 @@ def test_the_camera_s_orientation_is_applied() -> None:
     assert np.array_equal(pixels, np.rot90(FLAG, -1))
 
 
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_orientation_is_that_of_pillow(turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    want = ImageOps.exif_transpose(Image.open(io.BytesIO(flag("PNG", exif=exif))))
+    assert np.array_equal(read(flag("PNG", exif=exif)), np.asarray(want))
+
+
+def _short(kind: int, count: int, value: int) -> bytes:
+    return struct.pack("<HHII", 0x0112, kind, count, value)
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0hello hello hello",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0" + _short(3, 9, 6),
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0" + _short(3, 1, 99),
+        b"Exif\0\0II*\0\x08\0\0\0\x09\0" + _short(3, 1, 1),
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x02a\0\0\0",
+    ],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_good_photo_with_broken_exif_is_read(kind: str, exif: bytes) -> None:
+    """And nothing is written to the log: here a warning is an error."""
+    spec = TensorSpec("x", DType.UINT8, (None, None, None, 3))
+    one = image.reader(spec, AcceptedImage(kind="image", input="x"))
+    assert one(flag(kind, exif=exif)).shape == FLAG.shape
+
+
 def test_of_an_animation_the_first_frame_counts() -> None:
     frames = [Image.fromarray(FLAG), Image.fromarray(255 - FLAG)]
     data = encode(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
@@ -68,9 +104,47 @@ def test_what_is_transparent_becomes_white() -> None:
     assert (read(encode(palette, "PNG", transparency=0)) == 255).all()
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+def test_large_transparent_images_are_flattened_as_small_ones_are(mode: str, color: str) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (700, 90, 4), np.uint8)
+    some = Image.fromarray(values).convert(mode)
+    data = encode(some, "PNG", **({"transparency": bytes(range(256))} if mode == "P" else {}))
+    with Image.open(io.BytesIO(data)) as opened:
+        white = Image.new("RGBA", opened.size, (255, 255, 255, 255))
+        whole = Image.alpha_composite(white, opened.convert("RGBA"))
+    want = np.asarray(whole.convert("L" if color == "gray" else "RGB"))
+    shape = (None, None, None, 1 if color == "gray" else 3)
+    assert np.array_equal(read(data, shape, color=color).squeeze(), want)
+
+
 def test_16_bits_keep_their_upper_eight() -> None:
     grey = Image.fromarray(np.full((2, 3), 0x8040, np.uint16))
     assert (read(encode(grey)) == 0x80).all()
+
+
+def test_a_small_webp_does_not_take_a_gigabyte() -> None:
+    """Unpacking it takes four times its pixels in Pillow; nothing is added to that."""
+    code = """if True:
+        import io, sys
+        from pathlib import Path
+        from PIL import Image
+        from headrace.accepts import AcceptedImage
+        from headrace.media import image
+        from headrace.values import DType, TensorSpec
+        spec = TensorSpec("x", DType.UINT8, (None, 3, 224, 224))
+        read = image.reader(spec, AcceptedImage(kind="image", input="x"))
+        data = sys.stdin.buffer.read()
+        def most():
+            return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+        before = most()
+        read(data)
+        print(most() - before)
+    """
+    side = 3000
+    data = encode(Image.new("RGBA", (side, side)), "WEBP", lossless=True)
+    ran = subprocess.run([sys.executable, "-c", code], input=data, check=True, capture_output=True)
+    assert int(ran.stdout) * 1024 < 18 * side**2
 
 
 @pytest.mark.parametrize(("mode", "most"), [("I;16", 7), ("I", 10)])
