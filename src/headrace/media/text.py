@@ -35,6 +35,23 @@ class Encoded(NamedTuple):
         return self.ids.nbytes + self.mask.nbytes + self.types.nbytes
 
 
+class Padding(NamedTuple):
+    """What the tokenizer's file says short texts are filled up with, where, and to what."""
+
+    id: int
+    type: int
+    left: bool
+    multiple: int
+
+    def value(self, part: str) -> int:
+        """Return what fills the ids, the mask or the types."""
+        return {"ids": self.id, "types": self.type}.get(part, 0)
+
+    def length(self, longest: int) -> int:
+        """Return how long the rows are where the model leaves it open."""
+        return -(-longest // self.multiple) * self.multiple
+
+
 def read_bytes(data: bytes) -> bytes:
     """Check a text that goes to the model as it is.
 
@@ -84,7 +101,7 @@ class Tokens:
     inputs: tuple[str, ...]
     parts: tuple[str, ...]
     dtypes: tuple[DType, ...]
-    pad: int
+    padding: Padding
     length: int | None
     row_axis: bool
 
@@ -112,7 +129,7 @@ class Tokens:
         """
         if len(items) > 1 and not self.row_axis:
             raise InvalidInput(f"{self.name!r} takes one text a request, not {len(items)}")
-        length = self.length or max(len(item.ids) for item in items)
+        length = self.length or self.padding.length(max(len(item.ids) for item in items))
         size_bytes = len(items) * length * sum(dtype.numpy.itemsize for dtype in self.dtypes)
         if size_bytes > _MOST_BYTES:
             raise BodyTooLarge(
@@ -121,10 +138,11 @@ class Tokens:
             )
         tensors = {}
         for name, part, dtype in zip(self.inputs, self.parts, self.dtypes, strict=True):
-            rows = np.full((len(items), length), self.pad if part == "ids" else 0, dtype.numpy)
+            rows = np.full((len(items), length), self.padding.value(part), dtype.numpy)
             for row, item in zip(rows, items, strict=True):
                 values = getattr(item, part)
-                row[: len(values)] = values
+                start = length - len(values) if self.padding.left else 0
+                row[start : start + len(values)] = values
             tensors[name] = rows if self.row_axis else rows[0]
         return tensors
 
@@ -141,24 +159,40 @@ def tokens(signature: Signature, accepted: AcceptedText) -> Tokens:
     tokenizer = _load(library, accepted)
     lengths = {spec.shape[-1] for spec in specs.values() if isinstance(spec.shape[-1], int)}
     length = min((int(one) for one in lengths if isinstance(one, int)), default=None)
-    padding = tokenizer.padding or {}
-    limits = (accepted.max_tokens, length, (tokenizer.truncation or {}).get("max_length"))
+    padding, cutting = tokenizer.padding or {}, tokenizer.truncation or {}
     tokenizer.no_padding()
-    most = accepted.max_tokens or length or limits[2]
+    most = accepted.max_tokens or length or cutting.get("max_length")
     if most is None:
         tokenizer.no_truncation()
     else:
-        tokenizer.enable_truncation(most if length is None else min(most, length))
+        _cut(tokenizer, most if length is None else min(most, length), cutting, accepted)
     return Tokens(
         name=accepted.input,
         tokenizer=tokenizer,
         inputs=tuple(spec.name for spec in specs.values()),
         parts=tuple(specs),
         dtypes=tuple(spec.dtype for spec in specs.values()),
-        pad=int(padding.get("pad_id", tokenizer.token_to_id("[PAD]") or 0)),
+        padding=Padding(
+            id=int(padding.get("pad_id", tokenizer.token_to_id("[PAD]") or 0)),
+            type=int(padding.get("pad_type_id", 0)),
+            left=padding.get("direction") == "left",
+            multiple=int(padding.get("pad_to_multiple_of") or 1),
+        ),
         length=length,
         row_axis=len(next(iter(specs.values())).shape) == _AXES,
     )
+
+
+def _cut(tokenizer: Any, most: int, cutting: Mapping[str, Any], accepted: AcceptedText) -> None:
+    """Cut longer text to so many tokens, on the side that the tokenizer's file says."""
+    marks = tokenizer.num_special_tokens_to_add(is_pair=False)
+    if most <= marks:
+        raise ModelLoadError(
+            f"accepts: text {accepted.input!r}: {most} tokens are no more than the {marks} that "
+            "the tokenizer puts around every text; raise `max_tokens`, or the model's length"
+        )
+    # Not its stride, for what is cut off is never read; nor its strategy, which is for pairs.
+    tokenizer.enable_truncation(most, direction=cutting.get("direction", "right"))
 
 
 def _inputs(signature: Signature, accepted: AcceptedText) -> dict[str, TensorSpec]:

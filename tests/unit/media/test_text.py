@@ -18,17 +18,23 @@ from headrace.values import DType, Signature, TensorSpec
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat")
 
 
-@pytest.fixture
-def tokenizer(tmp_path: Path) -> Path:
+def write(tmp_path: Path, padding: dict[str, Any], cutting: dict[str, Any] | None = None) -> Path:
     numbers = {word: number for number, word in enumerate(WORDS)}
     made = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))  # noqa: S106
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    made.enable_padding(length=128)  # as some files say; it is not for us
+    made.enable_padding(**padding)
+    if cutting:
+        made.enable_truncation(**cutting)
     made.save(str(tmp_path / "tokenizer.json"))
     return tmp_path / "tokenizer.json"
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Path:
+    return write(tmp_path, {"length": 128})  # as some files say; it is not for us
 
 
 def bert(length: int | None = None, *names: str, dtype: DType = DType.INT64) -> Signature:
@@ -64,6 +70,41 @@ def test_a_fixed_length_is_kept(tokenizer: Path) -> None:
     one = medium(bert(4), tokenizer=tokenizer)
     assert give(one, "cat")["input_ids"] == [[2, 5, 3, 0]]
     assert give(one, "the cat sat the cat")["input_ids"] == [[2, 4, 5, 3]]
+
+
+@pytest.mark.parametrize("length", [None, 5])
+def test_the_tokenizer_s_own_padding_and_cutting_are_kept(
+    tmp_path: Path, length: int | None
+) -> None:
+    padding = {"direction": "left", "pad_id": 1, "pad_type_id": 7}
+    path = write(
+        tmp_path, padding, {"max_length": 4, "direction": "left", "strategy": "only_second"}
+    )
+    one = medium(bert(length), tokenizer=path, max_tokens=5)
+    assert give(one, "the the cat sat", "cat") == {
+        "input_ids": [[2, 4, 5, 6, 3], [1, 1, 2, 5, 3]],
+        "attention_mask": [[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]],
+        "token_type_ids": [[0] * 5, [7, 7, 0, 0, 0]],
+    }
+    assert give(medium(bert(), tokenizer=path), "the cat sat")["input_ids"] == [[2, 5, 6, 3]]
+
+
+def test_rows_are_as_long_as_the_tokenizer_s_multiple_of_tokens(tmp_path: Path) -> None:
+    path = write(tmp_path, {"pad_to_multiple_of": 4})
+    assert give(medium(bert(), tokenizer=path), "the cat sat")["input_ids"] == [
+        [2, 4, 5, 6, 3, 0, 0, 0]
+    ]
+    assert give(medium(bert(6), tokenizer=path), "cat")["input_ids"] == [[2, 5, 3, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("length", "keys"), [(None, {"max_tokens": 1}), (None, {"max_tokens": 2}), (1, {}), (2, {})]
+)
+def test_a_length_of_no_text_fails_the_model(
+    tokenizer: Path, length: int | None, keys: dict[str, Any]
+) -> None:
+    with pytest.raises(ModelLoadError, match=r"no more than the 2 that .* raise `max_tokens`"):
+        medium(bert(length), tokenizer=tokenizer, **keys)
 
 
 def test_inputs_that_the_model_does_not_have_are_not_given(tokenizer: Path) -> None:
