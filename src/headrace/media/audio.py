@@ -24,6 +24,9 @@ _MOST_CHANNELS = 16
 _MOST_HZ = 384_000
 _LEAST_HZ = 1000
 _BLOCK = 65536  # samples of each channel; all channels of all of it are never in memory
+_SAMPLE_BYTES = 4
+# What one sound may take, between its file and the model's tensor.
+_MOST_BYTES = 256 * 2**20
 _UNKNOWN = 2**62  # more samples than this are no announcement: FLAC that was written to a pipe
 
 
@@ -99,7 +102,9 @@ def read(library: Any, data: bytes, made: Plan) -> Array:
     except HeadraceError:
         raise
     except Exception as error:
-        raise InvalidInput(f"input {made.name!r}: the sound is broken: {error}") from error
+        # Its own words without the file's name, which is an address of Python's here.
+        says = getattr(error, "error_string", None) or str(error) or type(error).__name__
+        raise InvalidInput(f"input {made.name!r}: the sound is broken: {says}") from error
     if samples.shape[1] > limit:
         raise _too_long(made)
     return numbers(samples, rate_hz, made)
@@ -109,6 +114,7 @@ def _read_mixed(file: Any, limit: int, made: Plan) -> Array:
     """Channels of samples, to just over the limit."""
     if limit < file.frames < _UNKNOWN:
         raise _too_long(made)
+    _check_bytes(made, file)
     blocks, count = [np.empty((1 if made.accepted.mono else file.channels, 0), np.float32)], 0
     while count <= limit:
         block = file.read(_BLOCK, dtype="float32", always_2d=True).T
@@ -117,6 +123,18 @@ def _read_mixed(file: Any, limit: int, made: Plan) -> Array:
         blocks.append(mix(block, made))
         count += block.shape[1]
     return np.concatenate(blocks, axis=1)
+
+
+def _check_bytes(made: Plan, file: Any) -> None:
+    """Refuse what would be too much, as it is or at the model's rate."""
+    channels, rate_hz = 1 if made.accepted.mono else file.channels, made.accepted.rate_hz
+    samples = channels * file.frames * max(1.0, rate_hz / file.samplerate)
+    if file.frames < _UNKNOWN and samples * _SAMPLE_BYTES > _MOST_BYTES:
+        raise BodyTooLarge(
+            f"input {made.name!r}: {file.frames / file.samplerate:.0f} s of {channels} channels at "
+            f"{file.samplerate} Hz are more than {_MOST_BYTES >> 20} MiB of samples, as they are "
+            f"or at the model's {rate_hz} Hz: send less at once, or at the model's rate"
+        )
 
 
 def _too_long(made: Plan) -> BodyTooLarge:
@@ -170,6 +188,10 @@ def numbers(samples: Array, rate_hz: int, made: Plan) -> Array:
     if made.samples is not None:
         samples = _of_length(samples, made.samples, made)
     if made.dtype is DType.INT16:
+        if not np.isfinite(samples).all():
+            raise InvalidInput(
+                f"input {made.name!r}: the sound has samples that are no numbers (NaN or infinite)"
+            )
         samples = np.rint(samples * 32768).clip(-32768, 32767)
     values = samples.astype(made.dtype.numpy)
     return np.ascontiguousarray(values if made.axes > 1 else values[0])

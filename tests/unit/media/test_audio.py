@@ -124,6 +124,40 @@ def test_a_long_file_is_refused() -> None:
         read(sound(tone()), max_s=0.2)
 
 
+@pytest.mark.parametrize(
+    ("channels", "rate_hz", "model_hz"),
+    [(8, 192_000, 16_000), (8, 1000, 48_000)],  # huge as it is, huge at the model's rate
+)
+def test_a_sound_that_becomes_too_much_is_refused_before_it_is_read(
+    channels: int, rate_hz: int, model_hz: int
+) -> None:
+    frames = 2**28 // (4 * channels) * rate_hz // max(rate_hz, model_hz) + rate_hz
+    silence = sound(np.zeros((frames, channels), np.int16), rate_hz, kind="FLAC")
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLarge, match=r"more than 256 MiB.* at the model's rate"):
+            read(silence, (None, None, None), mono=False, rate_hz=model_hz, max_s=3600)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1e6 + len(silence)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_refused_where_samples_are_whole(value: float) -> None:
+    data = sound(np.full((100, 1), value, np.float32), subtype="FLOAT")
+    with pytest.raises(InvalidInput, match="input 'x': the sound has samples that are no numbers"):
+        read(data, dtype=DType.INT16)
+
+
+@pytest.mark.parametrize("data", [b"RIFF" + b"\0" * 40, b"fLaC" + b"\0" * 100, sound(tone())[:20]])
+def test_a_broken_sound_is_told_without_addresses(data: bytes) -> None:
+    with pytest.raises(InvalidInput, match=r"the sound is broken: \w") as told:
+        read(data)
+    assert "0x" not in str(told.value)
+    assert "object" not in str(told.value)
+
+
 def test_a_file_of_many_channels_is_never_in_memory_as_a_whole() -> None:
     silence = sound(np.zeros((3_000_000, 8), np.float32), 192_000, kind="FLAC")
     tracemalloc.start()
