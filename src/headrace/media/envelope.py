@@ -9,7 +9,7 @@ programs write.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 _MOST_PARTS = 1000
 _MOST_SCANS = 100
@@ -30,6 +30,13 @@ _ALONE = frozenset({0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
 """Markers that no length follows, as Pillow has it."""
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xDE} - {0xC4, 0xC8, 0xCC})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+# Of a GIF, with 255 bytes or fewer in each: half a megabyte of comments or of a profile.
+_MOST_BLOCKS = 2**14
+_BIG_TIFF = bytes([43])
+_MOST_ENTRIES = 4096
+# Where those of a TIFF's pixels are; some programs write one for each row.
+_STRIPS = frozenset({273, 324})
+_MOST_STRIPS = 2**15
 _BMP_INFO_BYTES = 40
 _RUN_LENGTHS = frozenset({1, 2})
 
@@ -50,6 +57,10 @@ def complaint(data: bytes) -> str | None:
         return _png(data)
     if data.startswith(b"BM"):
         return _bmp(data)
+    if data.startswith(b"GIF"):
+        return _gif(data)
+    if data.startswith((b"II", b"MM")):
+        return _tiff(data)
     return None
 
 
@@ -147,4 +158,42 @@ def _bmp(data: bytes) -> str | None:
         return None
     if int.from_bytes(data[30:34], "little") in _RUN_LENGTHS:
         return "is a BMP with run lengths, which is not read; save it as PNG"
+    return None
+
+
+def _gif(data: bytes) -> str | None:
+    """Count the blocks, and the bytes that are none, to the first image."""
+    flags = int.from_bytes(data[10:11])
+    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    inside = False
+    for _ in range(_MOST_BLOCKS):
+        here = data[at : at + 1]
+        if inside:
+            at += 1 + int.from_bytes(here)
+            inside = here > b"\0"
+        elif here in {b"", b",", b";"}:
+            return None
+        else:
+            inside = here == b"!"
+            at += 2 if inside else 1
+    return "has too many parts before its pixels; save it without its metadata"
+
+
+def _tiff(data: bytes) -> str | None:
+    """Count what the first directory says it has."""
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+    big = data[2:3] == _BIG_TIFF  # as Pillow has it: in the order MM it reads no such file
+    # Bytes of an address or a number, of how many entries there are, and of an entry.
+    word, counter, entry = (8, 8, 20) if big else (4, 2, 12)
+    first = word if big else 4
+    start = int.from_bytes(data[first : first + word], order)
+    entries = int.from_bytes(data[start : start + counter], order)
+    if entries > _MOST_ENTRIES:
+        return "has too many entries in its directory; save it without its metadata"
+    start += counter
+    for at in range(start, start + entries * entry, entry):
+        if int.from_bytes(data[at : at + 2], order) in _STRIPS:
+            strips = int.from_bytes(data[at + 4 : at + 4 + word], order)
+            if strips > _MOST_STRIPS:
+                return f"has more than {_MOST_STRIPS} strips or tiles; save it with fewer"
     return None

@@ -26,6 +26,7 @@ PHOTO = Image.fromarray(NOISE)
 BASELINE = encode(PHOTO, "JPEG")
 PROGRESSIVE = encode(PHOTO, "JPEG", progressive=True)
 PNG = encode(PHOTO)
+GIF = encode(PHOTO, "GIF")
 
 
 def segment(marker: int, data: bytes = b"") -> bytes:
@@ -54,6 +55,26 @@ def rle(data: bytes, side: int = 64) -> bytes:
     return b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + head + bytes(1024) + data
 
 
+def gif(parts: bytes) -> bytes:
+    """A GIF with parts before its image."""
+    at = 13 + (3 << ((GIF[10] & 7) + 1))
+    return GIF[:at] + parts + GIF[at:]
+
+
+def tiff(strips: int) -> bytes:
+    """A TIFF of one row that says its pixels are in so many places."""
+    start = 8 + 2 + 12 * 9 + 4
+    entries = [(256, 1, 4), (257, 1, 1), (258, 1, 8), (259, 1, 1), (262, 1, 1)]
+    entries += [(273, strips, start), (277, 1, 1), (278, 1, 1), (279, strips, start)]
+    packed = b"".join(struct.pack("<HHII", tag, 4, *rest) for tag, *rest in entries)
+    return struct.pack("<2sHIH", b"II", 42, 8, 9) + packed + bytes(4 + 4 * strips)
+
+
+def big_tiff(entries: int) -> bytes:
+    one = struct.pack("<HHQQ", 1000, 4, 1, 1)
+    return struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, entries) + one * entries
+
+
 @pytest.mark.parametrize(
     ("file", "says"),
     [
@@ -70,6 +91,11 @@ def rle(data: bytes, side: int = 64) -> bytes:
         (in_front(BASELINE, segment(0xE1, b"Exif\0\0" + b"x" * 60_000) * 33), "too many parts"),
         (in_front(PNG, chunk(b"abCd") * MIB), "has too many parts; save it without"),
         (in_front(PNG, chunk(b"IDAT") * MIB), "has too many parts; save it without"),
+        (gif(b"!\xfe\0" * MIB), "has too many parts before its pixels"),
+        (gif(b"!\xfe" + b"\1x" * MIB + b"\0"), "has too many parts before its pixels"),
+        (gif(b"x" * MIB), "has too many parts before its pixels"),
+        (tiff(2 * MIB), "has more than 32768 strips or tiles; save it with fewer"),
+        (big_tiff(MIB // 4), "has too many entries in its directory"),
         (rle(b"\1\0" * 4096), "is a BMP with run lengths, which is not read; save it as PNG"),
     ],
 )
@@ -119,9 +145,11 @@ GOOD: tuple[tuple[str, dict[str, Any]], ...] = (
     ("PNG", {"compress_level": 0}),
     ("WEBP", {"exif": _exif()}),
     ("BMP", {}),
-    ("GIF", {}),
+    ("GIF", {"comment": b"a cup " * 50_000}),
     ("TIFF", {"compression": "jpeg"}),
     ("TIFF", {"exif": _exif()}),
+    ("TIFF", {"strip_size": 1}),
+    ("TIFF", {"big_tiff": True}),
 )
 
 
@@ -158,7 +186,10 @@ _PARTS = st.sampled_from(
 
 
 @settings(deadline=None)
-@given(st.sampled_from([b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM"]), st.lists(_PARTS | st.binary()))
+@given(
+    st.sampled_from([b"\xff\xd8", PNG[:8], b"BM", b"GIF", b"II*\0", b"MM\0*", b"II+\0"]),
+    st.lists(_PARTS | st.binary()),
+)
 @example(b"\xff\xd8", [segment(0xDA)] * 102)
 def test_any_bytes_are_looked_at(start: bytes, parts: list[bytes]) -> None:
     envelope.complaint(start + b"".join(parts))  # without an error
