@@ -40,6 +40,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _STRIP_ROWS = 256
+# Pillow's pieces of an image: glibc gives back at once what is above 32 MiB, and may keep what is
+# below for each thread.
+_BLOCK_BYTES = 64 * 2**20
 _AXES = 3
 # What one image may become where it decides its size itself: as much as a body may be.
 _MOST_BYTES = 64 * 2**20
@@ -79,6 +82,8 @@ def reader(spec: TensorSpec, accepted: AcceptedImage) -> Callable[[bytes], Array
         ModelLoadError: the entry does not fit the input; the message names the key.
     """
     Image.init()  # every format is registered before there are threads
+    core = Image.core  # type: ignore[attr-defined]
+    core.set_block_size(max(_BLOCK_BYTES, core.get_block_size()))
     # Anybody could fill the log, and Python's memory of what it warned of, with odd files.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     made = plan(spec, accepted)
