@@ -54,6 +54,9 @@ def test_a_file_goes_nowhere_but_into_a_version_folder(path: str) -> None:
         ("m", {"config": "{}", "file:1/model.py": b"code"}, NotAllowed, "code is not taken"),
         ("m", {"config": "{}", "file:1/model.pt2": b"code"}, NotAllowed, "code is not taken"),
         ("m", {"config": "{}", "file:1/model.pt": b"code"}, NotAllowed, "code is not taken"),
+        ("m", {"config": "{}", "file:1/card.yaml": b"labels: /x"}, NotAllowed, "of config"),
+        ("m", {"config": "{}", "file:1/tuned.yaml": b"{}"}, NotAllowed, "of config"),
+        ("m", {"config": "{}", "file:1/m.tuned.yaml": b"{}"}, NotAllowed, "of config"),
     ],
 )
 def test_bad_parameters(

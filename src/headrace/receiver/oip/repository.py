@@ -37,6 +37,8 @@ _STATES = {
 _REASONS = {"unloaded": "unloaded", "listed": "loads at its first request"}
 # PyTorch's programs are Python's, too.
 _CODE = (".py", ".pt", ".pt2")
+# Cards say what the operator says: they may name any file of the server, as one of labels.
+_CARDS = ("card.yaml", "tuned.yaml")
 _FILE = "file:"
 _VERSION = re.compile("[0-9]{1,18}")
 # A version folder and a file in it, of names that lead nowhere else.
@@ -159,6 +161,11 @@ def read_load(name: str, parameters: Mapping[str, Any]) -> tuple[Load, dict[str,
             raise NotAllowed(
                 f"{_FILE}{path}: code is not taken from clients: it would run with all the rights "
                 "of the server"
+            )
+        if path.endswith(_CARDS):
+            raise NotAllowed(
+                f"{_FILE}{path}: a card is not taken from clients: it may name files of the "
+                "server; send what it says as `parameters` of config"
             )
     others = [key for key in parameters if key != "config" and not key.startswith(_FILE)]
     if others:
