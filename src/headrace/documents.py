@@ -182,6 +182,13 @@ def _syntax(source: str, error: yaml.YAMLError) -> str:
     return f"{source}: is not valid YAML: {' '.join(str(error).split())}"
 
 
+def _not_as_tagged(node: yaml.ScalarNode) -> yaml.MarkedYAMLError:
+    kind = node.tag.rpartition(":")[2]
+    return yaml.MarkedYAMLError(
+        problem=f"this is not what its tag says, {kind}", problem_mark=node.start_mark
+    )
+
+
 class _Reader:
     """Turns nodes into values and notes the line of each."""
 
@@ -223,16 +230,16 @@ class _Reader:
             raise yaml.MarkedYAMLError(
                 problem="half of a surrogate pair is no text", problem_mark=node.start_mark
             )
+        # Where it has a tag, constructors do not look whether it is what that says.
         try:
-            return self._scalars.construct_object(node)
+            value = self._scalars.construct_object(node)
         except ValueError:  # looks like a date or a number and is none: then it is text
             return node.value
         except (LookupError, AttributeError, TypeError, OverflowError) as error:
-            # It has a tag, and constructors do not look whether it is what that says.
-            kind = node.tag.rpartition(":")[2]
-            raise yaml.MarkedYAMLError(
-                problem=f"this is not what its tag says, {kind}", problem_mark=node.start_mark
-            ) from error
+            raise _not_as_tagged(node) from error
+        if isinstance(value, list | dict | set):
+            raise _not_as_tagged(node)
+        return value
 
     def _spend(self) -> None:
         """Count one more value, also one that an alias names again.

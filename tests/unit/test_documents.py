@@ -51,7 +51,16 @@ def test_half_of_a_surrogate_pair_is_no_text() -> None:
     assert parse('a: "\\U0001F600"', "f").data == {"a": "\U0001f600"}
 
 
-@pytest.mark.parametrize("value", ["!!bool maybe", "!!int ''", "!!float ''", "!!timestamp maybe"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!bool maybe",
+        "!!int ''",
+        "!!float ''",
+        "!!timestamp maybe",
+        *(f"!!{kind} x" for kind in ("seq", "map", "set", "omap", "pairs")),
+    ],
+)
 def test_what_is_not_what_its_tag_says_is_refused_with_its_line(value: str) -> None:
     with pytest.raises(SettingsError, match="f:2: is not valid YAML: "):
         parse(f"a: 1\nb: {value}\n", "f")

@@ -18,6 +18,7 @@ import structlog
 from headrace.control import Done
 from headrace.errors import (
     HeadraceError,
+    InternalError,
     InvalidInput,
     ModelDiffers,
     ModelLoadError,
@@ -62,6 +63,10 @@ class Orders:
         except OSError as error:
             text = f"{error.filename}: {error.strerror}"
             return self._refused(order, ModelLoadError.code, text)
+        except Exception as error:  # noqa: BLE001 - no order of a client's ends the server
+            self._log.exception("order_failed", order=order.kind, reason=cut(repr(error)))
+            text = f"a bug of the server: {type(error).__name__}: {error}"
+            return Done(order=order.order, code=InternalError.code, message=text)
         await tidy(self._remotes, self._fleet)
         return Done(order=order.order)
 

@@ -36,8 +36,9 @@ def consult(path: Path, said: Mapping[str, Any]) -> Consulted:
     try:
         tuned = unless_kept(_parse, file)
         problems = unfit(tuned, fingerprint(), digest(path))
-    except (OperatorError, OSError) as error:
-        return Consulted({}, aside=f"{error}; the model is served untuned")
+    except Exception as error:  # noqa: BLE001 - a card is anybody's, and may be anything
+        why = str(error) if isinstance(error, OperatorError | OSError) else f"{file}: {error!r}"
+        return Consulted({}, aside=f"{why}; the model is served untuned")
     if problems:
         return Consulted(
             {},

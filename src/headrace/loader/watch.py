@@ -300,6 +300,8 @@ class Watch:
             for version in step.unload:
                 self._log.info("model_leaves", model=name, version=version)
                 await self._fleet.unload((name, version))
+        except Exception as error:  # noqa: BLE001 - one model's trouble does not end the server
+            self._log.exception("follow_failed", model=name, reason=repr(error))
         finally:
             self._busy.discard(name)
 

@@ -409,3 +409,21 @@ async def test_a_version_that_differs_is_refused_with_a_code_of_its_own(tmp_path
         _write(tmp_path / "models", "m", 2, text="scale: 1.01")
         assert (await scene.orders.carry_out(Load(order=3, name="m"))).code is None
         assert scene.served() == {"m": {1, 2}}
+
+
+async def test_an_error_that_nobody_has_foreseen_is_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path / "models", "m", 1)
+
+    def spoiled(*_others: Any, **_more: Any) -> Any:
+        raise KeyError("never thought of")
+
+    async with _scene(tmp_path) as scene:
+        with monkeypatch.context() as patch, capture_logs() as logs:
+            patch.setattr("headrace.loader.remote.sought.find_named", spoiled)
+            done = await scene.orders.carry_out(Load(order=1, name="m"))
+        assert (done.order, done.code) == (1, "internal")
+        assert "KeyError: 'never thought of'" in done.message
+        assert [line["event"] for line in logs] == ["ordered", "order_failed"]
+        assert (await scene.orders.carry_out(Load(order=2, name="m"))).code is None

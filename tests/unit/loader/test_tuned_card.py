@@ -100,3 +100,15 @@ def test_it_can_be_switched_off(model: Path) -> None:
     one = found(model, server=ServerSettings(tuned=False))
     assert (one.tuned, one.aside) == (None, "")
     assert one.settings.precision is Precision.F32
+
+
+def test_an_error_that_nobody_has_foreseen_leaves_it_aside(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(model)
+
+    def spoiled(_: Path) -> Any:
+        raise KeyError("never thought of")
+
+    monkeypatch.setattr("headrace.loader.tuned_card.digest", spoiled)
+    assert found(model).aside.startswith(f"{place(model)}: KeyError('never thought of'); ")

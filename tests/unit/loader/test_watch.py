@@ -155,6 +155,22 @@ async def test_no_look_ends_the_server(tmp_path: Path, monkeypatch: pytest.Monke
         assert scene.events()[0] == "look_failed"
 
 
+async def test_no_change_ends_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path) as scene:
+        await _until(lambda: scene.served() == {("m", 1)})
+        with monkeypatch.context() as patch:
+
+            async def spoiled(_: Any) -> None:
+                raise ZeroDivisionError("never thought of")
+
+            patch.setattr(scene.fleet, "take", spoiled)
+            _write(tmp_path / "models", "m", 2)
+            await _until(lambda: "follow_failed" in scene.events())
+        _write(tmp_path / "models", "m", 3)
+        await _until(lambda: ("m", 3) in scene.served())
+
+
 def _spoil_link(root: Path) -> None:
     (root / "bad/2").mkdir()
     (root / "bad/2/model.fake").symlink_to("nowhere")
