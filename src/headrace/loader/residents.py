@@ -132,9 +132,14 @@ class Residents:
     # -- decisions ---------------------------------------------------------------------------------
 
     async def _reserve(self, post: Post) -> list[Post]:
-        """Take room for a post, and say who must have left before it is free."""
-        while (room := self._ask(post)).prospect is Prospect.SOON:
+        """Take room for a post, and say who must have left before it is free.
+
+        One that has been unloaded or replaced meanwhile gets none, and waits for nobody.
+        """
+        while (room := self._ask(post)).prospect is Prospect.SOON and not post.reason:
             await self._news.some(_AGAIN_S)
+        if post.reason:
+            return []
         if room.prospect is Prospect.NEVER:
             raise ModelTooLarge(self._too_large(post))
         if room.prospect is Prospect.LATER:

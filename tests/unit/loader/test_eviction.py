@@ -312,6 +312,29 @@ async def test_one_whose_files_are_too_large_is_refused_unloaded(tmp_path: Path)
         assert receiver.states() == {A: "listed"}
 
 
+@pytest.mark.parametrize("change", ["unload", "take"])
+async def test_one_that_is_no_longer_meant_to_come_holds_nobody_up(
+    tmp_path: Path, change: str
+) -> None:
+    async with fleet_of(tmp_path, *_three(tmp_path), max_resident=1) as (fleet, receiver):
+        receiver.confirms = False
+        first = asyncio.create_task(fleet.bring(A))
+        await receiver.until(ModelServing)
+        waiting = asyncio.create_task(fleet.bring(B))  # until A has come
+        while not fleet.posts()[B].wanted:
+            await asyncio.sleep(0)
+        if change == "unload":
+            await fleet.unload(B)
+        else:
+            await fleet.take(_listed(tmp_path, "b", max_queue=5))
+        receiver.confirms = True
+        fleet.confirm(A, fleet.serving[A].socket_path)
+        async with asyncio.timeout(5.0):
+            await asyncio.gather(first, waiting)
+            await fleet.bring(C)
+        assert _serving(fleet) == {"c"}
+
+
 async def test_nobody_waits_for_room_for_ever(tmp_path: Path) -> None:
     found = _three(tmp_path)
     async with fleet_of(tmp_path, *found, max_resident=1, load_timeout_s=0.5) as (fleet, receiver):
