@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,8 @@ from headrace.message import Message
 from headrace.server_settings import ServerSettings
 
 _ENGINE_STOP_TIMEOUT_S = 5.0
+_COMING = {State.FOUND, State.LOADING, State.WARMING, State.RECOVERING}
+_AWAY = {State.LISTED, State.EVICTING}
 # Engines that load at once, on machines of few cores: some of their time is reading files.
 _LEAST_PLACES = 4
 
@@ -108,12 +110,13 @@ class Fleet(Roster):
             OSError: its files cannot be looked at.
         """
         post = await self._stamped(found)
-        await self.residents.enter(post)
-        old = await self._present(found)
-        if old is None or old.listed:
-            await self._replace(old, post)
-            old = None
-        await self._begin(post)
+        async with self._samples(post):  # before what serves may have to leave memory
+            await self.residents.enter(post)
+            old = await self._present(found)
+            if old is None or old.listed:
+                await self._replace(old, post)
+                old = None
+            await self._begin(post)
         if post.serving is not None and old is not None:
             self._heard.expect(old)
             self._posts[post.key], post.replaces = post, True
@@ -126,6 +129,23 @@ class Fleet(Roster):
         if post.reason:
             kind = ModelDiffers if post.keeper.refusal == ModelDiffers.code else ModelLoadError
             raise kind(f"model {found.name!r} version {found.version}: {post.reason}")
+
+    async def settle(self, post: Post) -> None:
+        """Wait until a version that is on its way serves, or another has taken its place.
+
+        Raises:
+            ModelLoadError: it cannot be loaded.
+        """
+        await self._news.until(
+            lambda: (
+                self._posts.get(post.key) is not post
+                or (post.keeper.state not in _COMING and self._settled(post))
+                or post.keeper.state in _AWAY
+            )
+        )
+        if post.keeper.state is State.FAILED:
+            found = post.found
+            raise ModelLoadError(f"model {found.name!r} version {found.version}: {post.reason}")
 
     async def take(self, found: FoundVersion) -> None:
         """Serve a version as its settings say: now, or from the first request for it on.
@@ -248,13 +268,14 @@ class Fleet(Roster):
 
     async def _bring(self, post: Post) -> None:
         post.wanted = True
-        try:
-            await self.residents.enter(post)
-        except BaseException:
-            post.wanted = False
-            self._news.wake()
-            raise
-        await self._begin(post)
+        async with self._samples(post):
+            try:
+                await self.residents.enter(post)
+            except BaseException:
+                post.wanted = False
+                self._news.wake()
+                raise
+            await self._begin(post)
         self.residents.trim()
 
     def _evict(self, post: Post) -> None:
@@ -267,11 +288,23 @@ class Fleet(Roster):
     async def _begin(self, post: Post) -> None:
         """Start a post's engine; returns when that is ready, or has ended."""
         post.wanted = True
-        serving = [version for name, version in self.serving if name == post.found.name]
-        async with self._shadow.samples(post.found, serving) as post.samples:
-            self._go(post)
-            await self._news.until(lambda: post.serving is not None or bool(post.reason))
-        post.samples = None  # an engine that is restarted has been compared
+        self._go(post)
+        await self._news.until(lambda: post.serving is not None or bool(post.reason))
+
+    @contextlib.asynccontextmanager
+    async def _samples(self, post: Post) -> AsyncIterator[None]:
+        """Have what a post must agree with, until it is ready."""
+        name = post.found.name
+        serving = [version for called, version in self.serving if called == name]
+        content = post.found, post.stamp
+        there = self.versions(name).items()
+        others = [version for version, one in there if (one.found, one.stamp) != content]
+        async with self._shadow.samples(post.found, serving, others) as path:
+            post.samples = path
+            try:
+                yield
+            finally:
+                post.samples = None  # an engine that is restarted has been compared
 
     def _socket_paths(self, found: FoundVersion) -> Iterator[str]:
         """The paths of its engines' sockets: no two of a version have the same."""

@@ -96,6 +96,8 @@ class Orders:
         async with self._alone(order.name):
             found = await self._sought.named(order)
             await self._serve(order.name, found, now=True)
+            for one in found:
+                self._fleet.label_new(one)
 
     async def _unload(self, name: str) -> None:
         async with self._alone(name):
@@ -145,8 +147,11 @@ class Orders:
         if now:
             fresh += [one for one in found if one not in fresh and there[one.version].listed]
         load = self._fleet.load if now else self._fleet.take
+        steps = [load(one) for one in fresh]
+        if now:
+            steps += [self._fleet.settle(there[one.version]) for one in found if one not in fresh]
         try:
-            await _all(load(one) for one in fresh)
+            await _all(steps)
         except _NOT_TAKEN:
             new = {one.version for one in fresh} - there.keys()
             for version, post in self._fleet.versions(name).items():

@@ -100,6 +100,11 @@ class Roster:
         """Set the version labels of a model."""
         self._told.label(name, versions)
 
+    def label_new(self, found: FoundVersion) -> None:
+        """Set the labels that the settings give, of a model that has none yet."""
+        if found.settings.version_labels and found.name not in self.labels:
+            self.label(found.name, dict(found.settings.version_labels))
+
     def remark(self, found: FoundVersion) -> None:
         """Log what of its configuration was not taken: once a model, while that is the same."""
         if found.aside and self._aside.get(found.name) != found.aside:

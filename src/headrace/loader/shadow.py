@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
 import structlog
@@ -42,15 +42,18 @@ class Shadow:
 
     @contextlib.asynccontextmanager
     async def samples(
-        self, found: FoundVersion, serving: Iterable[int]
+        self, found: FoundVersion, serving: Iterable[int], others: Sequence[int] = ()
     ) -> AsyncIterator[Path | None]:
         """A file of requests that a version has answered, as long as it is needed.
 
         It is the same version where that serves, else the newest of those that have answered any.
-        None when nothing is to be compared, or nothing can be: then that is logged.
+        None when nothing is to be compared, or nothing can be: then that is logged. ``others`` are
+        those that there are, in memory or not.
         """
         rivals = _rivals(found, serving)
         if not found.settings.verify.shadow or not rivals:
+            if found.settings.verify.shadow and others:
+                self._nothing_to_compare(found, tuple(others), "none of them is in memory")
             yield None
             return
         number = next(self._numbers)
@@ -61,15 +64,9 @@ class Shadow:
                 Recall(question=number, name=found.name, versions=rivals, path=str(path))
             )
             if not count:
-                self._log.warning(
-                    "nothing_to_compare",
-                    model=found.name,
-                    version=found.version,
-                    with_versions=rivals,
-                    reason="the receiver does not answer"
-                    if count is None
-                    else "no request has been kept yet",
-                )
+                silent = "the receiver does not answer"
+                reason = silent if count is None else "no request has been kept yet"
+                self._nothing_to_compare(found, rivals, reason)
             yield path if count else None
         finally:
             self._files.discard(number)
@@ -89,6 +86,17 @@ class Shadow:
         """The receiver has gone: it answers nothing any more."""
         for future in self._questions.values():
             future.cancel()
+
+    def _nothing_to_compare(
+        self, found: FoundVersion, versions: tuple[int, ...], reason: str
+    ) -> None:
+        self._log.warning(
+            "nothing_to_compare",
+            model=found.name,
+            version=found.version,
+            with_versions=versions,
+            reason=reason,
+        )
 
     async def _ask(self, recall: Recall) -> int | None:
         """How many requests are in the file; None: no answer."""

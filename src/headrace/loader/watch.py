@@ -18,10 +18,11 @@ import structlog
 
 from headrace.cores import usable_cores
 from headrace.documents import expand
-from headrace.errors import HeadraceError, OperatorError
+from headrace.errors import HeadraceError, NoRoom, OperatorError
 from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
 from headrace.loader.places import Complaint, Place, locate
+from headrace.loader.post import Key
 from headrace.loader.remote.remotes import Remotes, nothing_remote
 from headrace.loader.settled import Look, Settled, Step
 from headrace.loader.stamps import stamp
@@ -211,6 +212,7 @@ class Watch:
         self._settled: dict[str, Settled] = {}
         self._entries: dict[str, int] = {}  # where each model was last seen
         self._busy: set[str] = set()
+        self._no_room: dict[Key, Content] = {}  # what waits for some, and has been told of
         self._told: set[str] = set()
         self._told_left_out: set[tuple[str, str]] = set()
         self._log = structlog.get_logger("headrace.loader")
@@ -276,6 +278,7 @@ class Watch:
                 continue
             if model is None or not model.may_have(version):
                 self._of(name).forget(version)
+                self._no_room.pop((name, version), None)
                 self._fleet.forget((name, version))
 
     def _view(self, name: str, model: _Model | None) -> Look:
@@ -307,18 +310,25 @@ class Watch:
 
     async def _load(self, content: Content) -> None:
         found = content[0]
-        self._log.info("model_changed", model=found.name, version=found.version)
+        key = found.name, found.version
+        is_told = self._no_room.pop(key, None) == content
+        if not is_told:
+            self._log.info("model_changed", model=found.name, version=found.version)
         self._of(found.name).tried(found.version, content)
         try:
             await self._fleet.take(found)
         except (HeadraceError, OSError) as error:
-            reason = str(error)
-            self._log.error(
-                "change_not_taken", model=found.name, version=found.version, reason=reason
-            )
+            has_no_room = isinstance(error, NoRoom)
+            if has_no_room:  # there may be some at the next look
+                self._of(found.name).forget(found.version)
+                self._no_room[key] = content
+            if not (is_told and has_no_room):
+                reason = str(error)
+                self._log.error(
+                    "change_not_taken", model=found.name, version=found.version, reason=reason
+                )
             return
-        if found.settings.version_labels and found.name not in self._fleet.labels:
-            self._fleet.label(found.name, dict(found.settings.version_labels))
+        self._fleet.label_new(found)
 
     def _tell(self, survey: Survey) -> None:
         """Log each trouble once, as long as it lasts."""

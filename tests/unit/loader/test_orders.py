@@ -40,7 +40,13 @@ class Scene:
     """Orders, their fleet, and what the receiver was told."""
 
     def __init__(
-        self, folder: Path, verify: str = "off", *, preload: bool = True, **server: Any
+        self,
+        folder: Path,
+        verify: str = "off",
+        *,
+        preload: bool = True,
+        version_labels: dict[str, int] | None = None,
+        **server: Any,
     ) -> None:
         self.told: list[Message] = []
         self.settings = settings = Settings(
@@ -51,7 +57,7 @@ class Scene:
                 verify=Verify.model_validate(verify),
                 preload=preload,
             ),
-            models=(ModelSettings(path=folder / "models"),),
+            models=(ModelSettings(path=folder / "models", version_labels=version_labels or {}),),
         )
         run = folder / "run"
         run.mkdir()
@@ -427,3 +433,40 @@ async def test_an_error_that_nobody_has_foreseen_is_an_answer(
         assert "KeyError: 'never thought of'" in done.message
         assert [line["event"] for line in logs] == ["ordered", "order_failed"]
         assert (await scene.orders.carry_out(Load(order=2, name="m"))).code is None
+
+
+async def test_what_must_leave_memory_for_the_next_is_compared_with_it(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path, verify="shadow", max_resident=1) as scene:
+        await scene.orders.carry_out(Load(order=1, name="m"))
+        _write(tmp_path / "models", "m", 1, text="scale: 2")
+        done = await scene.orders.carry_out(Load(order=2, name="m"))
+        assert done.code == "model_differs"
+        _write(tmp_path / "models", "m", 1, text="scale: 1.01")
+        assert (await scene.orders.carry_out(Load(order=3, name="m"))).code is None
+
+
+@pytest.mark.parametrize(("text", "code"), [("load_ms: 1000", None), ("fail: 1", "model_load")])
+async def test_a_load_waits_for_what_is_on_its_way(
+    tmp_path: Path, text: str, code: str | None
+) -> None:
+    _write(tmp_path / "models", "m", 1, text=text)
+    async with _scene(tmp_path) as scene:
+        (found,) = find(scene.settings)
+        coming = asyncio.create_task(scene.fleet.load(found))
+        while not scene.served():  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.001)
+        assert (await scene.orders.carry_out(Load(name="m"))).code == code
+        assert bool(scene.fleet.serving) is (code is None)
+        await asyncio.wait({coming})
+        assert (coming.exception() is None) is (code is None)
+
+
+async def test_a_model_that_an_order_brings_has_the_labels_of_the_settings(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path, version_labels={"stable": 1}) as scene:
+        await scene.orders.carry_out(Load(name="m"))
+        assert scene.fleet.labels == {"m": {"stable": 1}}
+        await scene.orders.carry_out(Label(name="m", versions={"stable": None, "new": 1}))
+        await scene.orders.carry_out(Load(name="m"))
+        assert scene.fleet.labels == {"m": {"new": 1}}

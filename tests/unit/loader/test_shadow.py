@@ -99,6 +99,19 @@ async def test_that_nothing_has_been_kept_is_logged(tmp_path: Path) -> None:
     assert line["reason"] == "no request has been kept yet"
 
 
+async def test_that_none_of_the_others_is_in_memory_is_logged(tmp_path: Path) -> None:
+    receiver = Receiver(tmp_path, samples=1)
+    with structlog.testing.capture_logs() as lines:
+        async with receiver.shadow.samples(_found(tmp_path), [], [1]) as path:
+            assert path is None
+        async with receiver.shadow.samples(_found(tmp_path, "off"), [], [1]) as path:
+            assert path is None
+    (line,) = lines
+    assert (line["event"], line["with_versions"]) == ("nothing_to_compare", (1,))
+    assert line["reason"] == "none of them is in memory"
+    assert not receiver.asked
+
+
 async def test_a_receiver_that_dies_holds_nothing_up(tmp_path: Path) -> None:
     receiver = Silent(tmp_path, samples=1)
 

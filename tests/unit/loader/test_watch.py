@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from headrace.control import Forget, ModelServing
-from headrace.errors import SettingsError
+from headrace.errors import NoRoom, SettingsError
 from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
 from headrace.loader.places import Place
@@ -169,6 +169,27 @@ async def test_no_change_ends_the_server(tmp_path: Path, monkeypatch: pytest.Mon
             await _until(lambda: "follow_failed" in scene.events())
         _write(tmp_path / "models", "m", 3)
         await _until(lambda: ("m", 3) in scene.served())
+
+
+async def test_a_change_that_finds_no_room_is_taken_when_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path / "models", "m", 1)
+    async with _scene(tmp_path) as scene:
+        await _until(lambda: scene.served() == {("m", 1)})
+        tried: list[Any] = []
+        with monkeypatch.context() as patch:
+
+            async def full(found: Any) -> None:
+                tried.append(found)
+                raise NoRoom("there is no room for it now")
+
+            patch.setattr(scene.fleet, "take", full)
+            _write(tmp_path / "models", "m", 2)
+            await _until(lambda: len(tried) == 3)
+        await _until(lambda: ("m", 2) in scene.served())
+        assert scene.events().count("change_not_taken") == 1
+        assert scene.events().count("model_changed") == 2
 
 
 def _spoil_link(root: Path) -> None:
