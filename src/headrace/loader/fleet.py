@@ -30,7 +30,7 @@ from headrace.loader.residents import Residents
 from headrace.loader.roster import Roster
 from headrace.loader.several import check_models
 from headrace.loader.shadow import Shadow
-from headrace.loader.stamps import Stamp, stamp
+from headrace.loader.stamps import Stamp, own_bytes, stamp
 from headrace.loader.store import FoundVersion
 from headrace.loader.told import Told
 from headrace.message import Message
@@ -82,7 +82,7 @@ class Fleet(Roster):
         for one in found:
             if one.settings.version_labels:
                 self.labels[one.name] = dict(one.settings.version_labels)
-        posts = [self._post(one, _stamp_of(one)) for one in found]
+        posts = [self._post(one, *_look_at_start(one)) for one in found]
         for post in sorted(posts, key=lambda post: not post.found.settings.pinned):
             wanted = post.found.settings.preload
             post.on_demand = not (wanted and self.residents.try_enter(post))
@@ -210,7 +210,7 @@ class Fleet(Roster):
 
     # -- posts -------------------------------------------------------------------------------------
 
-    def _post(self, found: FoundVersion, files: Stamp) -> Post:
+    def _post(self, found: FoundVersion, files: Stamp, size_bytes: int) -> Post:
         self.remark(found)
         keeper = EngineKeeper(
             found,
@@ -231,7 +231,7 @@ class Fleet(Roster):
                 cores=lambda: self._allotment.give(post, found.name, found.settings),
             ),
         )
-        post = Post(found, keeper, files)
+        post = Post(found, keeper, files, size_bytes)
         return post
 
     async def _stamped(self, found: FoundVersion) -> Post:
@@ -242,7 +242,7 @@ class Fleet(Roster):
             OSError: its files cannot be looked at.
         """
         check_models(self._server, (*self.names(), found.name))
-        return self._post(found, await aside(partial(stamp, found)))
+        return self._post(found, *await aside(partial(_look, found)))
 
     def _put(self, post: Post) -> None:
         """Let a post stand for its version."""
@@ -374,9 +374,15 @@ def _state(post: Post, state: str) -> ModelState:
     return ModelState(name=post.found.name, version=post.found.version, state=state)
 
 
-def _stamp_of(found: FoundVersion) -> Stamp:
-    """Its stamp, or one that is like none, so that the next look or order takes it anew."""
+def _look(found: FoundVersion) -> tuple[Stamp, int]:
+    """Its stamp, and how many bytes of it are the model for certain."""
+    files = stamp(found)
+    return files, own_bytes(found, files)
+
+
+def _look_at_start(found: FoundVersion) -> tuple[Stamp, int]:
+    """The same, or a stamp that is like none, so that the next look or order takes it anew."""
     try:
-        return stamp(found)
+        return _look(found)
     except (OperatorError, OSError):
-        return ()
+        return (), 0

@@ -24,6 +24,7 @@ class Post:
         "found",
         "keeper",
         "on_demand",
+        "own_bytes",
         "reason",
         "replaces",
         "samples",
@@ -32,10 +33,13 @@ class Post:
         "wanted",
     )
 
-    def __init__(self, found: FoundVersion, keeper: EngineKeeper, files: Stamp) -> None:
+    def __init__(
+        self, found: FoundVersion, keeper: EngineKeeper, files: Stamp, own_bytes: int = 0
+    ) -> None:
         self.found = found
         self.keeper = keeper
         self.stamp = files
+        self.own_bytes = own_bytes  # of its files, what is the model for certain
         self.serving: ModelServing | None = None
         self.replaces = False  # another model of its version, until the receiver has changed over
         self.reason = ""  # why it has ended

@@ -162,23 +162,32 @@ class Residents:
     def _ask(self, post: Post) -> Room:
         if self._budget == Budget():
             return Room(Prospect.NOW)
-        others, pinned = self._residents(), post.found.settings.pinned
-        room = make_room(self._expected(post), others, self._budget, pinned=pinned)
-        if room.prospect is Prospect.NEVER:  # perhaps only because it was guessed too large
-            room = make_room(self._least(post), others, self._budget, pinned=pinned)
+        pinned = post.found.settings.pinned
+        room = Room(Prospect.NEVER)
+        # What it replaces leaves first where there is no room for both, though it is pinned.
+        for others in (self._residents(), self._residents(replaced=post.key)):
+            for size_bytes in (self._expected(post), self._least(post)):  # a guess may be too large
+                room = make_room(size_bytes, others, self._budget, pinned=pinned)
+                if room.prospect is not Prospect.NEVER:
+                    return room
         return room
 
-    def _residents(self) -> list[Resident]:
+    def _residents(self, replaced: Key | None = None) -> list[Resident]:
         now_s = time.monotonic()
         return [
-            Resident(post, self._size(post), self._last_s(post), self._tie(post, now_s))
+            Resident(
+                post,
+                self._size(post),
+                self._last_s(post),
+                self._tie(post, now_s, pinned=post.found.settings.pinned and post.key != replaced),
+            )
             for post in self._there
         ]
 
-    def _tie(self, post: Post, now_s: float) -> Tie:
+    def _tie(self, post: Post, now_s: float, *, pinned: bool) -> Tie:
         if post.keeper.state in _LEAVING:
             return Tie.LEAVING
-        if post.found.settings.pinned:
+        if pinned:
             return Tie.PINNED
         if post.keeper.state is not State.SERVING or self._has_just_come(post, now_s):
             return Tie.BRIEF
@@ -210,8 +219,8 @@ class Residents:
         return self._measured(post) or guess_bytes(_file_bytes(post))
 
     def _least(self, post: Post) -> int:
-        """What it certainly takes."""
-        return self._measured(post) or _file_bytes(post)
+        """What it certainly takes: other files of its folder may have nothing to do with it."""
+        return self._measured(post) or post.own_bytes
 
     def _measured(self, post: Post) -> int | None:
         """What it took when it was last in memory, if its files are the same."""

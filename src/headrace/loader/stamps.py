@@ -42,6 +42,26 @@ def stamp(found: FoundVersion) -> Stamp:
     return tuple(sorted(lines))
 
 
+def own_bytes(found: FoundVersion, files: Stamp) -> int:
+    """How much of these files is the model for certain: its own, and those of its weights.
+
+    Others of its folder may be anything, such as a checkpoint that it was made from.
+    """
+    path = found.path
+    names = {path.name}
+    if path.suffix == ".xml":  # OpenVINO's
+        names.add(f"{path.stem}.bin")
+    with contextlib.suppress(OSError):  # who loads it says why it cannot be read
+        names.update(weights_files(path) or ())
+    own = {str(path.parent / name) for name in names}
+    below = f"{path.parent}/variables/" if path.name == SAVED_MODEL else None
+    return sum(
+        size_bytes
+        for file, size_bytes, *_ in files
+        if file in own or (below is not None and file.startswith(below))
+    )
+
+
 def _files_of(path: Path) -> Iterator[str]:
     folder, start = path.parent, f"{path.stem}."
     named = {file.name for file in folder.iterdir() if file.name.startswith(start)}

@@ -303,6 +303,17 @@ async def test_one_that_is_too_large_leaves_alone_and_is_refused(
         assert _serving(fleet) == {"a"}
 
 
+async def test_a_pinned_one_leaves_for_what_takes_its_own_place(
+    tmp_path: Path, sizes: Sizes
+) -> None:
+    pinned = version_of(tmp_path, 1, "a", pinned=True)
+    budget_mib = 1.5 * guess_bytes(0) / MIB
+    async with fleet_of(tmp_path, pinned, memory_budget_mib=budget_mib) as (fleet, receiver):
+        await receiver.until_state(A, "serving")
+        await fleet.load(version_of(tmp_path, 1, "a", pinned=True, max_queue=5))
+        assert fleet.serving[A].settings.max_queue == 5
+
+
 async def test_one_whose_files_are_too_large_is_refused_unloaded(tmp_path: Path) -> None:
     found = _listed(tmp_path, "a")
     found.path.write_bytes(bytes(3 * MIB))

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.errors import ModelLoadError
 from headrace.loader import stamps
-from headrace.loader.stamps import Stamp, stamp
+from headrace.loader.stamps import Stamp, own_bytes, stamp
 from headrace.loader.store import find
 from headrace.settings import ModelSettings, Settings
 from tests.external import external
@@ -117,3 +117,24 @@ def test_more_files_than_a_model_has(model: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(stamps, "_MOST_FILES", 1)
     with pytest.raises(ModelLoadError, match="more than 1 files"):
         _stamp(model)
+
+
+def test_a_checkpoint_beside_a_model_is_not_it_and_its_weights_are(tmp_path: Path) -> None:
+    folder = tmp_path / "m/1"
+    _make(folder / "model.xml", "1")
+    _make(folder / "model.bin", "22")
+    _make(folder / "model.ckpt", "4444")
+    (found,) = find(Settings(models=(ModelSettings(path=tmp_path / "m"),)), cores=1)
+    assert own_bytes(found, stamp(found)) == 3
+    folder = tmp_path / "n/1"
+    _make(folder / "weights", "22")
+    _make(folder / "model.ckpt", "4444")
+    (folder / "model.onnx").write_bytes(external("weights"))
+    (found,) = find(Settings(models=(ModelSettings(path=tmp_path / "n"),)), cores=1)
+    assert own_bytes(found, stamp(found)) == 2 + (folder / "model.onnx").stat().st_size
+    folder = tmp_path / "s/1"
+    _make(folder / "saved_model.pb", "1")
+    _make(folder / "variables/variables.data", "22")
+    _make(folder / "assets.extra/checkpoint", "4444")
+    (found,) = find(Settings(models=(ModelSettings(path=tmp_path / "s"),)), cores=1)
+    assert own_bytes(found, stamp(found)) == 3
