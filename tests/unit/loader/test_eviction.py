@@ -306,11 +306,17 @@ async def test_one_that_is_too_large_leaves_alone_and_is_refused(
 async def test_a_pinned_one_leaves_for_what_takes_its_own_place(
     tmp_path: Path, sizes: Sizes
 ) -> None:
-    pinned = version_of(tmp_path, 1, "a", pinned=True)
-    budget_mib = 1.5 * guess_bytes(0) / MIB
-    async with fleet_of(tmp_path, pinned, memory_budget_mib=budget_mib) as (fleet, receiver):
+    def large(name: str, **settings: Any) -> FoundVersion:
+        found = version_of(tmp_path, 1, name, pinned=True, **settings)
+        found.path.write_bytes(bytes(10 * MIB))
+        return found
+
+    sizes.size_bytes = 90 * MIB
+    async with fleet_of(tmp_path, large("a"), memory_budget_mib=95) as (fleet, receiver):
         await receiver.until_state(A, "serving")
-        await fleet.load(version_of(tmp_path, 1, "a", pinned=True, max_queue=5))
+        with pytest.raises(ModelTooLarge):
+            await fleet.load(large("b"))
+        await fleet.load(large("a", max_queue=5))
         assert fleet.serving[A].settings.max_queue == 5
 
 
