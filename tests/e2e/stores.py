@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -94,12 +95,14 @@ class Gcs:
     """As much of Google Cloud Storage's JSON API as reading a bucket takes, over these objects.
 
     There is no such server to install; what is answered follows its reference
-    (cloud.google.com/storage/docs/json_api/v1/objects).
+    (cloud.google.com/storage/docs/json_api/v1/objects). Objects come a tenth at a time, each
+    ``pause_s`` after the one before.
     """
 
-    def __init__(self, objects: dict[str, bytes]) -> None:
+    def __init__(self, objects: dict[str, bytes], pause_s: float = 0.0) -> None:
         self.objects = objects
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_GcsHandler, objects))
+        handler = partial(_GcsHandler, objects, pause_s)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
@@ -119,8 +122,9 @@ class Gcs:
 
 
 class _GcsHandler(BaseHTTPRequestHandler):
-    def __init__(self, objects: dict[str, bytes], *arguments: Any) -> None:
+    def __init__(self, objects: dict[str, bytes], pause_s: float, *arguments: Any) -> None:
         self._objects = objects
+        self._pause_s = pause_s
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
@@ -133,7 +137,7 @@ class _GcsHandler(BaseHTTPRequestHandler):
         elif unquote(key) not in self._objects:
             self.send_error(404)
         elif "media" in url.query:
-            self._say(self._objects[unquote(key)])
+            self._say(self._objects[unquote(key)], self._pause_s)
         else:
             self._say(json.dumps(self._row(unquote(key))).encode())
 
@@ -142,12 +146,15 @@ class _GcsHandler(BaseHTTPRequestHandler):
         digest = hashlib.sha256(content).hexdigest()
         return {"kind": "storage#object", "name": key, "size": str(len(content)), "etag": digest}
 
-    def _say(self, content: bytes) -> None:
+    def _say(self, content: bytes, pause_s: float = 0.0) -> None:
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        size = -(-len(content) // 10) or 1
+        for start in range(0, len(content), size):
+            time.sleep(pause_s)
+            self.wfile.write(content[start : start + size])
 
     def log_message(self, *_: Any) -> None:
         """Tests have no use for it."""

@@ -23,6 +23,9 @@ READ_S = 30.0
 """One that sends nothing for so long has stalled."""
 
 _TRIES = 2
+# A large file of S3 comes in so many pieces at a time, each held in memory: s3fs would take 500 MiB.
+_PIECE_BYTES = 8 * 2**20
+_PIECES = 4
 _MODULES = {"s3": "s3fs", "gs": "gcsfs.core", "http": "fsspec.implementations.http"}
 
 
@@ -57,7 +60,7 @@ def open_store(url: Url) -> Store:
             return Bucket(module.S3FileSystem(**_fresh(), **_s3_options()), tries=_TRIES)
         case "gs":
             # Not the one for folders of buckets, which asks over gRPC what a bucket is.
-            return Bucket(module.GCSFileSystem(**_fresh(), requests_timeout=READ_S))
+            return Bucket(module.GCSFileSystem(**_fresh(), requests_timeout=_timeout()))
         case _:
             return Web(module.HTTPFileSystem(**_fresh(), **_http_options()))
 
@@ -70,15 +73,20 @@ def _fresh() -> dict[str, Any]:
 def _s3_options() -> dict[str, Any]:
     retries = {"max_attempts": 1}
     timeouts = {"connect_timeout": CONNECT_S, "read_timeout": READ_S}
-    return {"config_kwargs": {**timeouts, "retries": retries}}
+    pieces = {"default_block_size": _PIECE_BYTES, "max_concurrency": _PIECES}
+    return {"config_kwargs": {**timeouts, "retries": retries}, **pieces}
 
 
 def _http_options() -> dict[str, Any]:
-    aiohttp = importlib.import_module("aiohttp")
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
     # trust_env: proxies, and users and passwords from ~/.netrc.
-    options = {"timeout": timeout, "trust_env": True}
+    options = {"timeout": _timeout(), "trust_env": True}
     return {"client_kwargs": options, "simple_links": False, "encoded": True}
+
+
+def _timeout() -> Any:
+    """A large file takes as long as it takes, as long as some of it comes."""
+    aiohttp = importlib.import_module("aiohttp")
+    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
 
 
 def _import(name: str, url: Url) -> Any:
