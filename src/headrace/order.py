@@ -34,7 +34,7 @@ class Load(Message):
     """Receiver → supervisor, an order: look again where a model lies, and serve what is there.
 
     ``folder`` replaces that place: versioned files a client has sent. ``overrides`` are keys of
-    ``ModelSettings`` that win over the model's own.
+    ``ModelSettings`` that win over the model's own, as ``policy`` does where there is one.
     """
 
     kind: Literal["load"] = "load"
@@ -42,7 +42,7 @@ class Load(Message):
     name: str
     folder: str | None = None
     overrides: dict[str, Any] = Field(default_factory=dict)
-    policy: VersionPolicy = VersionPolicy()
+    policy: VersionPolicy | None = None
 
 
 class Unload(Message):

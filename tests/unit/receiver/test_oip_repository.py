@@ -81,7 +81,7 @@ def test_bad_parameters(
     ],
 )
 def test_what_a_configuration_sets_here(config: dict[str, Any], overrides: dict[str, Any]) -> None:
-    assert read_config("m", json.dumps(config)) == (overrides, VersionPolicy())
+    assert read_config("m", json.dumps(config)) == (overrides, None)
 
 
 @pytest.mark.parametrize(

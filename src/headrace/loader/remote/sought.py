@@ -27,16 +27,15 @@ class Sought:
         Raises:
             HeadraceError: it is not there, or cannot be had.
         """
-        policy = None if order.policy == VersionPolicy() else order.policy
         if order.folder is None and self._remotes.mirrors:
-            await self._fetch(order.name, policy)
+            await self._fetch(order.name, order.policy)
         find = partial(
             find_named,
             self._remotes.settings,
             order.name,
             folder=None if order.folder is None else Path(order.folder),
             overrides=order.overrides,
-            policy=policy,
+            policy=order.policy,
         )
         return self._followed(await aside(find))
 

@@ -181,7 +181,7 @@ def read_load(name: str, parameters: Mapping[str, Any]) -> tuple[Load, dict[str,
     return Load(name=_name(name), overrides=overrides, policy=policy), files
 
 
-def read_config(name: str, text: Any) -> tuple[dict[str, Any], VersionPolicy]:
+def read_config(name: str, text: Any) -> tuple[dict[str, Any], VersionPolicy | None]:
     """Read a model configuration: what of it is a setting here, and which versions it wants.
 
     ``max_batch_size`` is ``max_batch``; the counts of ``instance_group`` are ``instances``;
@@ -245,9 +245,9 @@ def _counts(groups: Any) -> Iterator[int]:
         yield count
 
 
-def _policy(said: Any) -> VersionPolicy:
+def _policy(said: Any) -> VersionPolicy | None:
     if said is None:
-        return VersionPolicy()
+        return None
     if isinstance(said, dict):
         match next(iter(said.items()), ("all", {})):
             case ("all", _):
