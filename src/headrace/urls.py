@@ -48,7 +48,7 @@ class Url(str):
         inner = unquote(parts.path.rstrip("/")).split("/")[1:]
         if any(name in {"", ".", ".."} for name in inner):
             raise ValueError("should have no empty name, . or .. between its slashes")
-        return cls(text.rstrip("/"))
+        return cls(parts.scheme + text[len(parts.scheme) :].rstrip("/"))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:

@@ -14,6 +14,7 @@ from headrace.urls import Url, is_url
         ("s3://bucket/models/resnet/", "s3", "bucket/models/resnet", "resnet"),
         ("gs://bucket/a%20b", "gs", "bucket/a%20b", "a%20b"),
         ("https://host:8443/a%20b", "https", "host:8443/a%20b", "a b"),
+        ("S3://Bucket/M", "s3", "Bucket/M", "M"),
     ],
 )
 def test_a_url_has_a_scheme_a_place_and_a_name(
