@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from headrace.ours import is_ours
 from headrace.urls import Url
 
 _UNFINISHED = ".part-"
+_LOCKED_BY_S = 60.0
+"""A folder that is so old without a lock gets none any more."""
 # What a disk must have left when everything has come: engines and logs write too.
 _LEFT_BYTES = 256 * 2**20
 
@@ -127,7 +130,7 @@ class Copies:
         copies = []
         for folder in self.folder.iterdir() if self.folder.is_dir() else ():
             with locks.alone(folder) as is_nobodys:
-                if is_nobodys and folder.name.startswith(_UNFINISHED):
+                if folder.name.startswith(_UNFINISHED) and (is_nobodys or _is_left(folder)):
                     shutil.rmtree(folder, ignore_errors=True)
                 elif is_nobodys:
                     copies.append((folder.stat().st_mtime_ns, _size_bytes(folder), folder))
@@ -150,10 +153,8 @@ class Copies:
 
     def _remove(self, copy: Path) -> None:
         """Remove a copy: at no moment is half of it there."""
-        aside = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
-        with contextlib.suppress(OSError):  # there is none
+        with self._unfinished() as (aside, _), contextlib.suppress(OSError):  # there is none
             copy.rename(aside / copy.name)
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _name(url: Url, part: Part) -> str:
@@ -161,6 +162,14 @@ def _name(url: Url, part: Part) -> str:
     place = f"{url.rpartition('/')[0]}/{part.folder}"
     said = [place, [(f.name, f.size_bytes, f.edition) for f in part.files]]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:40]
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether a server ended before it had locked an unfinished folder, or as it removed it."""
+    try:
+        return not locks.is_in(folder) and time.time() - folder.stat().st_mtime > _LOCKED_BY_S
+    except OSError:  # it has just gone
+        return False
 
 
 def _size_bytes(folder: Path) -> int:

@@ -21,6 +21,11 @@ def make(folder: Path) -> int:
     return lock
 
 
+def is_in(folder: Path) -> bool:
+    """Whether a folder has a lock, whoever holds it."""
+    return (folder / _NAME).exists()
+
+
 def relax(lock: int) -> None:
     """Let others use the folder too."""
     fcntl.flock(lock, fcntl.LOCK_SH)

@@ -74,6 +74,29 @@ def test_what_another_server_uses_stays_and_what_a_dead_one_left_goes(tmp_path: 
     assert not made.exists()
 
 
+def test_a_removal_that_was_killed_is_ended_by_the_next_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = Copies(tmp_path, 0)
+    _made(copies, _part())
+    copies.use("u", [])
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)
+        copies.tidy([])
+    assert [path.name[:6] for path in tmp_path.iterdir()] == [".part-"]
+    Copies(tmp_path, 0).tidy([])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_folder_without_a_lock_goes_when_it_is_old(tmp_path: Path) -> None:
+    new, old = tmp_path / ".part-new", tmp_path / ".part-old"
+    new.mkdir()
+    old.mkdir()
+    os.utime(old, (0, 0))
+    Copies(tmp_path, 0).tidy([])
+    assert list(tmp_path.iterdir()) == [new]
+
+
 def _fail(_: Path) -> None:
     raise OSError("the store went away")
 
