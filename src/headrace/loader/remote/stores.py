@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,9 +24,11 @@ READ_S = 30.0
 """One that sends nothing for so long has stalled."""
 
 _TRIES = 2
-# A large file of S3 comes in so many pieces at a time, each held in memory: s3fs would take 500 MiB.
+# A large file of S3 comes in so many pieces at a time, held in memory: s3fs would take 500 MiB.
 _PIECE_BYTES = 8 * 2**20
 _PIECES = 4
+# A web server may send on to a URL whose query is as good as a password.
+_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*")
 _MODULES = {"s3": "s3fs", "gs": "gcsfs.core", "http": "fsspec.implementations.http"}
 
 
@@ -36,7 +39,11 @@ class Store(Protocol):
         """Every file at a place or below it; of a single file also those beside it."""
 
     def whole(self, file: RemoteFile) -> RemoteFile:
-        """The file with its size and edition, where the listing has left them out."""
+        """The file with its size and edition, where the listing has left them out.
+
+        Raises:
+            FileNotFoundError: the store does not give it, though it may have listed it.
+        """
 
     def fetch(self, file: RemoteFile, to: Path, on_bytes: Callable[[int], None]) -> None:
         """Read a file to disk; ``on_bytes`` hears how many have come since."""
@@ -118,7 +125,7 @@ def border(url: Url) -> Iterator[None]:
 def _words(error: Exception) -> str:
     chain = list(_causes(error))
     root = chain[-1]
-    said = " ".join(str(root).split()) or type(root).__name__
+    said = _QUERY.sub(r"\1", " ".join(str(root).split())) or type(root).__name__
     if any(isinstance(one, PermissionError) for one in chain):
         return f"access is denied: {said}; check the credentials and what they allow"
     if any("Credentials" in type(one).__name__ for one in chain):

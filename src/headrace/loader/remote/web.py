@@ -17,6 +17,8 @@ from headrace.urls import Url
 
 # A SavedModel has three; an index whose links lead round in circles has no end.
 _DEEPEST = 12
+# Statuses of what an index lists, but the server does not give.
+_REFUSED = {401, 403, 404, 410}
 
 
 class Web:
@@ -51,21 +53,39 @@ class Web:
     def _children(self, folder: str) -> Iterator[tuple[str, str, bool]]:
         """What an index page links to right below it: name, URL, and whether it is a folder."""
         start = f"{folder.rstrip('/')}/"
-        links = self._system.ls(start, detail=False)
+        links = {_plain(link, start) for link in self._system.ls(start, detail=False)}
         if len(links) > MOST_FILES:
             raise ModelLoadError(f"{folder}: its index has more than {MOST_FILES} links")
-        for link in sorted(set(links)):
+        for link in sorted(links):
             rest = link.removeprefix(start)
             name = rest.removesuffix("/")
+            is_hidden = name.startswith(".")
             # Others lead elsewhere, or sort the page.
-            if link.startswith(start) and name and not any(c in name for c in "/?#"):
+            if link.startswith(start) and name and not (is_hidden or any(c in name for c in "/?#")):
                 yield unquote(name), start + name, rest.endswith("/")
 
     def whole(self, file: RemoteFile) -> RemoteFile:
         """Ask for the size and edition of a file."""
-        told = self._system.info(file.source)
+        try:
+            told = self._system.info(file.source)
+        except FileNotFoundError as error:  # which fsspec says of every trouble
+            if error.__cause__ is None or _is_refused(error.__cause__):
+                raise
+            raise error.__cause__ from None
         return file._replace(size_bytes=told.get("size"), edition=edition(told))
 
     def fetch(self, file: RemoteFile, to: Path, on_bytes: Callable[[int], None]) -> None:
         """Read a file to disk."""
         self._system.get_file(file.source, str(to), callback=Came(on_bytes))
+
+
+def _plain(link: str, start: str) -> str:
+    """A link without the ``./`` that some servers begin names with (Caddy)."""
+    return start + link.removeprefix(f"{start}./") if link.startswith(f"{start}./") else link
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Whether a server has answered, and does not give a file."""
+    if isinstance(error, ClientResponseError):
+        return error.status in _REFUSED
+    return isinstance(error, FileNotFoundError)

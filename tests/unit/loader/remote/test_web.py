@@ -1,0 +1,80 @@
+"""What index pages of web servers lead to, and what their errors say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from headrace.errors import ModelLoadError
+from headrace.loader.remote.listing import RemoteFile
+from headrace.loader.remote.stores import border
+from headrace.loader.remote.web import Web
+from headrace.urls import Url
+
+PLACE = Url.parse("https://h/m")
+
+
+class _System:
+    """As much of fsspec as listing takes: the links of each page, as it makes them whole."""
+
+    def __init__(self, pages: dict[str, list[str]], trouble: Exception | None = None) -> None:
+        self._pages = pages
+        self._trouble = trouble
+        self.asked: list[str] = []
+
+    def ls(self, url: str, *, detail: bool) -> list[str]:
+        assert not detail
+        self.asked.append(url)
+        return [url + link for link in self._pages[url]]
+
+    def info(self, url: str) -> dict[str, Any]:
+        raise FileNotFoundError(url) from self._trouble
+
+
+def _response_error(status: int, query: str = "") -> aiohttp.ClientResponseError:
+    headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+    url = URL(f"https://h/real{query}")
+    request = aiohttp.RequestInfo(url, "GET", headers, url)
+    return aiohttp.ClientResponseError(request, (), status=status, message="Forbidden")
+
+
+@pytest.mark.parametrize("before", ["", "./"])
+def test_links_may_begin_with_a_dot_and_a_slash(before: str) -> None:
+    names = ("1/", "card.yaml", "card.yaml?sort=name", "card.yaml#top")
+    pages = {
+        "https://h/m/": [*(before + name for name in names), "card.yaml", "..", "../other/"],
+        "https://h/m/1/": [f"{before}a%20b.onnx"],
+    }
+    assert list(Web(_System(pages)).files(PLACE)) == [
+        RemoteFile("m/1/a b.onnx", "https://h/m/1/a%20b.onnx"),
+        RemoteFile("m/card.yaml", "https://h/m/card.yaml"),
+    ]
+
+
+def test_hidden_folders_are_not_looked_into() -> None:
+    system = _System({"https://h/m/": [".git/", "./.cache/", ".env", "m.onnx"]})
+    assert [file.name for file in Web(system).files(PLACE)] == ["m/m.onnx"]
+    assert system.asked == ["https://h/m/"]
+
+
+@pytest.mark.parametrize("trouble", [None, FileNotFoundError("x"), _response_error(403)])
+def test_a_file_that_is_not_given_is_not_there(trouble: Exception | None) -> None:
+    with pytest.raises(FileNotFoundError):
+        Web(_System({}, trouble)).whole(RemoteFile("m/x.txt", "https://h/m/x.txt"))
+
+
+@pytest.mark.parametrize("trouble", [ConnectionResetError("gone"), _response_error(503)])
+def test_a_server_in_trouble_may_have_a_file(trouble: Exception) -> None:
+    with pytest.raises(type(trouble)):
+        Web(_System({}, trouble)).whole(RemoteFile("m/x.txt", "https://h/m/x.txt"))
+
+
+def test_what_a_url_was_signed_with_is_not_told() -> None:
+    signed = _response_error(403, "?X-Amz-Signature=secret")
+    with pytest.raises(ModelLoadError, match="https://h/real") as told, border(PLACE):
+        raise signed
+    assert "secret" not in str(told.value)
