@@ -55,6 +55,12 @@ def has_models(parts: Iterable[Part]) -> bool:
     return any(_is_any_model(file.name) for part in parts for file in part.files)
 
 
+def is_spare(name: str) -> bool:
+    """Whether models may be served without a file that they have by name only, if at all."""
+    last = name.rpartition("/")[2]
+    return last != CARD_NAME and last.endswith(_BESIDE_MANY)
+
+
 def _choose(root: str, files: Sequence[RemoteFile], policy: VersionPolicy) -> Iterator[Part]:
     if any(file.name == root for file in files):
         yield _single(files, root)
@@ -87,10 +93,10 @@ def _models(root: str, inside: Sequence[RemoteFile], policy: VersionPolicy) -> I
     flat = [file for file in inside if "/" not in file.name]
     stems = {PurePosixPath(file.name).stem for file in flat if _is_model(file.name)}
     taken: set[RemoteFile] = set()
-    for stem in sorted(stems):
-        mine = tuple(file for file in flat if file.name.startswith(f"{stem}."))
+    for stem in sorted(stems, key=len, reverse=True):  # `m.int8.onnx` is none of `m.onnx`
+        mine = [f for f in flat if f.name.startswith(f"{stem}.") and f not in taken]
         taken.update(mine)
-        yield Part(root, mine, stem)
+        yield Part(root, tuple(mine), stem)
     yield Part(root, tuple(file for file in _beside_many(flat) if file not in taken))
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import structlog
 
 from headrace.errors import ModelLoadError
-from headrace.loader.remote.chosen import Part, choose, has_models
+from headrace.loader.remote.chosen import Part, choose, has_models, is_spare
 from headrace.loader.remote.copies import Copies
 from headrace.loader.remote.listing import RemoteFile, check
 from headrace.loader.remote.ripe import Ripe
@@ -48,6 +48,8 @@ class Mirror:
         self.trouble: str | None = None
         self._policy = policy
         self._copies = copies
+        self._polls = settle_s > 0
+        self._said: set[tuple[str, str]] = set()
         self._ripe = Ripe(settle_s)
         self._turn = threading.Lock()
         self._shown: list[tuple[Part, Path]] = []
@@ -76,8 +78,9 @@ class Mirror:
                 # A bucket that has been emptied looks like one that is not the right one any more.
                 raise ModelLoadError(f"{self.url}: there are no models any more; what serves stays")
             mine = [part for part in chosen if only is None or part.model in {"", only}]
-            shown = [(part, self._copy(store, part)) for part in mine]
-            shown += [one for one in self._shown if only and one[0].model not in {"", only}]
+            kept = [one for one in self._shown if only and one[0].model not in {"", only}]
+            # A file may have been another model's before: the last one counts.
+            shown = [*kept, *((part, self._copy(store, part)) for part in mine)]
             with self.steady:
                 show(self.folder, shown)
             self._shown = shown
@@ -93,17 +96,43 @@ class Mirror:
         before = _files([part for part, _ in self._shown])
         first = _files(choose(root, listed, policy))
         wanted = {file.name for file in (*before, *first)}
-        known = [store.whole(file) if file.name in wanted else file for file in listed]
-        ripe = self._ripe.take(time.monotonic(), known)
-        first = _files(choose(root, ripe, policy))
+        known = self._whole(store, (file for file in listed if file.name in wanted))
+        others = (file for file in listed if file.name not in wanted)
+        ripe = self._ripe.take(time.monotonic(), [*known, *others])
+        taken = set(_files(choose(root, ripe, policy)))
         # Only now may it be known how large what lies beside the models is.
-        whole = {file if file.edition else store.whole(file) for file in first}
+        bare = {file for file in taken if not file.edition}
+        whole = (taken - bare).union(self._whole(store, sorted(bare)))
         return choose(root, sorted(whole), policy)
+
+    def _whole(self, store: Store, files: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
+        """The files with their sizes and editions, without notes that are not given."""
+        for file in files:
+            try:
+                yield store.whole(file)
+            except FileNotFoundError:
+                if not is_spare(file.name):
+                    raise
+                self._say_once("file_left_out", file.name, "it is listed, but cannot be had")
+
+    def _say_once(self, event: str, name: str, reason: str) -> None:
+        if (event, name) not in self._said:
+            self._said.add((event, name))
+            self._log.warning(event, url=str(self.url), file=name, reason=reason)
 
     def _copy(self, store: Store, part: Part) -> Path:
         user = str(self.folder)
-        return self._copies.find(self.url, part, user) or self._copies.make(
-            self.url, part, user, lambda to: self._fetch(store, part, to)
+        bare = [file for file in part.files if not file.edition]
+        if bare:
+            name = f"{part.folder}/{bare[0].name}".lstrip("/")
+            self._say_once("no_edition", name, "it has neither etag nor time: no copy lasts")
+        if bare and self._polls:  # every look would fetch it
+            here = next((copy for shown, copy in self._shown if shown == part), None)
+            if here is not None:
+                return here
+        kept = _dated(part) if bare else part
+        return self._copies.find(self.url, kept, user) or self._copies.make(
+            self.url, kept, user, lambda to: self._fetch(store, part, to)
         )
 
     def _fetch(self, store: Store, part: Part, to: Path) -> None:
@@ -126,7 +155,13 @@ class Mirror:
             for file in check(self.url, store.files(self.url))
             if file.name in starts or file.name.startswith(tuple(f"{start}/" for start in starts))
         ]
-        return {store.whole(file) for file in mine}
+        return set(self._whole(store, mine))
+
+
+def _dated(part: Part) -> Part:
+    """A part of which nothing tells whether it has changed, as one that is never found again."""
+    now = f"fetched:{time.time_ns()}"
+    return part._replace(files=tuple(f._replace(edition=f.edition or now) for f in part.files))
 
 
 def _files(parts: list[Part]) -> Iterator[RemoteFile]:

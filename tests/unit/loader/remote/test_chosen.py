@@ -67,6 +67,14 @@ def test_a_folder_of_models_is_searched_one_level_deep() -> None:
     ]
 
 
+def test_a_file_belongs_to_the_model_with_the_longest_name_that_fits() -> None:
+    names = ("r/m.bin", "r/m.int8.bin", "r/m.int8.xml", "r/m.txt", "r/m.xml")
+    assert _chosen("r", *names) == [
+        ("r", ["m.int8.bin", "m.int8.xml"]),
+        ("r", ["m.bin", "m.txt", "m.xml"]),
+    ]
+
+
 @pytest.mark.parametrize(
     ("policy", "versions"),
     [

@@ -1,0 +1,115 @@
+"""What a mirror takes of a store, and keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from headrace.errors import ModelLoadError
+from headrace.loader.remote import mirror as mirrors
+from headrace.loader.remote.copies import Copies
+from headrace.loader.remote.listing import RemoteFile
+from headrace.loader.remote.mirror import Mirror
+from headrace.order import VersionPolicy
+from headrace.urls import Url
+
+
+class _Store:
+    """Files by their names; of those that are None only the name is there."""
+
+    def __init__(self, files: dict[str, str | None]) -> None:
+        self.contents = files
+        self.has_editions = True
+        self.fetched: list[str] = []
+
+    def files(self, _: Url) -> Iterator[RemoteFile]:
+        yield from (RemoteFile(name, name) for name in self.contents)
+
+    def whole(self, file: RemoteFile) -> RemoteFile:
+        content = self.contents[file.name]
+        if content is None:
+            raise FileNotFoundError(file.name)
+        return file._replace(size_bytes=len(content), edition=content if self.has_editions else "")
+
+    def fetch(self, file: RemoteFile, to: Path, _: Callable[[int], None]) -> None:
+        self.fetched.append(file.source)
+        to.write_text(self.contents[file.source] or "")
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> _Store:
+    made = _Store({})
+    monkeypatch.setattr(mirrors, "open_store", lambda _: made)
+    return made
+
+
+def _mirror(tmp_path: Path, *, settle_s: float = 0.0) -> Mirror:
+    copies = Copies(tmp_path / "kept", 2**20)
+    url = Url.parse("http://h/m")
+    return Mirror(url, VersionPolicy(), tmp_path / "view", copies, settle_s=settle_s)
+
+
+def test_an_order_takes_the_new_file_of_a_name_with_a_dot(store: _Store, tmp_path: Path) -> None:
+    store.contents |= {"m/a.onnx": "old", "m/a.int8.txt": "old"}
+    mirror = _mirror(tmp_path)
+    mirror.sync()
+    store.contents |= {"m/a.int8.onnx": "new", "m/a.int8.txt": "new"}
+    mirror.sync(only="a.int8")
+    assert (mirror.path / "a.int8.onnx").read_text() == "new"
+    assert (mirror.path / "a.int8.txt").read_text() == "new"
+    store.contents |= {"m/a.int8.onnx": "newer"}
+    mirror.sync(only="a.int8")
+    assert (mirror.path / "a.int8.onnx").read_text() == "newer"
+    assert (mirror.path / "a.onnx").read_text() == "old"
+
+
+def test_a_note_that_is_listed_and_not_given_is_left_out(store: _Store, tmp_path: Path) -> None:
+    store.contents |= {"m/a/1/model.onnx": "x", "m/notes.txt": None, "m/a/labels.txt": None}
+    mirror = _mirror(tmp_path)
+    with capture_logs() as logs:
+        mirror.sync()
+        mirror.sync()
+    assert [path.name for path in (mirror.path / "a").iterdir()] == ["1"]
+    assert [path.name for path in mirror.path.iterdir()] == ["a"]
+    assert sorted(one["file"] for one in logs if one["event"] == "file_left_out") == [
+        "m/a/labels.txt",
+        "m/notes.txt",
+    ]
+
+
+@pytest.mark.parametrize("name", ["m/a/1/model.onnx", "m/a/card.yaml", "m/a/1/weights.bin"])
+def test_a_file_that_counts_is_not_left_out(store: _Store, tmp_path: Path, name: str) -> None:
+    store.contents |= {"m/a/1/model.onnx": "x", name: None}
+    with pytest.raises(ModelLoadError, match="no such file"):
+        _mirror(tmp_path).sync()
+
+
+def test_what_has_no_edition_is_fetched_at_every_start_and_order(
+    store: _Store, tmp_path: Path
+) -> None:
+    store.contents["m/a/1/model.onnx"] = "old"
+    store.has_editions = False
+    mirror = _mirror(tmp_path)
+    mirror.sync()
+    store.contents["m/a/1/model.onnx"] = "new"
+    with capture_logs() as logs:
+        mirror.sync()
+    assert (mirror.path / "a/1/model.onnx").read_text() == "new"
+    assert [one["event"] for one in logs].count("no_edition") == 0  # it has been said
+    store.contents["m/a/1/model.onnx"] = "xxx"
+    with capture_logs() as logs:
+        _mirror(tmp_path).sync()
+    assert (mirror.path / "a/1/model.onnx").read_text() == "xxx"
+    assert [one["event"] for one in logs].count("no_edition") == 1
+
+
+def test_what_has_no_edition_is_not_fetched_at_every_look(store: _Store, tmp_path: Path) -> None:
+    store.contents["m/a/1/model.onnx"] = "old"
+    store.has_editions = False
+    mirror = _mirror(tmp_path, settle_s=1.0)
+    mirror.sync()
+    mirror.sync()
+    assert store.fetched == ["m/a/1/model.onnx"]
