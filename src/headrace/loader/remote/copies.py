@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -44,7 +45,13 @@ class Copies:
         self._guard = threading.Lock()
         self._held: dict[str, int] = {}  # descriptors of the locks, by the names of copies
         self._users: dict[str, set[str]] = {}
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._is_tidy = False
+
+    def turn(self, url: Url, part: Part) -> threading.Lock:
+        """What is held while a copy is looked for and made: it is fetched once for all users."""
+        with self._guard:
+            return self._turns[_name(url, part)]
 
     def find(self, url: Url, part: Part, user: str) -> Path | None:
         """The copy of a part, for a user from now on; None when there is none that is whole."""

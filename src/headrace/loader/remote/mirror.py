@@ -131,9 +131,10 @@ class Mirror:
             if here is not None:
                 return here
         kept = _dated(part) if bare else part
-        return self._copies.find(self.url, kept, user) or self._copies.make(
-            self.url, kept, user, lambda to: self._fetch(store, part, to)
-        )
+        with self._copies.turn(self.url, kept):
+            return self._copies.find(self.url, kept, user) or self._copies.make(
+                self.url, kept, user, lambda to: self._fetch(store, part, to)
+            )
 
     def _fetch(self, store: Store, part: Part, to: Path) -> None:
         """Fetch a part; what has changed meanwhile is a mix, and refused."""

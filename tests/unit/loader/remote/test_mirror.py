@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ class _Store:
         self.contents = files
         self.has_editions = True
         self.fetched: list[str] = []
+        self.pause_s = 0.0
 
     def files(self, _: Url) -> Iterator[RemoteFile]:
         yield from (RemoteFile(name, name) for name in self.contents)
@@ -36,6 +39,7 @@ class _Store:
 
     def fetch(self, file: RemoteFile, to: Path, _: Callable[[int], None]) -> None:
         self.fetched.append(file.source)
+        time.sleep(self.pause_s)
         to.write_text(self.contents[file.source] or "")
 
 
@@ -113,3 +117,14 @@ def test_what_has_no_edition_is_not_fetched_at_every_look(store: _Store, tmp_pat
     mirror.sync()
     mirror.sync()
     assert store.fetched == ["m/a/1/model.onnx"]
+
+
+def test_what_several_entries_name_is_fetched_once(store: _Store, tmp_path: Path) -> None:
+    store.contents["m/a/1/model.onnx"] = "x"
+    store.pause_s = 0.1
+    url, copies = Url.parse("http://h/m"), Copies(tmp_path / "kept", 2**20)
+    several = [Mirror(url, VersionPolicy(), tmp_path / f"{n}", copies) for n in range(3)]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(Mirror.sync, several))
+    assert store.fetched == ["m/a/1/model.onnx"]
+    assert [(one.path / "a/1/model.onnx").read_text() for one in several] == ["x"] * 3

@@ -9,7 +9,8 @@ import pytest
 from headrace.loader.remote.remotes import nothing_remote
 from headrace.loader.remote.sought import Sought
 from headrace.order import Load, VersionPolicy
-from headrace.settings import ModelSettings, Settings, Versions
+from headrace.settings import ModelSettings, Settings
+from headrace.versions import Versions
 
 
 @pytest.mark.parametrize(
