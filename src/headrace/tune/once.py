@@ -7,8 +7,10 @@ import json
 import math
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -19,16 +21,24 @@ from headrace.load.command.drive import screen
 from headrace.tune.budget import Budget
 from headrace.tune.card import card_of
 from headrace.tune.document import document
+from headrace.tune.job import Job
 from headrace.tune.model import Model, find_model
 from headrace.tune.page import page_of
 from headrace.tune.progress import Progress
 from headrace.tune.result import Tuning
-from headrace.tune.search import search
+from headrace.tune.search import journal_of, search
 from headrace.tune.show import Card, show
 from headrace.tune.wanted import Wanted
 
 _FAILED_STATUS, _OPERATOR_STATUS = 1, 2
 _TERMINATED_STATUS = 143  # 128 + SIGTERM, as shells say it
+
+
+class Written(NamedTuple):
+    """The card, None where there is none; ``failed`` says what could not be written."""
+
+    card: Card | None
+    failed: SettingsError | None = None
 
 
 def run_once(options: argparse.Namespace) -> int:
@@ -41,21 +51,26 @@ def run_once(options: argparse.Namespace) -> int:
     # As Ctrl-C does, it ends what was started: servers would go on without us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED_STATUS))
     try:
-        tuning, card = _tune(options, told)
+        tuning, (card, failed) = _tune(options, told)
     except KeyboardInterrupt:
         told.print("interrupted: what was measured is kept, and the same command goes on with it")
         raise
     except HeadraceError as error:
         return _refused(error, as_json=options.json)
     if options.json:
+        wrong = {} if failed is None else _in_json(failed)
         where = {"ok": card is not None, "card": None if card is None else str(card.written)}
-        sys.stdout.write(json.dumps(where | document(tuning)) + "\n")
+        sys.stdout.write(json.dumps(where | wrong | document(tuning)) + "\n")
     else:
         show(tuning, card, Console())
+        if failed is not None:
+            raise failed
+    if failed is not None:
+        return _OPERATOR_STATUS
     return 0 if card is not None else _FAILED_STATUS
 
 
-def _tune(options: argparse.Namespace, told: Console) -> tuple[Tuning, Card | None]:
+def _tune(options: argparse.Namespace, told: Console) -> tuple[Tuning, Written]:
     """Tune, and write the card and the page.
 
     Raises:
@@ -71,26 +86,30 @@ def _tune(options: argparse.Namespace, told: Console) -> tuple[Tuning, Card | No
     place = options.output or tuned.place(model.path)
     _check_place(place)
     budget = Budget(time.monotonic(), wanted.budget_s)
-    with screen(told) as shown:
+    journal = journal_of(model, wanted, options.data, fresh=options.fresh)
+    with screen(told) as shown, journal:
         progress = Progress(shown, budget, time.monotonic)
-        tuning = search(model, wanted, options.data, progress, fresh=options.fresh)
-        card = write_down(tuning, model, place, options.report, progress)
-    return tuning, card
+        tuning = search(Job(model, wanted, options.data, journal, progress))
+        done = write_down(tuning, model, place, options.report, progress)
+        # Kept until then: where nothing can be written, another start need not measure again.
+        if not tuning.raced.cut_short and done.failed is None:
+            journal.forget()
+    return tuning, done
 
 
 def write_down(
     tuning: Tuning, model: Model, place: Path, report: Path | None, progress: Progress
-) -> Card | None:
-    """Write the card, and then the page: whatever becomes of a drawing, the card is there.
-
-    Raises:
-        SettingsError: one of them cannot be written.
-    """
-    card = _written(tuning, model, place)
-    if report is not None:
-        progress.step("drawing")
-        written.write(report, page_of(tuning, document(tuning)))
-    return card
+) -> Written:
+    """Write the card, and then the page: whatever becomes of a drawing, the card is there."""
+    card = None
+    try:
+        card = _written(tuning, model, place)
+        if report is not None:
+            progress.step("drawing")
+            written.write(report, page_of(tuning, document(tuning)))
+    except SettingsError as error:  # it took minutes, and is told all the same
+        return Written(card, error)
+    return Written(card)
 
 
 def _written(tuning: Tuning, model: Model, place: Path) -> Card | None:
@@ -104,8 +123,17 @@ def _written(tuning: Tuning, model: Model, place: Path) -> Card | None:
 def _check_place(place: Path) -> None:
     """See that the card can be written, before anything is measured."""
     folder = place.absolute().parent
-    if place.is_dir() or not folder.is_dir():
-        raise SettingsError(f"--output {place}: should be a file in a folder that is there")
+    try:
+        if place.is_dir() or not folder.is_dir():
+            raise SettingsError(f"--output {place}: should be a file in a folder that is there")
+        # As it is written: the folder may be another's, read-only or full.
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{place.name}."):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"{place}: cannot be written: {error.strerror or error}; say with --output where the "
+            "tuned card goes"
+        ) from error
 
 
 def _refused(error: HeadraceError, *, as_json: bool) -> int:
@@ -115,10 +143,13 @@ def _refused(error: HeadraceError, *, as_json: bool) -> int:
         OperatorError: it is the caller's to tell.
     """
     if as_json:
-        said = {"ok": False, "code": error.code, "error": error.message}
-        sys.stdout.write(json.dumps(said) + "\n")
+        sys.stdout.write(json.dumps(_in_json(error)) + "\n")
     elif isinstance(error, OperatorError):
         raise error
     else:
         sys.stderr.write(f"headrace: {error.message}\n")
     return _OPERATOR_STATUS if isinstance(error, OperatorError) else _FAILED_STATUS
+
+
+def _in_json(error: HeadraceError) -> dict[str, Any]:
+    return {"ok": False, "code": error.code, "error": error.message}

@@ -20,7 +20,6 @@ from headrace.tune.journal import Journal, place_of
 from headrace.tune.labs import Found, look
 from headrace.tune.measured import Measured
 from headrace.tune.model import Model
-from headrace.tune.progress import Progress
 from headrace.tune.race import Race
 from headrace.tune.raced import Raced
 from headrace.tune.receivers import worth_trying
@@ -39,35 +38,39 @@ _CORES_A_SENDER = 4
 _SERVER_BYTES, _MEMORY_SHARE = 200 * 2**20, 0.8
 
 
-def search(
-    model: Model, wanted: Wanted, data: Path | None, progress: Progress, *, fresh: bool = False
-) -> Tuning:
-    """Tune a model.
+def search(job: Job) -> Tuning:
+    """Tune a model; its journal is open.
 
     Raises:
         HeadraceError: no backend runs it, or there is something to change.
     """
+    model = job.model
+    job.progress.step("looking whether others use this machine")
+    before = _others()
+    space = make_space(
+        comparable(model.path),
+        tuned.fingerprint().features,
+        model.cores,
+        keeps=model.cache_dir is not None and model.settings.cache,
+        f32_layers=model.settings.f32_layers,
+    )
+    found = look(space, job)
+    forecast = _forecast(found, job)
+    raced = _race(forecast, found, job)
+    tuning = _sum_up(space, found, forecast, raced, job)
+    return replace(tuning, others=before + _others())
+
+
+def journal_of(model: Model, wanted: Wanted, data: Path | None, *, fresh: bool) -> Journal:
+    """The journal of such tunings; a ``fresh`` one has nothing in it.
+
+    Raises:
+        SettingsError: there is nothing in ``data``.
+    """
     place = _place(model, wanted, data)
     if fresh and place is not None:
         place.unlink(missing_ok=True)
-    progress.step("looking whether others use this machine")
-    before = _others()
-    with Journal(place) as journal:
-        job = Job(model, wanted, data, journal, progress)
-        space = make_space(
-            comparable(model.path),
-            tuned.fingerprint().features,
-            model.cores,
-            keeps=model.cache_dir is not None and model.settings.cache,
-            f32_layers=model.settings.f32_layers,
-        )
-        found = look(space, job)
-        forecast = _forecast(found, job)
-        raced = _race(forecast, found, job)
-        if not raced.cut_short:
-            journal.forget()
-        tuning = _sum_up(space, found, forecast, raced, job)
-    return replace(tuning, others=before + _others())
+    return Journal(place)
 
 
 def _others() -> tuple[float, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import io
+import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +14,11 @@ from rich.console import Console
 
 from headrace.errors import SettingsError
 from headrace.load.command.drive import screen
+from headrace.tune import once
 from headrace.tune.budget import Budget
 from headrace.tune.card import card_of
 from headrace.tune.model import find_model
-from headrace.tune.once import write_down
+from headrace.tune.once import Written, _check_place, write_down
 from headrace.tune.progress import Progress
 from headrace.tune.raced import Highest
 from headrace.tune.reasons import reasons
@@ -53,7 +57,7 @@ def test_of_settings_that_answer_nothing_in_time_there_is_no_card(tmp_path: Path
     place = tmp_path / "steady.tuned.yaml"
     with screen(Console(file=io.StringIO())) as shown:
         progress = Progress(shown, Budget(0.0, 240.0), lambda: 0.0)
-        assert write_down(never, model, place, None, progress) is None
+        assert write_down(never, model, place, None, progress) == Written(None)
     assert not place.exists()
     assert "answered anything while p99 within 50 ms: they are not written" in reasons(never)[0]
 
@@ -65,6 +69,45 @@ def test_a_page_that_cannot_be_written_leaves_the_card(tmp_path: Path) -> None:
     card, page = tmp_path / "steady.tuned.yaml", tmp_path / "gone" / "page.html"
     with screen(Console(file=io.StringIO())) as shown:
         progress = Progress(shown, Budget(0.0, 240.0), lambda: 0.0)
-        with pytest.raises(SettingsError, match="cannot be written"):
-            write_down(tuning(raced(), FOUND, FAST), model, card, page, progress)
+        done = write_down(tuning(raced(), FOUND, FAST), model, card, page, progress)
     assert card.is_file()
+    assert done.card is not None
+    assert done.failed is not None
+    assert "cannot be written" in done.failed.message
+
+
+def test_a_card_that_cannot_be_written_is_told_before_and_after(tmp_path: Path) -> None:
+    model = find_model(str(write_fake(tmp_path / "steady.fake")), 0.05)
+    place = tmp_path / ("x" * 300)  # nobody may call a file so, root neither
+    with pytest.raises(SettingsError, match=r"cannot be written.*--output"):
+        _check_place(place)
+    with screen(Console(file=io.StringIO())) as shown:
+        progress = Progress(shown, Budget(0.0, 240.0), lambda: 0.0)
+        done = write_down(tuning(raced(), FOUND, FAST), model, place, None, progress)
+    assert done.card is None
+    assert done.failed is not None
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_was_found_is_told_though_it_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    done = tuning(raced(), FOUND, FAST)
+    failed = SettingsError("steady.tuned.yaml: cannot be written: no space is left")
+    monkeypatch.setattr(once, "_tune", lambda *_: (done, Written(None, failed)))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    options = argparse.Namespace(json=as_json)
+    if not as_json:
+        with pytest.raises(SettingsError, match="no space"):
+            once.run_once(options)
+        assert "200" in capsys.readouterr().out
+        return
+    assert once.run_once(options) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert (said["ok"], said["card"], said["error"]) == (False, None, failed.message)
+    assert said["chosen"]
+
+
+def test_looking_whether_a_card_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    _check_place(tmp_path / "steady.tuned.yaml")
+    assert not list(tmp_path.iterdir())

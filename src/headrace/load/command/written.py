@@ -27,8 +27,16 @@ def check(path: Path | None) -> None:
     if path is None:
         return
     svg.check()
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise SettingsError(f"--report {path}: should be a file in a folder that is there")
+    try:
+        there = path.exists()
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise SettingsError(f"--report {path}: should be a file in a folder that is there")
+        with path.open("ab"):  # what is there stays until the page is made
+            pass
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise _cannot(path, error) from error
 
 
 def write(path: Path, page: Page) -> None:
@@ -40,7 +48,11 @@ def write(path: Path, page: Page) -> None:
     try:
         path.write_text(render(page), "utf-8")
     except OSError as error:
-        raise SettingsError(f"--report {path} cannot be written: {error.strerror}") from error
+        raise _cannot(path, error) from error
+
+
+def _cannot(path: Path, error: OSError) -> SettingsError:
+    return SettingsError(f"--report {path} cannot be written: {error.strerror}")
 
 
 def of_one(wanted: Wanted, verdict: Verdict, document: dict[str, Any]) -> Page:
