@@ -204,10 +204,13 @@ class Contestant:
             try:
                 server.start()
                 server.wait_until_ready()
-            except ServerEnded as error:
-                raise StartError(_last_line(str(error))) from error
-            requests = Requests(_PROTOCOL, 1, entry.data, entry.shapes)
-            self._target = make_sent(server.url, entry.name, requests).target
+                requests = Requests(_PROTOCOL, 1, entry.data, entry.shapes)
+                self._target = make_sent(server.url, entry.name, requests).target
+            except BaseException as error:
+                self.close()  # or it would run on beside the next one
+                if isinstance(error, ServerEnded):
+                    raise StartError(_last_line(str(error))) from error
+                raise
         return self._target
 
 

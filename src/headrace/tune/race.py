@@ -196,7 +196,9 @@ class Race:
             if progress.left_s() < length_s + _BESIDES_S:
                 break
             progress.step(f"the highest rate of {contestant.candidate}: {rate_rps:,.4g}/s")
-            tried = contestant.drive(rate_rps, length_s, "highest", len(search.tries))
+            # With its rate: after another race, the journal's tries may be of other rates.
+            number = (len(search.tries), f"{rate_rps:.4g}")
+            tried = contestant.drive(rate_rps, length_s, "highest", *number)
             missed = 1 - self._wanted.objective.quantile
             held = tried.share >= 1 - missed
             lost = Held.CLEARLY_NOT if tried.share < 1 - 5 * missed else Held.NO

@@ -12,12 +12,13 @@ import pytest
 from rich.console import Console
 
 from headrace.engine_control import SignatureMessage
-from headrace.errors import ModelLoadError
+from headrace.errors import ModelLoadError, SettingsError
 from headrace.load.command.drive import screen
 from headrace.settings import ModelSettings
 from headrace.signature import DType, Signature, TensorSpec
+from headrace.tune import contestant as contestant_module
 from headrace.tune.budget import Budget
-from headrace.tune.contestant import OVER, Ceiling, Contestant, Entry
+from headrace.tune.contestant import OVER, Ceiling, Contestant, Entry, Slice
 from headrace.tune.journal import Journal
 from headrace.tune.messages import Loaded, Ran
 from headrace.tune.profile import Bench, Subject, slowed
@@ -109,6 +110,38 @@ def test_lanes_are_slowed_by_their_time_on_cores_and_not_by_that_of_others() -> 
     assert slowed(beside, alone, 0.010) == 1.0
 
 
+class Unasked:
+    """A server that comes up, and does not take what is sent; ``up`` are those that run."""
+
+    up: list[Unasked]
+    url = "http://127.0.0.1:9"
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def start(self) -> None:
+        self.up.append(self)
+
+    def wait_until_ready(self) -> None: ...
+
+    def kill(self) -> None:
+        self.up.remove(self)
+
+
+def test_a_server_that_cannot_be_asked_does_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise SettingsError("it takes no such requests")
+
+    monkeypatch.setattr(Unasked, "up", [], raising=False)
+    monkeypatch.setattr(contestant_module, "Server", Unasked)
+    monkeypatch.setattr(contestant_module, "make_sent", refuse)
+    with Journal(None) as journal:
+        contestant = Contestant(candidate(), NOWHERE_TO_SEND, journal, 100.0, Ceiling(5000.0))
+        for _ in range(2):
+            with pytest.raises(SettingsError, match="no such requests"):
+                contestant.slice(1.0, 0)
+            assert not Unasked.up
+
+
 def test_a_moment_of_noise_does_not_lower_what_a_contestant_is_given() -> None:
     entry = Entry("/nowhere", "nowhere", Objective(0.05), ())
     with Journal(None) as journal:
@@ -158,18 +191,30 @@ def _race(journal: Journal, rate_rps: float | None, left_s: float) -> Raced:
 
 
 def _raced_before(journal: Journal, rate_rps: float | None, slice_s: float, rps: float) -> None:
-    """One rung of two slices each, all of them in time, and a search in which nothing was."""
+    """One rung of two slices each, all of them in time."""
     journal.put([[2, 1, slice_s]], "rungs", rate_rps, 240.0, 1)
     seen = {"rate_rps": rps, "goodput_rps": rps, "share": 1.0, "p99_s": 0.01, "late": False}
-    lost = {"rate_rps": rps, "goodput_rps": 1.0, "share": 0.1, "p99_s": 0.9, "late": False}
     for one in (ONE, UNTUNED):
         journal.put(2**20, "memory", one)
         for number in range(2):
             journal.put(seen, "drive", rate_rps, one, "slice", 2, slice_s, number)
-        for number in range(6):
-            journal.put(lost, "drive", rate_rps, one, "highest", number)
 
 
+@pytest.fixture
+def driven(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The rates at which a server was driven, which answered nothing in time."""
+    rates: list[float] = []
+
+    def lose(_: Contestant, rate_rps: float, length_s: float, number: object) -> Slice:
+        del length_s, number
+        rates.append(rate_rps)
+        return Slice(rate_rps, 1.0, 0.1, 0.9, late=False)
+
+    monkeypatch.setattr(Contestant, "_drive", lose)
+    return rates
+
+
+@pytest.mark.usefixtures("driven")
 def test_what_was_raced_for_a_rate_is_not_taken_for_all_that_can_be_had() -> None:
     with Journal(None) as journal:
         for rate_rps, slice_s, rps in ((50.0, 1.0, 75.0), (None, 2.0, 110.0)):
@@ -180,6 +225,24 @@ def test_what_was_raced_for_a_rate_is_not_taken_for_all_that_can_be_had() -> Non
             assert raced.slices == {ONE: (rps, rps), UNTUNED: (rps, rps)}
 
 
+def test_a_highest_rate_that_was_never_driven_is_not_told(driven: list[float]) -> None:
+    with Journal(None) as journal:
+        _raced_before(journal, None, 1.0, 75.0)
+        held = {"rate_rps": 67.5, "goodput_rps": 67.5, "share": 1.0, "p99_s": 0.01, "late": False}
+        journal.put(held, "drive", None, UNTUNED, "highest", 0, "67.5")
+        assert _race(journal, None, left_s=60.0).highest[UNTUNED] == Highest(67.5, 0.01)
+        # Slices that came after it say 110 now: the search begins at another rate.
+        _raced_before(journal, None, 1.0, 110.0)
+        driven.clear()
+        again = _race(journal, None, left_s=60.0)
+        assert driven[0] == pytest.approx(99.0)
+        assert again.highest[UNTUNED] == Highest(None, None)
+        driven.clear()
+        assert _race(journal, None, left_s=60.0).highest == again.highest
+        assert not driven, "the same rates are not driven again"
+
+
+@pytest.mark.usefixtures("driven")
 def test_a_highest_rate_for_which_there_was_no_time_is_not_told() -> None:
     with Journal(None) as journal:
         _raced_before(journal, None, 1.0, 75.0)
