@@ -71,8 +71,10 @@ def load_samples(
         files = _files(path)
         if all(file.suffix.lower() in _ARRAYS for file in files):
             found = _from_arrays(path, files, signature, specs)
+            _check_any(path, len(found))
             return _chosen(found, rows, seed)
         listed = labelled_files(path, files, classes)
+        _check_any(path, len(listed))
         chosen = _choose(len(listed), rows, seed)
         inputs = read_files([listed[place].path for place in chosen], signature, accepts)
     except OSError as error:
@@ -81,6 +83,19 @@ def load_samples(
     right = [listed[place].label for place in chosen]
     labels = None if None in right else np.array(right, np.int64)
     return Samples(inputs, labels, _origin(path, len(chosen), len(listed), labels))
+
+
+def stamps(path: Path) -> list[tuple[str, int, int]]:
+    """What tells that a file of it was changed: name, bytes and time of each.
+
+    Raises:
+        SettingsError: there is no file in it, or it cannot be looked at.
+    """
+    try:
+        found = [(file, file.stat()) for file in _files(path)]
+    except OSError as error:
+        raise SettingsError(f"--data {path} cannot be read: {error.strerror or error}") from error
+    return [(str(file), seen.st_size, seen.st_mtime_ns) for file, seen in found]
 
 
 def _specs(signature: Signature) -> Specs:
@@ -193,6 +208,11 @@ def _chosen(samples: Samples, rows: int, seed: int) -> Samples:
     inputs = {name: array[places] for name, array in samples.inputs.items()}
     labels = None if samples.labels is None else samples.labels[places]
     return Samples(inputs, labels, f"{len(places)} of {samples.origin}")
+
+
+def _check_any(path: Path, rows: int) -> None:
+    if not rows:
+        raise SettingsError(f"--data {path}: there is no sample in it")
 
 
 def _check_size(path: Path, inputs: Mapping[str, Array]) -> None:

@@ -14,6 +14,7 @@ from headrace import tuned
 from headrace.engine.backends import comparable
 from headrace.plan.others import cores_in_use
 from headrace.tune.contestant import Entry
+from headrace.tune.data import stamps
 from headrace.tune.forecast import Forecast, Setting, best_of_each, forecasts, machine
 from headrace.tune.job import Job, room_bytes
 from headrace.tune.journal import Journal, place_of
@@ -92,7 +93,7 @@ def _place(model: Model, wanted: Wanted, data: Path | None) -> Path | None:
         model.settings.model_dump(mode="json", exclude={"path", "labels"}),
         str(wanted.objective),
         wanted.max_drop,
-        None if data is None else (str(data.absolute()), data.stat().st_mtime_ns),
+        None if data is None else (str(data.absolute()), stamps(data)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 
 from headrace.accepts import AcceptedImage
 from headrace.errors import SettingsError
-from headrace.tune.data import Samples, load_samples
+from headrace.tune.data import Samples, load_samples, stamps
 from headrace.values import DType, Signature, TensorSpec
 
 X = TensorSpec("x", DType.FP32, (None, 2))
@@ -91,6 +92,11 @@ def test_of_a_model_without_a_batch_axis_every_file_is_a_sample(tmp_path: Path) 
         ({"x": np.ones((3, 2), np.float32), "labels": np.zeros(3)}, "numbers of classes"),
         ({"x": np.ones((3, 2), np.float32), "labels": np.full(3, -1)}, "numbers of classes"),
         ({"labels": np.zeros(3, int)}, "the input 'x' is missing"),
+        ({"x": np.ones((0, 2), np.float32)}, "there is no sample in it"),
+        (
+            {"x": np.ones((0, 2), np.float32), "labels": np.zeros(0, int)},
+            "there is no sample in it",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
@@ -194,3 +200,26 @@ def test_without_data_samples_are_made_up_and_say_so() -> None:
 def test_a_shape_that_nobody_knows_is_not_made_up() -> None:
     with pytest.raises(SettingsError, match="the input 'ids' may be of many shapes"):
         load(None, TensorSpec("ids", DType.INT64, (None, "length")))
+
+
+def test_a_table_without_a_file_has_no_sample(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file,class\n")
+    with pytest.raises(SettingsError, match="there is no sample in it"):
+        load(tmp_path, PHOTO, accepts=ACCEPTS)
+
+
+def test_a_file_that_is_changed_in_place_is_noticed(tmp_path: Path) -> None:
+    table, picture = tmp_path / "labels.csv", tmp_path / "deep" / "a.png"
+    photo(picture, 1)
+    table.write_text("deep/a.png,0\n")
+    before = stamps(tmp_path)
+    assert stamps(tmp_path) == before
+    for file in (table, picture):
+        seen = file.stat()
+        os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns + 10**6))
+        assert stamps(tmp_path) != before
+        before = stamps(tmp_path)
+    table.write_text("deep/a.png,10\n")
+    os.utime(table, ns=(0, 0))
+    assert stamps(tmp_path) != before
+    assert stamps(table)[0][:2] == (str(table), 14)
