@@ -192,6 +192,14 @@ def test_what_cannot_be_planned_says_why(
     assert words in done.stderr
 
 
+def test_with_json_it_is_told_there_what_is_to_be_changed(plan: Plan) -> None:
+    for arguments in (["--profile", "nowhere.json"], ["--rate", "1", "--per-day", "2"]):
+        done = plan(*arguments, "--json")
+        assert done.returncode == 2
+        said = json.loads(done.stdout)
+        assert (said["ok"], said["code"]) == (False, "settings")
+
+
 def test_flags_that_do_not_go_together_say_so(server: Server, plan: Plan) -> None:
     for arguments, words in (
         (["--rate", "1", "--per-day", "2"], "not both"),

@@ -26,7 +26,7 @@ from headrace.plan.show import show
 from headrace.plan.target import Requests, make_sent
 from headrace.scheduler.simulate import undisturbed
 
-_FAILED_STATUS = 1
+_FAILED_STATUS, _OPERATOR_STATUS = 1, 2
 _MS = 1e3
 
 Say = Callable[[str], None]
@@ -47,8 +47,6 @@ def run_once(options: argparse.Namespace) -> int:
             if options.report is not None:
                 say("drawing")
                 written.write(options.report, page_of(plan, beside, found))
-    except OperatorError:
-        raise
     except HeadraceError as error:
         return _refused(error, told, as_json=options.json)
     if options.json:
@@ -118,13 +116,20 @@ def _progress(told: Console, *, quiet: bool) -> Iterator[Say]:
 
 
 def _refused(error: HeadraceError, told: Console, *, as_json: bool) -> int:
+    """Say what is wrong where it was asked for.
+
+    Raises:
+        OperatorError: it is the caller's to tell.
+    """
     if as_json:
         said = {"ok": False, "code": error.code, "error": error.message}
         sys.stdout.write(json.dumps(said) + "\n")
+    elif isinstance(error, OperatorError):
+        raise error
     else:
         text = f"headrace: {error.message}"
         told.print(text, markup=False, highlight=False, soft_wrap=True)
-    return _FAILED_STATUS
+    return _OPERATOR_STATUS if isinstance(error, OperatorError) else _FAILED_STATUS
 
 
 def _profile(options: argparse.Namespace) -> ModelProfile:
