@@ -36,7 +36,7 @@ def freeze(said: Mapping[str, Any], path: Path, output: Path | None = None) -> t
         ModelLoadError: the model cannot be found or read.
     """
     control = said.get("control")
-    if not isinstance(control, dict) or "lanes" not in control:
+    if not isinstance(control, dict) or "kept_lanes" not in control:
         raise MalformedAnswer(
             "the server does not tell what it has learnt: it is an older Headrace"
         )
@@ -51,7 +51,9 @@ def freeze(said: Mapping[str, Any], path: Path, output: Path | None = None) -> t
             evidence=Evidence(
                 highest_rate_rps=control["highest_rps"],
                 p99_s=control["p99_s"],
-                forecast_rate_rps=control["lanes"] * control["batch_cap"] / control["longest_s"],
+                forecast_rate_rps=control["kept_lanes"]
+                * control["batch_cap"]
+                / control["longest_s"],
                 made_at=datetime.now(UTC).isoformat(timespec="seconds"),
             ),
         )
@@ -69,6 +71,11 @@ def _check(said: Mapping[str, Any], control: Mapping[str, Any]) -> None:
     name = said.get("name")
     if said.get("slo_ms") is None:
         raise SettingsError(f"model {name!r} is served without an objective: set slo_ms first")
+    if control.get("steered") is False:
+        raise SettingsError(
+            f"model {name!r} is not steered (`control: false`): nothing is learnt; set "
+            "`control: true` first"
+        )
     if not control.get("highest_rps") or not control.get("p99_s"):
         raise SettingsError(f"model {name!r} has answered nothing in time: nothing is learnt yet")
     if said.get("device", CPU) != CPU:
@@ -94,7 +101,7 @@ def _settings(said: Mapping[str, Any], control: Mapping[str, Any]) -> TunedSetti
     return TunedSettings(
         backend=BackendName(said["backend"]),
         precision=Precision(said["precision"]),
-        instances=control["lanes"],
+        instances=control["kept_lanes"],  # not those that are only tried
         threads=said["threads"],
         max_batch=control["batch_cap"],
         linger_ms=said.get("linger_ms", 0.0),

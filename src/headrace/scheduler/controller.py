@@ -101,6 +101,11 @@ class Controller:
         """What so many lanes do together, as a number of lanes that are alone, as last seen."""
         return {lanes: known.lanes_worth for lanes, known in sorted(self._known.items())}
 
+    @property
+    def kept_lanes(self) -> int:
+        """How many were found best so far: while others are tried, those before."""
+        return self.lanes if self._trial is None else self._trial.before
+
     def look(self, now: float, account: Account, state: State) -> list[Change]:
         """Take what has happened since the last look, and decide."""
         self.glance = None

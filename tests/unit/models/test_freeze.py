@@ -17,7 +17,9 @@ from headrace.tuned import place, read
 
 def said(**changes: Any) -> dict[str, Any]:
     control = {
+        "steered": True,
         "lanes": 1,
+        "kept_lanes": 1,
         "batch_cap": 4,
         "longest_s": 0.02,
         "highest_rps": 180.0,
@@ -58,6 +60,13 @@ def test_the_card_that_is_written_is_taken_by_the_next_start(model: Path) -> Non
     assert (found.settings.instances, found.settings.max_batch) == (1, 4)
 
 
+def test_lanes_that_are_only_tried_are_not_written(model: Path) -> None:
+    trying = said()["control"] | {"lanes": 1, "kept_lanes": 2}
+    _, tuned = freeze(said(control=trying), model)
+    assert tuned.settings.instances == 2
+    assert tuned.evidence.forecast_rate_rps == pytest.approx(400.0)
+
+
 def test_it_may_be_written_elsewhere(model: Path, tmp_path: Path) -> None:
     file, _ = freeze(said(), model, tmp_path / "other.yaml")
     assert file == tmp_path / "other.yaml"
@@ -73,9 +82,14 @@ def test_it_may_be_written_elsewhere(model: Path, tmp_path: Path) -> None:
         ({"version": 7}, SettingsError, "version 7 of model 'digits' does not lie there"),
         ({"backend": "other"}, MalformedAnswer, "as this version does"),
         (
-            {"control": {"lanes": 1, "highest_rps": 0.0, "p99_s": None}},
+            {"control": {"kept_lanes": 1, "highest_rps": 0.0, "p99_s": None}},
             SettingsError,
             "has answered nothing in time",
+        ),
+        (
+            {"control": {"steered": False, "kept_lanes": 1, "highest_rps": 0.0, "p99_s": 0.01}},
+            SettingsError,
+            "is not steered",
         ),
     ],
 )

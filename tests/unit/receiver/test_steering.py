@@ -69,6 +69,7 @@ async def test_a_glance_is_of_a_moment_and_ends_with_the_steering_at_the_latest(
         keep_both_busy(rule)
         steering._look()
         assert (rule.lanes, heard) == (1, [1])
+        assert steering.told()["kept_lanes"] == 2
         waiting = end()
         if waiting is not None:
             await waiting
@@ -89,7 +90,7 @@ async def test_changes_have_their_reasons_in_the_profile_and_their_causes_in_the
         now += 0.4
     steering._look()
     told = served.metrics.control()
-    assert told["lanes"] == 1
+    assert (told["lanes"], told["kept_lanes"]) == (1, 2), "one is only tried"
     (change,) = told["changes"]
     assert (change["what"], change["before"], change["after"]) == ("lanes", "2", "1")
     assert "2 lanes do the work of" in change["reason"]
@@ -103,6 +104,7 @@ async def test_where_it_is_switched_off_nobody_looks() -> None:
     steering = Steering(asyncio.get_running_loop(), replace(served, settings=settings), scheduler())
     steering.start(lambda _: None)
     assert steering._timer is None
+    assert not steering.told()["steered"]
 
 
 async def test_requests_before_its_first_look_do_not_end_it() -> None:

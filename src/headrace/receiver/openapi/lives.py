@@ -101,7 +101,9 @@ _CHANGE = _object(
 _CONTROL: Schema = _object(
     {},
     {
+        "steered": _FLAG,
         "lanes": _COUNT,
+        "kept_lanes": _COUNT,
         "batch_cap": _COUNT,
         "longest_s": _SECONDS,
         "highest_rps": _SECONDS,

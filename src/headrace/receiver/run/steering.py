@@ -66,7 +66,9 @@ class Steering:
         """What was decided of late, for JSON."""
         state = self._scheduler.state()
         return {
+            "steered": self._served.settings.control,
             "lanes": self._scheduler.lanes,
+            "kept_lanes": self._controller.kept_lanes,
             "batch_cap": state.batch_cap,
             "longest_s": state.longest_s,
             "highest_rps": self._highest_rps,
