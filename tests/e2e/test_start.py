@@ -282,6 +282,14 @@ def test_all_addresses_are_those_of_ipv4_too(tmp_path: Path, host: str) -> None:
             assert _status(f"{url.replace('127.0.0.1', '[::1]')}/livez") == 200
 
 
+def test_who_names_both_kinds_of_addresses_has_both(tmp_path: Path) -> None:
+    port = _free_port()
+    flags = ("--host", "::", "--port", str(port), "--listen", f"0.0.0.0:{port}")
+    with Server(write_fake(tmp_path / "m.fake"), *flags):
+        for host in ("127.0.0.1", "[::1]"):
+            assert _status(f"http://{host}:{port}/livez") == 200
+
+
 def test_an_address_of_one_link_is_refused(tmp_path: Path) -> None:
     status, words = _refusal(write_fake(tmp_path / "m.fake"), "--host", "fe80::1%lo")
     assert status == 2

@@ -109,10 +109,10 @@ class Address:
             ) from error
         return Address(str(found[0][4][0]), self.port)
 
-    @property
-    def both(self) -> bool:
-        """Whether it means all addresses there are, those of IPv4 too."""
-        return self.host == "::"
+    def has_ipv4(self, all_: Sequence[Address]) -> bool:
+        """Whether it means the addresses of IPv4, too: where none of all has that port there."""
+        ports = {one.port for one in all_ if ":" not in one.host and one.port}
+        return self.host == "::" and self.port not in ports
 
     @property
     def url(self) -> str:
@@ -223,14 +223,14 @@ def _configuration(
     configuration = server.get_envoy_config()
     configuration["admin"] = {"address": {"pipe": {"path": str(admin_path), "mode": 0o600}}}
     listener = configuration["static_resources"]["listeners"][0]
-    listener["address"]["socket_address"]["ipv4_compat"] = first.both
+    listener["address"]["socket_address"]["ipv4_compat"] = first.has_ipv4(addresses)
     listener["additional_addresses"] = [
         {
             "address": {
                 "socket_address": {
                     "address": one.host,
                     "port_value": one.port,
-                    "ipv4_compat": one.both,
+                    "ipv4_compat": one.has_ipv4(addresses),
                 }
             }
         }

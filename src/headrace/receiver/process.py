@@ -43,7 +43,8 @@ def refuse_taken(addresses: Sequence[Address]) -> None:
             probe = probes.enter_context(socket.socket(family, socket.SOCK_STREAM))
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:  # as Envoy does: the same port of IPv4 is another one
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not address.both)
+                only = not address.has_ipv4(addresses)
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
             try:
                 probe.bind((address.host, address.port))
                 probe.listen()
