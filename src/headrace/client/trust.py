@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import ssl
 from collections.abc import Iterator
@@ -11,17 +12,20 @@ from pathlib import Path
 from headrace.client.address import Address
 from headrace.errors import SettingsError
 
+_GRPC_ROOTS = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
 _PEM = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # how OpenSSL finds them in a folder
 
 
 def certificates(address: Address) -> bytes | None:
-    """The certificates to trust, as PEM, for those who do not ask OpenSSL; None: it has none.
+    """The certificates to trust, as PEM, for those who do not ask OpenSSL; None: gRPC's own.
 
     Raises:
         SettingsError: the file cannot be read.
     """
     if address.ca_file is None:
+        if os.environ.get(_GRPC_ROOTS):
+            return None  # gRPC reads it itself
         return b"\n".join(dict.fromkeys(_system())) or None
     trusting(address)  # grpcio says nothing of a file it cannot read
     return address.ca_file.read_bytes()

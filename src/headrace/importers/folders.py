@@ -9,8 +9,9 @@ from pathlib import Path
 
 from headrace.importers.triton import CONFIG_NAME
 
-# What a version has directly in it, and a model has not: `model.onnx`, `model.savedmodel/`.
+# What a version has directly in it, and a model has not: `model.savedmodel/`, `resnet.onnx`.
 _MODEL, _SAVED_MODEL = "model", "saved_model.pb"
+_FILES = frozenset({".onnx", ".xml", ".tflite", ".pt2", ".pt", ".fake"})
 
 
 def is_model(folder: Path) -> bool:
@@ -28,9 +29,13 @@ def _is_numbered_model(folder: Path) -> bool:
         inside = list(folder.iterdir())
     except OSError:  # whoever reads the version will tell
         return False
-    if any(one.stem == _MODEL or one.name == _SAVED_MODEL for one in inside):
+    if any(_is_of_a_version(one) for one in inside):
         return False  # a version that has data in numbered folders, perhaps
     return (folder / CONFIG_NAME).exists() or bool(_numbered(folder))
+
+
+def _is_of_a_version(file: Path) -> bool:
+    return file.stem == _MODEL or file.name == _SAVED_MODEL or file.suffix in _FILES
 
 
 def _numbered(folder: Path) -> list[Path]:

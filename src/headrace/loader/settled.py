@@ -51,14 +51,21 @@ class Settled:
     _seen: dict[int, _Seen] = field(default_factory=dict)
     _gone_s: dict[int, float] = field(default_factory=dict)
     _tried: dict[int, Any] = field(default_factory=dict)
+    _again: set[int] = field(default_factory=set)
 
     def tried(self, version: int, content: Any) -> None:
         """Note that this was loaded, or could not be: it is not tried again until it changes."""
         self._tried[version] = content
+        self._again.discard(version)
+
+    def again(self, version: int) -> None:
+        """It found no room: it is tried again when there is nothing else to do."""
+        self._again.add(version)
 
     def forget(self, version: int) -> None:
         """A version has gone: when it comes again it is a new one."""
         self._tried.pop(version, None)
+        self._again.discard(version)
 
     def step(self, now_s: float, look: Look) -> Step:
         """Decide. What could not be read is neither loaded nor unloaded."""
@@ -74,7 +81,10 @@ class Settled:
         for version in unload:
             self._tried.pop(version, None)
             self._gone_s.pop(version, None)
-        return Step(unload=tuple(sorted(unload)))
+        if unload:
+            return Step(unload=tuple(sorted(unload)))
+        again = {v for v in self._again & wanted & settled if not self._serves(v, look)}
+        return Step(load=tuple(sorted(again)))
 
     def _note(self, now_s: float, look: Look) -> None:
         """Note since when each version is as it is, or is gone."""
@@ -96,10 +106,12 @@ class Settled:
                 self._tried.pop(version, None)
 
     def _is_new(self, version: int, look: Look) -> bool:
-        content = look.there[version]
-        if version in look.serving and look.serving[version] == content:
+        if self._serves(version, look):
             return False
-        return version not in self._tried or self._tried[version] != content
+        return version not in self._tried or self._tried[version] != look.there[version]
+
+    def _serves(self, version: int, look: Look) -> bool:
+        return version in look.serving and look.serving[version] == look.there[version]
 
     def _unwanted(self, now_s: float, wanted: frozenset[int], look: Look) -> set[int]:
         """The versions that serve and should not: never the last before another serves.

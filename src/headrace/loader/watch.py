@@ -320,7 +320,7 @@ class Watch:
         except (HeadraceError, OSError) as error:
             has_no_room = isinstance(error, NoRoom)
             if has_no_room:  # there may be some at the next look
-                self._of(found.name).forget(found.version)
+                self._of(found.name).again(found.version)
                 self._no_room[key] = content
             if not (is_told and has_no_room):
                 reason = str(error)

@@ -143,7 +143,7 @@ def _png(data: bytes) -> str | None:
     at = len(_PNG)
     while at + 8 <= len(data):
         kind = data[at + 4 : at + 8]
-        if kind in {b"IDAT", b"fdAT"}:
+        if kind in {b"IDAT", b"fdAT", b"fcTL"}:
             pixels += 1
         else:
             others += 1

@@ -36,12 +36,16 @@ class Encoded(NamedTuple):
 
 
 class Padding(NamedTuple):
-    """What the tokenizer's file says short texts are filled up with, where, and to what."""
+    """What the tokenizer's file says short texts are filled up with, where, and to what.
+
+    ``most`` is to how many tokens texts are cut; None: to none.
+    """
 
     id: int
     type: int
     left: bool
     multiple: int
+    most: int | None
 
     def value(self, part: str) -> int:
         """Return what fills the ids, the mask or the types."""
@@ -49,7 +53,8 @@ class Padding(NamedTuple):
 
     def length(self, longest: int) -> int:
         """Return how long the rows are where the model leaves it open."""
-        return -(-longest // self.multiple) * self.multiple
+        rounded = -(-longest // self.multiple) * self.multiple
+        return rounded if self.most is None else max(longest, min(rounded, self.most))
 
 
 def read_bytes(data: bytes) -> bytes:
@@ -165,7 +170,8 @@ def tokens(signature: Signature, accepted: AcceptedText) -> Tokens:
     if most is None:
         tokenizer.no_truncation()
     else:
-        _cut(tokenizer, most if length is None else min(most, length), cutting, accepted)
+        most = most if length is None else min(most, length)
+        _cut(tokenizer, most, cutting, accepted)
     return Tokens(
         name=accepted.input,
         tokenizer=tokenizer,
@@ -177,6 +183,7 @@ def tokens(signature: Signature, accepted: AcceptedText) -> Tokens:
             type=int(padding.get("pad_type_id", 0)),
             left=padding.get("direction") == "left",
             multiple=int(padding.get("pad_to_multiple_of") or 1),
+            most=most,
         ),
         length=length,
         row_axis=len(next(iter(specs.values())).shape) == _AXES,

@@ -112,6 +112,7 @@ def test_the_systems_certificates_are_trusted_over_both(
     named = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     trusted = tmp_path / f"{named}.0"
     trusted.write_bytes(pair[0].read_bytes())
+    monkeypatch.delenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", raising=False)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
     monkeypatch.setenv(variable, str(trusted if variable == "SSL_CERT_FILE" else tmp_path))
     with opened(kind, grpcs if kind == "grpcs" else https, retry=NEVER) as client:
@@ -121,11 +122,22 @@ def test_the_systems_certificates_are_trusted_over_both(
 def test_who_has_no_certificates_is_left_to_grpcs_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", raising=False)
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     for content in (b"", b"nonsense"):
         (tmp_path / "file").write_bytes(content)
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "file"))
         assert certificates(Address("grpcs", "localhost", 1)) is None
+
+
+def test_what_grpcs_own_variable_names_goes_before_the_systems(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(pair[0]))
+    monkeypatch.delenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", raising=False)
+    assert certificates(Address("grpcs", "localhost", 1))
+    monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(pair[0]))
+    assert certificates(Address("grpcs", "localhost", 1)) is None
 
 
 @pytest.mark.parametrize("kind", ["https", "grpcs"])

@@ -32,7 +32,7 @@ REMEMBER = {
     "Plain": "plain",
     "PlainThroughAView": "plain",
 }
-FORGET = ("Masks", "Copies", "Literal", "Branches")
+FORGET = ("Masks", "Copies", "Converts", "Literal", "Branches")
 # Freezing leaves a dropout out, and with it what is written through it.
 TRACES = ("Literal", *(name for name in REMEMBER if name != "ThroughDropout"))
 TRACED = {

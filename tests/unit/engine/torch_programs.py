@@ -108,6 +108,15 @@ class Copies(_Own):
         return torch.nn.functional.relu(y, inplace=True) + kept
 
 
+class Converts(_Own):
+    """What is changed has another dtype, and so memory of its own."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        converted = self.seen.to(torch.float64)
+        converted[1:] = 7
+        return x @ self.w + converted.to(torch.float32)
+
+
 class Literal(_Own):
     """An export makes this tensor in each run; a trace, only once."""
 

@@ -34,6 +34,21 @@ def test_what_could_not_be_loaded_is_tried_again_when_it_changes() -> None:
     assert settled.step(1.0, _look({2: "mended"}, {})) == Step(load=(2,))
 
 
+def test_what_found_no_room_is_tried_at_every_look_at_which_nothing_leaves() -> None:
+    settled = Settled(0.0)
+    there = {1: "a", 2: "b"}
+    assert settled.step(0.0, _look(there, {1: "a"})) == Step(load=(2,))
+    for now_s in (1.0, 2.0):
+        settled.tried(2, "b")
+        settled.again(2)
+        assert settled.step(now_s, _look(there, {1: "a"})) == Step(load=(2,))
+    # Version 3 serves, so that the last to have room need not stay when its files are deleted.
+    there, serving = {2: "b", 3: "c"}, {1: "a", 3: "c"}
+    assert settled.step(3.0, _look(there, serving)) == Step(unload=(1,))
+    assert settled.step(4.0, _look(there, {3: "c"})) == Step(load=(2,))
+    assert settled.step(5.0, _look(there, there)) == Step()
+
+
 def test_with_latest_1_the_old_version_goes_when_the_new_one_serves_and_not_before() -> None:
     settled = Settled(0.0)
     there = {1: "a", 2: "b"}

@@ -80,6 +80,8 @@ def _called(node: Node, views: Mapping[Node, Own], found: set[str]) -> Own:
 def _operator(node: Node, schema: Any, views: Mapping[Node, Own], found: set[str]) -> Own:
     if schema.name in _SILENT:
         return _views(node, views)
+    if schema.name == "aten::to" and _is_converted(node):
+        return _NONE
     seen = _NONE
     for place, argument in enumerate(schema.arguments):
         if argument.alias_info is None:
@@ -90,6 +92,14 @@ def _operator(node: Node, schema: Any, views: Mapping[Node, Own], found: set[str
             found |= own
         seen |= own
     return seen
+
+
+def _is_converted(node: Node) -> bool:
+    """Whether it has another dtype than before, and so memory of its own."""
+    before, after = (one.meta.get("val") for one in (node.all_input_nodes[0], node))
+    if not (isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor)):
+        return False
+    return before.dtype != after.dtype
 
 
 def _nodes(given: Any) -> Iterator[Node]:

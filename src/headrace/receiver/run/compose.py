@@ -35,6 +35,7 @@ def _relied_on(profile: Profile) -> tuple[object, ...]:
     return (
         profile.signature,
         profile.labels,
+        profile.signature_name,
         profile.integer_bits,
         profile.text_only,
         profile.pads,
