@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from headrace.engine.cache import Cache
-from headrace.ours import FOREIGN, is_ours
+from headrace.ownership import FOREIGN, is_ours
 from headrace.settings import BackendName, ModelSettings
 
 _log = structlog.get_logger("headrace.engine")

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from headrace.device import CPU
 from headrace.engine_control import Measurement, SignatureMessage
 from headrace.fingerprint import fingerprint
-from headrace.ours import FOREIGN, is_ours
+from headrace.ownership import FOREIGN, is_ours
 from headrace.settings import ModelSettings
 from headrace.values import Array
 from headrace.weights import weights_files

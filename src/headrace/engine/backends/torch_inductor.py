@@ -26,7 +26,7 @@ from headrace.engine.backends.torch_half import Narrow, forget_checks
 from headrace.engine.backends.torch_sizes import Sizes
 from headrace.engine.backends.torch_tensors import TYPES, Program, explain
 from headrace.errors import BackendMissing, ModelLoadError
-from headrace.ours import FOREIGN, is_ours
+from headrace.ownership import FOREIGN, is_ours
 from headrace.settings import ModelSettings
 from headrace.values import DType, Signature, TensorSpec
 

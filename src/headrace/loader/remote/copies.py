@@ -23,7 +23,7 @@ from pathlib import Path
 from headrace.errors import ModelLoadError
 from headrace.loader.remote import locks
 from headrace.loader.remote.chosen import Part
-from headrace.ours import is_ours
+from headrace.ownership import is_ours
 from headrace.urls import Url
 
 _UNFINISHED = ".part-"
