@@ -5,3 +5,9 @@ signatures of a SavedModel, and the same file with another of them as its defaul
 of tensors and the file of class names · ``onnx_`` names of classes. What cannot be read raises
 ``ValueError``.
 """
+
+SUFFIXES = (".onnx", ".xml", ".tflite", ".pt2", ".pt", ".py", ".fake")
+"""What a model file is called: ONNX, OpenVINO IR, TFLite, PyTorch's, the user's, the fake's.
+
+A SavedModel is a folder, whose file is ``saved_model.pb``.
+"""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from headrace.formats import SUFFIXES
 from headrace.importers.triton import CONFIG_NAME
 
 # What a version has directly in it, and a model has not: `model.savedmodel/`, `resnet.onnx`.
 _MODEL, _SAVED_MODEL = "model", "saved_model.pb"
-_FILES = frozenset({".onnx", ".xml", ".tflite", ".pt2", ".pt", ".fake"})
+_FILES = frozenset(SUFFIXES) - {".py"}  # scripts lie anywhere
 
 
 def is_model(folder: Path) -> bool:

@@ -19,14 +19,12 @@ from typing import NamedTuple
 
 from headrace.documents import expand
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
+from headrace.formats import SUFFIXES
 from headrace.importers.folders import versions as versions_in
 from headrace.loader.card import model_file, why_left_out
 from headrace.loader.regular import check_regular
 from headrace.settings import ModelSettings
 from headrace.urls import Url
-
-SUFFIXES = (".onnx", ".xml", ".tflite", ".pt2", ".pt", ".py", ".fake")
-"""What a model file is called: ONNX, OpenVINO IR, TFLite, PyTorch's, the user's, the fake's."""
 
 PERHAPS_WEIGHTS = ".pt"
 """What models are made of is called so, too: beside another model it is taken for that."""

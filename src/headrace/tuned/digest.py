@@ -9,11 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from headrace.errors import ModelLoadError
+from headrace.formats import SUFFIXES
 from headrace.weights import weights_files
 
 _SAVED_MODEL, _USER_CODE = ".pb", ".py"
 # Other models may lie beside one, under the same name.
-_MODELS = frozenset({".onnx", ".xml", ".tflite", ".pt2", ".pt", ".py", ".fake", ".pb"})
+_MODELS = frozenset({*SUFFIXES, _SAVED_MODEL})
 # What is said of a model in words changes nothing that was measured.
 _WORDS = frozenset({".yaml", ".yml", ".json", ".md", ".txt", ".html", ".pbtxt", ".png"})
 # How many digests are kept; where there are more models each is read whenever it is asked for.

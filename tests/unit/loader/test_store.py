@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from headrace.cores import usable_cores
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
-from headrace.loader.places import SUFFIXES
+from headrace.formats import SUFFIXES
 from headrace.loader.store import FoundVersion, find
 from headrace.server_settings import ServerSettings
 from headrace.settings import ModelSettings, Settings

@@ -9,7 +9,7 @@ from typing import Any
 from fsspec.asyn import sync
 from fsspec.callbacks import Callback
 
-from headrace.loader.places import SUFFIXES
+from headrace.formats import SUFFIXES
 from headrace.loader.remote.listing import RemoteFile, edition
 from headrace.urls import Url
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from aiohttp import ClientResponseError
 
 from headrace.errors import ModelLoadError
-from headrace.loader.places import SUFFIXES
+from headrace.formats import SUFFIXES
 from headrace.loader.remote.bucket import Came
 from headrace.loader.remote.listing import MOST_FILES, RemoteFile, edition
 from headrace.urls import Url
