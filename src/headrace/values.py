@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from headrace.signature import Dim, DType, Signature, TensorSpec
@@ -23,11 +24,23 @@ __all__ = [
     "SequenceCall",
     "Signature",
     "TensorSpec",
+    "converted",
 ]
 
 
 Array = NDArray[Any]
 """One tensor, row-major."""
+
+
+def converted(array: Array, dtype: DType) -> Array | None:
+    """The same numbers in another dtype; None where one would become another, or is no number."""
+    if array.dtype.kind in "OUS":  # null, text, and what is past 64 bits
+        return None
+    with np.errstate(all="ignore"):
+        made = array.astype(dtype.numpy)
+    if made.dtype.kind in "biu":
+        return made if np.array_equal(made, array) else None
+    return None if (np.isinf(made) & ~np.isinf(array)).any() else made
 
 
 class RequestedOutput(NamedTuple):

@@ -16,7 +16,7 @@ import numpy as np
 from headrace.engine.backends.contract import Instance, Model
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings, Sequence, StateTensor
-from headrace.values import Array, DType, Signature, TensorSpec
+from headrace.values import Array, DType, Signature, TensorSpec, converted
 
 
 class Plan(NamedTuple):
@@ -206,13 +206,8 @@ def _constants(
 
 
 def _cast(what: str, value: Array, spec: TensorSpec) -> Array:
-    with np.errstate(all="ignore"):
-        array = value.astype(spec.dtype.numpy)
-    if array.dtype.kind in "iub":
-        fits = np.array_equal(array, value)
-    else:
-        fits = np.array_equal(np.isinf(array), np.isinf(value.astype(np.float64)))
-    if not fits:
+    array = converted(value, spec.dtype)
+    if array is None:
         raise ModelLoadError(
             f"sequence: {what} is {value.tolist()}, which is no {spec.dtype.value}"
         )

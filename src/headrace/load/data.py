@@ -21,7 +21,7 @@ import orjson
 from headrace.errors import SettingsError
 from headrace.load.apis.contract import Inputs, Specs
 from headrace.load.apis.tensors import strings
-from headrace.values import Array, DType, TensorSpec
+from headrace.values import Array, DType, TensorSpec, converted
 
 # They are encoded before the run and kept: more than this is a data set, not a load.
 _MOST_REQUESTS = 4096
@@ -138,7 +138,10 @@ def _fit(spec: TensorSpec, value: Any) -> Array:
         written = isinstance(value, list)  # JSON has no types: what comes is what is wanted
         if not (written or np.can_cast(array.dtype, wanted, "same_kind")):
             raise ValueError(f"{spec.name} is {array.dtype}, the model takes {spec.dtype.value}")
-        array = _converted(spec, _exact(value, array) if written else array)
+        made = converted(_exact(value, array) if written else array, spec.dtype)
+        if made is None:
+            raise _unfit(spec)
+        array = made
     if array.ndim == len(spec.shape) - 1 and spec.shape[0] is None:
         array = array[np.newaxis]
     if array.ndim != len(spec.shape) or any(
@@ -159,29 +162,14 @@ def _exact(value: Any, array: Array) -> Array:
     return array
 
 
-def _converted(spec: TensorSpec, array: Array) -> Array:
-    """Make it of the dtype that the model takes.
-
-    Raises:
-        ValueError: one of the numbers does not fit, and would be sent as another.
-    """
-    fits = array.dtype.kind not in "OUS"  # null, text, and what is past 64 bits
-    if fits:
-        with np.errstate(all="ignore"):
-            made = array.astype(spec.dtype.numpy)
-        if made.dtype.kind in "biu":
-            fits = np.array_equal(made, array)
-        else:
-            fits = not (np.isinf(made) & ~np.isinf(array)).any()
-    if not fits:
-        raise ValueError(f"{spec.name}: a value in it does not fit {spec.dtype.value}")
-    return made
+def _unfit(spec: TensorSpec) -> ValueError:
+    return ValueError(f"{spec.name}: a value in it does not fit {spec.dtype.value}")
 
 
 def _strings(spec: TensorSpec, value: Any) -> Array:
     flat = np.array(value, object)
     if any(one is None for one in flat.flat):
-        raise ValueError(f"{spec.name}: a value in it does not fit {spec.dtype.value}")
+        raise _unfit(spec)
     return strings([_octets(one) for one in flat.reshape(-1)]).reshape(flat.shape)
 
 

@@ -160,6 +160,7 @@ def test_an_output_without_the_named_axis_fails_its_batch() -> None:
         ({"state": [STATE | {"batch_axis": 0}]}, r"only its batch_axis \(0\) may be free"),
         ({"constants": {"rate": 1}}, "no 'rate' there"),
         ({"constants": {"sr": 1.5}}, "is 1.5, which is no INT64"),
+        ({"constants": {"sr": 2**64}}, "is 18446744073709551616, which is no INT64"),
         ({"constants": {"sr": [1, 2]}}, r"has shape \[2\], the model wants \[\]"),
         ({"constants": {"sr": 1, "state": 1}}, "'state' is state and constant"),
         ({"constants": {"sr": 1, "x": 1}}, "every input is state or constant"),
