@@ -218,26 +218,45 @@ def _configuration(
     admin_path: Path,
     environment: Mapping[str, str],
 ) -> dict[str, Any]:
-    first, *more = addresses
+    first = addresses[0]
     server = PyvoyServer(APPLICATION, address=first.host, port=first.port, lifespan=True)
     configuration = server.get_envoy_config()
     configuration["admin"] = {"address": {"pipe": {"path": str(admin_path), "mode": 0o600}}}
     listener = configuration["static_resources"]["listeners"][0]
-    listener["address"]["socket_address"]["ipv4_compat"] = first.has_ipv4(addresses)
-    listener["additional_addresses"] = [
-        {
-            "address": {
-                "socket_address": {
-                    "address": one.host,
-                    "port_value": one.port,
-                    "ipv4_compat": one.has_ipv4(addresses),
-                }
-            }
-        }
-        for one in more
-    ]
+    listener["address"], *more = _listening(addresses)
+    listener["additional_addresses"] = [{"address": one} for one in more]
     listener["per_connection_buffer_limit_bytes"] = _BUFFER_BYTES
     http = listener["filter_chains"][0]["filters"][-1]["typed_config"]
+    _speak(http, settings)
+    if settings.otlp_endpoint is not None and settings.otlp_envoy:
+        envoy_spans.add(
+            configuration,
+            http,
+            endpoint=settings.otlp_endpoint,
+            ratio=settings.otlp_ratio,
+            environment=environment,
+            authorities=otel.authorities(environment),
+        )
+    if settings.cors_origins:
+        _let_ask(http, settings.cors_origins)
+    return configuration
+
+
+def _listening(addresses: Sequence[Address]) -> list[dict[str, Any]]:
+    return [
+        {
+            "socket_address": {
+                "address": one.host,
+                "port_value": one.port,
+                "ipv4_compat": one.has_ipv4(addresses),
+            }
+        }
+        for one in addresses
+    ]
+
+
+def _speak(http: dict[str, Any], settings: ServerSettings) -> None:
+    """Say how HTTP is spoken, and what is written down of it."""
     http["stream_idle_timeout"] = f"{_STREAM_IDLE_S}s"
     http["common_http_protocol_options"] = {"idle_timeout": f"{_CONNECTION_IDLE_S}s"}
     # nginx speaks it unless told otherwise, and HAProxy's checks do; its requests need no Host.
@@ -258,22 +277,10 @@ def _configuration(
     http["drain_timeout"] = f"{DRAIN_S}s"
     http["http_filters"][:0] = [_refuse_other_than_ascii(), _GRPC_WEB]
     http["early_header_mutation_extensions"] = [_note_start()]
-    if settings.otlp_endpoint is not None and settings.otlp_envoy:
-        envoy_spans.add(
-            configuration,
-            http,
-            endpoint=settings.otlp_endpoint,
-            ratio=settings.otlp_ratio,
-            environment=environment,
-            authorities=otel.authorities(environment),
-        )
     if settings.access_log is not None:
         path = expand(settings.access_log)
         http["access_log"] = [access_log(path, settings.access_log_fields)]
-    if settings.cors_origins:
-        _let_ask(http, settings.cors_origins)
     http["local_reply_config"] = {"mappers": [_as_our_error(403, MalformedRequest(_NOT_ASCII))]}
-    return configuration
 
 
 def _streams(max_inflight: int) -> int:
