@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 import grpc
@@ -316,3 +317,44 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no ty
             return self._answer(details.method, body, context)
 
         return grpc.unary_unary_rpc_method_handler(answer)
+
+
+class Threaded(ThreadingHTTPServer):
+    """An HTTP/1.1 server with a thread for each connection, which answers a body with a body."""
+
+    def __init__(self, answers: Callable[[bytes], bytes] = lambda _: OK) -> None:
+        super().__init__(("127.0.0.1", 0), _Post)
+        self.answers = answers
+        self.peers: set[Any] = set()
+
+    def handle_error(self, *_: object) -> None:
+        """A client that does not trust us, or one of two that write at a time, hangs up."""
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """Serve inside the context, at this address."""
+        thread = threading.Thread(target=self.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{self.server_port}"
+        finally:
+            self.shutdown()
+            self.server_close()
+            thread.join()
+
+
+class _Post(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in two pieces waits for an acknowledgement in between
+    server: Threaded
+
+    def do_POST(self) -> None:
+        self.server.peers.add(self.client_address)
+        body = self.server.answers(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+from tests.unit.client.servers import Threaded
 
 pytestmark = pytest.mark.slow
 
@@ -63,59 +63,31 @@ with asyncio.Runner() as runner:
 """
 
 
-class _Echo(BaseHTTPRequestHandler):
-    """Answers with the id it was asked with; each connection is served by a thread."""
-
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer in two pieces waits for an acknowledgement in between
-    peers: set[tuple[str, int]]
-
-    def do_POST(self) -> None:
-        self.peers.add(self.client_address)
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        outputs = [{"name": "y", "datatype": "FP32", "shape": [1], "data": [1]}]
-        body = json.dumps({"id": asked.get("id", ""), "outputs": outputs}).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class _Quiet(ThreadingHTTPServer):
-    peers: set[tuple[str, int]]
-
-    def handle_error(self, *_: object) -> None:
-        """What two wrote at a time is no request."""
+def _answers(body: bytes) -> bytes:
+    """Answer with the id that was asked with."""
+    outputs = [{"name": "y", "datatype": "FP32", "shape": [1], "data": [1]}]
+    return json.dumps({"id": json.loads(body).get("id", ""), "outputs": outputs}).encode()
 
 
 @pytest.fixture
-def echo() -> Iterator[_Quiet]:
-    peers: set[tuple[str, int]] = set()
-    server = _Quiet(("127.0.0.1", 0), type("Echo", (_Echo,), {"peers": peers}))
-    server.peers = peers
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def echo() -> Iterator[Threaded]:
+    server = Threaded(_answers)
+    with server.running():
+        yield server
 
 
-def _run(code: str, server: _Quiet) -> subprocess.CompletedProcess[str]:
+def _run(code: str, server: Threaded) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, f"http://127.0.0.1:{server.server_port}"]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_every_process_has_connections_and_answers_of_its_own(echo: _Quiet) -> None:
+def test_every_process_has_connections_and_answers_of_its_own(echo: Threaded) -> None:
     done = _run(FORKS, echo)
     assert done.stdout.strip() == str([0] * CHILDREN), done.stderr
     assert len(echo.peers) == 1 + CHILDREN
 
 
-def test_an_event_loop_is_not_for_children(echo: _Quiet) -> None:
+def test_an_event_loop_is_not_for_children(echo: Threaded) -> None:
     done = _run(IN_A_LOOP, echo)
     assert done.returncode == 0, done.stderr
     assert "make a client inside each asyncio.run, and in each process" in done.stdout

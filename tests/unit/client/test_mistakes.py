@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from headrace import errors
+from headrace.client.address import read_address
 from tests.contract.clients import KINDS, opened
 
 X = np.ones(1, np.float32)
@@ -80,14 +81,14 @@ def test_a_password_in_an_address_says_where_it_belongs(kind: str, where: str) -
 
 
 def test_an_at_sign_in_a_path_is_no_password() -> None:
-    with opened("http", "a/@models"):
-        pass
+    assert read_address("http://a/@models").prefix == "/@models"
 
 
 @every_kind
 @pytest.mark.parametrize("host", ["a.b.", "a_b-c", "[::1]", "[::ffff:1.2.3.4]", "[fe80::1%lo]"])
 def test_every_host_that_there_can_be_is_an_address(kind: str, host: str) -> None:
-    with opened(kind, f"{host}:1"):
+    assert read_address(f"http://{host}:1").host == host.strip("[]")
+    with opened(kind, f"{host}:1"):  # nor does a library refuse it
         pass
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
@@ -18,7 +16,7 @@ from headrace.client import RetryPolicy
 from headrace.client.address import Address
 from headrace.client.trust import certificates
 from tests.contract.clients import KINDS, opened
-from tests.unit.client.servers import OK, GrpcScripted
+from tests.unit.client.servers import GrpcScripted, Threaded
 
 X = {"x": np.ones(1, np.float32)}
 NEVER = RetryPolicy(attempts=1)
@@ -36,39 +34,16 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return certificate, key
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(200)
-        self.send_header("content-length", str(len(OK)))
-        self.end_headers()
-        self.wfile.write(OK)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class _Quiet(ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """A client that does not trust us hangs up, as it should."""
-
-
 @pytest.fixture(scope="module")
 def https(pair: tuple[Path, Path]) -> Iterator[str]:
-    server = _Quiet(("127.0.0.1", 0), _Handler)
+    server = Threaded()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*pair)
     server.socket = context.wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
     )
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with server.running() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

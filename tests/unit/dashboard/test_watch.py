@@ -75,6 +75,7 @@ async def test_orders_that_take_long_hold_up_no_look() -> None:
     try:
         await asyncio.sleep(0)
         await _until(board, lambda: board.watched[0].history.up)
+        assert not any(one.done() for one in orders)
     finally:
         done.set()
         await asyncio.gather(*orders)

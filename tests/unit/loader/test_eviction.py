@@ -87,16 +87,11 @@ async def test_the_least_recently_used_leaves_and_comes_back(tmp_path: Path) -> 
 
 
 async def test_nobody_leaves_before_the_receiver_has_nothing_left_for_it(tmp_path: Path) -> None:
-    async with fleet_of(tmp_path, *_three(tmp_path), max_resident=1) as (fleet, receiver):
-        await fleet.bring(A)
-        receiver.empties = False
-        path = fleet.serving[A].socket_path
-        coming = asyncio.create_task(fleet.bring(B))
-        await receiver.until_state(A, "evicting")
+    async with _leaving(tmp_path) as (fleet, receiver, emptied, coming):
         post = fleet.posts()[A]
         assert post.keeper.pid is not None
         assert not _moves(receiver, B)[1:]  # the next does not begin before that
-        fleet.emptied(path)
+        emptied()
         await coming
         assert post.keeper.pid is None
         assert _serving(fleet) == {"b"}

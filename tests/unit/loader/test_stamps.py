@@ -119,22 +119,21 @@ def test_more_files_than_a_model_has(model: Path, monkeypatch: pytest.MonkeyPatc
         _stamp(model)
 
 
-def test_a_checkpoint_beside_a_model_is_not_it_and_its_weights_are(tmp_path: Path) -> None:
-    folder = tmp_path / "m/1"
-    _make(folder / "model.xml", "1")
-    _make(folder / "model.bin", "22")
-    _make(folder / "model.ckpt", "4444")
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"model.xml": b"1", "model.bin": b"22"},
+        {"model.onnx": external("weights"), "weights": b"22"},
+        {"saved_model.pb": b"1", "variables/variables.data": b"22"},
+    ],
+    ids=["openvino", "onnx", "saved model"],
+)
+def test_a_checkpoint_beside_a_model_is_not_it_and_its_weights_are(
+    tmp_path: Path, own: dict[str, bytes]
+) -> None:
+    for name, content in {**own, "model.ckpt": b"4444", "assets.extra/checkpoint": b"4"}.items():
+        file = tmp_path / "m/1" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
     (found,) = find(Settings(models=(ModelSettings(path=tmp_path / "m"),)), cores=1)
-    assert own_bytes(found, stamp(found)) == 3
-    folder = tmp_path / "n/1"
-    _make(folder / "weights", "22")
-    _make(folder / "model.ckpt", "4444")
-    (folder / "model.onnx").write_bytes(external("weights"))
-    (found,) = find(Settings(models=(ModelSettings(path=tmp_path / "n"),)), cores=1)
-    assert own_bytes(found, stamp(found)) == 2 + (folder / "model.onnx").stat().st_size
-    folder = tmp_path / "s/1"
-    _make(folder / "saved_model.pb", "1")
-    _make(folder / "variables/variables.data", "22")
-    _make(folder / "assets.extra/checkpoint", "4444")
-    (found,) = find(Settings(models=(ModelSettings(path=tmp_path / "s"),)), cores=1)
-    assert own_bytes(found, stamp(found)) == 3
+    assert own_bytes(found, stamp(found)) == sum(map(len, own.values()))
