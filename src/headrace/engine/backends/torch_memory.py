@@ -99,7 +99,8 @@ def _is_converted(node: Node) -> bool:
     before, after = (one.meta.get("val") for one in (node.all_input_nodes[0], node))
     if not (isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor)):
         return False
-    return before.dtype != after.dtype
+    # PyTorch has no types where it is not installed: then the comparison is of two Any.
+    return bool(before.dtype != after.dtype)
 
 
 def _nodes(given: Any) -> Iterator[Node]:
