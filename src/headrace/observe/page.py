@@ -13,7 +13,9 @@ from prometheus_client.core import Metric
 from prometheus_client.utils import floatToGoString
 
 # The library does not say so.
-_number: Callable[[float], str] = floatToGoString
+_go_number: Callable[[float], str] = floatToGoString
+# From here on Go has exponents; up to there it writes what Python does.
+_GO_EXPONENT = 1e6
 Key = tuple[str, ...]
 """A sample: its name, and the values of its labels."""
 
@@ -42,12 +44,16 @@ class Page:
             except KeyError:
                 begins = _begins(family)
             self.lines.update(zip(keys, begins, strict=True))
-            numbers = [_number(sample.value) for sample in family.samples]
+            numbers = [_number(float(sample.value)) for sample in family.samples]
             written += map("{} {}\n".format, begins, numbers)
 
     def text(self) -> str:
         """The whole page."""
         return "".join("".join(lines) for lines in self._families.values())
+
+
+def _number(value: float) -> str:
+    return repr(value) if 0 <= value < _GO_EXPONENT else _go_number(value)
 
 
 class _Registry:

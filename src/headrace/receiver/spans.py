@@ -22,33 +22,45 @@ from headrace.server_settings import ServerSettings
 
 if TYPE_CHECKING:
     import requests
-    from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.trace import SpanContext
 
 _NS = 1e9
 
 
 class Spans:
-    """Makes the spans of requests that the sampler takes, and has them sent.
+    """Makes the spans of requests that the sampler takes, and hands them to ``sending``.
 
     ``within``: whether Envoy makes spans, too, and says so in headers.
     """
 
-    def __init__(self, provider: TracerProvider, sampler: SpanSampler, *, within: bool) -> None:
-        self._provider = provider
-        self._tracer = provider.get_tracer("headrace", headrace.__version__)
+    def __init__(
+        self, sending: SpanProcessor, resource: Resource, sampler: SpanSampler, *, within: bool
+    ) -> None:
+        from opentelemetry.sdk.trace.id_generator import (  # noqa: PLC0415 - an extra
+            RandomIdGenerator,
+        )
+        from opentelemetry.sdk.util.instrumentation import (  # noqa: PLC0415 - the same
+            InstrumentationScope,
+        )
+
+        self._sending = sending
+        self._resource = resource
+        self._scope = InstrumentationScope("headrace", headrace.__version__)
+        self._ids = RandomIdGenerator()
         self._sampler = sampler
         self._within = within
 
     @classmethod
     def of(cls, settings: ServerSettings) -> Spans | None:
-        """Send to the collector that the settings name, if they do."""
-        if settings.otlp_endpoint is None:
+        """Send to the collector that the settings name, if they do; ``OTEL_`` variables count."""
+        if settings.otlp_endpoint is None or _is_disabled():
             return None
         within = settings.otlp_envoy
         chooses = by_envoy if within else by_chance(settings.otlp_ratio, random.random)
         sampler = SpanSampler(settings.otlp_limit_per_s / settings.receivers, chooses)
-        return cls(_provider(settings.otlp_endpoint), sampler, within=within)
+        return cls(_sending(settings.otlp_endpoint), _resource(), sampler, within=within)
 
     def note(self, exchange: Exchange, served: ServedModel, outcome: str, now_s: float) -> None:
         """A request has ended."""
@@ -57,70 +69,119 @@ class Spans:
 
     def stop(self) -> None:
         """Send what is left; blocks meanwhile."""
-        self._provider.shutdown()
+        self._sending.shutdown()
 
     def _make(self, exchange: Exchange, served: ServedModel, outcome: str, now_s: float) -> None:
         from opentelemetry.trace import (  # noqa: PLC0415 - an extra
             SpanKind,
             Status,
             StatusCode,
-            set_span_in_context,
         )
 
         phases = exchange.phases(now_s)
         end_ns = time.time_ns()
         start_ns = end_ns - round(phases.total * _NS)
-        run = exchange.run
-        attributes: dict[str, str | int] = {
-            "headrace.model": served.name,
-            "headrace.version": served.version,
-            "headrace.outcome": outcome,
-        }
-        if exchange.id:
-            attributes["headrace.request_id"] = exchange.id[:ID_CHARACTERS]
-        if run is not None:
-            attributes["headrace.batch.rows"] = run.rows
-            attributes["headrace.batch.requests"] = run.requests
-        span = self._tracer.start_span(
+        failed = outcome != "ok"
+        above = _envoys(exchange.headers) if self._within else _clients(exchange.headers)
+        own = self._context(above)
+        self._send(
             f"infer {served.name}",
-            _envoys(exchange.headers) if self._within else _clients(exchange.headers),
-            SpanKind.INTERNAL if self._within else SpanKind.SERVER,
-            attributes,
-            start_time=start_ns,
+            own,
+            above,
+            (start_ns, end_ns),
+            attributes=_attributes(exchange, served, outcome),
+            kind=SpanKind.INTERNAL if self._within else SpanKind.SERVER,
+            status=Status(StatusCode.ERROR, outcome) if failed else Status(StatusCode.UNSET),
         )
-        if outcome != "ok":
-            span.set_attribute("error.type", outcome)
-            span.set_status(Status(StatusCode.ERROR, outcome))
-        inside = set_span_in_context(span)
         at_ns = start_ns
         for name, seconds in phases._asdict().items():
             until_ns = at_ns + round(seconds * _NS)
             if seconds > 0:
-                self._tracer.start_span(name, inside, start_time=at_ns).end(until_ns)
+                self._send(name, self._context(own), own, (at_ns, until_ns))
             at_ns = until_ns
-        span.end(end_ns)
+
+    def _context(self, above: SpanContext | None) -> SpanContext:
+        """The name of a new span below another one, or of the first of its trace."""
+        from opentelemetry.trace import SpanContext, TraceFlags  # noqa: PLC0415 - an extra
+
+        return SpanContext(
+            self._ids.generate_trace_id() if above is None else above.trace_id,
+            self._ids.generate_span_id(),
+            is_remote=False,
+            trace_flags=TraceFlags(TraceFlags.SAMPLED),
+            trace_state=None if above is None else above.trace_state,
+        )
+
+    def _send(
+        self,
+        name: str,
+        own: SpanContext,
+        above: SpanContext | None,
+        from_to_ns: tuple[int, int],
+        **more: Any,
+    ) -> None:
+        """Hand over a span that has ended.
+
+        A tracer would make one that is open first and copy it at its end, which takes the thread
+        that answers requests eight times as long: 0.21 ms for a request and its phases, not 0.03.
+        """
+        from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415 - an extra
+
+        start_ns, end_ns = from_to_ns
+        more.setdefault("attributes", {})
+        span = ReadableSpan(
+            name,
+            own,
+            above,
+            self._resource,
+            start_time=start_ns,
+            end_time=end_ns,
+            instrumentation_scope=self._scope,
+            **more,
+        )
+        self._sending.on_end(span)
 
 
-def _provider(endpoint: str) -> TracerProvider:
-    """Send to a collector that speaks OTLP over HTTP; the ``OTEL_`` variables are heeded."""
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - extra
-        OTLPSpanExporter,
-    )
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - the same
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the same
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
-    from opentelemetry.sdk.trace.sampling import ALWAYS_ON  # noqa: PLC0415 - the same
+def _attributes(exchange: Exchange, served: ServedModel, outcome: str) -> dict[str, str | int]:
+    found: dict[str, str | int] = {
+        "headrace.model": served.name,
+        "headrace.version": served.version,
+        "headrace.outcome": outcome,
+    }
+    if exchange.id:
+        found["headrace.request_id"] = exchange.id[:ID_CHARACTERS]
+    if exchange.run is not None:
+        found["headrace.batch.rows"] = exchange.run.rows
+        found["headrace.batch.requests"] = exchange.run.requests
+    if outcome != "ok":
+        found["error.type"] = outcome
+    return found
+
+
+def _is_disabled() -> bool:
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def _resource() -> Resource:
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an extra
 
     names = {"service.version": headrace.__version__}
     if not os.environ.get("OTEL_SERVICE_NAME"):
         names["service.name"] = "headrace"
-    # Whether a request is sampled is decided before it comes here.
-    provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.create(names))
+    return Resource.create(names)
+
+
+def _sending(endpoint: str) -> SpanProcessor:
+    """Send to a collector that speaks OTLP over HTTP, many at a time and in a thread of its own."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - extra
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
+
     exporter = OTLPSpanExporter(
         endpoint=endpoint.rstrip("/") + PATH, timeout=TIMEOUT_S, session=_session()
     )
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    return provider
+    return BatchSpanProcessor(exporter)
 
 
 def _session() -> requests.Session:
@@ -140,8 +201,10 @@ def _session() -> requests.Session:
     return Session()
 
 
-def _clients(headers: Headers) -> Context:
+def _clients(headers: Headers) -> SpanContext | None:
+    """The span of the client that asked; None where its headers name none."""
     from opentelemetry.context import Context  # noqa: PLC0415 - an extra
+    from opentelemetry.trace import get_current_span  # noqa: PLC0415 - the same
     from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - the same
         TraceContextTextMapPropagator,
     )
@@ -151,24 +214,25 @@ def _clients(headers: Headers) -> Context:
         for name in (b"traceparent", b"tracestate")
         if name in headers
     }
-    return TraceContextTextMapPropagator().extract(said, Context())
+    if not said:
+        return None
+    found = get_current_span(TraceContextTextMapPropagator().extract(said, Context()))
+    context = found.get_span_context()
+    return context if context.is_valid else None
 
 
-def _envoys(headers: Headers) -> Context:
+def _envoys(headers: Headers) -> SpanContext | None:
     """Envoy's span; below a traceparent that cannot be read it makes none."""
-    from opentelemetry.context import Context  # noqa: PLC0415 - an extra
-    from opentelemetry.trace import (  # noqa: PLC0415 - the same
-        NonRecordingSpan,
-        SpanContext,
-        TraceFlags,
-        set_span_in_context,
-    )
+    from opentelemetry.trace import SpanContext, TraceFlags  # noqa: PLC0415 - an extra
     from opentelemetry.trace.span import TraceState  # noqa: PLC0415 - the same
 
     envoys = span_of_envoy(headers)
     if envoys is None:
-        return Context()
-    state = TraceState.from_header([headers.get(b"tracestate", b"").decode("latin-1")])
-    sampled = TraceFlags(TraceFlags.SAMPLED)
-    parent = SpanContext(envoys.trace_id, envoys.span_id, True, sampled, state)  # noqa: FBT003
-    return set_span_in_context(NonRecordingSpan(parent), Context())
+        return None
+    return SpanContext(
+        envoys.trace_id,
+        envoys.span_id,
+        is_remote=True,
+        trace_flags=TraceFlags(TraceFlags.SAMPLED),
+        trace_state=TraceState.from_header([headers.get(b"tracestate", b"").decode("latin-1")]),
+    )

@@ -335,4 +335,4 @@ def _do(count: int) -> str:
 
 
 def _refusals(account: Account) -> str:
-    return f" and {account.refused} requests were refused" if account.refused else ""
+    return f" and {account.refused} rows were refused" if account.refused else ""

@@ -23,8 +23,8 @@ class Together(NamedTuple):
 class Account(NamedTuple):
     """What happened in ``seconds``.
 
-    ``in_time`` and ``late`` are rows that were answered, ``refused`` requests that were not, for
-    they would have been late. All runs together took ``busy_s``, and would have taken ``alone_s``.
+    ``in_time`` and ``late`` are rows that were answered, ``refused`` those that were not, for they
+    would have been late. All runs together took ``busy_s``, and would have taken ``alone_s``.
     ``together`` has those of them that had the same number beside them throughout, by how many ran
     at a time.
     """

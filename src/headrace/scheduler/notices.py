@@ -67,7 +67,7 @@ class Notices:
                 "open",
                 "refusing",
                 "overload",
-                f"{share:.0%} of the requests are refused, for they would be late: {rate_rps:,.0f} "
+                f"{share:.0%} of what is asked is refused, for it would be late: {rate_rps:,.0f} "
                 "rows/s are answered in time, and more come",
             )
         else:

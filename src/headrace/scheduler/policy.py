@@ -103,7 +103,7 @@ class Scheduler:
     def _refuse_a_miss(self, entry: Entry, now: float) -> None:
         late_s = self._outlook.lateness_s(entry, now)
         if late_s > 0:
-            self._ledger.refused += 1
+            self._ledger.refused += entry.rows
             raise PredictedMiss(
                 f"the answer would come {late_s * 1e3:.0f} ms too late",
                 retry_after_s=self._outlook.full(entry.elements).expected_s,
@@ -158,7 +158,7 @@ class Scheduler:
                 return None, drops
             if not ahead and not (rows := self._fit(head, rows, now, start_s)):
                 queue.forget(head)
-                self._ledger.refused += 1
+                self._ledger.refused += head.rows
                 drops.append(Drop(head, DropReason.SHED))
                 continue
             return self._make(head, rows, now, start_s, trial=rows > cap), drops
@@ -292,8 +292,10 @@ class Scheduler:
         """Until when a batch with this head waits for more, though it could run; -inf: not at all.
 
         It leaves room for the largest batch to be in time. Where others wait for the lane, nobody
-        keeps it free.
+        keeps it free; and nobody waits for more where the queue takes no more.
         """
+        if self._queue.entries >= self._policy.max_queue:
+            return -math.inf
         line = self._queue.line(head.bucket)
         full = self._outlook.full(head.elements)
         if line is None or self._queue.buckets > 1 or line.rows >= full.rows:

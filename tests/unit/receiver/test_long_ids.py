@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -47,9 +47,8 @@ def test_among_the_slowest() -> None:
 
 def test_in_a_span() -> None:
     served: Any = Served
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    spans = Spans(provider, SpanSampler(1.0, by_chance(1.0, lambda: 0.0)), within=False)
+    exporter, sampler = InMemorySpanExporter(), SpanSampler(1.0, by_chance(1.0, lambda: 0.0))
+    spans = Spans(SimpleSpanProcessor(exporter), Resource({}), sampler, within=False)
     spans.note(_exchange(), served, "ok", time.monotonic())
     (whole,) = [one for one in exporter.get_finished_spans() if one.name == "infer m"]
     assert whole.attributes is not None

@@ -164,7 +164,7 @@ def test_a_lane_more_is_tried_when_the_queue_asks_and_kept_when_it_helps() -> No
     )
     assert played.controller.lanes == 2
     assert played.causes() == ["slow_together", "trial", "kept"]
-    assert "40 requests were refused: one more is tried" in played.changes[-2].reason
+    assert "40 rows were refused: one more is tried" in played.changes[-2].reason
 
 
 @pytest.mark.parametrize("slo_s", [SLO_S, None])
@@ -239,7 +239,7 @@ def test_an_overload_that_begins_and_ends_is_told_once_each() -> None:
     played.play(account({1: 1.0}, lanes=1, in_time=100, refused=100), 20)
     played.play(account({1: 1.0}, lanes=1), 20)
     assert played.causes("admission") == ["overload", "room"]
-    assert "50% of the requests are refused" in played.changes[0].reason
+    assert "50% of what is asked is refused" in played.changes[0].reason
 
 
 def test_a_batch_size_that_stays_another_is_told_and_one_that_passes_is_not() -> None:

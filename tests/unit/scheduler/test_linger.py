@@ -16,9 +16,9 @@ def run_s(rows: int) -> float:
     return 0.010 + 0.001 * rows
 
 
-def scheduler(linger_s: float = LINGER_S, lanes: int = 1) -> Scheduler:
+def scheduler(linger_s: float = LINGER_S, lanes: int = 1, max_queue: int = 100) -> Scheduler:
     measured = [(1, rows, run_s(rows), 1.1 * run_s(rows)) for rows in SIZES]
-    policy = Policy(0.1, lanes, 100, 8, linger_s=linger_s, results_s=0.0)
+    policy = Policy(0.1, lanes, max_queue, 8, linger_s=linger_s, results_s=0.0)
     return Scheduler(policy, LatencyModel(measured, sizes=SIZES, pads=False))
 
 
@@ -63,6 +63,14 @@ def test_a_full_batch_runs_at_once() -> None:
     for _ in range(8):
         put(patient, 1.0)
     assert rows_at(patient, 1.0) == 8
+
+
+def test_nobody_waits_for_more_where_no_more_can_come() -> None:
+    patient = scheduler(max_queue=2)
+    put(patient, 1.0)
+    assert rows_at(patient, 1.0) is None
+    put(patient, 1.001)
+    assert rows_at(patient, 1.001) == 2
 
 
 def test_it_leaves_room_for_the_largest_batch_to_be_in_time() -> None:

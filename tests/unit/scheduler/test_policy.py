@@ -134,6 +134,15 @@ def test_who_would_be_refused_is_refused_by_its_beginning_and_counts_as_refused(
     assert busy.close_account(0.001).refused == 1
 
 
+def test_what_is_refused_is_counted_by_its_rows_as_what_is_answered_is() -> None:
+    busy = scheduler(max_batch=1)
+    admit(busy, entry(1.0, rows=10))
+    cut(busy, 0.0)
+    busy.close_account(0.0)
+    assert isinstance(refused(busy, entry(0.002, rows=10), now=0.001), PredictedMiss)
+    assert busy.close_account(0.001).refused == 10
+
+
 def test_who_is_seen_before_it_is_whole_counts_once_in_the_rate() -> None:
     seen, whole = scheduler(max_queue=1), scheduler(max_queue=1)
     for one in (seen, whole):
