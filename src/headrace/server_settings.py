@@ -44,7 +44,6 @@ _USUAL_FIELDS = (
     "status",
     "grpc_status",
     "error",
-    "flags",
     "duration_ms",
     "client",
     "request_id",
@@ -176,7 +175,7 @@ class ServerSettings(Group):
     )
     access_log_fields: tuple[str, ...] = Field(
         default=_USUAL_FIELDS,
-        description="What its lines tell; each field costs a request about 1 µs. There are also "
+        description="What its lines tell; each field costs a request up to 1 µs. There are also "
         f"{', '.join(name for name in ACCESS_LOG_FIELDS if name not in _USUAL_FIELDS)}.",
     )
     otlp_endpoint: str | None = Field(
@@ -190,8 +189,8 @@ class ServerSettings(Group):
     )
     otlp_limit_per_s: PositiveFloat = Field(
         default=10.0,
-        description="Of those no more than so many a second: a span and its phases cost 1 ms of "
-        "the receiver's thread, many times what a small request does.",
+        description="Of those no more than so many a second: a span and its phases cost a third "
+        "of a millisecond of processor time, three times what a small request does.",
     )
 
     otlp_envoy: bool = Field(

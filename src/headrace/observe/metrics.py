@@ -13,9 +13,9 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     Metric,
-    Sample,
 )
 
+from headrace.observe.families import Family, Histograms
 from headrace.observe.histogram import ROWS, Histogram
 from headrace.observe.phases import Passed
 from headrace.observe.requests import OTHER, Requests
@@ -90,16 +90,21 @@ class ModelMetrics:
 
 
 class Collector:
-    """Hands the numbers of versions to ``prometheus_client``."""
+    """Hands the numbers of versions to a page, or to ``prometheus_client``."""
 
     def __init__(self, versions: Sequence[ModelMetrics]) -> None:
         self._versions = versions
 
-    def collect(self) -> Iterator[Metric]:
+    def families(self) -> Iterator[Family]:
         """Yield every metric family."""
         yield from _of_requests(self._versions)
         yield from _of_batches(self._versions)
         yield from _of_gauges(self._versions)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric family, as the library has it."""
+        for family in self.families():
+            yield family.metric() if isinstance(family, Histograms) else family
 
 
 class RefusalCollector:
@@ -120,27 +125,11 @@ class RefusalCollector:
         yield refused
 
 
-class Histograms(Metric):
-    """A family of histograms, whose samples are made in about half of the library's time."""
-
-    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
-        super().__init__(name, documentation, "histogram")
-        self._labels = tuple(labels)
-
-    def add(self, values: Sequence[str], histogram: Histogram) -> None:
-        """Have one more, of these labels."""
-        labels = dict(zip(self._labels, values, strict=True))
-        bucket, counts = f"{self.name}_bucket", histogram.cumulative()
-        self.samples += [Sample(bucket, {**labels, "le": name}, count) for name, count in counts]
-        self.samples.append(Sample(f"{self.name}_count", labels, counts[-1][1]))
-        self.samples.append(Sample(f"{self.name}_sum", labels, histogram.total))
-
-
 def _labels(one: ModelMetrics) -> tuple[str, str]:
     return one.model, str(one.version)
 
 
-def _of_requests(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
+def _of_requests(versions: Sequence[ModelMetrics]) -> Iterator[Family]:
     phases = Histograms(
         "headrace_phase_seconds",
         "Time in each phase: load, receive, decode, queue, results, encode and total a request; "
@@ -177,7 +166,7 @@ def _of_requests(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
     yield from (phases, took, outcomes, expired)
 
 
-def _of_batches(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
+def _of_batches(versions: Sequence[ModelMetrics]) -> Iterator[Family]:
     rows = Histograms("headrace_batch_rows", "Rows of batches that an engine got.", labels=_WHICH)
     elements = CounterMetricFamily(
         "headrace_run_elements",
@@ -206,7 +195,7 @@ def _of_batches(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
     yield from (rows, elements, cores, changes)
 
 
-def _of_gauges(versions: Sequence[ModelMetrics]) -> Iterator[Metric]:
+def _of_gauges(versions: Sequence[ModelMetrics]) -> Iterator[Family]:
     gauges: dict[str, GaugeMetricFamily] = {}
     for one in versions:
         for name, read in one.gauges.items():

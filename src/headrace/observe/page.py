@@ -6,18 +6,21 @@ a line once; on the pages after that only the number is new.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.utils import floatToGoString
 
+from headrace.observe.families import Family, Histograms, Key, parts
+
 # The library does not say so.
 _go_number: Callable[[float], str] = floatToGoString
 # From here on Go has exponents; up to there it writes what Python does.
 _GO_EXPONENT = 1e6
-Key = tuple[str, ...]
-"""A sample: its name, and the values of its labels."""
+Begins = tuple[str, ...]
+"""Lines that stand together, without their numbers."""
 
 
 class Page:
@@ -26,26 +29,24 @@ class Page:
     What says part of a family may come in any order: a family is together on the page.
     """
 
-    def __init__(self, known: Mapping[Key, str]) -> None:
-        self.lines: dict[Key, str] = {}
+    def __init__(self, known: Mapping[Key, Begins]) -> None:
+        self.lines: dict[Key, Begins] = {}
         """The lines of this page, without their numbers, for the next one."""
         self._known = known
         self._families: dict[str, list[str]] = {}
 
-    def add(self, families: Iterable[Metric]) -> None:
+    def add(self, families: Iterable[Family]) -> None:
         """Write what these say now."""
         for family in families:
             written = self._families.get(family.name)
             if written is None:
-                written = self._families[family.name] = [_head(family)]
-            keys = [(sample.name, *sample.labels.values()) for sample in family.samples]
-            try:
-                begins = [self._known[key] for key in keys]
-            except KeyError:
-                begins = _begins(family)
-            self.lines.update(zip(keys, begins, strict=True))
-            numbers = [_number(float(sample.value)) for sample in family.samples]
-            written += map("{} {}\n".format, begins, numbers)
+                written = self._families[family.name] = [_head(*_described(family))]
+            for part in parts(family):
+                begins = self._known.get(part.key)
+                if begins is None:
+                    begins = _begins(part.metric())
+                self.lines[part.key] = begins
+                written += map("{} {}\n".format, begins, map(_number, part.numbers))
 
     def text(self) -> str:
         """The whole page."""
@@ -53,6 +54,7 @@ class Page:
 
 
 def _number(value: float) -> str:
+    value = float(value)
     return repr(value) if 0 <= value < _GO_EXPONENT else _go_number(value)
 
 
@@ -70,12 +72,18 @@ def _written(family: Metric) -> list[str]:
     return generate_latest(_Registry(family)).decode().split("\n")[:-1]
 
 
-def _head(family: Metric) -> str:
-    empty = Metric(family.name, family.documentation, family.type, family.unit)
-    return "".join(f"{line}\n" for line in _written(empty))
+def _described(family: Family) -> tuple[str, str, str, str]:
+    if isinstance(family, Histograms):
+        return family.name, family.documentation, "histogram", ""
+    return family.name, family.documentation, family.type, family.unit
 
 
-def _begins(family: Metric) -> list[str]:
-    """Every line of a family up to its number."""
+@functools.cache  # there are some thirty, and their number does not grow
+def _head(name: str, documentation: str, type_: str, unit: str) -> str:
+    return "".join(f"{line}\n" for line in _written(Metric(name, documentation, type_, unit)))
+
+
+def _begins(family: Metric) -> Begins:
+    """Every line of some of a family up to its number."""
     lines = [line for line in _written(family) if not line.startswith("#")]
-    return [line.rpartition(" ")[0] for line in lines]
+    return tuple(line.rpartition(" ")[0] for line in lines)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from headrace.proc import cpu_s, resident_bytes
+from headrace.proc import children, cpu_s, read, resident_bytes
 
 _ENGINE, _SCRIBE = "headrace.engine.worker", "headrace.receiver.scribe"
 _NURSERY = "headrace.engine.nursery"
@@ -40,26 +39,18 @@ class ProcessUse(NamedTuple):
 def processes(supervisor: int) -> Iterator[ProcessUse]:
     """Those of one server; one that ends just now is left out."""
     yield from _use(supervisor, "supervisor")
-    for pid in _children(supervisor):
+    for pid in children(supervisor):
         for one in _use(pid):
             yield one
             if one.role == "nursery":
-                for forked in _children(pid):
+                for forked in children(pid):
                     yield from _use(forked)
 
 
 def _use(pid: int, role: str = "") -> Iterator[ProcessUse]:
     with contextlib.suppress(OSError, IndexError, ValueError):
-        what = (role, "", "") if role else _role(Path(f"/proc/{pid}/cmdline").read_bytes())
+        what = (role, "", "") if role else _role(read(pid, "cmdline"))
         yield ProcessUse(pid, *what, cpu_s(pid), resident_bytes(pid))
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # a thread that has ended
-            found += map(int, path.read_bytes().split())
-    return sorted(found)
 
 
 def _role(command: bytes) -> tuple[str, str, str]:

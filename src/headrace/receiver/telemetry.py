@@ -8,10 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from headrace.observe.families import Key
 from headrace.observe.gpu import GpuCollector
 from headrace.observe.lives import Life, LifeCollector
 from headrace.observe.metrics import Collector, ModelMetrics, RefusalCollector
-from headrace.observe.page import Key, Page
+from headrace.observe.page import Begins, Page
 from headrace.observe.processes import ProcessCollector, ProcessUse, processes
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.plain.models import load_parts
@@ -29,13 +30,16 @@ class Telemetry:
             ProcessCollector(self._processes).collect,
             GpuCollector(self._processes).collect,
         )
-        self._written: dict[Key, str] = {}
+        self._written: dict[Key, Begins] = {}
 
     async def page(self) -> str:
         """Write what Prometheus reads, in its text format; between models others have a turn."""
         page = Page(self._written)
         # The families are there before the first model is.
-        of_models = [Collector(()).collect, *(Collector((one,)).collect for one in self.metrics())]
+        of_models = [
+            Collector(()).families,
+            *(Collector((one,)).families for one in self.metrics()),
+        ]
         for collect in (*of_models, *self._of_server):
             started_s = time.monotonic()
             page.add(collect())

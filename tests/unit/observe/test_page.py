@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from headrace.observe.families import Family, Key
 from headrace.observe.metrics import Collector, ModelMetrics
-from headrace.observe.page import Key, Page
+from headrace.observe.page import Begins, Page
 from tests.passed import passed
 
 TEXTS = st.text(alphabet=st.sampled_from('ab "\\\n{},=\u2028é'), max_size=4)
@@ -46,7 +47,7 @@ def model(name: str, *took_s: float) -> ModelMetrics:
     return metrics
 
 
-def written(told: Iterable[Metric], known: Mapping[Key, str]) -> tuple[str, dict[Key, str]]:
+def written(told: Iterable[Family], known: Mapping[Key, Begins]) -> tuple[str, dict[Key, Begins]]:
     page = Page(known)
     page.add(told)
     return page.text(), page.lines
@@ -54,17 +55,17 @@ def written(told: Iterable[Metric], known: Mapping[Key, str]) -> tuple[str, dict
 
 @given(st.lists(ROWS, min_size=1, max_size=4))
 def test_every_page_is_what_the_library_writes(scrapes: list[dict[tuple[str, str], float]]) -> None:
-    known: dict[Key, str] = {}
+    known: dict[Key, Begins] = {}
     for counts in scrapes:
         text, known = written(families(counts), known)
         assert text == generate_latest(_Told(families(counts))).decode()
 
 
 def test_a_page_of_a_model_is_what_the_library_writes() -> None:
-    known: dict[Key, str] = {}
+    known: dict[Key, Begins] = {}
     for took_s in ((), (0.1,), (0.1, 2e-6, 1e3)):
         collector = Collector((model("m", *took_s),))
-        text, known = written(collector.collect(), known)
+        text, known = written(collector.families(), known)
         assert text == generate_latest(collector).decode()
 
 
@@ -72,7 +73,7 @@ def test_a_family_told_in_parts_is_together() -> None:
     models = [model("m", 0.1), model("n"), model("o", 0.2, 0.3)]
     page = Page({})
     for one in models:
-        page.add(Collector((one,)).collect())
+        page.add(Collector((one,)).families())
     assert page.text() == generate_latest(Collector(models)).decode()
 
 
@@ -86,5 +87,5 @@ def test_lines_of_what_is_gone_are_forgotten() -> None:
 def test_known_lines_are_not_written_by_the_library_again() -> None:
     told = families({("m", "ok"): 1})
     _, known = written(told, {})
-    marked = {key: f"{line}_known" for key, line in known.items()}
+    marked = {key: tuple(f"{line}_known" for line in lines) for key, lines in known.items()}
     assert 'seen_total{model="m",outcome="ok"}_known 1.0\n' in written(told, marked)[0]
