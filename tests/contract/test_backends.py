@@ -385,6 +385,29 @@ def test_free_axes_take_any_size_also_none(backend: BackendName, tmp_path: Path)
         np.testing.assert_allclose(y, x, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *REAL,
+        pytest.param(OnGpu.ONNXRUNTIME, marks=needs_gpu_for("CUDA"), id="onnxruntime on a GPU"),
+        pytest.param(OnGpu.TENSORRT, marks=needs_gpu_for("Tensorrt"), id="tensorrt on a GPU"),
+    ],
+)
+def test_sizes_that_are_an_input_are_those_of_the_run(kind: Kind, tmp_path: Path) -> None:
+    # On a GPU they are used on the processor; and outputs have other shapes at every run.
+    path = models.write(
+        tmp_path / "m.onnx",
+        [node("Expand", ["x", "sizes"], ["y"])],
+        {"x": (DType.FP32, (1, 1)), "sizes": (DType.INT64, (2,))},
+        {"y": (DType.FP32, ("rows", "columns"))},
+    )
+    instance = load(path, kind).instance()
+    for value, sizes in enumerate([(2, 3), (4, 1), (1, 5), (2, 3)]):
+        x = np.full((1, 1), value, np.float32)
+        y = instance.run({"x": x, "sizes": np.array(sizes)})["y"]
+        assert (y.shape, set(y.flat)) == (sizes, {value})
+
+
 # -- bytes -----------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,18 @@ import pytest
 
 from headrace.engine import backends
 from headrace.engine.backends.onnxruntime_ import OrtModel
-from headrace.engine.backends.onnxruntime_cuda import CPU, CUDA, TENSORRT, BoundInstance, providers
+from headrace.engine.backends.onnxruntime_cuda import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    BoundInstance,
+    Shared,
+    inputs_on_cpu,
+    providers,
+)
 from headrace.errors import DeviceMissing, InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
-from headrace.values import DType, Signature, TensorSpec
+from headrace.values import Array, DType, Signature, TensorSpec
 from tests.contract import models
 
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -72,17 +81,57 @@ def test_an_axis_of_unknown_sizes_is_told_before_tensorrt_builds_for_each() -> N
         providers(_settings(backend="tensorrt"), WORDS, None)
 
 
-def _lanes(path: Path, count: int = 1) -> list[BoundInstance]:
-    session = onnxruntime.InferenceSession(str(path), providers=[CPU])
-    signature = OrtModel(session, ModelSettings()).signature
-    lanes = [BoundInstance(session, signature, ("cpu", 0), threading.Lock())]
+class Copied:
+    """A binding that copies an input when it is bound, and never again: as if it were on a GPU and
+    the model used it on the processor, or the other way."""
+
+    def __init__(self, binding: Any) -> None:
+        self.binding = binding
+
+    def bind_ortvalue_input(self, name: str, value: Any) -> None:
+        self.bind_cpu_input(name, value.numpy())
+
+    def bind_cpu_input(self, name: str, array: Array) -> None:
+        self.binding.bind_cpu_input(name, array.copy())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.binding, name)
+
+
+class Elsewhere:
+    """A session whose inputs are all bound elsewhere than where they are used."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def io_binding(self) -> Copied:
+        return Copied(self._session.io_binding())
+
+    def run_with_iobinding(self, copied: Copied) -> None:
+        self._session.run_with_iobinding(copied.binding)
+
+
+def _session(path: Path) -> Any:
+    return onnxruntime.InferenceSession(str(path), providers=[CPU])
+
+
+def _lanes(session: Any, count: int = 1, wrap: Any = None, **keys: Any) -> list[BoundInstance]:
+    """Lanes that keep all inputs in buffers, unless ``on_cpu`` names some."""
+    shared = Shared(
+        session=session if wrap is None else wrap(session),
+        signature=OrtModel(session, ModelSettings()).signature,
+        device=("cpu", 0),
+        computing=threading.Lock(),
+        **{"on_cpu": frozenset(), **keys},
+    )
+    lanes = [BoundInstance(shared)]
     while len(lanes) < count:
         lanes.append(lanes[0].beside())
     return lanes
 
 
 def test_a_lane_answers_at_every_size_and_has_outputs_of_its_own(tmp_path: Path) -> None:
-    first, second = _lanes(models.product(tmp_path / "m.onnx", WEIGHTS), 2)
+    first, second = _lanes(_session(models.product(tmp_path / "m.onnx", WEIGHTS)), 2)
     random = np.random.default_rng(0)
     for rows in (1, 3, 1, 2):
         x, other = random.random((rows, 4), np.float32), random.random((rows, 4), np.float32)
@@ -92,17 +141,69 @@ def test_a_lane_answers_at_every_size_and_has_outputs_of_its_own(tmp_path: Path)
 
 
 def test_more_shapes_than_there_are_buffers_for_are_answered_all_the_same(tmp_path: Path) -> None:
-    (lane,) = _lanes(models.product(tmp_path / "m.onnx", WEIGHTS))
+    (lane,) = _lanes(_session(models.product(tmp_path / "m.onnx", WEIGHTS)))
     for rows in (*range(1, 70), 1):
         x = np.full((rows, 4), rows, np.float32)
         np.testing.assert_allclose(lane.run({"x": x})["y"], x @ WEIGHTS, rtol=1e-5)
 
 
 def test_a_batch_that_fails_leaves_the_lane_alive(tmp_path: Path) -> None:
-    (lane,) = _lanes(models.product(tmp_path / "m.onnx", WEIGHTS))
+    (lane,) = _lanes(_session(models.product(tmp_path / "m.onnx", WEIGHTS)))
     with pytest.raises(InferenceFailed):
         lane.run({"x": np.zeros((1, 3), np.float32)})
     assert lane.run({"x": np.ones((1, 4), np.float32)})["y"].shape == (1, 3)
+
+
+@pytest.mark.parametrize("on_cpu", [frozenset(), frozenset("x")])
+def test_inputs_that_are_copied_where_they_are_bound_are_not_those_of_a_run_before(
+    on_cpu: frozenset[str], tmp_path: Path
+) -> None:
+    session = _session(models.product(tmp_path / "m.onnx", WEIGHTS))
+    (lane,) = _lanes(session, wrap=Elsewhere, on_cpu=on_cpu)
+    for value in (1, 2, 3):
+        x = np.full((1, 4), value, np.float32)
+        np.testing.assert_allclose(lane.run({"x": x})["y"], x @ WEIGHTS, rtol=1e-5)
+
+
+@pytest.mark.parametrize("on_cpu", [frozenset(), frozenset("x")])
+def test_outputs_may_have_other_shapes_at_each_run(on_cpu: frozenset[str], tmp_path: Path) -> None:
+    path = models.write(
+        tmp_path / "m.onnx",
+        [models.node("NonZero", ["x"], ["y"])],
+        {"x": (DType.FP32, ("N", 4))},
+        {"y": (DType.INT64, (2, "found"))},
+    )
+    (lane,) = _lanes(_session(path), on_cpu=on_cpu)
+    for row in ([0, 3, 0, 0], [1, 0, 2, 5], [0, 0, 0, 0]):
+        found = lane.run({"x": np.array([row], np.float32)})["y"]
+        assert found[1].tolist() == np.flatnonzero(row).tolist()
+
+
+@pytest.mark.parametrize("on_cpu", [frozenset(), frozenset("x")])
+@pytest.mark.parametrize("dtype", [d for d in DType if d not in {DType.BF16, DType.BYTES}])
+@pytest.mark.parametrize("dims", [(), (2, 3), (2, 0)])
+def test_a_lane_takes_every_dtype_and_any_number_of_axes(
+    dims: tuple[int, ...], dtype: DType, on_cpu: frozenset[str], tmp_path: Path
+) -> None:
+    path = models.identity(tmp_path / "m.onnx", dtype, dims)
+    (lane,) = _lanes(_session(path), on_cpu=on_cpu)
+    for value in (0, 1):
+        x = np.full(dims, value, dtype.numpy)
+        x.flags.writeable = False
+        y = lane.run({"x": x})["y"]
+        assert (y.dtype, y.shape, y.tolist()) == (x.dtype, x.shape, x.tolist())
+
+
+def test_it_is_asked_which_inputs_are_used_on_the_processor(tmp_path: Path) -> None:
+    session = _session(models.product(tmp_path / "m.onnx", WEIGHTS))
+    known = hasattr(session, "get_input_memory_infos")
+    assert inputs_on_cpu(session) == ({"x"} if known else set())
+    nodes = [SimpleNamespace(name=name) for name in ("image", "sizes")]
+    where = [SimpleNamespace(name=name) for name in ("Cuda", "Cpu")]
+    double: Any = SimpleNamespace(get_inputs=lambda: nodes)
+    assert inputs_on_cpu(double) == set()
+    double.get_input_memory_infos = lambda: where
+    assert inputs_on_cpu(double) == {"sizes"}
 
 
 @pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="it has CUDA")

@@ -142,8 +142,11 @@ class OrtModel:
         """Make one more lane."""
         if self._gpu is None or self._kinds & {DType.BF16, DType.BYTES}:
             return OrtInstance(self._session, self.signature)
+        on_cpu = cuda.inputs_on_cpu(self._session)
         where = ("cuda", self._gpu)
-        return cuda.BoundInstance(self._session, self.signature, where, threading.Lock())
+        return cuda.BoundInstance(
+            cuda.Shared(self._session, self.signature, where, on_cpu, threading.Lock())
+        )
 
 
 class OrtInstance:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from headrace.values import Array, Signature
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 Provider = str | tuple[str, dict[str, str]]
 
-# Of one lane; beyond, what clients of many shapes have left there is given back.
+# Sets of one lane; beyond, what clients of many shapes have left there is given back.
 _MOST_BUFFERS = 64
+_CPU_MEMORY = "Cpu"
 _INSTALL = (
     "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]' (both are one "
     "package to Python, and the one installed last is there)"
@@ -130,58 +132,86 @@ def keep_precise(settings: ModelSettings) -> None:
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
 
-class BoundInstance:
-    """One lane over a shared session: copies in by itself, computes and copies out in turn.
+def inputs_on_cpu(session: Any) -> frozenset[str]:
+    """The inputs that a model on a GPU uses on the processor, such as sizes and thresholds."""
+    tell = getattr(session, "get_input_memory_infos", None)
+    if tell is None:  # of an older library; then they take a detour, which is right too
+        return frozenset()
+    pairs = zip(session.get_inputs(), tell(), strict=True)
+    return frozenset(node.name for node, where in pairs if where.name == _CPU_MEMORY)
 
-    ``device`` is ``cuda``; tests have ``cpu``, where the same calls do the same.
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the lanes of one instance have in common.
+
+    ``device`` is ``cuda`` and which; tests have ``cpu``, where the same calls do the same.
+    ``on_cpu`` are the inputs that need not go there.
     """
 
-    def __init__(
-        self,
-        session: Any,
-        signature: Signature,
-        device: tuple[str, int],
-        computing: threading.Lock,
-    ) -> None:
-        self._session = session
-        self._signature = signature
-        self._device = device
-        self._computing = computing
-        self._bindings: dict[tuple[tuple[int, ...], ...], tuple[Any, dict[str, Any]]] = {}
+    session: Any
+    signature: Signature
+    device: tuple[str, int]
+    on_cpu: frozenset[str]
+    computing: threading.Lock
+
+
+class BoundInstance:
+    """One lane over a shared session: copies in by itself, computes and copies out in turn."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._buffers: dict[tuple[tuple[int, ...], ...], dict[str, Any]] = {}
 
     def beside(self) -> BoundInstance:
         """Another lane, which copies while this one computes."""
-        return BoundInstance(self._session, self._signature, self._device, self._computing)
+        return BoundInstance(self._shared)
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
+        shared = self._shared
         try:
-            binding, buffers = self._bound([inputs[spec.name] for spec in self._signature.inputs])
-            for name, buffer in buffers.items():
-                buffer.update_inplace(inputs[name])
-            with self._computing:
-                self._session.run_with_iobinding(binding)
+            binding = self._bind(inputs)
+            with shared.computing:
+                shared.session.run_with_iobinding(binding)
             found = binding.copy_outputs_to_cpu()
         except Exception as error:  # ORT raises classes of its own module, one per status
             raise InferenceFailed(str(error)[:500]) from error
-        names = [spec.name for spec in self._signature.outputs]
+        names = [spec.name for spec in shared.signature.outputs]
         return dict(zip(names, found, strict=True))
 
-    def _bound(self, arrays: Sequence[Array]) -> tuple[Any, dict[str, Any]]:
-        """Buffers on the GPU for inputs of these shapes, and what a run is to read and write."""
-        key = tuple(array.shape for array in arrays)
-        found = self._bindings.get(key)
+    def _bind(self, inputs: Mapping[str, Array]) -> Any:
+        """What a run is to read and write: anew for each.
+
+        What is bound elsewhere than where the model uses it is copied there then, and never again;
+        and into outputs of the run before go only such of their shapes.
+        """
+        shared = self._shared
+        binding = shared.session.io_binding()
+        buffers = self._filled(inputs)
+        for spec in shared.signature.inputs:
+            if spec.name in buffers:
+                binding.bind_ortvalue_input(spec.name, buffers[spec.name])
+            else:
+                binding.bind_cpu_input(spec.name, inputs[spec.name])
+        for spec in shared.signature.outputs:
+            binding.bind_output(spec.name, "cpu")
+        return binding
+
+    def _filled(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        """Buffers on the GPU with these inputs, as far as they are used there."""
+        shared = self._shared
+        names = [one.name for one in shared.signature.inputs if one.name not in shared.on_cpu]
+        key = tuple(inputs[name].shape for name in names)
+        found = self._buffers.get(key)
         if found is None:
-            binding, buffers = self._session.io_binding(), {}
-            for spec, array in zip(self._signature.inputs, arrays, strict=True):
-                made = ort.OrtValue.ortvalue_from_shape_and_type(
-                    array.shape, array.dtype, *self._device
-                )
-                buffers[spec.name] = made
-                binding.bind_ortvalue_input(spec.name, made)
-            for spec in self._signature.outputs:
-                binding.bind_output(spec.name, "cpu")
-            if len(self._bindings) >= _MOST_BUFFERS:
-                self._bindings.clear()
-            found = self._bindings[key] = (binding, buffers)
+            make = ort.OrtValue.ortvalue_from_shape_and_type
+            found = {
+                name: make(inputs[name].shape, inputs[name].dtype, *shared.device) for name in names
+            }
+            if len(self._buffers) >= _MOST_BUFFERS:
+                self._buffers.clear()
+            self._buffers[key] = found
+        for name, buffer in found.items():
+            buffer.update_inplace(inputs[name])
         return found
