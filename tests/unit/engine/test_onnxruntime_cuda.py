@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +22,7 @@ from headrace.engine.backends.onnxruntime_cuda import (
     TENSORRT,
     BoundInstance,
     Shared,
+    end_if_lost,
     inputs_on_cpu,
     providers,
 )
@@ -122,7 +126,7 @@ def _lanes(session: Any, count: int = 1, wrap: Any = None, **keys: Any) -> list[
         signature=OrtModel(session, ModelSettings()).signature,
         device=("cpu", 0),
         computing=threading.Lock(),
-        **{"on_cpu": frozenset(), **keys},
+        **{"on_cpu": frozenset(), "check": lambda: None, **keys},
     )
     lanes = [BoundInstance(shared)]
     while len(lanes) < count:
@@ -147,11 +151,52 @@ def test_more_shapes_than_there_are_buffers_for_are_answered_all_the_same(tmp_pa
         np.testing.assert_allclose(lane.run({"x": x})["y"], x @ WEIGHTS, rtol=1e-5)
 
 
-def test_a_batch_that_fails_leaves_the_lane_alive(tmp_path: Path) -> None:
-    (lane,) = _lanes(_session(models.product(tmp_path / "m.onnx", WEIGHTS)))
+def test_a_batch_that_fails_leaves_the_lane_alive_if_the_gpu_is(tmp_path: Path) -> None:
+    asked: list[str] = []
+    session = _session(models.product(tmp_path / "m.onnx", WEIGHTS))
+    (lane,) = _lanes(session, check=lambda: asked.append("check"))
     with pytest.raises(InferenceFailed):
         lane.run({"x": np.zeros((1, 3), np.float32)})
+    assert asked == ["check"]
     assert lane.run({"x": np.ones((1, 4), np.float32)})["y"].shape == (1, 3)
+    assert asked == ["check"]
+
+
+@pytest.mark.parametrize("dtype", [DType.BF16, DType.BYTES, DType.FP32])
+def test_so_does_one_of_a_model_whose_inputs_cannot_be_bound(dtype: DType, tmp_path: Path) -> None:
+    asked: list[str] = []
+    settings = ModelSettings() if dtype is DType.FP32 else _settings()
+    session = _session(models.identity(tmp_path / "m.onnx", dtype))
+    instance = OrtModel(session, settings, lambda: asked.append("check")).instance()
+    with pytest.raises(InferenceFailed):
+        instance.run({"x": np.zeros((1, 2), dtype.numpy)})
+    assert asked == ["check"]
+
+
+def test_a_gpu_that_answers_ends_nothing() -> None:
+    kept = onnxruntime.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cpu", 0)
+    end_if_lost(kept, "cuda:0")
+
+
+def test_the_process_ends_that_has_lost_its_gpu() -> None:
+    text = """
+from headrace.engine.backends.onnxruntime_cuda import end_if_lost
+
+class Lost:
+    def update_inplace(self, _):
+        raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
+
+try:
+    end_if_lost(Lost(), "cuda:1")
+finally:
+    print("goes on")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", text], check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 70
+    assert re.search(r"gpu_lost.*cuda:1.*CUDA failure 700", ended.stdout + ended.stderr)
+    assert "goes on" not in ended.stdout
 
 
 @pytest.mark.parametrize("on_cpu", [frozenset(), frozenset("x")])

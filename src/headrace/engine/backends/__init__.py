@@ -8,7 +8,8 @@ uses a GPU, by itself or with TensorRT · ``torch_`` wants PyTorch: ``torch_prog
 own, in ``torch_graphs`` too, ``torch_half`` has it compute in 16 bits, ``torch_inductor`` compiles
 it, for the ``torch_sizes`` it has, ``torch_normalise`` makes numbers of bytes, and
 ``torch_tensors`` is what they share; on a GPU each lane is a ``torch_lane``, which
-``torch_captures`` tells when to capture a graph, and ``torch_cuda`` is what it uses of CUDA ·
+``torch_captures`` tells when to capture a graph, and ``torch_cuda`` is what it uses of CUDA;
+``gpu_fault`` ends an engine whose GPU is lost to it ·
 ``python_`` runs a user's own file · ``fake`` is a double with settable delays and faults, for tests
 and benchmarks.
 """

@@ -64,7 +64,7 @@ def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> Or
         _check_ranks(session, path)
         if on_gpu:
             cuda.check_used(session, settings)
-        return OrtModel(session, settings)
+        return OrtModel(session, settings, _check(settings))
     except (DeviceMissing, ModelLoadError):
         raise
     except Exception as error:  # ORT raises classes of its own module, one per status
@@ -81,6 +81,16 @@ def _open(path: Path, settings: ModelSettings, engines: Path | None) -> ort.Infe
         look = ort.InferenceSession(str(path), options, providers=wanted)
         wanted = cuda.providers(settings, _signature(look), engines)
     return ort.InferenceSession(str(path), options, providers=wanted)
+
+
+def _check(settings: ModelSettings) -> Callable[[], None]:
+    """What is asked after a run that failed."""
+    index = gpu_index(settings.device)
+    return _nothing if index is None else cuda.probe(index)
+
+
+def _nothing() -> None:
+    """All is well with a processor."""
 
 
 def _check_ranks(session: ort.InferenceSession, path: Path) -> None:
@@ -126,8 +136,14 @@ class OrtModel:
     integer_bits = 64
     text_only = True
 
-    def __init__(self, session: ort.InferenceSession, settings: ModelSettings) -> None:
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        settings: ModelSettings,
+        check: Callable[[], None] = _nothing,
+    ) -> None:
         self._session = session
+        self._check = check
         self._gpu = gpu_index(settings.device)
         self.signature = _signature(session)
         self.precision = settings.precision.value
@@ -141,19 +157,29 @@ class OrtModel:
     def instance(self) -> Instance:
         """Make one more lane."""
         if self._gpu is None or self._kinds & {DType.BF16, DType.BYTES}:
-            return OrtInstance(self._session, self.signature)
+            return OrtInstance(self._session, self.signature, self._check)
         on_cpu = cuda.inputs_on_cpu(self._session)
         where = ("cuda", self._gpu)
         return cuda.BoundInstance(
-            cuda.Shared(self._session, self.signature, where, on_cpu, threading.Lock())
+            cuda.Shared(
+                session=self._session,
+                signature=self.signature,
+                device=where,
+                on_cpu=on_cpu,
+                computing=threading.Lock(),
+                check=self._check,
+            )
         )
 
 
 class OrtInstance:
     """One lane over the shared session."""
 
-    def __init__(self, session: ort.InferenceSession, signature: Signature) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, signature: Signature, check: Callable[[], None]
+    ) -> None:
         self._session = session
+        self._check = check
         self._outputs = [spec.name for spec in signature.outputs]
         self._signature = signature
         kinds = {spec.dtype for spec in (*signature.inputs, *signature.outputs)}
@@ -168,6 +194,7 @@ class OrtInstance:
         try:
             values = self._call(inputs)
         except Exception as error:  # ORT raises classes of its own module, one per status
+            self._check()
             raise InferenceFailed(str(error)[:500]) from error
         return dict(zip(self._outputs, values, strict=True))
 

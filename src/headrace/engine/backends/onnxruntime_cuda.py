@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
 from headrace.device import gpu_index
+from headrace.engine.backends import gpu_fault
 from headrace.errors import DeviceMissing, InferenceFailed, ModelLoadError
 from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array, Signature
@@ -22,6 +25,7 @@ Provider = str | tuple[str, dict[str, str]]
 # Sets of one lane; beyond, what clients of many shapes have left there is given back.
 _MOST_BUFFERS = 64
 _CPU_MEMORY = "Cpu"
+_PROBE = np.zeros(1, np.float32)
 _INSTALL = (
     "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]' (both are one "
     "package to Python, and the one installed last is there)"
@@ -132,6 +136,25 @@ def keep_precise(settings: ModelSettings) -> None:
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
 
+def probe(index: int) -> Callable[[], None]:
+    """What ends the process if it has lost the GPU; for after a run that failed."""
+    # It is there before, for memory may be what a run failed of.
+    kept = ort.OrtValue.ortvalue_from_shape_and_type(_PROBE.shape, _PROBE.dtype, "cuda", index)
+    return partial(end_if_lost, kept, f"cuda:{index}")
+
+
+def end_if_lost(kept: Any, device: str) -> None:
+    """End the process if what was kept on a device cannot be written and read any more.
+
+    A batch that a model refuses leaves the GPU alone; after a fault in a kernel all calls fail.
+    """
+    try:
+        kept.update_inplace(_PROBE)
+        kept.numpy()
+    except Exception as error:  # noqa: BLE001 - ORT raises classes of its own module
+        gpu_fault.end(device, error)
+
+
 def inputs_on_cpu(session: Any) -> frozenset[str]:
     """The inputs that a model on a GPU uses on the processor, such as sizes and thresholds."""
     tell = getattr(session, "get_input_memory_infos", None)
@@ -146,7 +169,7 @@ class Shared:
     """What the lanes of one instance have in common.
 
     ``device`` is ``cuda`` and which; tests have ``cpu``, where the same calls do the same.
-    ``on_cpu`` are the inputs that need not go there.
+    ``on_cpu`` are the inputs that need not go there; ``check`` is asked after a run that failed.
     """
 
     session: Any
@@ -154,6 +177,7 @@ class Shared:
     device: tuple[str, int]
     on_cpu: frozenset[str]
     computing: threading.Lock
+    check: Callable[[], None]
 
 
 class BoundInstance:
@@ -176,6 +200,7 @@ class BoundInstance:
                 shared.session.run_with_iobinding(binding)
             found = binding.copy_outputs_to_cpu()
         except Exception as error:  # ORT raises classes of its own module, one per status
+            shared.check()
             raise InferenceFailed(str(error)[:500]) from error
         names = [spec.name for spec in shared.signature.outputs]
         return dict(zip(names, found, strict=True))

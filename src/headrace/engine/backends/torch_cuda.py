@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import numpy as np
 import structlog
 import torch
 
+from headrace.engine.backends import gpu_fault
 from headrace.engine.backends.torch_lane import Compute, Release
 from headrace.errors import DeviceMissing
 
@@ -23,7 +23,6 @@ _cuda: Any = torch.cuda  # half of which has no types
 _RUNS_BEFORE = 3
 # cudaHostRegisterPortable: pinned for every context of the process.
 _PORTABLE = 1
-_FAULT_STATUS = 70  # EX_SOFTWARE, of sysexits.h
 
 
 def check_there(index: int) -> None:
@@ -153,9 +152,7 @@ class Cuda:
         try:
             self._cuda.synchronize(self.device)
         except RuntimeError as error:
-            # A fault in a kernel stays: every call after it fails. The supervisor starts another.
-            _log.error("gpu_lost", device=str(self.device), reason=str(error)[:500])
-            os._exit(_FAULT_STATUS)
+            gpu_fault.end(str(self.device), error)
 
     def pin(self, areas: Sequence[memoryview]) -> Release:
         """Pin memory that is there already, until it is released."""
