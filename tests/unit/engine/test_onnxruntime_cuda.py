@@ -26,6 +26,8 @@ from headrace.engine.backends.onnxruntime_cuda import (
     inputs_on_cpu,
     providers,
 )
+from headrace.engine.normalised import adapt
+from headrace.engine.stages import lanes_of
 from headrace.errors import DeviceMissing, InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Signature, TensorSpec
@@ -171,6 +173,21 @@ def test_so_does_one_of_a_model_whose_inputs_cannot_be_bound(dtype: DType, tmp_p
     with pytest.raises(InferenceFailed):
         instance.run({"x": np.zeros((1, 2), dtype.numpy)})
     assert asked == ["check"]
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), [(DType.BF16, 1), (DType.BYTES, 1), (DType.FP16, 2)])
+def test_bytes_are_made_numbers_for_models_whose_tensors_cannot_all_be_bound(
+    dtype: DType, lanes: int, tmp_path: Path
+) -> None:
+    path = models.write(
+        tmp_path / "m.onnx",
+        [models.node("Cast", ["x"], ["y"], to=models.ONNX_TYPES[dtype])],
+        {"x": (DType.FP32, ("N", 4))},
+        {"y": (dtype, ("N", 4))},
+    )
+    settings = _settings(normalise={"x": {"scale": 0.5}})
+    model = OrtModel(_session(path), settings)
+    assert len(lanes_of(model, 1)) == len(lanes_of(adapt(model, settings), 1)) == lanes
 
 
 def test_a_gpu_that_answers_ends_nothing() -> None:

@@ -144,27 +144,28 @@ class OrtModel:
     ) -> None:
         self._session = session
         self._check = check
-        self._gpu = gpu_index(settings.device)
+        gpu = gpu_index(settings.device)
         self.signature = _signature(session)
         self.precision = settings.precision.value
-        self._kinds = {s.dtype for s in (*self.signature.inputs, *self.signature.outputs)}
-        if {DType.BF16, DType.BYTES} <= self._kinds:
+        kinds = {s.dtype for s in (*self.signature.inputs, *self.signature.outputs)}
+        if {DType.BF16, DType.BYTES} <= kinds:
             raise ModelLoadError("strings and bfloat16 in one signature cannot be served")
         # On a GPU the first run at a new shape takes memory and chooses algorithms.
-        self.fixed_sizes = self._gpu is not None
-        self.stages = 1 if self._gpu is None else 2
+        self.fixed_sizes = gpu is not None
+        # On which GPU inputs are bound before a run; neither bfloat16 nor strings can be.
+        self._bound = None if kinds & {DType.BF16, DType.BYTES} else gpu
+        self.stages = 1 if self._bound is None else 2
 
     def instance(self) -> Instance:
         """Make one more lane."""
-        if self._gpu is None or self._kinds & {DType.BF16, DType.BYTES}:
+        if self._bound is None:
             return OrtInstance(self._session, self.signature, self._check)
         on_cpu = cuda.inputs_on_cpu(self._session)
-        where = ("cuda", self._gpu)
         return cuda.BoundInstance(
             cuda.Shared(
                 session=self._session,
                 signature=self.signature,
-                device=where,
+                device=("cuda", self._bound),
                 on_cpu=on_cpu,
                 computing=threading.Lock(),
                 check=self._check,
