@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import structlog
 
 from headrace.engine import backends
 from headrace.engine.backends.onnxruntime_ import OrtModel
@@ -85,6 +86,92 @@ def test_tensorrt_takes_sizes_from_warm_shapes_and_keeps_nothing_without_a_folde
 def test_an_axis_of_unknown_sizes_is_told_before_tensorrt_builds_for_each() -> None:
     with pytest.raises(ModelLoadError, match=r"axis 1 of input 'ids' .* name its sizes under"):
         providers(_settings(backend="tensorrt"), WORDS, None)
+
+
+def _shapes(inputs: dict[str, tuple[int | None, ...]], **keys: Any) -> tuple[str, str]:
+    """The smallest and the largest that TensorRT is told."""
+    specs = tuple(TensorSpec(name, DType.FP32, shape) for name, shape in inputs.items())
+    free = all(shape[0] is None for shape in inputs.values())
+    signature = Signature(specs, (TensorSpec("y", DType.FP32, (None, 2)),), batched=free)
+    first = providers(_settings(backend="tensorrt", **keys), signature, None)[0]
+    assert not isinstance(first, str)
+    said = [first[1].get(f"trt_profile_{which}_shapes", "") for which in ("min", "opt", "max")]
+    assert said[1] == said[2]
+    return said[0], said[2]
+
+
+LAST: dict[str, Any] = {"channels_last": True, "mean": [1, 2, 3], "std": [1, 1, 1]}
+FIRST: dict[str, Any] = {"mean": [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("shape", "said", "keys", "expected"),
+    [
+        (
+            (None, 3, None, None),
+            LAST,
+            {"warm_shapes": {"x": [[224, 192, 3], [448, 320, 3]]}},
+            ("x:1x3x224x192", "x:16x3x448x320"),
+        ),
+        (
+            (None, 3, None, None),
+            LAST,
+            {"buckets": {"x": {1: [224, 256], 2: [128, 512]}}},
+            ("x:1x3x224x128", "x:16x3x256x512"),
+        ),
+        # Of so many channels as there are values.
+        (
+            (None, None, None, 8),
+            LAST,
+            {"warm_shapes": {"x": [[6, 8, 3]]}},
+            ("x:1x3x6x8", "x:16x3x6x8"),
+        ),
+        (
+            (None, None, None, 8),
+            FIRST,
+            {"warm_shapes": {"x": [[3, 6, 8]]}},
+            ("x:1x3x6x8", "x:16x3x6x8"),
+        ),
+        (
+            (None, None, 3),
+            {"axis": 2, **LAST},
+            {"warm_shapes": {"x": [[5, 3]]}},
+            ("x:1x5x3", "x:16x5x3"),
+        ),
+        # Without a batch axis.
+        (
+            (3, None, None),
+            {**LAST, "axis": 0},
+            {"warm_shapes": {"x": [[4, 5, 3], [8, 9, 3]]}},
+            ("x:3x4x5", "x:3x8x9"),
+        ),
+    ],
+)
+def test_tensorrt_is_told_the_models_axes_where_cards_have_those_of_clients(
+    shape: tuple[int | None, ...],
+    said: dict[str, Any],
+    keys: dict[str, Any],
+    expected: tuple[str, str],
+) -> None:
+    assert _shapes({"x": shape}, normalise={"x": said}, **keys) == expected
+
+
+def test_without_a_batch_axis_the_first_is_of_the_sizes_that_the_card_names() -> None:
+    sizes = {"x": [[100, 80], [400, 80]]}
+    expected = ("x:100x80", "x:400x80")
+    assert _shapes({"x": (None, 80)}, batched=False, warm_shapes=sizes) == expected
+    fixed: dict[str, tuple[int | None, ...]] = {"x": (None, 80), "of_all": (1,)}
+    assert _shapes(fixed, warm_shapes=sizes) == tuple(f"{one},of_all:1" for one in expected)
+    with pytest.raises(ModelLoadError, match=r"axis 0 of .* name its sizes under `warm_shapes`"):
+        _shapes({"x": (None, 80)}, batched=False)
+
+
+@pytest.mark.parametrize("name", ["input_ids:0", "a,b"])
+def test_nothing_is_told_of_names_that_cannot_be_told(name: str) -> None:
+    with structlog.testing.capture_logs() as logs:
+        assert _shapes({"x": (None, 4), name: (None, None)}) == ("", "")
+    assert [(one["event"], one["inputs"]) for one in logs] == [("no_profiles", [name])]
+    assert _shapes({"x": (2, 4), name: (3,)}) == ("", "")  # nothing has to be told
 
 
 class Copied:

@@ -15,7 +15,8 @@ import onnxruntime as ort
 
 from headrace.device import gpu_index
 from headrace.engine.backends import gpu_fault
-from headrace.errors import DeviceMissing, InferenceFailed, ModelLoadError
+from headrace.engine.backends.tensorrt_profiles import profiles
+from headrace.errors import DeviceMissing, InferenceFailed
 from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array, Signature
 
@@ -30,7 +31,6 @@ _INSTALL = (
     "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]' (both are one "
     "package to Python, and the one installed last is there)"
 )
-_SIZES = "name its sizes under `buckets` or `warm_shapes`"
 
 
 def check_there(settings: ModelSettings) -> None:
@@ -68,7 +68,7 @@ def check_used(session: Any, settings: ModelSettings) -> None:
 
 
 def providers(settings: ModelSettings, signature: Signature, folder: Path | None) -> list[Provider]:
-    """What a session is to run on, best first: pure. ``folder`` is where engines are kept.
+    """What a session is to run on, best first. ``folder`` is where engines are kept.
 
     Raises:
         ModelLoadError: nobody says how large the inputs may be, which TensorRT wants to know.
@@ -88,46 +88,13 @@ def providers(settings: ModelSettings, signature: Signature, folder: Path | None
         "device_id": index,
         "trt_fp16_enable": str(settings.precision is Precision.F16),
         "trt_bf16_enable": str(settings.precision is Precision.BF16),
-        **_profiles(settings, signature),
+        **profiles(settings, signature),
     }
     if folder is not None:
         kept = str(folder)
         tensorrt |= {"trt_engine_cache_enable": "True", "trt_engine_cache_path": kept}
         tensorrt |= {"trt_timing_cache_enable": "True", "trt_timing_cache_path": kept}
     return [(TENSORRT, tensorrt), *found]
-
-
-def _profiles(settings: ModelSettings, signature: Signature) -> dict[str, str]:
-    """The smallest and largest of each input, for one engine for all of them."""
-    if all(isinstance(dim, int) for spec in signature.inputs for dim in spec.shape):
-        return {}
-    least, most = [], []
-    for spec in signature.inputs:
-        bounds = [_bounds(settings, spec.name, axis, dim) for axis, dim in enumerate(spec.shape)]
-        least.append(f"{spec.name}:{'x'.join(str(low) for low, _ in bounds)}")
-        most.append(f"{spec.name}:{'x'.join(str(high) for _, high in bounds)}")
-    # It is made fastest for the largest: small batches have time anyhow.
-    return {
-        "trt_profile_min_shapes": ",".join(least),
-        "trt_profile_opt_shapes": ",".join(most),
-        "trt_profile_max_shapes": ",".join(most),
-    }
-
-
-def _bounds(settings: ModelSettings, name: str, axis: int, dim: object) -> tuple[int, int]:
-    if isinstance(dim, int):
-        return dim, dim
-    if axis == 0:
-        return 1, settings.max_batch
-    sizes = list(settings.buckets.get(name, {}).get(axis, ()))
-    shapes = settings.warm_shapes.get(name, ())
-    sizes += [shape[axis - 1] for shape in shapes if len(shape) >= axis]
-    if not sizes:
-        raise ModelLoadError(
-            f"axis {axis} of input {name!r} may be of any size, and TensorRT wants to know which: "
-            f"{_SIZES}"
-        )
-    return min(sizes), max(sizes)
 
 
 def keep_precise(settings: ModelSettings) -> None:
