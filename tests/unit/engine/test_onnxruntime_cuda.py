@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import structlog
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from headrace.engine import backends
 from headrace.engine.backends.onnxruntime_ import OrtModel
@@ -25,7 +26,9 @@ from headrace.engine.backends.onnxruntime_cuda import (
     Shared,
     end_if_lost,
     inputs_on_cpu,
+    load_libraries,
     providers,
+    refusal,
 )
 from headrace.engine.normalised import adapt
 from headrace.engine.stages import lanes_of
@@ -68,11 +71,18 @@ def _tensorrt(settings: ModelSettings, folder: Path | None) -> dict[str, str]:
 def test_tensorrt_comes_first_with_one_engine_for_all_sizes_kept_in_its_folder() -> None:
     settings = _settings(backend="tensorrt", precision="f16", buckets={"ids": {1: [32, 128, 64]}})
     options = _tensorrt(settings, Path("/engines"))
-    assert (options["trt_fp16_enable"], options["trt_bf16_enable"]) == ("True", "False")
+    assert options["trt_fp16_enable"] == "True"
+    assert "trt_bf16_enable" not in options  # older ones do not know it
     assert options["trt_profile_min_shapes"] == "ids:1x32,mask:1x128"
     assert options["trt_profile_opt_shapes"] == "ids:16x128,mask:16x128"
     assert options["trt_profile_max_shapes"] == "ids:16x128,mask:16x128"
     assert options["trt_engine_cache_path"] == options["trt_timing_cache_path"] == "/engines"
+
+
+def test_tensorrt_is_asked_for_bf16_where_the_card_does() -> None:
+    settings = _settings(backend="tensorrt", precision="bf16", buckets={"ids": {1: [32]}})
+    options = _tensorrt(settings, None)
+    assert (options["trt_fp16_enable"], options["trt_bf16_enable"]) == ("False", "True")
 
 
 def test_tensorrt_takes_sizes_from_warm_shapes_and_keeps_nothing_without_a_folder() -> None:
@@ -363,6 +373,55 @@ def test_a_library_without_cuda_is_told_with_what_to_install(
     path = models.product(tmp_path / "m.onnx", WEIGHTS)
     with pytest.raises(DeviceMissing, match=r"has no CUDA: .*onnxruntime-gpu\[cuda,cudnn\]"):
         backends.load(path, _settings(**keys))
+
+
+@pytest.mark.parametrize(
+    ("text", "backend", "expected"),
+    [
+        ("", "tensorrt", True),
+        ("", "onnxruntime", False),
+        ("raise AttributeError('numpy')", "tensorrt", True),
+        ("raise OSError('libnvinfer.so.10: cannot open shared object file')", "tensorrt", True),
+        ("import nothing_that_is_there", "tensorrt", True),
+    ],
+)
+def test_the_libraries_of_tensorrt_are_loaded_by_its_package(
+    text: str, backend: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+    source = f"from pathlib import Path\nPath({str(asked)!r}).touch()\n{text}\n"
+    (tmp_path / "tensorrt.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    load_libraries(_settings(backend=backend))
+    assert asked.exists() is expected
+    sys.modules.pop("tensorrt", None)
+
+
+def test_a_run_that_fails_on_a_gpu_is_not_done_on_another_device(tmp_path: Path) -> None:
+    class Failing:
+        def run(self, *_: object) -> None:
+            raise EPFail("TensorRT EP execution context enqueue failed.")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+    path = models.product(tmp_path / "m.onnx", WEIGHTS)
+    settings = ModelSettings.model_validate({"backend": "onnxruntime"})
+    instance: Any = backends.load(path, settings)[1].instance()
+    inner = instance._session._sess
+    instance._session._sess = Failing()
+    for _ in range(2):
+        with pytest.raises(InferenceFailed, match="enqueue failed"):
+            instance.run({"x": np.ones((1, 4), np.float32)})
+
+
+def test_what_a_gpu_could_not_load_is_told_with_what_to_install() -> None:
+    error = RuntimeError("Failed to load library libonnxruntime_providers_tensorrt.so")
+    told = refusal(Path("m.onnx"), _settings(backend="tensorrt"), error)
+    assert re.search(
+        r"cannot load m\.onnx on cuda:1: Failed to load .*; .* pip install tensorrt", told.message
+    )
 
 
 def test_tensorrt_is_for_gpus(tmp_path: Path) -> None:

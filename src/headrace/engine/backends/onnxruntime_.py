@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> Or
     if on_gpu:
         cuda.check_there(settings)
         cuda.keep_precise(settings)
+        cuda.load_libraries(settings)
     try:
         session = _open(path, settings, engines)
         _check_ranks(session, path)
@@ -76,11 +77,21 @@ def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> Or
 
 def _open(path: Path, settings: ModelSettings, engines: Path | None) -> ort.InferenceSession:
     options = _options(settings)
-    wanted: list[cuda.Provider] = [cuda.CPU]
-    if settings.device != CPU:
-        look = ort.InferenceSession(str(path), options, providers=wanted)
-        wanted = cuda.providers(settings, _signature(look), engines)
-    return ort.InferenceSession(str(path), options, providers=wanted)
+    on_cpu = _session(path, options, [cuda.CPU])
+    if settings.device == CPU:
+        return on_cpu
+    wanted = cuda.providers(settings, _signature(on_cpu), engines)
+    try:
+        return _session(path, options, wanted)
+    except Exception as error:  # ORT raises classes of its own module, one per status
+        raise cuda.refusal(path, settings, error) from error
+
+
+def _session(
+    path: Path, options: ort.SessionOptions, wanted: Sequence[cuda.Provider]
+) -> ort.InferenceSession:
+    # By itself it would go on with fewer of them, after a run that failed too.
+    return ort.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
 
 
 def _check(settings: ModelSettings) -> Callable[[], None]:

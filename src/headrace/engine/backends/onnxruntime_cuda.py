@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -31,6 +33,11 @@ _INSTALL = (
     "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]' (both are one "
     "package to Python, and the one installed last is there)"
 )
+_LIBRARIES = (
+    "`nvidia-smi` should list the GPU, with memory that is free, and what it could not load is in "
+    "the log: CUDA and cuDNN come with onnxruntime-gpu[cuda,cudnn], TensorRT with pip install "
+    "tensorrt"
+)
 
 
 def check_there(settings: ModelSettings) -> None:
@@ -47,9 +54,23 @@ def check_there(settings: ModelSettings) -> None:
             f"this ONNX Runtime ({ort.__version__}) has no TensorRT: {_INSTALL}, and TensorRT "
             "itself: pip install tensorrt"
         )
+
+
+def load_libraries(settings: ModelSettings) -> None:
+    """Load what pip has installed of CUDA and TensorRT, which is on no path."""
     preload = getattr(ort, "preload_dlls", None)
-    if preload is not None:  # the libraries of CUDA that pip has installed are on no path
+    if preload is not None:
         preload(directory="")
+    if settings.backend is BackendName.TENSORRT:
+        # It loads them. They may be there in another way; and of a broken one anything may come.
+        with contextlib.suppress(Exception):
+            importlib.import_module("tensorrt")
+
+
+def refusal(path: Path, settings: ModelSettings, error: Exception) -> DeviceMissing:
+    """What is said of a model that the processor could run, and this GPU not."""
+    why = str(error)[:500]
+    return DeviceMissing(f"cannot load {path} on {settings.device}: {why}; {_LIBRARIES}")
 
 
 def check_used(session: Any, settings: ModelSettings) -> None:
@@ -61,9 +82,7 @@ def check_used(session: Any, settings: ModelSettings) -> None:
     first = TENSORRT if settings.backend is BackendName.TENSORRT else CUDA
     if first not in session.get_providers():
         raise DeviceMissing(
-            f"ONNX Runtime could not use {settings.device} with its {first}: `nvidia-smi` should "
-            "list the GPU, and what it could not load is in the log: CUDA and cuDNN come with "
-            "onnxruntime-gpu[cuda,cudnn], TensorRT with pip install tensorrt"
+            f"ONNX Runtime could not use {settings.device} with its {first}: {_LIBRARIES}"
         )
 
 
@@ -87,9 +106,10 @@ def providers(settings: ModelSettings, signature: Signature, folder: Path | None
     tensorrt = {
         "device_id": index,
         "trt_fp16_enable": str(settings.precision is Precision.F16),
-        "trt_bf16_enable": str(settings.precision is Precision.BF16),
         **profiles(settings, signature),
     }
+    if settings.precision is Precision.BF16:  # a word that older ones do not know
+        tensorrt["trt_bf16_enable"] = "True"
     if folder is not None:
         kept = str(folder)
         tensorrt |= {"trt_engine_cache_enable": "True", "trt_engine_cache_path": kept}
