@@ -90,6 +90,24 @@ def test_the_lane_beside_has_graphs_and_outputs_of_its_own(double: Any) -> None:
     assert np.array_equal(kept, first["x"] * 2 + first["shift"].astype(np.float32))
 
 
+@pytest.mark.parametrize("most", [8, 0])
+def test_a_batch_larger_than_what_is_pinned_is_copied_from_elsewhere(
+    double: Any, most: int
+) -> None:
+    lane = double.lane_of(double.Host(), most=most)
+    memory = bytearray(3 * 4096)
+    release = lane.pin([memoryview(memory)[:4096], memoryview(memory)[8192:]])
+    begins = (0, 4096 - 12, 4096, 5000, 8192 - 24)  # within, at, across and between the edges
+    for one in (lane, lane.beside()):
+        for _ in range(2):
+            for begin in begins:
+                inputs = double.inputs_of(5, begin)
+                placed = np.frombuffer(memory, np.float32, 15, begin).reshape(5, 3)
+                placed[:] = inputs["x"]
+                assert double.is_right(one, {**inputs, "x": placed})
+    release()
+
+
 def test_only_areas_that_are_used_are_pinned(double: Any) -> None:
     gpu = double.Host()
     double.lane_of(gpu).pin([memoryview(bytearray(8)), memoryview(bytearray())])

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from headrace.engine.backends.torch_captures import Captures
+from headrace.engine.backends.torch_edges import Edges
 from headrace.engine.backends.torch_lane import TorchLane
 from headrace.engine.backends.torch_tensors import Program
 from headrace.values import Array, DType, Signature, TensorSpec
@@ -24,18 +25,50 @@ SIGNATURE = Signature(
 )
 
 
+Mode: Any = torch.utils._python_dispatch.TorchDispatchMode
+
+
+# What the processor does with its own memory.
+_AT_HOME = (torch.ops.aten.clone.default, torch.ops.aten.lift_fresh.default)
+
+
+class Rule(Mode):  # type: ignore[misc]
+    """CUDA's: it copies from memory that is wholly pinned, or not at all."""
+
+    def __init__(self, pinned: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self._pinned = pinned
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in _AT_HOME:
+            for one in args:
+                if isinstance(one, torch.Tensor):
+                    self._check(one.data_ptr(), one.numel() * one.element_size())
+        return func(*args, **(kwargs or {}))
+
+    def _check(self, begin: int, size_bytes: int) -> None:
+        end = begin + size_bytes
+        for first, last in self._pinned:
+            within = max(begin, first) < min(end, last)
+            if within and not first <= begin < end <= last:
+                raise RuntimeError("CUDA error: invalid argument")
+
+
 class Host:
     """The processor as a GPU: a replay computes anew, from the same buffers to the same outputs."""
 
-    def __init__(self, *, captures: bool = True) -> None:
+    def __init__(
+        self, *, captures: bool = True, ranges: list[tuple[int, int]] | None = None
+    ) -> None:
         self.device = torch.device("cpu")
         self.asked: list[str] = []
         self.pinned: list[int] = []
         self.free = 70 * GIB
+        self._ranges: list[tuple[int, int]] = [] if ranges is None else ranges
         self._captures = captures
 
     def working(self) -> Any:
-        return nullcontext()
+        return Rule(self._ranges) if self._ranges else nullcontext()
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -70,10 +103,13 @@ class Host:
 
     def pin(self, areas: Sequence[memoryview]) -> Callable[[], None]:
         self.pinned = [len(area) for area in areas]
-        return lambda: None
+        for area in areas:
+            address = np.frombuffer(area, np.uint8).ctypes.data
+            self._ranges.append((address, address + len(area)))
+        return self._ranges.clear
 
     def beside(self) -> Host:
-        return Host()
+        return Host(ranges=self._ranges)
 
 
 def _compute(given: Sequence[Any]) -> Sequence[Any]:
@@ -82,7 +118,7 @@ def _compute(given: Sequence[Any]) -> Sequence[Any]:
 
 
 def lane_of(gpu: Host, most: int = 8) -> TorchLane:
-    return TorchLane(Program(_compute, SIGNATURE), gpu, lambda: Captures(80 * GIB, most))
+    return TorchLane(Program(_compute, SIGNATURE), gpu, lambda: Captures(80 * GIB, most), Edges())
 
 
 def inputs_of(rows: int, seed: int = 0) -> dict[str, Array]:

@@ -8,9 +8,10 @@ PyTorch: ``torch_program`` and ``torch_script`` read its two kinds of files, ``t
 what the former changes of its own, in ``torch_graphs`` too, ``torch_half`` has it compute in 16
 bits, ``torch_inductor`` compiles it, for the ``torch_sizes`` it has, ``torch_normalise`` makes
 numbers of bytes, and ``torch_tensors`` is what they share; on a GPU each lane is a ``torch_lane``,
-which ``torch_captures`` tells when to capture a graph, and ``torch_cuda`` is what it uses of CUDA;
-``gpu_fault`` ends an engine whose GPU is lost to it · ``python_`` runs a user's own file · ``fake``
-is a double with settable delays and faults, for tests and benchmarks.
+which ``torch_captures`` tells when to capture a graph and ``torch_edges`` what it may not copy
+from, and ``torch_cuda`` is what it uses of CUDA; ``gpu_fault`` ends an engine whose GPU is lost to
+it · ``python_`` runs a user's own file · ``fake`` is a double with settable delays and faults, for
+tests and benchmarks.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import torch
 from headrace.device import gpu_index
 from headrace.engine.backends import torch_cuda, torch_inductor, torch_program, torch_script
 from headrace.engine.backends.torch_captures import Captures
+from headrace.engine.backends.torch_edges import Edges
 from headrace.engine.backends.torch_lane import TorchLane
 from headrace.engine.backends.torch_normalise import taking_bytes
 from headrace.engine.backends.torch_tensors import Program, explain, to_array, to_tensor
@@ -149,6 +150,7 @@ class CudaModel:
         self._program = program
         self._device = device
         self._capturing = threading.Lock()
+        self._edges = Edges()
         self.signature = program.signature
         self.precision = precision.value
 
@@ -156,4 +158,4 @@ class CudaModel:
         """Make one more instance, by its first lane."""
         gpu = torch_cuda.Cuda(self._device, torch_cuda.Turn(), self._capturing)
         captures = partial(Captures, torch_cuda.total_bytes(self._device.index))
-        return TorchLane(self._program, gpu, captures)
+        return TorchLane(self._program, gpu, captures, self._edges)

@@ -12,7 +12,8 @@ import structlog
 import torch
 
 from headrace.engine.backends import gpu_fault
-from headrace.engine.backends.torch_lane import Compute, Release
+from headrace.engine.backends.torch_edges import Release
+from headrace.engine.backends.torch_lane import Compute
 from headrace.errors import DeviceMissing
 
 _log = structlog.get_logger("headrace.engine")

@@ -15,6 +15,7 @@ import structlog
 import torch
 
 from headrace.engine.backends.torch_captures import Captures, Shapes, Step
+from headrace.engine.backends.torch_edges import Edges, Release
 from headrace.engine.backends.torch_tensors import Program, explain, to_array, to_view
 from headrace.errors import InferenceFailed
 from headrace.values import Array
@@ -22,7 +23,6 @@ from headrace.values import Array
 _log = structlog.get_logger("headrace.engine")
 
 Compute = Callable[[], Sequence[torch.Tensor]]
-Release = Callable[[], None]
 
 
 class Gpu(Protocol):
@@ -72,27 +72,31 @@ class Captured(NamedTuple):
 class TorchLane:
     """One lane over the shared program."""
 
-    def __init__(self, program: Program, gpu: Gpu, captures: Callable[[], Captures]) -> None:
+    def __init__(
+        self, program: Program, gpu: Gpu, captures: Callable[[], Captures], edges: Edges
+    ) -> None:
         self._program = program
         self._gpu = gpu
+        self._edges = edges
         self._new_captures = captures
         self._captures = captures()
         self._captured: dict[Shapes, Captured] = {}
 
     def beside(self) -> TorchLane:
         """Another lane, which copies while this one computes."""
-        return TorchLane(self._program, self._gpu.beside(), self._new_captures)
+        return TorchLane(self._program, self._gpu.beside(), self._new_captures, self._edges)
 
     def pin(self, areas: Sequence[memoryview]) -> Release:
         """Have inputs copied from these areas without a detour."""
-        return self._gpu.pin([area for area in areas if len(area)])
+        used = [area for area in areas if len(area)]
+        return self._edges.of(used, self._gpu.pin(used))
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
         signature = self._program.signature
         try:
             with torch.inference_mode(), self._gpu.working():
-                given = [to_view(inputs[spec.name], spec) for spec in signature.inputs]
+                given = [self._uncut(to_view(inputs[spec.name], spec)) for spec in signature.inputs]
                 found = self._run(given)
         except InferenceFailed:
             raise
@@ -105,6 +109,11 @@ class TorchLane:
             raise InferenceFailed(explain(error)) from error
         pairs = zip(signature.outputs, found, strict=True)
         return {spec.name: to_array(tensor, spec) for spec, tensor in pairs}
+
+    def _uncut(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What may be copied from: of a batch larger than any of the warm-up, not where it lies."""
+        cut = self._edges.cut(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+        return tensor.clone() if cut else tensor
 
     def _run(self, given: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         shapes = tuple(tuple(tensor.shape) for tensor in given)
