@@ -73,6 +73,7 @@ def test_every_name_of_cuda_that_is_used_is_in_this_pytorch(torch_cuda: Any) -> 
     }
     assert {"CUDAGraph", "Stream", "graph_pool_handle", "cudart"} <= used
     assert not [name for name in used if not hasattr(torch.cuda, name)]
+    assert hasattr(torch.cuda.Stream, "synchronize")
     graph = inspect.signature(torch.cuda.graph.__init__).parameters
     assert {"pool", "stream", "capture_error_mode"} <= graph.keys()
     assert "blocking" in inspect.signature(torch.cuda.Event.__new__).parameters
@@ -81,17 +82,26 @@ def test_every_name_of_cuda_that_is_used_is_in_this_pytorch(torch_cuda: Any) -> 
 class Recorded:
     """CUDA's calls in the place of CUDA: what was asked for, in order; streams are numbered."""
 
-    def __init__(self, *, pins: int = 9) -> None:
+    def __init__(self, *, pins: int = 9, fault: str = "") -> None:
         self.asked: list[str] = []
         self.pinned: dict[int, int] = {}
         self._pins = pins
+        self._fault = fault  # what it says of everything from now on
         self._streams = 0
 
     def Stream(self, _: object) -> Any:  # noqa: N802 - PyTorch's names, here and below
         self._streams += 1
         name = f"stream {self._streams}"
+
+        def synchronize() -> None:
+            self.asked.append(f"wait for {name}")
+            if self._fault:
+                raise RuntimeError(f"CUDA error: {self._fault}\nCompile with `TORCH_USE_CUDA_DSA`")
+
         return SimpleNamespace(
-            name=name, wait_event=lambda event: self.asked.append(f"{name} waits for {event.of}")
+            name=name,
+            synchronize=synchronize,
+            wait_event=lambda event: self.asked.append(f"{name} waits for {event.of}"),
         )
 
     def Event(self, *, blocking: bool = False) -> Any:  # noqa: N802
@@ -177,6 +187,50 @@ def test_a_graph_is_captured_after_its_libraries_have_settled(torch_cuda: Any) -
     cuda.asked.clear()
     gpu.wait()
     assert cuda.asked == ["stream 1 is noted", "sleep: stream 1"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "ends"),
+    [
+        ("", False),
+        ("an illegal memory access was encountered", True),
+        ("operation not permitted when stream is capturing", False),
+        ("operation failed due to a previous error during capture", False),
+        ("operation would result in a merge of separate capture sequences", False),
+    ],
+)
+def test_a_process_ends_when_the_gpu_is_lost_and_only_then(
+    torch_cuda: Any, monkeypatch: pytest.MonkeyPatch, fault: str, *, ends: bool
+) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr(torch_cuda.os, "_exit", statuses.append)
+    cuda = Recorded(fault=fault)
+    _gpu(torch_cuda, cuda).check()
+    assert cuda.asked == ["wait for stream 1"]  # not for the device, on which others capture
+    assert statuses == ([70] if ends else [])
+
+
+def test_a_gpu_is_looked_at_when_no_lane_captures(torch_cuda: Any) -> None:
+    cuda = Recorded()
+    gpu = _gpu(torch_cuda, cuda)
+    captures, goes_on = threading.Event(), threading.Event()
+
+    def compute() -> list[Any]:
+        captures.set()
+        assert goes_on.wait(10)
+        return []
+
+    lanes = [threading.Thread(target=gpu.beside().capture, args=(compute,))]
+    lanes[0].start()
+    assert captures.wait(10)
+    lanes.append(threading.Thread(target=gpu.check))
+    lanes[1].start()
+    lanes[1].join(0.05)
+    assert "wait for stream 1" not in cuda.asked
+    goes_on.set()
+    for lane in lanes:
+        lane.join(10)
+    assert cuda.asked[-2:] == ["captured", "wait for stream 1"]
 
 
 def test_slots_are_pinned_until_they_are_released(torch_cuda: Any) -> None:

@@ -24,6 +24,8 @@ _cuda: Any = torch.cuda  # half of which has no types
 _RUNS_BEFORE = 3
 # cudaHostRegisterPortable: pinned for every context of the process.
 _PORTABLE = 1
+# In what CUDA says of each of cudaErrorStreamCaptureUnsupported and the eight after it.
+_CAPTURING = "captur"
 
 
 def check_there(index: int) -> None:
@@ -70,6 +72,11 @@ def total_bytes(index: int) -> int:
     """How much memory a GPU has."""
     size_bytes: int = _cuda.get_device_properties(index).total_memory
     return size_bytes
+
+
+def _first_line(error: BaseException) -> str:
+    """What CUDA says; below that PyTorch says where to read about it."""
+    return str(error).strip().partition("\n")[0][:500]
 
 
 class Turn:
@@ -151,9 +158,13 @@ class Cuda:
     def check(self) -> None:
         """End the process if the GPU is lost to it."""
         try:
-            self._cuda.synchronize(self.device)
+            # Of this stream, and beside no capture: CUDA would refuse to wait for a GPU on which
+            # another lane captures, and a lost GPU refuses everything.
+            with self._capturing:
+                self._stream.synchronize()
         except RuntimeError as error:
-            gpu_fault.end(str(self.device), error)
+            if _CAPTURING not in _first_line(error):
+                gpu_fault.end(str(self.device), error)
 
     def pin(self, areas: Sequence[memoryview]) -> Release:
         """Pin memory that is there already, until it is released."""
