@@ -45,6 +45,15 @@ def test_a_program_that_cannot_be_captured_is_not_tried_again_and_keeps_what_it_
     assert captures.step(((1,),), _never) is Step.REPLAY
 
 
+def test_shapes_without_room_are_not_tried_again_and_others_are() -> None:
+    captures = Captures(80 * GIB, most=2)
+    captures.leave(((9,),))
+    assert captures.step(((9,),), lambda: 80 * GIB) is Step.EAGER
+    assert captures.step(((2,),), lambda: 80 * GIB) is Step.CAPTURE
+    captures.leave(((8,),))
+    assert captures.step(((2,),), _never) is Step.EAGER  # as many tries as there may be graphs
+
+
 @given(st.lists(st.integers(1, 20)), st.integers(0, 8))
 def test_there_are_never_more_graphs_than_their_bound(rows: list[int], most: int) -> None:
     captures = Captures(80 * GIB, most)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 import inspect
 import threading
+import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,9 +77,16 @@ def test_every_name_of_cuda_that_is_used_is_in_this_pytorch(torch_cuda: Any) -> 
     assert {"CUDAGraph", "Stream", "graph_pool_handle", "cudart"} <= used
     assert not [name for name in used if not hasattr(torch.cuda, name)]
     assert hasattr(torch.cuda.Stream, "synchronize")
+    assert hasattr(torch.cuda.memory, "_cuda_endAllocateToPool")
     graph = inspect.signature(torch.cuda.graph.__init__).parameters
     assert {"pool", "stream", "capture_error_mode"} <= graph.keys()
     assert "blocking" in inspect.signature(torch.cuda.Event.__new__).parameters
+
+
+class Graph(SimpleNamespace):
+    """One that may be waited for to go."""
+
+    __hash__ = object.__hash__
 
 
 class Recorded:
@@ -85,7 +95,12 @@ class Recorded:
     def __init__(self, *, pins: int = 9, fault: str = "") -> None:
         self.asked: list[str] = []
         self.pinned: dict[int, int] = {}
+        self.graphs: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.capturing: int | None = None  # to which pool
+        self.began: set[int | None] = set()
         self._pins = pins
+        self._pools = 0
+        self._waits = "default"
         self._fault = fault  # what it says of everything from now on
         self._streams = 0
 
@@ -118,17 +133,59 @@ class Recorded:
         return event
 
     def graph_pool_handle(self) -> int:
-        return 7
+        self._pools += 1
+        return self._pools
+
+    def get_sync_debug_mode(self) -> str:
+        return self._waits
+
+    def set_sync_debug_mode(self, mode: str) -> None:
+        warnings.warn("a prototype, which does not see all synchronizing operations", stacklevel=1)
+        self._waits = mode
+
+    def look(self) -> None:
+        """What a program does that looks at its own values."""
+        if self.capturing is not None:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        if self._waits == "warn":
+            warnings.warn("called a synchronizing CUDA operation (Triggered at)", stacklevel=1)
+
+    @property
+    def memory(self) -> Any:
+        return SimpleNamespace(_cuda_endAllocateToPool=self._end)
+
+    def _end(self, device: int, pool: int) -> None:
+        if (device, pool) != (0, self.capturing):
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.capturing = None
 
     def CUDAGraph(self) -> Any:  # noqa: N802
-        return SimpleNamespace(replay=lambda: self.asked.append("replay"))
+        graph = Graph(replay=lambda: self.asked.append("replay"))
+        self.graphs.add(graph)
+        return graph
 
     @contextmanager
     def graph(self, _: Any, *, pool: int, stream: Any, capture_error_mode: str) -> Iterator[None]:
-        assert (pool, capture_error_mode) == (7, "thread_local")
+        assert capture_error_mode == "thread_local"
+        assert pool not in self.began, "already recording to mempool_id"
+        self.capturing = pool
+        self.began.add(pool)  # of pinned memory
         self.asked.append(f"capture on {stream.name}")
-        yield
+        try:
+            yield
+        except RuntimeError as error:  # what breaks a capture is told again where it ends
+            if "CUDA error" in str(error):
+                raise RuntimeError(
+                    "CUDA error: operation failed due to a previous error"
+                ) from error
+            self._ended()
+            raise
+        self._ended()
         self.asked.append("captured")
+
+    def _ended(self) -> None:
+        self.began.discard(self.capturing)
+        self.capturing = None
 
     def cudart(self) -> Any:
         return SimpleNamespace(cudaHostRegister=self._register, cudaHostUnregister=self.pinned.pop)
@@ -231,6 +288,47 @@ def test_a_gpu_is_looked_at_when_no_lane_captures(torch_cuda: Any) -> None:
     for lane in lanes:
         lane.join(10)
     assert cuda.asked[-2:] == ["captured", "wait for stream 1"]
+
+
+def test_a_program_that_waits_is_found_before_it_breaks_a_capture(torch_cuda: Any) -> None:
+    cuda = Recorded()
+    with pytest.raises(RuntimeError, match="waits for the GPU"):
+        _gpu(torch_cuda, cuda).capture(cuda.look)
+    assert (cuda.capturing, len(cuda.graphs)) == (None, 0)
+    assert cuda.get_sync_debug_mode() == "default"
+
+
+def test_a_capture_that_breaks_is_ended_for_pytorch_and_others_follow(torch_cuda: Any) -> None:
+    cuda = Recorded()
+    gpu = _gpu(torch_cuda, cuda)
+
+    def compute() -> list[Any]:
+        if cuda.capturing is not None:
+            cuda.look()  # in a way that nothing warns of
+        return []
+
+    with pytest.raises(RuntimeError, match="previous error"):
+        gpu.capture(compute)
+    gc.collect()
+    assert cuda.capturing is None
+    assert len(cuda.graphs) == 1  # PyTorch has a pointer to it
+    gpu.capture(list)
+    assert cuda.asked[-1] == "captured"
+
+
+def test_a_capture_that_ends_with_an_error_is_not_ended_twice(torch_cuda: Any) -> None:
+    cuda = Recorded()
+    gpu = _gpu(torch_cuda, cuda)
+
+    def compute() -> list[Any]:
+        if cuda.capturing is not None:
+            raise RuntimeError("no memory left")
+        return []
+
+    with pytest.raises(RuntimeError, match="no memory left"):
+        gpu.capture(compute)
+    gpu.capture(list)
+    assert cuda.asked[-1] == "captured"
 
 
 def test_slots_are_pinned_until_they_are_released(torch_cuda: Any) -> None:

@@ -51,12 +51,30 @@ def test_shapes_that_come_too_late_run_without_a_graph_and_answer_the_same(doubl
 
 
 def test_a_program_that_cannot_be_captured_runs_without_and_is_asked_no_more(double: Any) -> None:
-    gpu = double.Host(captures=False)
+    refuses = RuntimeError("operation not permitted when stream is capturing")
+    gpu = double.Host(refuses=refuses)
     lane = double.lane_of(gpu)
     for seed, rows in enumerate((1, 2, 1)):
         assert double.is_right(lane, double.inputs_of(rows, seed))
     assert gpu.asked.count("capture") == 1
     assert gpu.asked.count("wait") == 3
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_graph_there_is_no_memory_for_leaves_others_to_be_captured(
+    double: Any, *, ended: bool
+) -> None:
+    full, left = double.torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("capture")
+    left.__context__ = full  # as where the capture cannot be ended after that
+    gpu = double.Host(refuses=full if ended else left)
+    lane = double.lane_of(gpu)
+    for seed in range(2):
+        assert double.is_right(lane, double.inputs_of(64, seed))
+    gpu.refuses = None
+    for rows in (64, 2, 2):
+        assert double.is_right(lane, double.inputs_of(rows, rows))
+    assert gpu.asked.count("capture") == 2
+    assert gpu.asked.count("replay") == 2
 
 
 def test_a_batch_that_fails_leaves_the_lane_alive_if_the_gpu_is(double: Any) -> None:

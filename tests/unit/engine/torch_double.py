@@ -58,14 +58,14 @@ class Host:
     """The processor as a GPU: a replay computes anew, from the same buffers to the same outputs."""
 
     def __init__(
-        self, *, captures: bool = True, ranges: list[tuple[int, int]] | None = None
+        self, *, refuses: Exception | None = None, ranges: list[tuple[int, int]] | None = None
     ) -> None:
         self.device = torch.device("cpu")
         self.asked: list[str] = []
         self.pinned: list[int] = []
         self.free = 70 * GIB
         self._ranges: list[tuple[int, int]] = [] if ranges is None else ranges
-        self._captures = captures
+        self.refuses = refuses  # to capture
 
     def working(self) -> Any:
         return Rule(self._ranges) if self._ranges else nullcontext()
@@ -78,8 +78,8 @@ class Host:
 
     def capture(self, compute: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
         self.asked.append("capture")
-        if not self._captures:
-            raise RuntimeError("operation not permitted when stream is capturing")
+        if self.refuses is not None:
+            raise self.refuses
         outputs = compute()
 
         def replay() -> None:

@@ -36,18 +36,24 @@ class Captures:
         self._reserve_bytes = min(_RESERVE_BYTES, total_bytes // _RESERVE_PART)
         self._most = most
         self._kept: set[Shapes] = set()
+        self._left: set[Shapes] = set()
 
     def step(self, shapes: Shapes, free_bytes: Callable[[], int]) -> Step:
         """How to run inputs of these shapes; what is free is asked only where it counts."""
         if shapes in self._kept:
             return Step.REPLAY
-        if len(self._kept) >= self._most or free_bytes() < self._reserve_bytes:
+        full = len(self._kept) + len(self._left) >= self._most
+        if full or shapes in self._left or free_bytes() < self._reserve_bytes:
             return Step.EAGER
         return Step.CAPTURE
 
     def keep(self, shapes: Shapes) -> None:
         """There is a graph of these now."""
         self._kept.add(shapes)
+
+    def leave(self, shapes: Shapes) -> None:
+        """There is no room for a graph of these; they take the place of one, as trying costs."""
+        self._left.add(shapes)
 
     def stop(self) -> None:
         """Capture no more: the program cannot be captured. What there is stays."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,8 @@ _RUNS_BEFORE = 3
 _PORTABLE = 1
 # In what CUDA says of each of cudaErrorStreamCaptureUnsupported and the eight after it.
 _CAPTURING = "captur"
+# What PyTorch warns of where it is asked to (c10/cuda/CUDAFunctions.cpp).
+_WAITED = "called a synchronizing CUDA operation"
 
 
 def check_there(index: int) -> None:
@@ -103,6 +106,7 @@ class Cuda:
         self._capturing = capturing  # PyTorch captures one graph at a time in a process
         self._stream = self._cuda.Stream(device)
         self._pool = self._cuda.graph_pool_handle()
+        self._abandoned: list[Any] = []
         self._computed = self._cuda.Event()
         # Blocking: the thread sleeps; else it would spin on a core.
         self._done = self._cuda.Event(blocking=True)
@@ -129,17 +133,58 @@ class Cuda:
             turn.computed = self._computed
 
     def capture(self, compute: Compute) -> tuple[Callable[[], None], Sequence[torch.Tensor]]:
-        """The graphs of a lane share memory: none begins before the outputs of another are out."""
+        """The graphs of a lane share memory: none begins before the outputs of another are out.
+
+        Raises:
+            Exception: it cannot be captured, or did not run.
+        """
         with self._capturing:
-            for _ in range(_RUNS_BEFORE):
+            for _ in range(_RUNS_BEFORE - 1):
                 compute()
+            self._refuse_waiting(compute)
             graph = self._cuda.CUDAGraph()
-            # Of this thread only: the lane beside may well ask for memory meanwhile.
-            with self._cuda.graph(
-                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
-            ):
-                outputs = compute()
+            try:
+                # Of this thread only: the lane beside may well ask for memory meanwhile.
+                with self._cuda.graph(
+                    graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+                ):
+                    outputs = compute()
+            except BaseException:
+                self._abandon(graph)
+                raise
         return graph.replay, outputs
+
+    def _refuse_waiting(self, compute: Compute) -> None:
+        """See before a capture what would break it: not all that it leaves can be put in order.
+
+        Raises:
+            RuntimeError: the program waits for the GPU, which no graph can.
+        """
+        # It is to warn and not to fail, for the mode is of the process: the lane beside may run.
+        # What comes from there is of the same program.
+        before = self._cuda.get_sync_debug_mode()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            self._cuda.set_sync_debug_mode("warn")
+            try:
+                compute()
+            finally:
+                self._cuda.set_sync_debug_mode(before)
+        if any(str(one.message).startswith(_WAITED) for one in told):
+            raise RuntimeError("it waits for the GPU when it runs, to look at values")
+
+    def _abandon(self, graph: Any) -> None:
+        """End what a capture that failed has begun: PyTorch's allocators take it for under way."""
+        # That of pinned memory asks the graph, and cannot be told: the graph stays, and what is
+        # captured later has another pool.
+        self._abandoned.append(graph)
+        end = getattr(self._cuda.memory, "_cuda_endAllocateToPool", None)
+        try:
+            if end is not None:
+                end(self.device.index, self._pool)
+        except RuntimeError:
+            return  # it has ended: what failed was something else
+        self._pool = self._cuda.graph_pool_handle()
 
     def host(self, like: torch.Tensor) -> torch.Tensor:
         """Pinned memory for a tensor."""

@@ -149,19 +149,29 @@ class TorchLane:
     def _capture(self, shapes: Shapes, given: Sequence[torch.Tensor]) -> Step:
         """Make a graph for these shapes; a program that cannot be captured runs without for ever.
 
+        Shapes for which there is no memory run without; smaller ones may have graphs.
+
         Raises:
             Exception: the program does not run with these inputs at all.
         """
-        buffers = [tensor.to(self._gpu.device, copy=True) for tensor in given]
+        buffers = [tensor.to(self._gpu.device, non_blocking=True, copy=True) for tensor in given]
         # Libraries choose their ways and take their memory now; and what does not run is told.
         self._compute(buffers)
         try:
             replay, outputs = self._gpu.capture(lambda: self._compute(buffers))
         except Exception as error:  # noqa: BLE001 - whatever it is: it runs without
-            self._captures.stop()
+            if _is_of_memory(error):
+                self._captures.leave(shapes)
+            else:
+                self._captures.stop()
             _log.warning("not_captured", shapes=shapes, reason=explain(error))
             return Step.EAGER
         answers = [self._gpu.host(output) for output in outputs]
         self._captured[shapes] = Captured(buffers, replay, outputs, answers)
         self._captures.keep(shapes)
         return Step.REPLAY
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether there was no room, also where the capture could not be ended after that."""
+    return any(isinstance(one, torch.OutOfMemoryError) for one in (error, error.__context__))
