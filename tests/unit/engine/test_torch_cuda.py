@@ -98,6 +98,8 @@ class Recorded:
         self.graphs: weakref.WeakSet[Any] = weakref.WeakSet()
         self.capturing: int | None = None  # to which pool
         self.began: set[int | None] = set()
+        self.current = 0
+        self.contexts: set[int] = set()  # taken, of these GPUs
         self._pins = pins
         self._pools = 0
         self._waits = "default"
@@ -188,21 +190,32 @@ class Recorded:
         self.capturing = None
 
     def cudart(self) -> Any:
-        return SimpleNamespace(cudaHostRegister=self._register, cudaHostUnregister=self.pinned.pop)
+        return SimpleNamespace(cudaHostRegister=self._register, cudaHostUnregister=self._unregister)
+
+    @contextmanager
+    def device(self, one: Any) -> Iterator[None]:
+        before, self.current = self.current, one.index
+        yield
+        self.current = before
+
+    def _unregister(self, address: int) -> None:
+        self.contexts.add(self.current)
+        del self.pinned[address]
 
     def _register(self, address: int, size_bytes: int, flags: int) -> int:
         assert flags == 1
+        self.contexts.add(self.current)
         if len(self.pinned) == self._pins:
             return 2  # cudaErrorMemoryAllocation
         self.pinned[address] = size_bytes
         return 0
 
 
-def _gpu(torch_cuda: Any, cuda: Recorded) -> Any:
+def _gpu(torch_cuda: Any, cuda: Recorded, device: str = "cuda:0") -> Any:
     import torch  # noqa: PLC0415 - takes seconds
 
     lock = threading.Lock()
-    return torch_cuda.Cuda(torch.device("cuda:0"), torch_cuda.Turn(), lock, cuda)
+    return torch_cuda.Cuda(torch.device(device), torch_cuda.Turn(), lock, cuda)
 
 
 def test_lanes_of_an_instance_compute_one_after_the_other(torch_cuda: Any) -> None:
@@ -338,6 +351,12 @@ def test_slots_are_pinned_until_they_are_released(torch_cuda: Any) -> None:
         assert list(cuda.pinned.values()) == expected
         release()
         assert not cuda.pinned
+
+
+def test_slots_are_pinned_by_the_gpu_of_the_lane(torch_cuda: Any) -> None:
+    cuda = Recorded()
+    _gpu(torch_cuda, cuda, "cuda:1").pin([memoryview(bytearray(4096))])()
+    assert cuda.contexts == {1}
 
 
 def test_what_a_lane_asks_for_is_what_a_gpu_offers(torch_cuda: Any) -> None:

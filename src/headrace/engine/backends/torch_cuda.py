@@ -217,15 +217,18 @@ class Cuda:
         pinned: list[int] = []
 
         def release() -> None:
-            for address in pinned:
-                runtime.cudaHostUnregister(address)
+            with self._cuda.device(self.device):
+                for address in pinned:
+                    runtime.cudaHostUnregister(address)
 
-        for area in areas:
-            address = np.frombuffer(area, np.uint8).ctypes.data
-            status = int(runtime.cudaHostRegister(address, len(area), _PORTABLE))
-            if status:
-                # Then copies take a detour, and the thread waits for them.
-                _log.warning("not_pinned", size_bytes=len(area), cuda_error=status)
-                break
-            pinned.append(address)
+        # Or the thread, which runs nothing, would take a context of the first GPU for it.
+        with self._cuda.device(self.device):
+            for area in areas:
+                address = np.frombuffer(area, np.uint8).ctypes.data
+                status = int(runtime.cudaHostRegister(address, len(area), _PORTABLE))
+                if status:
+                    # Then copies take a detour, and the thread waits for them.
+                    _log.warning("not_pinned", size_bytes=len(area), cuda_error=status)
+                    break
+                pinned.append(address)
         return release
