@@ -43,6 +43,56 @@ def test_a_gpu_that_is_not_there_is_told_with_what_to_change() -> None:
             backends.load(Path(name), _settings(**keys))
 
 
+@pytest.mark.parametrize(
+    ("said", "kind", "told"),
+    [
+        ("CUDA error: out of memory\nFor debugging", ModelLoadError, "free some there"),
+        ("CUDA error: no kernel image is available", DeviceMissing, "does not know the GPU cuda:0"),
+        ("CUDA error: unspecified launch failure", DeviceMissing, "launch failure; see"),
+        ("CUDA driver error: system not ready", DeviceMissing, "system not ready; see"),
+        ("CUDA error: invalid device ordinal", ModelLoadError, "must be a whole file"),
+        ("not a zip archive", ModelLoadError, "must be a whole file"),
+    ],
+)
+def test_what_a_gpu_refuses_is_not_told_of_the_file(
+    torch_cuda: Any, monkeypatch: pytest.MonkeyPatch, said: str, kind: type[Exception], told: str
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(torch_cuda, "check_there", lambda _: None)
+    monkeypatch.setattr(torch_cuda, "keep_precise", lambda: None)
+    monkeypatch.setattr("headrace.engine.backends.torch_program.read", refuse)
+    with pytest.raises(kind, match=told):
+        backends.load(Path("m.pt2"), _settings())
+    if kind is DeviceMissing:
+        with pytest.raises(ModelLoadError, match="must be a whole file"):
+            backends.load(Path("m.pt2"), _settings(device="cpu"))
+
+
+def test_a_gpu_without_room_for_a_model_is_told_of_whoever_saw_it(torch_cuda: Any) -> None:
+    import torch  # noqa: PLC0415 - takes seconds
+
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+    wrapped = ModelLoadError("it does not run with the inputs that `signature` names")
+    wrapped.__cause__ = full
+    for one in (full, wrapped):
+        told = torch_cuda.refusal(one, torch.device("cuda:1"))
+        assert isinstance(told, ModelLoadError)
+        assert "memory on cuda:1: free some there" in told.message
+        assert "Tried to allocate 2 GiB)" in told.message
+
+
+def test_a_gpu_is_tried_with_a_kernel_before_a_model_is_there(
+    torch_cuda: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(torch_cuda.torch, "ones", lambda *_, device: asked.append(device))
+    monkeypatch.setattr(torch_cuda, "_cuda", SimpleNamespace(synchronize=asked.append))
+    torch_cuda.settle("cuda:1")
+    assert asked == ["cuda:1", "cuda:1"]
+
+
 @pytest.mark.parametrize("keys", [{"device": "cpu"}, {"signature": LINEAR}])
 def test_f16_is_for_programs_on_a_gpu(keys: dict[str, Any]) -> None:
     path = Path("m.pt" if "signature" in keys else "m.pt2")

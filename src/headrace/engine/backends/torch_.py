@@ -21,7 +21,13 @@ from headrace.engine.backends.torch_edges import Edges
 from headrace.engine.backends.torch_lane import TorchLane
 from headrace.engine.backends.torch_normalise import taking_bytes
 from headrace.engine.backends.torch_tensors import Program, explain, to_array, to_tensor
-from headrace.errors import BackendMissing, InferenceFailed, ModelLoadError
+from headrace.errors import (
+    BackendMissing,
+    DeviceMissing,
+    HeadraceError,
+    InferenceFailed,
+    ModelLoadError,
+)
 from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array, Signature
 
@@ -46,7 +52,6 @@ def load(path: Path, settings: ModelSettings, kept: Path | None = None) -> Torch
     torch_cuda.keep_precise()
     device = torch.device(settings.device)
     program = _read(path, settings, device)
-    torch_cuda.settle(device)
     return CudaModel(program, device, settings.precision)
 
 
@@ -83,16 +88,28 @@ def _read(
             program = torch_inductor.read(path, settings, kept, _HALVES.get(settings.precision))
         else:
             program = torch_program.read(path, device, _HALVES.get(settings.precision))
-        return taking_bytes(program, settings.normalise, device)
+        program = taking_bytes(program, settings.normalise, device)
+        if device.type != "cpu":
+            torch_cuda.settle(device)
+        return program
     except BackendMissing:
         raise
-    except ModelLoadError as error:
-        raise ModelLoadError(f"cannot load {path}: {error.message}") from error
     except Exception as error:  # of many classes: zipfile's, json's, torch's, its own parsers'
-        raise ModelLoadError(
-            f"cannot load {path}: {explain(error)}; it must be a whole file of torch.export.save "
-            f"(.pt2) or torch.jit.save (.pt), of this PyTorch ({torch.__version__}) or an older one"
-        ) from error
+        raise _refusal(path, error, device) from error
+
+
+def _refusal(path: Path, error: Exception, device: torch.device) -> HeadraceError:
+    """What is told of a file that could not be loaded, or of the GPU it was loaded to."""
+    of_gpu = None if device.type == "cpu" else torch_cuda.refusal(error, device)
+    if isinstance(of_gpu, DeviceMissing):
+        return of_gpu
+    known = of_gpu or error
+    if isinstance(known, ModelLoadError):
+        return ModelLoadError(f"cannot load {path}: {known.message}")
+    return ModelLoadError(
+        f"cannot load {path}: {explain(error)}; it must be a whole file of torch.export.save "
+        f"(.pt2) or torch.jit.save (.pt), of this PyTorch ({torch.__version__}) or an older one"
+    )
 
 
 class TorchModel:

@@ -15,7 +15,7 @@ import torch
 from headrace.engine.backends import gpu_fault
 from headrace.engine.backends.torch_edges import Release
 from headrace.engine.backends.torch_lane import Compute
-from headrace.errors import DeviceMissing
+from headrace.errors import DeviceMissing, HeadraceError, ModelLoadError
 
 _log = structlog.get_logger("headrace.engine")
 
@@ -27,6 +27,8 @@ _RUNS_BEFORE = 3
 _PORTABLE = 1
 # In what CUDA says of each of cudaErrorStreamCaptureUnsupported and the eight after it.
 _CAPTURING = "captur"
+# How PyTorch begins to tell what CUDA has told it.
+_FROM_CUDA = ("CUDA error", "CUDA driver error")
 # What PyTorch warns of where it is asked to (c10/cuda/CUDAFunctions.cpp).
 _WAITED = "called a synchronizing CUDA operation"
 
@@ -68,7 +70,29 @@ def keep_precise() -> None:
 
 def settle(device: torch.device) -> None:
     """See that what was loaded is there: lanes do not wait for the stream it was loaded on."""
+    torch.ones(1, device=device)  # else a GPU without kernels would be noticed in the warm-up
     _cuda.synchronize(device)
+
+
+def refusal(error: Exception, device: torch.device) -> HeadraceError | None:
+    """What an error of loading is if it is the GPU's; None: it is not."""
+    for one in (error, error.__cause__):
+        said = _first_line(one)
+        # The GPU is there: another that is not is the file's, which was written there.
+        is_cuda = said.startswith(_FROM_CUDA) and "ordinal" not in said
+        if isinstance(one, torch.OutOfMemoryError) or (is_cuda and "out of memory" in said):
+            return ModelLoadError(
+                f"there is not enough memory on {device}: free some there, or use another "
+                f"`device` ({said})"
+            )
+        if is_cuda and "no kernel image" in said:
+            return DeviceMissing(
+                f"this PyTorch ({torch.__version__}, for {' '.join(_cuda.get_arch_list())}) does "
+                f"not know the GPU {device}: install one that does, or use another `device`"
+            )
+        if is_cuda:
+            return DeviceMissing(f"{device} cannot be used: {said}; see `nvidia-smi`")
+    return None
 
 
 def total_bytes(index: int) -> int:
@@ -77,7 +101,7 @@ def total_bytes(index: int) -> int:
     return size_bytes
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error: BaseException | None) -> str:
     """What CUDA says; below that PyTorch says where to read about it."""
     return str(error).strip().partition("\n")[0][:500]
 
