@@ -80,6 +80,19 @@ program = torch.export.export(Linear(), (torch.zeros(2, 4),), dynamic_shapes=fre
 torch.export.save(program, sys.argv[1] + "/model.pt2")
 """
 
+MAKES_ITS_OWN = """
+import sys
+import torch
+
+class Ones(torch.nn.Module):
+    def forward(self, x):
+        return x + torch.ones(4, device=x.device)
+
+free = ({0: torch.export.Dim.DYNAMIC},)
+program = torch.export.export(Ones(), (torch.zeros(2, 4),), dynamic_shapes=free)
+torch.export.save(program, sys.argv[1] + "/model.pt2")
+"""
+
 REMEMBERS = """
 import sys
 import torch
@@ -308,6 +321,39 @@ def test_a_program_that_remembers_is_refused(tmp_path: Path) -> None:
     path = written(REMEMBERS, tmp_path) / "model.pt2"
     with pytest.raises(ModelLoadError, match=r"it changes seen when it runs.*`sequence`"):
         backends.load(path, ModelSettings())
+
+
+def written_on_a_gpu(program: Path, target: Path) -> Path:
+    """The same, but for where it says that its tensors were."""
+    with zipfile.ZipFile(program) as old, zipfile.ZipFile(target, "w") as new:
+        for one in old.infolist():
+            said = old.read(one)
+            there = said.replace(b'"cpu"', b'"cuda"')
+            new.writestr(one.filename, there if one.filename.endswith(".json") else said)
+    return target
+
+
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "inductor"])
+@pytest.mark.skipif(Path("/proc/driver/nvidia/version").exists(), reason="there it is")
+def test_a_program_whose_gpu_is_missing_is_told_so(
+    program: Path, tmp_path: Path, backend: str
+) -> None:
+    path = written_on_a_gpu(program, tmp_path / "m.pt2")
+    settings = ModelSettings.model_validate({"backend": backend})
+    with pytest.raises(ModelLoadError, match=r"exported on a GPU.*export it .* on the CPU") as told:
+        backends.load(path, settings)
+    assert "whole file" not in told.value.message
+
+
+@needs_torch
+@pytest.mark.slow
+def test_a_program_of_a_gpu_runs_where_it_is_served(tmp_path: Path) -> None:
+    path = written_on_a_gpu(written(MAKES_ITS_OWN, tmp_path) / "model.pt2", tmp_path / "m.pt2")
+    _, model = backends.load(path, ModelSettings())
+    found = model.instance().run({"x": np.zeros((3, 4), np.float32)})
+    assert np.array_equal(found["output_0"], np.ones((3, 4)))
 
 
 @needs_torch

@@ -16,6 +16,8 @@ from headrace.engine.backends.torch_tensors import DTYPES, TYPES, Program
 from headrace.errors import ModelLoadError
 from headrace.values import Dim, Signature, TensorSpec
 
+_CPU = torch.device("cpu")
+
 
 def read(path: Path, device: torch.device, half: torch.dtype | None = None) -> Program:
     """Load an exported program to a device; with ``half`` for arithmetic in 16 bits.
@@ -23,26 +25,44 @@ def read(path: Path, device: torch.device, half: torch.dtype | None = None) -> P
     Raises:
         ModelLoadError: it cannot be served. Others: it is none, or of another PyTorch.
     """
-    program = exported(path)
+    program = exported(path, device)
     signature = signature_of(program)
-    if device.type != "cpu":
-        program = move_to_device_pass(program, device)
     module: Any = program.module()
     if half is not None:
         module = narrowed(module, half, [TYPES[spec.dtype] for spec in signature.outputs])
     return Program(lambda given: pytree.tree_leaves(module(*given)), signature)
 
 
-def exported(path: Path) -> torch.export.ExportedProgram:
-    """Read an exported program.
+def exported(path: Path, device: torch.device = _CPU) -> torch.export.ExportedProgram:
+    """Read an exported program, to a device whatever it was exported on.
 
     Raises:
         ModelLoadError: it cannot be served. Others: it is none, or of another PyTorch.
     """
     _check_archive(path)
-    program = torch.export.load(path)
+    try:
+        program = torch.export.load(path)
+    except Exception as error:  # of several classes, as PyTorch is without CUDA or without a GPU
+        if _misses_gpu(str(error), device):
+            raise ModelLoadError(
+                "it was exported on a GPU that is not here: export it with the model on the CPU, "
+                "and it can be served on both"
+            ) from error
+        raise
     _check_memory(program)
-    return program
+    return move_to_device_pass(program, device) if _devices(program) - {device} else program
+
+
+def _misses_gpu(said: str, device: torch.device) -> bool:
+    """Whether a program did not load for the GPU that it was written on."""
+    of_cuda = "CUDA" in said or "NVIDIA" in said
+    return of_cuda and (device.type == "cpu" or "ordinal" in said)
+
+
+def _devices(program: torch.export.ExportedProgram) -> set[torch.device]:
+    """Where its tensors are."""
+    values = pytree.tree_leaves([node.meta.get("val") for node in program.graph.nodes])
+    return {value.device for value in values if isinstance(value, torch.Tensor)}
 
 
 def signature_of(program: torch.export.ExportedProgram) -> Signature:
