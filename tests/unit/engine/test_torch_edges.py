@@ -12,8 +12,8 @@ from tests.contract.test_formats import needs_torch
 
 pytestmark = needs_torch
 
-_MEMORY = np.zeros(1000, np.uint8)
-_AT = int(_MEMORY.ctypes.data)
+_MEMORY = bytearray(1000)
+_AT = int(np.frombuffer(_MEMORY, np.uint8).ctypes.data)
 
 
 @pytest.fixture
