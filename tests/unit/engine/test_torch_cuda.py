@@ -6,6 +6,7 @@ import ast
 import gc
 import importlib
 import inspect
+import os
 import threading
 import warnings
 import weakref
@@ -324,7 +325,7 @@ def test_a_process_ends_when_the_gpu_is_lost_and_only_then(
     torch_cuda: Any, monkeypatch: pytest.MonkeyPatch, fault: str, *, ends: bool
 ) -> None:
     statuses: list[int] = []
-    monkeypatch.setattr(torch_cuda.os, "_exit", statuses.append)
+    monkeypatch.setattr(os, "_exit", statuses.append)
     cuda = Recorded(fault=fault)
     _gpu(torch_cuda, cuda).check()
     assert cuda.asked == ["wait for stream 1"]  # not for the device, on which others capture
@@ -352,6 +353,20 @@ def test_a_gpu_is_looked_at_when_no_lane_captures(torch_cuda: Any) -> None:
     for lane in lanes:
         lane.join(10)
     assert cuda.asked[-2:] == ["captured", "wait for stream 1"]
+
+
+def test_a_lane_beside_may_wait_while_a_program_is_looked_at(torch_cuda: Any) -> None:
+    cuda = Recorded()
+
+    def compute() -> list[Any]:
+        beside = threading.Thread(target=cuda.look)
+        if cuda.capturing is None:
+            beside.start()
+            beside.join()
+        return ["output"]
+
+    _, outputs = _gpu(torch_cuda, cuda).capture(compute)
+    assert outputs == ["output"]
 
 
 def test_a_program_that_waits_is_found_before_it_breaks_a_capture(torch_cuda: Any) -> None:

@@ -184,17 +184,24 @@ class Cuda:
         Raises:
             RuntimeError: the program waits for the GPU, which no graph can.
         """
-        # It is to warn and not to fail, for the mode is of the process: the lane beside may run.
-        # What comes from there is of the same program.
+        # It is to warn and not to fail, for the mode is of the process: the lane beside may run,
+        # and wait for what it has asked for.
+        me, told = threading.get_ident(), list[str]()
+
+        def hear(message: Warning | str, *_: object) -> None:
+            if threading.get_ident() == me:
+                told.append(str(message))
+
         before = self._cuda.get_sync_debug_mode()
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings():
             warnings.simplefilter("always")
+            warnings.showwarning = hear
             self._cuda.set_sync_debug_mode("warn")
             try:
                 compute()
             finally:
                 self._cuda.set_sync_debug_mode(before)
-        if any(str(one.message).startswith(_WAITED) for one in told):
+        if any(message.startswith(_WAITED) for message in told):
             raise RuntimeError("it waits for the GPU when it runs, to look at values")
 
     def _abandon(self, graph: Any) -> None:
