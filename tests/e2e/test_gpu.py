@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients import http
-from tests.e2e.crowd import Load
+from tests.e2e.crowd import Crowd, Load
 from tests.e2e.models import write_fake
 from tests.e2e.server import Server, until
 
@@ -29,6 +29,18 @@ def test_while_a_batch_computes_the_next_is_copied(tmp_path: Path) -> None:
             until(lambda: _ran(server)[0] >= before[0] + 20)
             count, took_s = (now - was for now, was in zip(_ran(server), before, strict=True))
     assert took_s / count < 0.8 * (COPY_MS + COMPUTE_MS) / 1e3
+
+
+def test_two_requests_run_on_two_instances_at_once(tmp_path: Path) -> None:
+    path = write_fake(tmp_path / "m.fake", base_ms=300, stages=2)
+    options = ("--device", "cuda", "--instances", "2", "--max-batch", "1")
+    with Server(path, *options) as server, Crowd(server.address) as crowd:
+        at_once = 0
+        for _ in range(6):
+            answers = [one.result() for one in [crowd.ask("m") for _ in range(2)]]
+            assert all(answer.status == 200 for answer in answers)
+            at_once += max(answer.seconds for answer in answers) < 0.5
+    assert at_once >= 3  # a busy machine may be late for some; one after the other none would be
 
 
 def _ran(server: Server) -> tuple[float, float]:

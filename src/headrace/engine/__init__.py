@@ -12,8 +12,9 @@ all that, or what ``cache`` and ``built`` kept of an earlier start, and keeps ``
 models that serve · ``own_labels`` the names of classes that are in the file, ``own_signature`` that
 of a SavedModel's signature · ``reception``
 receivers come and go, each a ``connection`` · ``instances`` the lanes, of which a ``gate`` lets
-some take batches, ``stages`` those of one instance, which keep to their cores by ``affinity``; on a
-``board`` receivers see what others have there · ``backends`` the libraries that run models ·
+some take batches, ``spread`` over the instances, ``stages`` those of one instance, which keep to
+their cores by ``affinity``; on a ``board`` receivers see what others have there · ``backends`` the
+libraries that run models ·
 ``shadow`` runs what another version ran, kept in ``samples``, and asks ``agreement`` how far the
 answers are apart.
 """

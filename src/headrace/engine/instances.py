@@ -1,7 +1,9 @@
-"""The lanes: a thread for every instance, all waiting on one socket, which all receivers share.
+"""The lanes: a thread for each, all waiting on one socket, which all receivers share.
 
 The kernel hands each message to one of them, in the order they were sent, whoever has sent it: so
-there is no queue between them and the receivers, and none of those can keep another out.
+there is no queue between them and the receivers, and none of those can keep another out. It knows
+nothing of instances: where those have several lanes, the thread that got a batch may run it on the
+lane of another.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from headrace.engine import messages
 from headrace.engine.affinity import keep_thread_to
 from headrace.engine.backends.contract import Instance
 from headrace.engine.board import Board
-from headrace.engine.connection import Connection, Job, refused
+from headrace.engine.connection import Connection, Job, Reply, refused
 from headrace.engine.gate import Gate
 from headrace.engine.messages import HEAD_BYTES, LANES, MAX_FRAME_BYTES
 from headrace.engine.stages import Shift
@@ -60,19 +62,19 @@ class Lanes:
         of_instance = [
             (Shift(), cores[number] if cores else ()) for number in range(len(instances) // stages)
         ]
+        lanes = [
+            Stage(instance, *of_instance[number // stages])
+            for number, instance in enumerate(instances)
+        ]
+        # Threads get batches in the order in which they wait. With the first lanes of all instances
+        # first, most batches come to the lane that is to run them.
+        in_turn = [at for stage in range(stages) for at in range(stage, len(lanes), stages)]
         self._threads = [
-            threading.Thread(target=lane.serve, name=f"lane-{number}")
-            for number, lane in enumerate(
-                Lane(
-                    number,
-                    work,
-                    connections,
-                    Stage(instance, *of_instance[number // stages]),
-                    gate,
-                    board,
-                )
-                for number, instance in enumerate(instances)
+            threading.Thread(
+                target=Lane(number, work, connections, lanes, gate, board).serve,
+                name=f"lane-{number}",
             )
+            for number in in_turn
         ]
 
     def start(self) -> None:
@@ -87,28 +89,29 @@ class Lanes:
 
 
 class Lane:
-    """One instance and the thread that feeds it."""
+    """A thread that takes batches, and the lane of ``lanes`` that it runs them on if it may."""
 
     def __init__(
         self,
         number: int,
         work: socket.socket,
         connections: Connections,
-        stage: Stage,
+        lanes: Sequence[Stage],
         gate: Gate,
         board: Board | None,
     ) -> None:
         self._number = number
         self._work = work
         self._connections = connections
-        self._instance, self._shift, self._cores = stage
+        self._lanes = lanes
         self._gate = gate
         self._board = board
 
     def serve(self) -> None:
         """Run batches until no more will come."""
-        if self._cores:
-            keep_thread_to(self._cores)
+        cores = self._lanes[self._number].cores
+        if cores:
+            keep_thread_to(cores)
         buffer = memoryview(bytearray(MAX_FRAME_BYTES))
         while True:
             self._gate.enter()
@@ -136,25 +139,32 @@ class Lane:
     def _serve_batch(
         self, connection: Connection, batch_id: int, expected_ns: int, frame: memoryview
     ) -> None:
-        layout = bytes(frame[HEAD_BYTES:])
-        if self._board is not None:
-            self._board.take(self._number, connection.seat, time.monotonic(), expected_ns / 1e9)
+        lane = self._gate.take(self._number)
+        try:
+            if self._board is not None:
+                self._board.take(lane, connection.seat, time.monotonic(), expected_ns / 1e9)
+            reply = self._reply(connection, batch_id, bytes(frame[HEAD_BYTES:]), self._lanes[lane])
+        finally:  # first: whoever hears of the end looks there, and hands over the next
+            if self._board is not None:
+                self._board.end(lane)
+            self._gate.end(lane)
+        connection.send(reply)
+
+    def _reply(self, connection: Connection, batch_id: int, layout: bytes, lane: Stage) -> Reply:
         try:
             job = connection.job(layout)
-            outputs, infer_ns = self._run(job)
-            reply = connection.write(batch_id, job, infer_ns, outputs)
+            outputs, infer_ns = _run(job, lane)
+            return connection.write(batch_id, job, infer_ns, outputs)
         except Exception as error:  # noqa: BLE001
             # The border of a batch: whatever a backend or a tensor does, only this batch fails.
             expected = isinstance(error, HeadraceError)
             if not expected:
                 _log.exception("batch_failed")
             note = str(error) if expected else f"{type(error).__name__}: {error}"
-            reply = refused(batch_id, layout, note)
-        if self._board is not None:  # first: whoever hears of the end looks there
-            self._board.end(self._number)
-        connection.send(reply)
+            return refused(batch_id, layout, note)
 
-    def _run(self, job: Job) -> tuple[Mapping[str, Array], int]:
-        started = time.perf_counter_ns()
-        outputs = self._instance.run(job.inputs)
-        return outputs, self._shift.took(started, time.perf_counter_ns())
+
+def _run(job: Job, lane: Stage) -> tuple[Mapping[str, Array], int]:
+    started = time.perf_counter_ns()
+    outputs = lane.instance.run(job.inputs)
+    return outputs, lane.shift.took(started, time.perf_counter_ns())

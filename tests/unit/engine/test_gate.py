@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from headrace.engine.gate import Gate
 
 
@@ -53,3 +55,19 @@ def test_fewer_hold_up_who_comes_and_more_let_in_who_waits() -> None:
     assert second.is_in.wait(10)
     first.end()
     second.end()
+
+
+def test_a_batch_runs_on_the_idle_instance_and_on_one_of_those_that_are_wanted() -> None:
+    gate = Gate(4, stages=2)
+    assert [gate.take(0), gate.take(1)] == [0, 2]
+    gate.end(0)
+    gate.end(2)
+    gate.resize(1)
+    assert [gate.take(0), gate.take(2)] == [0, 1]
+
+
+@pytest.mark.parametrize(("lanes", "stages"), [(4, 1), (2, 2), (1, 1)])
+def test_where_there_is_no_choice_a_batch_runs_where_it_came(lanes: int, stages: int) -> None:
+    gate = Gate(lanes, stages)
+    gate.resize(1)
+    assert [gate.take(lane) for lane in range(lanes)] == list(range(lanes))

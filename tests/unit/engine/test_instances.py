@@ -27,6 +27,7 @@ SIGNATURE = Signature(
 )
 PROFILE = plain(SIGNATURE, instances=2)
 X = {"x": np.ones((1, 1), np.float32)}
+LONG = 7
 
 
 class Room:
@@ -88,6 +89,69 @@ async def test_as_many_lanes_run_as_are_wanted_and_every_batch_is_answered(tmp_p
         reception.close()
         await asyncio.to_thread(thread.join, 10)
         assert not thread.is_alive()
+
+
+class Queued:
+    """A lane that computes when those before it in its instance have; some batches take long."""
+
+    def __init__(self, computing: threading.Lock, may_end: threading.Event) -> None:
+        self._computing = computing
+        self._may_end = may_end
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        with self._computing:
+            if inputs["x"][0, 0] == LONG:
+                self._may_end.wait(10)
+        return {"y": inputs["x"]}
+
+
+async def test_while_one_instance_of_several_lanes_is_busy_batches_run_on_the_other(
+    tmp_path: Path,
+) -> None:
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Queue[int] = asyncio.Queue()
+    may_end = threading.Event()
+    lanes = [Queued(computing, may_end) for computing in (threading.Lock(), threading.Lock())]
+
+    def failed(_: int, error: HeadraceError) -> None:
+        raise error
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        reception = Reception(listener, SIGNATURE, None, stages=2)
+        side_by_side = [lane for lane in lanes for _ in range(2)]
+        thread = threading.Thread(target=reception.serve, args=(side_by_side,))
+        thread.start()
+        client = EngineClient(
+            loop,
+            PROFILE,
+            ModelSettings(slot_mib=1),
+            4,
+            Listener(
+                done=lambda batch_id, *_: answered.put_nowait(batch_id),
+                failed=failed,
+                lost=lambda: None,
+            ),
+        )
+        await client.connect(str(tmp_path / "s"))
+        answers = []
+        for turn in range(3):
+            may_end.clear()
+            client.run(0, 1, [{"x": np.full((1, 1), LONG, np.float32)}])
+            for number in range(
+                1, 6 + turn
+            ):  # more than there are lanes, from another on each turn
+                client.run(number, 1, [X])
+                answers.append(await answered.get())
+            may_end.set()
+            answers.append(await answered.get())
+        client.close()
+        reception.close()
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()
+    assert answers == [*range(1, 6), 0, *range(1, 7), 0, *range(1, 8), 0]
 
 
 async def test_lanes_of_one_instance_have_pinned_slots_until_the_receiver_leaves(
