@@ -29,7 +29,7 @@ for _module in (grammar, plan, dashboard, tune):
     _FLAGS |= set(
         re.findall(r"--[a-z][a-z0-9-]*", Path(str(_module.__file__)).read_text(encoding="utf-8"))
     )
-_FLAGS |= {"--data-binary", "--cap-add"}  # of curl and of Docker
+_FLAGS |= {"--data-binary", "--cap-add", "--pid"}  # of curl and of Docker
 _KEY = re.compile(r"(server|defaults)\.(\w+)")
 _CODE = re.compile(r"([\w/]+\.py):([\w.]+)")
 _WORD = re.compile(r"[a-z]+(?:_[a-z0-9]+)+")

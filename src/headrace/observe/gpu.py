@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -45,8 +46,7 @@ class GpuCollector:
         )
         watts = GaugeMetricFamily("headrace_gpu_watts", "What it draws.", labels=("gpu",))
         ours = {one.pid: one for one in self._read()}
-        for number in range(nvml.nvmlDeviceGetCount()):
-            gpu, name = nvml.nvmlDeviceGetHandleByIndex(number), str(number)
+        for name, gpu in _answering(nvml):
             # Of a slice (MIG), or without the right to ask, some of these are refused.
             with contextlib.suppress(nvml.NVMLError):
                 used.add_metric((name,), nvml.nvmlDeviceGetMemoryInfo(gpu).used)
@@ -54,12 +54,14 @@ class GpuCollector:
                 busy.add_metric((name,), nvml.nvmlDeviceGetUtilizationRates(gpu).gpu / 100)
             with contextlib.suppress(nvml.NVMLError):
                 watts.add_metric((name,), nvml.nvmlDeviceGetPowerUsage(gpu) / 1e3)
+            sums: Counter[tuple[str, str, str]] = Counter()  # of a version that is replaced two
             with contextlib.suppress(nvml.NVMLError):
                 for process in nvml.nvmlDeviceGetComputeRunningProcesses(gpu):
                     one = ours.get(process.pid)
                     if one is not None and process.usedGpuMemory is not None:
-                        labels = (one.role, one.model, one.version, name)
-                        held.add_metric(labels, process.usedGpuMemory)
+                        sums[one.role, one.model, one.version] += process.usedGpuMemory
+            for labels, size_bytes in sums.items():
+                held.add_metric((*labels, name), size_bytes)
         yield from (held, busy, used, watts)
 
     def _library(self) -> Any:
@@ -76,3 +78,16 @@ class GpuCollector:
                 return None
             self._nvml = nvml
         return self._nvml
+
+
+def _answering(nvml: Any) -> Iterator[tuple[str, Any]]:
+    """Every GPU by its number; one that has fallen off the bus is left out, and not the others."""
+    count = 0
+    with contextlib.suppress(nvml.NVMLError):
+        count = nvml.nvmlDeviceGetCount()
+    for number in range(count):
+        try:
+            gpu = nvml.nvmlDeviceGetHandleByIndex(number)
+        except nvml.NVMLError:
+            continue
+        yield str(number), gpu

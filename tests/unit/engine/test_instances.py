@@ -140,9 +140,7 @@ async def test_while_one_instance_of_several_lanes_is_busy_batches_run_on_the_ot
         for turn in range(3):
             may_end.clear()
             client.run(0, 1, [{"x": np.full((1, 1), LONG, np.float32)}])
-            for number in range(
-                1, 6 + turn
-            ):  # more than there are lanes, from another on each turn
+            for number in range(1, 6 + turn):  # more than there are lanes, and not evenly so
                 client.run(number, 1, [X])
                 answers.append(await answered.get())
             may_end.set()

@@ -74,6 +74,43 @@ def test_what_is_known_of_a_gpu_and_of_our_processes_is_told(
     }
 
 
+def test_engines_of_one_version_are_one_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())
+    both = [*OURS, ProcessUse(9, "engine", "m", "1", 0, 0)]
+    ((_, held_bytes),) = told(GpuCollector(lambda: both))["headrace_process_gpu_memory_bytes"]
+    assert held_bytes == 4000
+
+
+class Sick(Nvml):
+    """A library with two GPUs, of which the first has fallen off the bus, or all."""
+
+    def __init__(self, *, lost: bool = False) -> None:
+        super().__init__()
+        self._lost = lost
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        if self._lost:
+            raise NVMLError
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, number: int) -> str:  # noqa: N802
+        if number == 0:
+            raise NVMLError
+        return "gpu"
+
+
+def test_a_gpu_that_does_not_answer_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Sick())
+    families = told(GpuCollector(lambda: OURS))
+    assert families["headrace_gpu_busy_ratio"] == [({"gpu": "1"}, 0.25)]
+    assert families["headrace_gpu_memory_bytes"] == [({"gpu": "1"}, 5000)]
+
+
+def test_without_any_that_answers_there_are_no_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Sick(lost=True))
+    assert set(map(len, told(GpuCollector(lambda: OURS)).values())) == {0}
+
+
 def test_without_a_driver_nothing_is_told_and_it_is_tried_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
