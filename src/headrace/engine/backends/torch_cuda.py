@@ -188,7 +188,7 @@ class Cuda:
         # and wait for what it has asked for.
         me, told = threading.get_ident(), list[str]()
 
-        def hear(message: Warning | str, *_: object) -> None:
+        def hear(message: Warning | str, *_: object, **__: object) -> None:
             if threading.get_ident() == me:
                 told.append(str(message))
 
