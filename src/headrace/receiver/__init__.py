@@ -7,8 +7,8 @@ to come · ``exchange`` what a front works with, and the one function in which a
 ``health``, ``reflection`` what gRPC's own tools ask.
 
 The fronts: ``oip`` · ``tfserving`` · ``plain`` · ``openapi``. What several of them use:
-``codecs`` · ``metadata`` of models, and parameters · ``forms`` what equal requests need not be
-asked twice.
+``codecs`` · ``metadata`` of models, and parameters · ``sequence_calls`` which sequence a request
+belongs to · ``forms`` what equal requests need not be asked twice.
 
 Before it: ``on_demand`` requests that wait for a model to be loaded · ``usage`` when each model
 was last used.

@@ -10,7 +10,7 @@ import headrace
 from headrace.errors import InvalidInput, InvalidTimeout, MalformedRequest, VersionNotFound
 from headrace.observe.metrics import NORMAL_PRIORITY
 from headrace.receiver.catalog import Catalog, ServedModel
-from headrace.values import SequenceCall, TensorSpec
+from headrace.values import TensorSpec
 
 SHARED_MEMORY = "system_shared_memory"
 EXTENSIONS = (
@@ -32,8 +32,6 @@ EXTENSIONS = (
 _LAST_PRIORITY = 2**31
 # Of a number that came as text: any version has fewer, and Python refuses to read thousands.
 _MOST_DIGITS = 18
-# Triton's limit for an id that is text.
-_ID_CHARACTERS = 128
 
 
 def server(*, shared_memory: bool) -> dict[str, Any]:
@@ -115,48 +113,6 @@ def parameter_priority(parameters: Mapping[str, Any]) -> int:
             f"parameter priority must be a whole number, not {reprlib.repr(priority)}"
         )
     return min(priority, _LAST_PRIORITY) - NORMAL_PRIORITY if priority else 0
-
-
-def parameter_sequence(parameters: Mapping[str, Any]) -> SequenceCall | None:
-    """Read ``sequence_id``, ``sequence_start`` and ``sequence_end``; no id, 0 and "" are none.
-
-    Raises:
-        MalformedRequest: the id is neither a number from 0 to 2**64 - 1 nor a short text, or a flag
-            is not true or false.
-    """
-    identity = parameters.get("sequence_id")
-    if identity is None or identity == "":
-        return None
-    if isinstance(identity, int) and not isinstance(identity, bool) and 0 <= identity < 2**64:
-        if identity == 0:
-            return None
-        identity = str(identity)
-    return SequenceCall(
-        sequence_id(identity),
-        _flag(parameters, "sequence_start"),
-        _flag(parameters, "sequence_end"),
-    )
-
-
-def sequence_id(identity: object) -> str:
-    """Check the id of a sequence.
-
-    Raises:
-        MalformedRequest: it is no text of 1 to 128 characters.
-    """
-    if not isinstance(identity, str) or not 0 < len(identity) <= _ID_CHARACTERS:
-        raise MalformedRequest(
-            "sequence_id must be a whole number from 0 to 2**64 - 1, or text of at most "
-            f"{_ID_CHARACTERS} characters, not {reprlib.repr(identity)}"
-        )
-    return identity
-
-
-def _flag(parameters: Mapping[str, Any], name: str) -> bool:
-    flag = parameters.get(name, False)
-    if not isinstance(flag, bool):
-        raise MalformedRequest(f"parameter {name} must be true or false, not {reprlib.repr(flag)}")
-    return flag
 
 
 def parameter_classes(parameters: Mapping[str, Any]) -> int | None:

@@ -15,7 +15,6 @@ from headrace.errors import (
     VersionNotFound,
 )
 from headrace.receiver import metadata
-from headrace.values import SequenceCall
 
 
 def deep() -> list[Any]:
@@ -88,27 +87,3 @@ def test_what_is_no_such_number_is_named_in_short(
         with pytest.raises(error, match=f"parameter {name} must be") as caught:
             read({name: value})
         assert len(caught.value.message) < 200
-
-
-@pytest.mark.parametrize("none", [{}, {"sequence_id": 0}, {"sequence_id": ""}])
-def test_no_id_is_no_sequence(none: dict[str, Any]) -> None:
-    assert metadata.parameter_sequence({"sequence_start": True, **none}) is None
-
-
-@pytest.mark.parametrize("identity", [7, "7"])
-def test_a_number_and_its_digits_are_one_sequence(identity: object) -> None:
-    call = metadata.parameter_sequence({"sequence_id": identity, "sequence_end": True})
-    assert call == SequenceCall("7", start=False, end=True)
-
-
-@pytest.mark.parametrize("identity", [False, -1, 2**64, 0.0, [], {}, "x" * 129])
-def test_other_ids_are_refused(identity: object) -> None:
-    with pytest.raises(MalformedRequest, match="sequence_id must be a whole number"):
-        metadata.parameter_sequence({"sequence_id": identity})
-
-
-@pytest.mark.parametrize("name", ["sequence_start", "sequence_end"])
-@pytest.mark.parametrize("flag", [None, 0, 1, "true", []])
-def test_flags_are_true_or_false(name: str, flag: object) -> None:
-    with pytest.raises(MalformedRequest, match=f"parameter {name} must be true or false"):
-        metadata.parameter_sequence({"sequence_id": 1, name: flag})

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from headrace.receiver.run.sequences import read_headers
 from headrace.settings import Sequence
-from headrace.values import SequenceCall
 from tests.unit.receiver.inside import Came, Inside, inside
 
 DELAY = """
@@ -152,15 +150,3 @@ async def test_a_request_leaves_nothing_for_the_garbage_collector(
         finally:
             gc.enable()
         assert came.headers.get("headrace-error", "ok") == outcome
-
-
-@pytest.mark.parametrize("identity", [b"", b"0"])
-def test_no_id_is_no_sequence(identity: bytes) -> None:
-    assert read_headers({b"headrace-sequence-id": identity}) is None
-    assert read_headers({}) is None
-
-
-@pytest.mark.parametrize("flag", [b"1", b"true", b"True"])
-def test_headers_say_what_parameters_do(flag: bytes) -> None:
-    headers = {b"headrace-sequence-id": b"7", b"headrace-sequence-start": flag}
-    assert read_headers(headers) == SequenceCall("7", start=True, end=False)

@@ -15,6 +15,7 @@ from headrace.receiver import metadata
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.exchange import Exchange, smaller
+from headrace.receiver.sequence_calls import parameter_sequence
 from headrace.values import Array, Request, Response, TensorSpec
 
 _PARAMETER_KINDS = (str, int, float, bool)
@@ -66,7 +67,7 @@ def decode(
         id=identity,
         timeout_s=smaller(exchange.timeout_s, metadata.parameter_timeout_s(parameters)),
         priority=metadata.parameter_priority(parameters),
-        sequence=metadata.parameter_sequence(parameters),
+        sequence=parameter_sequence(parameters),
     )
 
 

@@ -33,6 +33,7 @@ from headrace.receiver.oip.shared_memory import (
 )
 from headrace.receiver.oip.template import Template, make_template
 from headrace.receiver.oip.triton_grpc import TritonGrpc
+from headrace.receiver.sequence_calls import parameter_sequence
 from headrace.server_settings import ServerSettings
 from headrace.values import Array, DType, Request, RequestedOutput, Response
 
@@ -244,7 +245,7 @@ def _request(
         outputs=_outputs(proto) if proto.outputs else (),
         timeout_s=smaller(exchange.timeout_s, timeout_s),
         priority=metadata.parameter_priority(parameters),
-        sequence=metadata.parameter_sequence(parameters) if parameters else None,
+        sequence=parameter_sequence(parameters) if parameters else None,
     )
 
 

@@ -12,6 +12,7 @@ from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape
 from headrace.receiver.exchange import Exchange, smaller
 from headrace.receiver.oip.shared_memory import Place, Reading, Regions, read_place
+from headrace.receiver.sequence_calls import parameter_sequence
 from headrace.values import Array, DType, Request, RequestedOutput
 
 _NO_JSON = (DType.FP16, DType.BF16)
@@ -70,7 +71,7 @@ def read_request(
         outputs=outputs,
         timeout_s=smaller(exchange.timeout_s, metadata.parameter_timeout_s(parameters)),
         priority=metadata.parameter_priority(parameters),
-        sequence=metadata.parameter_sequence(parameters) if parameters else None,
+        sequence=parameter_sequence(parameters) if parameters else None,
     )
     return request, wanted
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-import reprlib
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,22 +25,14 @@ from headrace.errors import (
     HeadraceError,
     InferenceFailed,
     InvalidInput,
-    MalformedRequest,
     SequenceNotStarted,
 )
-from headrace.receiver import metadata
-from headrace.receiver.exchange import Exchange, Headers
+from headrace.receiver.exchange import Exchange
 from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.sequence_table import Limits, SequenceTable, State, Turn
 from headrace.receiver.run.validate import validate
+from headrace.receiver.sequence_calls import read_headers
 from headrace.values import Array, Request, RequestedOutput, Response, SequenceCall, Signature
-
-ID_HEADER = b"headrace-sequence-id"
-START_HEADER = b"headrace-sequence-start"
-END_HEADER = b"headrace-sequence-end"
-"""For protocols without parameters; over gRPC they are metadata."""
-
-_FLAGS = {b"": False, b"0": False, b"false": False, b"1": True, b"true": True}
 
 
 class Remembered(NamedTuple):
@@ -302,32 +293,6 @@ def visible(signature: Signature, card: cards.Sequence) -> Signature:
         inputs=tuple(spec for spec in signature.inputs if spec.name not in inputs),
         outputs=tuple(spec for spec in signature.outputs if spec.name not in outputs),
     )
-
-
-def read_headers(headers: Headers) -> SequenceCall | None:
-    """Read the headers of a sequence; None when there is no id, or 0.
-
-    Raises:
-        MalformedRequest: the id is too long, or a flag is neither true nor false.
-    """
-    identity = headers.get(ID_HEADER, b"")
-    if identity in {b"", b"0"}:
-        return None
-    return SequenceCall(
-        metadata.sequence_id(identity.decode("latin-1")),
-        _flag(headers, START_HEADER),
-        _flag(headers, END_HEADER),
-    )
-
-
-def _flag(headers: Mapping[bytes, bytes], name: bytes) -> bool:
-    value = headers.get(name, b"")
-    flag = _FLAGS.get(value.lower())
-    if flag is None:
-        raise MalformedRequest(
-            f"{name.decode()} must be true or false, not {reprlib.repr(value.decode('latin-1'))}"
-        )
-    return flag
 
 
 def _remembered(signature: Signature, state: cards.StateTensor) -> Remembered:
