@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import http.client as http_client
+import json
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,13 +21,15 @@ import tritonclient.http.aio
 from tritonclient.utils import InferenceServerException
 
 from headrace.receiver.codecs.protobuf import message
-from tests.e2e.clients import Array, grpc_infer, grpc_request, http, metrics
+from tests.e2e.clients import Array, grpc_infer, grpc_request, http, metrics, outcomes
 from tests.e2e.models import write_delay, write_sum
 from tests.e2e.server import Server, until
 
 pytestmark = pytest.mark.slow
 
 MODEL = '{model="sum",version="2"}'
+# How long a run of `slow` takes, and after how long of it a client leaves.
+SLOW_S, LEAVES_S = 0.4, 0.1
 # Whether a request starts its sequence, and whether it ends it.
 START, ON, END, ONLY = (True, False), (False, False), (False, True), (True, True)
 Ask = Callable[..., Array]
@@ -32,13 +37,14 @@ Ask = Callable[..., Array]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`sum` in two versions, the older ten times as much; `few` of two sequences; `delay`."""
+    """`sum` in two versions, the older ten times as much; `few` of two; `delay` and `slow`."""
     root = tmp_path_factory.mktemp("sequences")
     write_sum(root / "sum", 1, scale=10)
     write_sum(root / "sum", 2)
     write_sum(root / "few", max_streams=2)
     write_sum(root / "short", idle_s=0.2)
     write_delay(root / "delay", fail_at=13)
+    write_delay(root / "slow", base_ms=SLOW_S * 1e3)
     with Server(root, "--max-batch", "16") as running:
         yield running
 
@@ -248,6 +254,45 @@ def test_a_request_that_fails_changes_nothing_and_may_be_sent_again(server: Serv
         ask(13, "d", *END)
     assert ask(3, "d", *ON) == 2
     assert ask(4, "d", *END) == 3
+
+
+def _leave_http(server: Server, number: float, identity: str) -> None:
+    host, _, port = server.address.rpartition(":")
+    body = json.dumps({"input": _row(number).tolist()})
+    line = http_client.HTTPConnection(host, int(port), timeout=30)
+    line.request("POST", "/predict/slow", body, _headers(identity, *ON))
+    time.sleep(LEAVES_S)
+    line.close()
+
+
+def _leave_grpc(server: Server, number: float, identity: str) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        metadata = tuple(_headers(identity, *ON).items())
+        future = grpc_infer(channel).future(grpc_request("slow", _row(number)), metadata=metadata)
+        time.sleep(LEAVES_S)
+        future.cancel()
+
+
+@pytest.mark.parametrize("leave", [_leave_http, _leave_grpc])
+@pytest.mark.parametrize("behind", [False, True], ids=["running", "waiting"])
+def test_who_has_left_changes_nothing(
+    server: Server, leave: Callable[[Server, float, str], None], behind: bool
+) -> None:
+    def ask(number: float, *call: bool) -> float:
+        return float(_grpc(server, _row(number), name, *call, model="slow").as_numpy("y")[0, 0])
+
+    name = f"{leave.__name__} {behind}"
+    assert ask(1, *START) == 7
+    before = outcomes(server.url, "slow").get("cancelled", 0)
+    with ThreadPoolExecutor(1) as pool:
+        if behind:
+            running = pool.submit(ask, 2, *ON)
+            time.sleep(LEAVES_S)
+        leave(server, 3, name)
+        if behind:
+            assert running.result() == 1
+    until(lambda: outcomes(server.url, "slow").get("cancelled", 0) == before + 1)
+    assert ask(4, *END) == (2 if behind else 1)
 
 
 def test_too_many_sequences_are_refused(server: Server) -> None:

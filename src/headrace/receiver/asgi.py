@@ -151,6 +151,7 @@ class Application:
                 start, body = grpc.START, grpc.frame(answer)
             else:
                 start, body = await self._packed(answer, headers, encoding)
+            await exchange.make_change()
         except Exception as error:  # noqa: BLE001 - the border of a request
             typed = self.translate(error)
             outcome = typed.code
@@ -158,6 +159,7 @@ class Application:
             del typed  # its traceback holds this frame: a cycle, with the body of the request in it
         finally:
             self._inflight -= places
+            exchange.drop_change()
         start = _timed(start, exchange)
         try:
             await send(start)
@@ -202,6 +204,7 @@ class Application:
                 reply = await self.on_demand.answer(handler, exchange, absent.key)
             if len(reply.body) >= WORTH_BYTES and b"accept-encoding" in headers:
                 reply = await http.encode(reply, headers)
+            await exchange.make_change()
         except Exception as error:  # noqa: BLE001 - the border of a request
             typed = self.translate(error)
             outcome = typed.code
@@ -209,6 +212,7 @@ class Application:
             del typed  # as above
         finally:
             self._inflight -= 1
+            exchange.drop_change()
         if ASKS in exchange.headers:
             reply = reply._replace(headers=(*reply.headers, timing(exchange)))
         length = (b"content-length", b"%d" % len(reply.body))

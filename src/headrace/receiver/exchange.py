@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from headrace.engine_control import SignatureMessage
 from headrace.errors import NotAllowed
@@ -38,19 +38,35 @@ class Reply(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", b"application/json"),)
 
 
+class Change(Protocol):
+    """What a request changes, should it be answered: the state of its sequence."""
+
+    async def make(self) -> None:
+        """Make it, for its answer is written.
+
+        Raises:
+            Cancelled: its client has left, and nothing is changed.
+        """
+
+    def drop(self) -> None:
+        """Leave all as it was."""
+
+
 class Exchange:
     """What came in with one request, and what is noted for the metrics.
 
     ``timeout_s`` is what its headers allow, ``priority`` that of its request; ``load_s`` how long
     it waited for a model that was not in memory, all before ``arrival_s``; ``received_s``,
     ``decoded_s`` and ``answered_s`` say when its whole body, its tensors and its outputs were there
-    (0: not yet), ``run`` what the last of its batches was; ``trace`` is its trace, if it has one.
+    (0: not yet), ``run`` what the last of its batches was; ``trace`` is its trace, if it has one,
+    ``change`` what its front's border makes or drops when it knows if there is an answer.
     """
 
     __slots__ = (
         "answered_s",
         "arrival_s",
         "body",
+        "change",
         "decoded_s",
         "headers",
         "id",
@@ -79,6 +95,7 @@ class Exchange:
         self.run: Run | None = None
         self.answered_s = 0.0
         self.trace: Trace | None = None
+        self.change: Change | None = None
 
     def phases(self, now_s: float) -> Phases:
         """Where its time has gone until now."""
@@ -97,6 +114,22 @@ class Exchange:
         """
         answer = self.receive()
         return answer if asyncio.isfuture(answer) else asyncio.ensure_future(answer)
+
+    async def make_change(self) -> None:
+        """Its answer is written: what it changes counts from now on.
+
+        Raises:
+            Cancelled: its client has left, and nothing is changed.
+        """
+        if self.change is not None:
+            await self.change.make()
+            self.change = None
+
+    def drop_change(self) -> None:
+        """It is over: a change that was not made until now never is."""
+        if self.change is not None:
+            self.change.drop()
+            self.change = None
 
     def begin_anew(self) -> None:
         """Count its times from now on, but for its client's timeout, which goes on."""

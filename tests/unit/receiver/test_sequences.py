@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from headrace.receiver import grpc
+from headrace.server_settings import ServerSettings
 from headrace.settings import Sequence
-from tests.unit.receiver.inside import Came, Inside, inside
+from tests.e2e.clients import grpc_request
+from tests.unit.receiver.inside import GRPC, Call, Came, Inside, inside
 
 DELAY = """
 inputs: {x: [FP32, [null, 2]], state: [FP32, [null, 2]]}
 outputs: {stateN: [FP32, [null, 2]], y: [FP32, [null, 2]]}
 """
 CARD = Sequence.model_validate({"state": [{"input": "state", "output": "stateN", "initial": 7}]})
+SERVICE = "/inference.GRPCInferenceService/"
 START, ON, END = (True, False), (False, False), (False, True)
 
 
@@ -32,9 +39,16 @@ def _headers(call: tuple[bool, bool], more: dict[str, str]) -> list[tuple[bytes,
     return [(name.encode(), value.encode()) for name, value in said.items()]
 
 
-async def _ask(server: Inside, number: float, call: tuple[bool, bool], **more: str) -> Came:
+async def _ask(
+    server: Inside,
+    number: float,
+    call: tuple[bool, bool],
+    *,
+    more: dict[str, str] | None = None,
+    stays: bool = True,
+) -> Came:
     body = json.dumps({"input": [[number, number]]}).encode()
-    return await server.ask("/predict/m", body, headers=_headers(call, more))
+    return await server.ask("/predict/m", body, headers=_headers(call, more or {}), stays=stays)
 
 
 def _number(came: Came) -> float:
@@ -57,13 +71,93 @@ async def test_waiting_ends_with_the_clients_deadline(tmp_path: Path) -> None:
     async with inside(DELAY + "base_ms: 100\n", tmp_path, sequence=CARD, max_batch=1) as server:
         late = {"headrace-timeout-ms": "20"}
         first, second = await asyncio.gather(
-            _ask(server, 1, START), _ask(server, 2, ON, **late), return_exceptions=False
+            _ask(server, 1, START), _ask(server, 2, ON, more=late), return_exceptions=False
         )
         assert _number(first) == 7
         code, words = _error(second)
         assert (second.status, code) == (504, "expired")
         assert "while it waited for the requests before it in sequence a" in words
         assert _number(await _ask(server, 3, END)) == 1
+
+
+async def test_who_leaves_during_the_run_changes_nothing(tmp_path: Path) -> None:
+    async with inside(DELAY + "base_ms: 40\n", tmp_path, sequence=CARD, max_batch=1) as server:
+        assert _number(await _ask(server, 1, START)) == 7
+        for call in (ON, START, END):
+            left = await _ask(server, 2, call, stays=False)
+            assert _error(left)[0] == "cancelled"
+        assert _number(await _ask(server, 3, END)) == 1
+        assert _error(await _ask(server, 2, START, stays=False))[0] == "cancelled"
+        assert _error(await _ask(server, 3, ON))[0] == "sequence_not_started"
+
+
+async def test_who_leaves_while_waiting_is_never_run(tmp_path: Path) -> None:
+    card = DELAY + "base_ms: 40\nfail_at: 13\n"
+    async with inside(card, tmp_path, sequence=CARD, max_batch=1) as server:
+        first, left, third = await asyncio.gather(
+            _ask(server, 1, START), _ask(server, 13, ON, stays=False), _ask(server, 3, ON)
+        )
+        assert (_number(first), _number(third)) == (7, 1)
+        assert _error(left)[0] == "cancelled"  # and not that it failed
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [("ModelInfer", False), ("ModelStreamInfer", False), ("ModelStreamInfer", True)],
+)
+async def test_a_cancelled_call_changes_nothing(tmp_path: Path, method: str, more: bool) -> None:
+    async with inside(DELAY + "base_ms: 40\n", tmp_path, sequence=CARD, max_batch=1) as server:
+        assert _number(await _ask(server, 1, START)) == 7
+        call = Call()
+        asked = grpc_request("m", np.full((1, 2), 2, np.float32))
+        call.say(grpc.frame(asked.SerializeToString()), more=more)
+        task = server.call(SERVICE + method, call, [*GRPC, *_headers(ON, {})])
+        await call.asked(2 if more else 1)
+        call.leave()
+        await task
+        assert call.bodies == []
+        assert _number(await _ask(server, 3, ON)) == 1
+
+
+@pytest.fixture
+def shared() -> Iterator[str]:
+    """A shared memory object of 8 bytes."""
+    path = Path("/dev/shm") / f"headrace-sequences-{os.getpid()}"  # noqa: S108
+    path.write_bytes(bytes(8))
+    yield path.name
+    path.unlink()
+
+
+@pytest.mark.parametrize("front", ["grpc", "rest", "stream"])
+async def test_an_answer_that_cannot_be_written_changes_nothing(
+    tmp_path: Path, shared: str, front: str
+) -> None:
+    settings = ServerSettings(shared_memory=True)
+    place = {"shared_memory_region": "r", "shared_memory_byte_size": 4}
+    async with inside(DELAY, tmp_path, server=settings, sequence=CARD) as server:
+        body = json.dumps({"key": shared, "byte_size": 8}).encode()
+        await server.ask("/v2/systemsharedmemory/region/r/register", body)
+        assert _number(await _ask(server, 1, START)) == 7
+        if front == "rest":
+            x = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [2, 2]}
+            wanted = {"inputs": [x], "outputs": [{"name": "y", "parameters": place}]}
+            body = json.dumps({**wanted, "parameters": {"sequence_id": "a"}}).encode()
+            came = await server.ask("/v2/models/m/infer", body)
+            assert "has 8 bytes, its place in shared memory" in _error(came)[1]
+        else:
+            asked = grpc_request("m", np.full((1, 2), 2, np.float32))
+            output = asked.outputs.add(name="y")
+            output.parameters["shared_memory_region"].string_param = "r"
+            output.parameters["shared_memory_byte_size"].int64_param = 4
+            method = "ModelInfer" if front == "grpc" else "ModelStreamInfer"
+            came = await server.ask(
+                SERVICE + method,
+                grpc.frame(asked.SerializeToString()),
+                headers=[*GRPC, *_headers(ON, {})],
+            )
+            told = came.headers.get("grpc-message", "") + came.body.decode("latin-1")
+            assert "has 8 bytes, its place in shared memory" in told
+        assert _number(await _ask(server, 3, ON)) == 1
 
 
 async def test_one_that_waits_for_the_end_is_told_to_start(tmp_path: Path) -> None:
@@ -113,7 +207,7 @@ async def test_a_request_has_no_more_rows_than_may_be_kept(tmp_path: Path) -> No
             assert "4 rows, each with a state of its own, and the model may keep 3" in words
         three = json.dumps({"input": [[1, 1]] * 3}).encode()
         assert _number(await server.ask("/predict/m", three, headers=_headers(START, {}))) == 7
-        came = await _ask(server, 1, START, **{"headrace-sequence-id": "b"})
+        came = await _ask(server, 1, START, more={"headrace-sequence-id": "b"})
         assert (came.status, _error(came)[0]) == (429, "too_many_sequences")
 
 

@@ -139,13 +139,15 @@ class OipStream:
                 response = await on_demand.answer(self._oip.infer, exchange, absent.key)
             if wishes.final:
                 response += _final(is_final=False)
+            answer = _wrap(response)
+            await exchange.make_change()
         except Exception as error:  # noqa: BLE001 - the border of a request
             typed = stream.border.translate(error)
             outcome = typed.code
             answer = _refusal(body, typed)
             del typed  # its traceback holds this frame: a cycle
-        else:
-            answer = _wrap(response)
+        finally:
+            exchange.drop_change()
         try:
             await stream.send(answer)
             if wishes.final and outcome == "ok":

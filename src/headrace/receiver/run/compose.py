@@ -15,7 +15,8 @@ from headrace.receiver.run.departures import Departures
 from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.gauges import gauges
 from headrace.receiver.run.notes import Common
-from headrace.receiver.run.sequences import Owners, Sequences, visible
+from headrace.receiver.run.owners import Owners
+from headrace.receiver.run.sequences import Sequences, visible
 from headrace.receiver.run.turns import Devices
 from headrace.results import build
 from headrace.scheduler.known import Known
@@ -56,7 +57,7 @@ class Composer:
         self._receivers = server.receivers
         self._tell = tell
         self._departures = Departures(loop)
-        self._owners = Owners()
+        self._owners = Owners[Sequences]()
         fair = server.share is Share.FAIR and server.receivers == 1
         self._devices = Devices(usable_cores()) if fair else None
 

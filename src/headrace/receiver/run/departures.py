@@ -3,18 +3,20 @@
 pyvoy's ``receive()`` does not wait for a disconnect after the end of the body, it answers at once:
 so whoever has waited for longer than ``PATIENCE_S`` is asked, and asked again every ``PATIENCE_S``,
 or less often when more wait than ``QUESTIONS`` allows to ask each time. Of what runs already nobody
-is asked: to stop it would save no run, and every question is work for two threads.
+is asked: to stop it would save no run, and every question is work for two threads. Where it matters
+who reads an answer, ``refuse_the_gone`` asks once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
+from headrace.errors import Cancelled
+from headrace.receiver.exchange import Event, Exchange
 from headrace.scheduler import Entry
 
 PATIENCE_S = 0.025
@@ -66,10 +68,26 @@ class Departures:
             question = entry.payload.exchange.listen()
             question.add_done_callback(partial(self._hear, holder, entry))
 
-    def _hear(
-        self, holder: Leaver, entry: Entry, answer: asyncio.Future[Mapping[str, Any]]
-    ) -> None:
-        if answer.cancelled() or answer.exception() is not None:
-            return
-        if answer.result()["type"] == "http.disconnect" and entry in self._waiting:
+    def _hear(self, holder: Leaver, entry: Entry, answer: asyncio.Future[Event]) -> None:
+        if _says_gone(answer) and entry in self._waiting:
             holder.leave(entry)
+
+
+async def refuse_the_gone(exchange: Exchange) -> None:
+    """Ask once if this client is still there; not before ``PATIENCE_S`` are over.
+
+    Raises:
+        Cancelled: it is not.
+    """
+    if time.monotonic() - exchange.arrival_s < PATIENCE_S:
+        return
+    question = exchange.listen()
+    await asyncio.wait({question}, timeout=PATIENCE_S)  # who does not answer is there
+    if question.done() and _says_gone(question):
+        raise Cancelled("the client left before its request was answered")
+
+
+def _says_gone(answer: asyncio.Future[Event]) -> bool:
+    if answer.cancelled() or answer.exception() is not None:
+        return False
+    return bool(answer.result()["type"] == "http.disconnect")

@@ -28,7 +28,9 @@ from headrace.errors import (
     SequenceNotStarted,
 )
 from headrace.receiver.exchange import Exchange
+from headrace.receiver.run.departures import refuse_the_gone
 from headrace.receiver.run.dispatch import Dispatcher
+from headrace.receiver.run.owners import Owners
 from headrace.receiver.run.sequence_table import Limits, SequenceTable, State, Turn
 from headrace.receiver.run.validate import validate
 from headrace.receiver.sequence_calls import read_headers
@@ -44,48 +46,29 @@ class Remembered(NamedTuple):
     """What one row of a new sequence begins with."""
 
 
-class Owners:
-    """Which version each live sequence is on: it stays there while that version serves.
+class Answer:
+    """A turn whose answer is being written: what it remembers counts only if somebody reads it."""
 
-    One that is being started anew on another version is on both, for should that fail it lives on
-    where it was; who is asked stands last.
-    """
+    __slots__ = ("_after", "_exchange", "_sequences", "_turn")
 
-    def __init__(self) -> None:
-        self._owners: dict[tuple[str, str], tuple[Sequences, ...]] = {}
+    def __init__(self, sequences: Sequences, turn: Turn, after: State, exchange: Exchange) -> None:
+        self._sequences = sequences
+        self._turn = turn
+        self._after = after
+        self._exchange = exchange
 
-    def route(self, asked: Sequences, call: SequenceCall, version: int | None) -> Sequences:
-        """Return who answers: who has the sequence, unless it starts anew or names its version."""
-        key = (asked.served.name, call.id)
-        owners = self._owners.get(key, ())
-        if call.start:
-            self._owners[key] = (*(one for one in owners if one is not asked), asked)
-        elif version is None and owners:
-            return owners[-1]
-        return asked
+    async def make(self) -> None:
+        """Remember it.
 
-    def settle(self, owner: Sequences, identity: str) -> None:
-        """Note that a sequence has begun there: it is no longer where it was before."""
-        key = (owner.served.name, identity)
-        owners = self._owners.get(key, ())
-        if owner in owners:
-            self._owners[key] = owners[owners.index(owner) :]
+        Raises:
+            Cancelled: the client has left.
+        """
+        await refuse_the_gone(self._exchange)
+        self._sequences.finish(self._turn, self._after)
 
-    def drop(self, owner: Sequences, identity: str) -> None:
-        """Note that a sequence has ended there, or has not begun."""
-        self._drop(owner, (owner.served.name, identity))
-
-    def remove(self, owner: Sequences) -> None:
-        """Send nothing more to a version that is being taken away."""
-        for key in list(self._owners):
-            self._drop(owner, key)
-
-    def _drop(self, owner: Sequences, key: tuple[str, str]) -> None:
-        left = tuple(one for one in self._owners.get(key, ()) if one is not owner)
-        if left:
-            self._owners[key] = left
-        else:
-            self._owners.pop(key, None)
+    def drop(self) -> None:
+        """Forget it."""
+        self._sequences.abandon(self._turn)
 
 
 class Sequences:
@@ -96,7 +79,7 @@ class Sequences:
         loop: asyncio.AbstractEventLoop,
         dispatcher: Dispatcher,
         card: cards.Sequence,
-        owners: Owners,
+        owners: Owners[Sequences],
     ) -> None:
         served = dispatcher.served
         self.served = served
@@ -136,6 +119,8 @@ class Sequences:
     async def go_on(self, call: SequenceCall, request: Request, exchange: Exchange) -> Response:
         """Run one request of a sequence of this version, after those before it.
 
+        The next one's turn comes when the border has made or dropped ``exchange.change``.
+
         Raises:
             HeadraceError: as ``infer``; what the sequence remembers is then as it was.
         """
@@ -146,19 +131,28 @@ class Sequences:
             self._table.enter(turn, time.monotonic())
             if not turn.running:
                 await self._wait(turn, request)
+                await refuse_the_gone(exchange)
             state = self._table.begin(turn) or self._beginning(rows)
             self._check_rows(call.id, rows, state)
             response, after = await self._run(request, exchange, state)
         except BaseException:
-            turn.payload = None  # its error holds this frame: a cycle
-            self._wake(self._table.abandon(turn, time.monotonic()))
-            if call.id not in self._table:
-                self._owners.drop(self, call.id)
+            self.abandon(turn)
             raise
-        if call.start:
-            self._owners.settle(self, call.id)
-        self._wake(self._table.finish(turn, after, time.monotonic()))
+        exchange.change = Answer(self, turn, after, exchange)
         return response
+
+    def finish(self, turn: Turn, after: State) -> None:
+        """Remember this from now on: the request is as good as answered."""
+        if turn.call.start:
+            self._owners.settle(self, turn.call.id)
+        self._wake(self._table.finish(turn, after, time.monotonic()))
+
+    def abandon(self, turn: Turn) -> None:
+        """Leave what is remembered as it was: the request is not answered."""
+        turn.payload = None  # its error holds the frame of who waited for it: a cycle
+        self._wake(self._table.abandon(turn, time.monotonic()))
+        if turn.call.id not in self._table:
+            self._owners.drop(self, turn.call.id)
 
     def _check(self, request: Request) -> int:
         """Check what the client may send and ask for; return the rows."""
@@ -304,7 +298,7 @@ def _remembered(signature: Signature, state: cards.StateTensor) -> Remembered:
     return Remembered(state.input, state.output, np.full(shape, state.initial, spec.dtype.numpy))
 
 
-def _forgetting(one: Sequences, owners: Owners) -> Callable[[str], None]:
+def _forgetting(one: Sequences, owners: Owners[Sequences]) -> Callable[[str], None]:
     """Tell the owners who is gone; weakly, for the table of a version that has left is a cycle."""
     owner = weakref.ref(one)
 
