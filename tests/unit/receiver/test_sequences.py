@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from headrace.receiver import grpc
+from headrace.receiver.run.sequences import Remembered
 from headrace.server_settings import ServerSettings
 from headrace.settings import Sequence
 from tests.e2e.clients import grpc_request
@@ -185,6 +186,38 @@ async def test_a_model_of_one_row_has_sequences_too(tmp_path: Path) -> None:
         assert [_number(await _ask(server, n, call)) for n, call in enumerate(calls)] == [7, 0, 1]
         alone = await server.ask("/predict/m", b'{"input": [[3, 3]]}')
         assert _number(alone) == 7
+
+
+async def test_a_state_may_have_no_axes(tmp_path: Path) -> None:
+    ports = {
+        "inputs": {"x": ["FP32", []], "state": ["FP32", []]},
+        "outputs": {"stateN": ["FP32", []], "y": ["FP32", []]},
+    }
+    async with inside(json.dumps(ports), tmp_path, sequence=CARD) as server:
+        for number, call in enumerate([START, ON, END]):
+            body = json.dumps({"input": number}).encode()
+            came = await server.ask("/predict/m", body, headers=_headers(call, {}))
+            assert json.loads(came.body) == {"output": [7, 0, 1][number]}
+        came = await server.ask("/predict/m", b'{"input": 3}')
+        assert json.loads(came.body) == {"output": 7}
+
+
+def test_rows_are_where_the_card_says() -> None:
+    state = Remembered("state", "stateN", np.zeros((4, 1, 2)), batch_axis=1)
+    assert state.with_rows(3) == (4, 3, 2)
+
+
+async def test_rows_that_a_model_cannot_keep_are_the_clients_fault(tmp_path: Path) -> None:
+    async with inside(DELAY, tmp_path, sequence=CARD, batched=False) as server:
+        one = b'{"input": [[1, 1]]}'
+        two = json.dumps({"input": [[2, 2], [2, 2]]}).encode()
+        for headers in ([], _headers(START, {})):
+            assert (await server.ask("/predict/m", one, headers=headers)).status == 200
+        for headers in ([], _headers(ON, {})):
+            came = await server.ask("/predict/m", two, headers=headers)
+            assert (came.status, _error(came)[0]) == (400, "invalid_input")
+            assert "the request has 2 rows, and the model remembers one" in _error(came)[1]
+        assert _number(await server.ask("/predict/m", one, headers=_headers(ON, {}))) == 1
 
 
 async def test_a_state_that_changes_its_shape_is_the_models_fault(tmp_path: Path) -> None:

@@ -44,6 +44,12 @@ class Remembered(NamedTuple):
     output: str
     first: Array
     """What one row of a new sequence begins with."""
+    batch_axis: int
+
+    def with_rows(self, rows: int) -> tuple[int, ...]:
+        """The shape of so many rows, in the layout of a model that runs one at a time."""
+        shape = self.first.shape
+        return (*shape[: self.batch_axis], rows, *shape[self.batch_axis + 1 :])
 
 
 class Answer:
@@ -169,8 +175,10 @@ class Sequences:
         return rows
 
     def _check_rows(self, identity: str, rows: int, state: State) -> None:
+        if not self._signature.batched:
+            return  # run one by one: a state may have no axes
         kept = len(state[self._remembered[0].input])
-        if self._signature.batched and kept != rows:
+        if kept != rows:
             raise InvalidInput(
                 f"sequence {identity} has {kept} rows, this request {rows}: send as many as in the "
                 "first request, or start it anew with sequence_start"
@@ -197,17 +205,26 @@ class Sequences:
         answer = dict(response.outputs)
         # Copies: the arrays are views of those of a whole batch.
         after = {one.input: answer.pop(one.output).copy() for one in self._remembered}
-        self._check_state(state, after)
+        self._check_state(request, state, after)
         return response._replace(outputs=answer), after
 
-    def _check_state(self, before: State, after: State) -> None:
+    def _check_state(self, request: Request, before: State, after: State) -> None:
+        shape = request.inputs[self._signature.inputs[0].name].shape
+        rows = shape[0] if shape else 1
         for one in self._remembered:
             was, now = before[one.input], after[one.input]
-            if was.shape != now.shape or was.dtype != now.dtype:
-                raise InferenceFailed(
-                    f"output {one.output!r} has shape {list(now.shape)}, which cannot become input "
-                    f"{one.input!r} of {list(was.shape)}: correct the card's sequence"
+            if was.shape == now.shape and was.dtype == now.dtype:
+                continue
+            # Only its answer tells rows from another axis that is free, as time may be.
+            if not self._signature.batched and now.shape == one.with_rows(rows):
+                raise InvalidInput(
+                    f"the request has {rows} rows, and the model remembers one, for its requests "
+                    "run one by one: send a row at a time"
                 )
+            raise InferenceFailed(
+                f"output {one.output!r} has shape {list(now.shape)}, which cannot become input "
+                f"{one.input!r} of {list(was.shape)}: correct the card's sequence"
+            )
 
     # -- turns -------------------------------------------------------------------------------------
 
@@ -295,7 +312,8 @@ def _remembered(signature: Signature, state: cards.StateTensor) -> Remembered:
         raise RuntimeError(f"the engine has no input {state.input!r}")  # it has checked the card
     dims = spec.shape[1:] if signature.batched else spec.shape
     shape = [dim if isinstance(dim, int) else 1 for dim in dims]
-    return Remembered(state.input, state.output, np.full(shape, state.initial, spec.dtype.numpy))
+    first = np.full(shape, state.initial, spec.dtype.numpy)
+    return Remembered(state.input, state.output, first, state.batch_axis)
 
 
 def _forgetting(one: Sequences, owners: Owners[Sequences]) -> Callable[[str], None]:
