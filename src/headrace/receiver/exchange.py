@@ -17,9 +17,10 @@ from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import FIRST_ONLY, Dialect
 from headrace.receiver.handover.client import ScribeClient
 from headrace.receiver.handover.messages import AnswerHead
+from headrace.receiver.sequence_calls import read_headers
 from headrace.receiver.tracing.record import Trace
 from headrace.receiver.tracing.tracer import Tracer
-from headrace.values import Request, Response, Signature
+from headrace.values import Request, Response, SequenceCall, Signature
 
 Event = dict[str, Any]
 
@@ -159,6 +160,15 @@ def nothing_foreseen(form: object, priority: int, served: ServedModel, exchange:
     """Let everything come."""
 
 
+Owner = Callable[[ServedModel, SequenceCall], ServedModel]
+"""Which version has a sequence that goes on: the one asked, or another of its model."""
+
+
+def whoever_is_asked(served: ServedModel, call: SequenceCall) -> ServedModel:  # noqa: ARG001
+    """Take every sequence for one of the version asked."""
+    return served
+
+
 Command = Callable[[Order, Mapping[str, bytes]], Awaitable[None]]
 """Have the supervisor load, unload or reload models: returns when that is done, or raises why not.
 
@@ -198,6 +208,7 @@ class Core(NamedTuple):
     together: Together = nothing
     receivers: int = 1
     foresee: Foresee = nothing_foreseen
+    owner: Owner = whoever_is_asked
 
     def find(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
         """Find the model of an inference and note it for the metrics.
@@ -206,6 +217,32 @@ class Core(NamedTuple):
             HeadraceError: it is unknown, not ready or failed.
         """
         served = exchange.served = self.catalog.find(name, version)
+        return served
+
+    def find_reader(self, exchange: Exchange, name: str, version: int | None) -> ServedModel:
+        """As ``find``, for a body that is read by a signature: of who has its sequence.
+
+        Raises:
+            HeadraceError: as ``find``, or the headers of a sequence cannot be read.
+        """
+        served = self.find(exchange, name, version)
+        return served if version is not None else self.reader(exchange, served)
+
+    def reader(
+        self, exchange: Exchange, served: ServedModel, call: SequenceCall | None = None
+    ) -> ServedModel:
+        """Who reads a request that names no version: who has its sequence, or else who is asked.
+
+        Without a call its headers say which that is.
+
+        Raises:
+            MalformedRequest: they cannot be read.
+        """
+        if served.settings.sequence is None:
+            return served
+        call = call or read_headers(exchange.headers)
+        if call is not None and not call.start:
+            served = exchange.served = self.owner(served, call)
         return served
 
     async def parse(

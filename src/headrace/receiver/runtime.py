@@ -63,7 +63,7 @@ from headrace.receiver.run.sequences import Sequences
 from headrace.receiver.telemetry import Telemetry
 from headrace.receiver.usage import Usage
 from headrace.server_settings import ModelControl, ServerSettings
-from headrace.values import Request, Response
+from headrace.values import Request, Response, SequenceCall
 
 # The supervisor waits for receivers that are busy, but not so long.
 _GATHER_TIMEOUT_S = 5.0
@@ -136,6 +136,7 @@ class Runtime:
             self._numbers.all,
             settings.receivers,
             self.foresee,
+            self.owner,
         )
         return Application(core, extras, self._orders.ask, settings, self._refused)
 
@@ -174,6 +175,11 @@ class Runtime:
         dispatcher = self._dispatchers.get((served.name, served.version))
         if dispatcher is not None:
             dispatcher.foresee(form, priority, exchange)
+
+    def owner(self, served: ServedModel, call: SequenceCall) -> ServedModel:
+        """Which version has a sequence that goes on."""
+        dispatcher = self._dispatchers.get((served.name, served.version))
+        return dispatcher.owner(call) if isinstance(dispatcher, Sequences) else served
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Hear the supervisor. Without it nothing that is known here stays true: then it ends."""

@@ -39,7 +39,7 @@ def decode(body: object, timeout_s: float | None = None) -> Request:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     exchange = Exchange({}, None, 7.0)  # type: ignore[arg-type] # never asked
     exchange.timeout_s = timeout_s
-    return generate.decode(TEXT, None, data, exchange)
+    return generate.decode(TEXT, None, generate.read(data), exchange)
 
 
 def test_keys_are_inputs_wherever_they_stand_and_missing_axes_are_1() -> None:

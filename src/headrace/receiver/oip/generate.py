@@ -1,12 +1,12 @@
 """Triton's ``generate``: a JSON object whose keys are inputs, an answer whose keys are outputs.
 
-Source: Triton's docs/protocol/extension_generate.md. Pure; used for one answer and for a stream.
+Source: Triton's docs/protocol/extension_generate.md. Used for one answer and for a stream.
 """
 
 from __future__ import annotations
 
 import reprlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,28 +14,38 @@ from headrace.errors import BodyTooLarge, InvalidInput, MalformedRequest
 from headrace.receiver import metadata
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
-from headrace.receiver.exchange import Exchange, smaller
+from headrace.receiver.exchange import Core, Exchange, smaller
 from headrace.receiver.sequence_calls import parameter_sequence
-from headrace.values import Array, Request, Response, TensorSpec
+from headrace.values import Array, Request, Response, SequenceCall, Signature, TensorSpec
 
 _PARAMETER_KINDS = (str, int, float, bool)
 # Such a body is parsed on the event loop, in some 10 ms.
 _MOST_BYTES = 2**20
 
 
-def decode(
-    served: ServedModel, version: int | None, body: bytes | memoryview, exchange: Exchange
-) -> Request:
-    """Make a request of the body: a key named as an input is that input, another a parameter.
+class Asked(NamedTuple):
+    """A body: its id, and every key with its value, those within ``parameters`` last."""
 
-    Keys within ``parameters`` count like those beside it. A value may lack leading axes, which are
-    1 then: a text is a tensor of one text. ``version`` is the one the client named.
+    id: str
+    pairs: list[tuple[str, Any]]
+
+    def sequence(self, signature: Signature) -> SequenceCall | None:
+        """Which sequence it belongs to, by the keys that this signature has no input for.
+
+        Raises:
+            MalformedRequest: they cannot be read.
+        """
+        return parameter_sequence(
+            {key: value for key, value in self.pairs if signature.input(key) is None}
+        )
+
+
+def read(body: bytes | memoryview) -> Asked:
+    """Read a body.
 
     Raises:
         BodyTooLarge: it is more than a megabyte; texts are not, and tensors have ``infer``.
-        MalformedRequest: the body is no JSON object, or its id no text.
-        InvalidInput: a value does not fit its input, is given twice, or belongs nowhere.
-        InvalidTimeout: the ``timeout`` cannot be read.
+        MalformedRequest: it is no JSON object, or its id no text.
     """
     if len(body) > _MOST_BYTES:
         raise BodyTooLarge(
@@ -48,27 +58,54 @@ def decode(
     nested = asked.pop("parameters", None)
     if nested is not None and not isinstance(nested, dict):
         raise MalformedRequest('"parameters" must be an object')
+    return Asked(identity, [*asked.items(), *(nested or {}).items()])
+
+
+def decode(served: ServedModel, version: int | None, asked: Asked, exchange: Exchange) -> Request:
+    """Make a request of a body: a key named as an input is that input, another a parameter.
+
+    A value may lack leading axes, which are 1 then: a text is a tensor of one text. ``version`` is
+    the one the client named.
+
+    Raises:
+        MalformedRequest: a parameter is of another kind than it should be.
+        InvalidInput: a value does not fit its input, is given twice, or belongs nowhere.
+        InvalidTimeout: the ``timeout`` cannot be read.
+    """
     inputs: dict[str, Array] = {}
     parameters: dict[str, Any] = {}
-    for group in (asked, nested or {}):
-        for key, value in group.items():
-            spec = served.signature.input(key)
-            if spec is None:
-                parameters[key] = _parameter(served, key, value)
-            elif key in inputs:
-                raise InvalidInput(f"input {key!r} is given twice: in and beside parameters")
-            else:
-                inputs[key] = _tensor(spec, value)
+    for key, value in asked.pairs:
+        spec = served.signature.input(key)
+        if spec is None:
+            parameters[key] = _parameter(served, key, value)
+        elif key in inputs:
+            raise InvalidInput(f"input {key!r} is given twice: in and beside parameters")
+        else:
+            inputs[key] = _tensor(spec, value)
     return Request(
         model=served.name,
         version=version,
         inputs=inputs,
         arrival_s=exchange.arrival_s,
-        id=identity,
+        id=asked.id,
         timeout_s=smaller(exchange.timeout_s, metadata.parameter_timeout_s(parameters)),
         priority=metadata.parameter_priority(parameters),
         sequence=parameter_sequence(parameters),
     )
+
+
+async def infer(core: Core, exchange: Exchange, name: str, version: int | None) -> bytes:
+    """Answer one body; a sequence is read by the signature of the version that has it.
+
+    Raises:
+        HeadraceError: whatever kept it from being answered.
+    """
+    served = core.find(exchange, name, version)
+    asked = read(exchange.body)
+    if version is None:
+        served = core.reader(exchange, served, asked.sequence(served.signature))
+    request = decode(served, version, asked, exchange)
+    return encode(await core.run(exchange, served, request))
 
 
 def encode(response: Response) -> bytes:

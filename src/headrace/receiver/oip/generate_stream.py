@@ -20,7 +20,5 @@ class GenerateStream:
 
     async def generate(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """One inference, one event."""
-        served = self._core.find(exchange, name, version)
-        request = generate.decode(served, version, exchange.body, exchange)
-        response = await self._core.run(exchange, served, request)
-        return Reply(200, b"data: %b\n\n" % generate.encode(response), _EVENTS)
+        answer = await generate.infer(self._core, exchange, name, version)
+        return Reply(200, b"data: %b\n\n" % answer, _EVENTS)

@@ -76,6 +76,7 @@ class OipRest:
         else:
             view = memoryview(body)
             if size == 0 and LENGTH_HEADER in exchange.headers:
+                served = self._core.find_reader(exchange, name, version)
                 request, wanted = raw_request(served, version, view, exchange), ALL_BINARY
             else:
                 if size > LARGE_BYTES:

@@ -29,9 +29,7 @@ class TritonRest:
 
     async def generate(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /v2/models/{name}/generate``."""
-        served = self._core.find(exchange, name, version)
-        request = generate.decode(served, version, exchange.body, exchange)
-        return Reply(200, generate.encode(await self._core.run(exchange, served, request)))
+        return Reply(200, await generate.infer(self._core, exchange, name, version))
 
     async def config(self, exchange: Exchange, name: str, version: int | None) -> Reply:  # noqa: ARG002
         """``GET /v2/models/{name}/config``."""

@@ -38,7 +38,7 @@ class Predict:
 
     async def predict(self, exchange: Exchange, name: str, version: int | None) -> Reply:
         """``POST /predict/{name}``."""
-        served = self._core.find(exchange, name, version)
+        served = self._core.find_reader(exchange, name, version)
         upload = await self._read(exchange, served)
         if upload is None:
             body = await self._core.parse(exchange, Dialect.PLAIN, served.signature)

@@ -27,6 +27,7 @@ from headrace.errors import (
     InvalidInput,
     SequenceNotStarted,
 )
+from headrace.receiver.catalog import ServedModel
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.run.departures import refuse_the_gone
 from headrace.receiver.run.dispatch import Dispatcher
@@ -119,6 +120,10 @@ class Sequences:
             return response
         return await self._owners.route(self, call, request.version).go_on(call, request, exchange)
 
+    def owner(self, call: SequenceCall) -> ServedModel:
+        """Which version goes on with a sequence, if none is named."""
+        return self._owners.route(self, call, None).served
+
     def foresee(self, form: object, priority: int, exchange: Exchange) -> None:
         """Let everything come: whom it belongs to is known when it is whole."""
 
@@ -131,6 +136,8 @@ class Sequences:
             HeadraceError: as ``infer``; what the sequence remembers is then as it was.
         """
         exchange.served = self.served
+        if exchange.trace is not None:
+            exchange.trace.head["model_version"] = self.served.version
         turn = Turn(call)
         try:
             turn.rows = rows = self._check(request)

@@ -30,12 +30,20 @@ _LISTS = {"bytes_list": "string", "float_list": "float", "int64_list": "int64"}
 
 
 def to_request(
-    served: ServedModel, exchange: Exchange, inputs: Mapping[str, Array], outputs: Iterable[str]
+    served: ServedModel,
+    exchange: Exchange,
+    inputs: Mapping[str, Array],
+    outputs: Iterable[str],
+    *,
+    named: bool,
 ) -> Request:
-    """Make the request for these outputs of the examples that the inputs were read from."""
+    """Make the request for these outputs of the examples that the inputs were read from.
+
+    ``named``: its client has named the version.
+    """
     return Request(
         model=served.name,
-        version=None,
+        version=served.version if named else None,
         inputs=inputs,
         arrival_s=exchange.arrival_s,
         outputs=tuple(RequestedOutput(name) for name in outputs),

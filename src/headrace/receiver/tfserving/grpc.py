@@ -24,7 +24,7 @@ from headrace.receiver.tfserving import results as tfserving_results
 from headrace.receiver.tfserving import signature as tfserving_signature
 from headrace.receiver.tfserving import status
 from headrace.receiver.tfserving.tensors import fill, to_array
-from headrace.values import Array, Request, RequestedOutput, Signature
+from headrace.values import Array, Request, RequestedOutput, Response, Signature
 
 _Message = {
     name: message(f"tensorflow.serving.{name}")
@@ -70,10 +70,9 @@ class TfServingGrpc:
             asked = proto.model_spec.signature_name
             words = 'Serving signature key "{}" not found.'
             status.check_signature(served, asked, SignatureNotFound, words)
-            named = proto.model_spec.WhichOneof("version_choice")
             request = Request(
                 model=served.name,
-                version=served.version if named else None,
+                version=served.version if _names_version(proto.model_spec) else None,
                 inputs=_inputs(proto.inputs, served.signature),
                 arrival_s=exchange.arrival_s,
                 outputs=_filter(proto.output_filter, served.signature),
@@ -83,8 +82,7 @@ class TfServingGrpc:
             answer = _Message["PredictResponse"]()
             for key, array in response.outputs.items():
                 fill(answer.outputs[key], array)
-            _fill_spec(answer.model_spec, served)
-            answer.model_spec.version.value = response.version
+            _fill_spec(answer.model_spec, served, response)
             return bytes(answer.SerializeToString())
 
     async def classify(self, exchange: Exchange) -> bytes:
@@ -95,14 +93,16 @@ class TfServingGrpc:
             _check_signature(served, proto.model_spec, "No signature was found with the name: {}")
             found = tfserving_results.class_outputs(served.signature)
             inputs = tfserving_examples.read(served.signature, proto.input)
-            request = tfserving_examples.to_request(served, exchange, inputs, found.names)
+            request = tfserving_examples.to_request(
+                served, exchange, inputs, found.names, named=_names_version(proto.model_spec)
+            )
             response = await counted.run(served, request)
             answer = _Message["ClassificationResponse"]()
             rows = tfserving_results.classifications(
                 served, found, response.outputs, tfserving_examples.count(inputs)
             )
             _fill_classes(answer.result, rows)
-            _fill_spec(answer.model_spec, served)
+            _fill_spec(answer.model_spec, served, response)
             return bytes(answer.SerializeToString())
 
     async def regress(self, exchange: Exchange) -> bytes:
@@ -113,11 +113,13 @@ class TfServingGrpc:
             _check_signature(served, proto.model_spec, "No signature was found with the name: {}")
             output = tfserving_results.regress_output(served.signature)
             inputs = tfserving_examples.read(served.signature, proto.input)
-            request = tfserving_examples.to_request(served, exchange, inputs, [output])
+            request = tfserving_examples.to_request(
+                served, exchange, inputs, [output], named=_names_version(proto.model_spec)
+            )
             response = await counted.run(served, request)
             answer = _Message["RegressionResponse"]()
             _fill_values(answer.result, response.outputs[output], tfserving_examples.count(inputs))
-            _fill_spec(answer.model_spec, served)
+            _fill_spec(answer.model_spec, served, response)
             return bytes(answer.SerializeToString())
 
     async def multi_inference(self, exchange: Exchange) -> bytes:
@@ -129,13 +131,15 @@ class TfServingGrpc:
             _check_tasks(served, proto.tasks)
             wanted = _task_outputs(proto.tasks, served.signature)
             inputs = tfserving_examples.read(served.signature, proto.input)
-            request = tfserving_examples.to_request(served, exchange, inputs, wanted)
+            request = tfserving_examples.to_request(
+                served, exchange, inputs, wanted, named=_names_version(proto.tasks[0].model_spec)
+            )
             response = await counted.run(served, request)
             answer = _Message["MultiInferenceResponse"]()
             examples = tfserving_examples.count(inputs)
             for task in proto.tasks:
                 result = answer.results.add()
-                _fill_spec(result.model_spec, served)
+                _fill_spec(result.model_spec, served, response)
                 _fill_task(result, task.method_name, served, response.outputs, examples)
             return bytes(answer.SerializeToString())
 
@@ -174,6 +178,10 @@ def read_model(spec: Any) -> tuple[str, status.Which]:
     if spec.HasField("version_label"):
         return spec.name, spec.version_label
     return spec.name, spec.version.value if spec.HasField("version") else None
+
+
+def _names_version(spec: Any) -> bool:
+    return spec.WhichOneof("version_choice") is not None
 
 
 def _inputs(inputs: Mapping[str, Any], signature: Signature) -> dict[str, Array]:
@@ -263,9 +271,9 @@ def _unsupported(method: str) -> HeadraceError:
     return RouteNotFound(f"Unsupported signature method_name: {method}; ask for {known}")
 
 
-def _fill_spec(spec: Any, served: ServedModel) -> None:
+def _fill_spec(spec: Any, served: ServedModel, response: Response) -> None:
     spec.name = served.name
-    spec.version.value = served.version
+    spec.version.value = response.version
     spec.signature_name = served.signature_name
 
 

@@ -100,7 +100,9 @@ class TfServingRest:
             )
             found = tfserving_results.class_outputs(served.signature)
             inputs = tfserving_examples.read_json(served.signature, body)
-            request = tfserving_examples.to_request(served, exchange, inputs, found.names)
+            request = tfserving_examples.to_request(
+                served, exchange, inputs, found.names, named=which is not None
+            )
             response = await counted.run(served, request)
             rows = tfserving_results.classifications(
                 served, found, response.outputs, tfserving_examples.count(inputs)
@@ -117,7 +119,9 @@ class TfServingRest:
             )
             output = tfserving_results.regress_output(served.signature)
             inputs = tfserving_examples.read_json(served.signature, body)
-            request = tfserving_examples.to_request(served, exchange, inputs, [output])
+            request = tfserving_examples.to_request(
+                served, exchange, inputs, [output], named=which is not None
+            )
             response = await counted.run(served, request)
             values = tfserving_results.regressions(
                 response.outputs[output], tfserving_examples.count(inputs)

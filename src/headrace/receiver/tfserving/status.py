@@ -81,10 +81,10 @@ def find_served(core: Core, exchange: Exchange, name: str, which: Which) -> Serv
     """Find the model that serves a request, and note it for the metrics.
 
     Raises:
-        HeadraceError: as ``look_up``.
+        HeadraceError: as ``look_up``, or the headers of a sequence cannot be read.
     """
     served = exchange.served = look_up(core.catalog, name, which)
-    return served
+    return served if which is not None else core.reader(exchange, served)
 
 
 def look_up(catalog: Catalog, name: str, which: Which) -> ServedModel:
