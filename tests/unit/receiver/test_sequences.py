@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema_rs import validator_for
 
+from headrace.accepts import AcceptedAudio
 from headrace.receiver import grpc
 from headrace.receiver.run.sequences import Remembered
 from headrace.server_settings import ServerSettings
 from headrace.settings import Sequence
 from tests.e2e.clients import grpc_request
+from tests.unit.media.files import sound, tone
 from tests.unit.receiver.inside import GRPC, Call, Came, Inside, inside
 
 DELAY = """
@@ -218,6 +221,31 @@ async def test_rows_that_a_model_cannot_keep_are_the_clients_fault(tmp_path: Pat
             assert (came.status, _error(came)[0]) == (400, "invalid_input")
             assert "the request has 2 rows, and the model remembers one" in _error(came)[1]
         assert _number(await server.ask("/predict/m", one, headers=_headers(ON, {}))) == 1
+
+
+async def test_a_file_is_the_whole_request_of_a_model_with_state(tmp_path: Path) -> None:
+    """Its state is no input that clients would have to send, nor may."""
+    heard = AcceptedAudio(kind="audio", input="x", rate_hz=8000, samples=2, length="pad_or_cut")
+    async with inside(DELAY, tmp_path, sequence=CARD, accepts=(heard,)) as server:
+        kind = (b"content-type", b"audio/wav")
+        wave = sound(tone(8000, 0.01), 8000)
+        for call, before in ((START, 7), (ON, 0)):  # and the first sample of a sine is 0
+            came = await server.ask("/predict/m", wave, headers=[kind, *_headers(call, {})])
+            assert _number(came) == before
+
+
+async def test_what_the_document_says_of_a_model_with_state_it_takes(tmp_path: Path) -> None:
+    async with inside(DELAY, tmp_path, sequence=CARD) as server:
+        document = json.loads((await server.ask("/openapi.json", method="GET")).body)
+        (said,) = document["x-headrace-models"]
+        assert [one["name"] for one in said["inputs"]] == ["x"]
+        assert _number(await server.ask("/predict/m", json.dumps(said["example"]).encode())) == 7
+        operation = document["paths"]["/v2/models/m/infer"]["post"]
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        one = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+        assert validator_for(schema).is_valid({"inputs": [one]})
+        for path in ("/predict/m", "/v1/models/m:predict", "/v2/models/m/infer"):
+            assert "state" not in json.dumps(document["paths"][path])
 
 
 async def test_a_state_that_changes_its_shape_is_the_models_fault(tmp_path: Path) -> None:

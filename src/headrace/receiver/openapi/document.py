@@ -312,12 +312,11 @@ def _refusals() -> dict[str, Any]:
 
 def _model(served: ServedModel) -> dict[str, Any]:
     """What the page needs to know of a model."""
-    signature = served.profile.signature.unwrap()
     return {
         "name": served.name,
         "version": served.version,
         "backend": f"{served.profile.backend} {served.profile.precision}",
-        "inputs": [_tensor(spec) for spec in signature.inputs],
+        "inputs": [_tensor(spec) for spec in served.signature.inputs],
         "outputs": [_tensor(spec) for spec in served.signature.outputs],
         "files": [
             {"name": medium.name, "kind": medium.kind, "feeds": list(medium.feeds)}

@@ -54,10 +54,9 @@ def tensor(spec: TensorSpec, *, batched: bool = False, answers: bool = False) ->
 
 def plain_request(served: ServedModel) -> Schema:
     """``input``, ``inputs`` or ``instances``."""
-    signature = served.profile.signature.unwrap()
-    columns = _columns(signature, served.media)
+    columns = _columns(served.signature, served.media)
     ways = [_object({"input": columns}), _object({"inputs": columns})]
-    ways.append(_object({"instances": _rows(signature, served.media)}))
+    ways.append(_object({"instances": _rows(served.signature, served.media)}))
     return {"anyOf": ways}
 
 
@@ -68,11 +67,10 @@ def plain_answer(served: ServedModel) -> Schema:
 
 def tfserving_request(served: ServedModel) -> Schema:
     """``instances`` or ``inputs``."""
-    signature = served.profile.signature.unwrap()
     name: Schema = {"signature_name": {"enum": ["", served.signature_name]}}
     ways = [
-        _object({"instances": _rows(signature, ())}),
-        _object({"inputs": _columns(signature, ())}),
+        _object({"instances": _rows(served.signature, ())}),
+        _object({"inputs": _columns(served.signature, ())}),
     ]
     return {"properties": name, "anyOf": ways}
 
@@ -90,7 +88,7 @@ def tfserving_answer(served: ServedModel) -> Schema:
 
 def oip_request(served: ServedModel) -> Schema:
     """The Open Inference Protocol's request, with JSON data."""
-    specs = served.profile.signature.unwrap().inputs
+    specs = served.signature.inputs
     return _object(
         {
             "id": {"type": "string"},
@@ -142,7 +140,7 @@ def oip_answer() -> Schema:
 def form(served: ServedModel) -> dict[str, Any]:
     """A form of files, and of the other inputs as JSON."""
     fed = {name for medium in served.media for name in medium.feeds}
-    others = [spec for spec in served.profile.signature.unwrap().inputs if spec.name not in fed]
+    others = [spec for spec in served.signature.inputs if spec.name not in fed]
     file: Schema = {"type": "string", "contentMediaType": "application/octet-stream"}
     properties: Schema = {
         medium.name: {"type": "array", "minItems": 1, "items": file} for medium in served.media
@@ -163,7 +161,7 @@ def example(served: ServedModel, *, beside_files: bool = False) -> dict[str, Any
     values: dict[str, Any] = {one.name: "Some text." for one in served.media if one.kind == "text"}
     chosen = beside_files and len(values) < len(served.media)
     fed = {name for one in served.media for name in one.feeds if chosen or one.name in values}
-    for spec in served.profile.signature.unwrap().inputs:
+    for spec in served.signature.inputs:
         if spec.name in fed:
             continue
         shape = _example_shape(served, spec)

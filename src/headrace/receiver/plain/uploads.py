@@ -93,11 +93,7 @@ def _told_by(kind: str, served: ServedModel) -> Medium | None:
 
 
 def _check_alone(medium: Medium, served: ServedModel) -> None:
-    missing = [
-        spec.name
-        for spec in served.profile.signature.unwrap().inputs
-        if spec.name not in medium.feeds
-    ]
+    missing = [spec.name for spec in served.signature.inputs if spec.name not in medium.feeds]
     if missing:
         raise InvalidInput(
             f"model {served.name!r} takes {', '.join(missing)} too: send multipart/form-data with "
@@ -108,7 +104,7 @@ def _check_alone(medium: Medium, served: ServedModel) -> None:
 def _form(content_type: bytes, body: bytes | memoryview, served: ServedModel) -> Upload:
     media = {medium.name for medium in served.media}
     upload = Upload()
-    signature = served.profile.signature.unwrap()
+    signature = served.signature
     for part in multipart.parse(body, multipart.boundary(content_type)):
         if part.name in media:
             upload.files.setdefault(part.name, []).append(part.content)
@@ -145,7 +141,7 @@ def _json(body: bytes | memoryview, served: ServedModel) -> Upload | None:
         raise InvalidInput(
             f"the request has {count} files: send at most {multipart.MOST_PARTS} at once"
         )
-    signature = served.profile.signature.unwrap()
+    signature = served.signature
     tensors = {
         name: _tensor(name, value, signature, media)
         for name, value in values.items()
