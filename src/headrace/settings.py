@@ -5,6 +5,7 @@ Unknown keys are errors. ``layers`` reads it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from headrace.device import CPU, Device
 from headrace.group import Group
 from headrace.normalise import Normalised
 from headrace.server_settings import ServerSettings
+from headrace.signature import Signature
 from headrace.urls import Location
 from headrace.verify import Verify
 from headrace.versions import Versions
@@ -107,6 +109,16 @@ class Sequence(Group):
             if twice:
                 raise ValueError(f"names {min(twice)!r} twice: each tensor is state once")
         return state
+
+    def visible(self, signature: Signature) -> Signature:
+        """What clients see of a model with this state: its signature without that."""
+        inputs = {one.input for one in self.state}
+        outputs = {one.output for one in self.state}
+        return replace(
+            signature,
+            inputs=tuple(spec for spec in signature.inputs if spec.name not in inputs),
+            outputs=tuple(spec for spec in signature.outputs if spec.name not in outputs),
+        )
 
 
 class Card(Group):

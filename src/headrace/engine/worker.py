@@ -81,8 +81,10 @@ class Engine:
         labels = self._labels(warm)
         # The receiver makes the same once more; what is wrong with them is told now, as a failure
         # to load. (An engine that waits for requests has no use for their libraries.)
-        processor = results.build(warm.signature, settings.results, labels)
-        media.build(processor.signature, settings.accepts)
+        seen = results.build(warm.signature, settings.results, labels).signature
+        if settings.sequence is not None:
+            seen = settings.sequence.visible(seen)
+        media.build(seen, settings.accepts)
         profile = Profile(
             signature=SignatureMessage.of(warm.signature),
             backend=choice.backend,

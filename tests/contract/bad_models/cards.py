@@ -39,6 +39,20 @@ def _file_not_text(folder: Path) -> None:
     (folder / "model.onnx").rename(os.fsdecode(bytes(folder) + b"/mod\xff.onnx"))
 
 
+_STATE = (
+    "inputs: {x: [FP32, [null, 2]], state: [FP32, [null, 2]]}\n"
+    "outputs: {y: [FP32, [null, 2]], stateN: [FP32, [null, 2]]}\n"
+)
+
+
+def _file_of_state(folder: Path) -> None:
+    (folder / "model.fake").write_text(_STATE)
+    (folder.parent / "card.yaml").write_text(
+        "sequence: {state: [{input: state, output: stateN}]}\n"
+        "accepts: [{kind: audio, input: state, rate_hz: 8000}]\n"
+    )
+
+
 CASES: tuple[Case, ...] = (
     Case("card-of-aliases", "aliases put in place", _card(_ALIASES)),
     Case("card-of-itself", "alias refers to itself", _card("labels: &a [*a]\n")),
@@ -51,5 +65,6 @@ CASES: tuple[Case, ...] = (
     Case("labels-a-pipe", "regular file", _pipe("labels.txt", "labels: labels.txt\n")),
     Case("file-name-not-text", "not UTF-8 text", _file_not_text),
     Case("results-of-nobody", "nobody", _card("results: [{output: nobody, apply: softmax}]\n")),
+    Case("accepts-of-state", "no input 'state'; inputs: x$", _file_of_state),
     Case("config-nonsense", "config.pbtxt", _card("max_batch_size: [[[", "config.pbtxt")),
 )

@@ -16,7 +16,7 @@ from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.gauges import gauges
 from headrace.receiver.run.notes import Common
 from headrace.receiver.run.owners import Owners
-from headrace.receiver.run.sequences import Sequences, visible
+from headrace.receiver.run.sequences import Sequences
 from headrace.receiver.run.turns import Devices
 from headrace.results import build
 from headrace.scheduler.known import Known
@@ -89,7 +89,7 @@ class Composer:
         metrics.gauges |= gauges(scheduler)
         card, seen = settings.sequence, processor.signature
         if card is not None:
-            seen = visible(seen, card)
+            seen = card.visible(seen)
         # A tokenizer is a file of some megabytes: others are answered while it is read.
         accepted = await asyncio.to_thread(media.build, seen, settings.accepts)
         served = ServedModel(

@@ -12,7 +12,6 @@ import math
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -94,7 +93,7 @@ class Sequences:
         self._dispatcher = dispatcher
         self._owners = owners
         self._model_signature = served.profile.signature.unwrap()
-        self._signature = visible(self._model_signature, card)
+        self._signature = card.visible(self._model_signature)
         self._remembered = tuple(_remembered(self._model_signature, one) for one in card.state)
         self._states = tuple(RequestedOutput(one.output) for one in card.state)
         self._slo_s = math.inf if served.settings.slo_ms is None else served.settings.slo_ms / 1e3
@@ -300,17 +299,6 @@ class Sequences:
         for turn in self._table.clear():
             if not turn.payload.done():
                 turn.payload.set_exception(type(error)(error.message))
-
-
-def visible(signature: Signature, card: cards.Sequence) -> Signature:
-    """What clients see of a model with state: its signature without that."""
-    inputs = {one.input for one in card.state}
-    outputs = {one.output for one in card.state}
-    return replace(
-        signature,
-        inputs=tuple(spec for spec in signature.inputs if spec.name not in inputs),
-        outputs=tuple(spec for spec in signature.outputs if spec.name not in outputs),
-    )
 
 
 def _remembered(signature: Signature, state: cards.StateTensor) -> Remembered:
