@@ -144,7 +144,8 @@ class Card(Group):
     )
     batched: bool | None = Field(
         default=None,
-        description="Whether axis 0 is a batch axis. None: found from the signature and checked.",
+        description="Whether axis 0 is a batch axis. None: found from the signature and checked. "
+        "So is `true`, unless nothing made up runs: see [models](models.md#a-python-file).",
     )
     max_batch: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=64, description="The largest batch that warm-up tries; the knee may cap it lower."

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from headrace.engine import backends
 from headrace.engine.backends.contract import Instance, Model
@@ -41,8 +42,8 @@ def instance(folder: Path, body: str, outputs: str = "") -> Instance:
         ("return batch['x']", "", "must return a dict of arrays by name; it returned ndarray"),
         ("return {'z': batch['x']}", "", "no output 'y'; there is: z"),
         ("return {'y': batch['x'].astype('f8')}", "", "is float64, and declared FP32"),
-        ("return {'y': batch['x'][:1]}", "", r"shape \[1, 4\], and should have \[2, 4\]"),
-        ("return {'y': batch['x'][0]}", "", r"shape \[4\], and should have \[2, 4\]"),
+        ("return {'y': batch['x'][:, :3]}", "", r"shape \[2, 3\], and should have \[-1, 4\]"),
+        ("return {'y': batch['x'][0]}", "", r"shape \[4\], and should have \[-1, 4\]"),
         ("return {'y': batch['x']}", '{"y": ("BYTES", [None, 4])}', "has a float32 in it"),
     ],
 )
@@ -51,6 +52,30 @@ def test_what_is_wrong_with_an_answer_is_told(
 ) -> None:
     with pytest.raises(InferenceFailed, match=said):
         instance(tmp_path, body, outputs).run({"x": X})
+
+
+def test_an_answer_may_have_fewer_rows_for_not_every_model_is_batched(tmp_path: Path) -> None:
+    kept = instance(tmp_path, "return {'y': batch['x'][batch['x'][:, 0] > 3]}")
+    assert kept.run({"x": X})["y"].tolist() == X[1:].tolist()
+    assert kept.run({"x": X[:1]})["y"].shape == (0, 4)
+
+
+def test_what_warm_up_has_raise_is_logged_once_and_each_time_once_it_has_run(
+    tmp_path: Path,
+) -> None:
+    picky = instance(tmp_path, "assert not batch['x'].any(), id(batch)\nreturn {'y': batch['x']}")
+
+    def raised() -> int:
+        with capture_logs() as logs:
+            for _ in range(3):
+                with pytest.raises(InferenceFailed, match="AssertionError"):
+                    picky.run({"x": X})
+        return [log["event"] for log in logs].count("model_raised")
+
+    assert raised() == 1
+    assert raised() == 0
+    picky.run({"x": X * 0})
+    assert raised() == 3
 
 
 @pytest.mark.parametrize(

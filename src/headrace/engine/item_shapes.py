@@ -26,6 +26,9 @@ _GUESSES = (16, 32, 224, 8, 1, 64, 128, 256, 512)
 def item_shapes(signature: Signature, instance: Instance, settings: ModelSettings) -> list[Shapes]:
     """The item shapes to warm up at: the card's, its buckets, or the first guess that runs.
 
+    None where nothing that is made up runs, and the card says that rows share runs: a model may
+    look at what is in them, decode images or look numbers up. Then the card is believed.
+
     Raises:
         ModelLoadError: a slot has no room for one, or buckets name what cannot be padded.
     """
@@ -53,17 +56,23 @@ def item_shapes(signature: Signature, instance: Instance, settings: ModelSetting
     steps = max((len(sizes) for sizes in bucketed.values()), default=1)
     if free <= bucketed.keys():
         sized: list[Shapes] = [_sized(signature, start, bucketed, step, 1) for step in range(steps)]
-        return _fitting(signature, sized, settings)
+        fitting = _fitting(signature, sized, settings)
+        return fitting if not settings.batched or _runs(signature, instance, sized[0]) else []
     for guess in _GUESSES:
         shapes = [_sized(signature, start, bucketed, step, guess) for step in range(steps)]
         if any(item_bytes(signature, item) > room for item in shapes):
             continue  # of an input of five free axes the largest guess is terabytes
-        try:
-            instance.run(make(signature, shapes[0], 1))
-        except InferenceFailed:
-            continue
-        return shapes
+        if _runs(signature, instance, shapes[0]):
+            return shapes
     return []
+
+
+def _runs(signature: Signature, instance: Instance, item: Shapes) -> bool:
+    try:
+        instance.run(make(signature, item, 1))
+    except InferenceFailed:
+        return False
+    return True
 
 
 def _check_buckets(signature: Signature, settings: ModelSettings) -> None:

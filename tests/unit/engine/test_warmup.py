@@ -316,6 +316,21 @@ def test_an_input_without_axes_is_warmed_up_as_it_is() -> None:
     assert set(model.lanes[0]) == {()}
 
 
+def test_a_model_that_runs_nothing_made_up_is_batched_where_its_card_says_so() -> None:
+    """As one that decodes images, parses JSON or looks numbers up."""
+
+    class Never(Counted):
+        def answer(self, x: Array) -> Array:
+            raise InferenceFailed("no image")
+
+    found, told = warm(Never(signature((None, 4))), batched=True)
+    assert found.signature.batched
+    assert (found.batch_sizes, found.measurements) == ((1, 2, 3, 4), ())
+    assert "it starts cold" in told[-1]
+    found, _ = warm(Never(signature((None, 4))))
+    assert not found.signature.batched
+
+
 def test_the_card_may_forbid_batching(tmp_path: Path) -> None:
     found, _ = warm(double(tmp_path, ROWS), batched=False)
     assert not found.signature.batched

@@ -103,11 +103,12 @@ class PythonInstance:
         self._after: Callable[[dict[str, Array]], Any] | None = getattr(made, "postprocess", None)
         self._signature = signature
         self._path = path
+        self._has_run = False
+        self._raised: set[tuple[type[BaseException], str, int | None]] = set()
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
         batch = {name: _read_only(array) for name, array in inputs.items()}
-        rows = len(next(iter(inputs.values()))) if self._signature.batched else None
         try:
             if self._before is not None:
                 batch = _each_row(self._before, "preprocess", batch)
@@ -115,15 +116,26 @@ class PythonInstance:
             if self._after is not None:
                 outputs = _each_row(self._after, "postprocess", _named(outputs, "infer"))
             named = _named(outputs, "infer" if self._after is None else "postprocess")
-            return {spec.name: _checked(spec, named, rows) for spec in self._signature.outputs}
+            answer = {spec.name: _checked(spec, named) for spec in self._signature.outputs}
         except InferenceFailed:
             raise
         # The border of somebody else's code, and of what its objects do while they are looked at.
         # sys.exit and cancellations in a thread would end that thread only, and nobody would wait
         # for batches any more.
         except BaseException as error:
-            _log.exception("model_raised", path=str(self._path))
+            self._tell(error)
             raise InferenceFailed(_explain(error, self._path)) from error
+        self._has_run = True
+        return answer
+
+    def _tell(self, error: BaseException) -> None:
+        """Log what was raised; until it has run, once for each place: warm-up tries many inputs."""
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = type(error), last.filename, last.lineno
+        if self._has_run or place not in self._raised:
+            _log.error("model_raised", path=str(self._path), exc_info=error)
+        if not self._has_run:
+            self._raised.add(place)
 
 
 def _execute(path: Path) -> ModuleType:
@@ -267,18 +279,17 @@ def _named(value: Any, function: str) -> Mapping[str, Any]:
     return value
 
 
-def _checked(spec: TensorSpec, outputs: Mapping[str, Any], rows: int | None) -> Array:
-    """An output as the class declared it.
+def _checked(spec: TensorSpec, outputs: Mapping[str, Any]) -> Array:
+    """An output as the class declared it; whether it has the rows of the batch, others check.
+
+    Only where requests share runs it must: who filters may give fewer.
 
     Raises:
         InferenceFailed: it is not there, or of another dtype or shape.
     """
     if spec.name not in outputs:
         raise InferenceFailed(f"no output {spec.name!r}; there is: {', '.join(map(str, outputs))}")
-    array = _array(outputs[spec.name])
-    expected = list(spec.wire_shape)
-    if rows is not None:
-        expected[0] = rows
+    array, expected = _array(outputs[spec.name]), list(spec.wire_shape)
     fits = len(expected) == array.ndim and all(
         size in {-1, there} for size, there in zip(expected, array.shape, strict=True)
     )
