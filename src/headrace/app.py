@@ -29,6 +29,7 @@ from headrace.control import (
     Gathered,
     Labels,
     ModelState,
+    NotServed,
     Recalled,
     ReceiverReady,
     Seen,
@@ -235,6 +236,9 @@ class Supervisor:
             case ReceiverReady():
                 self._fleet.confirm((message.name, message.version), message.socket_path, voice)
                 self._announce()
+            case NotServed():
+                key = message.name, message.version
+                self._fleet.refuse(key, message.socket_path, message.reason)
             case Emptied():
                 self._fleet.emptied(message.socket_path, voice)
             case Recalled():

@@ -197,6 +197,16 @@ class ReceiverReady(Message):
     socket_path: str
 
 
+class NotServed(Message):
+    """Receiver → supervisor: it cannot serve this version with the engine there, and why not."""
+
+    kind: Literal["not_served"] = "not_served"
+    name: str
+    version: int
+    socket_path: str
+    reason: str
+
+
 class Emptied(Message):
     """Receiver → supervisor: nothing waits for this engine or runs in it, and nothing will."""
 
@@ -257,6 +267,7 @@ class Gather(Message):
 
 FromReceiver = Annotated[
     ReceiverReady
+    | NotServed
     | Emptied
     | Recalled
     | Used
@@ -287,6 +298,7 @@ to_receiver: TypeAdapter[
 ] = TypeAdapter(ToReceiver)
 from_receiver: TypeAdapter[
     ReceiverReady
+    | NotServed
     | Emptied
     | Recalled
     | Used

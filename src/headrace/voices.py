@@ -18,6 +18,7 @@ from headrace.control import (
     Ask,
     Emptied,
     Gather,
+    NotServed,
     Recalled,
     ReceiverReady,
     Seen,
@@ -34,7 +35,7 @@ _TOLD = 300
 # Of a question; a receiver that takes longer has a second of work before it.
 _ANSWER_TIMEOUT_S = 1.0
 
-Words = ReceiverReady | Emptied | Recalled | Used | Seen | Gather | Order
+Words = ReceiverReady | NotServed | Emptied | Recalled | Used | Seen | Gather | Order
 
 
 class Voice:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.clients import call_scribe, http, triton_grpc
 from tests.e2e.crowd import BROKEN, Client, Load, statuses
+from tests.e2e.media_models import write_media
 from tests.e2e.models import write_fake, write_sleeper
 from tests.e2e.server import Server, frozen, has_ended, until
 
@@ -51,6 +52,20 @@ def test_a_killed_receiver_comes_back_on_the_same_ports_with_the_same_engines(
     assert {child.pid for child in server.children("headrace.engine.worker")} == engines
     assert statuses(load.answers).keys() <= {200, BROKEN}
     assert load.answers[-1].output == [[2.0] * 4]
+
+
+def test_what_the_next_receiver_cannot_serve_has_failed_and_the_others_serve(
+    tmp_path: Path,
+) -> None:
+    write_fake(write_media(tmp_path) / "one" / "1" / "model.fake", scale=2)
+    with Server(tmp_path) as server:
+        (tmp_path / "tokens" / "tokenizer.json").unlink()
+        server.receiver().kill()
+        server.wait_for("receiver_died")
+        until(lambda: "the receiver cannot serve it: " in _reason(server.url, "tokens"))
+        until(lambda: _ready(server.url))
+        np.testing.assert_allclose(triton_grpc(server.address, "one", X), 2 * X)
+        until(lambda: len(server.children("headrace.engine.worker")) == 3)
 
 
 def test_a_receiver_that_dies_while_an_engine_restarts_finds_the_new_engine(
@@ -140,6 +155,14 @@ def test_what_the_receiver_logs_has_the_form_that_was_asked_for(server: Server) 
     server.wait()
     last = json.loads(server.output.splitlines()[-1])
     assert (last["event"], last["level"]) == ("supervisor_gone", "error")
+
+
+def _reason(url: str, model: str) -> str:
+    try:
+        states = http(f"{url}/models")[1]["models"]
+    except OSError:
+        return ""
+    return "".join(one["reason"] for one in states if one["name"] == model)
 
 
 def _ready(url: str) -> bool:

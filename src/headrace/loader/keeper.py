@@ -43,7 +43,7 @@ from headrace.server_settings import ServerSettings
 
 # The step of an EngineLoading that begins so belongs to the warm-up.
 _WARMING = "warming"
-_LEAVING = {State.EVICTING, State.DRAINING, State.UNLOADED}
+_LEAVING = {State.EVICTING, State.DRAINING, State.UNLOADED, State.FAILED}
 # A load stands back for this part of the time that it may take, and then no more; nor longer than
 # this, for many clients that order one give up after a minute.
 _PATIENCE, _PATIENCE_S = 4, 45.0
@@ -146,6 +146,12 @@ class EngineKeeper:
     def evict(self) -> None:
         """Say that its engine leaves memory for now; it goes on until ``stop``."""
         self._move(Event.EVICT)
+
+    def give_up(self, reason: str) -> None:
+        """Say that it has failed, though its engine has not; ``run`` ends when that has ended."""
+        if can_move(self.state, Event.GIVEN_UP):
+            self._move(Event.GIVEN_UP, reason)
+            self._hang_up()
 
     async def stop(self, timeout_s: float) -> None:
         """Let the engine end what it runs within ``timeout_s``, then end it; waits for ``run``."""

@@ -82,6 +82,13 @@ class Roster:
             self._posts[key].confirmed_s = time.monotonic()
         self._news.wake()
 
+    def refuse(self, key: Key, socket_path: str, reason: str) -> None:
+        """A receiver cannot serve this version with the engine that listens there: it fails."""
+        post = self._posts.get(key)
+        serving = None if post is None else post.serving
+        if post is not None and serving is not None and serving.socket_path == socket_path:
+            post.keeper.give_up(reason)
+
     def emptied(self, socket_path: str, who: object = ONLY) -> None:
         """A receiver has nothing left for the engine that listens there."""
         self._heard.emptied(socket_path, who)

@@ -32,6 +32,7 @@ from headrace.control import (
     Memory,
     ModelServing,
     ModelState,
+    NotServed,
     Recall,
     Recalled,
     ReceiverReady,
@@ -245,7 +246,18 @@ class Runtime:
             or message.replaces
             or not is_alike(dispatcher.served.profile, message.profile)
         ):
-            dispatcher = await self._composer.compose(message)
+            try:
+                dispatcher = await self._composer.compose(message)
+            except (HeadraceError, OSError) as error:  # as the next receiver would, too
+                self._tell(
+                    NotServed(
+                        name=message.name,
+                        version=message.version,
+                        socket_path=message.socket_path,
+                        reason=f"the receiver cannot serve it: {error}",
+                    )
+                )
+                return
         await dispatcher.connect(message.socket_path, message.profile)
         self._dispatchers[key] = dispatcher
         self._catalog.set_state(  # since when, the supervisor tells

@@ -30,6 +30,28 @@ async def test_a_version_is_loaded_when_the_receiver_serves_it(tmp_path: Path) -
         assert receiver.states() == {("m", 1): "serving"}
 
 
+async def test_a_version_that_a_receiver_cannot_serve_has_failed_and_says_why(
+    tmp_path: Path,
+) -> None:
+    async with fleet_of(tmp_path) as (fleet, receiver):
+        receiver.confirms = False
+        loading = asyncio.create_task(fleet.load(version_of(tmp_path)))
+        await receiver.until(ModelServing)
+        path = fleet.serving["m", 1].socket_path
+        fleet.refuse(("m", 1), f"{path}-of-another", "of an engine that has gone")
+        assert fleet.waiting() == [("m", 1)]
+        post = fleet.versions("m")[1]
+        fleet.refuse(("m", 1), path, "no tokenizer")
+        with pytest.raises(ModelLoadError, match="version 1: no tokenizer"):
+            await loading
+        assert fleet.waiting() == []
+        assert fleet.states["m", 1].reason == "no tokenizer"
+        fleet.refuse(("m", 1), path, "as another receiver says")
+        while post.keeper.pid is not None:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        assert receiver.states() == {("m", 1): "failed"}
+
+
 async def test_one_that_replaces_another_is_told_so_and_the_other_ends(tmp_path: Path) -> None:
     async with fleet_of(tmp_path) as (fleet, receiver):
         await fleet.load(version_of(tmp_path))
