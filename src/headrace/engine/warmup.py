@@ -101,10 +101,7 @@ def warm_up(
             progress(f"buckets name input {name!r}; the model has: {', '.join(known)}")
     shapes = item_shapes(signature, instances[0], settings)
     if not shapes:
-        progress(
-            "it runs nothing made up for it; if that is for its shapes, name some under "
-            "warm_shapes; it starts cold"
-        )
+        progress("no shape found that it runs at: name some under warm_shapes; it starts cold")
         untimed = tuple(s for s in SIZES if s <= settings.max_batch) if signature.batched else (1,)
         return Warm(signature, untimed, (), 0)
     sizes: tuple[int, ...] = (1,)
