@@ -76,7 +76,7 @@ def test_tritonclient_streams(quick: Server, compression: str | None) -> None:
         found = [answers.get(timeout=20) for _ in range(20)]
         client.stop_stream()
     assert not [error for _, error in found if error is not None]
-    assert sorted(int(result.get_response().id) for result, _ in found) == list(range(20))
+    assert [int(result.get_response().id) for result, _ in found] == list(range(20))
     for result, _ in found:
         expected = wide * int(result.get_response().id)
         np.testing.assert_array_equal(result.as_numpy("y"), expected)
@@ -90,7 +90,7 @@ async def test_tritonclient_aio_streams(quick: Server) -> None:
     async with tritonclient.grpc.aio.InferenceServerClient(quick.address) as client:
         found = [pair async for pair in client.stream_infer(requests())]
     assert [error for _, error in found] == [None] * 5
-    assert {result.get_response().id for result, _ in found} == set("01234")
+    assert [result.get_response().id for result, _ in found] == list("01234")
 
 
 def test_what_is_wrong_with_one_request_is_told_and_the_stream_goes_on(quick: Server) -> None:
@@ -109,38 +109,50 @@ def test_what_is_wrong_with_one_request_is_told_and_the_stream_goes_on(quick: Se
     assert outcomes(quick.url, "echo")["invalid_input"] == before + 1
 
 
-def test_a_quick_answer_overtakes_a_slow_one_but_not_in_a_sequence(quick: Server) -> None:
+def test_answers_come_in_the_order_of_requests(quick: Server) -> None:
     slow = np.ones((20, 4), np.float32)
     with grpc.insecure_channel(quick.address) as channel:
-        call = _stream(channel)
-        free = [_identified("slow", "sleeper", slow), _identified("quick")]
-        assert [one.infer_response.id for one in call(iter(free))] == ["quick", "slow"]
-        bound = [
-            _identified("slow", "sleeper", slow, sequence_id=7),
-            _identified("quick", sequence_id=7),
-            _identified("other", sequence_id=8),
-        ]
-        order = [one.infer_response.id for one in call(iter(bound))]
-    assert order == ["other", "slow", "quick"]
+        asked = [_identified("slow", "sleeper", slow), _identified("quick")]
+        assert [one.infer_response.id for one in _stream(channel)(iter(asked))] == ["slow", "quick"]
 
 
-def test_an_empty_final_response_is_sent_to_who_asks(quick: Server) -> None:
-    request = _identified("one")
-    request.parameters["triton_enable_empty_final_response"].bool_param = True
+def test_tritonclient_may_pair_answers_by_their_order(quick: Server) -> None:
+    answers: queue.Queue[Any] = queue.Queue()
+    sizes = (7, 1, 2, 3)  # each takes as long as it is large
+    with tritonclient.grpc.InferenceServerClient(quick.address) as client:
+        client.start_stream(lambda result, error: answers.put((result, error)))
+        for size in sizes:
+            client.async_stream_infer("sleeper", [_tensor(np.ones((size, 4), np.float32))])
+        client.async_stream_infer("nobody", [_tensor()])
+        client.async_stream_infer("echo", [_tensor()])
+        found = [answers.get(timeout=20) for _ in range(6)]
+        client.stop_stream()
+    assert [len(result.as_numpy("y")) for result, _ in found[:4]] == list(sizes)
+    assert [error is None for _, error in found] == [True] * 4 + [False, True]
+
+
+def _is_last(answer: Any) -> bool:
+    said: bool = answer.infer_response.parameters["triton_final_response"].bool_param
+    return said
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_the_one_answer_says_that_it_is_the_last(quick: Server, *, asks: bool) -> None:
+    requests = [_identified("one"), _identified("two", "nobody"), _identified("", x=X[:, :3])]
+    for request in requests if asks else ():
+        request.parameters["triton_enable_empty_final_response"].bool_param = True
     with grpc.insecure_channel(quick.address) as channel:
-        answer, final = _stream(channel)(iter([request]))
-    flags = [
-        one.infer_response.parameters["triton_final_response"].bool_param for one in (answer, final)
-    ]
-    assert flags == [False, True]
-    assert [len(one.infer_response.outputs) for one in (answer, final)] == [1, 0]
-    assert final.infer_response.id == "one"
+        found = list(_stream(channel)(iter(requests)))
+    assert [_is_last(one) for one in found] == [True] * 3
+    assert [one.infer_response.id for one in found] == ["one", "two", ""]
+    assert [len(one.infer_response.outputs) for one in found] == [1, 0, 0]
+    assert [bool(one.error_message) for one in found] == [False, True, True]
 
 
 def test_more_requests_than_may_be_in_flight_are_all_answered(quick: Server) -> None:
     with grpc.insecure_channel(quick.address) as channel:
         found = list(_stream(channel)(_identified(str(i)) for i in range(500)))
-    assert {one.infer_response.id for one in found} == set(map(str, range(500)))
+    assert [one.infer_response.id for one in found] == list(map(str, range(500)))
     assert not [one.error_message for one in found if one.error_message]
 
 

@@ -88,16 +88,33 @@ class Stream:
         Raises:
             Cancelled: the client has left.
         """
+        await self.put(await self.pack(message))
+
+    async def pack(self, message: bytes) -> bytes:
+        """A message as it is ``put``, compressed if its client wants that."""
         coding = self._coding
-        body = grpc.frame(message) if coding is None else await grpc.pack(message, coding)
+        return grpc.frame(message) if coding is None else await grpc.pack(message, coding)
+
+    def put(self, packed: bytes) -> Awaitable[None]:
+        """Begin to send: messages leave in the order of the calls, nobody waits for the other.
+
+        To be awaited at once; then it waits and raises as ``send`` does.
+        """
+        # Who is cut off meanwhile is not to cancel pyvoy's future: it answers it all the same.
+        events = [{"type": "http.response.body", "body": packed, "more_body": True}]
+        if not self.started:
+            self.started = True
+            events.insert(0, grpc.start(self._coding))
+        return self._told([asyncio.shield(self._send(event)) for event in events])
+
+    async def _told(self, sent: list[asyncio.Future[None]]) -> None:
         try:
-            if not self.started:
-                self.started = True
-                await self._send(grpc.start(coding))
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            await (sent[0] if len(sent) == 1 else asyncio.gather(*sent))
         except OSError as error:
             self._gone = True
             raise Cancelled("the client closed the stream") from error
+        finally:
+            del sent  # an error's traceback holds this frame: a cycle
 
     async def changed(self, bell: asyncio.Future[None]) -> None:
         """Wait until it rings; what the client still sends is not looked at.

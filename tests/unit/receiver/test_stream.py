@@ -17,13 +17,16 @@ from headrace.receiver.codecs.protobuf import message
 from headrace.receiver.exchange import Exchange
 from headrace.receiver.health import Health
 from headrace.receiver.oip.grpc import OipGrpc
-from headrace.receiver.oip.stream import OipStream
+from headrace.receiver.oip.stream import INFLIGHT, OipStream
 from headrace.receiver.on_demand import OnDemand
 from headrace.receiver.stream import Stream, serve
 from tests.unit.receiver.inside import Said
 
 Asked = message("grpc.health.v1.HealthCheckRequest")
 Answer = message("grpc.health.v1.HealthCheckResponse")
+ModelRequest = message("inference.ModelInferRequest")
+Response = message("inference.ModelInferResponse")
+StreamResponse = message("inference.ModelStreamInferResponse")
 
 ASKED = grpc.frame(Asked(service="").SerializeToString())
 
@@ -207,3 +210,111 @@ async def test_what_runs_when_the_deadline_of_its_stream_has_passed_is_counted(
     handler = OipStream(Endless(client.leave if leaves else bool)).infer
     assert await asyncio.wait_for(serve(one, handler, client.send), 10) == Expired.code
     assert border.counted == [outcome] * 3
+
+
+class Unread(Client):
+    """Reads no answer until it is told to; as pyvoy it tells of each that it was read."""
+
+    def __init__(self, *chunks: dict[str, Any]) -> None:
+        super().__init__(*chunks)
+        self.bodies: list[bytes] = []
+        self.read: list[asyncio.Future[None]] = []
+
+    def send(self, event: dict[str, Any]) -> asyncio.Future[None]:  # type: ignore[override]
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if event.get("more_body"):
+            self.bodies.append(event["body"])
+            self.read.append(future)
+        else:
+            future.set_result(None)
+        return future
+
+
+async def test_who_is_cut_off_while_it_sends_cancels_nothing_of_whoever_sends() -> None:
+    client = Unread(_chunk(ASKED, more=True))
+    one = _stream(client, _catalog())
+    one.exchange.timeout_s = 0.05
+    handler = OipStream(Numbered()).infer
+    assert await asyncio.wait_for(serve(one, handler, client.send), 10) == Expired.code
+    assert [future.done() for future in client.read] == [False]
+    client.read[0].set_result(None)  # raises if it was cancelled
+
+
+class Numbered(OipGrpc):
+    """Answers requests with the number that they have, those of ``held`` when told to."""
+
+    def __init__(self, *held: int) -> None:
+        self.held = {number: asyncio.Event() for number in held}
+        self.begun = 0
+        self.ended: list[int] = []
+
+    async def infer(self, exchange: Exchange) -> bytes:
+        number = self.begun
+        self.begun += 1
+        if number in self.held:
+            await self.held[number].wait()
+        self.ended.append(number)
+        return bytes(Response(id=str(number)).SerializeToString())
+
+
+async def test_answers_wait_for_those_before_them_but_not_until_they_are_read() -> None:
+    client, border = Unread(_chunk(ASKED * 4, more=False)), Border()
+    oip = Numbered(0, 2)
+    handler = OipStream(oip).infer
+    served = asyncio.create_task(serve(_stream(client, _catalog(), border), handler, client.send))
+
+    def ids() -> list[str]:
+        answers = [StreamResponse.FromString(body[5:]) for body in client.bodies]
+        return [answer.infer_response.id for answer in answers]
+
+    await _turns()
+    assert (oip.ended, ids()) == ([1, 3], [])
+    oip.held[0].set()
+    await _turns()
+    assert (oip.ended, ids()) == ([1, 3, 0], ["0", "1"])
+    oip.held[2].set()
+    await _turns()
+    assert (ids(), border.counted) == (["0", "1", "2", "3"], [])
+    for future in client.read:
+        future.set_result(None)
+    assert await asyncio.wait_for(served, 10) == "ok"
+    assert border.counted == ["ok"] * 4
+
+
+async def _turns() -> None:
+    """All that can go on without anybody else."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_requests_that_wait_for_their_turn_are_among_those_in_flight() -> None:
+    client = Unread(_chunk(ASKED * (INFLIGHT + 9), more=False))
+    oip = Numbered(0)
+    handler = OipStream(oip).infer
+    served = asyncio.create_task(serve(_stream(client, _catalog()), handler, client.send))
+    await _turns()
+    assert (oip.begun, client.bodies) == (INFLIGHT, [])
+    oip.held[0].set()
+    while not served.done():
+        while client.read:
+            client.read.pop().set_result(None)
+        await asyncio.sleep(0)
+    assert (served.result(), len(client.bodies)) == ("ok", INFLIGHT + 9)
+
+
+async def test_requests_of_a_sequence_run_one_after_the_other_whoever_else_waits() -> None:
+    one, two = ModelRequest(), ModelRequest()
+    one.parameters["sequence_id"].int64_param = 1
+    two.parameters["sequence_id"].int64_param = 2
+    frames = [grpc.frame(each.SerializeToString()) for each in (one, two, two, one)]
+    client, oip = Unread(_chunk(b"".join(frames), more=False)), Numbered(0)
+    handler = OipStream(oip).infer
+    served = asyncio.create_task(serve(_stream(client, _catalog()), handler, client.send))
+    await _turns()
+    assert (oip.begun, oip.ended) == (3, [1, 2])  # the second of two has not waited for an answer
+    oip.held[0].set()
+    await _turns()
+    assert (oip.ended, len(client.bodies)) == ([1, 2, 0, 3], 4)
+    for future in client.read:
+        future.set_result(None)
+    assert await asyncio.wait_for(served, 10) == "ok"

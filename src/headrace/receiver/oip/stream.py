@@ -1,17 +1,19 @@
-"""``ModelStreamInfer``: requests in, answers out as they are there, on one stream.
+"""``ModelStreamInfer``: requests in, answers out in the same order, on one stream.
 
-Source: Triton's grpc_service.proto. Requests run beside each other, so that they share batches, and
-are answered in the order in which they end; those of one ``sequence_id`` keep theirs. What is wrong
-with one request is told in its answer, and the stream goes on.
+Sources: Triton's grpc_service.proto, and its stream_infer_handler.cc for models that are not
+decoupled: clients may pair answers with requests by their order, and read from
+``triton_final_response`` that there is no further one. Requests run beside each other, so that they
+share batches; those of one ``sequence_id`` run one after the other. What is wrong with one request
+is told in its answer, and the stream goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from headrace.errors import HeadraceError, NotResident
+from headrace.errors import Cancelled, HeadraceError, NotResident
 from headrace.receiver.codecs import wire
 from headrace.receiver.codecs.protobuf import message, read_parameters
 from headrace.receiver.exchange import Exchange
@@ -19,24 +21,54 @@ from headrace.receiver.oip.grpc import SCAN_BYTES, InferResponse, OipGrpc, parse
 from headrace.receiver.stream import Border, Stream, StreamHandler
 
 INFLIGHT = 128
-"""Requests of one stream that may run or wait; the next is read when one of them is answered."""
+"""Requests of one stream that run or wait; the next is read when the first of them is answered."""
 
 FINAL = "triton_final_response"
-WANTS_FINAL = "triton_enable_empty_final_response"
 SEQUENCE = "sequence_id"
 
 _StreamResponse = message("inference.ModelStreamInferResponse")
 _INFER_RESPONSE_TAG = b"\x12"  # field 2, length-delimited
+# Bytes that may follow those of a response: protobuf joins messages so.
+_LAST = InferResponse()
+_LAST.parameters[FINAL].bool_param = True
+_LAST_BYTES = bytes(_LAST.SerializeToString())
 # Whether a small request must be looked into is told by these bytes: decoding it twice costs more.
 # Of a large one decoding is the cheaper: it copies no tensors, and does not look through them.
-_MARKS = (SEQUENCE.encode(), WANTS_FINAL.encode())
+_MARK = SEQUENCE.encode()
 
 
-class Wishes(NamedTuple):
-    """What a request says that concerns the stream."""
+class Turn(NamedTuple):
+    """What a request waits for before it runs and before it is answered, and what it then rings."""
 
-    sequence: object = None
-    final: bool = False
+    sequence: object
+    runs_after: asyncio.Event | None
+    answered_after: asyncio.Event | None
+    ran: asyncio.Event
+    answered: asyncio.Event
+
+
+class Order:
+    """The order of one stream: answers leave as requests came, a sequence runs so, too."""
+
+    def __init__(self) -> None:
+        self._answered: asyncio.Event | None = None
+        self._ran: dict[object, asyncio.Event] = {}
+
+    def queue(self, sequence: object) -> Turn:
+        """The turn of the next request, which may be of a sequence."""
+        ran, answered = asyncio.Event(), asyncio.Event()
+        turn = Turn(sequence, self._ran.get(sequence), self._answered, ran, answered)
+        self._answered = answered
+        if sequence is not None:
+            self._ran[sequence] = ran
+        return turn
+
+    def end(self, turn: Turn) -> None:
+        """Let those after it go, however it ended."""
+        turn.ran.set()
+        turn.answered.set()
+        if self._ran.get(turn.sequence) is turn.ran:
+            del self._ran[turn.sequence]
 
 
 class Room:
@@ -96,96 +128,74 @@ class OipStream:
 
     async def _take(self, stream: Stream, group: asyncio.TaskGroup) -> None:
         """Start a task for each request, as many as there is room for."""
-        room = Room(stream.border)
-        last: dict[object, asyncio.Task[None]] = {}
+        room, order = Room(stream.border), Order()
 
-        def leave(sequence: object, task: asyncio.Task[None]) -> None:
+        def leave(turn: Turn, _: asyncio.Task[None]) -> None:
+            order.end(turn)
             room.leave()
-            if last.get(sequence) is task:
-                del last[sequence]
 
         async for body in stream.messages():
             await room.enter()
-            wishes = _wishes(body)
-            task = group.create_task(self._answer(stream, body, wishes, last.get(wishes.sequence)))
-            if wishes.sequence:
-                last[wishes.sequence] = task
-            task.add_done_callback(partial(leave, wishes.sequence))
+            turn = order.queue(_sequence(body))
+            task = group.create_task(self._answer(stream, body, turn))
+            task.add_done_callback(partial(leave, turn))
 
-    async def _answer(
-        self, stream: Stream, body: bytes, wishes: Wishes, before: asyncio.Task[None] | None
-    ) -> None:
-        """Run one request, send what came of it, and count it, however it ends."""
+    async def _answer(self, stream: Stream, body: bytes, turn: Turn) -> None:
+        """Run one request, send what came of it in its turn, and count it, however it ends."""
         exchange = stream.item()
         exchange.body = body
         try:
-            if before is not None:
-                await asyncio.wait({before})
-            outcome = await self._outcome(stream, body, wishes, exchange)
+            if turn.runs_after is not None:
+                await turn.runs_after.wait()
+            outcome, answer = await self._run(stream, body, exchange)
+            turn.ran.set()
+            packed = await stream.pack(answer)
+            if turn.answered_after is not None and outcome != Cancelled.code:  # nobody reads those
+                await turn.answered_after.wait()
+            try:
+                sending = stream.put(packed)
+                turn.answered.set()
+                await sending
+            except HeadraceError as error:  # the client has left; the reader hears of it too
+                outcome = error.code
         except asyncio.CancelledError:
             stream.border.count(exchange, stream.cut_off_as)
             raise
         stream.border.count(exchange, outcome)
 
-    async def _outcome(
-        self, stream: Stream, body: bytes, wishes: Wishes, exchange: Exchange
-    ) -> str:
-        outcome = "ok"
+    async def _run(self, stream: Stream, body: bytes, exchange: Exchange) -> tuple[str, bytes]:
+        """The outcome, and what to send."""
         try:
             try:
                 response = await self._oip.infer(exchange)
             except NotResident as absent:
                 on_demand = stream.border.on_demand
                 response = await on_demand.answer(self._oip.infer, exchange, absent.key)
-            if wishes.final:
-                response += _final(is_final=False)
             answer = _wrap(response)
             await exchange.make_change()
         except Exception as error:  # noqa: BLE001 - the border of a request
             typed = stream.border.translate(error)
-            outcome = typed.code
-            answer = _refusal(body, typed)
+            code, refusal = typed.code, _refusal(body, typed)
             del typed  # its traceback holds this frame: a cycle
+            return code, refusal
         finally:
             exchange.drop_change()
-        try:
-            await stream.send(answer)
-            if wishes.final and outcome == "ok":
-                await stream.send(_wrap(_closing(body)))
-        except HeadraceError as error:  # the client has left; the reader hears of it too
-            outcome = error.code
-        return outcome
+        return "ok", answer
 
 
-def _wishes(body: bytes) -> Wishes:
-    if len(body) < SCAN_BYTES and not any(mark in body for mark in _MARKS):
-        return Wishes()
+def _sequence(body: bytes) -> object:
+    """Which sequence a request is of, None: of none."""
+    if len(body) < SCAN_BYTES and _MARK not in body:
+        return None
     try:
-        parameters = read_parameters(parse(body)[0].parameters)
+        return read_parameters(parse(body)[0].parameters).get(SEQUENCE) or None
     except HeadraceError:
-        return Wishes()  # whoever decodes it to run it says what is wrong
-    return Wishes(parameters.get(SEQUENCE) or None, parameters.get(WANTS_FINAL) is True)
+        return None  # whoever decodes it to run it says what is wrong
 
 
 def _wrap(response: bytes) -> bytes:
-    return b"".join((_INFER_RESPONSE_TAG, wire.varint(len(response)), response))
-
-
-def _final(*, is_final: bool) -> bytes:
-    """The flag, as bytes that may follow those of a response: protobuf joins messages so."""
-    response = InferResponse()
-    response.parameters[FINAL].bool_param = is_final
-    return bytes(response.SerializeToString())
-
-
-def _closing(body: bytes) -> bytes:
-    """The empty response that says that there is no more for this request."""
-    request: Any = parse(body)[0]
-    response = InferResponse(
-        id=request.id, model_name=request.model_name, model_version=request.model_version
-    )
-    response.parameters[FINAL].bool_param = True
-    return bytes(response.SerializeToString())
+    size = wire.varint(len(response) + len(_LAST_BYTES))
+    return b"".join((_INFER_RESPONSE_TAG, size, response, _LAST_BYTES))
 
 
 def _refusal(body: bytes, error: HeadraceError) -> bytes:
@@ -196,4 +206,5 @@ def _refusal(body: bytes, error: HeadraceError) -> bytes:
     except HeadraceError:
         answer.infer_response.id = ""
     answer.infer_response.parameters["headrace-error"].string_param = error.code
+    answer.infer_response.parameters[FINAL].bool_param = True
     return bytes(answer.SerializeToString())
