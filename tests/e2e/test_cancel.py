@@ -6,8 +6,12 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import grpc
+import h2.connection
+import h2.events
 import numpy as np
 import pytest
 
@@ -244,3 +248,29 @@ def test_a_real_grpc_client_sees_its_deadline_pass(server: Server) -> None:
         assert numbers.outcome("expired") + numbers.outcome("cancelled") == 1
     until(lambda: numbers.outcome("ok") == 2)
     assert numbers.computed_rows == 2
+
+
+@pytest.mark.parametrize("spans", [False, True])
+def test_who_cancels_most_of_its_calls_keeps_its_connection(tmp_path: Path, *, spans: bool) -> None:
+    told = {"HEADRACE_SERVER__OTLP_ENDPOINT": "http://127.0.0.1:9"} if spans else {}
+    with Server(write_fake(tmp_path / "echo.fake"), environment=told) as server:
+        lines = [(":method", "GET"), (":scheme", "http"), (":authority", server.address)]
+        lines.append((":path", "/v2/health/live"))
+        client = h2.connection.H2Connection()
+        host, _, port = server.address.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=20) as peer:
+            client.initiate_connection()
+            for _ in range(600):
+                number = client.get_next_available_stream_id()
+                client.send_headers(number, lines)
+                client.reset_stream(number)
+                peer.sendall(client.data_to_send())
+            last = client.get_next_available_stream_id()
+            client.send_headers(last, lines, end_stream=True)
+            peer.sendall(client.data_to_send())
+            events: list[Any] = []
+            while not any(isinstance(event, h2.events.StreamEnded) for event in events):
+                data = peer.recv(65536)
+                assert data, "the connection was cut"
+                events += client.receive_data(data)
+                peer.sendall(client.data_to_send())

@@ -55,7 +55,7 @@ def add(
         "tracing.opentelemetry.flush_interval_ms": _EVERY_MS,
         "tracing.opentelemetry.min_flush_spans": _TOGETHER,
     }
-    configuration["layered_runtime"] = {"layers": [{"name": "ours", "static_layer": sending}]}
+    configuration["layered_runtime"]["layers"][0]["static_layer"] |= sending
     http["generate_request_id"] = True  # its fifteenth digit says what was chosen
     http["tracing"] = {
         "random_sampling": {"value": 100 * ratio},

@@ -37,7 +37,9 @@ def _configured(endpoint: str, environment: dict[str, str] = NOTHING) -> dict[st
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
         "filter_chains": [{"filters": [manager]}],
     }
-    configuration: dict[str, Any] = {"static_resources": {"listeners": [listener]}}
+    runtime = {"layers": [{"name": "ours", "static_layer": {"another": 1}}]}
+    resources = {"listeners": [listener]}
+    configuration: dict[str, Any] = {"static_resources": resources, "layered_runtime": runtime}
     envoy_spans.add(
         configuration,
         http,
