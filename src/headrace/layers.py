@@ -81,7 +81,8 @@ def load_located(
     variables, problems = _from_environment(environment)
     layers += [variables, _from_flags(flags)]
     merged = merge(layers)
-    _set_on_every_model(merged, flags)
+    every = _of_every_model(flags)
+    _set_on_every_model(merged, every)
     try:
         loaded = Settings.model_validate(merged.data)
         problems += [
@@ -94,6 +95,8 @@ def load_located(
     if problems:
         raise SettingsError("\n".join(problems))
     numbers = range(len(loaded.models))
+    if numbers:  # else nobody has looked whether they are right
+        loaded = loaded.with_every_model(every)
     return Located(loaded, tuple(merged.origins.get(("models", one), "") for one in numbers))
 
 
@@ -220,13 +223,16 @@ def _flag(key: str) -> str:
     return "argument" if key == "models" else f"flag --{key.rpartition('.')[2].replace('_', '-')}"
 
 
-def _set_on_every_model(document: Document, flags: Mapping[str, Any]) -> None:
-    entries = document.data.get("models")
-    every = {
+def _of_every_model(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         key.removeprefix(_EVERY_MODEL): value
         for key, value in flags.items()
         if key.startswith(_EVERY_MODEL) and value is not None
     }
+
+
+def _set_on_every_model(document: Document, every: dict[str, Any]) -> None:
+    entries = document.data.get("models")
     if not every or not isinstance(entries, list):
         return
     document.data["models"] = [e | every if isinstance(e, dict) else e for e in entries]

@@ -5,12 +5,13 @@ Unknown keys are errors. ``layers`` reads it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from headrace.accepts import AcceptedInput
 from headrace.declared import DeclaredSignature
@@ -296,6 +297,21 @@ class Settings(Group):
         default_factory=ModelSettings, description="What every model takes where it says nothing."
     )
     models: tuple[ModelSettings, ...] = Field(default=(), description="The models to serve.")
+
+    # Not a field: files do not say it.
+    _every_model: ModelSettings = PrivateAttr(default_factory=ModelSettings)
+
+    @property
+    def every_model(self) -> ModelSettings:
+        """What flags say of every model: `models` have it, this is for those of orders."""
+        return self._every_model
+
+    def with_every_model(self, flags: Mapping[str, Any]) -> Self:
+        """The same, with what flags say of every model that no entry names."""
+        said = {key: value for key, value in flags.items() if key not in NO_DEFAULTS}
+        copy = self.model_copy()
+        copy._every_model = ModelSettings.model_validate(said)  # noqa: SLF001 - one of ours
+        return copy
 
     @field_validator("defaults")
     @classmethod

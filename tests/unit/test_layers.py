@@ -71,6 +71,13 @@ def test_a_model_flag_holds_for_every_model_and_leaves_the_callers_entries(tmp_p
     assert entries == [{"path": "c.onnx"}]
 
 
+def test_a_model_flag_holds_for_models_that_no_entry_names(tmp_path: Path) -> None:
+    path = _file(tmp_path, "models: [{path: a.onnx}]")
+    every = load(path, {}, {"models.*.slo_ms": 7, "models.*.name": "a"}).every_model
+    assert (every.slo_ms, every.name) == (7, None)
+    assert every.model_fields_set == {"slo_ms"}
+
+
 def test_paths_in_a_file_are_relative_to_it_and_others_are_left(tmp_path: Path) -> None:
     path = _file(
         tmp_path,

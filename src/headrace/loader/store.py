@@ -196,7 +196,7 @@ def _named(settings: Settings, name: str) -> _Lying:
         lying = _locate(entry, name)
         if lying.places or lying.complaints:
             return lying
-    return _Lying(ModelSettings(), [], [])
+    return _Lying(settings.every_model, [], [])
 
 
 def _locate(entry: ModelSettings, name: str) -> _Lying:

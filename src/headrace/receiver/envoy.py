@@ -46,10 +46,10 @@ _MAX_FRAME_SIZE = 5  # RFC 9113, 6.5.2
 # How much of one request Envoy holds before it asks the client to wait for Python, which gets up to
 # twice that at once: 2 MB are copied in 1 ms, and so long others wait.
 _BUFFER_BYTES = 2**20
-# Rapid reset (CVE-2023-44487): Envoy cuts a connection once so many streams have ended, half of them
-# without an answer and within a second. It takes no shorter time and no rate, and its own 500 met who
-# hedges: clients that cancel most of their calls after some ms lost the others, too. This many take
-# them hours, and a flood seconds; meanwhile `max_inflight` holds for it as for any other.
+# Rapid reset (CVE-2023-44487): Envoy cuts a connection once so many streams have ended, half of
+# them without an answer and within a second. It takes no shorter time and no rate, and its own 500
+# met who hedges: clients that cancel most of their calls after some ms lost the others, too. This
+# many take them hours, and a flood seconds; meanwhile `max_inflight` holds for it, too.
 _RESETS = {"overload.premature_reset_total_stream_count": 1_000_000}
 _FEW_CORES = 4
 _NOT_ASCII = "the path must be ASCII: names of models are letters, digits, `.`, `_` and `-`"

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from headrace.cores import usable_cores
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
 from headrace.formats import SUFFIXES
-from headrace.loader.store import FoundVersion, find
+from headrace.loader.store import FoundVersion, find, find_named
 from headrace.server_settings import ServerSettings
 from headrace.settings import ModelSettings, Settings
 
@@ -365,3 +365,14 @@ def test_a_comment_in_a_configuration_is_no_change(tmp_path: Path) -> None:
     after = _find(tmp_path / "m")
     assert before == after
     assert before[0].remarks != after[0].remarks
+
+
+def test_flags_of_every_model_hold_for_one_that_no_entry_names(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    model = tmp_path / "other" / "m.fake"
+    model.write_text("{}")
+    (tmp_path / "other" / "m.card.yaml").write_text("slo_ms: 3")
+    named = Settings(models=(ModelSettings(path=tmp_path / "a.fake"),))
+    settings = named.with_every_model({"slo_ms": 7, "instances": 1})
+    (found,) = find_named(settings, "new", folder=model)
+    assert (found.name, found.settings.slo_ms, found.settings.instances) == ("new", 7, 1)
