@@ -22,6 +22,7 @@ from headrace.server_settings import ServerSettings
 
 if TYPE_CHECKING:
     import requests
+    from opentelemetry.attributes import BoundedAttributes
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import SpanContext
@@ -38,7 +39,8 @@ class Spans:
     def __init__(
         self, sending: SpanProcessor, resource: Resource, sampler: SpanSampler, *, within: bool
     ) -> None:
-        from opentelemetry.sdk.trace.id_generator import (  # noqa: PLC0415 - an extra
+        from opentelemetry.sdk.trace import SpanLimits  # noqa: PLC0415 - an extra
+        from opentelemetry.sdk.trace.id_generator import (  # noqa: PLC0415 - the same
             RandomIdGenerator,
         )
         from opentelemetry.sdk.util.instrumentation import (  # noqa: PLC0415 - the same
@@ -47,6 +49,7 @@ class Spans:
 
         self._sending = sending
         self._resource = resource
+        self._limits = SpanLimits()
         self._scope = InstrumentationScope("headrace", headrace.__version__)
         self._ids = RandomIdGenerator()
         self._sampler = sampler
@@ -89,7 +92,7 @@ class Spans:
             own,
             above,
             (start_ns, end_ns),
-            attributes=_attributes(exchange, served, outcome),
+            attributes=self._within_limits(_attributes(exchange, served, outcome)),
             kind=SpanKind.INTERNAL if self._within else SpanKind.SERVER,
             status=Status(StatusCode.ERROR, outcome) if failed else Status(StatusCode.UNSET),
         )
@@ -99,6 +102,13 @@ class Spans:
             if seconds > 0:
                 self._send(name, self._context(own), own, (at_ns, until_ns))
             at_ns = until_ns
+
+    def _within_limits(self, attributes: dict[str, str | int]) -> BoundedAttributes:
+        """As OpenTelemetry's variables say how many there may be, and how long."""
+        from opentelemetry.attributes import BoundedAttributes  # noqa: PLC0415 - an extra
+
+        most, longest = self._limits.max_span_attributes, self._limits.max_span_attribute_length
+        return BoundedAttributes(most, attributes, immutable=True, max_value_len=longest)
 
     def _context(self, above: SpanContext | None) -> SpanContext:
         """The name of a new span below another one, or of the first of its trace."""

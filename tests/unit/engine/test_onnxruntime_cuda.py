@@ -172,8 +172,7 @@ def test_without_a_batch_axis_the_first_is_of_the_sizes_that_the_card_names() ->
     assert _shapes({"x": (None, 80)}, batched=False, warm_shapes=sizes) == expected
     fixed: dict[str, tuple[int | None, ...]] = {"x": (None, 80), "of_all": (1,)}
     assert _shapes(fixed, warm_shapes=sizes) == tuple(f"{one},of_all:1" for one in expected)
-    with pytest.raises(ModelLoadError, match=r"axis 0 of .* name its sizes under `warm_shapes`"):
-        _shapes({"x": (None, 80)}, batched=False)
+    assert _shapes({"x": (None, 80)}, batched=False, max_batch=4) == ("x:1x80", "x:4x80")
 
 
 @pytest.mark.parametrize("name", ["input_ids:0", "a,b"])

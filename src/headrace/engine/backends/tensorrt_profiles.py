@@ -77,10 +77,11 @@ def _bounds(settings: ModelSettings, spec: TensorSpec, axis: int, *, batched: bo
     sizes = list(settings.buckets.get(name, {}).get(axis, ()))
     shapes = settings.warm_shapes.get(name, ())
     sizes += [shape[axis - start] for shape in shapes if len(shape) > axis - start]
+    if not (sizes or axis):
+        sizes = [1, settings.max_batch]  # nobody says more: as if its requests shared batches
     if not sizes:
-        where = "`buckets` or `warm_shapes`" if axis else "`warm_shapes`"
         raise ModelLoadError(
             f"axis {axis} of input {name!r} may be of any size, and TensorRT wants to know which: "
-            f"name its sizes under {where}"
+            "name its sizes under `buckets` or `warm_shapes`"
         )
     return _Bounds(min(sizes), max(sizes))

@@ -188,9 +188,13 @@ class Cuda:
         # and wait for what it has asked for.
         me, told = threading.get_ident(), list[str]()
 
-        def hear(message: Warning | str, *_: object, **__: object) -> None:
+        others = warnings.showwarning
+
+        def hear(message: Warning | str, *where: Any, **more: Any) -> None:
             if threading.get_ident() == me:
                 told.append(str(message))
+            else:
+                others(message, *where, **more)
 
         before = self._cuda.get_sync_debug_mode()
         with warnings.catch_warnings():
@@ -206,15 +210,15 @@ class Cuda:
 
     def _abandon(self, graph: Any) -> None:
         """End what a capture that failed has begun: PyTorch's allocators take it for under way."""
-        # That of pinned memory asks the graph, and cannot be told: the graph stays, and what is
-        # captured later has another pool.
-        self._abandoned.append(graph)
         end = getattr(self._cuda.memory, "_cuda_endAllocateToPool", None)
         try:
             if end is not None:
                 end(self.device.index, self._pool)
         except RuntimeError:
-            return  # it has ended: what failed was something else
+            return  # it has ended, for what failed was something else: its memory goes with it
+        # That of pinned memory asks the graph, and cannot be told: the graph stays, and what is
+        # captured later has another pool.
+        self._abandoned.append(graph)
         self._pool = self._cuda.graph_pool_handle()
 
     def host(self, like: torch.Tensor) -> torch.Tensor:

@@ -102,7 +102,7 @@ async def infer(core: Core, exchange: Exchange, name: str, version: int | None) 
     """
     served = core.find(exchange, name, version)
     asked = read(exchange.body)
-    if version is None:
+    if version is None and served.settings.sequence is not None:
         served = core.reader(exchange, served, asked.sequence(served.signature))
     request = decode(served, version, asked, exchange)
     return encode(await core.run(exchange, served, request))
