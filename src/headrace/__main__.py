@@ -37,7 +37,9 @@ def _serve(arguments: Sequence[str]) -> int:
     import asyncio  # noqa: PLC0415 - no other command needs it so soon
 
     from headrace.loader.nursery import Beginning, Nursery  # noqa: PLC0415 - the same
+    from headrace.outlets import open_outlets  # noqa: PLC0415 - the same
 
+    open_outlets()
     # Until the supervisor takes them, there is nothing to drain.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup

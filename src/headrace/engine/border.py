@@ -9,6 +9,7 @@ import sys
 from typing import BinaryIO
 
 from headrace.errors import HeadraceError, ModelLoadError
+from headrace.outlets import open_outlets
 
 
 def begin() -> BinaryIO:
@@ -16,6 +17,7 @@ def begin() -> BinaryIO:
 
     Whatever libraries print goes to standard error.
     """
+    open_outlets()
     faulthandler.enable()
     # Ctrl-C reaches the whole foreground group; when to stop is the starter's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

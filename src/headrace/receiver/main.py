@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from headrace.control import CONTROL_VARIABLE
+from headrace.outlets import open_outlets
 from headrace.receiver.asgi import Application
 from headrace.receiver.bodies import overlook_late_answers
 from headrace.receiver.runtime import Runtime
@@ -40,6 +41,7 @@ class Entrance:
 
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()
+        open_outlets()
         loop = asyncio.get_running_loop()
         overlook_late_answers(loop)
         runtime = Runtime(loop, os.environ[CONTROL_VARIABLE])

@@ -25,6 +25,7 @@ import structlog
 from headrace.engine_control import SignatureMessage
 from headrace.errors import HeadraceError, InternalError
 from headrace.observe.logs import configure
+from headrace.outlets import open_outlets
 from headrace.receiver.handover import messages as handover
 from headrace.receiver.handover.messages import AnswerHead, Job, Task
 from headrace.receiver.scribe.answer import encode
@@ -88,6 +89,7 @@ def _signature(text: bytes) -> Signature | None:
 
 def main() -> None:
     """Run the process: the descriptor of the connection, how to log."""
+    open_outlets()
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # when to stop is the supervisor's to say
     descriptor, level, form = sys.argv[1:4]

@@ -1,0 +1,61 @@
+"""Standard output and standard error of the server's processes: what cannot be written is lost.
+
+A disk is full, the reader of a pipe leaves, a descriptor was closed before the start: the server
+goes on serving, and so does a model that prints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+def open_outlets() -> None:
+    """Let this process write to its standard streams whatever becomes of them.
+
+    Descriptors that are closed lead to nowhere from now on: the next file or socket that is opened
+    would else be taken for standard error, here and in every child.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - positional
+    # Another stream was put there by who uses us as a library.
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _opened(1, sys.stdout)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _opened(2, sys.stderr)
+
+
+def _opened(descriptor: int, before: TextIO | None) -> TextIO:
+    """A stream as Python makes it, over a file that loses what cannot be written."""
+    file = io.BufferedWriter(_Outlet(descriptor, "wb", closefd=False))
+    if not isinstance(before, io.TextIOWrapper):  # there was no descriptor
+        return io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace")
+    with contextlib.suppress(OSError, ValueError):
+        before.flush()
+    return io.TextIOWrapper(
+        file,
+        encoding=before.encoding,
+        errors=before.errors,
+        line_buffering=before.line_buffering or before.write_through,
+    )
+
+
+class _Outlet(io.FileIO):
+    """Takes everything."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            written: int | None = super().write(data)
+        except OSError:
+            written = None
+        # None: it would block, for somebody has made it so.
+        return memoryview(data).nbytes if written is None else written
