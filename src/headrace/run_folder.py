@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from headrace.errors import StartError
 from headrace.loader.remote import locks
 
 _PREFIX = "headrace-"
@@ -30,9 +31,19 @@ _YOUNG_S = 60.0
 
 @contextlib.contextmanager
 def run_folder() -> Iterator[Path]:
-    """Make one that is gone after the context; those that are left of others go now."""
-    sweep(Path(tempfile.gettempdir()))
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    """Make one that is gone after the context; those that are left of others go now.
+
+    Raises:
+        StartError: there is no folder where it can be made.
+    """
+    try:
+        sweep(Path(tempfile.gettempdir()))
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    except OSError as error:
+        raise StartError(
+            f"the server's sockets have no place: {error.strerror}; set TMPDIR to a folder that "
+            "can be written (in a container with --read-only: --tmpfs /tmp)"
+        ) from error
     try:
         with _held(folder):
             yield folder

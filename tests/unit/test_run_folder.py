@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from headrace import run_folder as module
+from headrace.errors import StartError
 from headrace.run_folder import run_folder, sweep
 
 HELD = """
@@ -59,6 +61,25 @@ def test_it_is_there_for_the_run_and_then_gone(place: Path) -> None:
         assert folder.parent == place
         assert folder.stat().st_mode & 0o77 == 0
     assert list(place.iterdir()) == []
+
+
+def test_a_machine_without_a_place_for_it_is_told_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Python finds when no folder can be written, and when the one it chose is full."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with (
+        pytest.raises(StartError, match="set TMPDIR to a folder that can be written"),
+        run_folder(),
+    ):
+        pass
+
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    with pytest.raises(StartError, match=r"No usable temporary .*; set TMPDIR"), run_folder():
+        pass
 
 
 def test_what_a_killed_one_has_left_goes_when_the_next_one_starts(place: Path) -> None:
