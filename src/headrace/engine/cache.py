@@ -117,12 +117,13 @@ class Cache:
             return None
         try:
             kept = _parse(_mapped(file))
-            os.utime(file)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, struct.error, ValidationError) as error:
             _log.warning("cache_entry_ignored", file=str(file), reason=str(error)[:200])
             return None
+        with contextlib.suppress(OSError):  # a disk that is only read
+            os.utime(file)
         return kept
 
     def write(self, key: str, record: Record, blob: bytes | memoryview = b"") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -97,6 +98,18 @@ def test_a_file_of_the_model_that_changes_makes_another_entry(model: Path, tmp_p
     assert kept.read() is not None
     weights.write_bytes(b"22")
     assert kept.read() is None
+
+
+def test_an_entry_on_a_disk_that_is_only_read_is_used(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def utime(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    kept = Cache(tmp_path / "c", model, ModelSettings())
+    write(kept)
+    monkeypatch.setattr(os, "utime", utime)
+    assert kept.read() is not None
 
 
 def test_what_changed_while_it_was_loaded_is_not_kept(model: Path, tmp_path: Path) -> None:
