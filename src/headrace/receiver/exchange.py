@@ -57,7 +57,7 @@ class Exchange:
     """What came in with one request, and what is noted for the metrics.
 
     ``timeout_s`` is what its headers allow, ``priority`` that of its request; ``load_s`` how long
-    it waited for a model that was not in memory, all before ``arrival_s``; ``received_s``,
+    it waited for a model that was not in memory, which is not in the others; ``received_s``,
     ``decoded_s`` and ``answered_s`` say when its whole body, its tensors and its outputs were there
     (0: not yet), ``run`` what the last of its batches was; ``trace`` is its trace, if it has one,
     ``change`` what its front's border makes or drops when it knows if there is an answer.
@@ -133,12 +133,17 @@ class Exchange:
             self.change = None
 
     def begin_anew(self) -> None:
-        """Count its times from now on, but for its client's timeout, which goes on."""
+        """Its model is there: count as if it had come later by the wait for that.
+
+        Its client's timeout goes on.
+        """
         left_s = self.left_s()
-        self.timeout_s = None if left_s is None else max(0.0, left_s)
         now_s = time.monotonic()
-        self.load_s += now_s - self.arrival_s
-        self.arrival_s = self.received_s = now_s
+        received_s = self.received_s or self.arrival_s
+        receive_s = received_s - self.arrival_s
+        self.timeout_s = None if left_s is None else max(0.0, left_s) + receive_s
+        self.load_s += now_s - received_s
+        self.arrival_s, self.received_s = now_s - receive_s, now_s
         self.served = None
 
 

@@ -110,6 +110,25 @@ async def test_times_count_anew_and_the_timeout_goes_on() -> None:
     assert end_s == pytest.approx(before_s + 60.0, abs=0.001)
 
 
+async def test_a_body_that_came_slowly_is_no_part_of_the_load() -> None:
+    supervisor = Supervisor()
+    waiting = OnDemand(supervisor.ask, 8)
+    exchange = _exchange(60.0)
+    exchange.received_s = exchange.arrival_s
+    exchange.arrival_s -= 3.0
+    for future in range(2):  # it has left again when the request comes to it
+        task = asyncio.create_task(waiting.answer(_answer, exchange, KEY))
+        await asyncio.sleep(0.01)
+        supervisor.futures[future].set_result(None)
+        await task
+    assert 0.02 <= exchange.load_s < 2.0
+    phases = exchange.phases(exchange.received_s)
+    assert (phases.load, phases.receive) == (exchange.load_s, pytest.approx(3.0))
+    left_s = exchange.left_s()
+    assert left_s is not None
+    assert left_s == pytest.approx(57.0 - exchange.load_s, abs=0.5)
+
+
 @pytest.mark.parametrize(("kind", "retry_after_s"), [(NotReady, 1.0), (ModelFailed, None)])
 async def test_why_it_cannot_be_loaded_is_told_to_all(
     kind: type[HeadraceError], retry_after_s: float | None
