@@ -6,9 +6,11 @@ application of its own.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -52,6 +54,7 @@ _BUFFER_BYTES = 2**20
 # many take them hours, and a flood seconds; meanwhile `max_inflight` holds for it, too.
 _RESETS = {"overload.premature_reset_total_stream_count": 1_000_000}
 _FEW_CORES = 4
+_BETWEEN = re.compile(r"[\s:]")  # in a list of libraries (ld.so(8))
 _NOT_ASCII = "the path must be ASCII: names of models are letters, digits, `.`, `_` and `-`"
 _CORS = "envoy.filters.http.cors"
 _CORS_TYPE = "type.googleapis.com/envoy.extensions.filters.http.cors.v3"
@@ -154,7 +157,7 @@ def launch(
     enter that folder can ask it.
 
     Raises:
-        StartError: this Python has no shared libpython, which Envoy must load; or the access log
+        StartError: this Python has no shared libpython that Envoy can load; or the access log
             cannot be written.
         BackendMissing: spans should be sent, and OpenTelemetry is not installed.
     """
@@ -188,14 +191,46 @@ def launch(
         "--disable-hot-restart",
     )
     ours = {
-        "LD_PRELOAD": str(library),  # what Envoy loads is like an extension module: without Python
+        # What Envoy loads is like an extension module: without Python.
+        "LD_PRELOAD": str(_preloaded(library, config_path.parent)),
         "PYTHONPATH": os.pathsep.join(sys.path),
         "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
         CONTROL_VARIABLE: str(control_path),
     }
     # It multiplies no matrices, and numpy's import starts a thread for every core.
     configuration = json.dumps(_configuration(settings, addresses, admin_path, environment))
+    ours |= _locale(environment)
     return Launch(configuration, arguments, {"OPENBLAS_NUM_THREADS": "1", **environment, **ours})
+
+
+def _locale(environment: Mapping[str, str]) -> dict[str, str]:
+    """What makes file names UTF-8 in Envoy's Python as they are in ours.
+
+    In these locales Python takes UTF-8 by itself, but for one inside another program, which does
+    not look at ``PYTHONUTF8`` either. Where ``LC_ALL`` says nothing, our Python has set another.
+    """
+    return {"LC_ALL": "C.UTF-8"} if environment.get("LC_ALL") in {"C", "POSIX"} else {}
+
+
+def _preloaded(library: Path, folder: Path) -> Path:
+    """A path of the library that ``LD_PRELOAD``, which is a list, does not take for several.
+
+    It may be a link in this folder.
+
+    Raises:
+        StartError: the folder's own path is no better.
+    """
+    if not _BETWEEN.search(str(library)):
+        return library
+    link = folder / library.name
+    if _BETWEEN.search(str(link)):
+        raise StartError(
+            f"the receiver cannot load {library}: its path has a space or a colon, and so has "
+            "that of the temporary folder; set TMPDIR to one that has none"
+        )
+    with contextlib.suppress(FileExistsError):  # of a receiver before this one
+        link.symlink_to(library)
+    return link
 
 
 @functools.cache

@@ -14,7 +14,7 @@ import pytest
 
 from headrace.errors import StartError
 from headrace.observe.processes import _role
-from headrace.receiver import process
+from headrace.receiver import envoy, process
 from headrace.receiver.envoy import Address, Launch, _streams, launch
 from headrace.receiver.process import ReceiverProcess
 from headrace.server_settings import ServerSettings
@@ -62,6 +62,33 @@ def test_the_secret_of_a_collector_is_no_argument(tmp_path: Path) -> None:
     how = _launch(tmp_path, said)
     assert TOKEN in how.configuration
     assert TOKEN not in " ".join(map(str, how.arguments))
+
+
+@pytest.mark.parametrize("name", ["my python", "py:3.11"])
+def test_a_library_whose_path_would_be_two_is_linked_to(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / name / "libpython3.11.so"
+    monkeypatch.setattr(envoy, "_libpython", lambda: library)
+    run = tmp_path / "run"
+    run.mkdir()
+    for _ in range(2):  # the second takes the place of one that died
+        link = Path(_launch(run, os.environ).environment["LD_PRELOAD"])
+        assert link.parent == run
+        assert link.readlink() == library
+    with pytest.raises(StartError, match=rf"{name}/libpython.* set TMPDIR"):
+        _launch(tmp_path / "of a run", os.environ)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [("C", "C.UTF-8"), ("POSIX", "C.UTF-8"), ("de_DE", "de_DE"), (None, None)]
+)
+def test_its_python_reads_names_of_files_as_utf8(
+    said: str | None, told: str | None, tmp_path: Path
+) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "LC_ALL"}
+    environment |= {} if said is None else {"LC_ALL": said}
+    assert _launch(tmp_path, environment).environment.get("LC_ALL") == told
 
 
 @pytest.mark.parametrize(
