@@ -29,7 +29,7 @@ from headrace.engine.messages import (
 )
 from headrace.engine.slots import Slots, tensor, unpack_bytes
 from headrace.engine_control import Profile
-from headrace.errors import HeadraceError, InferenceFailed, QueueFull
+from headrace.errors import HeadraceError, InferenceFailed, QueueFull, UnavailableError
 from headrace.scheduler.others import NOBODY, Others
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType
@@ -41,6 +41,11 @@ _ANSWERS_KEPT = 4096
 _TWO_DESCRIPTORS = socket.CMSG_SPACE(2 * 4)
 # An engine that is frozen just now may take longer: batches wait until it has answered.
 _ATTACH_TIMEOUT_S = 1.0
+
+_NO_DESCRIPTOR = (
+    "the outputs came in a memory file for which the receiver has no descriptor left: try again, "
+    "open fewer connections, or raise the limit of open files (ulimit -n)"
+)
 
 
 class Answer(NamedTuple):
@@ -208,13 +213,17 @@ class EngineClient:
         except OSError:
             size = 0
         if not size:
-            self.close()
-            if not self._connecting:  # else ``connect`` tells
-                self._listener.lost()
+            self._lose()
             return
         descriptors = array("i", ancillary[0][2]) if ancillary else array("i")
+        if flags & socket.MSG_CTRUNC:  # the process has as many descriptors as it may
+            self._do_without(size, descriptors)
+            return
         if self._buffer[0] == ATTACHED:
-            self._begin(messages.unpack_attached(self._buffer), descriptors)
+            try:
+                self._begin(messages.unpack_attached(self._buffer), descriptors)
+            except OSError:
+                self._lose()
             return
         kind, batch_id, infer_ns, _ = messages.unpack_head(self._buffer)
         data = bytes(self._buffer[HEAD_BYTES:size])
@@ -228,6 +237,22 @@ class EngineClient:
             self._take_apart(batch_id, infer_ns, data, descriptors[0])
         else:
             self._take(batch_id, infer_ns, data)
+
+    def _lose(self) -> None:
+        self.close()
+        if not self._connecting:  # else ``connect`` tells
+            self._listener.lost()
+
+    def _do_without(self, size: int, descriptors: Sequence[int]) -> None:
+        """The kernel had no descriptor for what came, and will not bring it again."""
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if self._buffer[0] == ATTACHED:
+            self._lose()
+            return
+        _, batch_id, _, _ = messages.unpack_head(self._buffer)
+        self._free.append(messages.unpack_slot(bytes(self._buffer[HEAD_BYTES:size])))
+        self._listener.failed(batch_id, UnavailableError(_NO_DESCRIPTOR, retry_after_s=1.0))
 
     def _cut_off(self, batch_id: int, data: bytes, descriptors: Sequence[int]) -> None:
         """What was said of a batch is longer than a frame may be: nothing can be made of it.
@@ -248,8 +273,10 @@ class EngineClient:
         work.setblocking(False)  # noqa: FBT003 - positional only
         self._receiver, self._seat = attached.receiver, attached.seat
         if len(descriptors) > 1:
-            self._board = Board(descriptors[1], attached.seats, attached.lanes)
-            os.close(descriptors[1])
+            try:  # it is duplicated
+                self._board = Board(descriptors[1], attached.seats, attached.lanes)
+            finally:
+                os.close(descriptors[1])
         self._free = list(range(self._slot_count))
         if self._lanes is not None:
             self.set_lanes(self._lanes)
@@ -276,8 +303,14 @@ class EngineClient:
         """Take outputs that outgrew the slot, from a memory file of their own."""
         layout, _ = messages.unpack_layout(data)
         size = max((t.offset + t.size_bytes for t in layout.tensors), default=1)
-        area = memoryview(mmap.mmap(descriptor, max(size, 1), access=mmap.ACCESS_READ))
-        os.close(descriptor)
+        try:  # it is duplicated
+            area = memoryview(mmap.mmap(descriptor, max(size, 1), access=mmap.ACCESS_READ))
+        except OSError as error:
+            self._free.append(layout.slot)
+            self._listener.failed(batch_id, UnavailableError(f"{_NO_DESCRIPTOR} ({error})"))
+            return
+        finally:
+            os.close(descriptor)
         outputs = {name: view.copy() for name, view in self._read(area, layout)}
         self._free.append(layout.slot)
         self._listener.done(batch_id, infer_ns / 1e9, outputs)

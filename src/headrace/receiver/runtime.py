@@ -54,6 +54,7 @@ from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.handover.client import ScribeClient
+from headrace.receiver.missed import Missed
 from headrace.receiver.model_files import ModelFiles
 from headrace.receiver.numbers import Numbers
 from headrace.receiver.oip.extras import Extras
@@ -80,6 +81,7 @@ class Runtime:
         scribe_path = Path(control_path).with_name(SCRIBE_NAME) if control_path else Path()
         self._scribe = ScribeClient(loop, str(scribe_path))
         self._dispatchers: dict[tuple[str, int], Dispatcher | Sequences] = {}
+        self._missed = Missed()
         self._retired: set[Dispatcher | Sequences] = set()  # that still have something to answer
         self._gathers: dict[int, asyncio.Future[str]] = {}
         self._questions = itertools.count(1)
@@ -186,21 +188,39 @@ class Runtime:
         """Hear the supervisor. Without it nothing that is known here stays true: then it ends."""
         reason = ""
         try:
-            while text := await reader.readline():
+            while text := await self._next(reader):
                 await self._take(text)
         except Exception as error:  # noqa: BLE001 - it may have died with our words unread, too
             reason = f"{type(error).__name__}: {error}"
         self._log.error("supervisor_gone", **({"reason": reason} if reason else {}))
         os.kill(os.getpid(), signal.SIGTERM)
 
+    async def _next(self, reader: asyncio.StreamReader) -> bytes:
+        """What the supervisor says next; until then, what could not be taken in is tried again."""
+        while True:
+            try:
+                async with asyncio.timeout(self._missed.wait_s(self._loop.time())):
+                    return await reader.readline()
+            except TimeoutError:
+                for message in self._missed.take():
+                    await self._try(message)
+
     async def _take(self, text: bytes) -> None:
         message = to_receiver.validate_json(text)
+        if isinstance(message, ModelServing):
+            self._missed.forget(message.name, message.version)
+        await self._try(message)
+
+    async def _try(self, message: ToReceiver) -> None:
         try:
             await self._obey(message)
         except (HeadraceError, OSError) as error:
-            # The engine may have died between its ready line and our connect: the supervisor
-            # sees that too and announces its successor.
             self._log.warning("could_not_obey", message=message.kind, error=str(error))
+            # The engine may have died between its ready line and our connect: the supervisor
+            # sees that too and announces its successor. Of all else it would hear nothing.
+            dead = isinstance(error, ConnectionRefusedError | FileNotFoundError)
+            if isinstance(message, ModelServing) and not dead:
+                self._missed.note(message, self._loop.time())
 
     async def _obey(self, message: ToReceiver) -> None:
         match message:
@@ -298,6 +318,7 @@ class Runtime:
         self._catalog.set_state(state)
         key = (state.name, state.version)
         if state.state in ENDED:
+            self._missed.forget(*key)
             self._catalog.remove(*key)
             dispatcher = self._dispatchers.pop(key, None)
             if dispatcher is None:

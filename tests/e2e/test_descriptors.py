@@ -1,0 +1,97 @@
+"""A receiver that has no descriptor left for a moment loses no model and no request for longer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.e2e.clients import http
+from tests.e2e.crowd import Client
+from tests.e2e.models import write_config, write_fake
+from tests.e2e.server import Server, until
+
+pytestmark = pytest.mark.slow
+
+WIDE = 5_000_000  # floats: more than the place of outputs in a slot
+X = {"input": [[1.0] * 4]}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """`a` serves, `b` is loaded when ordered, `wide` has outputs in memory files of their own."""
+    for name in ("a", "b"):
+        write_fake(tmp_path / f"{name}.fake")
+    tensor = ["FP32", [None, WIDE]]
+    write_fake(tmp_path / "wide.fake", inputs={"x": ["FP32", [None, 1]]}, outputs={"y": tensor})
+    config = tmp_path / "config.yaml"
+    models = [{"path": str(tmp_path / f"{name}.fake")} for name in ("a", "b", "wide")]
+    models[1]["preload"] = False  # type: ignore[assignment]
+    write_config(config, *models, model_control="explicit")
+    with Server(config) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _full(process: psutil.Process, free: int = 0) -> Iterator[None]:
+    """Let a process open so many descriptors more, and no others, inside the context."""
+    limits = process.rlimit(psutil.RLIMIT_NOFILE)
+    # The next that is opened gets the lowest number that is free.
+    taken = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+    numbers = (number for number in range(limits[0]) if number not in taken)
+    most = [next(numbers) for _ in range(free + 1)][-1]
+    process.rlimit(psutil.RLIMIT_NOFILE, (most, limits[1]))
+    try:
+        yield
+    finally:
+        process.rlimit(psutil.RLIMIT_NOFILE, limits)
+
+
+def _predict(server: Server, model: str) -> int:
+    return http(f"{server.url}/predict/{model}", X, timeout_s=20)[0]
+
+
+@pytest.mark.parametrize("free", [0, 1, 2, 3])
+def test_a_model_that_could_not_be_taken_in_serves_when_there_is_room(
+    server: Server, free: int
+) -> None:
+    client = Client(server.address)
+    assert client.ask("a").status == 200
+    with _full(server.receiver(), free):
+        refused = client.ask("b", headers={"headrace-timeout-ms": "1500"})
+        assert refused.status in {503, 504} or free
+    until(lambda: _predict(server, "b") == 200, timeout_s=10)
+    unload = f"{server.url}/v2/repository/models/b/unload"
+    assert http(unload, {}, timeout_s=10)[0] == 200
+
+
+def test_an_engine_that_comes_back_while_there_is_no_room_is_not_missed(server: Server) -> None:
+    assert _predict(server, "a") == 200
+    with _full(server.receiver()):
+        server.engine("a").kill()
+        server.wait_for("could_not_obey")
+    until(lambda: _predict(server, "a") == 200, timeout_s=10)
+
+
+def test_outputs_that_cannot_be_taken_are_a_typed_error_and_cost_no_slot(server: Server) -> None:
+    import httpx
+
+    with httpx.Client(base_url=server.url, timeout=20) as client:
+        x = np.ones((1, 1), np.float32)
+        body = {
+            "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": x.tolist()}],
+            "outputs": [{"name": "y", "parameters": {"binary_data": True}}],
+        }
+        path = "/v2/models/wide/infer"
+        assert client.post(path, json=body).status_code == 200
+        for free in (0, 1):
+            with _full(server.receiver(), free):
+                for _ in range(8):
+                    answer = client.post(path, json=body)
+                    assert answer.status_code == 503
+                    assert "ulimit -n" in answer.json()["error"]
+        assert client.post(path, json=body).status_code == 200
