@@ -192,7 +192,8 @@ def _decode(body: bytes, times: int) -> list[float]:
         for number in range(times):
             parcel = Parcel.create(body)  # as it would have been received
             started_s = time.perf_counter()
-            job = Job(number, len(body), Task.DECODE, Dialect.TFSERVING, text)
+            handover.put_text(parcel.descriptor, len(body), text)
+            job = Job(number, len(body), len(text), Task.DECODE, Dialect.TFSERVING)
             socket.send_fds(channel, [job.pack()], [parcel.descriptor])
             answer = Answer.unpack(channel.recv(handover.MAX_FRAME_BYTES))
             report = os.pread(parcel.descriptor, answer.size_bytes, answer.offset)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
+import httpx
 import psutil
 import pytest
 
@@ -17,7 +17,7 @@ from tests.e2e.server import Server, until
 
 pytestmark = pytest.mark.slow
 
-WIDE = 5_000_000  # floats: more than the place of outputs in a slot
+WIDE, OUTPUTS = 20_000, 250  # floats: 20 MB, more than the place of outputs in a slot
 X = {"input": [[1.0] * 4]}
 
 
@@ -26,8 +26,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
     """`a` serves, `b` is loaded when ordered, `wide` has outputs in memory files of their own."""
     for name in ("a", "b"):
         write_fake(tmp_path / f"{name}.fake")
-    tensor = ["FP32", [None, WIDE]]
-    write_fake(tmp_path / "wide.fake", inputs={"x": ["FP32", [None, 1]]}, outputs={"y": tensor})
+    row = ["FP32", [None, WIDE]]
+    outputs = {f"y{number}": row for number in range(OUTPUTS)}
+    write_fake(tmp_path / "wide.fake", inputs={"x": row}, outputs=outputs)
     config = tmp_path / "config.yaml"
     models = [{"path": str(tmp_path / f"{name}.fake")} for name in ("a", "b", "wide")]
     models[1]["preload"] = False  # type: ignore[assignment]
@@ -40,10 +41,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def _full(process: psutil.Process, free: int = 0) -> Iterator[None]:
     """Let a process open so many descriptors more, and no others, inside the context."""
     limits = process.rlimit(psutil.RLIMIT_NOFILE)
-    # The next that is opened gets the lowest number that is free.
-    taken = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
-    numbers = (number for number in range(limits[0]) if number not in taken)
-    most = [next(numbers) for _ in range(free + 1)][-1]
+    most = 8  # what is opened gets the lowest number that is free: those are not
+    if free:
+        taken = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+        numbers = (number for number in range(limits[0]) if number not in taken)
+        most = [next(numbers) for _ in range(free)][-1] + 1
     process.rlimit(psutil.RLIMIT_NOFILE, (most, limits[1]))
     try:
         yield
@@ -61,7 +63,7 @@ def test_a_model_that_could_not_be_taken_in_serves_when_there_is_room(
 ) -> None:
     client = Client(server.address)
     assert client.ask("a").status == 200
-    with _full(server.receiver(), free):
+    with contextlib.closing(client), _full(server.receiver(), free):
         refused = client.ask("b", headers={"headrace-timeout-ms": "1500"})
         assert refused.status in {503, 504} or free
     until(lambda: _predict(server, "b") == 200, timeout_s=10)
@@ -78,14 +80,11 @@ def test_an_engine_that_comes_back_while_there_is_no_room_is_not_missed(server: 
 
 
 def test_outputs_that_cannot_be_taken_are_a_typed_error_and_cost_no_slot(server: Server) -> None:
-    import httpx
-
+    body = {
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, WIDE], "data": [1] * WIDE}],
+        "outputs": [{"name": "y0"}],
+    }
     with httpx.Client(base_url=server.url, timeout=20) as client:
-        x = np.ones((1, 1), np.float32)
-        body = {
-            "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": x.tolist()}],
-            "outputs": [{"name": "y", "parameters": {"binary_data": True}}],
-        }
         path = "/v2/models/wide/infer"
         assert client.post(path, json=body).status_code == 200
         for free in (0, 1):

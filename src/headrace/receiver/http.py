@@ -20,7 +20,7 @@ from headrace.receiver.codecs.limits import too_large
 from headrace.receiver.exchange import Event, Exchange, Headers, Reply
 from headrace.receiver.grpc import MESSAGE_LIMIT
 from headrace.receiver.handover.client import LARGE_BYTES
-from headrace.receiver.handover.parcel import Parcel
+from headrace.receiver.handover.parcel import Parcel, told
 
 # Shorter chunks are written before a thread would have begun: 256 KiB take 0.1 ms.
 _WRITTEN_BESIDE_BYTES = 2**18
@@ -69,6 +69,7 @@ async def read_body(
         Cancelled: the client left in its middle.
         Expired: its client's time was over before it was whole.
         BodyTooSlow: it hardly comes.
+        UnavailableError: no descriptor or memory is left for it.
     """
     headers = exchange.headers
     announced = headers.get(b"content-length", b"")
@@ -83,7 +84,8 @@ async def read_body(
     if glance is not None:
         glance(body)
     if announced.isdigit() and int(announced) > LARGE_BYTES and _may_be_json(headers):
-        return await _read_parcel(exchange, bodies, message, limit_bytes)
+        with told():
+            return await _read_parcel(exchange, bodies, message, limit_bytes)
     chunks, size = [body], len(body)
     while message.get("more_body"):
         if size > limit_bytes:

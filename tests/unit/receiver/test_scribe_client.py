@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import json
 import socket
@@ -25,6 +26,7 @@ from headrace.errors import (
     MalformedRequest,
     QueueFull,
     ScribeLost,
+    UnavailableError,
 )
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.codecs.decoded import Decoded, Dialect
@@ -317,6 +319,23 @@ async def test_who_waits_hears_that_the_server_stops(tmp_path: Path) -> None:
                 await waiting
 
 
+async def test_without_a_descriptor_the_client_may_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with scribes(tmp_path / "s", scribe.serve) as path:
+        async with connected(path) as client:
+            with monkeypatch.context() as full:
+                full.setattr("os.memfd_create", none_left)
+                with pytest.raises(UnavailableError, match="Too many open files"):
+                    await ask(client)
+                with pytest.raises(UnavailableError, match="Too many open files"):
+                    await client.encode(Dialect.PLAIN, AnswerHead(model="m", version=1), {})
+            await ask(client)
+
+
 async def test_no_socket_is_a_typed_error(tmp_path: Path) -> None:
     async with connected(str(tmp_path / "none")) as client:
         with pytest.raises(ScribeLost, match="cannot be reached"):
@@ -350,6 +369,21 @@ async def test_an_answer_is_encoded_as_its_front_would(tmp_path: Path, dialect: 
     with scribes(tmp_path / "s", scribe.serve) as path:
         async with connected(path) as client:
             assert await client.encode(dialect, head, outputs) == encode(dialect, head, outputs)
+
+
+async def test_names_and_ids_may_be_longer_than_a_message_between_processes(tmp_path: Path) -> None:
+    names = [f"{number:04}".ljust(500, "x") for number in range(2000)]
+    specs = tuple(TensorSpec(name, DType.FP32, (None, 1)) for name in names)
+    signature = SignatureMessage.of(Signature(specs, (), batched=True))
+    body = json.dumps({"inputs": {name: [[1.5]] for name in names[:100]}}).encode()
+    head = AnswerHead(model="m", version=3, id="i" * 1_000_000)
+    outputs: dict[str, Array] = {"a": np.ones((1, 2), np.float32)}
+    with scribes(tmp_path / "s", scribe.serve) as path:
+        async with connected(path) as client:
+            parsed = await client.decode(body, Dialect.TFSERVING, signature)
+            assert isinstance(parsed["inputs"], Decoded)
+            answer = json.loads(await client.encode(Dialect.OIP, head, outputs))
+            assert answer["id"] == head.id
 
 
 async def test_rows_of_outputs_that_have_none_are_refused(tmp_path: Path) -> None:

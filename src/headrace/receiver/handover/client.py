@@ -19,7 +19,7 @@ from headrace.errors import Expired, QueueFull, ScribeLost
 from headrace.receiver.codecs.decoded import Dialect
 from headrace.receiver.handover import messages as handover
 from headrace.receiver.handover.messages import Answer, AnswerHead, Job, Task
-from headrace.receiver.handover.parcel import Parcel
+from headrace.receiver.handover.parcel import Parcel, told
 from headrace.values import Array
 
 LARGE_BYTES = 2**16
@@ -106,6 +106,7 @@ class ScribeClient:
             QueueFull: too many bytes wait for the scribe.
             Expired: the client's time is over.
             ScribeLost: the scribe died of it, or does not answer.
+            UnavailableError: no descriptor or memory is left for it.
         """
         async with self._room(len(body), timeout_s) as room:
             parcel = Parcel.of(body)
@@ -134,6 +135,7 @@ class ScribeClient:
             QueueFull: too many bytes wait for the scribe.
             Expired: the client's time is over.
             ScribeLost: the scribe died of it, or does not answer.
+            UnavailableError: no descriptor or memory is left for it.
         """
         size_bytes = sum(array.nbytes for array in outputs.values())
         async with self._room(size_bytes, timeout_s) as room:
@@ -173,7 +175,8 @@ class ScribeClient:
             async with asyncio.timeout(limit_s):
                 room = await self._enter(size_bytes)
                 try:
-                    yield room
+                    with told():
+                        yield room
                 finally:
                     room.asked = False
                     self._settle(room)
@@ -204,7 +207,8 @@ class ScribeClient:
     ) -> Answer:
         """Ask; who gives up leaves the body with the scribe, which has it until it answers."""
         self._number += 1
-        job = Job(self._number, size_bytes, task, dialect, text)
+        handover.put_text(parcel.descriptor, size_bytes, text)
+        job = Job(self._number, size_bytes, len(text), task, dialect)
         pending = Pending(job, parcel, self._loop.create_future(), room)
         self._pending[job.number] = pending
         room.lent = True

@@ -27,13 +27,13 @@ from headrace.values import Array, DType
 Place = tuple[str | int, ...]
 """Keys and numbers that lead to a value in a body."""
 
-MAX_FRAME_BYTES = 2**17
-"""The longest frame; a signature of some hundred inputs fits."""
+MAX_FRAME_BYTES = 64
+"""The longest frame: whatever may be long is in the memory file."""
 
 MOST_REST_BYTES = 2**18
 """Of a body without its tensors, which is parsed on the event loop; names and shapes fit."""
 
-_JOB = struct.Struct("<QQBB")  # job, bytes of what comes with it, task, dialect
+_JOB = struct.Struct("<QQQBB")  # job, bytes of what comes with it, of the text, task, dialect
 _ANSWER = struct.Struct("<QQQ")  # job, where the answer stands, its bytes
 
 
@@ -45,25 +45,32 @@ class Task(IntEnum):
 
 
 class Job(NamedTuple):
-    """Receiver → scribe, with the memory file whose first ``size_bytes`` it is about."""
+    """Receiver → scribe, with the memory file whose first ``size_bytes`` it is about.
+
+    The text behind them is a ``SignatureMessage``, or none where the body says what its tensors
+    are; or an ``AnswerHead``. Either may be as long as a model has names and a client's id letters.
+    """
 
     number: int
     size_bytes: int
+    text_bytes: int
     task: Task
     dialect: Dialect
-    text: bytes
-    """A ``SignatureMessage``, or none where the body says what its tensors are; or an
-    ``AnswerHead``."""
+
+    @property
+    def end(self) -> int:
+        """Where the answer may begin."""
+        return self.size_bytes + self.text_bytes
 
     def pack(self) -> bytes:
         """Encode the frame."""
-        return _JOB.pack(self.number, self.size_bytes, self.task, self.dialect) + self.text
+        return _JOB.pack(*self)
 
     @classmethod
     def unpack(cls, frame: bytes) -> Job:
         """Decode the frame."""
-        number, size_bytes, task, dialect = _JOB.unpack_from(frame)
-        return cls(number, size_bytes, Task(task), Dialect(dialect), frame[_JOB.size :])
+        number, size_bytes, text_bytes, task, dialect = _JOB.unpack(frame)
+        return cls(number, size_bytes, text_bytes, Task(task), Dialect(dialect))
 
 
 class Answer(NamedTuple):
@@ -149,8 +156,17 @@ def signature_text(signature: SignatureMessage | None) -> bytes:
     return b"" if signature is None else signature.model_dump_json().encode()
 
 
+def put_text(descriptor: int, size_bytes: int, text: bytes) -> None:
+    """Write the text of a job behind what it is about.
+
+    Raises:
+        OSError: there is no memory.
+    """
+    _put(descriptor, text, size_bytes)
+
+
 def write(descriptor: int, size_bytes: int, body: dict[str, Any] | HeadraceError) -> Answer:
-    """Write a decoded body behind the ``size_bytes`` of its text; return all but the number.
+    """Write a decoded body behind the ``size_bytes`` of its job; return all but the number.
 
     Raises:
         OSError: there is no memory.
@@ -170,7 +186,7 @@ def write(descriptor: int, size_bytes: int, body: dict[str, Any] | HeadraceError
 
 
 def write_answer(descriptor: int, size_bytes: int, body: bytes | HeadraceError) -> Answer:
-    """Write an encoded answer behind its outputs; return all but the number.
+    """Write an encoded answer behind the ``size_bytes`` of its job; return all but the number.
 
     Raises:
         OSError: there is no memory.

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
+
+from headrace.errors import UnavailableError
 
 # What one call of writev takes (IOV_MAX).
 _MOST_CHUNKS = 1024
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Tell of descriptors or memory that are not there now as an error that may be tried again.
+
+    Raises:
+        UnavailableError: there are none.
+    """
+    try:
+        yield
+    except TimeoutError:  # an OSError, too
+        raise
+    except OSError as error:
+        raise UnavailableError(
+            f"the server cannot keep this body now: {error}; try again, open fewer connections, or "
+            "raise the limits of open files (ulimit -n) and of memory",
+            retry_after_s=1.0,
+        ) from error
 
 
 class Parcel:

@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -26,6 +26,7 @@ from headrace.engine_control import SignatureMessage
 from headrace.errors import HeadraceError, InternalError
 from headrace.observe.logs import configure
 from headrace.outlets import open_outlets
+from headrace.receiver.codecs.decoded import Dialect
 from headrace.receiver.handover import messages as handover
 from headrace.receiver.handover.messages import AnswerHead, Job, Task
 from headrace.receiver.scribe.answer import encode
@@ -55,21 +56,26 @@ def serve(channel: socket.socket) -> None:
         descriptor = descriptors[0]
         try:
             job = Job.unpack(frame)
-            text = os.pread(descriptor, job.size_bytes, 0)
+            what = os.pread(descriptor, job.size_bytes, 0)
+            text = os.pread(descriptor, job.text_bytes, job.size_bytes)
             if job.task is Task.DECODE:
-                body = _guarded(decode, parser, text, job.dialect, _signature(job.text))
-                answer = handover.write(descriptor, job.size_bytes, body)
+                body = _guarded(_decode, parser, what, job.dialect, text)
+                answer = handover.write(descriptor, job.end, body)
             else:
-                encoded = _guarded(_encode, text, job)
-                answer = handover.write_answer(descriptor, job.size_bytes, encoded)
+                encoded = _guarded(_encode, what, job.dialect, text)
+                answer = handover.write_answer(descriptor, job.end, encoded)
             channel.send(answer._replace(number=job.number).pack())
         finally:
             os.close(descriptor)
 
 
-def _encode(outputs: bytes, job: Job) -> bytes:
-    head = AnswerHead.model_validate_json(job.text)
-    return encode(job.dialect, head, handover.view_tensors(memoryview(outputs), head.outputs))
+def _decode(parser: ListParser, body: bytes, dialect: Dialect, text: bytes) -> dict[str, Any]:
+    return decode(parser, body, dialect, _signature(text))
+
+
+def _encode(outputs: bytes, dialect: Dialect, text: bytes) -> bytes:
+    head = AnswerHead.model_validate_json(text)
+    return encode(dialect, head, handover.view_tensors(memoryview(outputs), head.outputs))
 
 
 def _guarded(make: Callable[..., Made], *arguments: object) -> Made | HeadraceError:
