@@ -65,10 +65,16 @@ class Reception:
         self._numbers = itertools.count(1)
         self._closed = False
 
-    def serve(self, instances: Sequence[Instance], cores: Cores = ()) -> None:
+    def serve(
+        self,
+        instances: Sequence[Instance],
+        cores: Cores = (),
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
         """Run what receivers send until ``close``; then end what has been sent.
 
-        Each instance keeps to its ``cores``, where there are any.
+        Each instance keeps to its ``cores``, where there are any. ``ready`` hears that all lanes
+        have started: the machine may not have had a thread for each.
         """
         self._entrance.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WORK_BYTES)
         if self._shown:
@@ -83,6 +89,7 @@ class Reception:
             cores=cores,
         )
         lanes.start()
+        ready()
         with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
             while not self._closed:

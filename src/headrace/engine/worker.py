@@ -118,9 +118,12 @@ class Engine:
             stages=profile.stages,
             pinned_bytes=slot_bytes(warm.signature, warm.shapes, max(warm.batch_sizes)),
         )
-        self._report(EngineReady(profile=profile))
         pins = getattr(choice.plain, "pins", False)
-        reception.serve(instances, () if pins else cores)
+        reception.serve(
+            instances,
+            () if pins else cores,
+            lambda: self._report(EngineReady(profile=profile)),
+        )
 
     def _prepare(self) -> Loaded:
         """Load and warm up, in a thread of its own.
@@ -165,6 +168,11 @@ class Engine:
         if spec.settings.labels is not None:
             return spec.labels
         return own_labels(Path(spec.path), warm.signature)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there may be lanes, whose threads keep the process."""
+        return self._reception is not None
 
     def stop(self) -> None:
         """Finish what runs and end; for another thread."""
@@ -211,6 +219,9 @@ def main() -> int:
         refused = refusal(error)
     reports.write(line(EngineFailed(code=refused.code, message=refused.message)))
     reports.flush()
+    if engine.has_begun:  # deaf it would never be replaced
+        sys.stderr.flush()
+        os._exit(1)
     return 1
 
 

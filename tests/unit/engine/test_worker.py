@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headrace.accepts import AcceptedImage, AcceptedText
-from headrace.engine_control import EngineFailed, EngineSpec, engine_report
+from headrace.engine_control import EngineFailed, EngineReady, EngineSpec, engine_report
 from headrace.message import line
 from headrace.settings import ModelSettings
 
@@ -48,3 +48,42 @@ def test_a_library_that_a_card_needs_is_missed_before_the_model_is_loaded(
     assert isinstance(failed, EngineFailed)
     assert failed.code == "backend_missing"
     assert f"needs {library}" in failed.message
+
+
+def test_an_engine_whose_lanes_cannot_all_start_says_so_and_ends(tmp_path: Path) -> None:
+    (tmp_path / "m.fake").write_text("{}")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading\n"
+        "start = threading.Thread.start\n"
+        "def refuse(thread):\n"
+        "    if thread.name == 'lane-1':\n"
+        "        raise RuntimeError(\"can't start new thread\")\n"
+        "    start(thread)\n"
+        "threading.Thread.start = refuse\n"
+    )
+    spec = EngineSpec(
+        name="m",
+        version=1,
+        path=str(tmp_path / "m.fake"),
+        socket_path=str(tmp_path / "s"),
+        settings=ModelSettings(instances=2),
+    )
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    with subprocess.Popen(
+        [sys.executable, "-m", "headrace.engine.worker", "m/1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
+    ) as engine:
+        assert engine.stdin is not None
+        assert engine.stdout is not None
+        engine.stdin.write(line(spec))
+        engine.stdin.flush()
+        try:
+            assert engine.wait(30) == 1
+        finally:
+            engine.kill()
+        reports = [engine_report.validate_json(text) for text in engine.stdout]
+    assert not any(isinstance(report, EngineReady) for report in reports)
+    assert isinstance(reports[-1], EngineFailed)
+    assert "can't start new thread" in reports[-1].message
