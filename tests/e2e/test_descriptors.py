@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,3 +95,28 @@ def test_outputs_that_cannot_be_taken_are_a_typed_error_and_cost_no_slot(server:
                     assert answer.status_code == 503
                     assert "ulimit -n" in answer.json()["error"]
         assert client.post(path, json=body).status_code == 200
+
+
+def test_connections_leave_descriptors_for_all_else(server: Server) -> None:
+    """A receiver is started with the limit of whoever starts it: the second one has a low one."""
+    psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_NOFILE, (256, 4096))
+    first = server.receiver()
+    first.kill()
+    until(lambda: server.receiver().pid != first.pid)
+    until(lambda: _ready(server))
+    host, _, port = server.address.rpartition(":")
+    with contextlib.ExitStack() as opened:
+        client = opened.enter_context(contextlib.closing(Client(server.address)))
+        assert client.ask("a").status == 200
+        for _ in range(300):
+            opened.enter_context(socket.create_connection((host, int(port)), timeout=5))
+        assert client.ask("b").status == 200
+        assert "could_not_obey" not in server.output
+    until(lambda: _predict(server, "b") == 200, timeout_s=10)
+
+
+def _ready(server: Server) -> bool:
+    try:
+        return http(f"{server.url}/readyz", timeout_s=5)[0] == 200
+    except OSError:
+        return False

@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import re
+import resource
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,8 @@ _CORS = "envoy.filters.http.cors"
 _CORS_TYPE = "type.googleapis.com/envoy.extensions.filters.http.cors.v3"
 # How long a browser need not ask again: what browsers allow at most, 10 minutes to a day, differs.
 _PREFLIGHT_S = 600
+# Of the descriptors that the process may have: what models, memory files and Envoy itself open.
+_DESCRIPTORS_KEPT = 100
 # Browsers' gRPC becomes gRPC, and the trailers of the answer the end of its body.
 _GRPC_WEB = {
     "name": "envoy.filters.http.grpc_web",
@@ -261,6 +264,7 @@ def _configuration(
     first = addresses[0]
     server = PyvoyServer(APPLICATION, address=first.host, port=first.port, lifespan=True)
     configuration = server.get_envoy_config()
+    configuration["overload_manager"] = _at_most(_connections(_descriptors()))
     configuration["admin"] = {"address": {"pipe": {"path": str(admin_path), "mode": 0o600}}}
     listener = configuration["static_resources"]["listeners"][0]
     listener["address"], *more = _listening(addresses)
@@ -282,6 +286,28 @@ def _configuration(
     if settings.cors_origins:
         _let_ask(http, settings.cors_origins)
     return configuration
+
+
+def _descriptors() -> int:
+    """How many descriptors a process that we start may have."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2**32 - 1 if limit == resource.RLIM_INFINITY else limit
+
+
+def _connections(descriptors: int) -> int:
+    """How many connections there may be, so that there is a descriptor for all else."""
+    return max(descriptors - _DESCRIPTORS_KEPT, descriptors // 2)
+
+
+def _at_most(connections: int) -> dict[str, Any]:
+    """Close connections over so many at once: the process could open nothing any more."""
+    kind = "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3"
+    limit = {
+        "@type": f"{kind}.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": connections,
+    }
+    name = "envoy.resource_monitors.global_downstream_max_connections"
+    return {"resource_monitors": [{"name": name, "typed_config": limit}]}
 
 
 def _listening(addresses: Sequence[Address]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import pytest
 from headrace.errors import StartError
 from headrace.observe.processes import _role
 from headrace.receiver import envoy, process
-from headrace.receiver.envoy import Address, Launch, _streams, launch
+from headrace.receiver.envoy import Address, Launch, _connections, _streams, launch
 from headrace.receiver.process import ReceiverProcess
 from headrace.server_settings import ServerSettings
 
@@ -99,6 +99,13 @@ def test_one_connection_cannot_take_all_places_of_a_large_server(
     max_inflight: int, streams: int
 ) -> None:
     assert _streams(max_inflight) == streams
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "connections"), [(1_048_576, 1_048_476), (1024, 924), (150, 75), (8, 4)]
+)
+def test_connections_do_not_take_all_descriptors(descriptors: int, connections: int) -> None:
+    assert _connections(descriptors) == connections
 
 
 @pytest.mark.parametrize(
