@@ -220,10 +220,7 @@ class EngineClient:
             self._do_without(size, descriptors)
             return
         if self._buffer[0] == ATTACHED:
-            try:
-                self._begin(messages.unpack_attached(self._buffer), descriptors)
-            except OSError:
-                self._lose()
+            self._begin(messages.unpack_attached(self._buffer), descriptors)
             return
         kind, batch_id, infer_ns, _ = messages.unpack_head(self._buffer)
         data = bytes(self._buffer[HEAD_BYTES:size])
@@ -275,6 +272,9 @@ class EngineClient:
         if len(descriptors) > 1:
             try:  # it is duplicated
                 self._board = Board(descriptors[1], attached.seats, attached.lanes)
+            except OSError:
+                self._lose()
+                return
             finally:
                 os.close(descriptors[1])
         self._free = list(range(self._slot_count))

@@ -1,8 +1,8 @@
 """The request receiver: the way in and out.
 
 In Envoy: ``main`` what Envoy loads · ``runtime`` composes what the supervisor says into what
-serves, ``missed`` what could not yet · ``asgi`` one request: body, front, answer, count · ``arrival`` when it came · ``routes``
-paths to fronts · ``http``, ``grpc`` and ``stream`` the framings · ``bodies`` how long one may take
+serves, ``missed`` what could not yet · ``asgi`` one request: body, front, answer, count ·
+``arrival`` when it came · ``routes`` paths to fronts · ``http``, ``grpc`` and ``stream`` the framings · ``bodies`` how long one may take
 to come · ``exchange`` what a front works with, and the one function in which all fronts meet ·
 ``health``, ``reflection`` what gRPC's own tools ask.
 

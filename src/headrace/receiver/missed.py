@@ -1,6 +1,7 @@
 """Versions that could not be taken in, as while no descriptor was left: they are tried again.
 
-The supervisor says once where a version serves, and then waits for us. Time comes in as an argument.
+The supervisor says once where a version serves, and then waits for us. Time comes in
+as an argument.
 """
 
 from __future__ import annotations
