@@ -2,9 +2,9 @@
 
 In Envoy: ``main`` what Envoy loads · ``runtime`` composes what the supervisor says into what
 serves, ``missed`` what could not yet · ``asgi`` one request: body, front, answer, count ·
-``arrival`` when it came · ``routes`` paths to fronts · ``http``, ``grpc`` and ``stream`` the framings · ``bodies`` how long one may take
-to come · ``exchange`` what a front works with, and the one function in which all fronts meet ·
-``health``, ``reflection`` what gRPC's own tools ask.
+``arrival`` when it came · ``routes`` paths to fronts · ``http``, ``grpc`` and ``stream`` the
+framings · ``bodies`` how long one may take to come · ``exchange`` what a front works with, and the
+one function in which all fronts meet · ``health``, ``reflection`` what gRPC's own tools ask.
 
 The fronts: ``oip`` · ``tfserving`` · ``plain`` · ``openapi``. What several of them use:
 ``codecs`` · ``metadata`` of models, and parameters · ``sequence_calls`` which sequence a request
