@@ -57,7 +57,7 @@ def test_an_engine_whose_lanes_cannot_all_start_says_so_and_ends(tmp_path: Path)
         "start = threading.Thread.start\n"
         "def refuse(thread):\n"
         "    if thread.name == 'lane-1':\n"
-        "        raise RuntimeError(\"can't start new thread\")\n"
+        '        raise RuntimeError("can\'t start new thread")\n'
         "    start(thread)\n"
         "threading.Thread.start = refuse\n"
     )
