@@ -213,6 +213,11 @@ async def end(process: EngineProcess) -> None:
         await process.wait()
 
 
+def was_killed(status: int) -> bool:
+    """Whether a process did not end by itself, as far as anybody knows."""
+    return status < 0 or status == STATUS_UNKNOWN
+
+
 def end_of(status: int) -> str:
     """Say how a process ended."""
     if status == STATUS_UNKNOWN:

@@ -2,7 +2,8 @@
 
 An engine that cannot load the first time will not load the second: the version fails at once, with
 the reason. One that dies after it has served is replaced, after a back-off, until it has died too
-often. ``lifecycle`` is asked before every move.
+often; so is one that is killed while it brings back what had left memory, for what was loaded once
+can be. ``lifecycle`` is asked before every move.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from headrace.loader.engine_process import (
     end_of,
     remove,
     reports,
+    was_killed,
     write,
 )
 from headrace.loader.lifecycle import Backoff, Deaths, Event, State, can_move, move
@@ -110,6 +112,8 @@ class EngineKeeper:
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._begun = False  # whether `run` was called
+        self._has_served = False
+        self._may_pass = False  # whether what has ended the last engine is not the model's fault
 
     @property
     def pid(self) -> int | None:
@@ -176,6 +180,7 @@ class EngineKeeper:
     async def _live(self) -> str:
         """Run one engine from start to end; return why it ended."""
         socket_path = next(self._surroundings.sockets)
+        self._may_pass = False
         try:
             async with self._engine() as process:
                 if self._stopping.is_set():  # while it was being started: it may not listen yet
@@ -186,6 +191,7 @@ class EngineKeeper:
                 self._serve(profile, socket_path)
                 return f"the engine {end_of(await process.wait())}"
         except NotStarted as error:
+            self._may_pass = True
             return f"the engine cannot be started: {error.__cause__}"
         finally:
             remove(socket_path)
@@ -225,6 +231,7 @@ class EngineKeeper:
                     if result is not None:
                         return result
                 status = await process.wait()
+                self._may_pass = was_killed(status)
         except TimeoutError:
             return (
                 f"did not load and warm up within {limit_s:g} s (server.load_timeout_s); it was at "
@@ -287,6 +294,7 @@ class EngineKeeper:
             tuned=self._found.tuned,
         )
         self._audience.on_serving(serving)
+        self._has_served = True
         self._move(Event.READY)
 
     # -- between engines ---------------------------------------------------------------------------
@@ -296,7 +304,8 @@ class EngineKeeper:
 
     def _may_restart(self, reason: str) -> bool:
         """Take the death of an engine: False when the version has failed with it."""
-        if can_move(self.state, Event.REFUSED):
+        comes_back = self._has_served and self._may_pass
+        if can_move(self.state, Event.REFUSED) and not comes_back:
             self._move(Event.REFUSED, reason)
             return False
         if self._deaths.note(asyncio.get_running_loop().time()):

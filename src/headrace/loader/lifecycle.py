@@ -10,6 +10,8 @@ Pure: time is an argument, in seconds on one monotonic clock.
     listed ──┘                  ▼   ▼              ▼
       ▲                     failed evicting   draining ─► unloaded
       └─────────────────────────────┘
+
+What has served goes from loading and warming to recovering, too, when its engine is killed.
 """
 
 from __future__ import annotations
@@ -63,11 +65,15 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.LOADED: State.WARMING,
         Event.READY: State.SERVING,
         Event.REFUSED: State.FAILED,
+        Event.DIED: State.RECOVERING,
+        Event.GIVEN_UP: State.FAILED,
         Event.DRAIN: State.DRAINING,
     },
     State.WARMING: {
         Event.READY: State.SERVING,
         Event.REFUSED: State.FAILED,
+        Event.DIED: State.RECOVERING,
+        Event.GIVEN_UP: State.FAILED,
         Event.DRAIN: State.DRAINING,
     },
     State.SERVING: {

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,13 @@ import pytest
 import headrace
 from headrace.control import ModelServing, ModelState
 from headrace.errors import StartError
-from headrace.loader.engine_process import check_socket_path, socket_path, socket_paths, start
+from headrace.loader.engine_process import (
+    EngineProcess,
+    check_socket_path,
+    socket_path,
+    socket_paths,
+    start,
+)
 from headrace.loader.keeper import Audience, EngineKeeper, Surroundings
 from headrace.loader.store import FoundVersion
 from headrace.priority import may_come_back
@@ -61,7 +68,12 @@ class Seen:
 
 
 def _keeper(
-    folder: Path, seen: Seen, *command: str, beside: bool = False, **server: Any
+    folder: Path,
+    seen: Seen,
+    *command: str,
+    beside: bool = False,
+    begin: Callable[[str], Awaitable[EngineProcess]] | None = None,
+    **server: Any,
 ) -> EngineKeeper:
     return EngineKeeper(
         FOUND,
@@ -72,7 +84,7 @@ def _keeper(
             on_progress=seen.step,
         ),
         surroundings=Surroundings(
-            begin=partial(start, *command),
+            begin=begin or partial(start, *command),
             sockets=socket_paths(folder, FOUND.name, FOUND.version),
             others_serve=lambda: beside,
             samples=lambda: None,
@@ -205,6 +217,56 @@ async def test_a_model_that_cannot_load_fails_at_once(
     seen, said = await _failure(tmp_path, behaviour)
     assert seen.names() == ["loading", "failed"]
     assert said == reason
+
+
+async def _come_back(keeper: EngineKeeper, seen: Seen, state: str) -> None:
+    """Have an engine serve, leave memory and come back, until that has come to a state."""
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(keeper.run())
+        await seen.until("serving")
+        keeper.evict()
+        await keeper.stop(5.0)
+        await running
+        group.create_task(keeper.run())
+        await seen.until(state, times=2 if state == "serving" else 1)
+        await keeper.stop(5.0)
+
+
+def _begins(*behaviours: str) -> Callable[[str], Awaitable[EngineProcess]]:
+    """Engines that behave so, one after the other; "" cannot be started."""
+    left = iter(behaviours)
+
+    async def begin(name: str) -> EngineProcess:
+        behaviour = next(left)
+        if not behaviour:
+            raise OSError(errno.EAGAIN, "no process is left")
+        return await start(sys.executable, str(ENGINE), behaviour, name)
+
+    return begin
+
+
+@pytest.mark.parametrize("behaviour", ["abort", ""])
+async def test_what_comes_back_and_is_killed_meanwhile_is_tried_again(
+    tmp_path: Path, behaviour: str
+) -> None:
+    seen = Seen()
+    keeper = _keeper(tmp_path, seen, begin=_begins("serve", behaviour, "serve"))
+    await _come_back(keeper, seen, "serving")
+    life = ["evicting", "listed", "loading", "recovering", "serving", "draining", "unloaded"]
+    assert seen.names()[3:] == life
+
+
+async def test_what_comes_back_and_is_killed_too_often_has_failed(tmp_path: Path) -> None:
+    seen = Seen()
+    begin = _begins("serve", "abort", "abort")
+    await _come_back(_keeper(tmp_path, seen, begin=begin, engine_restart_limit=2), seen, "failed")
+    assert seen.states[-1].reason.startswith("its engine died 2 times within 60 s; the last time")
+
+
+async def test_what_comes_back_and_refuses_has_failed(tmp_path: Path) -> None:
+    seen = Seen()
+    await _come_back(_keeper(tmp_path, seen, begin=_begins("serve", "refuse")), seen, "failed")
+    assert seen.names()[-2:] == ["loading", "failed"]
 
 
 async def test_a_model_that_takes_too_long_fails_and_its_engine_is_ended(tmp_path: Path) -> None:
