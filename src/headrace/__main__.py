@@ -36,6 +36,7 @@ def _serve(arguments: Sequence[str]) -> int:
     # isort: split
     import asyncio  # noqa: PLC0415 - no other command needs it so soon
 
+    from headrace.loader.engine_process import watch_children  # noqa: PLC0415 - the same
     from headrace.loader.nursery import Beginning, Nursery  # noqa: PLC0415 - the same
     from headrace.outlets import open_outlets  # noqa: PLC0415 - the same
 
@@ -44,6 +45,7 @@ def _serve(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
         signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))
+    watch_children()
     with asyncio.Runner() as runner:
         nursery = Nursery()
         runner.run(nursery.start())

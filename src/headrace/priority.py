@@ -47,7 +47,10 @@ def may_come_back() -> bool:
         found.append(stand_back(me) and compete(me))
 
     thread = threading.Thread(target=attempt)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # there is no thread left
+        return False
     thread.join()
     return found == [True]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,6 +16,9 @@ def aside(call: Callable[[], Result]) -> asyncio.Future[Result]:
     """Run a call beside the event loop; the end of the process does not wait for it.
 
     It does for ``asyncio.to_thread``, whatever becomes of the task that awaits it.
+
+    Raises:
+        OSError: there is no thread left; it is raised where the call is awaited.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
@@ -36,5 +40,10 @@ def aside(call: Callable[[], Result]) -> asyncio.Future[Result]:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(end, result, error)
 
-    threading.Thread(target=run, name="headrace-aside", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="headrace-aside", daemon=True).start()
+    except RuntimeError:  # it says no more
+        future.set_exception(
+            OSError(errno.EAGAIN, "no thread can be started: a limit of processes")
+        )
     return future

@@ -169,6 +169,19 @@ async def start_engine(name: str) -> EngineProcess:
     return await start(*_ENGINE, name)
 
 
+def watch_children() -> None:
+    """Have asyncio learn of ended children from the kernel, as it does from Python 3.12 on.
+
+    Before that it starts a thread for each child, after the child: where no thread is left, that
+    runs on and nobody knows of it.
+    """
+    if sys.version_info >= (3, 12):
+        return
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, or not allowed
+        os.close(os.pidfd_open(os.getpid()))
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+
+
 def remove(path: str) -> None:
     """Remove a dead engine's socket."""
     Path(path).unlink(missing_ok=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from headrace.control import Memory
+from headrace.loader.aside import aside
 from headrace.message import Message
 from headrace.proc import resident_bytes, taken_bytes
 
@@ -67,7 +70,8 @@ class EngineMemory:
         while True:
             await asyncio.sleep(_EVERY_S)
             pids = tuple(self._pids().values())
-            await asyncio.to_thread(self._sizes.refresh, pids)  # of many it takes a while
+            with contextlib.suppress(OSError):  # no thread is left, for a while maybe
+                await aside(partial(self._sizes.refresh, pids))  # of many it takes a while
             self.look()
 
     def look(self) -> None:

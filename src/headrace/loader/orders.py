@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -27,6 +28,7 @@ from headrace.errors import (
     NoRoom,
     NotAllowed,
 )
+from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
 from headrace.loader.post import Post
 from headrace.loader.remote.remotes import Remotes, nothing_remote
@@ -61,7 +63,8 @@ class Orders:
         except HeadraceError as error:
             return self._refused(order, error.code, self._remotes.told(error.message))
         except OSError as error:
-            text = f"{error.filename}: {error.strerror}"
+            where = f"{error.filename}: " if error.filename else ""  # else of the system itself
+            text = f"{where}{error.strerror or error}"
             return self._refused(order, ModelLoadError.code, text)
         except Exception as error:  # noqa: BLE001 - no order of a client's ends the server
             self._log.exception("order_failed", order=order.kind, reason=cut(repr(error)))
@@ -143,7 +146,7 @@ class Orders:
         for one in found:
             self._fleet.remark(one)  # of what has not changed too
         there = self._fleet.versions(name)
-        fresh = await asyncio.to_thread(_fresh, found, there)
+        fresh = await aside(partial(_fresh, found, there))
         if now:
             fresh += [one for one in found if one not in fresh and there[one.version].listed]
         load = self._fleet.load if now else self._fleet.take

@@ -243,8 +243,8 @@ class Watch:
 
         What serves is worth more than seeing a change, so that none of these ends the server.
         """
-        looking = aside(self._surveyor.look)
         long_s = _LONG_LOOK_POLLS * self._poll_s
+        looking = aside(self._surveyor.look)
         if not (await asyncio.wait({looking}, timeout=long_s))[0]:
             self._log.warning("look_takes_long", seconds=long_s)
         try:

@@ -93,7 +93,8 @@ class ReceiverProcess:
             raise StartError(
                 f"the receiver did not come up within {_START_TIMEOUT_S:.0f} s; see its words above"
             ) from error
-        except OSError as error:  # no descriptors, processes or memory are left, for a while maybe
+        # No descriptors, processes, threads or memory are left, for a while maybe.
+        except (OSError, RuntimeError) as error:
             raise StartError(f"the receiver could not be started: {error}") from error
         finally:
             self._config_path.unlink(missing_ok=True)  # it has been read; there may be a secret
@@ -186,7 +187,10 @@ class ReceiverProcess:
         return int(found.get(_REQUESTS, 0)), int(found.get(_CONNECTIONS, 0))
 
     async def _ask(self, method: str, path: str) -> bytes:
-        return await asyncio.to_thread(_request, self._admin_path, method, path)
+        try:
+            return await asyncio.to_thread(_request, self._admin_path, method, path)
+        except RuntimeError as error:  # there is no thread left
+            raise StartError(f"the receiver cannot be asked: {error}") from error
 
 
 class _AdminConnection(http.client.HTTPConnection):

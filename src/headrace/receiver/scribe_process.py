@@ -71,7 +71,7 @@ class ScribeProcesses:
                 try:
                     process = await self._start(channel.fileno())
                     break
-                except OSError as error:
+                except (OSError, RuntimeError) as error:  # no process or thread is left
                     self._died(f"it cannot be started: {error}")
         try:
             status = await process.wait()

@@ -20,17 +20,20 @@ from headrace.receiver.process import ReceiverProcess
 from headrace.server_settings import ServerSettings
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread")]
+)
 async def test_a_machine_that_has_nothing_left_is_a_reason_and_no_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """Whoever restarts one that died tries again later; an OSError would end the whole server."""
 
     def launch(*_: Any, **__: Any) -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
+        raise error
 
     monkeypatch.setattr(process, "launch", launch)
     receiver = ReceiverProcess(ServerSettings(), (), tmp_path)
-    with pytest.raises(StartError, match=r"could not be started: .*Too many open files"):
+    with pytest.raises(StartError, match=f"could not be started: .*{error.args[-1]}"):
         await receiver.start()
     await receiver.stop()
 

@@ -48,7 +48,13 @@ async def test_a_system_that_has_nothing_left_for_a_moment_is_asked_again(
 ) -> None:
     loop, scribes = asyncio.get_running_loop(), ScribeProcesses(ServerSettings(), tmp_path)
     owner: Any = loop if step == "sock_accept" else scribes
-    real, refusals = getattr(owner, step), [OSError(errno.EMFILE, "none left")] * 2
+    real, refusals = (
+        getattr(owner, step),
+        [
+            OSError(errno.EMFILE, "none left"),
+            RuntimeError("can't start new thread") if step == "_start" else OSError("none left"),
+        ],
+    )
 
     async def refused_at_first(*arguments: Any) -> Any:
         if refusals:
