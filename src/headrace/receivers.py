@@ -35,6 +35,7 @@ class Receivers:
         self._runtime_dir = runtime_dir
         self._on_listening = on_listening
         self._there: dict[int, ReceiverProcess] = {}
+        self._keeping: dict[int, asyncio.Task[None]] = {}
         self._picked = asyncio.Event()
         self._stopping = False
         self._log = structlog.get_logger("headrace")
@@ -52,13 +53,21 @@ class Receivers:
         """
         async with asyncio.TaskGroup() as group:
             for number in range(self._settings.receivers):
-                group.create_task(self._keep(number))
+                self._keeping[number] = group.create_task(self._keep(number))
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> bool:
-        """Close their listeners and wait for what is in flight; False when something still is."""
+        """Close their listeners and wait for what is in flight; False when something still is.
+
+        Those that do not listen yet are stopped: they would take what nobody will answer.
+        """
         self._stopping = True
+        coming = [task for number, task in self._keeping.items() if number not in self._there]
+        for task in coming:
+            task.cancel()
         drains = [one.drain(timeout_s, hurry) for one in self._there.values()]
-        return all(await asyncio.gather(*drains))
+        clean = all(await asyncio.gather(*drains))
+        await asyncio.gather(*coming, return_exceptions=True)
+        return clean
 
     async def _keep(self, number: int) -> None:
         """Run one, and another when it dies."""
