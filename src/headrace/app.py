@@ -270,7 +270,7 @@ class Supervisor:
 
     async def _carry_out(self, order: Order, voice: Voice) -> None:
         try:
-            done = await self._orders.carry_out(order)
+            done = await self._orders.carry_out(order, voice)
             if len(self._voices) > 1:  # whoever asks next may ask any of them
                 await self._voices.ask(Topic.NOTHING)
         except asyncio.CancelledError:  # whoever waits for it must not hold up the drain

@@ -122,7 +122,7 @@ class Fleet(Roster):
             self._posts[post.key], post.replaces = post, True
             self._told.engine(post)
             self._told.move(post, _state(post, "serving"))
-        await self._news.until(lambda: self._settled(post))
+        await self._follow(post, lambda: self._settled(post))
         post.replaces = False
         if old is not None and self._posts[post.key] is post:
             await self._retire(old)
@@ -133,16 +133,17 @@ class Fleet(Roster):
     async def settle(self, post: Post) -> None:
         """Wait until a version that is on its way serves, or another has taken its place.
 
+        Receivers that do not answer are waited for as long as in ``load``.
+
         Raises:
             ModelLoadError: it cannot be loaded.
         """
-        await self._news.until(
-            lambda: (
-                self._posts.get(post.key) is not post
-                or (post.keeper.state not in _COMING and self._settled(post))
-                or post.keeper.state in _AWAY
-            )
-        )
+
+        def gone() -> bool:
+            return self._posts.get(post.key) is not post or post.keeper.state in _AWAY
+
+        await self._news.until(lambda: gone() or post.keeper.state not in _COMING)
+        await self._follow(post, lambda: gone() or self._settled(post))
         if post.keeper.state is State.FAILED:
             found = post.found
             raise ModelLoadError(f"model {found.name!r} version {found.version}: {post.reason}")
@@ -164,8 +165,10 @@ class Fleet(Roster):
                 raise
             await self._replace(None, await self._stamped(found))
 
-    async def bring(self, key: Key) -> None:
+    async def bring(self, key: Key, who: object = ONLY) -> None:
         """Load a listed version for those who wait for it; its state says how that ended.
+
+        They wait at one receiver; whether others serve it too is nothing to them.
 
         Raises:
             NoRoom, ModelTooLarge: others cannot leave memory for it.
@@ -176,9 +179,12 @@ class Fleet(Roster):
         await self._news.until(lambda: post.keeper.state is not State.EVICTING)
         if self._posts.get(key) is post and post.listed and not post.wanted:
             await self._bring(post)
-        await self._news.until(
-            lambda: self._posts.get(key) is not post or self._settled(post) or not post.wanted
-        )
+
+        def ended() -> bool:
+            return self._posts.get(key) is not post or bool(post.reason) or not post.wanted
+
+        await self._news.until(lambda: ended() or post.serving is not None)
+        await self._follow(post, lambda: ended() or self._heard.serves_at(post, who))
 
     async def unload(self, key: Key) -> None:
         """Stop serving a version, when what it has taken is answered."""
@@ -365,6 +371,16 @@ class Fleet(Roster):
                 await self._news.until(lambda: not self._heard.uses(post))
         if post.serving is not None:
             self._heard.give_up(post.serving.socket_path)
+
+    async def _follow(self, post: Post, condition: Callable[[], bool]) -> None:
+        """Wait for receivers to take up an engine; one that does not answer holds nothing up."""
+        limit_s = self._server.drain_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._news.until(condition)
+        except TimeoutError:
+            name, version = post.key
+            self._log.warning("receiver_lags", model=name, version=version, waited_s=limit_s)
 
     def _settled(self, post: Post) -> bool:
         return bool(post.reason) or self._heard.serves(post)

@@ -58,6 +58,12 @@ class Heard:
             and all(one.get(post.key) == serving.socket_path for one in self._confirmed.values())
         )
 
+    def serves_at(self, post: Post, who: object) -> bool:
+        """Whether one serves a version with this post's engine."""
+        serving = post.serving
+        there = self._confirmed.get(who, {})
+        return serving is not None and there.get(post.key) == serving.socket_path
+
     def expect(self, post: Post) -> None:
         """Await the word of those that serve with an engine that nothing is left for it."""
         if post.serving is not None:

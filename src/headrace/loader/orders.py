@@ -30,6 +30,7 @@ from headrace.errors import (
 )
 from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
+from headrace.loader.heard import ONLY
 from headrace.loader.post import Post
 from headrace.loader.remote.remotes import Remotes, nothing_remote
 from headrace.loader.remote.sought import Sought
@@ -56,10 +57,10 @@ class Orders:
         self._wanted: Counter[str] = Counter()  # by how many orders
         self._log = structlog.get_logger("headrace")
 
-    async def carry_out(self, order: Order) -> Done:
-        """Do what is ordered; how it ended is in the answer, never raised."""
+    async def carry_out(self, order: Order, who: object = ONLY) -> Done:
+        """Do what a receiver orders; how it ended is in the answer, never raised."""
         try:
-            await self._obey(order)
+            await self._obey(order, who)
         except HeadraceError as error:
             return self._refused(order, error.code, self._remotes.told(error.message))
         except OSError as error:
@@ -77,10 +78,10 @@ class Orders:
         self._log.warning("order_refused", order=order.kind, reason=cut(message))
         return Done(order=order.order, code=code, message=message)
 
-    async def _obey(self, order: Order) -> None:
+    async def _obey(self, order: Order, who: object) -> None:
         if isinstance(order, Demand):  # which follows from a request, and that from the settings
             self._log.debug("ordered", order=order.kind, what=_gist(order))
-            await self._fleet.bring((order.name, order.version))
+            await self._fleet.bring((order.name, order.version), who)
             return
         if self._settings.server.model_control is not ModelControl.EXPLICIT:
             raise NotAllowed(NOT_ALLOWED)

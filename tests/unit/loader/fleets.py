@@ -97,7 +97,7 @@ async def fleet_of(
 ) -> AsyncIterator[tuple[Fleet, Receiver]]:
     receiver = Receiver()
     fleet = Fleet(
-        ServerSettings(drain_timeout_s=5.0, **server),
+        ServerSettings(**{"drain_timeout_s": 5.0, **server}),
         folder,
         tell=receiver.hear,
         audience=audience,

@@ -52,6 +52,30 @@ async def test_a_version_that_a_receiver_cannot_serve_has_failed_and_says_why(
         assert receiver.states() == {("m", 1): "failed"}
 
 
+async def test_a_receiver_that_does_not_answer_is_not_waited_for_without_end(
+    tmp_path: Path,
+) -> None:
+    async with fleet_of(tmp_path, drain_timeout_s=0.2) as (fleet, _):
+        fleet.joined("frozen")
+        async with asyncio.timeout(30.0):
+            await fleet.load(version_of(tmp_path))
+            first = fleet.posts()["m", 1]
+            await fleet.settle(first)
+            await fleet.load(version_of(tmp_path))
+        assert first.keeper.pid is None
+        assert fleet.posts()["m", 1].keeper.pid is not None
+
+
+async def test_who_waits_at_one_receiver_does_not_wait_for_another(tmp_path: Path) -> None:
+    listed = version_of(tmp_path, preload=False)
+    async with fleet_of(tmp_path, listed, drain_timeout_s=60.0) as (fleet, _):
+        fleet.joined("frozen")
+        async with asyncio.timeout(30.0):
+            await fleet.bring(("m", 1))
+            await fleet.bring(("m", 1))  # it is there
+        assert fleet.waiting() == []
+
+
 async def test_one_that_replaces_another_is_told_so_and_the_other_ends(tmp_path: Path) -> None:
     async with fleet_of(tmp_path) as (fleet, receiver):
         await fleet.load(version_of(tmp_path))
