@@ -17,6 +17,7 @@
     roster             the versions there are, and what has been told and heard of each
     told               what receivers have been told of them, for the next receiver
     orders             what clients order over the wire: load, unload, label, reload
+    uploads            files that clients have sent with orders, as long as they are needed
     first              what is served first; what lies elsewhere comes later
     rehearsal          what would be served, found without a server
     remote             models in object stores and on web servers, as folders of this machine

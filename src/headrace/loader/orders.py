@@ -37,6 +37,7 @@ from headrace.loader.remote.sought import Sought
 from headrace.loader.remote.tidying import tidy
 from headrace.loader.stamps import stamp
 from headrace.loader.store import FoundVersion
+from headrace.loader.uploads import Uploads
 from headrace.observe.logs import cut
 from headrace.order import NOT_ALLOWED, Demand, Label, Load, Order, Reload, Unload, WantedModel
 from headrace.server_settings import ModelControl
@@ -53,12 +54,18 @@ class Orders:
         self._remotes = remotes or nothing_remote(settings)
         self._sought = Sought(self._remotes)
         self._fleet = fleet
+        self._uploads = Uploads(fleet)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._wanted: Counter[str] = Counter()  # by how many orders
         self._log = structlog.get_logger("headrace")
 
     async def carry_out(self, order: Order, who: object = ONLY) -> Done:
         """Do what a receiver orders; how it ended is in the answer, never raised."""
+        done = await self._carried_out(order, who)
+        await self._uploads.tidy(order)
+        return done
+
+    async def _carried_out(self, order: Order, who: object) -> Done:
         try:
             await self._obey(order, who)
         except HeadraceError as error:

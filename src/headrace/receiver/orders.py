@@ -49,10 +49,11 @@ class Orders:
             raise NotAllowed(NOT_ALLOWED)
         number = next(self._numbers)
         changes: dict[str, object] = {}
-        async with self._files.held(number, order, files) as folder:
+        async with self._files.written(number, files) as folder:
             if folder is not None:
                 changes["folder"] = str(folder)
-            await self._pass(number, order.model_copy(update=changes))
+            done = self._pass(number, order.model_copy(update=changes))
+        await done
 
     def ask(self, name: str, version: int) -> asyncio.Future[None]:
         """Have the supervisor load a listed version; see ``on_demand.Ask``."""
