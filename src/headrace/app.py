@@ -52,7 +52,7 @@ from headrace.observe.logs import configure
 from headrace.observe.together import Topic
 from headrace.order import Order
 from headrace.receiver.envoy import Address
-from headrace.receiver.process import CONTROL_NAME, refuse_taken
+from headrace.receiver.process import CONTROL_NAME, claimed
 from headrace.receiver.scribe_process import ScribeProcesses
 from headrace.receivers import Receivers
 from headrace.run_folder import run_folder
@@ -85,13 +85,13 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
             *map(Address.parse, settings.server.listen),
         ]
         addresses = [address.resolve() for address in addresses]
-        refuse_taken(addresses)
         check_socket_path(runtime_dir / CONTROL_NAME)
         for one in found:
             socket_path(runtime_dir, one.name, one.version, _INCARNATIONS)
         nursery = Nursery() if beginning is None else beginning.nursery
         run = asyncio.run if beginning is None else beginning.runner.run
-        return run(Supervisor(remotes, found, addresses, runtime_dir, console, nursery).run())
+        with claimed(addresses):
+            return run(Supervisor(remotes, found, addresses, runtime_dir, console, nursery).run())
 
 
 class Supervisor:

@@ -8,8 +8,9 @@ import http.client
 import json
 import os
 import socket
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,35 @@ _STOP_TIMEOUT_S = 5.0
 _ADMIN_TIMEOUT_S = 5.0
 
 
-def refuse_taken(addresses: Sequence[Address]) -> None:
-    """Check that the ports are free; Envoy itself would share them with another server of ours.
+@contextlib.contextmanager
+def claimed(addresses: Sequence[Address]) -> Iterator[None]:
+    """Have the addresses for ourselves; Envoy itself would share them with another server of ours.
 
     Raises:
         StartError: a port is taken, named twice, or may not be bound.
     """
+    with contextlib.ExitStack() as claims:
+        for address in addresses:
+            _claim(address, claims)
+        _refuse_taken(addresses)
+        yield
+
+
+def _claim(address: Address, claims: contextlib.ExitStack) -> None:
+    """Take a name that one process has at a time: Envoy binds the port long after it was free.
+
+    Abstract names are Linux' own, and seen where its ports are (unix(7)).
+    """
+    if not address.port or sys.platform != "linux":
+        return
+    claim = claims.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+    try:
+        claim.bind(f"\0headrace/{address.host}:{address.port}")
+    except OSError as error:
+        raise _not_ours(address, error) from error
+
+
+def _refuse_taken(addresses: Sequence[Address]) -> None:
     with contextlib.ExitStack() as probes:
         for address in addresses:
             family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
@@ -49,10 +73,14 @@ def refuse_taken(addresses: Sequence[Address]) -> None:
                 probe.bind((address.host, address.port))
                 probe.listen()
             except OSError as error:
-                raise StartError(
-                    f"cannot listen on {address.host}:{address.port}: {error.strerror}; choose "
-                    "another with --port or --listen (0 picks a free one)"
-                ) from error
+                raise _not_ours(address, error) from error
+
+
+def _not_ours(address: Address, error: OSError) -> StartError:
+    return StartError(
+        f"cannot listen on {address.host}:{address.port}: {error.strerror}; choose another with "
+        "--port or --listen (0 picks a free one)"
+    )
 
 
 class ReceiverProcess:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from headrace.errors import StartError
 from headrace.observe.processes import _role
 from headrace.receiver import envoy, process
 from headrace.receiver.envoy import Address, Launch, _connections, _streams, launch
-from headrace.receiver.process import ReceiverProcess
+from headrace.receiver.process import ReceiverProcess, claimed
 from headrace.server_settings import ServerSettings
 
 
@@ -36,6 +37,17 @@ async def test_a_machine_that_has_nothing_left_is_a_reason_and_no_end(
     with pytest.raises(StartError, match=f"could not be started: .*{error.args[-1]}"):
         await receiver.start()
     await receiver.stop()
+
+
+def test_a_port_is_one_servers_before_its_receiver_listens() -> None:
+    """Two that are started at the same moment both find it free."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = Address("127.0.0.1", free.getsockname()[1])
+    taken = pytest.raises(StartError, match=r"already in use; choose another")
+    with claimed([address]), taken, claimed([address]):
+        pass
+    with claimed([address, Address("127.0.0.1", 0), Address("127.0.0.1", 0)]):
+        pass
 
 
 TOKEN = "what-lets-us-in"  # noqa: S105
