@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -90,8 +90,11 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
             socket_path(runtime_dir, one.name, one.version, _INCARNATIONS)
         nursery = Nursery() if beginning is None else beginning.nursery
         run = asyncio.run if beginning is None else beginning.runner.run
-        with claimed(addresses):
-            return run(Supervisor(remotes, found, addresses, runtime_dir, console, nursery).run())
+        with claimed(addresses) as let_go:
+            supervisor = Supervisor(
+                remotes, found, addresses, runtime_dir, console, nursery, on_listening=let_go
+            )
+            return run(supervisor.run())
 
 
 class Supervisor:
@@ -105,6 +108,8 @@ class Supervisor:
         runtime_dir: Path,
         console: Console,
         nursery: Nursery,
+        *,
+        on_listening: Callable[[], None],
     ) -> None:
         settings = self._settings = remotes.settings
         self._remotes = remotes
@@ -117,8 +122,9 @@ class Supervisor:
         self._voices = Voices(Listener(self._greet, self._hear, self._left))
         self._gathering = Gathering(self._voices)
         self._receivers = Receivers(
-            settings.server, addresses, runtime_dir, on_listening=self._announce
+            settings.server, addresses, runtime_dir, on_listening=self._listens
         )
+        self._on_listening = on_listening
         self._fleet = Fleet(
             settings.server,
             runtime_dir,
@@ -220,6 +226,10 @@ class Supervisor:
         self._memory.tell_again(voice.tell)
         if self._stopping.is_set():
             voice.tell(Drain())
+
+    def _listens(self) -> None:
+        self._on_listening()
+        self._announce()
 
     def _tell(self, message: Message) -> None:
         """Tell all of a version; what it means for their counts, it means for those of the dead."""

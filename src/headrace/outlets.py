@@ -10,7 +10,7 @@ import contextlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO, cast
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -36,16 +36,19 @@ def open_outlets() -> None:
 
 def _opened(descriptor: int, before: TextIO | None) -> TextIO:
     """A stream as Python makes it, over a file that loses what cannot be written."""
-    file = io.BufferedWriter(_Outlet(descriptor, "wb", closefd=False))
+    outlet = _Outlet(descriptor, "wb", closefd=False)
     if not isinstance(before, io.TextIOWrapper):  # there was no descriptor
+        file = io.BufferedWriter(outlet)
         return io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace")
     with contextlib.suppress(OSError, ValueError):
         before.flush()
     return io.TextIOWrapper(
-        file,
+        # Without a buffer where Python was told to have none.
+        cast(BinaryIO, outlet) if before.write_through else io.BufferedWriter(outlet),
         encoding=before.encoding,
         errors=before.errors,
-        line_buffering=before.line_buffering or before.write_through,
+        line_buffering=before.line_buffering,
+        write_through=before.write_through,
     )
 
 

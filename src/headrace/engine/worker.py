@@ -220,6 +220,7 @@ def main() -> int:
     reports.write(line(EngineFailed(code=refused.code, message=refused.message)))
     reports.flush()
     if engine.has_begun:  # deaf it would never be replaced
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
     return 1

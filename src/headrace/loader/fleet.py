@@ -37,6 +37,8 @@ from headrace.message import Message
 from headrace.server_settings import ServerSettings
 
 _ENGINE_STOP_TIMEOUT_S = 5.0
+# A receiver that serves takes up an engine in seconds, with the files that its model names.
+_TAKE_UP_S = 30.0
 _COMING = {State.FOUND, State.LOADING, State.WARMING, State.RECOVERING}
 _AWAY = {State.LISTED, State.EVICTING}
 # Engines that load at once, on machines of few cores: some of their time is reading files.
@@ -374,7 +376,7 @@ class Fleet(Roster):
 
     async def _follow(self, post: Post, condition: Callable[[], bool]) -> None:
         """Wait for receivers to take up an engine; one that does not answer holds nothing up."""
-        limit_s = self._server.drain_timeout_s
+        limit_s = max(_TAKE_UP_S, self._server.drain_timeout_s)
         try:
             async with asyncio.timeout(limit_s):
                 await self._news.until(condition)

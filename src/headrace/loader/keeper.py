@@ -49,6 +49,8 @@ _LEAVING = {State.EVICTING, State.DRAINING, State.UNLOADED, State.FAILED}
 # A load stands back for this part of the time that it may take, and then no more; nor longer than
 # this, for many clients that order one give up after a minute.
 _PATIENCE, _PATIENCE_S = 4, 45.0
+# So often what comes back to memory may be killed meanwhile, as by want of it, however slowly.
+_VAIN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class EngineKeeper:
         self._ended = asyncio.Event()
         self._begun = False  # whether `run` was called
         self._has_served = False
+        self._vain = 0  # how often it died in a row when it came back to memory
         self._may_pass = False  # whether what has ended the last engine is not the model's fault
 
     @property
@@ -294,7 +297,7 @@ class EngineKeeper:
             tuned=self._found.tuned,
         )
         self._audience.on_serving(serving)
-        self._has_served = True
+        self._has_served, self._vain = True, 0
         self._move(Event.READY)
 
     # -- between engines ---------------------------------------------------------------------------
@@ -307,6 +310,12 @@ class EngineKeeper:
         comes_back = self._has_served and self._may_pass
         if can_move(self.state, Event.REFUSED) and not comes_back:
             self._move(Event.REFUSED, reason)
+            return False
+        if self._vain or can_move(self.state, Event.REFUSED):
+            self._vain += 1
+        if self._vain > _VAIN:  # orders and requests wait for it, maybe for minutes each time
+            died = f"its engine died {self._vain} times as it came back"
+            self._move(Event.GIVEN_UP, f"{died}; the last time {reason}")
             return False
         if self._deaths.note(asyncio.get_running_loop().time()):
             self._move(

@@ -265,7 +265,10 @@ def _configuration(
     server = PyvoyServer(APPLICATION, address=first.host, port=first.port, lifespan=True)
     configuration = server.get_envoy_config()
     configuration["overload_manager"] = _at_most(_connections(_descriptors()))
-    configuration["admin"] = {"address": {"pipe": {"path": str(admin_path), "mode": 0o600}}}
+    configuration["admin"] = {
+        "address": {"pipe": {"path": str(admin_path), "mode": 0o600}},
+        "ignore_global_conn_limit": True,  # full of clients it must still hear of its end
+    }
     listener = configuration["static_resources"]["listeners"][0]
     listener["address"], *more = _listening(addresses)
     listener["additional_addresses"] = [{"address": one} for one in more]

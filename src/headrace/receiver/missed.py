@@ -6,10 +6,20 @@ as an argument.
 
 from __future__ import annotations
 
+import errno
+import os
+
 from headrace.control import ModelServing
 from headrace.loader.lifecycle import Backoff
 
 _LONGEST_S = 2.0
+# What a process lacks for a while: descriptors, memory, threads. Libraries hand on only the words.
+_LACKS = tuple(map(os.strerror, (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)))
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether it may go well when it is tried again, as nothing is wrong with what was asked."""
+    return any(lack in str(error) for lack in _LACKS)
 
 
 class Missed:

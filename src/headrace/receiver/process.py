@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,11 @@ _ADMIN_TIMEOUT_S = 5.0
 
 
 @contextlib.contextmanager
-def claimed(addresses: Sequence[Address]) -> Iterator[None]:
+def claimed(addresses: Sequence[Address]) -> Iterator[Callable[[], None]]:
     """Have the addresses for ourselves; Envoy itself would share them with another server of ours.
+
+    Until Envoy listens: from then on the port itself tells the others. So what is given here is
+    called then, and who comes while this server ends need not wait for its last answer.
 
     Raises:
         StartError: a port is taken, named twice, or may not be bound.
@@ -43,7 +46,7 @@ def claimed(addresses: Sequence[Address]) -> Iterator[None]:
         for address in addresses:
             _claim(address, claims)
         _refuse_taken(addresses)
-        yield
+        yield claims.close
 
 
 def _claim(address: Address, claims: contextlib.ExitStack) -> None:

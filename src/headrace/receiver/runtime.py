@@ -54,7 +54,7 @@ from headrace.receiver.asgi import Application
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.handover.client import ScribeClient
-from headrace.receiver.missed import Missed
+from headrace.receiver.missed import Missed, may_pass
 from headrace.receiver.model_files import ModelFiles
 from headrace.receiver.numbers import Numbers
 from headrace.receiver.oip.extras import Extras
@@ -269,6 +269,8 @@ class Runtime:
             try:
                 dispatcher = await self._composer.compose(message)
             except (HeadraceError, OSError) as error:  # as the next receiver would, too
+                if may_pass(error):
+                    raise
                 self._tell(
                     NotServed(
                         name=message.name,

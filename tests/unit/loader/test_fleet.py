@@ -53,8 +53,9 @@ async def test_a_version_that_a_receiver_cannot_serve_has_failed_and_says_why(
 
 
 async def test_a_receiver_that_does_not_answer_is_not_waited_for_without_end(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("headrace.loader.fleet._TAKE_UP_S", 0.2)
     async with fleet_of(tmp_path, drain_timeout_s=0.2) as (fleet, _):
         fleet.joined("frozen")
         async with asyncio.timeout(30.0):

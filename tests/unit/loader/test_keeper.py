@@ -263,6 +263,16 @@ async def test_what_comes_back_and_is_killed_too_often_has_failed(tmp_path: Path
     assert seen.states[-1].reason.startswith("its engine died 2 times within 60 s; the last time")
 
 
+async def test_what_is_killed_slowly_each_time_it_comes_back_has_failed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.loader.keeper._VAIN", 1)
+    seen = Seen()
+    begin = _begins("serve", "abort", "abort")
+    await _come_back(_keeper(tmp_path, seen, begin=begin), seen, "failed")
+    assert seen.states[-1].reason.startswith("its engine died 2 times as it came back; the last")
+
+
 async def test_what_comes_back_and_refuses_has_failed(tmp_path: Path) -> None:
     seen = Seen()
     await _come_back(_keeper(tmp_path, seen, begin=_begins("serve", "refuse")), seen, "failed")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from headrace.control import ModelServing
-from headrace.receiver.missed import Missed
+from headrace.errors import ModelLoadError
+from headrace.receiver.missed import Missed, may_pass
 from headrace.settings import ModelSettings
 from headrace.values import DType, Signature, TensorSpec
 from tests.profiles import plain
@@ -19,6 +23,12 @@ def _serving(name: str, path: str) -> ModelServing:
         settings=ModelSettings(),
         profile=plain(SIGNATURE, instances=1),
     )
+
+
+def test_what_a_process_lacks_for_a_while_may_pass() -> None:
+    assert may_pass(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+    assert may_pass(ModelLoadError("cannot read t.json: Too many open files (os error 24)"))
+    assert not may_pass(ModelLoadError("cannot read t.json: No such file or directory"))
 
 
 def test_the_newest_of_a_version_is_tried_at_once_and_then_ever_later() -> None:

@@ -46,6 +46,10 @@ def test_a_port_is_one_servers_before_its_receiver_listens() -> None:
     taken = pytest.raises(StartError, match=r"already in use; choose another")
     with claimed([address]), taken, claimed([address]):
         pass
+    with claimed([address]) as let_go:
+        let_go()  # from here on the port itself says so
+        with claimed([address]):
+            pass
     with claimed([address, Address("127.0.0.1", 0), Address("127.0.0.1", 0)]):
         pass
 
