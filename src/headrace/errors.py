@@ -37,6 +37,7 @@
     │   ├── ModelTooLarge            the model does not fit into the memory budget
     │   ├── EngineLost               its engine died under the request, twice or past the deadline
     │   ├── ScribeLost               the process that decodes large JSON died of it, or is stuck
+    │   ├── Exhausted                no descriptor or memory is left for it now
     │   ├── Draining                 the server is shutting down
     │   ├── ConnectionFailed         seen by a client: no connection, nothing was sent
     │   └── ConnectionLost           seen by a client: the connection ended before the answer
@@ -308,6 +309,12 @@ class ScribeLost(UnavailableError):
     """The process that decodes large JSON bodies died under this one, twice, or does not answer."""
 
     code = "scribe_lost"
+
+
+class Exhausted(UnavailableError):
+    """The server has no descriptors or memory left for this request now."""
+
+    code = "exhausted"
 
 
 class Draining(UnavailableError):

@@ -72,6 +72,7 @@ STATUSES: dict[str, tuple[int, GrpcStatus]] = {
     "model_too_large": (503, GrpcStatus.UNAVAILABLE),
     "engine_lost": (503, GrpcStatus.UNAVAILABLE),
     "scribe_lost": (503, GrpcStatus.UNAVAILABLE),
+    "exhausted": (503, GrpcStatus.UNAVAILABLE),
     "draining": (503, GrpcStatus.UNAVAILABLE),
     "connection_failed": (503, GrpcStatus.UNAVAILABLE),
     "connection_lost": (503, GrpcStatus.UNAVAILABLE),

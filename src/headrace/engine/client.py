@@ -29,7 +29,7 @@ from headrace.engine.messages import (
 )
 from headrace.engine.slots import Slots, tensor, unpack_bytes
 from headrace.engine_control import Profile
-from headrace.errors import HeadraceError, InferenceFailed, QueueFull, UnavailableError
+from headrace.errors import Exhausted, HeadraceError, InferenceFailed, QueueFull
 from headrace.scheduler.others import NOBODY, Others
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType
@@ -249,7 +249,7 @@ class EngineClient:
             return
         _, batch_id, _, _ = messages.unpack_head(self._buffer)
         self._free.append(messages.unpack_slot(bytes(self._buffer[HEAD_BYTES:size])))
-        self._listener.failed(batch_id, UnavailableError(_NO_DESCRIPTOR, retry_after_s=1.0))
+        self._listener.failed(batch_id, Exhausted(_NO_DESCRIPTOR, retry_after_s=1.0))
 
     def _cut_off(self, batch_id: int, data: bytes, descriptors: Sequence[int]) -> None:
         """What was said of a batch is longer than a frame may be: nothing can be made of it.
@@ -307,7 +307,7 @@ class EngineClient:
             area = memoryview(mmap.mmap(descriptor, max(size, 1), access=mmap.ACCESS_READ))
         except OSError as error:
             self._free.append(layout.slot)
-            self._listener.failed(batch_id, UnavailableError(f"{_NO_DESCRIPTOR} ({error})"))
+            self._listener.failed(batch_id, Exhausted(f"{_NO_DESCRIPTOR} ({error})"))
             return
         finally:
             os.close(descriptor)

@@ -106,7 +106,7 @@ class ScribeClient:
             QueueFull: too many bytes wait for the scribe.
             Expired: the client's time is over.
             ScribeLost: the scribe died of it, or does not answer.
-            UnavailableError: no descriptor or memory is left for it.
+            Exhausted: no descriptor or memory is left for it.
         """
         async with self._room(len(body), timeout_s) as room:
             parcel = Parcel.of(body)
@@ -135,7 +135,7 @@ class ScribeClient:
             QueueFull: too many bytes wait for the scribe.
             Expired: the client's time is over.
             ScribeLost: the scribe died of it, or does not answer.
-            UnavailableError: no descriptor or memory is left for it.
+            Exhausted: no descriptor or memory is left for it.
         """
         size_bytes = sum(array.nbytes for array in outputs.values())
         async with self._room(size_bytes, timeout_s) as room:

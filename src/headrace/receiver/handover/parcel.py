@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from headrace.errors import UnavailableError
+from headrace.errors import Exhausted
 
 # What one call of writev takes (IOV_MAX).
 _MOST_CHUNKS = 1024
@@ -19,14 +19,14 @@ def told() -> Iterator[None]:
     """Tell of descriptors or memory that are not there now as an error that may be tried again.
 
     Raises:
-        UnavailableError: there are none.
+        Exhausted: there are none.
     """
     try:
         yield
     except TimeoutError:  # an OSError, too
         raise
     except OSError as error:
-        raise UnavailableError(
+        raise Exhausted(
             f"the server cannot keep this body now: {error}; try again, open fewer connections, or "
             "raise the limits of open files (ulimit -n) and of memory",
             retry_after_s=1.0,
