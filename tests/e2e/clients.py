@@ -138,6 +138,15 @@ def grpc_request(model: str, x: Array, **parameters: int) -> Any:
     return request
 
 
+def grpc_live(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
+    """ServerLive on a channel."""
+    return channel.unary_unary(
+        "/inference.GRPCInferenceService/ServerLive",
+        service_pb2.ServerLiveRequest.SerializeToString,
+        service_pb2.ServerLiveResponse.FromString,
+    )
+
+
 def grpc_infer(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
     """ModelInfer on a channel: its ``future`` can be cancelled, unlike ``tritonclient``'s."""
     return channel.unary_unary(

@@ -17,8 +17,7 @@ def write_media(root: Path) -> Path:
     _write(
         root / "color",
         [
-            helper.make_node("Cast", ["photo"], ["float"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
+            *_mean_colour(),
         ],
         [info("photo", TensorProto.UINT8, ["N", 4, 8, 3])],
         [info("mean", TensorProto.FLOAT, ["N", 3])],
@@ -48,8 +47,7 @@ def write_mixed(root: Path) -> None:
     _write(
         root / "mixed",
         [
-            helper.make_node("Cast", ["photo"], ["float"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
+            *_mean_colour(),
             helper.make_node("Identity", ["input_ids"], ["ids"]),
             helper.make_node("Identity", ["scale"], ["scaled"]),
         ],
@@ -66,6 +64,13 @@ def write_mixed(root: Path) -> None:
         "accepts:\n  - {kind: image, input: photo}\n  - {kind: text, tokenizer: tokenizer.json}\n",
     )
     _write_tokenizer(root / "mixed")
+
+
+def _mean_colour() -> list[NodeProto]:
+    return [
+        helper.make_node("Cast", ["photo"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
+    ]
 
 
 def _write_tokenizer(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client as http_client
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,18 +17,27 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 import tritonclient.http
 import tritonclient.http.aio
+from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from headrace.receiver.codecs.protobuf import message
-from tests.e2e.clients import Array, grpc_infer, grpc_request, http, metrics, outcomes
+from tests.e2e.clients import (
+    Array,
+    grpc_infer,
+    grpc_live,
+    grpc_request,
+    http,
+    metrics,
+    outcomes,
+)
 from tests.e2e.models import write_delay, write_sum
-from tests.e2e.server import Server, until
+from tests.e2e.server import Server, frozen, until
 
 pytestmark = pytest.mark.slow
 
 MODEL = '{model="sum",version="2"}'
-# How long a run of `slow` takes, and after how long of it a client leaves.
-SLOW_S, LEAVES_S = 0.4, 0.1
+# How long a run of `slow` takes: so long that its client is asked if it is there.
+SLOW_S = 0.2
 # Whether a request starts its sequence, and whether it ends it.
 START, ON, END, ONLY = (True, False), (False, False), (False, True), (True, True)
 Ask = Callable[..., Array]
@@ -256,43 +264,59 @@ def test_a_request_that_fails_changes_nothing_and_may_be_sent_again(server: Serv
     assert ask(4, "d", *END) == 3
 
 
-def _leave_http(server: Server, number: float, identity: str) -> None:
+def _leave_http(server: Server, number: float, identity: str, arrived: Callable[[], Any]) -> None:
     host, _, port = server.address.rpartition(":")
     body = json.dumps({"input": _row(number).tolist()})
     line = http_client.HTTPConnection(host, int(port), timeout=30)
     line.request("POST", "/predict/slow", body, _headers(identity, *ON))
-    time.sleep(LEAVES_S)
+    arrived()
     line.close()
 
 
-def _leave_grpc(server: Server, number: float, identity: str) -> None:
+def _leave_grpc(server: Server, number: float, identity: str, arrived: Callable[[], Any]) -> None:
     with grpc.insecure_channel(server.address) as channel:
         metadata = tuple(_headers(identity, *ON).items())
         future = grpc_infer(channel).future(grpc_request("slow", _row(number)), metadata=metadata)
-        time.sleep(LEAVES_S)
+        grpc_live(channel)(service_pb2.ServerLiveRequest())  # behind it on the same connection
+        arrived()
         future.cancel()
+        grpc_live(channel)(service_pb2.ServerLiveRequest())  # and this behind the cancellation
 
 
-@pytest.mark.parametrize("leave", [_leave_http, _leave_grpc])
-@pytest.mark.parametrize("behind", [False, True], ids=["running", "waiting"])
-def test_who_has_left_changes_nothing(
-    server: Server, leave: Callable[[Server, float, str], None], behind: bool
-) -> None:
+def _leave(server: Server, leave: Callable[..., None], *, behind: bool) -> None:
+    """Leave a request of a sequence that runs, or waits behind one that does."""
+
     def ask(number: float, *call: bool) -> float:
         return float(_grpc(server, _row(number), name, *call, model="slow").as_numpy("y")[0, 0])
+
+    def runs() -> bool:
+        return metrics(server.url)['headrace_running_batches{model="slow",version="1"}'] == 1
 
     name = f"{leave.__name__} {behind}"
     assert ask(1, *START) == 7
     before = outcomes(server.url, "slow").get("cancelled", 0)
     with ThreadPoolExecutor(1) as pool:
-        if behind:
-            running = pool.submit(ask, 2, *ON)
-            time.sleep(LEAVES_S)
-        leave(server, 3, name)
+        with frozen(server.engine("slow")):
+            if behind:
+                running = pool.submit(ask, 2, *ON)
+                until(runs)
+            leave(server, 3, name, lambda: until(runs))
+            assert runs()  # whatever came before on other connections has been seen by now
         if behind:
             assert running.result() == 1
     until(lambda: outcomes(server.url, "slow").get("cancelled", 0) == before + 1)
     assert ask(4, *END) == (2 if behind else 1)
+
+
+@pytest.mark.parametrize("leave", [_leave_http, _leave_grpc])
+def test_who_leaves_while_it_runs_changes_nothing(
+    server: Server, leave: Callable[..., None]
+) -> None:
+    _leave(server, leave, behind=False)
+
+
+def test_who_leaves_while_it_waits_changes_nothing(server: Server) -> None:
+    _leave(server, _leave_grpc, behind=True)
 
 
 def test_too_many_sequences_are_refused(server: Server) -> None:

@@ -42,4 +42,11 @@ def test_what_can_is_written_at_once() -> None:
 def test_streams_that_somebody_has_replaced_stay() -> None:
     code = "import io, sys; from headrace.outlets import open_outlets; sys.stdout = io.StringIO()\n"
     code += "ours = sys.stdout; open_outlets(); sys.exit(0 if sys.stdout is ours else 1)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_a_buffer_nothing_waits_for_the_end() -> None:
+    code = "import os; from headrace.outlets import open_outlets; open_outlets()\n"
+    code += "print('said', end=''); os._exit(0)"
+    ran = subprocess.run([sys.executable, "-u", "-c", code], capture_output=True, check=True)
+    assert ran.stdout == b"said"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from headrace.engine.backends.contract import Instance
 from headrace.engine.client import EngineClient, Listener
 from headrace.engine.reception import Reception
 from headrace.errors import HeadraceError
@@ -25,7 +28,6 @@ SIGNATURE = Signature(
     (TensorSpec("y", DType.FP32, (None, 1)),),
     batched=True,
 )
-PROFILE = plain(SIGNATURE, instances=2)
 X = {"x": np.ones((1, 1), np.float32)}
 LONG = 7
 
@@ -48,36 +50,53 @@ class Room:
         return {"y": inputs["x"]}
 
 
-async def test_as_many_lanes_run_as_are_wanted_and_every_batch_is_answered(tmp_path: Path) -> None:
-    room = Room()
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Queue[int] = asyncio.Queue()
+def _raise(_: int, error: HeadraceError) -> None:
+    raise error
+
+
+@contextlib.asynccontextmanager
+async def _engine(
+    folder: Path,
+    lanes: Sequence[Instance],
+    slots: int,
+    done: Callable[..., None],
+    failed: Callable[[int, HeadraceError], None] = _raise,
+    signature: Signature = SIGNATURE,
+    **said: Any,
+) -> AsyncIterator[EngineClient]:
+    """A receiver's client of these lanes, which have taken it in; ``said`` is for who serves it."""
     attached = asyncio.Event()
-
-    def failed(_: int, error: HeadraceError) -> None:
-        raise error
-
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(tmp_path / "s"))
+        listener.bind(str(folder / "s"))
         listener.listen()
 
-        reception = Reception(listener, SIGNATURE, None)
-        thread = threading.Thread(target=reception.serve, args=([room, room],))
+        reception = Reception(listener, signature, None, **said)
+        thread = threading.Thread(target=reception.serve, args=(lanes,))
         thread.start()
         client = EngineClient(
-            loop,
-            PROFILE,
+            asyncio.get_running_loop(),
+            plain(signature, instances=2),
             ModelSettings(slot_mib=1),
-            8,
-            Listener(
-                done=lambda batch_id, *_: answered.put_nowait(batch_id),
-                failed=failed,
-                lost=lambda: None,
-                attached=attached.set,
-            ),
+            slots,
+            Listener(done=done, failed=failed, lost=lambda: None, attached=attached.set),
         )
-        await client.connect(str(tmp_path / "s"))
+        await client.connect(str(folder / "s"))
         await attached.wait()
+        yield client
+        client.close()
+        reception.close()
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()
+
+
+async def test_as_many_lanes_run_as_are_wanted_and_every_batch_is_answered(tmp_path: Path) -> None:
+    room = Room()
+    answered: asyncio.Queue[int] = asyncio.Queue()
+
+    def done(batch_id: int, *_: object) -> None:
+        answered.put_nowait(batch_id)
+
+    async with _engine(tmp_path, [room, room], 8, done) as client:
         for lanes, most in ((2, 2), (1, 1), (2, 2)):
             client.set_lanes(lanes)
             room.most = 0
@@ -85,10 +104,6 @@ async def test_as_many_lanes_run_as_are_wanted_and_every_batch_is_answered(tmp_p
                 client.run(number, 1, [X])
             assert {await answered.get() for _ in range(6)} == set(range(6))
             assert room.most == most
-        client.close()
-        reception.close()
-        await asyncio.to_thread(thread.join, 10)
-        assert not thread.is_alive()
 
 
 class Queued:
@@ -108,35 +123,16 @@ class Queued:
 async def test_while_one_instance_of_several_lanes_is_busy_batches_run_on_the_other(
     tmp_path: Path,
 ) -> None:
-    loop = asyncio.get_running_loop()
     answered: asyncio.Queue[int] = asyncio.Queue()
     may_end = threading.Event()
     lanes = [Queued(computing, may_end) for computing in (threading.Lock(), threading.Lock())]
+    side_by_side = [lane for lane in lanes for _ in range(2)]
 
-    def failed(_: int, error: HeadraceError) -> None:
-        raise error
+    def done(batch_id: int, *_: object) -> None:
+        answered.put_nowait(batch_id)
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(tmp_path / "s"))
-        listener.listen()
-
-        reception = Reception(listener, SIGNATURE, None, stages=2)
-        side_by_side = [lane for lane in lanes for _ in range(2)]
-        thread = threading.Thread(target=reception.serve, args=(side_by_side,))
-        thread.start()
-        client = EngineClient(
-            loop,
-            PROFILE,
-            ModelSettings(slot_mib=1),
-            4,
-            Listener(
-                done=lambda batch_id, *_: answered.put_nowait(batch_id),
-                failed=failed,
-                lost=lambda: None,
-            ),
-        )
-        await client.connect(str(tmp_path / "s"))
-        answers = []
+    answers = []
+    async with _engine(tmp_path, side_by_side, 4, done, stages=2) as client:
         for turn in range(3):
             may_end.clear()
             client.run(0, 1, [{"x": np.full((1, 1), LONG, np.float32)}])
@@ -145,51 +141,25 @@ async def test_while_one_instance_of_several_lanes_is_busy_batches_run_on_the_ot
                 answers.append(await answered.get())
             may_end.set()
             answers.append(await answered.get())
-        client.close()
-        reception.close()
-        await asyncio.to_thread(thread.join, 10)
-        assert not thread.is_alive()
     assert answers == [*range(1, 6), 0, *range(1, 7), 0, *range(1, 8), 0]
 
 
 async def test_lanes_of_one_instance_have_pinned_slots_until_the_receiver_leaves(
     tmp_path: Path,
 ) -> None:
-    loop = asyncio.get_running_loop()
     answered: asyncio.Queue[float] = asyncio.Queue()
     first = Staged(stages=2).instance()
 
-    def failed(_: int, error: HeadraceError) -> None:
-        raise error
+    def done(_: int, infer_s: float, __: object) -> None:
+        answered.put_nowait(infer_s)
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(tmp_path / "s"))
-        listener.listen()
-
-        reception = Reception(listener, SIGNATURE, None, stages=2, pinned_bytes=5000)
-        thread = threading.Thread(target=reception.serve, args=([first, first.beside()],))
-        thread.start()
-        client = EngineClient(
-            loop,
-            PROFILE,
-            ModelSettings(slot_mib=1),
-            3,
-            Listener(
-                done=lambda _, infer_s, __: answered.put_nowait(infer_s),
-                failed=failed,
-                lost=lambda: None,
-            ),
-        )
-        await client.connect(str(tmp_path / "s"))
+    lanes = [first, first.beside()]
+    async with _engine(tmp_path, lanes, 3, done, stages=2, pinned_bytes=5000) as client:
         client.run(0, 1, [X])
         assert await answered.get() >= 0
         assert first.pinned == [8192] * 3
         assert first.released == 0
-        client.close()
-        reception.close()
-        await asyncio.to_thread(thread.join, 10)
-        assert not thread.is_alive()
-        assert first.released == 1
+    assert first.released == 1
 
 
 class Many:
@@ -210,34 +180,18 @@ class Many:
 async def test_a_batch_of_which_too_much_would_have_to_be_told_fails(
     tmp_path: Path, many: Many
 ) -> None:
-    failed: asyncio.Queue[tuple[int, HeadraceError]] = asyncio.Queue()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(tmp_path / "s"))
-        listener.listen()
+    told: asyncio.Queue[tuple[int, HeadraceError]] = asyncio.Queue()
 
-        reception = Reception(listener, many.signature, None)
-        thread = threading.Thread(target=reception.serve, args=([many],))
-        thread.start()
-        client = EngineClient(
-            asyncio.get_running_loop(),
-            plain(many.signature),
-            ModelSettings(slot_mib=1),
-            1,
-            Listener(
-                done=lambda *_: None,
-                failed=lambda *told: failed.put_nowait(told),
-                lost=lambda: None,
-            ),
-        )
-        await client.connect(str(tmp_path / "s"))
-        x = np.ones((1, 1), np.float32)
-        async with asyncio.timeout(30):
-            for number in range(2):  # the second in the slot of the first
-                client.run(number, 1, [{spec.name: x for spec in many.signature.inputs}])
-                batch_id, error = await failed.get()
-                assert (batch_id, error.code) == (number, "inference_failed")
-        assert "no batch can be told of" in error.message
-        client.close()
-        reception.close()
-        await asyncio.to_thread(thread.join, 10)
-        assert not thread.is_alive()
+    def failed(batch_id: int, error: HeadraceError) -> None:
+        told.put_nowait((batch_id, error))
+
+    x = np.ones((1, 1), np.float32)
+    async with (
+        _engine(tmp_path, [many], 1, lambda *_: None, failed, many.signature) as client,
+        asyncio.timeout(30),
+    ):
+        for number in range(2):  # the second in the slot of the first
+            client.run(number, 1, [{spec.name: x for spec in many.signature.inputs}])
+            batch_id, error = await told.get()
+            assert (batch_id, error.code) == (number, "inference_failed")
+    assert "no batch can be told of" in error.message

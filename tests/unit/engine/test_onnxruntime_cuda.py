@@ -17,6 +17,7 @@ import structlog
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from headrace.engine import backends
+from headrace.engine.backends import gpu_fault
 from headrace.engine.backends.onnxruntime_ import OrtModel
 from headrace.engine.backends.onnxruntime_cuda import (
     CPU,
@@ -286,9 +287,12 @@ def test_bytes_are_made_numbers_for_models_whose_tensors_cannot_all_be_bound(
     assert len(lanes_of(model, 1)) == len(lanes_of(adapt(model, settings), 1)) == lanes
 
 
-def test_a_gpu_that_answers_ends_nothing() -> None:
+def test_a_gpu_that_answers_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[object] = []
+    monkeypatch.setattr(gpu_fault, "end", lambda *told: ends.append(told))
     kept = onnxruntime.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cpu", 0)
     end_if_lost(kept, "cuda:0")
+    assert not ends
 
 
 def test_the_process_ends_that_has_lost_its_gpu() -> None:

@@ -44,9 +44,9 @@ class Engine:
         assert 0 <= lane < self.instances * self.stages
         assert lane not in self.lanes.values()
         self.lanes[thread] = lane
-        self._look(before, lane // self.stages)
+        self._assert_spread(before, lane // self.stages)
 
-    def _look(self, before: Counter[int], taken: int) -> None:
+    def _assert_spread(self, before: Counter[int], taken: int) -> None:
         limit, wanted = self.spread.open, before[taken]
         room = [one for one in before if before[one] < self.stages]
         if not wanted and len(before) >= limit:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -13,6 +16,26 @@ from headrace.accepts import AcceptedImage, AcceptedText
 from headrace.engine_control import EngineFailed, EngineReady, EngineSpec, engine_report
 from headrace.message import line
 from headrace.settings import ModelSettings
+
+
+@contextlib.contextmanager
+def _engine(spec: EngineSpec, first: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """An engine that was told this and what it says; Python looks in the folder ``first``."""
+    paths = os.pathsep.join([str(first), *filter(None, sys.path)])
+    with subprocess.Popen(
+        [sys.executable, "-m", "headrace.engine.worker", "m/1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
+    ) as engine:
+        assert engine.stdin is not None
+        assert engine.stdout is not None
+        engine.stdin.write(line(spec))
+        engine.stdin.flush()  # and it stays open: at its end the engine ends
+        try:
+            yield engine, engine.stdout
+        finally:
+            engine.kill()
 
 
 @pytest.mark.parametrize(
@@ -33,18 +56,8 @@ def test_a_library_that_a_card_needs_is_missed_before_the_model_is_loaded(
         socket_path="",
         settings=ModelSettings(instances=1, accepts=(accepted,)),
     )
-    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-    with subprocess.Popen(
-        [sys.executable, "-m", "headrace.engine.worker", "m/1"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": paths},
-    ) as engine:
-        assert engine.stdin is not None
-        assert engine.stdout is not None
-        engine.stdin.write(line(spec))
-        engine.stdin.flush()  # and it stays open: at its end the engine ends
-        failed = engine_report.validate_json(engine.stdout.read().splitlines()[-1])
+    with _engine(spec, tmp_path) as (_, said):
+        failed = engine_report.validate_json(said.read().splitlines()[-1])
     assert isinstance(failed, EngineFailed)
     assert failed.code == "backend_missing"
     assert f"needs {library}" in failed.message
@@ -68,22 +81,9 @@ def test_an_engine_whose_lanes_cannot_all_start_says_so_and_ends(tmp_path: Path)
         socket_path=str(tmp_path / "s"),
         settings=ModelSettings(instances=2),
     )
-    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-    with subprocess.Popen(
-        [sys.executable, "-m", "headrace.engine.worker", "m/1"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": paths},
-    ) as engine:
-        assert engine.stdin is not None
-        assert engine.stdout is not None
-        engine.stdin.write(line(spec))
-        engine.stdin.flush()
-        try:
-            assert engine.wait(30) == 1
-        finally:
-            engine.kill()
-        reports = [engine_report.validate_json(text) for text in engine.stdout]
+    with _engine(spec, tmp_path) as (engine, said):
+        assert engine.wait(30) == 1
+        reports = [engine_report.validate_json(text) for text in said]
     assert not any(isinstance(report, EngineReady) for report in reports)
     assert isinstance(reports[-1], EngineFailed)
     assert "can't start new thread" in reports[-1].message

@@ -26,7 +26,7 @@ def _read(path: Path, specs: Specs = X, rows: int = 1) -> list[Inputs]:
     return [one for one in found if not isinstance(one, File)]
 
 
-def _same(found: list[Inputs], expected: list[dict[str, Any]]) -> None:
+def _assert_same(found: list[Inputs], expected: list[dict[str, Any]]) -> None:
     assert [one.keys() for one in found] == [one.keys() for one in expected]
     for one, wanted in zip(found, expected, strict=True):
         for name, value in wanted.items():
@@ -36,28 +36,28 @@ def _same(found: list[Inputs], expected: list[dict[str, Any]]) -> None:
 def test_the_array_of_an_npy_file_is_cut_into_requests_of_so_many_rows(tmp_path: Path) -> None:
     array = np.arange(10, dtype=np.float32).reshape(5, 2)
     np.save(tmp_path / "x.npy", array)
-    _same(_read(tmp_path / "x.npy"), [{"x": array[i : i + 1]} for i in range(5)])
-    _same(_read(tmp_path / "x.npy", rows=2), [{"x": array[0:2]}, {"x": array[2:4]}])
-    _same(_read(tmp_path / "x.npy", rows=9), [{"x": array}])
+    _assert_same(_read(tmp_path / "x.npy"), [{"x": array[i : i + 1]} for i in range(5)])
+    _assert_same(_read(tmp_path / "x.npy", rows=2), [{"x": array[0:2]}, {"x": array[2:4]}])
+    _assert_same(_read(tmp_path / "x.npy", rows=9), [{"x": array}])
 
 
 def test_an_npz_file_has_an_array_for_each_input(tmp_path: Path) -> None:
     x, n = np.ones((3, 2), np.float32), np.arange(3)
     np.savez(tmp_path / "x.npz", x=x, n=n)
     found = _read(tmp_path / "x.npz", TWO)
-    _same(found, [{"x": x[i : i + 1], "n": n[i : i + 1]} for i in range(3)])
+    _assert_same(found, [{"x": x[i : i + 1], "n": n[i : i + 1]} for i in range(3)])
     assert found[0]["n"].dtype == np.int64
 
 
 def test_a_model_with_a_fixed_first_axis_gets_the_whole_array(tmp_path: Path) -> None:
     array = np.ones((4, 2), np.float32)
     np.save(tmp_path / "x.npy", array)
-    _same(_read(tmp_path / "x.npy", (TensorSpec("x", DType.FP32, (4, 2)),)), [{"x": array}])
+    _assert_same(_read(tmp_path / "x.npy", (TensorSpec("x", DType.FP32, (4, 2)),)), [{"x": array}])
 
 
 def test_one_row_without_its_axis_is_a_request_of_one_row(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([1, 2], np.float32))
-    _same(_read(tmp_path / "x.npy"), [{"x": [[1, 2]]}])
+    _assert_same(_read(tmp_path / "x.npy"), [{"x": [[1, 2]]}])
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_one_row_without_its_axis_is_a_request_of_one_row(tmp_path: Path) -> Non
 def test_json_is_read_as_any_of_the_protocols_writes_it(tmp_path: Path, document: object) -> None:
     (tmp_path / "x.json").write_text(json.dumps(document))
     found = _read(tmp_path / "x.json")
-    _same(found, [{"x": [[1, 2]]}])
+    _assert_same(found, [{"x": [[1, 2]]}])
     assert found[0]["x"].dtype == np.float32
 
 
 def test_a_list_in_json_is_a_request_each(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('[{"x": [[1, 2]]}, {"x": [[3, 4], [5, 6]]}]')
-    _same(_read(tmp_path / "x.json"), [{"x": [[1, 2]]}, {"x": [[3, 4], [5, 6]]}])
+    _assert_same(_read(tmp_path / "x.json"), [{"x": [[1, 2]]}, {"x": [[3, 4], [5, 6]]}])
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ def test_inputs_may_be_called_as_the_protocols_call_their_parts(
 ) -> None:
     (tmp_path / "x.json").write_text(json.dumps(document).replace("%s", name))
     specs = (TensorSpec(name, DType.FP32, (None, 2)),)
-    _same(_read(tmp_path / "x.json", specs), [{name: [[1, 2]]}])
+    _assert_same(_read(tmp_path / "x.json", specs), [{name: [[1, 2]]}])
 
 
 def test_an_input_called_input_may_have_others_beside_it(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"input": [[1, 2]], "n": [3]}')
     specs = (TensorSpec("input", DType.FP32, (None, 2)), TWO[1])
-    _same(_read(tmp_path / "x.json", specs), [{"input": [[1, 2]], "n": [3]}])
+    _assert_same(_read(tmp_path / "x.json", specs), [{"input": [[1, 2]], "n": [3]}])
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_number_that_fits_is_sent_as_it_is(
 def test_strings_in_json_are_text_or_base64(tmp_path: Path) -> None:
     coded = base64.b64encode(b"\xff").decode()
     (tmp_path / "x.json").write_text(json.dumps({"inputs": {"s": ["hi", {"b64": coded}]}}))
-    _same(_read(tmp_path / "x.json", TEXT), [{"s": [b"hi", b"\xff"]}])
+    _assert_same(_read(tmp_path / "x.json", TEXT), [{"s": [b"hi", b"\xff"]}])
 
 
 def test_other_files_are_sent_as_they_are_and_a_folder_is_all_of_them(tmp_path: Path) -> None:
