@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import itertools
 import mmap
 import shutil
 import sys
@@ -233,6 +234,54 @@ def test_inputs_that_do_not_go_together_leave_the_next_ones_alone(
         for _ in range(2 * lanes):
             good = instance.run(_words(*[length] * 3, rows=rows))["y"]
             assert good.shape == (rows, length, 8)
+
+
+EIGHT: Array = np.arange(24, dtype=np.float32).reshape(8, 3)
+# The shape of an input whose axis K is summed over with eight weights, and what does that.
+PRODUCTS: dict[str, tuple[models.Dims, models.Dims, list[Any]]] = {
+    "rows": (("N", "K"), ("N", 3), [node("MatMul", ["x", "w"], ["y"])]),
+    "rows of rows": (("N", "S", "K"), ("N", "S", 3), [node("MatMul", ["x", "w"], ["y"])]),
+    "columns": (("K", "N"), ("N", 3), [node("Gemm", ["x", "w"], ["y"], transA=1)]),
+    "weights first": (("K", "N"), (3, "N"), [node("Gemm", ["w", "x"], ["y"], transA=1)]),
+    "a vector": (("K",), (3,), [node("MatMul", ["x", "w"], ["y"])]),
+    "an image": (
+        ("N", 2, "K"),
+        ("N", 3),
+        [node("Flatten", ["x"], ["flat"]), node("MatMul", ["flat", "w"], ["y"])],
+    ),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("named", PRODUCTS)
+def test_nothing_behind_a_row_is_read_that_is_shorter_than_the_weights(
+    kind: BackendName, named: str, tmp_path: Path
+) -> None:
+    """OpenVINO reads on in f32: what lies there may have been another client's."""
+    inner, outer, nodes = PRODUCTS[named]
+    path = models.write(
+        tmp_path / "m.onnx",
+        nodes,
+        {"x": (DType.FP32, inner)},
+        {"y": (DType.FP32, outer)},
+        {"w": EIGHT},
+    )
+    instance = load(path, kind).instance()
+    right = 4 if named == "an image" else 8
+
+    def run(length: int, rows: int) -> Array:
+        sizes = {"K": length, "N": rows, "S": 5}
+        x = np.ones([sizes[dim] if isinstance(dim, str) else dim for dim in inner], np.float32)
+        return np.array(instance.run({"x": x})["y"])
+
+    for rows in (1, 5):  # as a warm-up does
+        run(right, rows)
+    for length, rows in itertools.product((right // 2, 2 * right, 1), (5, 1)):
+        with pytest.raises(InferenceFailed):
+            run(length, rows)
+        for rows_after in (5, 1, 5):
+            found = run(right, rows_after)
+            assert np.unique(found).tolist() == EIGHT.sum(0).tolist()
 
 
 @BOTH

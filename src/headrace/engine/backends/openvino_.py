@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from headrace.engine.backends import openvino_integers, openvino_layers, openvino_source
+from headrace.engine.backends import (
+    openvino_integers,
+    openvino_layers,
+    openvino_products,
+    openvino_source,
+)
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings, Placement, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
@@ -52,6 +57,7 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
         signature = _signature(model, path)
         _check_weights(model, path, settings)
         _check_integers(model, path)
+        openvino_products.check_lengths(model)
         layers = settings.f32_layers if settings.precision is Precision.BF16 else 0
         if layers:
             _keep_f32(core, model, layers, path)
