@@ -292,8 +292,8 @@ def _configuration(
 
 
 def _descriptors() -> int:
-    """How many descriptors a process that we start may have."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    """How many descriptors Envoy may have: it takes all that it may ask for, not only ours."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return 2**32 - 1 if limit == resource.RLIM_INFINITY else limit
 
 
