@@ -284,6 +284,60 @@ def test_nothing_behind_a_row_is_read_that_is_shorter_than_the_weights(
             assert np.unique(found).tolist() == EIGHT.sum(0).tolist()
 
 
+# What takes elements of rows of four, by which places, and how many axes it answers with; ``u``
+# are new values.
+PLACES: dict[str, tuple[onnx.NodeProto, Array, int]] = {
+    "of a table": (node("Gather", ["table", "i"], ["y"], axis=0), np.array([[0, 1]]), 3),
+    "of rows": (node("Gather", ["x", "i"], ["y"], axis=1), np.array([0, 1]), 2),
+    "one": (node("Gather", ["x", "i"], ["y"], axis=1), np.array(1), 1),
+    "rows": (node("Gather", ["x", "i"], ["y"], axis=0), np.array([0, 0]), 2),
+    "of each": (node("GatherElements", ["x", "i"], ["y"], axis=1), np.array([[0, 1]]), 2),
+    "one of each": (node("GatherND", ["x", "i"], ["y"], batch_dims=1), np.array([[1]]), 1),
+    "anywhere": (node("GatherND", ["x", "i"], ["y"]), np.array([[0, 1]]), 1),
+    "written": (node("ScatterElements", ["x", "i", "u"], ["y"], axis=1), np.array([[0]]), 2),
+    "written anywhere": (node("ScatterND", ["x", "i", "u"], ["y"]), np.array([[[0, 1]]]), 2),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("inside", [False, True], ids=["", "in a branch"])
+@pytest.mark.parametrize("named", PLACES)
+def test_a_place_that_there_is_not_is_refused_and_nothing_is_read_or_written_there(
+    kind: BackendName, named: str, inside: bool, tmp_path: Path
+) -> None:
+    """OpenVINO looks at few of them; what lies there may be another client's."""
+    taking, places, rank = PLACES[named]
+    nodes, sizes = [taking], tuple("abc"[: places.ndim])
+    if inside:
+        port = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+        body = helper.make_graph(nodes, "body", [], [port])
+        nodes = [node("If", ["c"], ["y"], then_branch=body, else_branch=body)]
+    path = models.write(
+        tmp_path / "m.onnx",
+        nodes,
+        {
+            "x": (DType.FP32, ("N", 4)),
+            "i": (DType.INT64, sizes[:-1] + places.shape[-1:] if places.ndim > 1 else sizes),
+            "u": (DType.FP32, (1, 1)),
+            "c": (DType.BOOL, ()),
+        },
+        {"y": (DType.FP32, tuple("def"[:rank]))},
+        {"table": EIGHT[:4]},
+    )
+    instance = load(path, kind).instance()
+    x = np.arange(4, dtype=np.float32).reshape(1, 4)
+
+    def run(given: Array) -> Array:
+        fed = {"x": x, "i": given, "u": np.full((1, 1), 9, np.float32), "c": np.ones((), bool)}
+        return np.array(instance.run(fed)["y"])
+
+    right = run(places)
+    for wrong in (5, -6, 300_000, -30_000_000):
+        with pytest.raises(InferenceFailed):
+            run(places + wrong)
+        assert np.array_equal(run(places), right)
+
+
 @BOTH
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_so_they_do_in_any_order(kind: BackendName, lanes: int, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import openvino as ov
 
 from headrace.engine.backends import (
+    openvino_indices,
     openvino_integers,
     openvino_layers,
     openvino_products,
@@ -58,6 +59,7 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
         _check_weights(model, path, settings)
         _check_integers(model, path)
         openvino_products.check_lengths(model)
+        openvino_indices.check_places(model)
         layers = settings.f32_layers if settings.precision is Precision.BF16 else 0
         if layers:
             _keep_f32(core, model, layers, path)
@@ -266,7 +268,7 @@ class OpenVinoInstance:
             return self._run(arrays)
         except (RuntimeError, TypeError, ValueError) as error:
             self._recover()
-            raise InferenceFailed(str(error)[:500]) from error
+            raise InferenceFailed(_told(error)) from error
 
     def _note(self, shapes: Shapes) -> None:
         if not self._good:
@@ -293,6 +295,16 @@ class OpenVinoInstance:
     def _output(self, index: int, *, bf16: bool) -> Array:
         data: Array = self._request.get_output_tensor(index).data
         return data.view(DType.BF16.numpy) if bf16 else data
+
+
+def _told(error: Exception) -> str:
+    """What a run raised, in words that somebody who sent a request knows."""
+    if openvino_indices.RAISED in str(error):
+        return (
+            "an index is outside of the table that it is looked up in, as a token that is not in "
+            "the vocabulary, or a text that is longer than the model's longest"
+        )
+    return str(error)[:500]
 
 
 def _tensor(array: Array, kind: ov.Type) -> ov.Tensor:

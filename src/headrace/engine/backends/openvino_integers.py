@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import openvino as ov
+
+from headrace.engine.backends.openvino_graphs import all_ops
 
 _WIDE = frozenset({ov.Type.i64, ov.Type.u64, ov.Type.u32})
 _HALF, _WHOLE = np.iinfo(np.int32), np.iinfo(np.int64)
@@ -18,7 +19,9 @@ _CUTTERS = frozenset({"Slice", "StridedSlice", "ShapeOf"})
 
 def too_wide(model: ov.Model) -> tuple[str, int] | None:
     """A constant with a number that does not fit, and that number; None: all fit."""
-    for constant in _constants(model):
+    for constant in all_ops(model):
+        if constant.get_type_name() != "Constant" or constant.get_element_type() not in _WIDE:
+            continue
         numbers = constant.data
         if not numbers.size or (numbers.min() >= _HALF.min and numbers.max() <= _HALF.max):
             continue
@@ -27,19 +30,6 @@ def too_wide(model: ov.Model) -> tuple[str, int] | None:
         if not ends and not _only_cuts(constant):
             return constant.get_friendly_name(), int(wide[0])
     return None
-
-
-def _constants(model: ov.Model) -> Iterator[Any]:
-    """Those of integers wider than that, in the bodies of loops and branches too."""
-    for op in model.get_ops():
-        kind = op.get_type_name()
-        if kind == "Constant" and op.get_output_element_type(0) in _WIDE:
-            yield op
-        elif kind in {"Loop", "TensorIterator"}:
-            yield from _constants(op.get_function())
-        elif kind == "If":
-            yield from _constants(op.get_then_body())
-            yield from _constants(op.get_else_body())
 
 
 def _only_cuts(constant: Any) -> bool:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import openvino as ov
 from openvino import opset13 as ops
 
+from headrace.engine.backends.openvino_graphs import all_ops
+
 
 def check_lengths(model: ov.Model) -> None:
     """Have every product whose rows are of any length, and whose weights are not, look at them."""
-    for node in model.get_ordered_ops():
+    for node in list(all_ops(model)):
         if node.get_type_name() == "MatMul":
             for side in (0, 1):
                 _check(node, side)
