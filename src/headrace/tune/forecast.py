@@ -202,6 +202,8 @@ def best_of_each(found: Iterable[Forecast], worth: Mapping[Candidate, float]) ->
     A smaller cap would forgo what larger batches save when more is asked than was foreseen.
 
     With the best of those that linger, where that is more: what it is worth the race has to show.
+    And of the best of all that with the smallest cap, where it is not far behind: there a run of
+    several rows saves little, and costs those their deadline that wait for it.
     """
     groups: dict[tuple[Variant, int], list[Forecast]] = {}
     for one in found:
@@ -212,7 +214,18 @@ def best_of_each(found: Iterable[Forecast], worth: Mapping[Candidate, float]) ->
         at_once = [one for one in group if not one.candidate.linger_ms]
         kinds = [at_once, group] if at_once else [group]
         chosen += list(dict.fromkeys(_at_knee(kind, worth) for kind in kinds))
-    return sorted(chosen, key=lambda one: (-worth[one.candidate], one.candidate.cost))
+    ordered = sorted(chosen, key=lambda one: (-worth[one.candidate], one.candidate.cost))
+    for best in ordered[:1]:
+        smallest = _smallest(groups[best.candidate.variant, best.candidate.instances])
+        near = worth[smallest.candidate] >= FAR * worth[best.candidate]
+        if near and smallest not in ordered:
+            ordered.insert(1, smallest)
+    return ordered
+
+
+def _smallest(group: Sequence[Forecast]) -> Forecast:
+    """That with the smallest cap."""
+    return min(group, key=lambda one: (one.candidate.max_batch, one.candidate.linger_ms))
 
 
 def _at_knee(group: Sequence[Forecast], worth: Mapping[Candidate, float]) -> Forecast:

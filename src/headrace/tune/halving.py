@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from headrace.load.pairs import Difference, differ
@@ -135,7 +135,11 @@ def rank(
             tied.append(one)
     both = {one: likely_worth(means[one], hoped[one]) for one in tied}
     likely = [one for one in tied if both[one] >= FAR * max(both.values())]
-    winner = min(likely, key=lambda one: (one != prefer, one.cost, -means[one]))
+    # A cap costs nothing: of two that differ only in that, what seems to do more.
+    winner = min(
+        likely,
+        key=lambda one: (one != prefer, replace(one, max_batch=1).cost, -both[one], one.max_batch),
+    )
     return Ranking(winner, first, tuple(tied), behind)
 
 

@@ -72,6 +72,18 @@ def test_of_what_differs_only_in_its_cap_that_at_the_knee_is_kept(knee: int, cap
     ]
 
 
+@pytest.mark.parametrize(("rate", "caps"), [(190, [8, 1]), (100, [8])])
+def test_of_the_best_the_smallest_cap_is_raced_too_where_it_is_near(
+    rate: int, caps: list[int]
+) -> None:
+    rates = {1: rate, 4: 180, 8: 200}
+    found = [made(candidate(max_batch=each), rate, knee=8) for each, rate in rates.items()]
+    found += [made(candidate(BF16, 1, each), rate - 50, knee=8) for each, rate in rates.items()]
+    worth = {one.candidate: one.rate_rps for one in found}
+    raced = [one.candidate for one in best_of_each(found, worth)]
+    assert raced == [*(candidate(max_batch=cap) for cap in caps), candidate(BF16, 1, 8)]
+
+
 def test_the_bound_is_never_below_what_is_found() -> None:
     for variant, fixed_s, each_s in ((F32, 0.001, 0.005), (BF16, 0.01, 0.0001), (OTHER, 0, 0.0001)):
         row = measured(variant, fixed_s, each_s)

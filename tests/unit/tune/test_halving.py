@@ -116,6 +116,15 @@ def test_who_does_far_more_in_the_race_is_taken_though_the_forecast_had_it_behin
     assert rank(noisy, None, {small: 150.0, large: 392.0}).winner == large
 
 
+def test_of_what_differs_only_in_its_cap_that_wins_which_did_more_though_nothing_is_told() -> None:
+    small, large = candidate(BF16, 2, 1), candidate(BF16, 2, 8)
+    for more, less in ((small, large), (large, small)):
+        noisy = {more: slices(110, 0.3), less: slices(100, 0.3, seed=5)}
+        said = rank(noisy, None, {small: 200.0, large: 205.0})
+        assert set(said.tied) == {small, large}
+        assert said.winner == more
+
+
 def test_of_two_slices_only_what_is_far_behind_is_told() -> None:
     far = ranked({A: slices(100, number=2), B: slices(60, number=2)}, B)
     assert far.winner == A
