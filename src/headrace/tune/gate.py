@@ -2,11 +2,9 @@
 
 With labels, by how much less often its best class is the label: the upper limit of that, right 95
 times in 100, may be at most what is allowed. The two are compared sample by sample, so only those
-count in which one is right and the other is not (the score interval of Tango, Statistics in
-Medicine 17, 1998; it needs no chance, and holds where no sample differs). Without labels, at most
-so large a share may name another class, for no more of them can have been right before; and the
-numbers must be near. Outputs that are no scores of classes
-are judged by their numbers alone.
+count in which one is right and the other is not (``tune.drop``). Without labels, at most so large
+a share may name another class, for no more of them can have been right before; and the numbers
+must be near. Outputs that are no scores of classes are judged by their numbers alone.
 """
 
 from __future__ import annotations
@@ -19,14 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import SettingsError
-from headrace.tune.nearness import Nearness, best, compare, unlike
+from headrace.tune.drop import enough, highest_drop
+from headrace.tune.nearness import Nearness, best, compare, has_classes, unlike
 from headrace.tuned import Accuracy
-from headrace.values import Array
+from headrace.values import Array, DType
 
-# One-sided, 95 times in 100.
-_Z = 1.6448536269514722
-# Halvings of the search for a limit: more than a double has digits.
-_HALVINGS = 60
 # Two libraries in 32 bits are 0.0002 % apart; what is this near changes nothing anybody could see.
 _SAME = 1e-4
 # What shares of whole samples are off by at most.
@@ -38,11 +33,15 @@ Outputs = Mapping[str, Array]
 
 
 class Verdict(NamedTuple):
-    """How near a candidate is, whether that is near enough, and why, for people."""
+    """How near a candidate is, whether that is near enough, and why, for people.
+
+    ``undecided``: with time for more samples it might be.
+    """
 
     accuracy: Accuracy
     passed: bool
     reason: str
+    undecided: bool = False
 
 
 def judge(
@@ -53,11 +52,13 @@ def judge(
     max_drop: float,
     least_cosine: float = 0.999,
     scores: Collection[str] = (),
+    there: int = 0,
 ) -> Verdict:
     """Judge the answers of a candidate to the samples that the reference answered; rows on axis 0.
 
     ``labels`` are the right classes, one a row; ``max_drop`` is a share (0.005: 0.5 %). ``scores``
     names outputs that are known to be scores of classes; others are recognised where they can be.
+    ``there`` is how many samples there would be, were there time for more.
 
     Raises:
         SettingsError: there are no answers, or the labels fit none of the outputs.
@@ -73,20 +74,21 @@ def judge(
     found = [compare(name, array, candidate[name], scores) for name, array in reference.items()]
     if labels is None:
         return _unlabelled(found, rows, max_drop, least_cosine)
-    name = _answering(reference, found, labels)
+    name = _answering(reference, found, labels, scores)
     others = [one for one in found if one.output != name]
-    right = [
-        best(outputs[name]).reshape(labels.shape) == labels for outputs in (reference, candidate)
-    ]
-    return _labelled(found, others, (right[0], right[1]), max_drop, least_cosine)
+    if reference[name].size != labels.size:  # the labels say that it is scores
+        found = [*others, compare(name, reference[name], candidate[name], (name,))]
+    before, after = (_chosen(one[name], labels) == labels for one in (reference, candidate))
+    broken = next((one.broken for one in found if one.broken), "") or _far(others, least_cosine)
+    return _labelled(found, broken, (before, after), max_drop, there)
 
 
 def _labelled(
     found: list[Nearness],
-    others: list[Nearness],
+    broken: str,
     right: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     max_drop: float,
-    least_cosine: float,
+    there: int,
 ) -> Verdict:
     before, after = right
     rows = before.size
@@ -96,28 +98,33 @@ def _labelled(
     accuracy = _accuracy(found, "top1_drop", rows, labelled=True).model_copy(
         update={"drop": drop, "drop_bound": bound, "max_drop": max_drop}
     )
-    broken = next((one.broken for one in found if one.broken), "") or _far(others, least_cosine)
     if broken:
         return Verdict(accuracy, passed=False, reason=broken)
     told = f"top-1 {_of(before)} before, {_of(after)} after, of {rows} labelled samples"
     if bound <= max_drop:
         return Verdict(accuracy, passed=True, reason=f"{told}: it drops by at most {bound:.2%}")
-    if not lost and not won and _farthest(found) <= _SAME:
+    if not lost and not won and _is_same(found):
         same = f"{told}: the numbers are the same but for rounding"
         return Verdict(accuracy, passed=True, reason=same)
-    why = f"a drop of {drop:.2%}, allowed is {max_drop:.2%}"
-    if drop <= max_drop:
-        why = _too_few(bound, max_drop)
-    return Verdict(accuracy, passed=False, reason=f"{told}: {why}")
-
-
-def _too_few(bound: float, max_drop: float) -> str:
-    enough = math.ceil(_Z**2 * (1 - max_drop) / max_drop) if max_drop > 0 else 0
-    more = f"give more, at least {enough}" if enough else "allow some"
-    return (
+    if drop > max_drop:
+        why = f"a drop of {drop:.2%}, allowed is {max_drop:.2%}"
+        return Verdict(accuracy, passed=False, reason=f"{told}: {why}")
+    more = _more(rows, there, enough(max_drop, lost / rows, won / rows))
+    why = (
         f"so few cannot rule out a drop of {bound:.2%}, and allowed is {max_drop:.2%}: {more} "
-        f"(or --max-drop {bound:.1%})"
+        f"(or --max-drop {math.ceil(1e3 * bound) / 10:g}%)"
     )
+    return Verdict(accuracy, passed=False, reason=f"{told}: {why}", undecided=rows < there)
+
+
+def _more(rows: int, there: int, least: int | None) -> str:
+    """What would decide it."""
+    if least is None:
+        return "allow some" if rows >= there else "give a longer --budget"
+    if rows < there:
+        given = "" if there >= least else f", and at least {least} samples"
+        return f"there was time for {rows} of {there}, give a longer --budget{given}"
+    return f"give more, at least {least}"
 
 
 def _unlabelled(found: list[Nearness], rows: int, max_drop: float, least_cosine: float) -> Verdict:
@@ -184,15 +191,31 @@ def _accuracy(found: list[Nearness], metric: str, rows: int, *, labelled: bool) 
     )
 
 
+def _is_same(found: list[Nearness]) -> bool:
+    """Whether all outputs are, but for rounding."""
+    others = (one.agreement for one in found if one.relative_l2 is None)
+    return _farthest(found) <= _SAME and all(equal == 1 for equal in others)
+
+
 def _farthest(found: list[Nearness]) -> float:
     return max((one.relative_l2 for one in found if one.relative_l2 is not None), default=0.0)
 
 
-def _answering(reference: Outputs, found: list[Nearness], labels: Array) -> str:
-    """The output whose best class the labels are."""
+def _answering(
+    reference: Outputs, found: list[Nearness], labels: Array, scores: Collection[str]
+) -> str:
+    """The output whose best class the labels are; of several that which is likest to be it."""
+
+    def doubt(one: Nearness) -> int:
+        output = reference[one.output]
+        if output.dtype.kind in "iu" and output.size != labels.size:
+            # Quantised scores, or the places of the best few, or words.
+            return 0 if one.output in scores else 2
+        return 0 if one.scores else 1
+
     fitting = [one for one in found if _fits(reference[one.output], labels)]
-    for one in (*(one for one in fitting if one.scores), *fitting):
-        return one.output
+    if fitting:
+        return min(fitting, key=doubt).output
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in reference.items())
     raise SettingsError(
         f"the labels, {list(labels.shape)} from {labels.min()} to {labels.max()}, fit no output "
@@ -201,39 +224,23 @@ def _answering(reference: Outputs, found: list[Nearness], labels: Array) -> str:
 
 
 def _fits(output: Array, labels: Array) -> bool:
-    chosen = best(output)
-    if chosen.size != labels.size or len(output) != len(labels):
+    if DType.of(output.dtype) is DType.BYTES or not output.size or len(output) != len(labels):
         return False
-    if output.dtype.kind in "iu":
+    if _is_chosen(output, labels):
         return True
-    return output.ndim > labels.ndim and output.shape[-1] > int(labels.max())
+    columns = output.shape[-1]
+    return (
+        has_classes(output) and output.size == labels.size * columns and columns > int(labels.max())
+    )
 
 
-def highest_drop(lost: int, won: int, rows: int) -> float:
-    """The highest drop, as a share, that so many answers lost and won of so many do not rule out.
-
-    ``lost``: only the reference was right; ``won``: only the candidate was.
-    """
-    low, high = (lost - won) / rows, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if _score(lost, won, rows, middle) > -_Z:
-            low = middle
-        else:
-            high = middle
-    return high
+def _is_chosen(output: Array, labels: Array) -> bool:
+    """Whether the model itself has chosen a class for each label."""
+    return output.dtype.kind in "iu" and output.size == labels.size
 
 
-def _score(lost: int, won: int, rows: int, drop: float) -> float:
-    """How many standard errors the drop seen is above one assumed."""
-    w = (2 * rows - lost + won) * drop - lost - won
-    v = -won * drop * (1 - drop)
-    share = (math.sqrt(max(w * w - 8 * rows * v, 0.0)) - w) / (4 * rows)
-    variance = rows * (2 * share + drop * (1 - drop))
-    apart = lost - won - rows * drop
-    if variance <= 0:
-        return 0.0 if apart == 0 else math.copysign(math.inf, apart)
-    return apart / math.sqrt(variance)
+def _chosen(output: Array, labels: Array) -> Array:
+    return (output if _is_chosen(output, labels) else best(output)).reshape(labels.shape)
 
 
 def _of(right: NDArray[np.bool_]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from headrace.errors import HeadraceError
 from headrace.tune.answers import Gate, Gated, Judgement
-from headrace.tune.gate import highest_drop
+from headrace.tune.drop import highest_drop
 from headrace.tune.job import Job
 from headrace.tune.profile import Bench, Profiled, Subject, profile
 from headrace.tune.space import MIXES, LeftOut, Variant

@@ -22,8 +22,9 @@ _LEAST = 1e-12
 class Nearness(NamedTuple):
     """One output: ``broken`` says why it is none at all, else how far it is from the reference.
 
-    ``cosine`` and ``relative_l2`` are of floats; ``agreement`` is the share of equal best classes,
-    or of equal elements where they are no floats; ``kl`` is of scores.
+    ``cosine`` is of floats, ``relative_l2`` of all numbers that are compared as such; ``agreement``
+    is the share of equal best classes, or of equal elements where they are no scores of classes;
+    ``kl`` is of scores that are floats.
     """
 
     output: str
@@ -50,10 +51,11 @@ def unlike(reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> st
 
 
 def compare(name: str, before: Array, after: Array, scores: Collection[str]) -> Nearness:
-    """Compare one output, rows on axis 0."""
+    """Compare one output, rows on axis 0; one without elements is as near as can be."""
+    if not before.size:
+        return Nearness(name, scores=False, cosine=1.0, relative_l2=0.0)
     if DType.of(before.dtype) not in _FLOATS:
-        equal = float(np.mean(np.asarray(before == after, bool))) if before.size else 1.0
-        return Nearness(name, scores=True, agreement=equal)
+        return _compare_others(name, before, after, scores)
     a, b = before.astype(np.float64), after.astype(np.float64)
     known = np.isfinite(a)
     wrong = ~np.isfinite(b) & known
@@ -66,8 +68,7 @@ def compare(name: str, before: Array, after: Array, scores: Collection[str]) -> 
         )
     # Where the reference itself has no number, nothing can be said.
     a, b = np.where(known, a, 0.0), np.where(known, b, 0.0)
-    classes = before.ndim > 1 and before.shape[-1] > 1
-    told = classes and (name in scores or _are_scores(name, a))
+    told = has_classes(before) and (name in scores or _are_scores(name, a))
     return Nearness(
         name,
         scores=told,
@@ -76,6 +77,16 @@ def compare(name: str, before: Array, after: Array, scores: Collection[str]) -> 
         agreement=float(np.mean(best(a) == best(b))) if told else None,
         kl=_divergence(a, b) if told else None,
     )
+
+
+def _compare_others(name: str, before: Array, after: Array, scores: Collection[str]) -> Nearness:
+    """Compare what are no floats: element by element, or as scores that were quantised."""
+    if name in scores and before.dtype.kind in "iu" and has_classes(before):
+        a, b = before.astype(np.float64), after.astype(np.float64)
+        same = float(np.mean(best(before) == best(after)))
+        return Nearness(name, scores=True, relative_l2=_relative(a, b), agreement=same)
+    equal = float(np.mean(np.asarray(before == after, bool)))
+    return Nearness(name, scores=True, agreement=equal)
 
 
 def known_scores(
@@ -87,11 +98,14 @@ def known_scores(
     return frozenset(chosen | wide)
 
 
-def best(output: Array) -> Array:
-    """The best class of each row: of scores, or as the model has chosen it itself."""
-    if output.dtype.kind in "iu" or output.ndim < 2:  # noqa: PLR2004 - one axis is the rows'
-        return output
-    return steps.argmax(output)
+def has_classes(output: Array) -> bool:
+    """Whether it may be scores of classes: several in each row."""
+    return output.ndim > 1 and output.shape[-1] > 1
+
+
+def best(scores: Array) -> Array:
+    """The best class of each row."""
+    return steps.argmax(scores)
 
 
 def _are_scores(name: str, a: Array) -> bool:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from headrace.errors import SettingsError
 from headrace.settings import ResultStep
-from headrace.tune.gate import highest_drop, judge
+from headrace.tune.drop import enough, highest_drop
+from headrace.tune.gate import judge
 from headrace.tune.nearness import compare, known_scores
 from headrace.values import Array, DType, TensorSpec
 
@@ -150,6 +151,27 @@ def test_a_card_says_which_outputs_are_scores_by_its_steps_and_by_its_names_of_c
     assert known_scores(outputs, 0, []) == frozenset()
 
 
+def test_quantised_scores_that_are_known_are_compared_by_their_best_class() -> None:
+    y = RANDOM.permuted(np.tile(np.arange(100, dtype=np.uint8), (200, 1)), axis=1)
+    near = np.where(y < 90, y + 1, y)
+    assert not judge({"y": y}, {"y": near}, labels=None, max_drop=ALLOWED).passed
+    known = judge({"y": y}, {"y": near}, labels=None, max_drop=ALLOWED, scores=("y",))
+    assert known.passed, known.reason
+    assert known.accuracy.top1_agreement == 1
+    other = y.copy()
+    other[:4] = 99 - y[:4]
+    assert not judge({"y": y}, {"y": other}, labels=None, max_drop=0.01, scores=("y",)).passed
+
+
+@pytest.mark.parametrize("shape", [(40, 0), (40, 0, 4), (0,)])
+def test_an_output_without_elements_says_nothing(shape: tuple[int, ...]) -> None:
+    for dtype in (np.float32, np.int64):
+        y, none = logits(40), np.zeros(shape, dtype)
+        outputs = {"none": none, "y": y}
+        assert judge(outputs, outputs, labels=None, max_drop=0.0, scores=("none",)).passed
+        assert judge(outputs, outputs, labels=y.argmax(axis=1), max_drop=ALLOWED).passed
+
+
 # -- with labels -----------------------------------------------------------------------------------
 
 
@@ -182,7 +204,40 @@ def test_too_few_samples_say_how_many_are_enough() -> None:
     verdict = judge({"y": y}, {"y": other}, labels=labels, max_drop=ALLOWED)
     assert not verdict.passed
     assert "at least 539" in verdict.reason
-    assert "--max-drop 2.6%" in verdict.reason
+    assert "--max-drop 2.7%" in verdict.reason
+    assert judge({"y": y}, {"y": other}, labels=labels, max_drop=0.027).passed
+    assert not judge({"y": y}, {"y": other}, labels=labels, max_drop=0.026).passed
+
+
+def test_where_time_was_the_reason_for_few_it_is_a_longer_budget_that_helps() -> None:
+    y = logits(100)
+    other = y + 0.001 * logits(100)
+    labels = other.argmax(axis=1)
+    for there, words in (
+        (600, "there was time for 100 of 600, give a longer --budget (or"),
+        (300, "there was time for 100 of 300, give a longer --budget, and at least 539 samples"),
+        (100, "give more, at least 539"),
+    ):
+        verdict = judge({"y": y}, {"y": other}, labels=labels, max_drop=ALLOWED, there=there)
+        assert not verdict.passed
+        assert words in verdict.reason
+        assert verdict.undecided == (there > 100)
+    worse = judge({"y": y}, {"y": flipped(y, 10)}, labels=labels, max_drop=ALLOWED, there=600)
+    assert not worse.undecided
+    none = judge({"y": y}, {"y": other}, labels=labels, max_drop=0.0)
+    assert "allow some" in none.reason
+
+
+def test_of_many_samples_that_differ_in_some_more_are_asked_for_than_were_given() -> None:
+    y = logits(600)
+    labels = y.argmax(axis=1)
+    labels[3:6] = flipped(y, 6)[3:6].argmax(axis=1)
+    verdict = judge({"y": y}, {"y": flipped(y, 6)}, labels=labels, max_drop=ALLOWED)
+    assert verdict.accuracy.drop == 0
+    assert not verdict.passed
+    more = int(verdict.reason.split("at least ")[1].split()[0])
+    assert highest_drop(more / 200, more / 200, more) <= ALLOWED
+    assert 600 < more < 2000
 
 
 def test_what_is_the_same_but_for_rounding_passes_with_few_samples() -> None:
@@ -199,6 +254,39 @@ def test_labels_that_fit_no_output_are_told() -> None:
         judge({"y": y[:, 0]}, {"y": y[:, 0]}, labels=np.zeros(20, int), max_drop=0.1)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32])
+def test_the_best_class_of_quantised_scores_is_the_largest(dtype: type[np.number]) -> None:
+    y = RANDOM.permuted(np.tile(np.arange(100).astype(dtype), (600, 1)), axis=1)
+    labels = y.argmax(axis=1)
+    near = np.where(y < 90, y + 1, y).astype(dtype)
+    verdict = judge({"y": y}, {"y": near}, labels=labels, max_drop=ALLOWED)
+    assert verdict.passed, verdict.reason
+    assert "top-1 100.00% before, 100.00% after" in verdict.reason
+    assert verdict.accuracy.top1_agreement == 1
+    few = judge({"y": y[:20]}, {"y": near[:20]}, labels=labels[:20], max_drop=ALLOWED)
+    assert not few.passed
+    assert judge({"y": y[:20]}, {"y": y[:20]}, labels=labels[:20], max_drop=ALLOWED).passed
+
+
+def test_of_several_outputs_the_labels_are_of_the_likeliest() -> None:
+    y = logits(600, 5)
+    labels = y.argmax(axis=1)
+    places = np.argsort(y, axis=1)  # the best are the last: they are no scores
+    for other in (places, labels.reshape(-1, 1)):
+        outputs = {"other": other, "y": y}
+        verdict = judge(outputs, outputs, labels=labels, max_drop=ALLOWED)
+        assert "top-1 100.00% before" in verdict.reason
+    names = np.full((600, 5), b"cat", object)
+    with pytest.raises(SettingsError, match="fit no output"):
+        judge({"y": names}, {"y": names}, labels=labels, max_drop=ALLOWED)
+
+
+def test_labels_of_an_output_without_elements_are_told() -> None:
+    y = np.zeros((20, 0), np.float32)
+    with pytest.raises(SettingsError, match="fit no output"):
+        judge({"y": y}, {"y": y}, labels=np.zeros(20, int), max_drop=0.1)
+
+
 # -- the interval ----------------------------------------------------------------------------------
 
 
@@ -206,6 +294,14 @@ def test_where_no_answer_differs_the_limit_is_that_of_the_formula() -> None:
     z2 = 1.6448536**2
     for rows in (10, 539, 5000):
         assert highest_drop(0, 0, rows) == pytest.approx(z2 / (rows + z2), rel=1e-5)
+
+
+def test_so_many_samples_are_enough_and_no_fewer() -> None:
+    assert enough(ALLOWED) == 539
+    assert highest_drop(0, 0, 539) <= ALLOWED < highest_drop(0, 0, 538)
+    assert enough(ALLOWED, 0.001, 0.001) is not None
+    assert enough(0.0) is None
+    assert enough(ALLOWED, 0.01, 0.005) is None
 
 
 def test_of_many_samples_the_limit_is_that_of_the_normal_distribution() -> None:
