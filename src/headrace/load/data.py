@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import orjson
@@ -27,6 +27,8 @@ from headrace.values import Array, DType, TensorSpec, converted
 _MOST_REQUESTS = 4096
 _MOST_BYTES = 2**30
 _PAST_INT64 = 2.0**63
+# What NumPy's files, which know no bfloat16, make of it.
+_UNNAMED_BF16 = np.dtype("V2")
 
 
 class File(NamedTuple):
@@ -111,6 +113,15 @@ def read_numpy(path: Path) -> Array | dict[str, Array]:
         raise ValueError(f"it is empty, cut off or damaged, write it anew: {error}") from error
 
 
+def write_numpy(path: Path, named: Mapping[str, Array]) -> None:
+    """Write an ``.npz`` file of arrays of any name, which ``numpy.savez`` does not take all of."""
+    with ZipFile(path, "w") as archive:
+        for name, array in named.items():
+            # How long it is, is not known before.
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
 def _only(specs: Specs) -> TensorSpec:
     if len(specs) != 1:
         names = ", ".join(spec.name for spec in specs)
@@ -134,6 +145,8 @@ def checked(columns: Mapping[str, Any], specs: Specs) -> Inputs:
 def _fit(spec: TensorSpec, value: Any) -> Array:
     array = _strings(spec, value) if spec.dtype is DType.BYTES else np.asarray(value)
     wanted = spec.dtype.numpy
+    if spec.dtype is DType.BF16 and array.dtype == _UNNAMED_BF16:
+        array = array.view(wanted)
     if array.dtype != wanted:
         written = isinstance(value, list)  # JSON has no types: what comes is what is wanted
         if not (written or np.can_cast(array.dtype, wanted, "same_kind")):

@@ -8,11 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from headrace import tuned
 from headrace.engine.backends import comparable
+from headrace.load.data import write_numpy
 from headrace.plan.others import cores_in_use
+from headrace.tune.answers import some
 from headrace.tune.contestant import Entry
 from headrace.tune.data import stamps
 from headrace.tune.forecast import Forecast, Setting, best_of_each, forecasts, machine
@@ -37,6 +37,8 @@ _LEAST, _TOLD = 8, 3
 _CORES_A_SENDER = 4
 # What a server has in memory besides its model (seen: 180 MiB), and how much of it all may take.
 _SERVER_BYTES, _MEMORY_SHARE = 200 * 2**20, 0.8
+# Of the samples so much is sent at most: senders have it in memory, encoded.
+_MOST_SENT_BYTES = 2**28
 
 
 def search(job: Job) -> Tuning:
@@ -91,6 +93,7 @@ def _place(model: Model, wanted: Wanted, data: Path | None) -> Path | None:
         tuned.digest(model.path),
         machine.model_dump(mode="json", exclude={"memory_bytes"}),
         model.settings.model_dump(mode="json", exclude={"path", "labels"}),
+        model.found.labels,  # and not where they lie
         str(wanted.objective),
         wanted.max_drop,
         None if data is None else (str(data.absolute()), stamps(data)),
@@ -169,8 +172,8 @@ def _entry(found: Found, job: Job, folder: Path) -> Entry:
     plain = not any(array.dtype.hasobject for array in inputs.values())
     if job.data is not None and plain and signature.batched:
         path = folder / "samples.npz"
-        with path.open("wb") as file:
-            np.savez(file, **inputs)  # type: ignore[arg-type] # an input may be called as it likes
+        row_bytes = sum(array.nbytes for array in inputs.values()) // len(found.samples)
+        write_numpy(path, some(found.samples, _MOST_SENT_BYTES // max(row_bytes, 1) + 1).inputs)
         return Entry(model.named, model.name, objective, (), path, senders, job.wanted.rate_rps)
     first = ("1",) if signature.batched else ()
     shapes = tuple(

@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from headrace.errors import SettingsError
 from headrace.load.apis.contract import Inputs, Specs
-from headrace.load.data import File, read_requests
+from headrace.load.data import File, read_requests, write_numpy
 from headrace.values import DType, TensorSpec
 
 X: Specs = (TensorSpec("x", DType.FP32, (None, 2)),)
@@ -47,6 +48,28 @@ def test_an_npz_file_has_an_array_for_each_input(tmp_path: Path) -> None:
     found = _read(tmp_path / "x.npz", TWO)
     _assert_same(found, [{"x": x[i : i + 1], "n": n[i : i + 1]} for i in range(3)])
     assert found[0]["n"].dtype == np.int64
+
+
+def test_arrays_of_any_name_are_written(tmp_path: Path) -> None:
+    names = ("file", "args", "allow_pickle", "a/b", "größe")
+    arrays = {name: np.full((2, 2), place, np.float32) for place, name in enumerate(names)}
+    specs = tuple(TensorSpec(name, DType.FP32, (None, 2)) for name in names)
+    write_numpy(tmp_path / "x.npz", arrays)
+    _assert_same(_read(tmp_path / "x.npz", specs, rows=2), [arrays])
+
+
+def test_bfloat16_is_read_though_files_of_numpy_do_not_name_it(tmp_path: Path) -> None:
+    x = np.array([[1.5, -2], [3, 4]], ml_dtypes.bfloat16)
+    specs = (TensorSpec("x", DType.BF16, (None, 2)),)
+    np.savez(tmp_path / "one.npz", x=x)
+    write_numpy(tmp_path / "two.npz", {"x": x})
+    np.save(tmp_path / "three.npy", x.astype(np.float32))
+    for name in ("one.npz", "two.npz", "three.npy"):
+        (found,) = _read(tmp_path / name, specs, rows=2)
+        assert found["x"].dtype == x.dtype
+        np.testing.assert_array_equal(found["x"], x)
+    with pytest.raises(SettingsError, match=r"x is \|V2, the model takes FP32"):
+        _read(tmp_path / "one.npz")
 
 
 def test_a_model_with_a_fixed_first_axis_gets_the_whole_array(tmp_path: Path) -> None:
