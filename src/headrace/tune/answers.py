@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from headrace.engine import samples as files
-from headrace.errors import HeadraceError, SettingsError
+from headrace.errors import HeadraceError, InferenceFailed, SettingsError
 from headrace.tune.data import Samples
+from headrace.tune.drop import enough
 from headrace.tune.gate import judge
 from headrace.tune.job import Job
 from headrace.tune.messages import Loaded
@@ -20,6 +21,9 @@ from headrace.tune.profile import Bench
 from headrace.tune.space import LeftOut
 from headrace.tuned import Accuracy
 from headrace.values import Array
+
+SURE = 2
+"""With labels so many times the fewest are wanted: of just those one that is lost is too many."""
 
 # Rows of one run: more would not be faster. Fewer samples than the least say nothing.
 _ROWS, _LEAST_ROWS = 8, 32
@@ -67,14 +71,19 @@ class Gated:
 class Gate:
     """Judges kinds of arithmetic by their answers to the samples, against those of a reference.
 
-    By as many samples as there is time for, where so many ``kinds`` answer them.
+    By as many samples as there is time for, where so many ``kinds`` answer them, and perhaps so
+    many more that are tried.
     """
 
-    def __init__(self, reference: Bench, samples: Samples, kinds: int, job: Job) -> None:
+    def __init__(
+        self, reference: Bench, samples: Samples, job: Job, *, kinds: int, tries: int = 0
+    ) -> None:
         self.reference = arithmetic(reference)
         self._bench = reference
         self._samples = samples
+        self._there = len(samples)
         self._kinds = kinds
+        self._tries = tries
         self._job = job
         self._wanted: Mapping[str, Array] | None = None
 
@@ -87,8 +96,9 @@ class Gate:
         kind, journal = arithmetic(bench), self._job.journal
         said = journal.get("verdict", kind, self.reference)
         if said is None:
-            said = self._ask(bench)
-            journal.put(said, "verdict", kind, self.reference)
+            said, undecided = self._ask(bench)
+            if not undecided:  # or another start would not try with its time
+                journal.put(said, "verdict", kind, self.reference)
         accuracy = said.get("accuracy")
         return Judgement(
             kind,
@@ -98,13 +108,37 @@ class Gate:
             str(said.get("origin", "")),
         )
 
-    def _ask(self, bench: Bench) -> dict[str, object]:
+    def _ask(self, bench: Bench) -> tuple[dict[str, object], bool]:
         job, kind = self._job, arithmetic(bench)
         job.progress.step(f"comparing the answers of {kind} with those of {self.reference}")
         if self._wanted is None:
-            self._samples = _fitting(self._bench, self._samples, self._kinds, job)
+            self._samples = self._fitting()
             self._wanted = answers(self._bench, self._samples)
-        return _judged(bench, self._wanted, self._samples, job)
+        return _judged(bench, self._wanted, self._samples, self._there, job)
+
+    def _fitting(self) -> Samples:
+        """As many of the samples as there is time for: as long as the first few took."""
+        job, samples = self._job, self._samples
+        self._bench.lab()  # another start has not loaded what the journal knows
+        few = some(samples, _ROWS * max(job.model.cores // self._bench.variant.threads, 1))
+        left_s = job.progress.left_s()
+        answers(self._bench, few)
+        row_s = max(left_s - job.progress.left_s(), 1e-6) / len(few)
+        least = None if samples.labels is None else enough(job.wanted.max_drop)
+        plain = job.progress.gate_s() / (row_s * (self._kinds + self._tries))
+        most = job.progress.most_gate_s() / (row_s * self._kinds)
+        return some(samples, how_many(int(plain), int(most), least))
+
+
+def how_many(plain: int, most: int, least: int | None) -> int:
+    """How many samples are answered: pure.
+
+    There is time for ``plain``. With labels fewer than ``least`` decide nothing, and are worth time
+    of the race, which there is for the ``most``; None: any number decides.
+    """
+    if least is not None and plain < SURE * least and most >= least:
+        plain = max(plain, min(most, SURE * least))
+    return max(plain, _LEAST_ROWS)
 
 
 def arithmetic(bench: Bench) -> str:
@@ -126,20 +160,26 @@ def judge_all(benches: Sequence[Bench], gate: Gate) -> Gated:
 
 
 def _judged(
-    bench: Bench, wanted: Mapping[str, Array], samples: Samples, job: Job
-) -> dict[str, object]:
+    bench: Bench, wanted: Mapping[str, Array], samples: Samples, there: int, job: Job
+) -> tuple[dict[str, object], bool]:
+    """What is kept of a judgement, and whether it lacked time."""
     try:
         found = answers(bench, samples)
     except HeadraceError as error:
-        return {"passed": False, "reason": error.message}
-    outputs = () if bench.loaded is None else bench.loaded.signature.unwrap().outputs
+        return {"passed": False, "reason": error.message}, False
     card = job.model
+    scores = frozenset[str]()
+    if bench.loaded is not None:
+        signature = bench.loaded.signature.unwrap()
+        classes = len(card.classes(signature))
+        scores = known_scores(signature.outputs, classes, card.settings.results)
     verdict = judge(
         wanted,
         found,
         labels=samples.labels,
         max_drop=job.wanted.max_drop,
-        scores=known_scores(outputs, len(card.found.labels), card.settings.results),
+        scores=scores,
+        there=there,
     )
     made_up = "" if job.data is not None else ", made up: real ones may be nearer (--data)"
     return {
@@ -147,7 +187,7 @@ def _judged(
         "reason": f"{verdict.reason}{made_up}",
         "accuracy": verdict.accuracy.model_dump(mode="json"),
         "origin": samples.origin,
-    }
+    }, verdict.undecided
 
 
 def answers(bench: Bench, samples: Samples) -> dict[str, Array]:
@@ -165,7 +205,12 @@ def answers(bench: Bench, samples: Samples) -> dict[str, Array]:
         _, found = files.read(told)
     outputs = [sample.outputs for sample in found]
     join = np.concatenate if bench.loaded.signature.batched else np.stack
-    return {name: join([one[name] for one in outputs]) for name in outputs[0]}
+    try:
+        return {name: join([one[name] for one in outputs]) for name in outputs[0]}
+    except ValueError as error:
+        raise InferenceFailed(
+            f"its answers are of other shapes for other samples, and cannot be compared: {error}"
+        ) from error
 
 
 def _runs(samples: Samples, loaded: Loaded) -> Iterator[dict[str, Array]]:
@@ -175,16 +220,6 @@ def _runs(samples: Samples, loaded: Loaded) -> Iterator[dict[str, Array]]:
     for start in range(0, len(samples), step):
         part = {name: array[start : start + step] for name, array in samples.inputs.items()}
         yield part if batched else {name: array[0] for name, array in part.items()}
-
-
-def _fitting(bench: Bench, samples: Samples, kinds: int, job: Job) -> Samples:
-    """As many of the samples as there is time for: as long as the first few took."""
-    few = some(samples, _ROWS)
-    left_s = job.progress.left_s()
-    answers(bench, few)
-    row_s = (left_s - job.progress.left_s()) / len(few)
-    rows = job.progress.gate_s() / max(row_s * kinds, 1e-6)
-    return some(samples, max(int(rows), _LEAST_ROWS))
 
 
 def some(samples: Samples, rows: int) -> Samples:

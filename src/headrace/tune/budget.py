@@ -8,6 +8,8 @@ from dataclasses import dataclass
 _PROFILED, _GATED, _MIXED, _FORECAST = 0.35, 0.42, 0.48, 0.55
 # Of the whole, until when everything should be compiled; each has the least of it in any case.
 _BUILT, _BUILD = 0.3, 0.05
+# Of what is left, the most that answering samples may take where fewer would decide nothing.
+_MOST_GATED = 0.25
 # Of what is left for the race, what measuring the highest rates at the end is kept.
 _HIGHEST = 0.3
 # The least of the whole that is kept for that.
@@ -41,6 +43,10 @@ class Budget:
     def gate_s(self, now_s: float) -> float:
         """How long answering samples may take."""
         return max(_GATED * self.total_s - (now_s - self.started_s), 0.05 * self.total_s)
+
+    def most_gate_s(self, now_s: float) -> float:
+        """How long it may take where fewer samples would decide nothing: from the race's time."""
+        return max(_MOST_GATED * self.left_s(now_s), self.gate_s(now_s))
 
     def may_mix(self, now_s: float) -> bool:
         """Whether there is time to try another number of layers in f32."""

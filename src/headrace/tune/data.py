@@ -29,6 +29,8 @@ LABELS = "labels"
 _ARRAYS = frozenset({".npz", ".npy", ".json"})
 # They are in memory at once, with the answers of every candidate.
 _MOST_BYTES = 2**30
+# Of what is read so many are chosen.
+_MOST_FILE_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,13 @@ def load_samples(
     seed: int = 0,
     accepts: Sequence[AcceptedInput] = (),
     classes: Sequence[str] = (),
+    become: Signature | None = None,
 ) -> Samples:
     """Read at most so many samples, chosen by ``seed``; None for a path: make them up.
 
-    ``classes`` are the names of the model's classes, which folders and ``labels.csv`` may use.
+    Fewer where those would take more than a GiB. ``classes`` are the names of the model's classes,
+    which folders and ``labels.csv`` may use. ``become`` is the signature that images, audio and
+    text are made for; None: the same.
 
     Raises:
         SettingsError: they cannot be read, do not fit the model, or are too large.
@@ -72,11 +77,13 @@ def load_samples(
         if all(file.suffix.lower() in _ARRAYS for file in files):
             found = _from_arrays(path, files, signature, specs)
             _check_any(path, len(found))
-            return _chosen(found, rows, seed)
+            return _chosen(found, _room(found.inputs, rows), seed)
         listed = labelled_files(path, files, classes)
         _check_any(path, len(listed))
-        chosen = _choose(len(listed), rows, seed)
-        inputs = read_files([listed[place].path for place in chosen], signature, accepts)
+        made = become or signature
+        one = read_files([listed[0].path], made, accepts)
+        chosen = _choose(len(listed), _room(one, rows), seed)
+        inputs = read_files([listed[place].path for place in chosen], made, accepts)
     except OSError as error:
         raise SettingsError(f"--data {path} cannot be read: {error.strerror or error}") from error
     _check_size(path, inputs)
@@ -129,8 +136,8 @@ def _files(path: Path) -> list[Path]:
 
 def _from_arrays(path: Path, files: list[Path], signature: Signature, specs: Specs) -> Samples:
     size_bytes = sum(file.stat().st_size for file in files)
-    if size_bytes > _MOST_BYTES:
-        raise SettingsError(f"--data {path}: more than {_MOST_BYTES >> 20} MiB; give fewer")
+    if size_bytes > _MOST_FILE_BYTES:
+        raise SettingsError(f"--data {path}: more than {_MOST_FILE_BYTES >> 20} MiB; give fewer")
     apart = None if any(spec.name == LABELS for spec in specs) else LABELS
     parts: list[Mapping[str, Array]] = []
     right: list[Array] = []
@@ -174,7 +181,8 @@ def _joined(
         raise SettingsError(f"--data {path}: the input {error} is missing") from error
     except ValueError as error:
         raise SettingsError(
-            f"--data {path}: its samples are of different shapes; give those of one shape: {error}"
+            f"--data {path}: its samples are of different shapes: pad them to one, or give those "
+            f"of one: {error}"
         ) from error
     if len(set(rows.values())) > 1:
         told = ", ".join(f"{name} has {count}" for name, count in rows.items())
@@ -192,6 +200,16 @@ def _check_labels(path: Path, labels: Array, rows: int) -> None:
 
 
 # --- how many -------------------------------------------------------------------------------------
+
+
+def _room(inputs: Mapping[str, Array], rows: int) -> int:
+    """So many rows, or as many like these as there is memory for."""
+    most = _MOST_BYTES * max(map(len, inputs.values())) // max(_size_bytes(inputs), 1)
+    return max(1, min(rows, most))
+
+
+def _size_bytes(inputs: Mapping[str, Array]) -> int:
+    return sum(array.nbytes for array in inputs.values())
 
 
 def _choose(count: int, rows: int, seed: int) -> list[int]:
@@ -216,7 +234,7 @@ def _check_any(path: Path, rows: int) -> None:
 
 
 def _check_size(path: Path, inputs: Mapping[str, Array]) -> None:
-    if sum(array.nbytes for array in inputs.values()) > _MOST_BYTES:
+    if _size_bytes(inputs) > _MOST_BYTES:
         raise SettingsError(
             f"--data {path}: as tensors they are more than {_MOST_BYTES >> 20} MiB; give fewer"
         )

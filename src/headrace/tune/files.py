@@ -122,7 +122,8 @@ def read_files(
         return {name: np.stack([part[name] for part in parts]) for name in medium.feeds}
     except (ClientError, ValueError) as error:
         raise SettingsError(
-            f"--data: the files do not become samples of one shape: {error}"
+            f"--data: the files do not become samples of one shape: {error}; give files that do, "
+            "or name one for the input under `warm_shapes` in the card"
         ) from error
 
 

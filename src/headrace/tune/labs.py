@@ -7,13 +7,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from headrace.engine.backends import candidates as backends_of
-from headrace.errors import ModelLoadError
+from headrace.errors import InvalidInput, ModelLoadError
+from headrace.receiver.run.validate import refuse_wide, wide_inputs
 from headrace.settings import BackendName, Precision
-from headrace.tune.answers import Gate, Gated, arithmetic, judge_all
+from headrace.tune.answers import SURE, Gate, Gated, arithmetic, judge_all
 from headrace.tune.data import Samples, load_samples
+from headrace.tune.drop import enough
 from headrace.tune.job import Job
 from headrace.tune.measured import Measured
-from headrace.tune.messages import Loaded
+from headrace.tune.messages import Loaded, Shapes
 from headrace.tune.mixing import TRIES, can_mix, mix
 from headrace.tune.profile import Bench, Profiled, Subject, profile
 from headrace.tune.space import Candidate, Space, untuned
@@ -53,7 +55,8 @@ def look(space: Space, job: Job) -> Found:
     )
     with ExitStack() as labs:
         benches = [Bench(variant, subject, job.journal, labs) for variant in space.variants]
-        profiled = profile(benches, subject, job.progress)
+        given = Given(job)
+        profiled = profile(benches, subject, job.progress, given.unfit)
         if not profiled.measured:
             raise ModelLoadError(
                 f"{model.named} cannot be tuned: "
@@ -65,10 +68,11 @@ def look(space: Space, job: Job) -> Found:
         first = next(one for one in benches if one.variant.backend is baseline.backend)
         if first.loaded is None:
             raise RuntimeError("what was measured was loaded")
-        samples = _samples(first.loaded, job)
+        samples = given.of(first.loaded)
+        _compare_shapes(samples, first.loaded, job)
         kinds = len({arithmetic(bench) for bench in benches})
-        kinds += TRIES * any(can_mix(bench.variant, job) for bench in benches)
-        gate = Gate(first, samples, kinds, job)
+        tries = TRIES * any(can_mix(bench.variant, job) for bench in benches)
+        gate = Gate(first, samples, job, kinds=kinds, tries=tries)
         gated = judge_all(benches, gate)
         profiled, gated = mix(profiled, gated, gate, subject, job)
     for one in gated.failed:
@@ -96,20 +100,68 @@ def _untuned(measured: Sequence[Measured], job: Job) -> Candidate:
     )
 
 
-def _samples(loaded: Loaded, job: Job) -> Samples:
+class Given:
+    """The samples, read when the first lab says what the model takes: what is wrong is told then.
+
+    Others may say the same, and need not read them again.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._samples: tuple[Signature, Samples] | None = None
+
+    def of(self, loaded: Loaded) -> Samples:
+        """Those that go into what was loaded.
+
+        Raises:
+            HeadraceError: they cannot be had.
+        """
+        whole = _filled(loaded, loaded.shape or {})
+        if self._samples is None or _takes(self._samples[0]) != _takes(whole):
+            self._samples = whole, _samples(loaded, whole, self._job)
+        return self._samples[1]
+
+    def unfit(self, loaded: Loaded) -> str | None:
+        """Why what was loaded cannot answer them.
+
+        Raises:
+            HeadraceError: they cannot be had.
+        """
+        if self._job.data is None:
+            return None
+        wide = wide_inputs(loaded.signature.unwrap(), loaded.integer_bits)
+        try:
+            refuse_wide(wide, self.of(loaded).inputs)
+        except InvalidInput as error:
+            return error.message
+        return None
+
+
+def _samples(loaded: Loaded, whole: Signature, job: Job) -> Samples:
     """What answers are compared on, where there is time for all of it."""
+    if job.data is None:
+        return load_samples(None, whole, rows=_MADE_UP)
+    settings, signature = job.model.settings, loaded.signature.unwrap()
+    # What else was measured is a guess, and the samples may be of other shapes.
+    said = settings.warm_shapes.keys() | settings.buckets.keys()
+    shape = {name: sizes for name, sizes in (loaded.shape or {}).items() if name in said}
     return load_samples(
         job.data,
-        _whole(loaded),
-        rows=_MADE_UP if job.data is None else _MOST_SAMPLES,
-        accepts=job.model.settings.accepts,
-        classes=job.model.found.labels,
+        signature,
+        rows=max(_MOST_SAMPLES, SURE * (enough(job.wanted.max_drop) or 0)),
+        accepts=settings.accepts,
+        classes=job.model.classes(signature),
+        become=_filled(loaded, shape),
     )
 
 
-def _whole(loaded: Loaded) -> Signature:
-    """The signature, its free axes as large as was measured."""
-    signature, shape = loaded.signature.unwrap(), loaded.shape or {}
+def _takes(signature: Signature) -> tuple[bool, tuple[TensorSpec, ...]]:
+    return signature.batched, signature.inputs
+
+
+def _filled(loaded: Loaded, shape: Shapes) -> Signature:
+    """The signature, its free axes as large as that."""
+    signature = loaded.signature.unwrap()
     start = 1 if signature.batched else 0
 
     def filled(spec: TensorSpec) -> TensorSpec:
@@ -117,3 +169,14 @@ def _whole(loaded: Loaded) -> Signature:
         return spec if sizes is None else replace(spec, shape=(*spec.shape[:start], *sizes))
 
     return replace(signature, inputs=tuple(map(filled, signature.inputs)))
+
+
+def _compare_shapes(samples: Samples, loaded: Loaded, job: Job) -> None:
+    """Tell where rows of another shape were measured than those that are compared and sent."""
+    for name, sizes in (loaded.shape or {}).items():
+        found = samples.inputs[name].shape[1:]
+        if found != tuple(sizes):
+            job.progress.tell(
+                f"rows of {name} were measured at {list(sizes)}, and those of --data are of "
+                f"{list(found)}: the card says with `warm_shapes` what is measured"
+            )

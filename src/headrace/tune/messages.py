@@ -53,6 +53,7 @@ class Loaded(Message):
     """Lab → tuner: what was loaded.
 
     ``shape`` is what is run at, None when none was found. ``most_rows`` have room in a slot.
+    ``integer_bits`` are those that integers are computed in.
     """
 
     kind: Literal["loaded"] = "loaded"
@@ -63,6 +64,7 @@ class Loaded(Message):
     elements: int
     most_rows: int
     memory_bytes: int
+    integer_bits: int = 64
 
 
 class Took(Message):

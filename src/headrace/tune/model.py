@@ -9,11 +9,13 @@ from pathlib import Path
 from headrace.cores import usable_cores
 from headrace.device import CPU
 from headrace.documents import at_home
+from headrace.engine.own_labels import own_labels
 from headrace.errors import SettingsError
 from headrace.layers import load
 from headrace.loader.store import FoundVersion, find
 from headrace.settings import ModelSettings, Settings
 from headrace.urls import is_url
+from headrace.values import Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,12 @@ class Model:
     def path(self) -> Path:
         """Its file."""
         return self.found.path
+
+    def classes(self, signature: Signature) -> tuple[str, ...]:
+        """The names of its classes: its card's, else those in its file, as a server takes them."""
+        if self.settings.labels is not None:
+            return self.found.labels
+        return own_labels(self.path, signature)
 
 
 def find_model(named: str, slo_s: float) -> Model:

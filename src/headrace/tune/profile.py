@@ -6,7 +6,7 @@ In a round each size is timed on all variants, one after the other; only one of 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ ROUNDS = 3
 _MEMORY_SHARE = 0.5
 # A load that took longer has compiled.
 _LONG_S = 5.0
+_NO_SHAPE = "no shape was found that it runs at: name some under warm_shapes"
 # A run that is on a core for less of its time waits for something else.
 _COMPUTES = 0.3
 
@@ -48,6 +49,14 @@ class Profiled:
     measured: tuple[Measured, ...]
     failed: tuple[LeftOut, ...]
     rounds: int
+
+
+Unfit = Callable[[Loaded], str | None]
+"""Why what was loaded cannot be used; None: it can. It is asked as soon as it is loaded."""
+
+
+def _fit(_: Loaded) -> None:
+    """Everything can."""
 
 
 class Bench:
@@ -156,14 +165,16 @@ def slowed(alone: Ran, beside: Ran, run_s: float) -> float:
     return min(alone.cpu_s / beside.cpu_s, 1.0)
 
 
-def profile(benches: Sequence[Bench], subject: Subject, progress: Progress) -> Profiled:
-    """Measure all of them: one round in any case, others while there is time."""
+def profile(
+    benches: Sequence[Bench], subject: Subject, progress: Progress, unfit: Unfit = _fit
+) -> Profiled:
+    """Measure all of them that are not ``unfit``: one round in any case, others in time."""
     measured: list[Measured] = []
     failed: list[LeftOut] = []
     rounds = ROUNDS
     waiting = list(benches)
     while waiting:
-        group = _loaded(waiting, failed, progress)
+        group = _loaded(waiting, failed, progress, unfit)
         made = _rounds(group, subject, failed, progress)
         rounds = min(rounds, made) if group else rounds
         for bench in _alive(group, failed):
@@ -173,7 +184,9 @@ def profile(benches: Sequence[Bench], subject: Subject, progress: Progress) -> P
     return Profiled(tuple(measured), tuple(failed), rounds)
 
 
-def _loaded(waiting: list[Bench], failed: list[LeftOut], progress: Progress) -> list[Bench]:
+def _loaded(
+    waiting: list[Bench], failed: list[LeftOut], progress: Progress, unfit: Unfit
+) -> list[Bench]:
     """Take as many as there is memory for, the first in any case, and load them."""
     group: list[Bench] = []
     room = room_bytes(_MEMORY_SHARE)
@@ -183,18 +196,18 @@ def _loaded(waiting: list[Bench], failed: list[LeftOut], progress: Progress) -> 
         if known is not None:
             failed.append(LeftOut(str(bench.variant), known))
             continue
+        loaded = None
         with _giving_up(bench, failed):
             compiled = {other.variant.arithmetic for other in group}
-            room -= _load(bench, progress, compiled).memory_bytes
-            if bench.loaded is not None and bench.loaded.shape is None:
-                failed.append(
-                    LeftOut(
-                        str(bench.variant),
-                        "no shape was found that it runs at: name some under warm_shapes",
-                    )
-                )
-                continue
+            loaded = _load(bench, progress, compiled)
+        if loaded is None:
+            continue
+        room -= loaded.memory_bytes
+        why = unfit(loaded) if loaded.shape is not None else _NO_SHAPE
+        if why is None:
             group.append(bench)
+        else:
+            failed.append(LeftOut(str(bench.variant), why))
     return group
 
 

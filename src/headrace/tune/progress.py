@@ -49,6 +49,10 @@ class Progress:
         """How long answering samples may take."""
         return self.budget.gate_s(self._clock())
 
+    def most_gate_s(self) -> float:
+        """How long it may take where fewer samples would decide nothing."""
+        return self.budget.most_gate_s(self._clock())
+
     def may_mix(self) -> bool:
         """Whether there is time to try another number of layers in f32."""
         return self.budget.may_mix(self._clock())

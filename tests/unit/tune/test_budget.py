@@ -17,6 +17,7 @@ def test_what_may_be_begun_ends_in_the_order_of_the_steps(spent_s: float) -> Non
     assert allowed == sorted(allowed)
     assert 0 <= BUDGET.race_s(now_s) <= BUDGET.left_s(now_s) <= 240.0
     assert BUDGET.gate_s(now_s) > 0
+    assert BUDGET.gate_s(now_s) <= BUDGET.most_gate_s(now_s)
 
 
 @given(st.floats(0, 1000))
@@ -31,3 +32,7 @@ def test_at_the_start_everything_may_be_and_at_the_end_nothing() -> None:
     assert BUDGET.left_s(1000.0) == 240.0
     assert not BUDGET.may_race(1240.0)
     assert BUDGET.left_s(2000.0) == 0
+
+
+def test_samples_that_decide_may_take_a_quarter_of_what_is_left() -> None:
+    assert BUDGET.most_gate_s(1000.0 + 0.4 * 240.0) == 0.25 * 0.6 * 240.0

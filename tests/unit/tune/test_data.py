@@ -14,6 +14,7 @@ from PIL import Image
 
 from headrace.accepts import AcceptedImage
 from headrace.errors import SettingsError
+from headrace.tune import data as data_module
 from headrace.tune.data import Samples, load_samples, stamps
 from headrace.values import DType, Signature, TensorSpec
 
@@ -182,6 +183,51 @@ def test_files_that_nobody_can_read_are_told(tmp_path: Path) -> None:
         load(tmp_path, PHOTO, accepts=ACCEPTS)
     with pytest.raises(SettingsError, match="it wants n too"):
         load(tmp_path, PHOTO, N, accepts=ACCEPTS)
+
+
+def test_of_more_images_than_there_is_room_for_some_are_taken_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        photo(tmp_path / str(number // 10) / f"{number:02}.png", number)
+    one_bytes = 3 * 4 * 4 * 4
+    monkeypatch.setattr(data_module, "_MOST_BYTES", 7 * one_bytes + 1)
+    found = load(tmp_path, PHOTO, accepts=ACCEPTS)
+    assert len(found) == 7
+    assert found.labels is not None
+    assert set(found.labels.tolist()) == {0, 1}
+    assert found.origin == f"7 of 20 samples of {tmp_path}, with labels"
+    assert len(load(tmp_path, PHOTO, accepts=ACCEPTS, rows=5)) == 5
+
+
+def test_of_larger_arrays_than_there_is_room_for_some_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.arange(200, dtype=np.float32).reshape(100, 2)
+    np.savez(tmp_path / "x.npz", x=x, labels=np.arange(100))
+    monkeypatch.setattr(data_module, "_MOST_BYTES", 30 * 8)
+    found = load(tmp_path / "x.npz")
+    assert found.labels is not None
+    np.testing.assert_array_equal(found.inputs["x"], x[found.labels])
+    assert found.origin == f"30 of 100 samples of {tmp_path / 'x.npz'}, with labels"
+
+
+def test_images_of_different_sizes_are_told_what_to_do(tmp_path: Path) -> None:
+    free = TensorSpec("photo", DType.FP32, (None, 3, "height", "width"))
+    photo(tmp_path / "a.png", 3)
+    Image.new("RGB", (8, 4)).save(tmp_path / "b.png")
+    with pytest.raises(SettingsError, match="under `warm_shapes` in the card"):
+        load(tmp_path, free, accepts=ACCEPTS)
+    become = signature(PHOTO)
+    assert load(tmp_path, free, accepts=ACCEPTS, become=become).inputs["photo"].shape[2:] == (4, 4)
+
+
+def test_arrays_of_different_shapes_are_told_what_to_do(tmp_path: Path) -> None:
+    free = TensorSpec("x", DType.FP32, (None, "length"))
+    for size in (2, 3):
+        np.save(tmp_path / f"{size}.npy", np.ones((1, size), np.float32))
+    with pytest.raises(SettingsError, match="pad them to one, or give those of one"):
+        load(tmp_path, free)
 
 
 # -- made up ---------------------------------------------------------------------------------------

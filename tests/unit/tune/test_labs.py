@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from PIL import Image
 from rich.console import Console
 
-from headrace.errors import ModelLoadError
+from headrace.errors import ModelLoadError, SettingsError
 from headrace.fingerprint import fingerprint
 from headrace.load.command.drive import screen
 from headrace.settings import BackendName, Precision
@@ -21,6 +23,7 @@ from headrace.tune.journal import Journal
 from headrace.tune.labs import Found, look
 from headrace.tune.mixing import can_mix
 from headrace.tune.model import find_model
+from headrace.tune.profile import Bench
 from headrace.tune.progress import Progress
 from headrace.tune.space import Variant, make_space
 from headrace.tune.wanted import Objective, Wanted
@@ -93,6 +96,74 @@ def test_labels_are_compared_with_where_there_are_any(tmp_path: Path) -> None:
     ((_, accuracy),) = found.gated.accuracy.items()
     assert accuracy.labelled
     assert accuracy.drop == 0
+
+
+def test_data_that_does_not_fit_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*_: object) -> None:
+        pytest.fail("it was measured")
+
+    monkeypatch.setattr(Bench, "time", measure)
+    np.savez(tmp_path / "data.npz", x=np.ones((40, 5), np.float32))
+    with pytest.raises(SettingsError, match="x is of shape"):
+        looked(write_scores(tmp_path), BOTH, tmp_path / "data.npz")
+
+
+def test_samples_may_be_of_another_shape_than_was_measured(tmp_path: Path) -> None:
+    ports = {"x": (DType.FP32, ("N", "length"))}
+    relu = [node("Relu", ["x"], ["y"])]
+    path = write(tmp_path / "relu.onnx", relu, ports, {"y": (DType.FP32, ("N", "length"))})
+    np.savez(tmp_path / "data.npz", x=np.ones((40, 20), np.float32))
+    found = looked(path, BOTH, tmp_path / "data.npz")
+    assert found.loaded.shape == {"x": (16,)}  # a guess
+    assert found.samples.inputs["x"].shape == (40, 20)
+    assert found.gated.accuracy
+
+
+def test_what_computes_integers_in_fewer_bits_than_the_samples_have_is_left_out(
+    tmp_path: Path,
+) -> None:
+    ports = {"x": (DType.INT64, ("N", 4))}
+    add = [node("Add", ["x", "one"], ["y"])]
+    outputs = {"y": (DType.INT64, ("N", 4))}
+    path = write(tmp_path / "add.onnx", add, ports, outputs, {"one": np.ones(1, np.int64)})
+    np.savez(tmp_path / "data.npz", x=np.full((40, 4), 2**40))
+    found = looked(path, BOTH, tmp_path / "data.npz")
+    assert [one.variant.arithmetic for one in found.measured] == ["onnxruntime f32"]
+    assert found.untuned.variant.arithmetic == "onnxruntime f32"
+    left_out = {one.what: one.why for one in found.profiled.failed}
+    assert "does not fit 32 bits" in left_out["openvino f32, 1 thread"]
+
+
+def test_samples_of_bfloat16_are_answered(tmp_path: Path) -> None:
+    cast = [node("Cast", ["x"], ["y"], to=1)]
+    ports = {"x": (DType.BF16, ("N", 4))}
+    path = write(tmp_path / "cast.onnx", cast, ports, {"y": (DType.FP32, ("N", 4))})
+    np.savez(tmp_path / "data.npz", x=np.ones((40, 4), DType.BF16.numpy))
+    found = looked(path, BOTH, tmp_path / "data.npz")
+    assert found.samples.inputs["x"].dtype == DType.BF16.numpy
+    assert found.gated.accuracy
+
+
+def test_folders_are_called_by_the_names_of_classes_in_the_file(tmp_path: Path) -> None:
+    dims = {"x": (DType.FP32, ("N", 3, 1, 1))}
+    flat = [node("Flatten", ["x"], ["y"])]
+    path = write(tmp_path / "flat.onnx", flat, dims, {"y": (DType.FP32, ("N", 3))})
+    model = onnx.load(path)
+    model.metadata_props.add(key="names", value="{0: 'dog', 1: 'fox', 2: 'cat'}")
+    onnx.save(model, path)
+    (tmp_path / "card.yaml").write_text("accepts:\n  - {kind: image, input: x}\n")
+    for name, color in (("cat", (0, 0, 255)), ("dog", (255, 0, 0))):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (1, 1), color).save(folder / f"{number}.png")
+    found = looked(path, BOTH, tmp_path / "data")
+    assert found.samples.labels is not None
+    assert set(found.samples.labels.tolist()) == {0, 2}
+    (judgement,) = found.gated.judgements
+    assert "top-1 100.00% before" in judgement.reason
 
 
 def test_what_one_library_cannot_load_is_left_out_with_its_reason(tmp_path: Path) -> None:

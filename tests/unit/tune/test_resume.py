@@ -21,11 +21,14 @@ from headrace.tune.budget import Budget
 from headrace.tune.contestant import OVER, Ceiling, Contestant, Entry, Slice
 from headrace.tune.journal import Journal
 from headrace.tune.messages import Loaded, Ran
+from headrace.tune.model import find_model
 from headrace.tune.profile import Bench, Subject, slowed
 from headrace.tune.progress import Progress
 from headrace.tune.race import Race
 from headrace.tune.raced import Highest, Raced
+from headrace.tune.search import journal_of
 from headrace.tune.wanted import Objective, Wanted
+from tests.e2e.models import write_fake
 from tests.unit.tune.made import F32, OTHER, candidate, forecast
 
 SIGNATURE = Signature(
@@ -59,6 +62,22 @@ def test_a_bench_whose_times_are_known_needs_no_lab() -> None:
         row = bench.row({2: bench.together(1, 2)})
         assert row.speed(2) == 0.9
         assert row.pads
+
+
+def test_with_other_names_of_classes_nothing_is_taken_from_another_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_SERVER__CACHE_DIR", str(tmp_path / "cache"))
+    write_fake(tmp_path / "m.fake")
+    (tmp_path / "card.yaml").write_text("labels: names.txt\n")
+    wanted, found = Wanted(Objective(0.05), 0.005, 240.0), []
+    for names in ("cat\ndog\n", "dog\ncat\n", "cat\ndog\n"):
+        (tmp_path / "names.txt").write_text(names)
+        model = find_model(str(tmp_path / "m.fake"), 0.05)
+        with journal_of(model, wanted, None, fresh=False) as journal:
+            found.append(journal.get("verdict"))
+            journal.put(names, "verdict")
+    assert found == [None, None, "cat\ndog\n"]
 
 
 @pytest.mark.slow
