@@ -172,8 +172,9 @@ def _entry(found: Found, job: Job, folder: Path) -> Entry:
     plain = not any(array.dtype.hasobject for array in inputs.values())
     if job.data is not None and plain and signature.batched:
         path = folder / "samples.npz"
-        row_bytes = sum(array.nbytes for array in inputs.values()) // len(found.samples)
-        write_numpy(path, some(found.samples, _MOST_SENT_BYTES // max(row_bytes, 1) + 1).inputs)
+        size_bytes = sum(array.nbytes for array in inputs.values())
+        rows = _MOST_SENT_BYTES * len(found.samples) // max(size_bytes, 1)
+        write_numpy(path, some(found.samples, max(rows, 1)).inputs)
         return Entry(model.named, model.name, objective, (), path, senders, job.wanted.rate_rps)
     first = ("1",) if signature.batched else ()
     shapes = tuple(

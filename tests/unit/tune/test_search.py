@@ -1,0 +1,66 @@
+"""What is sent in a race."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from headrace.engine_control import SignatureMessage
+from headrace.load.command.drive import screen
+from headrace.load.data import read_numpy
+from headrace.tune import search
+from headrace.tune.answers import Gated
+from headrace.tune.budget import Budget
+from headrace.tune.data import Samples
+from headrace.tune.job import Job
+from headrace.tune.journal import Journal
+from headrace.tune.labs import Found
+from headrace.tune.model import find_model
+from headrace.tune.profile import Profiled
+from headrace.tune.progress import Progress
+from headrace.tune.wanted import Objective, Wanted
+from headrace.values import Array, DType, Signature, TensorSpec
+from tests.e2e.models import write_fake
+from tests.unit.tune.made import candidate
+from tests.unit.tune.test_resume import LOADED
+
+NAMES = ("file", "x")
+SIGNATURE = Signature(
+    tuple(TensorSpec(name, DType.FP32, (None, 4)) for name in NAMES),
+    (TensorSpec("y", DType.FP32, (None, 4)),),
+    batched=True,
+)
+
+
+def sent(folder: Path) -> dict[str, Array]:
+    """What is sent of twenty real samples."""
+    loaded = LOADED.model_copy(update={"signature": SignatureMessage.of(SIGNATURE)})
+    rows = np.arange(80, dtype=np.float32).reshape(20, 4)
+    samples = Samples(dict.fromkeys(NAMES, rows), None, "20 samples")
+    found = Found(Profiled((), (), 3), candidate(), Gated(()), samples, loaded)
+    model = find_model(str(write_fake(folder / "m.fake")), 0.05)
+    wanted = Wanted(Objective(0.05), 0.005, 240.0)
+    with screen(Console(file=io.StringIO())) as shown, Journal(None) as journal:
+        progress = Progress(shown, Budget(0.0, 240.0), lambda: 0.0)
+        entry = search._entry(found, Job(model, wanted, folder, journal, progress), folder)
+    assert entry.data is not None
+    written = read_numpy(entry.data)
+    assert isinstance(written, dict)
+    return written
+
+
+def test_rows_of_inputs_of_any_name_are_sent(tmp_path: Path) -> None:
+    written = sent(tmp_path)
+    assert written.keys() == set(NAMES)
+    assert written["file"].shape == (20, 4)
+
+
+def test_of_large_samples_a_part_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_MOST_SENT_BYTES", 5 * 2 * 4 * 4)
+    written = sent(tmp_path)
+    assert [len(array) for array in written.values()] == [5, 5]
+    assert {written["x"][0, 0], written["x"][-1, 0]} == {0, 76}
