@@ -31,6 +31,7 @@ def document(plan: Plan, beside: Beside) -> dict[str, Any]:
         "seeds": question.seeds,
         "limit_rps": plan.limit.document(1),
         "capacity_rps": _round(plan.capacity.rate_rps),
+        "receivers_rps": _round(plan.machine.receivers_rps),
         "largest_batch": plan.largest,
         "levels": [level_document(level) for level in plan.levels],
         "at_limit": None if plan.at_limit is None else level_document(plan.at_limit),

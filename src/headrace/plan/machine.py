@@ -25,6 +25,8 @@ _SMALL_S = 35e-6
 _ELEMENT_S = 4 * 0.7e-9
 # From a client's send to its answer, without waiting and run, on a machine that does nothing else.
 _WAY_S = 0.0004
+# Nearer to all that somebody can do, what waits for it grows for minutes.
+STEADY = 0.95
 # Engines are niced, not stopped: this share of the cores is theirs whatever the receiver does.
 _LEAST_LEFT = 0.1
 
@@ -109,6 +111,11 @@ class Machine:
     def lanes(self) -> int:
         """How many batches may run at once."""
         return self.known.lanes
+
+    @property
+    def receivers_rps(self) -> float:
+        """How many requests a second the receivers can take, and go on taking."""
+        return STEADY * self.receivers / self.front.each_s
 
     def speed_at(self, rate_rps: float) -> Speed:
         """How fast a lane is while so many run, and this rate takes its part of the cores.

@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from headrace.plan import laws
 from headrace.plan.estimate import Estimate
 from headrace.plan.limit import fewest, highest
-from headrace.plan.machine import Front, Machine, spread_of
+from headrace.plan.machine import STEADY, Front, Machine, spread_of
 from headrace.plan.play import Played, play, play_once
 from headrace.plan.profile import ModelProfile
 from headrace.plan.question import IN_TIME, Question
 from headrace.plan.scaling import Scaling
 from headrace.scheduler.simulate import Speed, undisturbed
 
-# Without an objective a queue may be as long as it likes, and at capacity it is.
-_STEADY = 0.95
 # More lanes than this many times what the law says are not looked for: they would not help.
 _MOST_LANES_FACTOR, _MORE_LANES = 2, 8
 
@@ -139,18 +137,19 @@ def make_plan(
 def find_limit(machine: Machine, question: Question) -> Estimate:
     """The highest rate at which 99 of 100 requests are answered in time, for every seed its own.
 
-    Without an objective: 95 % of capacity, past which queues grow for minutes.
+    Not past what the receivers take, whose queue grows for ever there: a play is too short to show
+    it. Without an objective: 95 % of capacity, past which queues grow for minutes.
     """
     most_rps = machine.capacity(max(machine.known.sizes), question.rows).rate_rps
     if question.slo_s is None:
-        return Estimate(_STEADY * most_rps, None)
+        return Estimate(STEADY * most_rps, None)
 
     def of(seed: int) -> float:
         def good(rate_rps: float) -> bool:
             played = play_once(machine, question, rate_rps, seed, at_least=IN_TIME)
             return played.in_time_share >= IN_TIME
 
-        return highest(good, most_rps)
+        return highest(good, min(most_rps, machine.receivers_rps))
 
     return Estimate.of([of(seed) for seed in range(question.seeds)])
 
@@ -176,7 +175,8 @@ def _enough(
 ) -> Enough:
     """Look for the fewest lanes, up to the peak past which more do less.
 
-    The receiver stays as it is; for more lanes there are more cores.
+    The receivers stay as they are, and past what they take no lanes help; for more lanes there are
+    more cores.
     """
 
     def keeps_up(instances: int) -> bool:
@@ -184,14 +184,15 @@ def _enough(
         cores = max(machine.cores, instances * machine.threads)
         more = replace(machine, known=known, cores=cores)
         if question.slo_s is None:
-            return rate_rps <= _STEADY * more.capacity(max(known.sizes), question.rows).rate_rps
+            return rate_rps <= STEADY * more.capacity(max(known.sizes), question.rows).rate_rps
         return play(more, question, rate_rps).in_time.mean >= IN_TIME
 
     one = replace(machine, known=replace(machine.known, instances=1))
     one_rps = one.capacity(max(machine.known.sizes), question.rows).rate_rps
     least = laws.machines(rate_rps, one_rps)
     most = int(min(_MOST_LANES_FACTOR * least + _MORE_LANES, peak))
-    instances = fewest(keeps_up, least, most) if most >= least else None
+    helps = most >= least and rate_rps <= machine.receivers_rps
+    instances = fewest(keeps_up, least, most) if helps else None
     if limit_rps <= 0:
         return Enough(rate_rps, instances, None, None)
     servers = laws.machines(rate_rps, limit_rps)

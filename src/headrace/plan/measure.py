@@ -120,7 +120,7 @@ def _with_middle(
     _, ran, seen = rig.drive(OpenLoop(sent))
     here = found.applied(machine)
     plays = [play_sent(here, question, sent, 0.0, seed) for seed in range(question.seeds)]
-    reckoned = sum_up(here, sent.rate, plays).busy.mean
+    reckoned = sum_up(sent.rate, plays).busy.mean
     busy = ran.infer_s / (machine.lanes * sent.duration_s)
     if not busy or not reckoned:
         return found
@@ -162,7 +162,7 @@ def compare(rig: Rig, machine: Machine, question: Question, limit_rps: float) ->
         warm_s = _WARM_SHARE * duration_s
         rig.say(f"{share:.0%} of the limit: {rate_rps:,.1f} requests/s for {duration_s:.0f} s")
         plays = [play_sent(machine, question, sent, warm_s, seed) for seed in range(question.seeds)]
-        predicted = sum_up(machine, sent.rate, plays)
+        predicted = sum_up(sent.rate, plays)
         measured = _measured(rig, machine, question, sent, warm_s)
         speed = machine.speed_at(sent.rate)(machine.lanes)
         yield Compared(share, predicted, measured, machine.stretch / speed)

@@ -43,19 +43,19 @@ class Played:
 def play(machine: Machine, question: Question, rate_rps: float) -> Played:
     """Play a rate with every seed of the question."""
     results = [play_once(machine, question, rate_rps, seed) for seed in range(question.seeds)]
-    return sum_up(machine, rate_rps, results)
+    return sum_up(rate_rps, results)
 
 
-def sum_up(machine: Machine, rate_rps: float, results: Sequence[Result]) -> Played:
+def sum_up(rate_rps: float, results: Sequence[Result]) -> Played:
     """Put several plays of a rate together."""
     refused = _shares(results)
     unanswered = sum(share for code, share in refused.items() if code != LATE)
     return Played(
         rate_rps,
         rate_rps * (1 - unanswered),
-        _estimate([one.mean_s for one in results], machine.front.way_s),
-        _estimate([one.p50_s for one in results], machine.front.way_s),
-        _estimate([one.p99_s for one in results], machine.front.way_s),
+        _estimate([one.mean_s for one in results]),
+        _estimate([one.p50_s for one in results]),
+        _estimate([one.p99_s for one in results]),
         Estimate.of([one.mean_batch for one in results]),
         Estimate.of([one.utilisation for one in results]),
         Estimate.of([one.in_time_share for one in results]),
@@ -116,7 +116,8 @@ def play_sent(
 def arrivals(machine: Machine, question: Question, sent: Arrivals) -> Iterator[Arrival]:
     """Yield requests in the order in which they come out of the receivers.
 
-    Each works on one at a time, and gets them as connections fall: by chance.
+    Each works on one at a time, and gets them as connections fall: by chance. Deadlines know how
+    long that took, for Envoy notes when a request came.
     """
     timeout_s = float("inf") if question.slo_s is None else question.slo_s
     for out_s, at_s in received(sent.times_s.tolist(), machine.front.each_s, machine.receivers):
@@ -126,6 +127,7 @@ def arrivals(machine: Machine, question: Question, sent: Arrivals) -> Iterator[A
             question.rows,
             elements=question.elements,
             waited_s=out_s - at_s,
+            way_s=machine.front.way_s,
         )
 
 
@@ -141,8 +143,8 @@ def received(
     return sorted(found)
 
 
-def _estimate(values: Sequence[float | None], more_s: float) -> Estimate | None:
-    known = [value + more_s for value in values if value is not None]
+def _estimate(values: Sequence[float | None]) -> Estimate | None:
+    known = [value for value in values if value is not None]
     return Estimate.of(known) if len(known) == len(values) else None
 
 

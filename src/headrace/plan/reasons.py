@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from headrace.plan.machine import Front
+from headrace.plan.machine import Front, Machine
 from headrace.plan.make import Level, Plan
 from headrace.plan.scaling import Interval
 
@@ -143,10 +143,13 @@ def _enough(plan: Plan) -> Iterator[str]:
             f"{rate} need {count(enough.servers, 'server')} like this one, each at "
             f"{_percent(enough.share)} of its limit; one more, for one to fail."
         )
+    if enough.rate_rps > plan.machine.receivers_rps:
+        yield _too_many_for_receivers(plan.machine)
+        return
     if enough.instances is None:
         yield (
-            "More instances in one server are not enough: its receiver, the objective, or what "
-            "instances cost each other limits."
+            "More instances in one server are not enough: the objective, or what instances cost "
+            "each other limits."
         )
         return
     cores = enough.instances * profile.threads
@@ -155,6 +158,17 @@ def _enough(plan: Plan) -> Iterator[str]:
     yield (
         f"Or one server with {count(enough.instances, 'instance')}, {known}: "
         f"{count(cores, 'core')} for the model{here}."
+    )
+
+
+def _too_many_for_receivers(machine: Machine) -> str:
+    """Past that ever more requests wait for a receiver; a play may be over before it shows."""
+    one = machine.receivers == 1
+    whose = "its receiver takes" if one else f"its {machine.receivers} receivers take"
+    return (
+        f"More instances in one server are not enough: {whose} {_rate(machine.receivers_rps)} "
+        "requests/s for long. Start more servers, or this one with more receivers (--receivers), "
+        "each on a core of its own."
     )
 
 

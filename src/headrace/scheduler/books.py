@@ -37,7 +37,11 @@ class Rule(Protocol):
 
 
 class Arrival(NamedTuple):
-    """One request to come; ``waited_s`` is its age then, of which no deadline knows."""
+    """One request that comes to the rule, ``waited_s`` after it came to the server.
+
+    Its deadline is ``timeout_s`` after it came there. ``way_s`` is what its client waits besides,
+    of which no deadline knows.
+    """
 
     at_s: float
     timeout_s: float = math.inf
@@ -46,16 +50,17 @@ class Arrival(NamedTuple):
     elements: int = 1
     priority: int = 0
     waited_s: float = 0.0
+    way_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What became of the requests.
 
-    ``outcomes`` counts them by what happened. ``mean_s``, ``p50_s`` and ``p99_s`` are of the
-    answered, late ones included, ``refusal_p99_s`` is how long the refused and the dropped had to
-    wait for that; None when there were none. ``utilisation`` is the share of the lanes' time in
-    which they ran.
+    ``outcomes`` counts them by what happened, in time or late by their clients' clocks. ``mean_s``,
+    ``p50_s`` and ``p99_s`` are of the answered, late ones included, ``refusal_p99_s`` is how long
+    the refused and the dropped had to wait for that; None when there were none. ``utilisation`` is
+    the share of the lanes' time in which they ran.
     """
 
     offered: int
@@ -103,8 +108,9 @@ class Side:
 
     def arrive(self, arrival: Arrival, now: float) -> None:
         """Let a request come."""
-        at_s, timeout_s, rows, bucket, elements, priority, waited_s = arrival
-        entry = Entry(at_s + timeout_s, rows, bucket, elements, at_s, priority, waited_s)
+        at_s, timeout_s, rows, bucket, elements, priority, waited_s, _ = arrival
+        sent_s = at_s - waited_s
+        entry = Entry(sent_s + timeout_s, rows, bucket, elements, sent_s, priority, arrival)
         try:
             self.rule.admit(entry, now)
         except HeadraceError as error:
@@ -136,17 +142,18 @@ class Side:
         batch = self._batches.pop(ended.batch_id)
         self.rule.finish(ended.batch_id, now, ended.seconds)
         for entry in batch.entries:
-            if entry.arrival_s >= self._began_s:
-                in_time = now <= entry.deadline_s
+            if entry.payload.at_s >= self._began_s:
+                there_s = now + entry.payload.way_s
+                in_time = there_s <= entry.deadline_s
                 self._outcomes[IN_TIME if in_time else LATE] += 1
                 self.missed += not in_time
-                self._answered_s.append(now - entry.arrival_s + entry.payload)
+                self._answered_s.append(there_s - entry.arrival_s)
 
     def _refuse(self, entry: Entry, code: str, now: float) -> None:
-        if entry.arrival_s >= self._began_s:
+        if entry.payload.at_s >= self._began_s:
             self._outcomes[code] += 1
             self.missed += 1
-            self._refused_s.append(now - entry.arrival_s + entry.payload)
+            self._refused_s.append(now + entry.payload.way_s - entry.arrival_s)
 
     def sum_up(self, duration_s: float) -> Result:
         """What became of all."""

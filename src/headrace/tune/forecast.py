@@ -116,7 +116,7 @@ def forecast(measured: Measured, candidate: Candidate, setting: Setting) -> Fore
         share = setting.objective.quantile
         return played_at(rate_rps, share).in_time_share >= share
 
-    rate_rps = highest(good, bound_rps, _STEPS)
+    rate_rps = highest(good, min(bound_rps, here.receivers_rps), _STEPS)
     played = played_at(_SHARE * rate_rps) if rate_rps else None
     return Forecast(
         candidate,

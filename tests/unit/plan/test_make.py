@@ -88,6 +88,41 @@ def test_a_receiver_that_takes_longer_than_the_model_is_the_limit() -> None:
     assert "What limits is the receiver" in " ".join(reasons(plan))
 
 
+@pytest.mark.parametrize("slo_s", [0.05, None])
+@pytest.mark.parametrize("receivers", [1, 2])
+def test_no_rate_is_promised_that_the_receivers_do_not_take(
+    slo_s: float | None, receivers: int
+) -> None:
+    """A play of a rate a little higher is over before anybody has waited too long."""
+    front, taken_rps = Front(1 / 1000, 0.0), 1000 * receivers
+    profiled, asked = profile(receivers=receivers), question(slo_s=slo_s, rate_rps=1.03 * taken_rps)
+    plan = make_plan(profiled, asked, machine_of(profiled, asked, front=front))
+    assert 0.9 * taken_rps < plan.limit.mean <= 0.95 * taken_rps
+    assert plan.capacity.rate_rps == pytest.approx(taken_rps)
+    assert plan.enough is not None
+    assert plan.enough.instances is None
+    assert plan.enough.servers == 2
+    words = " ".join(reasons(plan))
+    told = "its receiver takes 950" if receivers == 1 else "its 2 receivers take 1,900"
+    assert f"More instances in one server are not enough: {told} requests/s" in words
+    assert "more receivers (--receivers)" in words
+    assert document(plan, Beside())["receivers_rps"] == pytest.approx(0.95 * taken_rps)
+
+
+def test_who_waits_too_long_for_the_receiver_is_late() -> None:
+    """Half as many again as it takes: lanes have nothing to do, and clients wait for seconds."""
+    asked = question(seeds=1)
+    played = play(machine(asked, Front(1 / 1000, 0.0)), asked, 1500)
+    assert played.in_time.mean < 0.5
+
+
+def test_the_way_of_an_answer_is_within_the_objective_of_who_waits_for_it() -> None:
+    asked = question(slo_s=0.01, seeds=1)
+    near, far = (play(machine(asked, Front(1e-9, way_s)), asked, 100) for way_s in (0.0, 0.008))
+    assert near.in_time.mean > IN_TIME
+    assert far.in_time.mean < 0.5
+
+
 def test_of_a_busy_receiver_it_is_told_whether_its_cost_is_guessed() -> None:
     asked = question(loads=())
     quick = {"fixed_s": 1e-4, "each_s": 1e-6}

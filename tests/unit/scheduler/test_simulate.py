@@ -366,11 +366,30 @@ def test_what_comes_before_it_has_settled_is_not_counted() -> None:
         simulate(ours(), plan([0.0]), linear(0.004, 0.0), lanes=1, settled_s=1.0)
 
 
-def test_how_old_a_request_was_counts_into_its_response_and_not_into_its_deadline() -> None:
-    arrivals = [Arrival(0.0, 0.005, waited_s=0.100)]
+@pytest.mark.parametrize(
+    "waits", [{"waited_s": 0.1}, {"way_s": 0.1}, {"waited_s": 0.06, "way_s": 0.04}]
+)
+@pytest.mark.parametrize(("timeout_s", "outcome"), [(0.103, LATE), (0.105, IN_TIME)])
+def test_all_that_a_client_waits_counts_into_its_response_and_its_objective(
+    waits: dict[str, float], timeout_s: float, outcome: str
+) -> None:
+    arrivals = [Arrival(1.0, timeout_s, **waits)]
     result = simulate(EagerFifo(1, 1), arrivals, linear(0.004, 0.0), lanes=1)
-    assert result.outcomes == {IN_TIME: 1}
+    assert result.outcomes == {outcome: 1}
     assert result.mean_s == result.p50_s == pytest.approx(0.104)
+
+
+def test_a_deadline_knows_how_old_a_request_is_and_not_the_way_of_its_answer() -> None:
+    deadlines: list[float] = []
+
+    class Listens(EagerFifo):
+        def admit(self, entry: Entry, now: float) -> None:
+            deadlines.append(entry.deadline_s)
+            super().admit(entry, now)
+
+    arrivals = [Arrival(1.0, 0.5, waited_s=0.2, way_s=0.1)]
+    simulate(Listens(1, 1), arrivals, linear(0.004, 0.0), lanes=1)
+    assert deadlines == [pytest.approx(1.3)]
 
 
 def lingering(linger_s: float) -> Scheduler:

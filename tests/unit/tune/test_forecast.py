@@ -27,6 +27,12 @@ def test_a_model_that_is_twice_as_fast_does_about_twice_as_much() -> None:
     assert 1.8 < fast.rate_rps / slow.rate_rps < 2.8
 
 
+def test_no_more_is_forecast_than_a_receiver_takes() -> None:
+    row, one = measured(fixed_s=1e-6, each_s=1e-6), candidate(max_batch=8)
+    found = forecast(row, one, SETTING)
+    assert 0 < found.rate_rps <= 0.95 / machine(row, one, SETTING).front.each_s
+
+
 def test_lanes_that_disturb_each_other_do_less() -> None:
     alone = forecast(measured(), candidate(), SETTING)
     crowded = forecast(measured(speeds={2: 0.6}), candidate(), SETTING)
