@@ -81,6 +81,7 @@ class StateTensor(Group):
 
 
 Number = bool | int | float
+Size = Annotated[int, Field(ge=1)]
 
 
 class Sequence(Group):
@@ -157,7 +158,7 @@ class Card(Group):
         "milliseconds from its oldest request. It hardly ever pays: see "
         "[scheduling](scheduling.md#lingering).",
     )
-    buckets: dict[str, dict[int, tuple[int, ...]]] = Field(
+    buckets: dict[str, dict[int, tuple[Size, ...]]] = Field(
         default_factory=dict,
         description="Sizes to pad a free axis up to: `{input: {axis: [16, 32, 64]}}`. Axis 0 is "
         "the batch axis. Without buckets only requests of equal shape share a batch.",
@@ -165,7 +166,7 @@ class Card(Group):
     pad_values: dict[str, float] = Field(
         default_factory=dict, description="What an input is padded with; 0 when not named."
     )
-    warm_shapes: dict[str, tuple[tuple[int, ...], ...]] = Field(
+    warm_shapes: dict[str, tuple[tuple[Size, ...], ...]] = Field(
         default_factory=dict,
         description="Item shapes (without the batch axis) to warm up inputs with free axes at, in "
         "step across inputs. None given: the buckets, else 1s of a small size.",
@@ -184,6 +185,25 @@ class Card(Group):
         default=None,
         description="The state that the server keeps between the requests of a sequence.",
     )
+
+    @field_validator("buckets")
+    @classmethod
+    def _sized(
+        cls, buckets: dict[str, dict[int, tuple[Size, ...]]]
+    ) -> dict[str, dict[int, tuple[Size, ...]]]:
+        for name, axes in buckets.items():
+            if empty := [axis for axis, sizes in axes.items() if not sizes]:
+                raise ValueError(f"names no size for axis {empty[0]} of input {name!r}")
+        return buckets
+
+    @field_validator("warm_shapes")
+    @classmethod
+    def _shaped(
+        cls, shapes: dict[str, tuple[tuple[Size, ...], ...]]
+    ) -> dict[str, tuple[tuple[Size, ...], ...]]:
+        if empty := [name for name, named in shapes.items() if not named]:
+            raise ValueError(f"names no shape for input {empty[0]!r}")
+        return shapes
 
 
 class ModelSettings(Card):

@@ -14,7 +14,7 @@ from headrace.engine.backends.contract import Instance
 from headrace.engine.slots import ALIGNMENT_BYTES
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings
-from headrace.values import Array, DType, Signature, TensorSpec
+from headrace.values import Array, DType, Signature, TensorSpec, converted
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Item shapes by input: without the batch axis where there is one."""
@@ -30,7 +30,8 @@ def item_shapes(signature: Signature, instance: Instance, settings: ModelSetting
     look at what is in them, decode images or look numbers up. Then the card is believed.
 
     Raises:
-        ModelLoadError: a slot has no room for one, or buckets name what cannot be padded.
+        ModelLoadError: a slot has no room for one, or buckets name what cannot be padded,
+            or not with that.
     """
     _check_buckets(signature, settings)
     start = 1 if signature.batched else 0
@@ -92,6 +93,37 @@ def _check_buckets(signature: Signature, settings: ModelSettings) -> None:
                 raise ModelLoadError(
                     f"buckets name axis {axis} of input {name!r}: those that may be padded are "
                     f"{', '.join(free) or 'none'} (0 is the batch axis)"
+                )
+        _check_pad_value(spec, settings.pad_values.get(name, 0))
+
+
+def _check_pad_value(spec: TensorSpec, value: float) -> None:
+    if converted(np.array(value), spec.dtype) is None:
+        raise ModelLoadError(
+            f"pad_values has {value:g} for input {spec.name!r}, which is of {spec.dtype.value} "
+            "and cannot hold that"
+        )
+
+
+def check_warm_shapes(signature: Signature, settings: ModelSettings) -> None:
+    """See that the shapes the card names are those of rows.
+
+    Raises:
+        ModelLoadError: one has other axes, or another size where the model has only one.
+    """
+    start = 1 if signature.batched else 0
+    for spec in signature.inputs:
+        item = spec.shape[start:]
+        for shape in settings.warm_shapes.get(spec.name, ()):
+            fits = len(shape) == len(item) and all(
+                size == dim or not isinstance(dim, int)
+                for size, dim in zip(shape, item, strict=True)
+            )
+            if not fits:
+                wanted = ", ".join(str(dim) if isinstance(dim, int) else "any" for dim in item)
+                raise ModelLoadError(
+                    f"warm_shapes has {list(shape)} for input {spec.name!r}, of which "
+                    f"{'a row' if signature.batched else 'a request'} is [{wanted}]"
                 )
 
 

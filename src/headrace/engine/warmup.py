@@ -16,6 +16,7 @@ import numpy as np
 from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.item_shapes import (
     Shapes,
+    check_warm_shapes,
     elements_of,
     item_bytes,
     item_shapes,
@@ -95,6 +96,7 @@ def warm_up(
             its card says so, or takes inputs that no slot has room for.
     """
     signature = find_batched(model, instances[0], settings, progress)
+    check_warm_shapes(signature, settings)
     known = [spec.name for spec in signature.inputs]
     for name in settings.buckets:
         if name not in known:

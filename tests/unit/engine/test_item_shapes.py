@@ -64,6 +64,40 @@ def test_buckets_are_of_axes_that_may_be_padded(buckets: dict[str, Any], reason:
         warm(Counted(signature((None, None, 4))), buckets=buckets)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value", "reason"),
+    [
+        (DType.INT8, 300, "300 for input 'x', which is of INT8"),
+        (DType.UINT8, -1, "-1 for input 'x', which is of UINT8"),
+        (DType.INT64, 0.5, "0.5 for input 'x', which is of INT64"),
+        (DType.FP32, 1e39, r"1e\+39 for input 'x', which is of FP32"),
+        (DType.FP16, 70000, "70000 for input 'x', which is of FP16"),
+    ],
+)
+def test_an_input_is_padded_with_what_it_can_hold(dtype: DType, value: float, reason: str) -> None:
+    x, y = (TensorSpec(name, dtype, (None, None)) for name in "xy")
+    model = Counted(Signature((x,), (y,), batched=True))
+    with pytest.raises(ModelLoadError, match=f"pad_values has {reason}"):
+        warm(model, buckets={"x": {1: [4]}}, pad_values={"x": value})
+    warm(model, buckets={"x": {1: [4]}}, pad_values={"x": 0, "z": value})
+
+
+@pytest.mark.parametrize(
+    ("shape", "said", "reason"),
+    [
+        ([4], {}, r"\[4\] for input 'x', of which a row is \[any, 4\]"),
+        ([], {}, r"\[\] for input 'x', of which a row is \[any, 4\]"),
+        ([2, 5], {}, r"\[2, 5\] for input 'x'"),
+        ([2, 4], {"batched": False}, r"\[2, 4\] for .* of which a request is \[any, any, 4\]"),
+    ],
+)
+def test_shapes_to_warm_up_at_are_those_of_rows(
+    shape: list[int], said: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ModelLoadError, match=f"warm_shapes has {reason}"):
+        warm(Counted(signature((None, None, 4))), warm_shapes={"x": [shape]}, **said)
+
+
 def test_buckets_of_another_model_are_told_and_no_more() -> None:
     """They may be the defaults of a server of several."""
     found, told = warm(Counted(signature((None, None))), buckets={"z": {1: [8]}})

@@ -178,7 +178,7 @@ def test_a_size_that_does_not_run_ends_the_search() -> None:
 
 def test_a_model_that_runs_at_no_size_does_not_load() -> None:
     with pytest.raises(InferenceFailed, match="at most 0"):
-        warm(Bounded(0), warm_shapes={"x": [[4]]}, batched=False)
+        warm(Bounded(0), warm_shapes={"x": [[1, 4]]}, batched=False)
 
 
 def test_a_model_that_does_not_batch_is_timed_as_it_is(tmp_path: Path) -> None:

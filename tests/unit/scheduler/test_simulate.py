@@ -373,7 +373,7 @@ def test_what_comes_before_it_has_settled_is_not_counted() -> None:
 def test_all_that_a_client_waits_counts_into_its_response_and_its_objective(
     waits: dict[str, float], timeout_s: float, outcome: str
 ) -> None:
-    arrivals = [Arrival(1.0, timeout_s, **waits)]
+    arrivals = [Arrival(1.0, timeout_s)._replace(**waits)]
     result = simulate(EagerFifo(1, 1), arrivals, linear(0.004, 0.0), lanes=1)
     assert result.outcomes == {outcome: 1}
     assert result.mean_s == result.p50_s == pytest.approx(0.104)
