@@ -30,7 +30,7 @@ from headrace.fingerprint import fingerprint
 from headrace.ownership import FOREIGN, is_ours
 from headrace.settings import ModelSettings
 from headrace.values import Array
-from headrace.weights import weights_files
+from headrace.weights import has_own_folder, weights_files
 
 _log = structlog.get_logger("headrace.engine")
 
@@ -45,7 +45,7 @@ _EDITIONS = 4
 _OURSELVES = Path(__file__).parent  # another warm-up may find something else
 _ENTRY, _PART = ".entry", ".part"
 _BETWEEN = "-"  # an entry's name: what it is of, and which edition of that
-_USER_CODE, _SAVED_MODEL = ".py", ".pb"
+_USER_CODE = ".py"
 _NVIDIA = Path("/proc/driver/nvidia")
 _TUNED_CARD = "tuned.yaml"  # whose settings are in the key anyhow
 # Settings that change neither the compiled model nor what warm-up finds.
@@ -179,7 +179,7 @@ def _digest(said: object) -> str:
 def _files(path: Path) -> set[Path] | None:
     """The files of a model; None when there may be others that are not found here."""
     # A version's folder, or a SavedModel: what is in it is the model.
-    if path.parent.name.isdigit() or path.suffix == _SAVED_MODEL:
+    if has_own_folder(path):
         inside = list(path.parent.rglob("*"))
         if any(one.is_symlink() and one.is_dir() for one in inside):
             return None

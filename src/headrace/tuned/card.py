@@ -17,6 +17,7 @@ from headrace.fingerprint import Fingerprint
 from headrace.group import Group
 from headrace.problems import explain
 from headrace.settings import BackendName, Precision
+from headrace.weights import has_own_folder
 
 FILE_NAME = "tuned.yaml"
 """What it is called beside a version; of a single file, ``NAME.tuned.yaml``."""
@@ -24,7 +25,6 @@ FILE_NAME = "tuned.yaml"
 SCHEMA_VERSION = 1
 """Another is for another version of this program to read."""
 
-_SAVED_MODEL = ".pb"
 _HEAD = """\
 # Written by Headrace: settings found for this model on this machine, within the objective below.
 # `headrace serve` takes them where nothing else is said; on another machine, or for another model,
@@ -107,7 +107,7 @@ class Tuned(Group):
 
 def place(model_path: Path) -> Path:
     """Where the tuned card of a model file lies: in its version's folder, or beside the file."""
-    if model_path.parent.name.isdigit() or model_path.suffix == _SAVED_MODEL:
+    if has_own_folder(model_path):
         return model_path.with_name(FILE_NAME)
     return model_path.with_name(f"{model_path.stem}.{FILE_NAME}")
 

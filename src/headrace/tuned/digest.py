@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from headrace.errors import ModelLoadError
 from headrace.formats import SUFFIXES
-from headrace.weights import weights_files
+from headrace.weights import has_own_folder, weights_beside
 
 _SAVED_MODEL, _USER_CODE = ".pb", ".py"
-# Other models may lie beside one, under the same name.
+# What it was made of may lie beside it.
 _MODELS = frozenset({*SUFFIXES, _SAVED_MODEL})
-# What is said of a model in words changes nothing that was measured.
+# What is said of a model in words, and what runs of it leave, changes nothing that was measured.
 _WORDS = frozenset({".yaml", ".yml", ".json", ".md", ".txt", ".html", ".pbtxt", ".png"})
+_LEFT = frozenset({".log", ".npz", ".csv", ".prof", ".tmp"})
+_NOTHING_READ = _WORDS | _LEFT
 # How many digests are kept; where there are more models each is read whenever it is asked for.
 _KEPT = 1024
 
@@ -26,8 +28,9 @@ Stamp = tuple[tuple[str, int, int, int, int], ...]
 def digest(path: Path) -> str:
     """Return ``sha256:`` and the digest of a model; of one file that is the file's own.
 
-    Of several files it is that of the lines ``sha256sum`` prints of them. Cards, labels and other
-    words do not count.
+    Of several files it is that of the lines ``sha256sum`` prints of them: of a lone file those that
+    its weights lie in, of a version all of its folder but cards, labels and other words, logs and
+    tables.
 
     Raises:
         ModelLoadError: a file cannot be read.
@@ -58,15 +61,16 @@ def _sum(file: Path) -> str:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    own = path.parent.name.isdigit() or path.suffix == _SAVED_MODEL
-    around = path.parent.rglob("*") if own else path.parent.glob(f"{glob.escape(path.stem)}.*")
-    named = {path}
-    if not own:
-        files = map(path.parent.joinpath, weights_files(path) or ())
-        named.update(file for file in files if file.is_file())
-    for file in {*named, *around}:
-        if file in named or _counts(file, path):
-            yield file
+    """The model's file first."""
+    yield path
+    if has_own_folder(path):
+        around: Iterable[Path] = path.parent.rglob("*")
+    elif path.suffix == _USER_CODE:
+        around = path.parent.glob(f"{glob.escape(path.stem)}.*")
+    else:  # beside it lies what others have left there: logs, labels, other models
+        yield from (file for file in weights_beside(path) if file.is_file())
+        return
+    yield from (file for file in around if file != path and _counts(file, path))
 
 
 def _counts(file: Path, path: Path) -> bool:
@@ -76,7 +80,7 @@ def _counts(file: Path, path: Path) -> bool:
         return False
     if path.suffix == _USER_CODE:  # who knows what it reads
         return not file.name.endswith(("card.yaml", "tuned.yaml"))
-    return file.suffix not in _WORDS and (len(inner) > 1 or file.suffix not in _MODELS)
+    return file.suffix not in _NOTHING_READ and (len(inner) > 1 or file.suffix not in _MODELS)
 
 
 def _stamp(file: Path, home: Path) -> tuple[str, int, int, int, int]:

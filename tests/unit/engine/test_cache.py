@@ -175,6 +175,16 @@ def test_weights_beside_a_lone_file_that_change_make_another_entry(
     assert kept.read() is None
 
 
+def test_another_model_in_a_folder_with_a_number_for_its_name_makes_no_other_entry(
+    tmp_path: Path,
+) -> None:
+    model, other = (write_linear(tmp_path / f"7/{name}.onnx", 1.0) for name in "ab")
+    kept = Cache(tmp_path / "c", model, ModelSettings())
+    write(kept)
+    write_linear(other, 2.0)
+    assert kept.read() is not None
+
+
 def test_a_file_with_weights_that_cannot_be_found_is_not_kept(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"..\x0a\x08location\x12\x07../up/w..")

@@ -7,6 +7,7 @@ bounds are a few per cent around what an independent simulation of the same rule
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -371,9 +372,9 @@ def test_what_comes_before_it_has_settled_is_not_counted() -> None:
 )
 @pytest.mark.parametrize(("timeout_s", "outcome"), [(0.103, LATE), (0.105, IN_TIME)])
 def test_all_that_a_client_waits_counts_into_its_response_and_its_objective(
-    waits: dict[str, float], timeout_s: float, outcome: str
+    waits: dict[str, Any], timeout_s: float, outcome: str
 ) -> None:
-    arrivals = [Arrival(1.0, timeout_s)._replace(**waits)]
+    arrivals = [Arrival(1.0, timeout_s, **waits)]
     result = simulate(EagerFifo(1, 1), arrivals, linear(0.004, 0.0), lanes=1)
     assert result.outcomes == {outcome: 1}
     assert result.mean_s == result.p50_s == pytest.approx(0.104)

@@ -36,6 +36,27 @@ def test_it_lies_beside_its_model(model: str, card: str) -> None:
     assert not is_tuned_card(Path("attuned.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("model", "beside", "card"),
+    [
+        ("7/a.onnx", ["b.onnx"], "a.tuned.yaml"),
+        ("7/a.onnx", ["b.xml", "b.bin"], "a.tuned.yaml"),
+        ("7/a.onnx", ["a.pt", "export.py", "a.onnx.data", ".b.onnx"], FILE_NAME),
+        ("7/model.py", ["weights.onnx"], FILE_NAME),
+        ("7/a.py", ["b.py"], "a.tuned.yaml"),
+        ("x/a.onnx", [], "a.tuned.yaml"),
+    ],
+)
+def test_a_folder_of_several_models_is_no_version_whatever_it_is_called(
+    model: str, beside: list[str], card: str, tmp_path: Path
+) -> None:
+    path = tmp_path / model
+    path.parent.mkdir()
+    for name in (path.name, *beside):
+        (path.parent / name).touch()
+    assert place(path) == path.with_name(card)
+
+
 def test_a_wrong_value_is_told_by_its_line(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     write(path, tuned())

@@ -9,6 +9,10 @@ import pytest
 
 from headrace.errors import ModelLoadError
 from headrace.tuned import digest
+from tests.external import external
+
+LEFT = ("m.log", "m.npz", "m.csv", "m.prof", "m.tmp", "m.data")
+"""What runs of a model and of other programs leave beside it."""
 
 
 def test_of_one_file_it_is_the_file_s_own(tmp_path: Path) -> None:
@@ -19,13 +23,46 @@ def test_of_one_file_it_is_the_file_s_own(tmp_path: Path) -> None:
 
 def test_weights_beside_the_file_count_and_words_do_not(tmp_path: Path) -> None:
     model = tmp_path / "m.onnx"
-    model.write_bytes(b"graph")
+    model.write_bytes(external("m.onnx.data"))
     alone = digest(model)
-    for name in ("m.tuned.yaml", "m.tflite", "m.html", "n.onnx.data", "card.yaml"):
+    for name in ("m.tuned.yaml", "m.tflite", "m.html", "n.onnx.data", "card.yaml", *LEFT):
         (tmp_path / name).write_bytes(b"x")
     assert digest(model) == alone
     (tmp_path / "m.onnx.data").write_bytes(b"weights")
     assert digest(model) != alone
+
+
+def test_of_ir_its_weights_count_and_nothing_else_that_is_called_so(tmp_path: Path) -> None:
+    model, weights = tmp_path / "m.xml", tmp_path / "m.bin"
+    model.write_bytes(b"graph")
+    weights.write_bytes(b"weights")
+    before = digest(model)
+    for name in ("m.onnx", "n.bin", *LEFT):
+        (tmp_path / name).write_bytes(b"x")
+    assert digest(model) == before
+    weights.write_bytes(b"others")
+    assert digest(model) != before
+
+
+@pytest.mark.parametrize("name", ["m.tflite", "m.pt2", "m.pt", "m.fake"])
+def test_what_is_one_file_has_no_others(name: str, tmp_path: Path) -> None:
+    model = tmp_path / name
+    model.write_bytes(b"x")
+    before = digest(model)
+    for left in (*LEFT, "m.bin", "m.onnx.data"):
+        (tmp_path / left).write_bytes(b"x")
+    assert digest(model) == before
+
+
+def test_models_in_a_folder_with_a_number_for_its_name_are_told_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "7"
+    folder.mkdir()
+    a, b = folder / "a.onnx", folder / "b.onnx"
+    a.write_bytes(b"a")
+    b.write_bytes(b"b")
+    before = digest(a)
+    b.write_bytes(b"other")
+    assert digest(a) == before != digest(b)
 
 
 def test_of_a_version_every_file_counts_but_words_and_hidden_ones(tmp_path: Path) -> None:
@@ -35,7 +72,7 @@ def test_of_a_version_every_file_counts_but_words_and_hidden_ones(tmp_path: Path
     for name in ("model.xml", "model.bin", "parts/more.bin"):
         (version / name).write_bytes(name.encode())
     before = digest(model)
-    for name in ("tuned.yaml", "card.yaml", "labels.txt", ".hidden"):
+    for name in ("tuned.yaml", "card.yaml", "labels.txt", ".hidden", "model.log", "m.npz"):
         (version / name).write_bytes(b"x")
     assert digest(model) == before
     (version / "parts" / "more.bin").write_bytes(b"other")
