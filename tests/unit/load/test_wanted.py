@@ -47,6 +47,13 @@ def test_a_rate_is_an_open_loop_and_a_concurrency_a_closed_one() -> None:
     assert _times("--rate 10").duration_s == 10
 
 
+@pytest.mark.parametrize("kind", ["poisson", "constant", "bursts"])
+@pytest.mark.parametrize("words", ["--rate 1e12", "--rate 10 --duration-s 1e9"])
+def test_more_requests_than_can_be_planned_are_refused(words: str, kind: str) -> None:
+    with pytest.raises(SettingsError, match=r"50,000,000 are planned: lower --rate, or"):
+        _wanted(f"{words} --arrivals {kind}").plan()
+
+
 def test_the_seed_changes_the_arrivals() -> None:
     first, again, other = (_times(f"--rate 100 --seed {n}").arrivals.times_s[:9] for n in (1, 1, 2))
     np.testing.assert_array_equal(first, again)

@@ -20,6 +20,8 @@ from headrace.values import DType
 
 _DURATION_S = 10.0
 _TIMEOUT_S = 10.0
+# All are planned before the first is sent, and noted until the end: gigabytes of times.
+_MOST_REQUESTS = 50_000_000
 _WARM_UP_SHARE, _WARM_UP_S = 0.1, 2.0
 _TRACE = "trace:"
 _MS = 1e3
@@ -215,7 +217,7 @@ def arrivals(wanted: Wanted, rate: float | None, duration_s: float | None = None
 
     Raises:
         ValueError: there are none with these numbers.
-        SettingsError: the trace cannot be read.
+        SettingsError: the trace cannot be read, or there are more than can be planned.
     """
     duration_s = duration_s or wanted.duration_s
     if wanted.arrivals.startswith(_TRACE):
@@ -224,6 +226,12 @@ def arrivals(wanted: Wanted, rate: float | None, duration_s: float | None = None
     duration_s = duration_s or _DURATION_S
     if rate is None:
         raise SettingsError("give --rate")
+    count = rate * duration_s
+    if count > _MOST_REQUESTS:
+        raise SettingsError(
+            f"{rate:,.4g} requests/s for {duration_s:,.4g} s are {count:,.4g} requests, and at "
+            f"most {_MOST_REQUESTS:,} are planned: lower --rate, or --duration-s"
+        )
     if wanted.arrivals == "constant":
         return constant(rate, duration_s)
     made = bursts if wanted.arrivals == "bursts" else poisson
