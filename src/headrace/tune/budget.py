@@ -27,6 +27,10 @@ class Budget:
         """How long there is."""
         return max(self.started_s + self.total_s - now_s, 0.0)
 
+    def spent_s(self, now_s: float) -> float:
+        """How long it has been, though it be longer than allowed."""
+        return now_s - self.started_s
+
     def may_profile(self, now_s: float) -> bool:
         """Whether there is time for another round in the labs."""
         return self._spent(now_s) < _PROFILED

@@ -48,6 +48,22 @@ def card_of(tuning: Tuning, model: Model) -> tuned.Tuned:
     )
 
 
+def not_taken(card: tuned.Tuned, model: Model) -> tuple[str, ...]:
+    """Which settings of a card a server would not have, because of what else is set.
+
+    Where it has the same anyhow, or a larger ``max_batch``, which is no harm, nothing is lost.
+    """
+    found = {key: getattr(card.settings, key) for key in tuned.TunedSettings.model_fields}
+    taken = tuned.take(card, model.said).settings
+    return tuple(
+        key
+        for key, value in found.items()
+        if key not in taken
+        and (had := getattr(model.settings, key)) != value
+        and not (key == "max_batch" and had > value)
+    )
+
+
 def _in_digits(accuracy: tuned.Accuracy) -> tuned.Accuracy:
     """The same in few digits: a share to a millionth, for of one near 1 the rest is what counts."""
     digits = {"top1_agreement": _millionth, "cosine": _millionth}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headrace.cores import usable_cores
 from headrace.device import CPU
@@ -14,8 +15,12 @@ from headrace.errors import SettingsError
 from headrace.layers import load
 from headrace.loader.store import FoundVersion, find
 from headrace.settings import ModelSettings, Settings
+from headrace.tuned import TunedSettings
 from headrace.urls import is_url
 from headrace.values import Signature
+
+# What is heeded: it is tuned with that, and nothing else is tried.
+_HEEDED = frozenset({"linger_ms", "f32_layers"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,25 @@ class Model:
     def linger_ms(self) -> float | None:
         """What its card or the environment says, which wins over a tuned card; None: nothing."""
         return self.settings.linger_ms if "linger_ms" in self.found.origins else None
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What somebody has set of it, which wins over a tuned card."""
+        return {key: getattr(self.settings, key) for key in self.found.origins}
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """What of a tuned card cannot be other than is set, though others are tried: where it is.
+
+        A larger ``max_batch`` is no harm, and models' cards often have one.
+        """
+        return {
+            key: f"environment HEADRACE_DEFAULTS__{key.upper()}"
+            if layer == "defaults"
+            else "card.yaml or config.pbtxt"
+            for key, layer in self.found.origins.items()
+            if key in TunedSettings.model_fields and key not in {*_HEEDED, "max_batch"}
+        }
 
     @property
     def path(self) -> Path:

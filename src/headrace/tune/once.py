@@ -19,7 +19,7 @@ from headrace.errors import HeadraceError, OperatorError, SettingsError
 from headrace.load.command import written
 from headrace.load.command.drive import screen
 from headrace.tune.budget import Budget
-from headrace.tune.card import card_of
+from headrace.tune.card import card_of, not_taken
 from headrace.tune.document import document
 from headrace.tune.job import Job
 from headrace.tune.model import Model, find_model
@@ -59,7 +59,11 @@ def run_once(options: argparse.Namespace) -> int:
         return _refused(error, as_json=options.json)
     if options.json:
         wrong = {} if failed is None else _in_json(failed)
-        where = {"ok": card is not None, "card": None if card is None else str(card.written)}
+        where = {
+            "ok": card is not None,
+            "card": None if card is None else str(card.written),
+            "not_taken": [] if card is None else list(card.not_taken),
+        }
         sys.stdout.write(json.dumps(where | wrong | document(tuning)) + "\n")
     else:
         show(tuning, card, Console())
@@ -89,6 +93,11 @@ def _tune(options: argparse.Namespace, told: Console) -> tuple[Tuning, Written]:
     journal = journal_of(model, wanted, options.data, fresh=options.fresh)
     with screen(told) as shown, journal:
         progress = Progress(shown, budget, time.monotonic)
+        for key, place_of in model.fixed.items():
+            progress.tell(
+                f"{key} is set ({place_of}) and wins over the tuned card: others are tried, and "
+                "are not served while it says so"
+            )
         tuning = search(Job(model, wanted, options.data, journal, progress))
         done = write_down(tuning, model, place, options.report, progress)
         # Kept until then: where nothing can be written, another start need not measure again.
@@ -116,8 +125,9 @@ def _written(tuning: Tuning, model: Model, place: Path) -> Card | None:
     """Write the tuned card; what nothing has borne out, or answers nothing in time, is none."""
     if tuning.raced.ranking is None or tuning.chosen.rate_rps <= 0:
         return None
-    tuned.write(place, card_of(tuning, model))
-    return Card(place, tuned.place(model.path))
+    card = card_of(tuning, model)
+    tuned.write(place, card)
+    return Card(place, tuned.place(model.path), not_taken(card, model), model.fixed)
 
 
 def _check_place(place: Path) -> None:

@@ -221,10 +221,10 @@ def _load(bench: Bench, progress: Progress, compiled: Collection[str]) -> Loaded
     if not variant.compiles:
         progress.step(f"loading {variant}")
         return bench.load()
-    most_s, before_s = progress.build_s(), progress.left_s()
+    most_s, before_s = progress.build_s(), progress.spent_s()
     progress.step(f"compiling {variant}: at most {most_s:.0f} s of --budget")
     loaded = bench.load(most_s)
-    spent_s = before_s - progress.left_s()
+    spent_s = progress.spent_s() - before_s
     if spent_s > _LONG_S and variant.arithmetic not in compiled:
         progress.tell(f"{variant.arithmetic}: compiled in {spent_s:.0f} s, for servers too")
     return loaded

@@ -20,9 +20,7 @@ class Progress:
 
     def step(self, words: str) -> None:
         """Show what is done now, in place of what was done before."""
-        left_s = self.budget.left_s(self._clock())
-        spent_s = self.budget.total_s - left_s
-        self._screen.heading = f"{spent_s:.0f} of {self.budget.total_s:.0f} s"
+        self._screen.heading = f"{self.spent_s():.0f} of {self.budget.total_s:.0f} s"
         self._screen.show(words)
 
     def tell(self, words: str) -> None:
@@ -32,6 +30,10 @@ class Progress:
     def left_s(self) -> float:
         """How long there still is."""
         return self.budget.left_s(self._clock())
+
+    def spent_s(self) -> float:
+        """How long it has been."""
+        return self.budget.spent_s(self._clock())
 
     def may_profile(self) -> bool:
         """Whether there is time for another round in the labs."""

@@ -198,7 +198,6 @@ def _sum_up(
     rows = make_rows(forecast, raced, known, found.gated.accuracy)
     chosen = _best(rows, job.wanted) if raced.ranking is None else raced.ranking.winner
     by_candidate = {row.candidate: row for row in rows}
-    budget = job.progress.budget
     return Tuning(
         job.model.name,
         job.wanted,
@@ -211,7 +210,7 @@ def _sum_up(
         together((*space.left_out, *found.profiled.failed, *found.gated.failed, *raced.failed)),
         found.profiled.rounds,
         found.gated.origin,
-        budget.total_s - job.progress.left_s(),
+        job.progress.spent_s(),
         job.journal.found,
     )
 

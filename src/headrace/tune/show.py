@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rich.console import Console
@@ -25,10 +27,16 @@ HEADS = (
 
 
 class Card(NamedTuple):
-    """Where the tuned card was written, and where a server looks for one."""
+    """Where the tuned card was written, and where a server looks for one.
+
+    ``not_taken`` are settings of it that a server would not have, because of those that are
+    ``fixed``: key → where.
+    """
 
     written: Path
     looked_for: Path
+    not_taken: tuple[str, ...] = ()
+    fixed: Mapping[str, str] = MappingProxyType({})
 
 
 def show(tuning: Tuning, card: Card | None, console: Console) -> None:
@@ -51,6 +59,8 @@ def show(tuning: Tuning, card: Card | None, console: Console) -> None:
         console.print(Text(f"- Left out: {one.what}: {one.why}"))
     if card is not None:
         console.print(Text(_where(card)), soft_wrap=True)
+        if card.not_taken:
+            console.print(Text(_not_taken(card), "yellow"), soft_wrap=True)
 
 
 def _where(card: Card) -> str:
@@ -58,6 +68,14 @@ def _where(card: Card) -> str:
         return f"Written to {card.written}; `headrace serve` takes it from there."
     return (
         f"Written to {card.written}; `headrace serve` takes one that is called {card.looked_for}."
+    )
+
+
+def _not_taken(card: Card) -> str:
+    fixed = ", ".join(f"{key} ({where})" for key, where in card.fixed.items())
+    return (
+        f"As it is, `headrace serve` will not take {', '.join(card.not_taken)} from it, for you "
+        f"have set {fixed}, which wins: take that out there."
     )
 
 

@@ -32,6 +32,7 @@ def test_at_the_start_everything_may_be_and_at_the_end_nothing() -> None:
     assert BUDGET.left_s(1000.0) == 240.0
     assert not BUDGET.may_race(1240.0)
     assert BUDGET.left_s(2000.0) == 0
+    assert BUDGET.spent_s(2000.0) == 1000
 
 
 def test_samples_that_decide_may_take_a_quarter_of_what_is_left() -> None:

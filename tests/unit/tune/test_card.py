@@ -16,7 +16,7 @@ from headrace.errors import SettingsError
 from headrace.load.command.drive import screen
 from headrace.tune import once
 from headrace.tune.budget import Budget
-from headrace.tune.card import card_of
+from headrace.tune.card import card_of, not_taken
 from headrace.tune.model import find_model
 from headrace.tune.once import Written, _check_place, write_down
 from headrace.tune.progress import Progress
@@ -60,6 +60,39 @@ def test_of_settings_that_answer_nothing_in_time_there_is_no_card(tmp_path: Path
         assert write_down(never, model, place, None, progress) == Written(None)
     assert not place.exists()
     assert "answered anything while p99 within 50 ms: they are not written" in reasons(never)[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "lost"),
+    [
+        ("instance_group { count: 1 }", ("instances",)),
+        ("instance_group { count: 2 }", ()),
+        ("max_batch_size: 128", ()),
+        ("", ()),
+    ],
+)
+def test_what_is_set_elsewhere_wins_and_is_told(
+    config: str, lost: tuple[str, ...], tmp_path: Path
+) -> None:
+    write_fake(tmp_path / "steady" / "1" / "model.fake")
+    (tmp_path / "steady" / "config.pbtxt").write_text(config)
+    model = find_model(str(tmp_path / "steady"), 0.05)
+    made = tuning(raced(), FOUND, FAST)
+    card = card_of(made, model)
+    assert card.settings.instances == 2
+    engine = {"backend", "precision"}  # of the fake, which nothing was really tuned for
+    assert set(not_taken(card, model)) - engine == set(lost)
+    assert dict.fromkeys(model.fixed) == ({"instances": None} if "instance" in config else {})
+
+
+def test_what_the_environment_says_is_named_by_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_DEFAULTS__PRECISION", "f32")
+    model = find_model(str(write_fake(tmp_path / "steady.fake")), 0.05)
+    assert model.fixed == {"precision": "environment HEADRACE_DEFAULTS__PRECISION"}
+    card = card_of(tuning(raced(), FOUND, FAST), model)
+    assert {"backend", "precision", "max_batch"} >= set(not_taken(card, model)) >= {"precision"}
 
 
 @pytest.mark.slow

@@ -119,6 +119,14 @@ def test_a_table_has_the_answer_the_untuned_and_where_the_card_is() -> None:
     assert "at most 0.50% may name another best class" in " ".join(said.split())
 
 
+def test_what_a_server_will_not_take_is_told_with_where_that_is_set() -> None:
+    text = io.StringIO()
+    beside, where = Path("digits.tuned.yaml"), {"instances": "card.yaml or config.pbtxt"}
+    show(done(), Card(beside, beside, ("instances",), where), Console(file=text, width=200))
+    said = text.getvalue()
+    assert "will not take instances from it, for you have set instances (card.yaml or" in said
+
+
 def test_in_eighty_columns_no_word_of_the_table_is_broken() -> None:
     text = io.StringIO()
     show(done(), None, Console(file=text, width=80))
