@@ -89,12 +89,14 @@ def test_the_warm_up_is_a_tenth_at_most_two_seconds_or_what_was_said() -> None:
 
 def test_shapes_and_headers_are_read() -> None:
     wanted = _wanted(
-        "--rate 1 --shape ids=1,128 --shape x=FP16:2 --shape s=BYTES: --header A-b=c=d"
+        "--rate 1 --shape ids=1,128 --shape x=FP16:2 --shape s=BYTES: --shape a=b:c=INT64:4 "
+        "--header A-b=c=d"
     )
     assert wanted.shapes == {
         "ids": Shape((1, 128)),
         "x": Shape((2,), DType.FP16),
         "s": Shape((), DType.BYTES),
+        "a=b:c": Shape((4,), DType.INT64),
     }
     assert wanted.headers == (("a-b", "c=d"),)
 

@@ -268,7 +268,7 @@ def _replayed(recorded: Sequence[float], rate: float | None, duration_s: float |
 
 
 def _shape(text: str) -> tuple[str, Shape]:
-    name, equals, rest = text.partition("=")
+    name, equals, rest = text.rpartition("=")  # a name may have one too
     kind, colon, sizes = rest.rpartition(":")
     try:
         read_sizes = tuple(int(size) for size in sizes.split(",") if size)
