@@ -37,6 +37,13 @@ def reasons(tuning: Tuning) -> list[str]:
 
 def _verdict(tuning: Tuning) -> Iterator[str]:
     ranking, chosen = tuning.raced.ranking, tuning.chosen.candidate
+    failed = tuning.raced.failed
+    if ranking is None and failed:
+        yield (
+            "Nothing was raced: all that should have been failed, so this is the best forecast. "
+            f"{failed[0].what}: {failed[0].why}"
+        )
+        return
     if ranking is None:
         yield (
             "Nothing was raced: there was no time left, so this is the best forecast. Give it a "

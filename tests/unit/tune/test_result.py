@@ -18,6 +18,7 @@ from headrace.tune.raced import Highest, Raced
 from headrace.tune.reasons import reasons
 from headrace.tune.result import Tuning, frontier
 from headrace.tune.show import HEADS, Card, show
+from headrace.tune.space import LeftOut
 from headrace.tune.wanted import Objective, Wanted
 from tests.unit.tune.made import BF16, F32, candidate, forecast, tuning
 
@@ -94,6 +95,14 @@ def test_a_forecast_that_was_not_raced_is_called_so() -> None:
     assert "Nothing was raced" in reasons(here)[0]
     assert document(here)["raced"] is False
     assert here.gain == pytest.approx(2.1)
+
+
+def test_where_all_contestants_failed_the_time_is_not_blamed() -> None:
+    failed = (LeftOut(str(FAST), "its server ended"), LeftOut(str(UNTUNED), "the port is in use"))
+    said = reasons(tuning(replace(NOTHING_RACED, failed=failed), FOUND, FAST))[0]
+    assert "failed" in said
+    assert f"{FAST}: its server ended" in said
+    assert "no time" not in said
 
 
 def test_it_is_json_and_says_all_of_it() -> None:
