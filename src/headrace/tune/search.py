@@ -14,7 +14,7 @@ from headrace.load.data import write_numpy
 from headrace.plan.others import cores_in_use
 from headrace.tune.answers import some
 from headrace.tune.contestant import Entry
-from headrace.tune.data import stamps
+from headrace.tune.data import Samples, stamps
 from headrace.tune.forecast import Forecast, Setting, best_of_each, forecasts, machine
 from headrace.tune.job import Job, room_bytes
 from headrace.tune.journal import Journal, place_of
@@ -37,8 +37,9 @@ _LEAST, _TOLD = 8, 3
 _CORES_A_SENDER = 4
 # What a server has in memory besides its model (seen: 180 MiB), and how much of it all may take.
 _SERVER_BYTES, _MEMORY_SHARE = 200 * 2**20, 0.8
-# Of the samples so much is sent at most: senders have it in memory, encoded.
-_MOST_SENT_BYTES = 2**28
+# So many different rows are sent, and fewer where they are large: every slice writes all of them
+# down for a sender of its own, which must not take longer than the slice.
+_SENT_ROWS, _SENT_BYTES = 64, 64 * 2**20
 
 
 def search(job: Job) -> Tuning:
@@ -167,14 +168,12 @@ def fitting(
 def _entry(found: Found, job: Job, folder: Path) -> Entry:
     """What is sent in the race: rows of the samples where they are real ones, else made up."""
     model, objective = job.model, job.wanted.objective
-    signature, inputs = found.loaded.signature.unwrap(), found.samples.inputs
+    signature, inputs = found.loaded.signature.unwrap(), sent(found.samples).inputs
     senders = max(model.cores // _CORES_A_SENDER, 1)
     plain = not any(array.dtype.hasobject for array in inputs.values())
     if job.data is not None and plain and signature.batched:
         path = folder / "samples.npz"
-        size_bytes = sum(array.nbytes for array in inputs.values())
-        rows = _MOST_SENT_BYTES * len(found.samples) // max(size_bytes, 1)
-        write_numpy(path, some(found.samples, max(rows, 1)).inputs)
+        write_numpy(path, inputs)
         return Entry(model.named, model.name, objective, (), path, senders, job.wanted.rate_rps)
     first = ("1",) if signature.batched else ()
     shapes = tuple(
@@ -189,6 +188,13 @@ def _entry(found: Found, job: Job, folder: Path) -> Entry:
         senders=senders,
         wanted_rps=job.wanted.rate_rps,
     )
+
+
+def sent(samples: Samples) -> Samples:
+    """Those that are sent in the race: enough different ones, from everywhere."""
+    size_bytes = sum(array.nbytes for array in samples.inputs.values())
+    rows = _SENT_BYTES * len(samples) // max(size_bytes, 1)
+    return some(samples, max(min(rows, _SENT_ROWS), 1))
 
 
 def _sum_up(

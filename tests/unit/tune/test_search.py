@@ -22,6 +22,7 @@ from headrace.tune.labs import Found
 from headrace.tune.model import find_model
 from headrace.tune.profile import Profiled
 from headrace.tune.progress import Progress
+from headrace.tune.search import sent
 from headrace.tune.wanted import Objective, Wanted
 from headrace.values import Array, DType, Signature, TensorSpec
 from tests.e2e.models import write_fake
@@ -36,7 +37,7 @@ SIGNATURE = Signature(
 )
 
 
-def sent(folder: Path) -> dict[str, Array]:
+def written(folder: Path) -> dict[str, Array]:
     """What is sent of twenty real samples."""
     loaded = LOADED.model_copy(update={"signature": SignatureMessage.of(SIGNATURE)})
     rows = np.arange(80, dtype=np.float32).reshape(20, 4)
@@ -48,19 +49,31 @@ def sent(folder: Path) -> dict[str, Array]:
         progress = Progress(shown, Budget(0.0, 240.0), lambda: 0.0)
         entry = search._entry(found, Job(model, wanted, folder, journal, progress), folder)
     assert entry.data is not None
-    written = read_numpy(entry.data)
-    assert isinstance(written, dict)
-    return written
+    found_there = read_numpy(entry.data)
+    assert isinstance(found_there, dict)
+    return found_there
 
 
 def test_rows_of_inputs_of_any_name_are_sent(tmp_path: Path) -> None:
-    written = sent(tmp_path)
-    assert written.keys() == set(NAMES)
-    assert written["file"].shape == (20, 4)
+    arrays = written(tmp_path)
+    assert arrays.keys() == set(NAMES)
+    assert arrays["file"].shape == (20, 4)
 
 
-def test_of_large_samples_a_part_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_MOST_SENT_BYTES", 5 * 2 * 4 * 4)
-    written = sent(tmp_path)
-    assert [len(array) for array in written.values()] == [5, 5]
-    assert {written["x"][0, 0], written["x"][-1, 0]} == {0, 76}
+@pytest.mark.parametrize(
+    ("rows", "row_bytes", "wanted"),
+    [(2000, 4096, 64), (10, 4096, 10), (100, 8 * 2**20, 8), (3, 80 * 2**20, 1)],
+)
+def test_a_race_sends_so_many_rows_and_so_many_bytes_at_most(
+    rows: int, row_bytes: int, wanted: int
+) -> None:
+    # Two inputs that share the bytes; of no memory, whatever they hold.
+    half = np.broadcast_to(np.zeros((1, 1), np.uint8), (rows, row_bytes // 2))
+    assert len(sent(Samples({"a": half, "b": half}, None, "all"))) == wanted
+
+
+def test_the_rows_are_from_everywhere() -> None:
+    samples = Samples({"x": np.arange(2000).reshape(-1, 1)}, None, "all")
+    places = sent(samples).inputs["x"][:, 0]
+    assert (places[0], places[-1]) == (0, 1999)
+    assert np.diff(places).max() <= 32
