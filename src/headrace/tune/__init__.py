@@ -7,12 +7,12 @@ Asked: ``grammar`` the flags · ``wanted`` what they mean · ``once`` a tuning f
 The way, in ``search``: ``space`` what there is to choose from · ``labs`` what is found out of it:
 ``profile`` every variant measured, each in a ``lab`` of its own, which is a ``lab_process`` to us
 and is told in ``messages`` · ``measured`` what came of it · ``answers`` what each answers to
-samples, which are ``data``, from ``files`` too, and ``gate`` judges by ``nearness`` and, with
-labels, by a ``drop`` · ``mixing`` how many layers must be in f32 for the rest to pass in bf16 ·
-``forecast`` what each candidate would do on the server's own scheduler, and ``linger`` whether
-batches might wait for more · ``halving`` who is raced how long, and who wins · ``race`` real
-servers under real load, each a ``contestant`` · ``receivers`` whether several would do more ·
-``raced`` what came of it.
+samples, which are ``data``, from ``files`` too, and ``gate`` judges by ``nearness`` (sample by
+sample where they are ``ragged``) and, with labels, by a ``drop`` · ``mixing`` how many layers must
+be in f32 for the rest to pass in bf16 · ``forecast`` what each candidate would do on the server's
+own scheduler, and ``linger`` whether batches might wait for more · ``halving`` who is raced how
+long, and who wins · ``race`` real servers under real load, each a ``contestant`` · ``receivers``
+whether several would do more · ``raced`` what came of it.
 
 Told: ``result`` all of it · ``reasons`` why, in sentences · ``document`` as JSON · ``show`` as a
 table · ``page`` with drawings · ``card`` what ``headrace serve`` takes from it.

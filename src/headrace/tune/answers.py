@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from headrace.engine import samples as files
-from headrace.errors import HeadraceError, InferenceFailed, SettingsError
+from headrace.errors import HeadraceError, SettingsError
 from headrace.tune.data import Samples
 from headrace.tune.drop import enough
 from headrace.tune.gate import judge
@@ -18,6 +18,7 @@ from headrace.tune.job import Job
 from headrace.tune.messages import Loaded
 from headrace.tune.nearness import known_scores
 from headrace.tune.profile import Bench
+from headrace.tune.ragged import Parts, side_by_side
 from headrace.tune.space import LeftOut
 from headrace.tuned import Accuracy
 from headrace.values import Array
@@ -85,7 +86,7 @@ class Gate:
         self._kinds = kinds
         self._tries = tries
         self._job = job
-        self._wanted: Mapping[str, Array] | None = None
+        self._wanted: Parts | None = None
 
     def judge(self, bench: Bench) -> Judgement:
         """Judge one, unless the journal knows.
@@ -160,11 +161,11 @@ def judge_all(benches: Sequence[Bench], gate: Gate) -> Gated:
 
 
 def _judged(
-    bench: Bench, wanted: Mapping[str, Array], samples: Samples, there: int, job: Job
+    bench: Bench, wanted: Parts, samples: Samples, there: int, job: Job
 ) -> tuple[dict[str, object], bool]:
     """What is kept of a judgement, and whether it lacked time."""
     try:
-        found = answers(bench, samples)
+        before, after = side_by_side(wanted, answers(bench, samples))
     except HeadraceError as error:
         return {"passed": False, "reason": error.message}, False
     card = job.model
@@ -174,8 +175,8 @@ def _judged(
         classes = len(card.classes(signature))
         scores = known_scores(signature.outputs, classes, card.settings.results)
     verdict = judge(
-        wanted,
-        found,
+        before,
+        after,
         labels=samples.labels,
         max_drop=job.wanted.max_drop,
         scores=scores,
@@ -190,8 +191,8 @@ def _judged(
     }, verdict.undecided
 
 
-def answers(bench: Bench, samples: Samples) -> dict[str, Array]:
-    """What a bench answers to all samples, rows first.
+def answers(bench: Bench, samples: Samples) -> Parts:
+    """What a bench answers to each of the samples.
 
     Raises:
         HeadraceError: it does not answer them.
@@ -203,14 +204,18 @@ def answers(bench: Bench, samples: Samples) -> dict[str, Array]:
         files.write(asked, 1, [files.Sample(one, {}) for one in _runs(samples, bench.loaded)])
         bench.lab().answer(str(asked), str(told))
         _, found = files.read(told)
-    outputs = [sample.outputs for sample in found]
-    join = np.concatenate if bench.loaded.signature.batched else np.stack
-    try:
-        return {name: join([one[name] for one in outputs]) for name in outputs[0]}
-    except ValueError as error:
-        raise InferenceFailed(
-            f"its answers are of other shapes for other samples, and cannot be compared: {error}"
-        ) from error
+    batched = bench.loaded.signature.batched
+    runs = [sample.outputs for sample in found]
+    return {
+        name: [row for run in runs for row in _rows(run[name], batched=batched)] for name in runs[0]
+    }
+
+
+def _rows(output: Array, *, batched: bool) -> list[Array]:
+    """What came of each sample of a run, a row each."""
+    if not batched:
+        return [output[np.newaxis]]
+    return [output[place : place + 1] for place in range(len(output))]
 
 
 def _runs(samples: Samples, loaded: Loaded) -> Iterator[dict[str, Array]]:

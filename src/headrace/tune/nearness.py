@@ -54,7 +54,7 @@ def compare(name: str, before: Array, after: Array, scores: Collection[str]) -> 
     """Compare one output, rows on axis 0; one without elements is as near as can be."""
     if not before.size:
         return Nearness(name, scores=False, cosine=1.0, relative_l2=0.0)
-    if DType.of(before.dtype) not in _FLOATS:
+    if not are_floats(before):
         return _compare_others(name, before, after, scores)
     a, b = before.astype(np.float64), after.astype(np.float64)
     known = np.isfinite(a)
@@ -87,6 +87,11 @@ def _compare_others(name: str, before: Array, after: Array, scores: Collection[s
         return Nearness(name, scores=True, relative_l2=_relative(a, b), agreement=same)
     equal = float(np.mean(np.asarray(before == after, bool)))
     return Nearness(name, scores=True, agreement=equal)
+
+
+def are_floats(array: Array) -> bool:
+    """Whether they may be near, and not only equal or not."""
+    return DType.of(array.dtype) in _FLOATS
 
 
 def known_scores(

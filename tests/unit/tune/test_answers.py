@@ -13,10 +13,8 @@ import pytest
 from rich.console import Console
 
 from headrace.engine import samples as files
-from headrace.errors import InferenceFailed
 from headrace.load.command.drive import screen
-from headrace.settings import BackendName, Precision
-from headrace.tune.answers import Gate, Judgement, answers, how_many, some
+from headrace.tune.answers import Gate, Judgement, how_many, some
 from headrace.tune.budget import Budget
 from headrace.tune.data import Samples
 from headrace.tune.job import Job
@@ -145,16 +143,3 @@ def test_what_lacked_time_says_so_and_another_start_tries_anew(tmp_path: Path) -
         kept, rows = judged(tmp_path, 0.03, 240.0, journal)
         assert kept.passed
         assert rows == 0
-
-
-class Ragged(Slow):
-    """Answers are as long as their first number says."""
-
-    def _answered(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return {"y": np.zeros((len(inputs["x"]), int(inputs["x"][0, 0])), np.float32)}
-
-
-def test_answers_of_different_shapes_are_told() -> None:
-    bench = Ragged(Variant(BackendName.FAKE, Precision.F32, 1), Clock(), 0.0)
-    with pytest.raises(InferenceFailed, match="of other shapes for other samples"):
-        answers(cast("Bench", bench), SAMPLES)

@@ -166,6 +166,30 @@ def test_folders_are_called_by_the_names_of_classes_in_the_file(tmp_path: Path) 
     assert "top-1 100.00% before" in judgement.reason
 
 
+@pytest.mark.parametrize(("dtype", "metric"), [("FP32", "cosine"), ("INT64", "top1_agreement")])
+def test_answers_are_compared_whose_shape_the_values_decide(
+    dtype: str, metric: str, tmp_path: Path
+) -> None:
+    kind = DType(dtype)
+    write(
+        tmp_path / "found.onnx",
+        [
+            node("Greater", ["x", "zero"], ["above"]),
+            node("Compress", ["x", "above"], ["kept"], axis=0),
+            node("Cast", ["kept"], ["y"], to=1 if kind is DType.FP32 else 7),
+        ],
+        {"x": (DType.FP32, (8,))},
+        {"y": (kind, ("K",))},
+        {"zero": np.zeros((), np.float32)},
+    )
+    (tmp_path / "card.yaml").write_text("batched: false\n")
+    found = looked(tmp_path / "found.onnx", BOTH)
+    ((_, accuracy),) = found.gated.accuracy.items()
+    assert accuracy.metric == metric
+    assert accuracy.cosine == 1.0
+    assert not found.gated.failed
+
+
 def test_what_one_library_cannot_load_is_left_out_with_its_reason(tmp_path: Path) -> None:
     found = looked(write_scores(tmp_path, DType.FP64), BOTH)
     assert [one.variant.arithmetic for one in found.measured] == ["onnxruntime f32"]
