@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from headrace.control import ModelState, TunedUse
@@ -28,6 +29,8 @@ from headrace.values import Signature
 _ENDED = frozenset({"failed", "unloaded"})
 # Of a version that has been listed: a request for it waits until it serves.
 _COMING = frozenset({"listed", "loading", "warming", "evicting"})
+# So many are named to who asks for one that there is not.
+_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ class Catalog:
             return next(iter(self._states))
         raise ModelNotFound(
             "there is no default model: use /predict/<model> or set server.default_model; "
-            f"models: {', '.join(self._states) or 'none'}"
+            f"models: {self._named()}"
         )
 
     def ready(self, name: str | None = None, version: int | None = None) -> bool:
@@ -317,7 +320,13 @@ class Catalog:
             )
 
     def _unknown(self, name: str) -> str:
-        return f"unknown model {name!r}; models: {', '.join(self._states) or 'none'}"
+        return f"unknown model {name!r}; models: {self._named()}"
+
+    def _named(self) -> str:
+        """The models, of many the first: this is told to whoever makes up a name."""
+        named = ", ".join(islice(self._states, _NAMED))
+        more = len(self._states) - _NAMED
+        return f"{named} and {more} more" if more > 0 else named or "none"
 
 
 def _is_coming(state: ModelState) -> bool:
