@@ -94,6 +94,25 @@ def test_files_changed_in_place_and_the_card_are_read_again(server: Server, root
     assert _scale(server) == 5.0
 
 
+@pytest.mark.parametrize("change", ["model", "card"])
+def test_what_is_changed_in_place_and_cannot_be_served_leaves_what_serves(
+    change: str, server: Server, root: Path
+) -> None:
+    if change == "model":
+        (root / "linear/1/model.onnx").write_bytes(b"no model at all" * 100)
+    else:  # which the engine loads, and then no receiver can serve
+        (root / "linear/card.yaml").write_text("results: [{output: gone, apply: softmax}]\n")
+    with Load(server.address, "linear", clients=2) as load:
+        until(lambda: "change_not_taken" in server.output, 60)
+        until(lambda: len(server.engines()) == 2, 60)
+    assert {answer.status for answer in load.answers} == {200}
+    assert _scale(server) == 1.0
+    assert _states(server)["linear", "1"][0] == "READY"
+    (root / "linear/card.yaml").unlink(missing_ok=True)
+    write_linear(root / "linear/1/model.onnx", 3.0)
+    until(lambda: _scale(server) == 3.0, 60)
+
+
 def test_what_is_half_copied_or_broken_leaves_what_serves_alone(server: Server, root: Path) -> None:
     whole = _copied(root, 2, 2.0).read_bytes()
     (root / "linear/2").mkdir()

@@ -121,11 +121,11 @@ class Fleet(Roster):
             await self._begin(post)
         if post.serving is not None and old is not None:
             self._heard.expect(old)
-            self._posts[post.key], post.replaces = post, True
+            self._posts[post.key], post.replaces = post, old
             self._told.engine(post)
             self._told.move(post, _state(post, "serving"))
         await self._follow(post, lambda: self._settled(post))
-        post.replaces = False
+        post.replaces = None
         if old is not None and self._posts[post.key] is post:
             await self._retire(old)
         if post.reason:
@@ -350,11 +350,26 @@ class Fleet(Roster):
     def _moved(self, post: Post, state: ModelState) -> None:
         if state.state in {"failed", "unloaded"}:
             post.reason = state.reason or "it was stopped"
+            self._put_back(post)
         elif state.state == "listed":
             post.serving, post.confirmed_s, post.wanted = None, None, False
         if self._posts.get(post.key) is post:
             self._told.move(post, state)
         self._news.wake()
+
+    def _put_back(self, post: Post) -> None:
+        """Let what a failed post was to replace stand for its version, if no receiver has left it.
+
+        What the supervisor itself stops is not failed: receivers have been told that it leaves.
+        """
+        old = post.replaces
+        if old is None or post.keeper.state is not State.FAILED or not self._heard.serves(old):
+            return
+        if old.serving is not None:
+            self._heard.give_up(old.serving.socket_path)
+        self._posts[post.key] = old
+        self._told.back(old)
+        self._told.move(old, _state(old, "serving"))
 
     async def _retire(self, post: Post) -> None:
         """Let the receiver finish with an engine, then end it."""

@@ -40,7 +40,12 @@ class Told:
         if post.serving is not None:
             self.serving[post.key] = post.serving
             self._audience.on_serving(post.serving)
-            self._tell(post.serving.model_copy(update={"replaces": post.replaces}))
+            self._tell(post.serving.model_copy(update={"replaces": post.replaces is not None}))
+
+    def back(self, post: Post) -> None:
+        """Receivers that come later hear of a post again which those that are here never left."""
+        if post.serving is not None:
+            self.serving[post.key] = post.serving
 
     def label(self, name: str, versions: dict[str, int]) -> None:
         """Tell the version labels of a model."""

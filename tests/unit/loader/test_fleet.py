@@ -257,6 +257,48 @@ async def test_labels_are_told_and_kept(tmp_path: Path) -> None:
         assert fleet.labels == {"m": {"stable": 1}}
 
 
+async def test_a_replacement_that_a_receiver_cannot_serve_leaves_what_serves(
+    tmp_path: Path,
+) -> None:
+    async with fleet_of(tmp_path) as (fleet, receiver):
+        await fleet.load(version_of(tmp_path))
+        first, before = fleet.versions("m")[1], fleet.serving["m", 1]
+        receiver.confirms = receiver.empties = False
+        replacing = asyncio.create_task(fleet.load(version_of(tmp_path)))
+        await receiver.until(ModelServing, 2)
+        fleet.refuse(("m", 1), fleet.serving["m", 1].socket_path, "no tokenizer")
+        with pytest.raises(ModelLoadError, match="version 1: no tokenizer"):
+            await replacing
+        assert fleet.versions("m") == {1: first}
+        assert first.keeper.pid is not None
+        assert fleet.serving["m", 1] == before  # for a receiver that comes later
+        assert fleet.waiting() == []
+        assert receiver.states() == {("m", 1): "serving"}
+
+        receiver.confirms = receiver.empties = True
+        await fleet.load(version_of(tmp_path))
+        assert first.keeper.pid is None
+        assert receiver.states() == {("m", 1): "serving"}
+
+
+async def test_a_replacement_that_one_receiver_serves_and_another_cannot_has_failed(
+    tmp_path: Path,
+) -> None:
+    async with fleet_of(tmp_path) as (fleet, receiver):
+        await fleet.load(version_of(tmp_path))
+        receiver.confirms = False
+        fleet.joined("other")
+        fleet.confirm(("m", 1), fleet.serving["m", 1].socket_path, "other")
+        replacing = asyncio.create_task(fleet.load(version_of(tmp_path)))
+        await receiver.until(ModelServing, 2)
+        path = fleet.serving["m", 1].socket_path
+        fleet.confirm(("m", 1), path, "other")
+        fleet.refuse(("m", 1), path, "no tokenizer")
+        with pytest.raises(ModelLoadError, match="no tokenizer"):
+            await replacing
+        assert receiver.states() == {("m", 1): "failed"}
+
+
 async def test_one_that_dies_before_the_receiver_has_changed_over_still_replaces(
     tmp_path: Path,
 ) -> None:

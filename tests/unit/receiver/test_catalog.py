@@ -74,9 +74,9 @@ def test_refusals_name_what_there_is(catalog: Catalog) -> None:
 def test_of_many_models_a_refusal_names_some(catalog: Catalog) -> None:
     for number in range(10_000):
         serving(catalog, 1, f"model-{number}")
-    with pytest.raises(ModelNotFound, match="model-19 and 9980 more$"):
+    with pytest.raises(ModelNotFound, match=r"model-19 and 9980 more$"):
         catalog.find("n")
-    with pytest.raises(ModelNotFound, match="model-19 and 9980 more$"):
+    with pytest.raises(ModelNotFound, match=r"model-19 and 9980 more$"):
         catalog.default()
 
 
