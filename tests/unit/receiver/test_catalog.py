@@ -70,7 +70,6 @@ def test_refusals_name_what_there_is(catalog: Catalog) -> None:
         catalog.find("broken")
 
 
-@pytest.mark.parametrize("is_in", ["listed", "loading", "warming"])
 def test_of_many_models_a_refusal_names_some(catalog: Catalog) -> None:
     for number in range(10_000):
         serving(catalog, 1, f"model-{number}")
@@ -80,6 +79,7 @@ def test_of_many_models_a_refusal_names_some(catalog: Catalog) -> None:
         catalog.default()
 
 
+@pytest.mark.parametrize("is_in", ["listed", "loading", "warming"])
 def test_what_is_on_demand_is_ready_and_says_which_version_it_would_be(
     catalog: Catalog, is_in: str
 ) -> None:
