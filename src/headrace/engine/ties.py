@@ -1,7 +1,8 @@
 """Which axes of outputs are as long as which of inputs: padded ones are cut back there.
 
 Found by runs in which one padded axis is shorter than before. Where the model refuses that, two or
-more are, as few as it takes: of words and of their mask it wants as many.
+more are, as few as it takes: of words and of their mask it wants as many. Or of a mask no fewer:
+then it is shorter where all are.
 """
 
 from __future__ import annotations
@@ -78,6 +79,10 @@ def _together(
                 break
         else:
             count = count + 1 if tries < _MOST_TRIES else max(count + 1, len(left))
+    if left and len(left) < len(padded):
+        seen = run(padded)
+        if seen is not None:
+            yield tuple(left), seen
 
 
 def _shorter(item: Shapes, axes: Sequence[Axis], settings: ModelSettings) -> Shapes:

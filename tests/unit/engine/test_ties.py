@@ -68,6 +68,20 @@ def same(inputs: Mapping[str, Array]) -> Array:
     return inputs["x"]
 
 
+@pytest.mark.parametrize("names", [("n", "n"), ("n", "m"), (None, None)])
+def test_a_mask_that_may_be_longer_than_the_words_but_not_shorter_is_seen_beside_them(
+    names: Dims,
+) -> None:
+    def looked_up(inputs: Mapping[str, Array]) -> Array:
+        if inputs["mask"].shape[1] < inputs["x"].shape[1]:
+            raise ValueError
+        return inputs["x"]
+
+    dims = {"x": ("N", names[0]), "mask": ("N", names[1])}
+    buckets = {name: {1: (4, 8)} for name in dims}
+    assert tied(dims, ("N", names[0]), buckets, looked_up)[0] == (None, "x.1")
+
+
 @pytest.mark.parametrize("names", [("H", "W"), (None, None), ("n", "n")])
 def test_two_axes_of_the_same_buckets_are_told_apart(names: Dims) -> None:
     buckets = {"x": {2: (4, 8), 3: (4, 8)}}
