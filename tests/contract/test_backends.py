@@ -338,6 +338,21 @@ def test_a_place_that_there_is_not_is_refused_and_nothing_is_read_or_written_the
         assert np.array_equal(run(places), right)
 
 
+def test_places_from_the_end_are_of_those_tables_only_that_have_them(tmp_path: Path) -> None:
+    """Older files of OpenVINO have a Gather that counts from 0 on and answers zeros for others."""
+    ids = openvino.opset7.parameter([-1], openvino.Type.i64, name="i")
+    table = openvino.opset7.constant(EIGHT[:4])
+    taken = openvino.opset7.gather(table, ids, openvino.opset7.constant(0))
+    taken.output(0).set_names({"y"})
+    ids.output(0).set_names({"i"})
+    openvino.save_model(openvino.Model([taken], [ids]), tmp_path / "m.xml")
+    instance = load(tmp_path / "m.xml", BackendName.OPENVINO).instance()
+    assert instance.run({"i": np.array([3, 0])})["y"].tolist() == EIGHT[[3, 0]].tolist()
+    for wrong in (-1, 4):
+        with pytest.raises(InferenceFailed, match="outside of the table"):
+            instance.run({"i": np.array([0, wrong])})
+
+
 @BOTH
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_so_they_do_in_any_order(kind: BackendName, lanes: int, tmp_path: Path) -> None:

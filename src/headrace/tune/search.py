@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -117,14 +117,10 @@ def _forecast(found: Found, job: Job) -> list[Forecast]:
 
 
 def _race(forecast: Sequence[Forecast], found: Found, job: Job) -> Raced:
-    """Race the best of each way; not those that are as the untuned one is."""
+    """Race the best of each way."""
     baseline, *others = forecast
     worth = {one.candidate: job.wanted.worth(one.rate_rps) for one in forecast}
-    best = [
-        one
-        for one in best_of_each(others, worth)
-        if one.rate_rps > 0 and not is_alike(one.candidate, found.untuned)
-    ]
+    best = worth_racing(others, worth, found.untuned)
     entrants = fitting(best[:ENTRANTS], found.measured, room_bytes(_MEMORY_SHARE))
     with TemporaryDirectory(prefix="headrace-tune-") as folder:
         entry = _entry(found, job, Path(folder))
@@ -145,9 +141,20 @@ def _receivers(forecast: Sequence[Forecast], found: Found, job: Job) -> dict[Can
     }
 
 
-def is_alike(one: Candidate, baseline: Candidate) -> bool:
-    """Whether two differ in no more than their cap, which the scheduler lowers by itself."""
-    return replace(one, max_batch=baseline.max_batch) == baseline
+def worth_racing(
+    others: Sequence[Forecast], worth: Mapping[Candidate, float], untuned: Candidate
+) -> list[Forecast]:
+    """The best of each way; not those that are as the untuned one is.
+
+    That is who differs in no more than the cap, which the scheduler lowers by itself: but for
+    batches of one, which is more than it does.
+    """
+
+    def is_alike(one: Candidate) -> bool:
+        return one.max_batch > 1 and replace(one, max_batch=untuned.max_batch) == untuned
+
+    best = best_of_each(others, worth)
+    return [one for one in best if one.rate_rps > 0 and not is_alike(one.candidate)]
 
 
 def fitting(

@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 
 from headrace.device import CPU
 from headrace.fingerprint import Fingerprint, differs
+from headrace.settings import BackendName, Precision
 from headrace.tuned.card import Tuned, TunedSettings
 
 _ENGINE = ("backend", "precision", "f32_layers")
 _LANES = ("instances", "threads")
+# Of no other arithmetic may some layers be in f32: whatever is said of them then says nothing.
+_MIXED = {"backend": BackendName.OPENVINO, "precision": Precision.BF16}
 _LIBRARIES = {"inductor": "torch"}
 # What batches pay depends on what runs them.
 _BATCHES = ("max_batch", "linger_ms")
@@ -50,6 +53,8 @@ def take(tuned: Tuned, said: Mapping[str, Any]) -> Taken:
     if said.get("device", CPU) != CPU:
         return Taken({}, "it was measured on the processor, and the model runs on a GPU")
     found = {key: getattr(tuned.settings, key) for key in TunedSettings.model_fields}
+    if any(found[key] != value for key, value in _MIXED.items()):
+        found["f32_layers"] = said.get("f32_layers", 0)
     wanted: tuple[str, ...] = ()
     if _agrees(_ENGINE, found, said):
         wanted += (*_ENGINE, *_BATCHES)

@@ -1,8 +1,9 @@
-"""What is sent in a race."""
+"""Who is raced, and what is sent in a race."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from rich.console import Console
 from headrace.engine_control import SignatureMessage
 from headrace.load.command.drive import screen
 from headrace.load.data import read_numpy
+from headrace.settings import BackendName
 from headrace.tune import search
 from headrace.tune.answers import Gated
 from headrace.tune.budget import Budget
@@ -22,11 +24,11 @@ from headrace.tune.labs import Found
 from headrace.tune.model import find_model
 from headrace.tune.profile import Profiled
 from headrace.tune.progress import Progress
-from headrace.tune.search import sent
+from headrace.tune.search import sent, worth_racing
 from headrace.tune.wanted import Objective, Wanted
 from headrace.values import Array, DType, Signature, TensorSpec
 from tests.e2e.models import write_fake
-from tests.unit.tune.made import candidate
+from tests.unit.tune.made import candidate, forecast
 from tests.unit.tune.test_resume import LOADED
 
 NAMES = ("file", "x")
@@ -77,3 +79,14 @@ def test_the_rows_are_from_everywhere() -> None:
     places = sent(samples).inputs["x"][:, 0]
     assert (places[0], places[-1]) == (0, 1999)
     assert np.diff(places).max() <= 32
+
+
+def test_of_the_untuned_way_only_batches_of_one_are_raced_besides() -> None:
+    untuned, other = candidate(max_batch=64), BackendName.ONNXRUNTIME
+    rates = {untuned: 1000.0}
+    for cap, rate in ((1, 990.0), (4, 1000.0), (8, 1000.0)):
+        rates[candidate(max_batch=cap)] = rate
+        rates[replace(candidate(max_batch=cap), backend=other)] = rate - 400
+    found = [forecast(one, rate) for one, rate in rates.items() if one != untuned]
+    raced = [one.candidate for one in worth_racing(found, rates, untuned)]
+    assert raced == [candidate(max_batch=1), replace(candidate(max_batch=8), backend=other)]

@@ -56,6 +56,15 @@ def test_nothing_that_was_set_is_taken(other: set[str], same: set[str]) -> None:
     assert bool(other - {"max_batch"}) == ("set otherwise" in taken.note)
 
 
+def test_layers_in_f32_say_nothing_of_what_is_in_f32_anyhow() -> None:
+    plain = {"backend": BackendName.ONNXRUNTIME, "precision": Precision.F32, "f32_layers": 0}
+    card = tuned()
+    card = card.model_copy(update={"settings": SETTINGS.model_copy(update=plain)})
+    taken = take(card, {"f32_layers": 3, "slo_ms": 50.0})
+    assert taken.settings.keys() == {*KEYS} - {"f32_layers"}
+    assert taken.note == ""
+
+
 def test_another_objective_is_told() -> None:
     assert "--slo-ms 50" in take(tuned(), {}).note
     assert "the objective is 20 ms now" in take(tuned(), {"slo_ms": 20.0}).note

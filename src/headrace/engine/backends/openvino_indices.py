@@ -22,6 +22,8 @@ RAISED = "indices values of GatherElement exceed data size"
 # Which input is the axis that the places are of.
 _OF_AN_AXIS = {"Gather": 2, "ScatterElementsUpdate": 3, "ScatterUpdate": 3}
 _OF_SEVERAL = "GatherND"
+# Of these ``Gather`` counts no places from the end.
+_FROM_0_ONLY = frozenset({"opset1", "opset7"})
 # Longer tables of numbers are not worth their memory.
 _LONGEST = 2**20
 
@@ -34,18 +36,23 @@ def check_places(model: ov.Model) -> None:
             continue
         if op.input_value(1).get_node().get_type_name() == "Constant":
             continue
-        places = ops.convert(op.input_value(1), "i64")
-        if kind == _OF_SEVERAL:
-            checked = _compared(places, _several(op))
-        else:
-            axis = op.input_value(_OF_AN_AXIS[kind])
-            size = _size(op, axis)
-            if size is not None and size <= _LONGEST:
-                checked = _looked_up(places, size)
-            else:
-                checked = _compared(places, ops.gather(_shape(op), axis, 0))
-        op.input(1).replace_source_output(checked.output(0))
+        op.input(1).replace_source_output(_checked(op, kind).output(0))
     model.validate_nodes_and_infer_types()
+
+
+def _checked(op: Any, kind: str) -> ov.Node:
+    """The places of an operator, looked at."""
+    places = ops.convert(op.input_value(1), "i64")
+    if kind == _OF_SEVERAL:
+        sizes = _several(op)
+        return _compared(places, ops.negative(sizes), sizes, op.get_input_partial_shape(1)[-1])
+    axis = op.input_value(_OF_AN_AXIS[kind])
+    size, one = _size(op, axis), ov.Dimension(1)
+    if kind == "Gather" and op.get_type_info().version_id in _FROM_0_ONLY:
+        return _compared(places, ops.constant(0, ov.Type.i64), _one(op, axis), one)
+    if size is not None and size <= _LONGEST:
+        return _looked_up(places, size)
+    return _compared(places, ops.negative(_one(op, axis)), _one(op, axis), one)
 
 
 def _size(op: Any, axis: ov.Output) -> int | None:
@@ -55,6 +62,11 @@ def _size(op: Any, axis: ov.Output) -> int | None:
         return None
     size = table[int(node.data.item()) % table.rank.get_length()]
     return size.get_length() if size.is_static else None
+
+
+def _one(op: Any, axis: ov.Output) -> ov.Node:
+    """The size of the axis that the places are of."""
+    return ops.gather(_shape(op), axis, 0)
 
 
 def _several(op: Any) -> ov.Node:
@@ -78,14 +90,19 @@ def _looked_up(places: ov.Node, size: int) -> ov.Node:
     return ops.reshape(taken, ops.shape_of(places), special_zero=False)
 
 
-def _compared(places: ov.Node, sizes: ov.Node) -> ov.Node:
-    """The same places; at run time an error where one is in no table of these sizes.
+def _compared(places: ov.Node, first: ov.Node, behind: ov.Node, numbers: ov.Dimension) -> ov.Node:
+    """The same places; at run time an error where one is before the first or behind the last.
 
-    Whether one is outside is itself a place in a table of one number: where it is 1 that raises,
-    and else it takes the 0 which is added to the places, so that they wait for it.
+    A place is of so many ``numbers``, each of an axis. Whether one is outside is itself a place in
+    a table of one number: where it is 1 that raises, and else it takes the 0 which is added to the
+    places, so that they wait for it.
     """
-    before, behind = ops.less(places, ops.negative(sizes)), ops.greater_equal(places, sizes)
-    flat = ops.reshape(ops.logical_or(before, behind), [-1], special_zero=False)
-    found = ops.convert(ops.reduce_logical_or(flat, [0], keep_dims=True), "i64")
+    rows = ops.reshape(places, [-1, numbers.get_length()], special_zero=False)
+    # Of no place at all the least is the largest number there is, and the other way round.
+    outside = ops.logical_or(
+        ops.less(ops.reduce_min(rows, [0], keep_dims=False), first),
+        ops.greater_equal(ops.reduce_max(rows, [0], keep_dims=False), behind),
+    )
+    found = ops.convert(ops.reduce_logical_or(outside, [0], keep_dims=True), "i64")
     nothing = ops.reduce_sum(ops.gather_elements(found, found, 0), [0], keep_dims=False)
     return ops.add(places, nothing)
