@@ -53,6 +53,22 @@ def test_integers_are_equal_in_the_whole_of_a_sample_or_not_at_all() -> None:
     assert verdict.accuracy.top1_agreement == pytest.approx(1 - 1 / len(COUNTS))
 
 
+def test_what_is_compared_as_a_whole_is_not_taken_for_the_class_of_the_labels() -> None:
+    rows = 2000
+    ids = [np.zeros((1, 1 + place % 3), np.int64) for place in range(rows)]
+    logits = RANDOM.normal(size=(rows, 10)).astype(np.float32)
+    labels, worse = logits.argmax(axis=1), logits.copy()
+    worse[np.arange(100), labels[:100]] = logits.min() - 1
+    before, after = side_by_side(
+        {"ids": ids, "logits": np.split(logits, rows)}, {"ids": ids, "logits": np.split(worse, rows)}
+    )
+    verdict = judge(before, after, labels=labels, max_drop=0.005)
+    assert not verdict.passed
+    assert "top-1 100.00% before, 95.00% after" in verdict.reason
+    with pytest.raises(SettingsError, match="fit no output"):
+        judge({"ids": before["ids"]}, {"ids": after["ids"]}, labels=labels, max_drop=0.005)
+
+
 def test_a_sample_of_another_shape_is_named() -> None:
     before, after = boxes(), boxes()
     after[2] = after[2][:, :4]
