@@ -12,9 +12,9 @@ import numpy as np
 from headrace.engine import samples as files
 from headrace.errors import HeadraceError, SettingsError
 from headrace.tune.data import Samples
-from headrace.tune.drop import enough
-from headrace.tune.gate import judge
-from headrace.tune.job import Job
+from headrace.tune.drop import MOST_SAMPLES, enough
+from headrace.tune.gate import Supply, judge
+from headrace.tune.job import Job, room_bytes
 from headrace.tune.messages import Loaded
 from headrace.tune.nearness import known_scores
 from headrace.tune.profile import Bench
@@ -28,6 +28,8 @@ SURE = 2
 
 # Rows of one run: more would not be faster. Fewer samples than the least say nothing.
 _ROWS, _LEAST_ROWS = 8, 32
+# Of the memory that is free, for the answers of one: comparing takes 20 times that, in 64 bits.
+_MEMORY_SHARE = 1 / 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Gate:
         self.reference = arithmetic(reference)
         self._bench = reference
         self._samples = samples
-        self._there = len(samples)
+        self._supply = Supply(max(samples.there, len(samples)), len(samples))
         self._kinds = kinds
         self._tries = tries
         self._job = job
@@ -115,7 +117,7 @@ class Gate:
         if self._wanted is None:
             self._samples = self._fitting()
             self._wanted = answers(self._bench, self._samples)
-        return _judged(bench, self._wanted, self._samples, self._there, job)
+        return _judged(bench, self._wanted, self._samples, self._supply, job)
 
     def _fitting(self) -> Samples:
         """As many of the samples as there is time for: as long as the first few took."""
@@ -123,12 +125,20 @@ class Gate:
         self._bench.lab()  # another start has not loaded what the journal knows
         few = some(samples, _ROWS * max(job.model.cores // self._bench.variant.threads, 1))
         left_s = job.progress.left_s()
-        answers(self._bench, few)
+        found = answers(self._bench, few)
         row_s = max(left_s - job.progress.left_s(), 1e-6) / len(few)
+        held = min(len(samples), max(_room(found, len(few)), _LEAST_ROWS))
+        self._supply = Supply(self._supply.there, held)
         least = None if samples.labels is None else enough(job.wanted.max_drop)
         plain = job.progress.gate_s() / (row_s * (self._kinds + self._tries))
         most = job.progress.most_gate_s() / (row_s * self._kinds)
-        return some(samples, how_many(int(plain), int(most), least))
+        return some(samples, min(how_many(int(plain), int(most), least), held))
+
+
+def _room(found: Parts, rows: int) -> int:
+    """Of how many samples like these the answers of two can be compared in memory."""
+    row_bytes = sum(part.nbytes for parts in found.values() for part in parts) / rows
+    return int(min(room_bytes(_MEMORY_SHARE) / max(row_bytes, 1), MOST_SAMPLES))
 
 
 def how_many(plain: int, most: int, least: int | None) -> int:
@@ -161,7 +171,7 @@ def judge_all(benches: Sequence[Bench], gate: Gate) -> Gated:
 
 
 def _judged(
-    bench: Bench, wanted: Parts, samples: Samples, there: int, job: Job
+    bench: Bench, wanted: Parts, samples: Samples, supply: Supply, job: Job
 ) -> tuple[dict[str, object], bool]:
     """What is kept of a judgement, and whether it lacked time."""
     try:
@@ -180,7 +190,7 @@ def _judged(
         labels=samples.labels,
         max_drop=job.wanted.max_drop,
         scores=scores,
-        there=there,
+        supply=supply,
     )
     made_up = "" if job.data is not None else ", made up: real ones may be nearer (--data)"
     return {
@@ -231,7 +241,4 @@ def some(samples: Samples, rows: int) -> Samples:
     """So many of them, from everywhere: they may lie by their classes."""
     if len(samples) <= rows:
         return samples
-    places = np.linspace(0, len(samples) - 1, rows).astype(int)
-    inputs = {name: array[places] for name, array in samples.inputs.items()}
-    labels = None if samples.labels is None else samples.labels[places]
-    return Samples(inputs, labels, f"{rows} of {samples.origin}")
+    return samples.at(np.linspace(0, len(samples) - 1, rows).astype(int).tolist())

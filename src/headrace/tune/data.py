@@ -37,16 +37,28 @@ _MOST_FILE_BYTES = 4 * 2**30
 class Samples:
     """Inputs with the samples on axis 0, and the right class of each where that is known.
 
-    Of a model without a batch axis every sample is a whole request. ``origin`` says for people
-    where they come from.
+    Of a model without a batch axis every sample is a whole request. ``whole`` says for people where
+    they come from, and ``there`` how many of them there are; 0: these.
     """
 
     inputs: Mapping[str, Array]
     labels: Array | None
-    origin: str
+    whole: str
+    there: int = 0
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
+
+    @property
+    def origin(self) -> str:
+        """Where they come from, for people."""
+        return self.whole if len(self) >= self.there else f"{len(self)} of {self.whole}"
+
+    def at(self, places: Sequence[int]) -> Samples:
+        """Those at some places."""
+        inputs = {name: array[places] for name, array in self.inputs.items()}
+        labels = None if self.labels is None else self.labels[places]
+        return Samples(inputs, labels, self.whole, self.there or len(self))
 
 
 def load_samples(
@@ -54,6 +66,7 @@ def load_samples(
     signature: Signature,
     *,
     rows: int,
+    labelled_rows: int | None = None,
     seed: int = 0,
     accepts: Sequence[AcceptedInput] = (),
     classes: Sequence[str] = (),
@@ -61,7 +74,8 @@ def load_samples(
 ) -> Samples:
     """Read at most so many samples, chosen by ``seed``; None for a path: make them up.
 
-    Fewer where those would take more than a GiB. ``classes`` are the names of the model's classes,
+    ``labelled_rows`` are wanted where there are labels; None: as many. Fewer are read where those
+    would take more than a GiB. ``classes`` are the names of the model's classes,
     which folders and ``labels.csv`` may use. ``become`` is the signature that images, audio and
     text are made for; None: the same.
 
@@ -77,19 +91,22 @@ def load_samples(
         if all(file.suffix.lower() in _ARRAYS for file in files):
             found = _from_arrays(path, files, signature, specs)
             _check_any(path, len(found))
-            return _chosen(found, _room(found.inputs, rows), seed)
+            wanted = _wanted(rows, labelled_rows, found.labels is not None)
+            places = _choose(len(found), _room(found.inputs, wanted), seed)
+            return found if len(places) == len(found) else found.at(places)
         listed = labelled_files(path, files, classes)
         _check_any(path, len(listed))
         made = become or signature
         one = read_files([listed[0].path], made, accepts)
-        chosen = _choose(len(listed), _room(one, rows), seed)
+        wanted = _wanted(rows, labelled_rows, all(file.label is not None for file in listed))
+        chosen = _choose(len(listed), _room(one, wanted), seed)
         inputs = read_files([listed[place].path for place in chosen], made, accepts)
     except OSError as error:
         raise SettingsError(f"--data {path} cannot be read: {error.strerror or error}") from error
     _check_size(path, inputs)
     right = [listed[place].label for place in chosen]
     labels = None if None in right else np.array(right, np.int64)
-    return Samples(inputs, labels, _origin(path, len(chosen), len(listed), labels))
+    return Samples(inputs, labels, _whole(path, len(listed), labels), len(listed))
 
 
 def stamps(path: Path) -> list[tuple[str, int, int]]:
@@ -160,7 +177,7 @@ def _from_arrays(path: Path, files: list[Path], signature: Signature, specs: Spe
     samples = Samples(inputs, None, "")
     if labels is not None:
         _check_labels(path, labels, len(samples))
-    return Samples(inputs, labels, _origin(path, len(samples), len(samples), labels))
+    return Samples(inputs, labels, _whole(path, len(samples), labels))
 
 
 def _from_json(file: Path, specs: Specs) -> list[Mapping[str, Array]]:
@@ -202,6 +219,10 @@ def _check_labels(path: Path, labels: Array, rows: int) -> None:
 # --- how many -------------------------------------------------------------------------------------
 
 
+def _wanted(rows: int, labelled_rows: int | None, labelled: bool) -> int:
+    return labelled_rows if labelled and labelled_rows is not None else rows
+
+
 def _room(inputs: Mapping[str, Array], rows: int) -> int:
     """So many rows, or as many like these as there is memory for."""
     most = _MOST_BYTES * max(map(len, inputs.values())) // max(_size_bytes(inputs), 1)
@@ -219,15 +240,6 @@ def _choose(count: int, rows: int, seed: int) -> list[int]:
     return sorted(np.random.default_rng(seed).permutation(count)[:rows].tolist())
 
 
-def _chosen(samples: Samples, rows: int, seed: int) -> Samples:
-    places, count = _choose(len(samples), rows, seed), len(samples)
-    if len(places) == count:
-        return samples
-    inputs = {name: array[places] for name, array in samples.inputs.items()}
-    labels = None if samples.labels is None else samples.labels[places]
-    return Samples(inputs, labels, f"{len(places)} of {samples.origin}")
-
-
 def _check_any(path: Path, rows: int) -> None:
     if not rows:
         raise SettingsError(f"--data {path}: there is no sample in it")
@@ -240,9 +252,8 @@ def _check_size(path: Path, inputs: Mapping[str, Array]) -> None:
         )
 
 
-def _origin(path: Path, rows: int, there: int, labels: Array | None) -> str:
-    counted = f"{rows}" if rows == there else f"{rows} of {there}"
-    return f"{counted} samples of {path}, {'with' if labels is not None else 'without'} labels"
+def _whole(path: Path, there: int, labels: Array | None) -> str:
+    return f"{there} samples of {path}, {'with' if labels is not None else 'without'} labels"
 
 
 # --- made up --------------------------------------------------------------------------------------

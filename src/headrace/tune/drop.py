@@ -12,8 +12,10 @@ import math
 _Z = 1.6448536269514722
 # Halvings of the search for a limit: more than a double has digits.
 _HALVINGS = 60
-# More samples than this nobody has; they are looked for in steps of a tenth.
-_MOST_SAMPLES, _STEP = 1_000_000, 1.1
+MOST_SAMPLES = 1_000_000
+"""More samples than this nobody has."""
+# They are looked for in steps of a tenth.
+_STEP = 1.1
 
 
 def highest_drop(lost: float, won: float, rows: int) -> float:
@@ -51,7 +53,7 @@ def enough(max_drop: float, lost: float = 0.0, won: float = 0.0) -> int | None:
     if max_drop <= 0:
         return None
     rows = math.ceil(_Z**2 * (1 - max_drop) / max_drop)
-    while rows < _MOST_SAMPLES:
+    while rows < MOST_SAMPLES:
         if lost == won == 0 or highest_drop(lost * rows, won * rows, rows) <= max_drop:
             return rows
         rows = math.ceil(_STEP * rows)

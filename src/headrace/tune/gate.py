@@ -44,6 +44,13 @@ class Verdict(NamedTuple):
     undecided: bool = False
 
 
+class Supply(NamedTuple):
+    """How many samples there are, and how many of them there is memory for."""
+
+    there: int
+    held: int
+
+
 def judge(
     reference: Outputs,
     candidate: Outputs,
@@ -52,13 +59,13 @@ def judge(
     max_drop: float,
     least_cosine: float = 0.999,
     scores: Collection[str] = (),
-    there: int = 0,
+    supply: Supply | None = None,
 ) -> Verdict:
     """Judge the answers of a candidate to the samples that the reference answered; rows on axis 0.
 
     ``labels`` are the right classes, one a row; ``max_drop`` is a share (0.005: 0.5 %). ``scores``
     names outputs that are known to be scores of classes; others are recognised where they can be.
-    ``there`` is how many samples there would be, were there time for more.
+    ``supply`` is how many samples there would be, were there time for more; None: no more.
 
     Raises:
         SettingsError: there are no answers, or the labels fit none of the outputs.
@@ -80,7 +87,9 @@ def judge(
         found = [*others, compare(name, reference[name], candidate[name], (name,))]
     before, after = (_chosen(one[name], labels) == labels for one in (reference, candidate))
     broken = next((one.broken for one in found if one.broken), "") or _far(others, least_cosine)
-    return _labelled(found, broken, (before, after), max_drop, there)
+    return _labelled(
+        found, broken, (before, after), max_drop, supply or Supply(labels.size, labels.size)
+    )
 
 
 def _labelled(
@@ -88,7 +97,7 @@ def _labelled(
     broken: str,
     right: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     max_drop: float,
-    there: int,
+    supply: Supply,
 ) -> Verdict:
     before, after = right
     rows = before.size
@@ -109,22 +118,25 @@ def _labelled(
     if drop > max_drop:
         why = f"a drop of {drop:.2%}, allowed is {max_drop:.2%}"
         return Verdict(accuracy, passed=False, reason=f"{told}: {why}")
-    more = _more(rows, there, enough(max_drop, lost / rows, won / rows))
+    more = _more(rows, supply, enough(max_drop, lost / rows, won / rows))
     why = (
         f"so few cannot rule out a drop of {bound:.2%}, and allowed is {max_drop:.2%}: {more} "
         f"(or --max-drop {math.ceil(1e3 * bound) / 10:g}%)"
     )
-    return Verdict(accuracy, passed=False, reason=f"{told}: {why}", undecided=rows < there)
+    return Verdict(accuracy, passed=False, reason=f"{told}: {why}", undecided=rows < supply.held)
 
 
-def _more(rows: int, there: int, least: int | None) -> str:
+def _more(rows: int, supply: Supply, least: int | None) -> str:
     """What would decide it."""
+    there, held = supply
     if least is None:
-        return "allow some" if rows >= there else "give a longer --budget"
-    if rows < there:
-        given = "" if there >= least else f", and at least {least} samples"
-        return f"there was time for {rows} of {there}, give a longer --budget{given}"
-    return f"give more, at least {least}"
+        return "allow some" if rows >= held else "give a longer --budget"
+    if rows >= there:
+        return f"give more, at least {least}"
+    given = "" if there >= least else f", and at least {least} samples"
+    if rows >= held or held < least <= there:
+        return f"there is memory for {held} of {there}, give smaller ones{given}"
+    return f"there was time for {rows} of {there}, give a longer --budget{given}"
 
 
 def _unlabelled(found: list[Nearness], rows: int, max_drop: float, least_cosine: float) -> Verdict:

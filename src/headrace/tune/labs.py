@@ -10,9 +10,9 @@ from headrace.engine.backends import candidates as backends_of
 from headrace.errors import InvalidInput, ModelLoadError
 from headrace.receiver.run.validate import refuse_wide, wide_inputs
 from headrace.settings import BackendName, Precision
-from headrace.tune.answers import SURE, Gate, Gated, arithmetic, judge_all
+from headrace.tune.answers import Gate, Gated, arithmetic, judge_all
 from headrace.tune.data import Samples, load_samples
-from headrace.tune.drop import enough
+from headrace.tune.drop import MOST_SAMPLES
 from headrace.tune.job import Job
 from headrace.tune.measured import Measured
 from headrace.tune.messages import Loaded, Shapes
@@ -21,7 +21,8 @@ from headrace.tune.profile import Bench, Profiled, Subject, profile
 from headrace.tune.space import Candidate, Space, untuned
 from headrace.values import Signature, TensorSpec
 
-# Of made-up samples more say no more; of real ones more would take the time of the race.
+# Of made-up samples more say no more; of real ones more would take the time of the race, which is
+# worth it where labels are wanted to decide: of those as many are read as there is room for.
 _MADE_UP, _MOST_SAMPLES = 256, 2000
 
 
@@ -148,7 +149,8 @@ def _samples(loaded: Loaded, whole: Signature, job: Job) -> Samples:
     return load_samples(
         job.data,
         signature,
-        rows=max(_MOST_SAMPLES, SURE * (enough(job.wanted.max_drop) or 0)),
+        rows=_MOST_SAMPLES,
+        labelled_rows=MOST_SAMPLES,
         accepts=settings.accepts,
         classes=job.model.classes(signature),
         become=_filled(loaded, shape),

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from headrace.engine import samples as files
 from headrace.load.command.drive import screen
+from headrace.tune import answers as answers_module
 from headrace.tune.answers import Gate, Judgement, how_many, some
 from headrace.tune.budget import Budget
 from headrace.tune.data import Samples
@@ -40,6 +41,7 @@ def test_of_samples_that_lie_by_their_classes_some_of_every_class_are_taken() ->
     assert set(few.labels.tolist()) == set(range(10))
     assert (few.inputs["x"][:, 0] // 10 == few.labels).all()
     assert few.origin == "20 of all"
+    assert some(few, 10).origin == "10 of all"
 
 
 def test_where_there_are_no_more_all_are_taken() -> None:
@@ -62,6 +64,17 @@ def test_with_labels_more_time_is_taken_if_that_decides(
     plain: int, most: int, least: int | None, rows: int
 ) -> None:
     assert how_many(plain, most, least) == rows
+
+
+def test_no_more_samples_are_answered_than_can_be_compared_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_bytes = 4 * 4
+    monkeypatch.setattr(answers_module, "room_bytes", lambda _: 200.0 * row_bytes)
+    with Journal(None) as journal:
+        judgement, rows = judged(tmp_path, 0.001, 240.0, journal)
+    assert rows == 200
+    assert "there is memory for 200 of 600, give smaller ones" in judgement.reason
 
 
 @dataclass

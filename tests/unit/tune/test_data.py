@@ -67,6 +67,19 @@ def test_fewer_rows_than_there_are_are_the_same_for_the_same_seed(tmp_path: Path
     assert one.origin.startswith("10 of 100 samples")
 
 
+def test_of_samples_with_labels_more_are_read(tmp_path: Path) -> None:
+    x = np.ones((100, 2), np.float32)
+    np.savez(tmp_path / "x.npz", x=x, labels=np.arange(100))
+    found = load(tmp_path / "x.npz", rows=10, labelled_rows=50)
+    assert (len(found), found.there) == (50, 100)
+    np.save(tmp_path / "x.npy", x)
+    assert len(load(tmp_path / "x.npy", rows=10, labelled_rows=50)) == 10
+    for number in range(4):
+        photo(tmp_path / "photos" / "cat" / f"{number}.png", number)
+    photos = load(tmp_path / "photos", PHOTO, accepts=ACCEPTS, rows=1, labelled_rows=3)
+    assert (len(photos), photos.there) == (3, 4)
+
+
 def test_a_folder_of_arrays_is_put_together(tmp_path: Path) -> None:
     for number in range(3):
         np.save(tmp_path / f"{number}.npy", np.full((2, 2), number, np.float32))

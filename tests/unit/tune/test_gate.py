@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.errors import SettingsError
 from headrace.settings import ResultStep
 from headrace.tune.drop import enough, highest_drop
-from headrace.tune.gate import judge
+from headrace.tune.gate import Supply, judge
 from headrace.tune.nearness import compare, known_scores
 from headrace.values import Array, DType, TensorSpec
 
@@ -213,19 +213,38 @@ def test_where_time_was_the_reason_for_few_it_is_a_longer_budget_that_helps() ->
     y = logits(100)
     other = y + 0.001 * logits(100)
     labels = other.argmax(axis=1)
-    for there, words in (
-        (600, "there was time for 100 of 600, give a longer --budget (or"),
-        (300, "there was time for 100 of 300, give a longer --budget, and at least 539 samples"),
-        (100, "give more, at least 539"),
+    for supply, words in (
+        (Supply(600, 600), "there was time for 100 of 600, give a longer --budget (or"),
+        (
+            Supply(300, 300),
+            "there was time for 100 of 300, give a longer --budget, and at least 539 samples",
+        ),
+        (Supply(100, 100), "give more, at least 539"),
     ):
-        verdict = judge({"y": y}, {"y": other}, labels=labels, max_drop=ALLOWED, there=there)
+        verdict = judge({"y": y}, {"y": other}, labels=labels, max_drop=ALLOWED, supply=supply)
         assert not verdict.passed
         assert words in verdict.reason
-        assert verdict.undecided == (there > 100)
-    worse = judge({"y": y}, {"y": flipped(y, 10)}, labels=labels, max_drop=ALLOWED, there=600)
+        assert verdict.undecided == (supply.there > 100)
+    worse = judge(
+        {"y": y}, {"y": flipped(y, 10)}, labels=labels, max_drop=ALLOWED, supply=Supply(600, 600)
+    )
     assert not worse.undecided
     none = judge({"y": y}, {"y": other}, labels=labels, max_drop=0.0)
     assert "allow some" in none.reason
+
+
+def test_where_memory_was_the_reason_for_few_no_more_are_asked_for() -> None:
+    y = logits(100)
+    other = y + 0.001 * logits(100)
+    labels = other.argmax(axis=1)
+    for supply, words in (
+        (Supply(600, 100), "there is memory for 100 of 600, give smaller ones (or"),
+        (Supply(600, 300), "there is memory for 300 of 600, give smaller ones (or"),
+        (Supply(300, 100), "100 of 300, give smaller ones, and at least 539 samples (or"),
+    ):
+        verdict = judge({"y": y}, {"y": other}, labels=labels, max_drop=ALLOWED, supply=supply)
+        assert words in verdict.reason
+        assert verdict.undecided == (supply.held > 100)
 
 
 def test_of_many_samples_that_differ_in_some_more_are_asked_for_than_were_given() -> None:

@@ -98,6 +98,14 @@ def test_labels_are_compared_with_where_there_are_any(tmp_path: Path) -> None:
     assert accuracy.drop == 0
 
 
+def test_of_samples_with_labels_all_are_there_to_be_compared(tmp_path: Path) -> None:
+    x = np.ones((6000, 4), np.float32)
+    np.savez(tmp_path / "data.npz", x=x, labels=np.zeros(6000, np.int64))
+    found = looked(write_scores(tmp_path), BOTH, tmp_path / "data.npz")
+    assert len(found.samples) == 6000
+    assert " of 2000 of " not in found.gated.origin
+
+
 def test_data_that_does_not_fit_is_refused_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,7 +60,8 @@ def test_what_is_compared_as_a_whole_is_not_taken_for_the_class_of_the_labels() 
     labels, worse = logits.argmax(axis=1), logits.copy()
     worse[np.arange(100), labels[:100]] = logits.min() - 1
     before, after = side_by_side(
-        {"ids": ids, "logits": np.split(logits, rows)}, {"ids": ids, "logits": np.split(worse, rows)}
+        {"ids": ids, "logits": np.split(logits, rows)},
+        {"ids": ids, "logits": np.split(worse, rows)},
     )
     verdict = judge(before, after, labels=labels, max_drop=0.005)
     assert not verdict.passed
