@@ -83,7 +83,7 @@ def load_samples(
         SettingsError: they cannot be read, do not fit the model, or are too large.
         BackendMissing: a library that reads such files is not installed.
     """
-    specs = _specs(signature)
+    specs = nameless(signature)
     if path is None:
         return _made_up(signature, specs, rows, seed)
     try:
@@ -109,6 +109,14 @@ def load_samples(
     return Samples(inputs, labels, _whole(path, len(listed), labels), len(listed))
 
 
+def nameless(signature: Signature) -> Specs:
+    """What the model takes; a free dimension, whatever it is called, is None."""
+    return tuple(
+        replace(spec, shape=tuple(dim if isinstance(dim, int) else None for dim in spec.shape))
+        for spec in signature.inputs
+    )
+
+
 def stamps(path: Path) -> list[tuple[str, int, int]]:
     """What tells that a file of it was changed: name, bytes and time of each.
 
@@ -120,14 +128,6 @@ def stamps(path: Path) -> list[tuple[str, int, int]]:
     except OSError as error:
         raise SettingsError(f"--data {path} cannot be read: {error.strerror or error}") from error
     return [(str(file), seen.st_size, seen.st_mtime_ns) for file, seen in found]
-
-
-def _specs(signature: Signature) -> Specs:
-    """What the model takes; a free dimension, whatever it is called, is None."""
-    return tuple(
-        replace(spec, shape=tuple(dim if isinstance(dim, int) else None for dim in spec.shape))
-        for spec in signature.inputs
-    )
 
 
 def _files(path: Path) -> list[Path]:

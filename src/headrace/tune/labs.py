@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from headrace.engine.backends import candidates as backends_of
 from headrace.errors import InvalidInput, ModelLoadError
+from headrace.load.apis.contract import Specs
 from headrace.receiver.run.validate import refuse_wide, wide_inputs
 from headrace.settings import BackendName, Precision
 from headrace.tune.answers import Gate, Gated, arithmetic, judge_all
-from headrace.tune.data import Samples, load_samples
+from headrace.tune.data import Samples, load_samples, nameless
 from headrace.tune.drop import MOST_SAMPLES
 from headrace.tune.job import Job
 from headrace.tune.measured import Measured
@@ -104,12 +105,12 @@ def _untuned(measured: Sequence[Measured], job: Job) -> Candidate:
 class Given:
     """The samples, read when the first lab says what the model takes: what is wrong is told then.
 
-    Others may say the same, and need not read them again.
+    Others may say the same, whatever they call a free axis, and need not read them again.
     """
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._samples: tuple[Signature, Samples] | None = None
+        self._samples: tuple[tuple[bool, Specs], Samples] | None = None
 
     def of(self, loaded: Loaded) -> Samples:
         """Those that go into what was loaded.
@@ -118,8 +119,10 @@ class Given:
             HeadraceError: they cannot be had.
         """
         whole = _filled(loaded, loaded.shape or {})
-        if self._samples is None or _takes(self._samples[0]) != _takes(whole):
-            self._samples = whole, _samples(loaded, whole, self._job)
+        taken = whole.batched, nameless(whole)
+        if self._samples is None or self._samples[0] != taken:
+            self._samples = None  # not to hold both
+            self._samples = taken, _samples(loaded, whole, self._job)
         return self._samples[1]
 
     def unfit(self, loaded: Loaded) -> str | None:
@@ -155,10 +158,6 @@ def _samples(loaded: Loaded, whole: Signature, job: Job) -> Samples:
         classes=job.model.classes(signature),
         become=_filled(loaded, shape),
     )
-
-
-def _takes(signature: Signature) -> tuple[bool, tuple[TensorSpec, ...]]:
-    return signature.batched, signature.inputs
 
 
 def _filled(loaded: Loaded, shape: Shapes) -> Signature:

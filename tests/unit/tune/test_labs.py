@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,9 @@ from headrace.errors import ModelLoadError, SettingsError
 from headrace.fingerprint import fingerprint
 from headrace.load.command.drive import screen
 from headrace.settings import BackendName, Precision
+from headrace.tune import labs as labs_module
 from headrace.tune.budget import Budget
+from headrace.tune.data import Samples, load_samples
 from headrace.tune.job import Job
 from headrace.tune.journal import Journal
 from headrace.tune.labs import Found, look
@@ -104,6 +107,22 @@ def test_of_samples_with_labels_all_are_there_to_be_compared(tmp_path: Path) -> 
     found = looked(write_scores(tmp_path), BOTH, tmp_path / "data.npz")
     assert len(found.samples) == 6000
     assert " of 2000 of " not in found.gated.origin
+
+
+def test_samples_are_read_once_for_all_that_take_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+
+    def counted(*args: Any, **others: Any) -> Samples:
+        read.append(args)
+        return load_samples(*args, **others)
+
+    monkeypatch.setattr(labs_module, "load_samples", counted)
+    np.savez(tmp_path / "data.npz", x=np.ones((40, 4), np.float32))
+    found = looked(write_scores(tmp_path), BOTH, tmp_path / "data.npz")
+    assert len(found.measured) > 1
+    assert len(read) == 1
 
 
 def test_data_that_does_not_fit_is_refused_before_anything_is_measured(
