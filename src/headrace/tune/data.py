@@ -9,9 +9,10 @@ files a model ``accepts``, it may be a folder of such files: in a folder for eac
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from headrace.load.apis.contract import Specs
 from headrace.load.data import File, arrays, checked, read_numpy, read_requests
 from headrace.load.synthetic import make_requests
 from headrace.tune.files import labelled_files, read_files
+from headrace.tune.job import room_bytes
 from headrace.values import Array, Signature
 
 LABELS = "labels"
@@ -29,8 +31,9 @@ LABELS = "labels"
 _ARRAYS = frozenset({".npz", ".npy", ".json"})
 # They are in memory at once, with the answers of every candidate.
 _MOST_BYTES = 2**30
-# Of what is read so many are chosen.
-_MOST_FILE_BYTES = 4 * 2**30
+# Of what is read so many are chosen: what is read may take this, and this part of the memory that
+# is free, for the arrays of several files are there twice while they are joined.
+_MOST_FILE_BYTES, _MEMORY_SHARE = 4 * 2**30, 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +155,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _from_arrays(path: Path, files: list[Path], signature: Signature, specs: Specs) -> Samples:
-    size_bytes = sum(file.stat().st_size for file in files)
-    if size_bytes > _MOST_FILE_BYTES:
-        raise SettingsError(f"--data {path}: more than {_MOST_FILE_BYTES >> 20} MiB; give fewer")
+    _check_memory(path, sum(map(_array_bytes, files)))
     apart = None if any(spec.name == LABELS for spec in specs) else LABELS
     parts: list[Mapping[str, Array]] = []
     right: list[Array] = []
@@ -180,6 +181,29 @@ def _from_arrays(path: Path, files: list[Path], signature: Signature, specs: Spe
     return Samples(inputs, labels, _whole(path, len(samples), labels))
 
 
+def _check_memory(path: Path, size_bytes: int) -> None:
+    room = room_bytes(_MEMORY_SHARE)
+    if size_bytes > min(room, _MOST_FILE_BYTES):
+        most = f"{_MOST_FILE_BYTES >> 20} MiB are read"
+        if room < _MOST_FILE_BYTES:
+            most = f"{room / 2**20:.0f} MiB of memory are free for them"
+        raise SettingsError(
+            f"--data {path}: its arrays take {math.ceil(size_bytes / 2**20)} MiB, at most {most}: "
+            "give fewer samples"
+        )
+
+
+def _array_bytes(file: Path) -> int:
+    """What is in a file, which may be compressed."""
+    try:
+        if file.suffix.lower() == ".npz":
+            with ZipFile(file) as archive:
+                return sum(member.file_size for member in archive.infolist())
+    except BadZipFile:
+        pass  # who reads it says so
+    return file.stat().st_size
+
+
 def _from_json(file: Path, specs: Specs) -> list[Mapping[str, Array]]:
     return [one for one in read_requests(file, lambda: specs, 1) if not isinstance(one, File)]
 
@@ -188,11 +212,13 @@ def _joined(
     path: Path, parts: Sequence[Mapping[str, Array]], signature: Signature
 ) -> dict[str, Array]:
     """Put the samples of all files on axis 0."""
-    join: Callable[..., Array] = np.concatenate if signature.batched else np.stack
     if not parts:
         raise SettingsError(f"--data {path}: there are labels in it, and no samples")
     try:
-        inputs = {spec.name: join([part[spec.name] for part in parts]) for spec in signature.inputs}
+        inputs = {
+            spec.name: _one_array([part[spec.name] for part in parts], batched=signature.batched)
+            for spec in signature.inputs
+        }
         rows = {name: len(array) for name, array in inputs.items()}
     except KeyError as error:
         raise SettingsError(f"--data {path}: the input {error} is missing") from error
@@ -205,6 +231,12 @@ def _joined(
         told = ", ".join(f"{name} has {count}" for name, count in rows.items())
         raise SettingsError(f"--data {path}: inputs with different numbers of rows: {told}")
     return inputs
+
+
+def _one_array(parts: Sequence[Array], *, batched: bool) -> Array:
+    if len(parts) == 1:  # which joining would copy
+        return parts[0] if batched else parts[0][np.newaxis]
+    return np.concatenate(parts) if batched else np.stack(parts)
 
 
 def _check_labels(path: Path, labels: Array, rows: int) -> None:
@@ -233,10 +265,10 @@ def _size_bytes(inputs: Mapping[str, Array]) -> int:
     return sum(array.nbytes for array in inputs.values())
 
 
-def _choose(count: int, rows: int, seed: int) -> list[int]:
+def _choose(count: int, rows: int, seed: int) -> Sequence[int]:
     """So many places of so many, in their order: any class may be among them."""
     if count <= rows:
-        return list(range(count))
+        return range(count)
     return sorted(np.random.default_rng(seed).permutation(count)[:rows].tolist())
 
 

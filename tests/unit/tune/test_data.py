@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,36 @@ def test_of_larger_arrays_than_there_is_room_for_some_are_taken(
     assert found.labels is not None
     np.testing.assert_array_equal(found.inputs["x"], x[found.labels])
     assert found.origin == f"30 of 100 samples of {tmp_path / 'x.npz'}, with labels"
+
+
+def test_one_file_is_in_memory_once(tmp_path: Path) -> None:
+    x = np.ones((2**18, 2), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    tracemalloc.start()
+    load(tmp_path / "x.npy", rows=len(x))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert x.nbytes < peak_bytes < 1.5 * x.nbytes
+
+
+@pytest.mark.parametrize(
+    ("room", "words"),
+    [
+        (2.0**20, "take 2 MiB, at most 1 MiB of memory are free for them: give fewer samples"),
+        (float("inf"), "take 2 MiB, at most 1 MiB are read: give fewer samples"),
+    ],
+)
+def test_more_than_there_is_memory_for_is_not_read_however_small_its_file_is(
+    room: float, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_module, "room_bytes", lambda _: room)
+    if room == float("inf"):
+        monkeypatch.setattr(data_module, "_MOST_FILE_BYTES", 2**20)
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((2**17 + 1, 2), np.float32))
+    np.save(tmp_path / "x.npy", np.zeros((2**17 + 1, 2), np.float32))
+    for name in ("x.npz", "x.npy"):
+        with pytest.raises(SettingsError, match=words):
+            load(tmp_path / name)
 
 
 def test_images_of_different_sizes_are_told_what_to_do(tmp_path: Path) -> None:
