@@ -82,6 +82,8 @@ class StateTensor(Group):
 
 Number = bool | int | float
 Size = Annotated[int, Field(ge=1)]
+# Of a past that is empty, too.
+Length = Annotated[int, Field(ge=0)]
 
 
 class Sequence(Group):
@@ -166,7 +168,7 @@ class Card(Group):
     pad_values: dict[str, float] = Field(
         default_factory=dict, description="What an input is padded with; 0 when not named."
     )
-    warm_shapes: dict[str, tuple[tuple[Size, ...], ...]] = Field(
+    warm_shapes: dict[str, tuple[tuple[Length, ...], ...]] = Field(
         default_factory=dict,
         description="Item shapes (without the batch axis) to warm up inputs with free axes at, in "
         "step across inputs. None given: the buckets, else 1s of a small size.",
@@ -199,8 +201,8 @@ class Card(Group):
     @field_validator("warm_shapes")
     @classmethod
     def _shaped(
-        cls, shapes: dict[str, tuple[tuple[Size, ...], ...]]
-    ) -> dict[str, tuple[tuple[Size, ...], ...]]:
+        cls, shapes: dict[str, tuple[tuple[Length, ...], ...]]
+    ) -> dict[str, tuple[tuple[Length, ...], ...]]:
         if empty := [name for name, named in shapes.items() if not named]:
             raise ValueError(f"names no shape for input {empty[0]!r}")
         return shapes

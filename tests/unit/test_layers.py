@@ -350,10 +350,9 @@ def test_any_text_is_settings_or_a_settings_error(text: str) -> None:
     ("said", "problem"),
     [
         ("warm_shapes: {x: []}", "warm_shapes: {'x': []} names no shape for input 'x'"),
-        ("warm_shapes: {x: [[4, 0]]}", "warm_shapes.x[0][1]: 0 should be a whole number from 1"),
-        ("warm_shapes: {x: [[-1]]}", "warm_shapes.x[0][0]: -1 should be a whole number from 1"),
+        ("warm_shapes: {x: [[4, -1]]}", "warm_shapes.x[0][1]: -1 should be a whole number from 0"),
         ("buckets: {x: {1: []}}", "buckets: {'x': {1: []}} names no size for axis 1 of input 'x'"),
-        ("buckets: {x: {1: [8, -2]}}", "buckets.x[1][1]: -2 should be a whole number from 1"),
+        ("buckets: {x: {1: [8, 0]}}", "buckets.x[1][1]: 0 should be a whole number from 1"),
     ],
 )
 def test_sizes_that_are_none_are_named(tmp_path: Path, said: str, problem: str) -> None:

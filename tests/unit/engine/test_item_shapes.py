@@ -98,6 +98,15 @@ def test_shapes_to_warm_up_at_are_those_of_rows(
         warm(Counted(signature((None, None, 4))), warm_shapes={"x": [shape]}, **said)
 
 
+def test_a_past_may_be_empty() -> None:
+    dims = {"past": (None, None, 4), "x": (None, None)}
+    inputs = tuple(TensorSpec(name, DType.FP32, shape) for name, shape in dims.items())
+    model = Counted(Signature(inputs, (TensorSpec("y", DType.FP32, (None, None)),), batched=True))
+    found, _ = warm(model, warm_shapes={"past": [[0, 4]], "x": [[3]]}, max_batch=1)
+    assert found.signature.batched
+    assert found.shapes == ({"past": (0, 4), "x": (3,)},)
+
+
 def test_buckets_of_another_model_are_told_and_no_more() -> None:
     """They may be the defaults of a server of several."""
     found, told = warm(Counted(signature((None, None))), buckets={"z": {1: [8]}})
