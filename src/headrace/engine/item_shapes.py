@@ -124,7 +124,17 @@ def check_warm_shapes(signature: Signature, settings: ModelSettings) -> None:
                 raise ModelLoadError(
                     f"warm_shapes has {list(shape)} for input {spec.name!r}, of which "
                     f"{'a row' if signature.batched else 'a request'} is [{wanted}]"
+                    + _of_axes(len(shape) - len(item), signature, settings)
                 )
+
+
+def _of_axes(more: int, signature: Signature, settings: ModelSettings) -> str:
+    """What to do about a shape that seems to be of requests where it should be of rows."""
+    if signature.batched and more == 1:
+        return ": leave the batch axis out, or say batched: false where requests share no runs"
+    if not signature.batched and settings.batched is None and more == -1:
+        return ", for requests share no runs: name all axes, and say batched: false"
+    return ""
 
 
 def _fitting(signature: Signature, shapes: list[Shapes], settings: ModelSettings) -> list[Shapes]:

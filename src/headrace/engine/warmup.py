@@ -96,7 +96,6 @@ def warm_up(
             its card says so, or takes inputs that no slot has room for.
     """
     signature = find_batched(model, instances[0], settings, progress)
-    check_warm_shapes(signature, settings)
     known = [spec.name for spec in signature.inputs]
     for name in settings.buckets:
         if name not in known:
@@ -201,16 +200,20 @@ def run_everywhere(
 def find_batched(
     model: Model, instance: Instance, settings: ModelSettings, progress: Callable[[str], None]
 ) -> Signature:
-    """Decide whether rows may share a run: by the card, the signature, and a try."""
-    signature = model.signature
+    """Decide whether rows may share a run: by the card, the signature, and a try.
+
+    Raises:
+        ModelLoadError: they may not though the card says so, or it names shapes of others.
+    """
+    may = model.signature.batched
+    if settings.batched and not may:
+        raise ModelLoadError(
+            "the card says batched: true, but axis 0 of some input or output is fixed"
+        )
+    signature = replace(model.signature, batched=may and settings.batched is not False)
+    check_warm_shapes(signature, settings)  # before the try, which they would make fail
     if not signature.batched:
-        if settings.batched:
-            raise ModelLoadError(
-                "the card says batched: true, but axis 0 of some input or output is fixed"
-            )
         return signature
-    if settings.batched is False:
-        return replace(signature, batched=False)
     shapes = item_shapes(signature, instance, settings)
     reason = _cannot_share(signature, instance, shapes[0]) if shapes else None
     if reason is None:
@@ -218,7 +221,9 @@ def find_batched(
     if settings.batched:
         raise ModelLoadError(f"the card says batched: true, but {reason}")
     progress(f"requests do not share runs: {reason}")
-    return replace(signature, batched=False)
+    alone = replace(signature, batched=False)
+    check_warm_shapes(alone, settings)
+    return alone
 
 
 def _cannot_share(signature: Signature, instance: Instance, item: Shapes) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from headrace.errors import InferenceFailed, ModelLoadError
@@ -96,6 +97,44 @@ def test_shapes_to_warm_up_at_are_those_of_rows(
 ) -> None:
     with pytest.raises(ModelLoadError, match=f"warm_shapes has {reason}"):
         warm(Counted(signature((None, None, 4))), warm_shapes={"x": [shape]}, **said)
+
+
+@pytest.mark.parametrize(
+    ("dims", "named", "reason"),
+    [
+        ((None, 4), [5], r"\[5\] for input 'x', of which a row is \[4\]$"),
+        ((None, 4), [1, 4], r"\[1, 4\] .* a row is \[4\]: leave the batch axis out, or say"),
+        ((None, None, 4), [1, 16, 4], r"\[1, 16, 4\] .* a row is \[any, 4\]: leave the batch"),
+    ],
+)
+def test_a_shape_that_fits_no_row_does_not_end_batching(
+    dims: tuple[int | None, ...], named: list[int], reason: str
+) -> None:
+    """Two rows of it fail together, as rows do that may not share a run."""
+
+    class Strict(Counted):
+        def answer(self, x: Array) -> Array:
+            if x.ndim != len(dims) or x.shape[-1] != dims[-1]:
+                raise InferenceFailed("a wrong shape")
+            return x
+
+    with pytest.raises(ModelLoadError, match=f"warm_shapes has {reason}"):
+        warm(Strict(signature(dims)), warm_shapes={"x": [named]})
+    row = [16, 4][3 - len(dims) :]
+    found, _ = warm(Strict(signature(dims)), warm_shapes={"x": [row]})
+    assert found.signature.batched
+
+
+def test_shapes_of_what_shares_no_runs_are_of_requests_and_its_card_says_so() -> None:
+    class Mean(Counted):
+        def answer(self, x: Array) -> Array:
+            return np.asarray(x - x.mean(axis=0))
+
+    model = Mean(signature((None, 4)))
+    with pytest.raises(ModelLoadError, match=r"a request is .*: name all axes, and say batched: f"):
+        warm(model, warm_shapes={"x": [[4]]})
+    found, _ = warm(model, warm_shapes={"x": [[3, 4]]}, batched=False)
+    assert found.shapes == ({"x": (3, 4)},)
 
 
 def test_a_past_may_be_empty() -> None:

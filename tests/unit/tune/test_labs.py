@@ -137,6 +137,16 @@ def test_data_that_does_not_fit_is_refused_before_anything_is_measured(
         looked(write_scores(tmp_path), BOTH, tmp_path / "data.npz")
 
 
+@pytest.mark.parametrize("shape", [[1, 4], [5]])
+def test_shapes_that_are_not_of_rows_are_refused_before_anything_is_measured(
+    tmp_path: Path, shape: list[int]
+) -> None:
+    path = write_scores(tmp_path)
+    (tmp_path / "card.yaml").write_text(f"warm_shapes: {{x: [{shape}]}}\n")
+    with pytest.raises(ModelLoadError, match=r"warm_shapes has .* of which a row is \[4\]"):
+        looked(path, BOTH)
+
+
 def test_samples_may_be_of_another_shape_than_was_measured(tmp_path: Path) -> None:
     ports = {"x": (DType.FP32, ("N", "length"))}
     relu = [node("Relu", ["x"], ["y"])]
