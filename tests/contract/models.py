@@ -104,13 +104,13 @@ def python(path: Path, body: str, inputs: str = "", outputs: str = "") -> Path:
     return path
 
 
-def attention(path: Path) -> Path:
-    """Words, kinds and a mask, of as many each: each word is mixed with all others of its row."""
+def attention(path: Path, kinds: int = 2) -> Path:
+    """Words, their kinds and a mask, as long: each word is mixed with all others of its row."""
     random = np.random.default_rng(1)
     size = 8
     weights = {
         "of_words": random.standard_normal((50, size), np.float32),
-        "of_kinds": random.standard_normal((2, size), np.float32),
+        "of_kinds": random.standard_normal((kinds, size), np.float32),
         "ask": random.standard_normal((size, size), np.float32),
         "key": random.standard_normal((size, size), np.float32),
         "one": np.array(1, np.float32),

@@ -236,6 +236,50 @@ def test_inputs_that_do_not_go_together_leave_the_next_ones_alone(
             assert good.shape == (rows, length, 8)
 
 
+@BOTH
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"batched": True},
+        {"batched": True, "buckets": {name: {1: [4, 8]} for name in ("ids", "mask", "kinds")}},
+        {"warm_shapes": {name: [[5]] for name in ("ids", "mask", "kinds")}},
+    ],
+)
+def test_a_table_of_one_row_is_looked_up_with_zeros(
+    kind: BackendName, said: dict[str, Any], tmp_path: Path
+) -> None:
+    path = models.attention(tmp_path / "m.onnx", kinds=1)
+    model = load(path, kind)
+    instances, told = [model.instance()], list[str]()
+    settings = settings_of(path, kind, max_batch=4, **said)
+    warm = warm_up(model, instances, settings, told.append)
+    assert warm.signature.batched
+    assert warm.shapes, told
+    assert {point.rows for point in warm.measurements} == set(warm.batch_sizes)
+    assert instances[0].run(warm.make(warm.shapes[0], 1))
+
+
+@BOTH
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_inputs_that_do_not_go_together_leave_a_table_of_one_row_alone(
+    kind: BackendName, lengths: tuple[int, ...], tmp_path: Path
+) -> None:
+    instance = load(models.attention(tmp_path / "m.onnx", kinds=1), kind).instance()
+
+    def words(*lengths: int, rows: int) -> dict[str, Array]:
+        made = _words(*lengths, rows=rows)
+        return made | {"kinds": np.zeros_like(made["kinds"])}
+
+    for rows in (1, 2):
+        instance.run(words(64, 64, 64, rows=rows))
+    for rows, length in ((2, 64), (1, 64), (1, 16), (2, 64)):
+        with pytest.raises(InferenceFailed):
+            instance.run(words(*lengths, rows=rows))
+        for _ in range(2):
+            assert instance.run(words(*[length] * 3, rows=rows))["y"].shape == (rows, length, 8)
+
+
 EIGHT: Array = np.arange(24, dtype=np.float32).reshape(8, 3)
 # The shape of an input whose axis K is summed over with eight weights, and what does that.
 PRODUCTS: dict[str, tuple[models.Dims, models.Dims, list[Any]]] = {

@@ -81,6 +81,7 @@ class Record(BaseModel):
     measurements: tuple[Measurement, ...]
     output_bytes: int
     shapes: tuple[dict[str, tuple[int, ...]], ...]
+    fill: int = 1
 
 
 class Kept(NamedTuple):

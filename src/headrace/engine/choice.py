@@ -14,7 +14,7 @@ from typing import NamedTuple
 from headrace.engine import backends, normalised, stateful
 from headrace.engine.backends.contract import Model
 from headrace.engine.cache import Kept
-from headrace.engine.item_shapes import item_shapes, make
+from headrace.engine.item_shapes import fill_of, item_shapes, make
 from headrace.errors import InferenceFailed, OperatorError
 from headrace.settings import BackendName, ModelSettings
 
@@ -97,7 +97,8 @@ def _one_row_s(model: Model, settings: ModelSettings) -> float | None:
     """How long a run of one row takes; None when no shape is found that it runs at."""
     instance, signature = model.instance(), model.signature
     try:
-        inputs = make(signature, item_shapes(signature, instance, settings)[0], 1)
+        item = item_shapes(signature, instance, settings)[0]
+        inputs = make(signature, item, 1, fill=fill_of(signature, instance, item))
         for _ in range(_WARM_RUNS):
             instance.run(inputs)
         best = float("inf")

@@ -6,7 +6,8 @@ Also inputs made of it, for runs that nobody asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 
 import numpy as np
 
@@ -19,6 +20,11 @@ from headrace.values import Array, DType, Signature, TensorSpec, converted
 Shapes = Mapping[str, tuple[int, ...]]
 """Item shapes by input: without the batch axis where there is one."""
 
+Make = Callable[[Shapes, int], Mapping[str, Array]]
+"""Makes inputs of an item shape and a number of rows."""
+
+# What whole numbers are made of: ones are good as ids and as masks, but not for a table of one row.
+_FILLS = (1, 0)
 # What a free axis nobody described is tried at: common lengths and sides, then what rarely fails.
 _GUESSES = (16, 32, 224, 8, 1, 64, 128, 256, 512)
 
@@ -58,19 +64,34 @@ def item_shapes(signature: Signature, instance: Instance, settings: ModelSetting
     if free <= bucketed.keys():
         sized: list[Shapes] = [_sized(signature, start, bucketed, step, 1) for step in range(steps)]
         fitting = _fitting(signature, sized, settings)
-        return fitting if not settings.batched or _runs(signature, instance, sized[0]) else []
-    for guess in _GUESSES:
+        believed = settings.batched and not any(
+            _runs(signature, instance, sized[0], fill) for fill in _fills(signature)
+        )
+        return [] if believed else fitting
+    for fill, guess in product(_fills(signature), _GUESSES):
         shapes = [_sized(signature, start, bucketed, step, guess) for step in range(steps)]
         if any(item_bytes(signature, item) > room for item in shapes):
             continue  # of an input of five free axes the largest guess is terabytes
-        if _runs(signature, instance, shapes[0]):
+        if _runs(signature, instance, shapes[0], fill):
             return shapes
     return []
 
 
-def _runs(signature: Signature, instance: Instance, item: Shapes) -> bool:
+def fill_of(signature: Signature, instance: Instance, item: Shapes) -> int:
+    """What whole numbers are, for it to run: ones, or zeros where only those do."""
+    ones, *others = _fills(signature)
+    if not others or _runs(signature, instance, item, ones):
+        return ones
+    return next((fill for fill in others if _runs(signature, instance, item, fill)), ones)
+
+
+def _fills(signature: Signature) -> tuple[int, ...]:
+    return _FILLS if any(_is_whole(spec.dtype) for spec in signature.inputs) else _FILLS[:1]
+
+
+def _runs(signature: Signature, instance: Instance, item: Shapes, fill: int) -> bool:
     try:
-        instance.run(make(signature, item, 1))
+        instance.run(make(signature, item, 1, fill=fill))
     except InferenceFailed:
         return False
     return True
@@ -191,8 +212,10 @@ def elements_of(item: Shapes) -> int:
     return sum(math.prod(shape) for shape in item.values())
 
 
-def make(signature: Signature, item: Shapes, rows: int, seed: int = 0) -> dict[str, Array]:
-    """Make inputs: floats uniform in 0..1, ones for integers (valid as ids and as masks)."""
+def make(
+    signature: Signature, item: Shapes, rows: int, seed: int = 0, fill: int = _FILLS[0]
+) -> dict[str, Array]:
+    """Make inputs: floats uniform in 0..1, whole numbers as ``fill_of`` says."""
     random = np.random.default_rng(seed)
     inputs: dict[str, Array] = {}
     for spec in signature.inputs:
@@ -200,9 +223,13 @@ def make(signature: Signature, item: Shapes, rows: int, seed: int = 0) -> dict[s
         if spec.dtype is DType.BYTES:
             array = np.empty(shape, object)
             array.fill(b"warm")
-        elif spec.dtype.numpy.kind in "fV" or spec.dtype is DType.BF16:
-            array = random.random(shape, np.float32).astype(spec.dtype.numpy)
+        elif _is_whole(spec.dtype):
+            array = np.full(shape, fill, spec.dtype.numpy)
         else:
-            array = np.ones(shape, spec.dtype.numpy)
+            array = random.random(shape, np.float32).astype(spec.dtype.numpy)
         inputs[spec.name] = np.asarray(array)  # of no axes, too, which others would give one
     return inputs
+
+
+def _is_whole(dtype: DType) -> bool:
+    return dtype.numpy.kind in "iub"

@@ -74,6 +74,7 @@ def _again(spec: EngineSpec, kept: Kept, engines: Path | None, progress: Progres
         record.measurements,
         record.output_bytes,
         record.shapes,
+        record.fill,
     )
 
     def load() -> Choice:
@@ -151,6 +152,7 @@ def _keep(cache: Cache, key: str, loaded: Loaded) -> None:
         measurements=warm.measurements,
         output_bytes=warm.output_bytes,
         shapes=tuple(dict(item) for item in warm.shapes),
+        fill=warm.fill,
     )
     export = getattr(choice.plain, "export", None)
     try:

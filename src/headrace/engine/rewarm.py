@@ -26,7 +26,7 @@ def warm_again(warm: Warm, instances: Sequence[Instance], *, compiled: bool) -> 
     """
     for item in warm.shapes:
         sizes = _first_counts(warm, item) if compiled else warm.batch_sizes
-        run_everywhere(warm.signature, instances, [item], sizes)
+        run_everywhere(warm.make, instances, [item], sizes)
 
 
 def _first_counts(warm: Warm, item: Shapes) -> tuple[int, ...]:

@@ -82,9 +82,9 @@ def _warmed(
     sizes = [size for size in warm.batch_sizes if size <= max(1, room)]
     points: list[Measurement] = []
     found, output_bytes = time_sizes(
-        warm.signature, instances[0], item, sizes, settings, points, limit_s, progress
+        warm.make, instances[0], item, sizes, settings, points, limit_s, progress
     )
-    run_everywhere(warm.signature, instances, [item], found)
+    run_everywhere(warm.make, instances, [item], found)
     return replace(
         warm,
         batch_sizes=warm.batch_sizes if warm.shapes else found,

@@ -28,7 +28,11 @@ _MOST_TRIES = 64
 
 
 def tie(
-    signature: Signature, instance: Instance, item: Shapes, settings: ModelSettings
+    signature: Signature,
+    instance: Instance,
+    item: Shapes,
+    settings: ModelSettings,
+    fill: int = 1,
 ) -> Signature:
     """Name free axes of outputs after the padded axes of inputs whose sizes they follow.
 
@@ -45,7 +49,7 @@ def tie(
 
     def run(axes: Sequence[Axis]) -> Seen | None:
         try:
-            outputs = instance.run(make(signature, _shorter(item, axes, settings), 1))
+            outputs = instance.run(make(signature, _shorter(item, axes, settings), 1, fill=fill))
         except InferenceFailed:
             return None
         return {name: array.shape for name, array in outputs.items()}

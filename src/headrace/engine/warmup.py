@@ -6,18 +6,22 @@ free axes of outputs follow which of inputs, up to which batch size a larger bat
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.item_shapes import (
+    Make,
     Shapes,
     check_warm_shapes,
     elements_of,
+    fill_of,
     item_bytes,
     item_shapes,
     make,
@@ -79,6 +83,12 @@ class Warm:
     measurements: tuple[Measurement, ...]
     output_bytes: int
     shapes: tuple[Shapes, ...] = ()
+    fill: int = 1
+
+    @property
+    def make(self) -> Make:
+        """Makes inputs as those that it was warmed up with."""
+        return partial(make, self.signature, fill=self.fill)
 
 
 def warm_up(
@@ -109,21 +119,23 @@ def warm_up(
     points: list[Measurement] = []
     output_bytes = 0
     most = largest(signature, shapes, settings)
+    fill = fill_of(signature, instances[0], shapes[0])
+    made = partial(make, signature, fill=fill)
     total_s = _TOTAL_BESIDE_S if beside else _TOTAL_S
     for number, item in enumerate(shapes):
         # Each has its part: only sizes at which all were timed serve.
         limit_s = total_s * (number + 1) / len(shapes)
         tried = [size for size in SIZES if size <= most]
         found, size_bytes = time_sizes(
-            signature, instances[0], item, tried, settings, points, limit_s, progress
+            made, instances[0], item, tried, settings, points, limit_s, progress
         )
         output_bytes = max(output_bytes, size_bytes)
         sizes = found if number == 0 else tuple(s for s in sizes if s in found)
         progress(f"timed shape {number + 1} of {len(shapes)}: batches up to {found[-1]}")
-    run_everywhere(signature, instances, shapes, sizes)
+    run_everywhere(made, instances, shapes, sizes)
     kept = tuple(p for p in points if p.rows in sizes)
-    tied = tie(signature, instances[0], shapes[-1], settings)
-    return Warm(tied, sizes, kept, output_bytes, tuple(shapes))
+    tied = tie(signature, instances[0], shapes[-1], settings, fill)
+    return Warm(tied, sizes, kept, output_bytes, tuple(shapes), fill)
 
 
 def largest(signature: Signature, shapes: Sequence[Shapes], settings: ModelSettings) -> int:
@@ -135,7 +147,7 @@ def largest(signature: Signature, shapes: Sequence[Shapes], settings: ModelSetti
 
 
 def time_sizes(
-    signature: Signature,
+    made: Make,
     instance: Instance,
     item: Shapes,
     tried: Sequence[int],
@@ -156,7 +168,7 @@ def time_sizes(
     before_s = sum(p.median_s for p in points) * RUNS
     output_bytes = 0
     for size in tried:
-        inputs = make(signature, item, size)
+        inputs = made(item, size)
         try:
             outputs = instance.run(inputs)
         except InferenceFailed as error:
@@ -168,7 +180,7 @@ def time_sizes(
         search.add(size, timed(instance, inputs))
         if search.has_ended:
             for doubtful in search.doubtful():
-                again = timed(instance, make(signature, item, doubtful), _AGAIN_S)
+                again = timed(instance, made(item, doubtful), _AGAIN_S)
                 search.add(doubtful, again)
         if search.has_ended or before_s + search.spent_s * RUNS > limit_s:
             break
@@ -181,7 +193,7 @@ def time_sizes(
 
 
 def run_everywhere(
-    signature: Signature,
+    made: Make,
     instances: Sequence[Instance],
     shapes: Sequence[Shapes],
     sizes: Sequence[int],
@@ -191,7 +203,7 @@ def run_everywhere(
     def run(instance: Instance) -> None:
         for item in shapes:
             for size in sizes:
-                instance.run(make(signature, item, size))
+                instance.run(made(item, size))
 
     with ThreadPoolExecutor(len(instances)) as pool:
         list(pool.map(run, instances))
@@ -246,18 +258,20 @@ def _cannot_share(signature: Signature, instance: Instance, item: Shapes) -> str
 def _three(instance: Instance, alike: dict[str, Array]) -> list[dict[str, Array]]:
     """Outputs of two rows together and of each alone.
 
-    Integers of the rows differ where the model takes zeros beside its ones.
+    Integers of the rows differ where the model takes zeros beside its ones; else both are the ones,
+    or the zeros.
     """
-    unlike = {name: array.copy() for name, array in alike.items()}
-    whole = [array for array in unlike.values() if array.dtype.kind in _WHOLE]
-    for array in whole:
-        array[1] = 0
-    try:
-        return _runs(instance, unlike)
-    except InferenceFailed:
-        if not whole:
-            raise
+    whole = [name for name, array in alike.items() if array.dtype.kind in _WHOLE]
+    for zeros in (slice(1, 2), slice(0), slice(2)) if whole else ():
+        with contextlib.suppress(InferenceFailed):
+            return _runs(instance, alike | {name: _zeroed(alike[name], zeros) for name in whole})
     return _runs(instance, alike)
+
+
+def _zeroed(array: Array, rows: slice) -> Array:
+    zeroed = array.copy()
+    zeroed[rows] = 0
+    return zeroed
 
 
 def _runs(instance: Instance, both: dict[str, Array]) -> list[dict[str, Array]]:

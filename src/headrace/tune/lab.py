@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO
@@ -24,7 +25,7 @@ from headrace.engine.border import begin, refusal
 from headrace.engine.built import built_of
 from headrace.engine.checks import check
 from headrace.engine.choice import choose
-from headrace.engine.item_shapes import Shapes, elements_of, item_shapes, make
+from headrace.engine.item_shapes import Make, Shapes, elements_of, fill_of, item_shapes, make
 from headrace.engine.timing import timed
 from headrace.engine.warmup import find_batched, largest
 from headrace.engine_control import SignatureMessage
@@ -45,7 +46,7 @@ from headrace.tune.messages import (
     Took,
     order,
 )
-from headrace.values import Array, Signature
+from headrace.values import Array
 
 # Lanes run beside each other for so long: some hundred runs of a fast model, a few of a slow one.
 _TOGETHER_S, _LEAST_RUNS = 0.2, 4
@@ -55,11 +56,11 @@ class Lab:
     """A loaded model, its lanes, and what they are run with."""
 
     def __init__(
-        self, model: Model, instances: Sequence[Instance], signature: Signature, shape: Shapes
+        self, model: Model, instances: Sequence[Instance], make_rows: Make, shape: Shapes
     ) -> None:
         self._model = model
         self._instances = instances
-        self._signature = signature
+        self._make = make_rows
         self._shape = shape
         self._inputs: dict[int, Mapping[str, Array]] = {}
 
@@ -79,7 +80,7 @@ class Lab:
     def _made(self, rows: int) -> Mapping[str, Array]:
         """Inputs of so many rows, that every lane has run once: the first run may build kernels."""
         if rows not in self._inputs:
-            made = self._inputs[rows] = make(self._signature, self._shape, rows)
+            made = self._inputs[rows] = self._make(self._shape, rows)
             for instance in self._instances:
                 instance.run(made)
         return self._inputs[rows]
@@ -137,7 +138,10 @@ def _load(told: Load) -> tuple[Lab | None, Loaded]:
     shapes = item_shapes(signature, instances[0], settings)
     # Of several buckets the largest: a choice that is right there is not far off at the others.
     shape = max(shapes, key=elements_of) if shapes else None
-    lab = None if shape is None else Lab(model, instances, signature, shape)
+    lab = None
+    if shape is not None:
+        fill = fill_of(signature, instances[0], shape)
+        lab = Lab(model, instances, partial(make, signature, fill=fill), shape)
     return lab, Loaded(
         signature=SignatureMessage.of(signature),
         precision=model.precision,

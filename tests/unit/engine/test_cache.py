@@ -15,8 +15,9 @@ from headrace.engine import cache
 from headrace.engine.cache import Cache, Record
 from headrace.engine.preparing import prepared
 from headrace.engine_control import EngineSpec, SignatureMessage
-from headrace.settings import ModelSettings
+from headrace.settings import BackendName, ModelSettings
 from headrace.values import DType, Signature, TensorSpec
+from tests.contract.models import attention
 from tests.e2e.conftest import write_linear
 
 X = TensorSpec("x", DType.FP32, (None, 4))
@@ -28,6 +29,7 @@ RECORD = Record(
     measurements=(),
     output_bytes=32,
     shapes=({"x": (4,)},),
+    fill=0,
 )
 
 
@@ -266,6 +268,21 @@ def test_a_second_load_computes_the_same(
     x = {"x": np.arange(8, dtype=np.float32).reshape(2, 4)}
     for one, other in zip(first.instances, second.instances, strict=True):
         np.testing.assert_array_equal(one.run(x)["y"], other.run(x)["y"])
+
+
+def test_so_does_that_of_a_model_that_only_runs_with_zeros(tmp_path: Path) -> None:
+    spec = EngineSpec(
+        name="words",
+        version=1,
+        path=str(attention(tmp_path / "words.onnx", kinds=1)),
+        socket_path="",
+        settings=ModelSettings(max_batch=2, instances=1, backend=BackendName.OPENVINO),
+        cache_dir=str(tmp_path / "c"),
+    )
+    first = prepared(spec, lambda _: None)
+    second = prepared(spec, lambda _: None)
+    assert (first.cached, second.cached) == (False, True)
+    assert second.warm == first.warm
 
 
 def test_a_compiled_model_that_its_library_refuses_is_made_again(

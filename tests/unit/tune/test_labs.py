@@ -147,6 +147,20 @@ def test_shapes_that_are_not_of_rows_are_refused_before_anything_is_measured(
         looked(path, BOTH)
 
 
+def test_a_table_of_one_row_is_looked_up_with_zeros(tmp_path: Path) -> None:
+    write(
+        tmp_path / "kinds.onnx",
+        [node("Gather", ["table", "ids"], ["y"])],
+        {"ids": (DType.INT64, ("N", 4))},
+        {"y": (DType.FP32, ("N", 4, 3))},
+        {"table": np.ones((1, 3), np.float32)},
+    )
+    np.savez(tmp_path / "data.npz", ids=np.zeros((8, 4), np.int64))
+    found = looked(tmp_path / "kinds.onnx", BOTH, tmp_path / "data.npz")
+    assert {one.sizes[0] for one in found.measured} == {1}
+    assert not found.gated.failed
+
+
 def test_samples_may_be_of_another_shape_than_was_measured(tmp_path: Path) -> None:
     ports = {"x": (DType.FP32, ("N", "length"))}
     relu = [node("Relu", ["x"], ["y"])]
