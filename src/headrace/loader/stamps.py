@@ -15,12 +15,14 @@ from headrace.weights import weights_files
 Stamp = tuple[tuple[str, int, int, int, int], ...]
 """Of each file: path, size in bytes, times of writing and of change in nanoseconds, inode."""
 
+# What runs of a model leave beside it, and nobody reads to serve it; of a user's code, who knows.
+_LEFT, _USER_CODE = (".log", ".prof", ".tmp"), ".py"
 # More than any model has; a link to `/` has more.
 _MOST_FILES = 100_000
 
 
 def stamp(found: FoundVersion) -> Stamp:
-    """What changes when the files of a version do; hidden files are not of it.
+    """What changes when the files of a version do; hidden files and logs are not of it.
 
     Of a versioned folder or a SavedModel every file counts; of a single file it, those named like
     it, and those that an ONNX file says its weights are in.
@@ -32,8 +34,9 @@ def stamp(found: FoundVersion) -> Stamp:
     inner = found.path.parent
     own = inner != found.folder or found.path.name == SAVED_MODEL
     lines: list[tuple[str, int, int, int, int]] = []
+    left = () if found.path.suffix == _USER_CODE else _LEFT
     for file in _files_below(inner) if own else _files_of(found.path):
-        if not os.path.isfile(file):  # noqa: PTH113 - there may be very many
+        if file.endswith(left) or not os.path.isfile(file):  # noqa: PTH113 - there may be very many
             continue
         if len(lines) == _MOST_FILES:
             raise ModelLoadError(f"{inner}: has more than {_MOST_FILES} files")

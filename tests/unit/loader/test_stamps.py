@@ -109,6 +109,16 @@ def test_hidden_files_are_not_of_it(model: Path) -> None:
     assert _stamp(model) == before
 
 
+@pytest.mark.parametrize("name", ["m.log", "m.fake.prof", "m.tmp"])
+@pytest.mark.parametrize("version", ["", "m/1/"])
+def test_what_runs_leave_beside_it_is_not_of_it(name: str, version: str, tmp_path: Path) -> None:
+    file = _make(tmp_path / f"{version}m.fake")
+    model = tmp_path / "m" if version else file
+    before = _stamp(model)
+    _make(file.with_name(name))
+    assert _stamp(model) == before
+
+
 def test_each_folder_counts_once(model: Path) -> None:
     assert sorted(_names(model)) == ["m/1/model.fake", "m/1/variables/w.bin"]
 
