@@ -14,6 +14,9 @@ _SAVED_MODEL = ".pb"
 # Beside a model it is what that was made of, and scripts lie anywhere.
 _NO_OTHER = frozenset({".pt", ".py"})
 _USER_CODE = "model.py"  # the rest is what it reads, another model perhaps
+LEFT_BY_RUNS = (".log", ".prof", ".tmp")
+"""Suffixes of what runs of a model leave beside it, and nobody reads to serve it."""
+
 # Of so many files it is kept what they say: those who watch a folder ask every second.
 _KEPT = 1024
 

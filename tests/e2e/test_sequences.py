@@ -283,8 +283,11 @@ def _leave_grpc(server: Server, number: float, identity: str, arrived: Callable[
         grpc_live(channel)(service_pb2.ServerLiveRequest())  # and this behind the cancellation
 
 
-def _leave(server: Server, leave: Callable[..., None], *, behind: bool) -> None:
-    """Leave a request of a sequence that runs, or waits behind one that does."""
+def _left(server: Server, leave: Callable[..., None], *, behind: bool) -> float:
+    """Leave a request of a sequence that runs, or waits behind one that does.
+
+    Returns what the next one is told: how many came before it.
+    """
 
     def ask(number: float, *call: bool) -> float:
         return float(_grpc(server, _row(number), name, *call, model="slow").as_numpy("y")[0, 0])
@@ -305,18 +308,18 @@ def _leave(server: Server, leave: Callable[..., None], *, behind: bool) -> None:
         if behind:
             assert running.result() == 1
     until(lambda: outcomes(server.url, "slow").get("cancelled", 0) == before + 1)
-    assert ask(4, *END) == (2 if behind else 1)
+    return ask(4, *END)
 
 
 @pytest.mark.parametrize("leave", [_leave_http, _leave_grpc])
 def test_who_leaves_while_it_runs_changes_nothing(
     server: Server, leave: Callable[..., None]
 ) -> None:
-    _leave(server, leave, behind=False)
+    assert _left(server, leave, behind=False) == 1
 
 
 def test_who_leaves_while_it_waits_changes_nothing(server: Server) -> None:
-    _leave(server, _leave_grpc, behind=True)
+    assert _left(server, _leave_grpc, behind=True) == 2
 
 
 def test_too_many_sequences_are_refused(server: Server) -> None:

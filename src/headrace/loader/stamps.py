@@ -10,13 +10,12 @@ from pathlib import Path
 from headrace.errors import ModelLoadError
 from headrace.loader.places import SAVED_MODEL
 from headrace.loader.store import FoundVersion
-from headrace.weights import weights_files
+from headrace.weights import LEFT_BY_RUNS, weights_beside, weights_files
 
 Stamp = tuple[tuple[str, int, int, int, int], ...]
 """Of each file: path, size in bytes, times of writing and of change in nanoseconds, inode."""
 
-# What runs of a model leave beside it, and nobody reads to serve it; of a user's code, who knows.
-_LEFT, _USER_CODE = (".log", ".prof", ".tmp"), ".py"
+_USER_CODE = ".py"  # who knows what it reads
 # More than any model has; a link to `/` has more.
 _MOST_FILES = 100_000
 
@@ -34,7 +33,7 @@ def stamp(found: FoundVersion) -> Stamp:
     inner = found.path.parent
     own = inner != found.folder or found.path.name == SAVED_MODEL
     lines: list[tuple[str, int, int, int, int]] = []
-    left = () if found.path.suffix == _USER_CODE else _LEFT
+    left = () if found.path.suffix == _USER_CODE else LEFT_BY_RUNS
     for file in _files_below(inner) if own else _files_of(found.path):
         if file.endswith(left) or not os.path.isfile(file):  # noqa: PTH113 - there may be very many
             continue
@@ -51,12 +50,9 @@ def own_bytes(found: FoundVersion, files: Stamp) -> int:
     Others of its folder may be anything, such as a checkpoint that it was made from.
     """
     path = found.path
-    names = {path.name}
-    if path.suffix == ".xml":  # OpenVINO's
-        names.add(f"{path.stem}.bin")
+    own = {str(path)}
     with contextlib.suppress(OSError):  # who loads it says why it cannot be read
-        names.update(weights_files(path) or ())
-    own = {str(path.parent / name) for name in names}
+        own.update(map(str, weights_beside(path)))
     below = f"{path.parent}/variables/" if path.name == SAVED_MODEL else None
     return sum(
         size_bytes

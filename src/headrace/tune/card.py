@@ -53,7 +53,7 @@ def not_taken(card: tuned.Tuned, model: Model) -> tuple[str, ...]:
 
     Where it has the same anyhow, or a larger ``max_batch``, which is no harm, nothing is lost.
     """
-    found = {key: getattr(card.settings, key) for key in tuned.TunedSettings.model_fields}
+    found = tuned.telling(card.settings)
     taken = tuned.take(card, model.said).settings
     return tuple(
         key

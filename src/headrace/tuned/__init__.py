@@ -20,7 +20,7 @@ from headrace.tuned.card import (
     write,
 )
 from headrace.tuned.digest import digest
-from headrace.tuned.use import take, unfit
+from headrace.tuned.use import take, telling, unfit
 
 __all__ = [
     "FILE_NAME",
@@ -38,6 +38,7 @@ __all__ = [
     "place",
     "read",
     "take",
+    "telling",
     "unfit",
     "write",
 ]

@@ -10,15 +10,14 @@ from pathlib import Path
 
 from headrace.errors import ModelLoadError
 from headrace.formats import SUFFIXES
-from headrace.weights import has_own_folder, weights_beside
+from headrace.weights import LEFT_BY_RUNS, has_own_folder, weights_beside
 
 _SAVED_MODEL, _USER_CODE = ".pb", ".py"
 # What it was made of may lie beside it.
 _MODELS = frozenset({*SUFFIXES, _SAVED_MODEL})
 # What is said of a model in words, and what runs of it leave, changes nothing that was measured.
 _WORDS = frozenset({".yaml", ".yml", ".json", ".md", ".txt", ".html", ".pbtxt", ".png"})
-_LEFT = frozenset({".log", ".npz", ".csv", ".prof", ".tmp"})
-_NOTHING_READ = _WORDS | _LEFT
+_NOTHING_READ = _WORDS | {*LEFT_BY_RUNS, ".npz", ".csv"}
 # How many digests are kept; where there are more models each is read whenever it is asked for.
 _KEPT = 1024
 

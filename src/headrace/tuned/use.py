@@ -48,26 +48,32 @@ def _with_only(machine: Fingerprint, library: str) -> Fingerprint:
     return machine.model_copy(update={"libraries": kept})
 
 
+def telling(settings: TunedSettings) -> dict[str, Any]:
+    """Those of them that say something: layers in f32 only of what else is in bf16."""
+    found = {key: getattr(settings, key) for key in TunedSettings.model_fields}
+    if any(found[key] != value for key, value in _MIXED.items()):
+        del found["f32_layers"]
+    return found
+
+
 def take(tuned: Tuned, said: Mapping[str, Any]) -> Taken:
     """Return what to take of a tuned card that holds; ``said`` is what somebody set."""
     if said.get("device", CPU) != CPU:
         return Taken({}, "it was measured on the processor, and the model runs on a GPU")
-    found = {key: getattr(tuned.settings, key) for key in TunedSettings.model_fields}
-    if any(found[key] != value for key, value in _MIXED.items()):
-        found["f32_layers"] = said.get("f32_layers", 0)
+    found = telling(tuned.settings)
     wanted: tuple[str, ...] = ()
     if _agrees(_ENGINE, found, said):
         wanted += (*_ENGINE, *_BATCHES)
     if _agrees(_LANES, found, said):
         wanted += _LANES
     return Taken(
-        {key: found[key] for key in wanted if key not in said},
+        {key: found[key] for key in wanted if key in found and key not in said},
         "; ".join(_notes(tuned, found, said)),
     )
 
 
 def _agrees(keys: tuple[str, ...], found: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
-    return all(said.get(key, found[key]) == found[key] for key in keys)
+    return all(found[key] == said.get(key, found[key]) for key in keys if key in found)
 
 
 def _notes(tuned: Tuned, found: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:

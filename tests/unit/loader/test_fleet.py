@@ -12,8 +12,16 @@ import pytest
 
 from headrace.control import Labels, ModelServing, ModelState, Recall
 from headrace.errors import ModelDiffers, ModelLoadError
+from headrace.loader.fleet import Fleet
 from tests.unit.loader.audience import NOBODY
-from tests.unit.loader.fleets import begins, exist, fleet_of, version_of
+from tests.unit.loader.fleets import Receiver, begins, exist, fleet_of, version_of
+
+
+async def replaced(fleet: Fleet, receiver: Receiver, folder: Path) -> asyncio.Task[None]:
+    """Load the version again, as far as the receiver has heard of it."""
+    replacing = asyncio.create_task(fleet.load(version_of(folder)))
+    await receiver.until(ModelServing, 2)
+    return replacing
 
 
 async def test_a_version_is_loaded_when_the_receiver_serves_it(tmp_path: Path) -> None:
@@ -82,8 +90,7 @@ async def test_one_that_replaces_another_is_told_so_and_the_other_ends(tmp_path:
         await fleet.load(version_of(tmp_path))
         first = fleet.versions("m")[1]
         receiver.empties = False
-        replacing = asyncio.create_task(fleet.load(version_of(tmp_path)))
-        await receiver.until(ModelServing, 2)
+        replacing = await replaced(fleet, receiver, tmp_path)
         second = fleet.serving["m", 1]
         told = [message for message in receiver.heard if isinstance(message, ModelServing)]
         assert [message.replaces for message in told] == [False, True]
@@ -264,8 +271,7 @@ async def test_a_replacement_that_a_receiver_cannot_serve_leaves_what_serves(
         await fleet.load(version_of(tmp_path))
         first, before = fleet.versions("m")[1], fleet.serving["m", 1]
         receiver.confirms = receiver.empties = False
-        replacing = asyncio.create_task(fleet.load(version_of(tmp_path)))
-        await receiver.until(ModelServing, 2)
+        replacing = await replaced(fleet, receiver, tmp_path)
         fleet.refuse(("m", 1), fleet.serving["m", 1].socket_path, "no tokenizer")
         with pytest.raises(ModelLoadError, match="version 1: no tokenizer"):
             await replacing
@@ -289,8 +295,7 @@ async def test_a_replacement_that_one_receiver_serves_and_another_cannot_has_fai
         receiver.confirms = False
         fleet.joined("other")
         fleet.confirm(("m", 1), fleet.serving["m", 1].socket_path, "other")
-        replacing = asyncio.create_task(fleet.load(version_of(tmp_path)))
-        await receiver.until(ModelServing, 2)
+        replacing = await replaced(fleet, receiver, tmp_path)
         path = fleet.serving["m", 1].socket_path
         fleet.confirm(("m", 1), path, "other")
         fleet.refuse(("m", 1), path, "no tokenizer")
@@ -305,8 +310,7 @@ async def test_one_that_dies_before_the_receiver_has_changed_over_still_replaces
     async with fleet_of(tmp_path) as (fleet, receiver):
         await fleet.load(version_of(tmp_path))
         receiver.confirms = False
-        replacing = asyncio.create_task(fleet.load(version_of(tmp_path)))
-        await receiver.until(ModelServing, 2)
+        replacing = await replaced(fleet, receiver, tmp_path)
         pid = fleet.versions("m")[1].keeper.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)

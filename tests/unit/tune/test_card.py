@@ -14,6 +14,7 @@ from rich.console import Console
 
 from headrace.errors import SettingsError
 from headrace.load.command.drive import screen
+from headrace.settings import Precision
 from headrace.tune import once
 from headrace.tune.budget import Budget
 from headrace.tune.card import card_of, not_taken
@@ -93,6 +94,16 @@ def test_what_the_environment_says_is_named_by_its_variable(
     assert model.fixed == {"precision": "environment HEADRACE_DEFAULTS__PRECISION"}
     card = card_of(tuning(raced(), FOUND, FAST), model)
     assert {"backend", "precision", "max_batch"} >= set(not_taken(card, model)) >= {"precision"}
+
+
+def test_layers_in_f32_are_not_missed_where_all_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_DEFAULTS__F32_LAYERS", "2")
+    model = find_model(str(write_fake(tmp_path / "steady.fake")), 0.05)
+    card = card_of(tuning(raced(), FOUND, FAST), model)
+    plain = card.settings.model_copy(update={"precision": Precision.F32})
+    assert "f32_layers" not in not_taken(card.model_copy(update={"settings": plain}), model)
 
 
 @pytest.mark.slow

@@ -197,10 +197,15 @@ def test_answers_that_were_wrong_already_may_change() -> None:
     assert verdict.passed
 
 
-def test_too_few_samples_say_how_many_are_enough() -> None:
+def hundred() -> tuple[Array, Array, Array]:
+    """What two answer to so few samples, the second all of them right."""
     y = logits(100)
     other = y + 0.001 * logits(100)
-    labels = other.argmax(axis=1)
+    return y, other, other.argmax(axis=1)
+
+
+def test_too_few_samples_say_how_many_are_enough() -> None:
+    y, other, labels = hundred()
     verdict = judge({"y": y}, {"y": other}, labels=labels, max_drop=ALLOWED)
     assert not verdict.passed
     assert "at least 539" in verdict.reason
@@ -210,9 +215,7 @@ def test_too_few_samples_say_how_many_are_enough() -> None:
 
 
 def test_where_time_was_the_reason_for_few_it_is_a_longer_budget_that_helps() -> None:
-    y = logits(100)
-    other = y + 0.001 * logits(100)
-    labels = other.argmax(axis=1)
+    y, other, labels = hundred()
     for supply, words in (
         (Supply(600, 600), "there was time for 100 of 600, give a longer --budget (or"),
         (
@@ -234,9 +237,7 @@ def test_where_time_was_the_reason_for_few_it_is_a_longer_budget_that_helps() ->
 
 
 def test_where_memory_was_the_reason_for_few_no_more_are_asked_for() -> None:
-    y = logits(100)
-    other = y + 0.001 * logits(100)
-    labels = other.argmax(axis=1)
+    y, other, labels = hundred()
     for supply, words in (
         (Supply(600, 100), "there is memory for 100 of 600, give smaller ones (or"),
         (Supply(600, 300), "there is memory for 300 of 600, give smaller ones (or"),

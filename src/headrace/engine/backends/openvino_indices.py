@@ -44,15 +44,16 @@ def _checked(op: Any, kind: str) -> ov.Node:
     """The places of an operator, looked at."""
     places = ops.convert(op.input_value(1), "i64")
     if kind == _OF_SEVERAL:
-        sizes = _several(op)
-        return _compared(places, ops.negative(sizes), sizes, op.get_input_partial_shape(1)[-1])
+        many = op.get_input_partial_shape(1)[-1].get_length()  # OpenVINO compiles no others
+        sizes = _several(op, many)
+        return _compared(places, ops.negative(sizes), sizes, many)
     axis = op.input_value(_OF_AN_AXIS[kind])
-    size, one = _size(op, axis), ov.Dimension(1)
+    size = _size(op, axis)
     if kind == "Gather" and op.get_type_info().version_id in _FROM_0_ONLY:
-        return _compared(places, ops.constant(0, ov.Type.i64), _one(op, axis), one)
+        return _compared(places, ops.constant(0, ov.Type.i64), _one(op, axis), 1)
     if size is not None and size <= _LONGEST:
         return _looked_up(places, size)
-    return _compared(places, ops.negative(_one(op, axis)), _one(op, axis), one)
+    return _compared(places, ops.negative(_one(op, axis)), _one(op, axis), 1)
 
 
 def _size(op: Any, axis: ov.Output) -> int | None:
@@ -69,10 +70,9 @@ def _one(op: Any, axis: ov.Output) -> ov.Node:
     return ops.gather(_shape(op), axis, 0)
 
 
-def _several(op: Any) -> ov.Node:
-    """The sizes of the axes that a place has a number for each of."""
+def _several(op: Any, many: int) -> ov.Node:
+    """The sizes of so many axes, of each of which a place has a number."""
     first = op.get_attributes()["batch_dims"]
-    many = op.get_input_partial_shape(1)[-1].get_length()  # OpenVINO compiles no others
     return ops.gather(_shape(op), list(range(first, first + many)), 0)
 
 
@@ -90,14 +90,14 @@ def _looked_up(places: ov.Node, size: int) -> ov.Node:
     return ops.reshape(taken, ops.shape_of(places), special_zero=False)
 
 
-def _compared(places: ov.Node, first: ov.Node, behind: ov.Node, numbers: ov.Dimension) -> ov.Node:
+def _compared(places: ov.Node, first: ov.Node, behind: ov.Node, numbers: int) -> ov.Node:
     """The same places; at run time an error where one is before the first or behind the last.
 
     A place is of so many ``numbers``, each of an axis. Whether one is outside is itself a place in
     a table of one number: where it is 1 that raises, and else it takes the 0 which is added to the
     places, so that they wait for it.
     """
-    rows = ops.reshape(places, [-1, numbers.get_length()], special_zero=False)
+    rows = ops.reshape(places, [-1, numbers], special_zero=False)
     # Of no place at all the least is the largest number there is, and the other way round.
     outside = ops.logical_or(
         ops.less(ops.reduce_min(rows, [0], keep_dims=False), first),
