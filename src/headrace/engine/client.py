@@ -44,7 +44,7 @@ _ATTACH_TIMEOUT_S = 1.0
 
 _NO_DESCRIPTOR = (
     "the outputs came in a memory file for which the receiver has no descriptor left: try again, "
-    "open fewer connections, or raise the limit of open files (ulimit -Hn)"
+    "open fewer connections, or raise the limit of open files (ulimit -n)"
 )
 
 

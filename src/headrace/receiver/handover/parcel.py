@@ -28,7 +28,7 @@ def told() -> Iterator[None]:
     except OSError as error:
         raise Exhausted(
             f"the server cannot keep this body now: {error}; try again, open fewer connections, or "
-            "raise the limits of open files (ulimit -Hn) and of memory",
+            "raise the limits of open files (ulimit -n) and of memory",
             retry_after_s=1.0,
         ) from error
 
