@@ -28,6 +28,7 @@ NAMES = (
     "json",
     "sequences",
     "failures",
+    "chaos",
     "swap",
     "restart",
     "swaps",
