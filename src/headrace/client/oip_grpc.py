@@ -15,11 +15,13 @@ from headrace.engine.slots import pack_bytes
 from headrace.errors import MalformedAnswer
 from headrace.receiver.codecs.protobuf import message
 from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape
+from headrace.receiver.codecs.typed import from_typed
 from headrace.receiver.codecs.wire import RAW_INPUT_TAG, varint
 from headrace.statuses import GrpcStatus
 from headrace.values import Array, DType, TensorSpec
 
 _SERVICE = "/inference.GRPCInferenceService/"
+_FIRST_UNSIGNED = 2**63
 _TAG = bytes((RAW_INPUT_TAG,))
 _UNKNOWN = frozenset({"", "model_not_found", "version_not_found"})
 
@@ -106,6 +108,8 @@ def _parameters(into: Any, values: Any) -> None:
     for name, value in values.items():
         if isinstance(value, bool):
             into[name].bool_param = value
+        elif isinstance(value, int) and value >= _FIRST_UNSIGNED:
+            into[name].uint64_param = value
         elif isinstance(value, int):
             into[name].int64_param = value
         else:
@@ -116,15 +120,18 @@ def _result(answer: Answer) -> Result:
     said = _parsed(message("inference.ModelInferResponse"), answer)
     with reading("inference"):
         blobs = said.raw_output_contents
-        if len(blobs) != len(said.outputs):
+        if blobs and len(blobs) != len(said.outputs):
             raise MalformedAnswer(
                 f"the answer has {len(said.outputs)} outputs and {len(blobs)} raw tensors"
             )
         outputs: dict[str, Array] = {}
-        for tensor, blob in zip(said.outputs, blobs, strict=True):
-            dtype = read_dtype(tensor.name, tensor.datatype)
-            shape = read_shape(tensor.name, tensor.shape)
-            outputs[tensor.name] = from_raw(tensor.name, dtype, shape, blob)
+        for place, tensor in enumerate(said.outputs):
+            name = tensor.name
+            dtype, shape = read_dtype(name, tensor.datatype), read_shape(name, tensor.shape)
+            if blobs:
+                outputs[name] = from_raw(name, dtype, shape, blobs[place])
+            else:  # as KServe answers what its model gave as lists
+                outputs[name] = from_typed(name, dtype, shape, tensor.contents)
         return Result(said.model_name, said.model_version, said.id, outputs)
 
 

@@ -140,14 +140,20 @@ def _result(answer: Answer) -> Result:
         for tensor in head["outputs"]:
             name = tensor["name"]
             dtype, shape = read_dtype(name, tensor["datatype"]), read_shape(name, tensor["shape"])
-            length = tensor.get("parameters", {}).get("binary_data_size")
+            length = (tensor.get("parameters") or {}).get("binary_data_size")
             if length is None:
                 outputs[name] = json_tensor.to_tensor(name, tensor["data"], dtype, shape)
             else:
                 outputs[name] = from_raw(name, dtype, shape, data[at : at + length])
                 at += length
-        version = str(head.get("model_version", ""))
-        return Result(head.get("model_name", ""), version, head.get("id", ""), outputs)
+        version = str(_text(head, "model_version"))
+        return Result(_text(head, "model_name"), version, _text(head, "id"), outputs)
+
+
+def _text(said: dict[str, Any], key: str) -> Any:
+    """What stands there, or nothing: KServe writes null for what it does not say."""
+    value = said.get(key)
+    return "" if value is None else value
 
 
 def _ready(answer: Answer) -> bool:
@@ -170,7 +176,8 @@ def _server(answer: Answer) -> ServerMetadata:
     _check(answer)
     with reading("server"):
         said = json_tensor.parse(answer.body)
-        return ServerMetadata(said["name"], said["version"], tuple(said.get("extensions", ())))
+        extensions = tuple(said.get("extensions") or ())
+        return ServerMetadata(said["name"], _text(said, "version"), extensions)
 
 
 def _model(answer: Answer) -> ModelMetadata:
@@ -179,28 +186,26 @@ def _model(answer: Answer) -> ModelMetadata:
         said = json_tensor.parse(answer.body)
         inputs, outputs = _specs(said["inputs"]), _specs(said["outputs"])
         versions = tuple(said.get("versions") or ())
-        return ModelMetadata(said["name"], versions, said.get("platform", ""), inputs, outputs)
+        return ModelMetadata(said["name"], versions, _text(said, "platform"), inputs, outputs)
 
 
 def _models(answer: Answer) -> tuple[ModelState, ...]:
     _check(answer)
     with reading("repository"):
         return tuple(
-            ModelState(
-                one["name"], one.get("version", ""), one.get("state", ""), one.get("reason", "")
-            )
+            ModelState(one["name"], *(_text(one, key) for key in ("version", "state", "reason")))
             for one in orjson.loads(answer.body)
         )
 
 
-def _specs(tensors: Iterable[Any]) -> tuple[TensorSpec, ...]:
+def _specs(tensors: Iterable[Any] | None) -> tuple[TensorSpec, ...]:
     return tuple(
         TensorSpec(
             one["name"],
             read_dtype(one["name"], one["datatype"]),
             tuple(int(dim) if int(dim) >= 0 else None for dim in one["shape"]),
         )
-        for one in tensors
+        for one in tensors or ()
     )
 
 

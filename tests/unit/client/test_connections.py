@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import threading
@@ -19,7 +20,9 @@ import pytest
 import headrace
 from headrace import errors, statuses
 from headrace.client import RetryPolicy
+from headrace.client.result import ModelMetadata, ModelState, ServerMetadata
 from headrace.receiver.codecs.protobuf import message
+from headrace.values import DType
 from tests.contract.clients import KINDS, opened
 from tests.unit.client.kernel import sockets_to
 from tests.unit.client.servers import (
@@ -329,6 +332,77 @@ def test_a_grpc_answer_of_something_else_is_a_typed_error(kind: str, data: bytes
         client.infer("m", X)
 
 
+NULLS = {"model_version": None, "id": None, "parameters": None}
+
+
+@over_http
+@pytest.mark.parametrize("said", [NULLS, {}], ids=["null", "left out"])
+def test_null_in_an_answer_is_nothing_said(kind: str, said: dict[str, Any]) -> None:
+    tensor: dict[str, Any] = {"name": "y", "datatype": "FP32", "shape": [1], "data": [5]}
+    if said:
+        tensor["parameters"] = None
+    body = json.dumps({"model_name": "m", "outputs": [tensor], **said}).encode()
+    with asked(kind, answer(body=body)) as (client, _):
+        result = client.infer("m", X)
+        assert (result.output, result.version, result.id) == (5, "", "")
+
+
+@over_http
+def test_null_in_metadata_is_nothing_said(kind: str) -> None:
+    nothing = dict.fromkeys(("versions", "platform", "inputs", "outputs", "extensions", "version"))
+    step = answer(body=json.dumps({"name": "m", **nothing}).encode())
+    states = answer(body=b'[{"name": "m", "version": null, "state": "READY", "reason": null}]')
+    with asked(kind, step, step, states) as (client, _):
+        assert client.metadata("m") == ModelMetadata("m", (), "", (), ())
+        assert client.metadata() == ServerMetadata("m", "", ())
+        assert client.models() == (ModelState("m", "", "READY", ""),)
+
+
+TYPED = [
+    (DType.BOOL, "bool_contents", [True, False]),
+    (DType.INT8, "int_contents", [-128, 127]),
+    (DType.UINT16, "uint_contents", [0, 65535]),
+    (DType.INT64, "int64_contents", [-(2**63), 2**63 - 1]),
+    (DType.UINT64, "uint64_contents", [0, 2**64 - 1]),
+    (DType.FP32, "fp32_contents", [0.5, 2.0]),
+    (DType.FP64, "fp64_contents", [0.1, 2.0]),
+    (DType.BYTES, "bytes_contents", [b"a", b""]),
+]
+
+
+def _typed(dtype: DType, field: str, values: list[Any]) -> bytes:
+    said = message("inference.ModelInferResponse")(model_name="m")
+    tensor = said.outputs.add(name="y", datatype=dtype.value, shape=[1, 2])
+    getattr(tensor.contents, field).extend(values)
+    return bytes(said.SerializeToString())
+
+
+@over_grpc
+@pytest.mark.parametrize(("dtype", "field", "values"), TYPED, ids=[str(one[0]) for one in TYPED])
+def test_typed_contents_of_an_answer_are_read(
+    kind: str, dtype: DType, field: str, values: list[Any]
+) -> None:
+    with asked(kind, _typed(dtype, field, values)) as (client, _):
+        output = client.infer("m", X).output
+        assert output.dtype == dtype.numpy
+        assert output.tolist() == [values]
+
+
+@over_grpc
+@pytest.mark.parametrize(
+    "step",
+    [
+        _typed(DType.FP32, "fp32_contents", [1.0]),
+        _typed(DType.FP32, "int_contents", [1, 2]),
+        _typed(DType.INT8, "int_contents", [1, 200]),
+    ],
+    ids=["too few", "another field", "too large"],
+)
+def test_typed_contents_that_do_not_fit_are_a_typed_error(kind: str, step: bytes) -> None:
+    with asked(kind, step) as (client, _), pytest.raises(errors.MalformedAnswer):
+        client.infer("m", X)
+
+
 @over_http
 @pytest.mark.parametrize(
     ("step", "live"),
@@ -355,8 +429,10 @@ def test_parameters_of_a_sequence_go_as_they_are(kind: str) -> None:
     with asked(kind) as (client, server):
         client.infer("m", X, sequence_id="a", sequence_start=True)
         client.infer("m", X, sequence_id=7, sequence_end=True)
+        client.infer("m", X, sequence_id=2**64 - 1)
     kind_of = message("inference.ModelInferRequest")
-    first, last = [_parameters(kind_of.FromString(body)) for body in server.bodies]
+    first, last, large = [_parameters(kind_of.FromString(body)) for body in server.bodies]
+    assert large["sequence_id"] == 2**64 - 1
     assert first == {"sequence_id": "a", "sequence_start": True, "sequence_end": False}
     assert last == {"sequence_id": 7, "sequence_start": False, "sequence_end": True}
 

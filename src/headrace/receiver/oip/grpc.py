@@ -6,11 +6,8 @@ extensions for ``classification``, ``priority`` and ``timeout``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from headrace.errors import HeadraceError, InvalidInput
 from headrace.receiver import metadata
@@ -19,6 +16,7 @@ from headrace.receiver.codecs import wire
 from headrace.receiver.codecs.frames import PREFIX, read_prefix
 from headrace.receiver.codecs.protobuf import message, read, read_parameters, write
 from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape, to_raw
+from headrace.receiver.codecs.typed import from_typed
 from headrace.receiver.exchange import Core, Exchange, Glance, smaller
 from headrace.receiver.forms import FORMS_KEPT
 from headrace.receiver.oip.extras import Extras
@@ -45,22 +43,6 @@ SCAN_BYTES = 64 * 1024
 _RAW_OUTPUT_TAG = b"\x32"  # field 6, length-delimited
 _ID_TAG = b"\x1a"  # field 3, length-delimited
 _HEADERS_KEPT = 4096
-
-_CONTENTS: dict[DType, str] = {
-    DType.BOOL: "bool_contents",
-    DType.INT8: "int_contents",
-    DType.INT16: "int_contents",
-    DType.INT32: "int_contents",
-    DType.INT64: "int64_contents",
-    DType.UINT8: "uint_contents",
-    DType.UINT16: "uint_contents",
-    DType.UINT32: "uint_contents",
-    DType.UINT64: "uint64_contents",
-    DType.FP32: "fp32_contents",
-    DType.FP64: "fp64_contents",
-    DType.BYTES: "bytes_contents",
-}
-_ALL_CONTENTS = tuple(dict.fromkeys(_CONTENTS.values()))
 
 
 class OipGrpc:
@@ -285,32 +267,8 @@ def _inputs(proto: Any, raw: list[bytes | memoryview], regions: Regions) -> dict
         elif raw:
             inputs[name] = from_raw(name, dtype, shape, next(rest))
         else:
-            inputs[name] = _typed(name, dtype, shape, tensor.contents)
+            inputs[name] = from_typed(name, dtype, shape, tensor.contents)
     return inputs
-
-
-def _typed(name: str, dtype: DType, shape: tuple[int, ...], contents: Any) -> Array:
-    field = _CONTENTS.get(dtype)
-    if field is None:
-        raise InvalidInput(f"input {name!r}: {dtype.value} has no typed contents, send it raw")
-    others = [f for f in _ALL_CONTENTS if f != field and len(getattr(contents, f))]
-    if others:
-        raise InvalidInput(f"input {name!r} is {dtype.value}: fill {field}, not {others[0]}")
-    values = getattr(contents, field)
-    if dtype is DType.BYTES:
-        array = np.empty(len(values), object)
-        array[:] = list(values)
-    else:
-        # Numbers on both sides of 2**63 would become fractions.
-        wide = np.asarray(values, np.uint64 if dtype is DType.UINT64 else None)
-        array = wide.astype(dtype.numpy)
-        if dtype.numpy.kind in "iu" and not np.array_equal(array, wide):
-            raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}")
-    if array.size != math.prod(shape):
-        raise InvalidInput(
-            f"input {name!r}: shape {list(shape)} and {array.size} elements in {field} do not agree"
-        )
-    return array.reshape(shape)
 
 
 def _outputs(proto: Any) -> tuple[RequestedOutput, ...]:
