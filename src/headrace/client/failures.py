@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator, Mapping
 
 import orjson
@@ -18,6 +19,7 @@ from headrace.errors import HeadraceError, MalformedAnswer, MalformedRequest
 from headrace.statuses import GrpcStatus
 
 _TEXT_LIMIT = 300
+_TOO_LARGE = re.compile("larger than max|exceeds maximum size")  # grpcio's and Go's, Java's
 
 
 def _classes(root: type[HeadraceError]) -> Iterator[tuple[str, type[HeadraceError]]]:
@@ -77,6 +79,8 @@ def http_error(answer: Answer) -> HeadraceError:
 def grpc_error(answer: Answer) -> HeadraceError:
     """The error of a gRPC status that is not OK."""
     kind = _BY_GRPC.get(answer.status, errors.InternalError)
+    if answer.status == GrpcStatus.RESOURCE_EXHAUSTED and _TOO_LARGE.search(answer.message):
+        kind = errors.BodyTooLarge  # to be busy has the same status, and passes
     error = _rebuild(answer, kind, answer.message or f"gRPC status {answer.status}")
     pushback_ms = _number(answer.headers.get("grpc-retry-pushback-ms"))
     error.retry_after_s = None if pushback_ms is None else pushback_ms / 1e3

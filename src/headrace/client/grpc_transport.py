@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -21,10 +22,12 @@ _OPTIONS = (
     ("grpc.max_send_message_length", _LARGEST_BYTES),
     # Clients do not share connections: closing one closes its own.
     ("grpc.use_local_subchannel_pool", 1),
-    # After a refused connection grpcio would not look again for a second, and then for longer.
+    # After a refused connection grpcio would not look again for a second, and then for longer, and
+    # meanwhile calls fail though the server is back. 100 is the least it takes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 100),
+    # By its name the least pause; it is how long an attempt to connect may take, TLS and all.
+    ("grpc.min_reconnect_backoff_ms", 3000),
     ("grpc.enable_http_proxy", 0),
 )
 
@@ -99,6 +102,12 @@ def _closed() -> InvalidArgument:
     return InvalidArgument("this client is closed: make another one")
 
 
+def _is_cancelled() -> bool:
+    """Whether somebody cancels this task; grpcio raises the same when it only ends a call."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class GrpcTransport:
     """A transport for threads; see ``question.Transport``."""
 
@@ -156,6 +165,10 @@ class AsyncGrpcTransport:
             return _failure(error, self._address)
         except grpc.aio.UsageError as error:
             raise _closed() from error
+        except asyncio.CancelledError:
+            if self._opened or _is_cancelled():
+                raise
+            return Answer(int(GrpcStatus.CANCELLED), {}, b"", "this client was closed meanwhile")
         return Answer(0, {}, body)
 
     async def close(self) -> None:

@@ -144,6 +144,71 @@ def leads_nowhere() -> Iterator[int]:
         yield int(listener.getsockname()[1])
 
 
+class Tries(NamedTuple):
+    """When somebody tried to connect to this address."""
+
+    address: str
+    times_s: list[float]
+
+
+@contextmanager
+def hangs_up_at_once() -> Iterator[Tries]:
+    """Somebody who ends each connection before a word is said."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    tries = Tries(f"127.0.0.1:{listener.getsockname()[1]}", [])
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                listener.accept()[0].close()
+                tries.times_s.append(time.monotonic())
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(serve)
+        try:
+            yield tries
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+
+
+@contextmanager
+def greets_late(address: str, late_s: float) -> Iterator[str]:
+    """The address of a way to a server on which its first words come so much later."""
+    listener, ended = socket.create_server(("127.0.0.1", 0)), threading.Event()
+    host, port = address.split(":")
+
+    def carry(source: socket.socket, sink: socket.socket, after_s: float = 0.0) -> None:
+        ended.wait(after_s)
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                sink.sendall(piece)
+            sink.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = listener.accept()[0]
+                server = socket.create_connection((host, int(port)))
+                opened.extend((client, server))
+                pool.submit(carry, client, server)
+                pool.submit(carry, server, client, late_s)
+
+    opened: list[socket.socket] = []
+    with ThreadPoolExecutor(16) as pool:
+        pool.submit(serve)
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            ended.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            for connection in opened:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+                connection.close()
+
+
 @contextmanager
 def slow_reader() -> Iterator[str]:
     """The address of somebody who reads some MB/s of whatever comes, and never answers."""

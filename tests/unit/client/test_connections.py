@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import socket
@@ -37,6 +38,8 @@ from tests.unit.client.servers import (
     Step,
     after_a_burst,
     answer,
+    greets_late,
+    hangs_up_at_once,
     hangs_up_on_grpc,
     slow_reader,
 )
@@ -154,6 +157,84 @@ def test_a_server_that_says_it_is_unavailable_has_answered(kind: str, message: s
             client.infer("m", X)
         assert type(caught.value) is errors.UnavailableError
         assert len(server.calls) == 3
+
+
+@over_grpc
+def test_a_grpc_server_that_is_back_is_found_soon_however_long_it_was_away(kind: str) -> None:
+    never = RetryPolicy(attempts=1)
+    with (
+        hangs_up_at_once() as tries_s,
+        opened(kind, tries_s.address, retry=never) as client,
+    ):
+        while len(tries_s.times_s) < 10:
+            with pytest.raises(errors.HeadraceError):
+                client.infer("m", X)
+    gaps_s = [late - early for early, late in itertools.pairwise(tries_s.times_s)]
+    assert max(gaps_s) < 0.7
+
+
+@over_grpc
+def test_a_grpc_server_far_away_has_time_to_greet(kind: str) -> None:
+    with (
+        GrpcScripted([]).running() as server,
+        greets_late(server.address, 0.4) as address,
+        opened(kind, address, timeout_s=10, retry=RetryPolicy(attempts=1)) as client,
+    ):
+        assert client.infer("m", X).output == 5
+
+
+@over_grpc
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Received message larger than max (5200083 vs. 4194304)",
+        "grpc: received message larger than max (5200083 vs. 4194304)",
+        "gRPC message exceeds maximum size 4194304: 5200083",
+    ],
+    ids=["grpcio", "Go", "Java"],
+)
+def test_a_message_over_another_servers_limit_is_too_large_and_sent_once(
+    kind: str, words: str
+) -> None:
+    with asked(kind, Aborted(grpc.StatusCode.RESOURCE_EXHAUSTED, words)) as (client, server):
+        with pytest.raises(errors.BodyTooLarge, match=r"4194304"):
+            client.infer("m", X)
+        assert len(server.calls) == 1
+
+
+async def test_who_closes_a_client_cancels_no_task_but_ends_its_calls() -> None:
+    over, began = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        began.set()
+        over.wait(10)
+
+    with GrpcScripted([wait]).running() as server:
+        client = headrace.AsyncClient(f"grpc://{server.address}")
+        calling = asyncio.create_task(client.infer("m", X))
+        await asyncio.to_thread(began.wait, 10)
+        await client.close()
+        with pytest.raises(errors.Cancelled, match="closed"):
+            await calling
+        over.set()
+
+
+async def test_who_cancels_a_call_of_a_client_that_is_closed_gets_what_he_asked_for() -> None:
+    over, began = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        began.set()
+        over.wait(10)
+
+    with GrpcScripted([wait]).running() as server:
+        client = headrace.AsyncClient(f"grpc://{server.address}")
+        calling = asyncio.create_task(client.infer("m", X))
+        await asyncio.to_thread(began.wait, 10)
+        calling.cancel()
+        await client.close()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        over.set()
 
 
 @over_grpc
