@@ -17,7 +17,7 @@ Inputs = Mapping[str, Any] | Any
 """Name → array or nested lists; or the only input by itself."""
 
 _KINDS = {"b": "b", "i": "iu", "u": "iu"}
-_TYPED = (np.ndarray, np.generic)
+_ARRAY = "__array__"  # what numpy's arrays have, and tensors and columns of other libraries
 
 
 def needs_metadata(inputs: Inputs, options: Options) -> bool:
@@ -26,7 +26,7 @@ def needs_metadata(inputs: Inputs, options: Options) -> bool:
         return True
     if options.classification is not None and not options.outputs:
         return True
-    return not all(isinstance(value, _TYPED) for value in inputs.values())
+    return not all(hasattr(value, _ARRAY) for value in inputs.values())
 
 
 def prepare(
@@ -68,12 +68,19 @@ def _only_input(model: str, metadata: ModelMetadata | None) -> str:
 
 
 def _array(name: str, value: Any, metadata: ModelMetadata | None) -> Array:
-    if isinstance(value, _TYPED):
-        return _ours(name, np.asarray(value))
+    if hasattr(value, _ARRAY):
+        return _ours(name, _read(name, value))
     spec = _spec(name, metadata)
     if spec.dtype is DType.BYTES:
-        return _texts(name, np.array(value, object))
+        return _texts(name, _read(name, value, object))
     return _numbers(name, value, spec.dtype)
+
+
+def _read(name: str, value: Any, dtype: type | None = None) -> Array:
+    try:
+        return np.asarray(value, dtype)
+    except (ValueError, OverflowError, TypeError, RuntimeError) as error:  # the last two: torch's
+        raise InvalidInput(f"input {name!r} cannot be made an array: {error}") from error
 
 
 def _spec(name: str, metadata: ModelMetadata | None) -> TensorSpec:
@@ -109,10 +116,7 @@ def _texts(name: str, array: Array) -> Array:
 
 
 def _numbers(name: str, value: Any, dtype: DType) -> Array:
-    try:
-        array = np.asarray(value)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"input {name!r} cannot be made an array: {error}") from error
+    array = _read(name, value)
     want = dtype.numpy
     if array.size == 0 and array.dtype.kind == "f":  # of nothing numpy makes fractions
         return array.astype(want)

@@ -90,6 +90,43 @@ def test_objects_that_are_no_text_are_refused(element: Any) -> None:
         prepare("m", {"x": array}, Options(), None)
 
 
+class Foreign:
+    """An array of another library, which numpy reads, or which it may not."""
+
+    def __init__(self, array: Array | Exception) -> None:
+        self._array = array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if isinstance(self._array, Exception):
+            raise self._array
+        return self._array
+
+
+def test_arrays_of_other_libraries_are_not_converted_either() -> None:
+    array = np.ones(2)
+    foreign = Foreign(array)
+    assert not needs_metadata({"x": foreign}, Options())
+    assert np.shares_memory(_made(foreign, DType.FP32), array)
+
+
+@pytest.mark.parametrize("error", [TypeError("on cuda:0"), RuntimeError("requires grad")])
+def test_arrays_that_cannot_be_read_say_why(error: Exception) -> None:
+    for value in (Foreign(error), [Foreign(error)]):
+        for dtype in (DType.FP32, DType.BYTES):
+            with pytest.raises(InvalidInput, match=f"'x' cannot be made an array: {error}"):
+                _made(value, dtype)
+
+
+@pytest.mark.parametrize("keys", [{"dtype": "bfloat16"}, {"requires_grad": True}])
+def test_a_tensor_of_torch_that_numpy_cannot_read_is_a_typed_error(keys: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch")
+    if "dtype" in keys:
+        keys = {"dtype": getattr(torch, keys["dtype"])}
+    for value in (torch.ones(2, **keys), [torch.ones(2, **keys)]):
+        with pytest.raises(InvalidInput, match="'x' cannot be made an array"):
+            _made(value, DType.FP32)
+
+
 def test_the_model_is_asked_only_where_it_must_be() -> None:
     array = np.ones(1)
     assert not needs_metadata({"x": array, "z": np.float32(1)}, Options())
