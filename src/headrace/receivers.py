@@ -19,6 +19,9 @@ from headrace.receiver.envoy import Address
 from headrace.receiver.process import ReceiverProcess
 from headrace.server_settings import ServerSettings
 
+# Without a receiver the whole server is away: one that has lived so long is waited for no longer.
+_QUIET_S = 10.0
+
 
 class Receivers:
     """Starts, restarts and drains them; ``on_listening`` is called when one listens."""
@@ -73,7 +76,7 @@ class Receivers:
         """Run one, and another when it dies."""
         if number:
             await self._picked.wait()
-        backoff = Backoff()
+        backoff = Backoff(quiet_s=_QUIET_S)
         reason = await self._live(number)
         while not self._stopping:
             delay_s = backoff.after_death(time.monotonic())

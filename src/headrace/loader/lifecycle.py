@@ -115,7 +115,8 @@ class Backoff:
     """How long to wait before the next restart.
 
     The first restart is at once, for most deaths are single; then ``first_s``, doubling up to
-    ``longest_s``. ``quiet_s`` without a death makes the next one a first one.
+    ``longest_s``. More than ``quiet_s`` from a restart to the next death make that a first one;
+    from death to death, the wait itself would count as quiet.
     """
 
     def __init__(
@@ -125,17 +126,17 @@ class Backoff:
         self._longest_s = longest_s
         self._quiet_s = quiet_s
         self._delay_s: float | None = None
-        self._last_death_s = 0.0
+        self._restart_s = 0.0
 
     def after_death(self, now_s: float) -> float:
         """Note a death and return the seconds to wait before the restart."""
-        if self._delay_s is None or now_s - self._last_death_s > self._quiet_s:
+        if self._delay_s is None or now_s - self._restart_s > self._quiet_s:
             self._delay_s = 0.0
         elif self._delay_s == 0.0:
             self._delay_s = self._first_s
         else:
             self._delay_s = min(self._delay_s * 2, self._longest_s)
-        self._last_death_s = now_s
+        self._restart_s = now_s + self._delay_s
         return self._delay_s
 
 

@@ -99,7 +99,21 @@ def test_the_first_restart_is_at_once_then_it_doubles_to_the_longest() -> None:
 
 def test_a_quiet_window_makes_the_next_death_a_first_one() -> None:
     backoff = Backoff(quiet_s=60)
-    assert [backoff.after_death(at) for at in (0, 1, 61, 121.1, 122)] == [0, 0.5, 1, 0, 0.5]
+    assert [backoff.after_death(at) for at in (0, 1, 61, 122.1, 123)] == [0, 0.5, 1, 0, 0.5]
+
+
+def test_what_lives_for_a_while_after_each_restart_is_restarted_at_once() -> None:
+    backoff = Backoff(quiet_s=10)
+    assert [backoff.after_death(at) for at in (0, 20, 40, 60)] == [0, 0, 0, 0]
+
+
+def test_a_crash_loop_is_not_quiet_while_its_restart_is_waited_for() -> None:
+    backoff, now_s = Backoff(quiet_s=10), 0.0
+    delays = []
+    for _ in range(9):
+        delays.append(backoff.after_death(now_s))
+        now_s += delays[-1] + 0.5
+    assert delays == [0, 0.5, 1, 2, 4, 8, 10, 10, 10]
 
 
 @given(
@@ -117,7 +131,7 @@ def test_delays_are_bounded_and_grow_until_it_is_quiet(
         before_s, now_s = now_s, now_s + gap_s
         delay_s = backoff.after_death(now_s)
         assert 0 <= delay_s <= longest_s
-        if now_s - before_s > 60:
+        if now_s - (before_s + last_s) > 60:
             assert delay_s == 0
         else:
             assert delay_s >= max(last_s, first_s)
