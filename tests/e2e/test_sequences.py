@@ -20,6 +20,7 @@ import tritonclient.http.aio
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
+import headrace
 from headrace.receiver.codecs.protobuf import message
 from tests.e2e.clients import (
     Array,
@@ -179,6 +180,19 @@ def test_a_sequence_may_go_on_through_another_front(server: Server) -> None:
         total += number
         answer = ask(server, _row(number), 77, number == 1, number == len(FRONTS))
         np.testing.assert_array_equal(answer, _row(total))
+
+
+@pytest.mark.parametrize("identity", [2**63 - 1, 2**63, 2**64 - 1])
+def test_our_clients_go_on_with_each_others_sequences_of_large_numbers(
+    server: Server, identity: int
+) -> None:
+    with (
+        headrace.Client(f"http://{server.address}") as first,
+        headrace.Client(f"grpc://{server.address}") as second,
+    ):
+        first.infer("sum", _row(1), sequence_id=identity, sequence_start=True)
+        answer = second.infer("sum", _row(2), sequence_id=identity, sequence_end=True).output
+    np.testing.assert_array_equal(answer, _row(3))
 
 
 @pytest.mark.parametrize("identity", [1, 2**63 - 1, "one", "1" * 128])
