@@ -66,7 +66,9 @@ class ResultStep(Group):
         description="softmax, sigmoid: same shape. argmax: drops the last axis, INT64. "
         'top_k: BYTES `"<value>:<index>[:<label>]"`, best first.'
     )
-    k: Annotated[int, Field(ge=1)] = Field(default=5, description="How many, for top_k.")
+    k: Annotated[int, Field(ge=1)] = Field(
+        default=5, description="How many, for top_k; times rows at most 10,000 a request."
+    )
 
 
 class StateTensor(Group):

@@ -99,8 +99,7 @@ class Echo:
 
     async def _infer(self, request: Request, served: ServedModel, exchange: Exchange) -> Response:
         processor = self._processors[served.name]
-        processor.check(request.outputs)
-        validate(served.signature, request.inputs)
+        processor.check(request.outputs, validate(served.signature, request.inputs))
         arrays: list[Array] = [request.inputs[spec.name] for spec in served.signature.inputs]
         names = [spec.name for spec in served.signature.outputs]
         outputs = processor.run(dict(zip(names, arrays, strict=True)), request.outputs)

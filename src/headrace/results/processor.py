@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 from headrace.errors import InvalidInput, ModelLoadError
@@ -16,6 +15,8 @@ from headrace.values import Array, DType, RequestedOutput, Signature, TensorSpec
 
 _FLOATS = frozenset({DType.FP16, DType.BF16, DType.FP32, DType.FP64})
 _NOT_NUMBERS = frozenset({DType.BOOL, DType.BYTES})
+# Classes of all rows of an answer: each is text, made in Python (1 µs) while everybody waits.
+_MOST_CLASSES = 10_000
 
 
 class Processor:
@@ -24,16 +25,18 @@ class Processor:
     ``signature`` is what clients see: the model's, with its outputs as the steps leave them.
     """
 
-    __slots__ = ("_axes", "_labels", "_steps", "signature")
+    __slots__ = ("_axes", "_best", "_labels", "_steps", "signature")
 
     def __init__(
         self,
         signature: Signature,
         chains: Mapping[str, tuple[Step, ...]],
+        best: Mapping[str, int],
         labels: Mapping[str, tuple[bytes, ...]],
     ) -> None:
         self.signature = signature
         self._steps = dict(chains)
+        self._best = dict(best)
         self._labels = dict(labels)
         self._axes = 1 if signature.batched else 0
 
@@ -46,35 +49,55 @@ class Processor:
         choice they are returned as they are.
 
         Raises:
-            InvalidInput: an output is unknown, or is not made of numbers and was to be classified.
+            InvalidInput: an output is unknown, or is not made of numbers and was to be classified;
+                or there are too many classes to tell.
         """
         if not requested:
-            if not self._steps:
+            if not self._steps and not self._best:
                 return outputs
-            return {name: self._apply(name, tensor) for name, tensor in outputs.items()}
-        return {want.name: self._pick(want, outputs) for want in requested}
+            requested = [RequestedOutput(name) for name in outputs]
+        result, classes = {}, 0
+        for want in requested:
+            tensor, k = self._numbers(want, outputs)
+            if k is not None:
+                classes += min(k, tensor.shape[-1]) * math.prod(tensor.shape[:-1])
+                _check_many(classes)
+                tensor = steps.top_k(tensor, k, self._labels.get(want.name, ()))
+            result[want.name] = tensor
+        return result
 
-    def check(self, requested: Sequence[RequestedOutput]) -> None:
-        """Refuse what ``run`` would refuse, before the model has run for nothing.
+    def check(self, requested: Sequence[RequestedOutput], rows: int) -> None:
+        """Refuse what ``run`` would refuse, as far as is known before the model has run for it.
 
         Raises:
             InvalidInput: as ``run``.
         """
-        for want in requested:
-            self._spec(want)
+        classes = sum(rows * self._classes(want) for want in requested)
+        if not requested:
+            classes = sum(rows * self._classes(RequestedOutput(name)) for name in self._best)
+        _check_many(classes)
 
-    def _apply(self, name: str, tensor: Array) -> Array:
-        for step in self._steps.get(name, ()):
-            tensor = step(tensor)
-        return tensor
-
-    def _pick(self, want: RequestedOutput, outputs: Mapping[str, Array]) -> Array:
+    def _numbers(
+        self, want: RequestedOutput, outputs: Mapping[str, Array]
+    ) -> tuple[Array, int | None]:
+        """An output as its steps leave it, and how many of its last axis are to be told."""
         self._spec(want)
-        tensor = self._apply(want.name, outputs[want.name])
+        tensor = outputs[want.name]
+        for step in self._steps.get(want.name, ()):
+            tensor = step(tensor)
         if want.classification is None:
-            return tensor
-        classes = tensor.reshape(*tensor.shape[: self._axes], -1) if tensor.size else tensor
-        return steps.top_k(classes, want.classification, self._labels.get(want.name, ()))
+            return tensor, self._best.get(want.name)
+        if tensor.size:
+            tensor = tensor.reshape(*tensor.shape[: self._axes], -1)
+        return tensor, want.classification
+
+    def _classes(self, want: RequestedOutput) -> int:
+        """How many classes of each row are to be told; 0 where that is not known yet."""
+        spec = self._spec(want)
+        if want.classification is None and want.name not in self._best:
+            return 0
+        size = _size(spec, batched=bool(self._axes))
+        return 0 if size is None else min(want.classification or size, size)
 
     def _spec(self, want: RequestedOutput) -> TensorSpec:
         spec = self.signature.output(want.name)
@@ -97,7 +120,7 @@ class Processor:
 class _Rule(NamedTuple):
     """What a step needs of an output and what it makes of it."""
 
-    step: Callable[[ResultStep, tuple[bytes, ...]], Step]
+    step: Step | None  # None: the last of all, which ``Processor`` does itself, to count
     becomes: Callable[[TensorSpec, ResultStep], TensorSpec]
     floats_only: bool
     classes: bool  # whether the last axis must be one of classes, apart from the batch axis
@@ -118,17 +141,10 @@ def _best_of_last_axis(spec: TensorSpec, step: ResultStep) -> TensorSpec:
 
 
 _RULES: dict[str, _Rule] = {
-    "softmax": _Rule(lambda _, __: steps.softmax, _same, floats_only=True, classes=True),
-    "sigmoid": _Rule(lambda _, __: steps.sigmoid, _same, floats_only=True, classes=False),
-    "argmax": _Rule(
-        lambda _, __: steps.argmax, _without_last_axis, floats_only=False, classes=True
-    ),
-    "top_k": _Rule(
-        lambda step, labels: partial(steps.top_k, k=step.k, labels=labels),
-        _best_of_last_axis,
-        floats_only=False,
-        classes=True,
-    ),
+    "softmax": _Rule(steps.softmax, _same, floats_only=True, classes=True),
+    "sigmoid": _Rule(steps.sigmoid, _same, floats_only=True, classes=False),
+    "argmax": _Rule(steps.argmax, _without_last_axis, floats_only=False, classes=True),
+    "top_k": _Rule(None, _best_of_last_axis, floats_only=False, classes=True),
 }
 
 
@@ -143,6 +159,7 @@ def build(
     names = tuple(label.encode() for label in labels)
     specs = {spec.name: spec for spec in signature.outputs}
     made: dict[str, tuple[Step, ...]] = {}
+    best: dict[str, int] = {}
     for want in wanted:
         spec = specs.get(want.output)
         if spec is None:
@@ -151,18 +168,26 @@ def build(
             )
         rule = _RULES[want.apply]
         _check(rule, want, spec, signature.batched)
-        if want.apply == "top_k":
-            _check_labels(spec, names)
         specs[want.output] = rule.becomes(spec, want)
-        made[want.output] = (*made.get(want.output, ()), rule.step(want, names))
+        if rule.step is None:
+            _check_labels(spec, names)
+            _check_size(want, specs[want.output], signature.batched)
+            best[want.output] = want.k
+        else:
+            made[want.output] = (*made.get(want.output, ()), rule.step)
+    named = {
+        name: labels
+        for name, labels in _labelled(signature, names).items()
+        if specs[name] == signature.output(name)  # a step made others of what is no class
+    }
     made_of = replace(signature, outputs=tuple(specs.values()))
-    return Processor(made_of, made, _labelled(signature, names))
+    return Processor(made_of, made, best, named | dict.fromkeys(best, names))
 
 
 def _labelled(signature: Signature, labels: tuple[bytes, ...]) -> dict[str, tuple[bytes, ...]]:
     """The outputs whose classes these may name: where one has as many, none that has others."""
     classes = {
-        spec.name: _classes(spec, batched=signature.batched)
+        spec.name: _size(spec, batched=signature.batched)
         for spec in signature.outputs
         if spec.dtype not in _NOT_NUMBERS
     }
@@ -172,7 +197,7 @@ def _labelled(signature: Signature, labels: tuple[bytes, ...]) -> dict[str, tupl
     }
 
 
-def _classes(spec: TensorSpec, *, batched: bool) -> int | None:
+def _size(spec: TensorSpec, *, batched: bool) -> int | None:
     """How many numbers a row has; None where that is free."""
     sizes = [size for size in spec.shape[1 if batched else 0 :] if isinstance(size, int)]
     return math.prod(sizes) if len(sizes) == len(spec.shape) - batched else None
@@ -199,4 +224,22 @@ def _check_labels(spec: TensorSpec, labels: tuple[bytes, ...]) -> None:
         raise ModelLoadError(
             f"results: output {spec.name!r} has {classes} classes and `labels` names "
             f"{len(labels)}; give one label a class, in order"
+        )
+
+
+def _check_size(want: ResultStep, spec: TensorSpec, batched: bool) -> None:
+    size = _size(spec, batched=batched)
+    if size is not None and size > _MOST_CLASSES:
+        raise ModelLoadError(
+            f"results: top_k of output {want.output!r} would tell {size} classes a row, at most "
+            f"{_MOST_CLASSES} are told at once: lower `k`, or remove the step"
+        )
+
+
+def _check_many(classes: int) -> None:
+    if classes > _MOST_CLASSES:
+        raise InvalidInput(
+            f"{classes} classes of all rows are to be told, at most {_MOST_CLASSES} are at once: "
+            "ask for fewer (`classification`; `k` of `top_k` in the model's card), or send fewer "
+            "rows at a time"
         )

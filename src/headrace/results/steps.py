@@ -7,7 +7,6 @@ compute in float32 (float64 where the input is).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -65,13 +64,15 @@ def top_k(tensor: Array, k: int, labels: Sequence[bytes] = ()) -> Array:
     an index past the labels has none.
     """
     size = min(k, tensor.shape[-1])
-    rows = tensor.reshape(-1, tensor.shape[-1]) if tensor.size else tensor.reshape(0, 1)
-    result = np.empty((*tensor.shape[:-1], size), dtype=object)
-    flat = result.reshape(-1, size) if result.size else result.reshape(0, 1)
-    for number, row in enumerate(rows):
-        for place, index in enumerate(_best(_comparable(row), size)):
-            flat[number, place] = _entry(row[index], int(index), labels)
-    return result
+    shape = (*tensor.shape[:-1], size)
+    if not tensor.size:
+        return np.empty(shape, dtype=object)
+    rows = _comparable(tensor).reshape(-1, tensor.shape[-1])
+    best = _best(rows, size)
+    values = rows[np.arange(len(rows))[:, np.newaxis], best]
+    result = np.empty(best.size, dtype=object)
+    result[:] = _entries(values.ravel().tolist(), best.ravel().tolist(), labels)
+    return result.reshape(shape)
 
 
 def _wide(tensor: Array) -> Array:
@@ -84,19 +85,35 @@ def _comparable(tensor: Array) -> Array:
     return tensor.astype(np.float32) if half else tensor  # ml_dtypes' bfloat16 is of kind V
 
 
-def _best(row: Array, k: int) -> Array:
-    """The indices of the k largest, best first, ties in order."""
-    falling = -row if row.dtype.kind == "f" else ~row  # ~ cannot overflow where - does
-    if row.size > _SORT_LIMIT:
-        bound = np.partition(falling, k - 1)[k - 1]
-        near = np.flatnonzero(falling <= bound)
-        if near.size >= k:  # fewer when NaN is among the k
-            return near[np.argsort(falling[near], kind="stable")[:k]]
+def _best(rows: Array, k: int) -> Array:
+    """The indices of the k largest of each row, best first, ties in order."""
+    if rows.shape[-1] <= _SORT_LIMIT:
+        return np.argsort(_falling(rows), axis=-1, kind="stable")[:, :k]
+    best = np.empty((len(rows), k), dtype=np.int64)
+    for place, row in zip(best, rows, strict=True):
+        place[:] = _first(_falling(row), k)
+    return best
+
+
+def _falling(values: Array) -> Array:
+    return -values if values.dtype.kind == "f" else ~values  # ~ cannot overflow where - does
+
+
+def _first(falling: Array, k: int) -> Array:
+    bound = np.partition(falling, k - 1)[k - 1]
+    near = np.flatnonzero(falling <= bound)
+    if near.size >= k:  # fewer when NaN is among the k
+        return near[np.argsort(falling[near], kind="stable")[:k]]
     return np.argsort(falling, kind="stable")[:k]
 
 
-def _entry(value: Any, index: int, labels: Sequence[bytes]) -> bytes:
-    number = b"%d" % value if isinstance(value, np.integer) else b"%f" % float(value)
-    if index < len(labels):
-        return b"%b:%d:%b" % (number, index, labels[index])
-    return b"%b:%d" % (number, index)
+def _entries(values: list[float], indices: list[int], labels: Sequence[bytes]) -> list[bytes]:
+    kind = b"%d:%d" if isinstance(values[0], int) else b"%f:%d"
+    entries = [kind % pair for pair in zip(values, indices, strict=True)]
+    if not labels:
+        return entries
+    known = len(labels)
+    return [
+        b"%b:%b" % (entry, labels[index]) if index < known else entry
+        for entry, index in zip(entries, indices, strict=True)
+    ]

@@ -139,6 +139,13 @@ def test_labels_are_of_the_output_that_has_as_many_classes() -> None:
     assert got["ids"].tolist() == [[b"7:0"], [b"8:0"]]
 
 
+def test_numbers_of_classes_are_not_named_as_if_they_were_scores() -> None:
+    processor = build(SIGNATURE, [_step("scores", "argmax")], ("cat", "dog", "cow"))
+    got = processor.run(OUTPUTS, [RequestedOutput("scores", 1), RequestedOutput("ids", 1)])
+    assert got["scores"].tolist() == [[b"1:0"], [b"0:0"]]
+    assert got["ids"].tolist() == [[b"7:0"], [b"8:0"]]
+
+
 def test_classification_is_over_all_of_a_row() -> None:
     boxes = np.arange(80, dtype=np.float16).reshape(2, 10, 4)
     got = build(SIGNATURE, ()).run({"boxes": boxes}, _ask("boxes", classification=1))["boxes"]
@@ -178,7 +185,7 @@ def test_classification_after_steps_and_of_half_floats() -> None:
 )
 def test_what_cannot_be_asked_for(asked: Sequence[RequestedOutput], words: str) -> None:
     processor = build(SIGNATURE, ())
-    for refuse in (lambda: processor.run(OUTPUTS, asked), lambda: processor.check(asked)):
+    for refuse in (lambda: processor.run(OUTPUTS, asked), lambda: processor.check(asked, 2)):
         with pytest.raises(InvalidInput) as caught:
             refuse()
         assert words in caught.value.message
@@ -188,4 +195,55 @@ def test_an_output_that_a_step_made_text_is_not_classified() -> None:
     processor = build(SIGNATURE, [_step("scores", "top_k")])
     with pytest.raises(InvalidInput, match="'scores' is BYTES"):
         processor.run(OUTPUTS, _ask("scores", classification=1))
-    processor.check(_ask("scores"))
+    processor.check(_ask("scores"), 1)
+
+
+# -- how many classes ----------------------------------------------------------------------------
+
+WIDE = Signature(
+    inputs=(),
+    outputs=(TensorSpec("y", DType.FP32, (None, 5000)), TensorSpec("z", DType.FP32, (None, None))),
+    batched=True,
+)
+MANY: dict[str, Array] = {name: np.zeros((3, 5000), np.float32) for name in ("y", "z")}
+
+
+@pytest.mark.parametrize("classification", [4000, 10**9])
+def test_too_many_classes_are_refused_before_the_model_runs(classification: int) -> None:
+    processor = build(WIDE, ())
+    asked = _ask("y", classification=classification)
+    with pytest.raises(InvalidInput, match=r"at most 10000 .*ask for fewer .*or send fewer rows"):
+        processor.check(asked, 3)
+    with pytest.raises(InvalidInput, match="at most 10000"):
+        processor.run(MANY, asked)
+
+
+def test_a_row_has_no_more_classes_than_it_is_wide() -> None:
+    asked = _ask("y", classification=10**9)
+    processor = build(WIDE, ())
+    processor.check(asked, 2)
+    got = processor.run({"y": np.zeros((2, 5000), np.float32)}, asked)["y"]
+    assert got.shape == (2, 5000)
+
+
+def test_classes_of_all_outputs_of_a_request_count() -> None:
+    asked = [RequestedOutput("y", 2000), RequestedOutput("z", 2000)]
+    processor = build(WIDE, ())
+    processor.check(asked, 3)  # how wide "z" is the model says when it has run
+    with pytest.raises(InvalidInput, match="12000 classes"):
+        processor.run(MANY, asked)
+
+
+def test_too_many_classes_of_a_card_are_refused_too() -> None:
+    processor = build(WIDE, [_step("y", "top_k", 4000), _step("z", "top_k", 4000)])
+    processor.check((), 2)
+    for refuse in (lambda: processor.check((), 3), lambda: processor.run(MANY, _ask("z"))):
+        with pytest.raises(InvalidInput, match=r"12000 classes of all rows.*at most 10000"):
+            refuse()
+
+
+def test_a_card_that_asks_for_too_many_classes_of_each_row_does_not_load() -> None:
+    signature = Signature((), (TensorSpec("y", DType.FP32, (None, 3, 5000)),), batched=True)
+    build(signature, [_step("y", "top_k", 3000)])
+    with pytest.raises(ModelLoadError, match=r"would tell 12000 classes a row.*lower `k`"):
+        build(signature, [_step("y", "top_k", 4000)])

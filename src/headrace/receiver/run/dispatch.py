@@ -120,8 +120,8 @@ class Dispatcher:
 
     def _check(self, request: Request) -> tuple[int, Fit]:
         """Check a request against the signature; return its rows and how its shapes are run."""
-        self._processor.check(request.outputs)
         rows = validate(self._model_signature, request.inputs)
+        self._processor.check(request.outputs, rows)
         known = rows, self._shaper.fit(request.inputs)
         if request.form is not None:
             if len(self._known) >= _FORMS_KEPT:
