@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,13 @@ from headrace.values import Array, DType, TensorSpec
 # The first bytes of WAV, FLAC, Ogg and AIFF. libsndfile knows more, which nobody sends, and MP3,
 # whose decoder writes to the log whatever it dislikes in a file: anybody could fill it.
 _BEGINNINGS = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM")
+_RIFF = (b"RIFF", b"RF64")
+# MP3 (0x55) and what came before it (0x50) within WAV are not read either. Any chunk that says so
+# counts: which of them libsndfile takes, in a file that is made to mislead, is its own affair.
+_MPEG = re.compile(rb"fmt .{4}(?:\xfe\xff.{22})?[\x50\x55]\0", re.DOTALL)
+_MPEG_BYTES = 34
+# Searched at once; Python's lock can be had by others in between.
+_WINDOW_BYTES = 2**18
 _FLOATS = frozenset({DType.FP16, DType.BF16, DType.FP32, DType.FP64})
 _MOST_CHANNELS = 16
 # Resampling from an odd rate has a filter for each fraction: bounded with the rate.
@@ -93,8 +101,14 @@ def read(library: Any, data: bytes, made: Plan) -> Array:
         raise InvalidInput(
             f"input {made.name!r}: this is no sound that can be read; send WAV, FLAC, Ogg or AIFF"
         )
+    if data.startswith(_RIFF) and _has_mpeg(data):
+        raise InvalidInput(
+            f"input {made.name!r}: the sound is MP3 within WAV, which is not read; send samples"
+        )
     try:
         with library.SoundFile(_Bytes(data)) as file:
+            # Or it seeks after each block to where it is, which fails in FLAC without a length.
+            file.seekable = lambda: False
             rate_hz = int(file.samplerate)
             limit = int(made.accepted.max_s * rate_hz)
             _check(made, rate_hz, int(file.channels))
@@ -110,28 +124,35 @@ def read(library: Any, data: bytes, made: Plan) -> Array:
     return numbers(samples, rate_hz, made)
 
 
+def _has_mpeg(data: bytes) -> bool:
+    windows = range(0, len(data), _WINDOW_BYTES)
+    return any(_MPEG.search(data, one, one + _WINDOW_BYTES + _MPEG_BYTES) for one in windows)
+
+
 def _read_mixed(file: Any, limit: int, made: Plan) -> Array:
     """Channels of samples, to just over the limit."""
     if limit < file.frames < _UNKNOWN:
         raise _too_long(made)
-    _check_bytes(made, file)
+    if file.frames < _UNKNOWN:
+        _check_bytes(made, file, file.frames)
     blocks, count = [np.empty((1 if made.accepted.mono else file.channels, 0), np.float32)], 0
     while count <= limit:
         block = file.read(_BLOCK, dtype="float32", always_2d=True).T
         if not block.size:
             break
-        blocks.append(mix(block, made))
         count += block.shape[1]
+        _check_bytes(made, file, count)
+        blocks.append(mix(block, made))
     return np.concatenate(blocks, axis=1)
 
 
-def _check_bytes(made: Plan, file: Any) -> None:
-    """Refuse what would be too much, as it is or at the model's rate."""
+def _check_bytes(made: Plan, file: Any, count: int) -> None:
+    """Refuse so many samples where they would be too much, as it is or at the model's rate."""
     channels, rate_hz = 1 if made.accepted.mono else file.channels, made.accepted.rate_hz
-    samples = channels * file.frames * max(1.0, rate_hz / file.samplerate)
-    if file.frames < _UNKNOWN and samples * _SAMPLE_BYTES > _MOST_BYTES:
+    samples = channels * count * max(1.0, rate_hz / file.samplerate)
+    if samples * _SAMPLE_BYTES > _MOST_BYTES:
         raise BodyTooLarge(
-            f"input {made.name!r}: {file.frames / file.samplerate:.0f} s of {channels} channels at "
+            f"input {made.name!r}: {count / file.samplerate:.0f} s of {channels} channels at "
             f"{file.samplerate} Hz are more than {_MOST_BYTES >> 20} MiB of samples, as they are "
             f"or at the model's {rate_hz} Hz: send less at once, or at the model's rate"
         )

@@ -8,6 +8,7 @@ programs write.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal, NamedTuple
 
@@ -37,6 +38,13 @@ _MOST_ENTRIES = 4096
 # Where those of a TIFF's pixels are; some programs write one for each row.
 _STRIPS = frozenset({273, 324})
 _MOST_STRIPS = 2**15
+_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
+_SIDES = frozenset({_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT})
+# SHORT, LONG and BigTIFF's LONG8; where another kind has its number is not looked for.
+_NUMBER_BYTES = {3: 2, 4: 4, 16: 8}
+# A tile may be larger than its image, by as much as programs write.
+_TILE_PIXELS = 2**22
+_TILE_STEP = 16
 _BMP_INFO_BYTES = 40
 _RUN_LENGTHS = frozenset({1, 2})
 
@@ -191,9 +199,31 @@ def _tiff(data: bytes) -> str | None:
     if entries > _MOST_ENTRIES:
         return "has too many entries in its directory; save it without its metadata"
     start += counter
+    sides: dict[int, list[int | None]] = {tag: [] for tag in _SIDES}
     for at in range(start, start + entries * entry, entry):
-        if int.from_bytes(data[at : at + 2], order) in _STRIPS:
+        tag = int.from_bytes(data[at : at + 2], order)
+        if tag in _STRIPS:
             strips = int.from_bytes(data[at + 4 : at + 4 + word], order)
             if strips > _MOST_STRIPS:
                 return f"has more than {_MOST_STRIPS} strips or tiles; save it with fewer"
+        elif tag in _SIDES:
+            size = _NUMBER_BYTES.get(int.from_bytes(data[at + 2 : at + 4], order), word + 1)
+            value = data[at + 4 + word : at + 4 + word + size]
+            sides[tag].append(int.from_bytes(value, order) if size <= word else None)
+    return _tiles(sides)
+
+
+def _tiles(sides: dict[int, list[int | None]]) -> str | None:
+    """Compare a tile with its image; of what is there twice, the worst of both."""
+    if None in sides[_TILE_WIDTH] or None in sides[_TILE_HEIGHT]:
+        return "has tiles of a size that is not read; save it anew"
+    image = math.prod(
+        min((side or 0 for side in sides[tag]), default=0) + _TILE_STEP - 1
+        for tag in (_WIDTH, _HEIGHT)
+    )
+    tile = math.prod(
+        max((side or 0 for side in sides[tag]), default=0) for tag in (_TILE_WIDTH, _TILE_HEIGHT)
+    )
+    if tile > max(image, _TILE_PIXELS):
+        return "has tiles that are far larger than itself; save it with smaller ones"
     return None

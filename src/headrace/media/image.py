@@ -44,6 +44,8 @@ _STRIP_ROWS = 256
 # below for each thread.
 _BLOCK_BYTES = 64 * 2**20
 _AXES = 3
+# As JPEG has it. Pillow keeps an address for each row, and goes through them with Python's lock.
+_LONGEST_SIDE = 65_535
 # What one image may become where it decides its size itself: as much as a body may be.
 _MOST_BYTES = 64 * 2**20
 _WHITE = (255, 255, 255, 255)
@@ -331,6 +333,11 @@ def numbers(pixels: Array, made: Plan) -> Array:
 def _check_pixels(made: Plan, width: int, height: int) -> None:
     if width * height > made.accepted.max_mpixels * 1e6:
         raise _too_many(made)
+    if max(width, height) > _LONGEST_SIDE:
+        raise BodyTooLarge(
+            f"input {made.name!r}: the image has, or would become on the way to its size, sides of "
+            f"{width} x {height}, at most {_LONGEST_SIDE} are read; make it smaller, or cut it"
+        )
     if not width or not height:
         raise InvalidInput(f"input {made.name!r}: the image has no pixels")
 

@@ -171,11 +171,30 @@ def test_a_file_of_many_channels_is_never_in_memory_as_a_whole() -> None:
 
 
 def test_a_file_that_does_not_know_its_length_is_not_called_too_long() -> None:
-    piped = bytearray(sound(tone(), kind="FLAC"))
+    long = sound(np.tile(tone(), (20, 1)), kind="FLAC")
+    np.testing.assert_array_equal(read(_piped(long)), read(long))
+    with pytest.raises(BodyTooLarge, match=r"longer than 5 s; send less"):
+        read(_piped(long), max_s=5)
+
+
+def test_a_file_that_does_not_know_its_length_is_counted_while_it_is_read() -> None:
+    silence = _piped(sound(np.zeros((2**19, 4), np.int16), 1000, kind="FLAC"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLarge, match=r"more than 256 MiB.* at the model's rate"):
+            read(silence, (None, None, None), mono=False, rate_hz=48_000, max_s=3600)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 20e6
+
+
+def _piped(flac: bytes) -> bytes:
+    """FLAC as a program writes it that cannot go back to say how much it was."""
+    piped = bytearray(flac)
     piped[21] &= 0xF0  # the header's count of samples: 36 bits, 0 is unknown
     piped[22:26] = bytes(4)
-    with pytest.raises(InvalidInput, match="the sound is broken"):  # libsndfile cannot
-        read(bytes(piped))
+    return bytes(piped)
 
 
 def test_a_file_that_lies_about_its_length_is_read_as_far_as_it_goes() -> None:
@@ -183,6 +202,55 @@ def test_a_file_that_lies_about_its_length_is_read_as_far_as_it_goes() -> None:
     at = lying.index(b"data") + 4
     lying[at : at + 4] = struct.pack("<I", 2**31)
     assert read(bytes(lying)).size == 160
+
+
+def _wav(mp3: bytes, fmt: bytes, *, kind: bytes = b"RIFF", front: bytes = b"") -> bytes:
+    """MP3 within WAV."""
+    parts = [(b"fmt ", fmt), (b"fact", struct.pack("<I", 16000)), (b"data", mp3)]
+    chunks = b"".join(name + struct.pack("<I", len(data)) + data for name, data in parts)
+    return kind + struct.pack("<I", 4 + len(front + chunks)) + b"WAVE" + front + chunks
+
+
+_MP3 = struct.pack("<HHIIHHHHIHHH", 0x55, 1, 16000, 2000, 1, 0, 12, 1, 2, 417, 1, 1393)
+_MP2 = struct.pack("<HHIIHHHHIHHHHI", 0x50, 1, 16000, 2000, 1, 0, 22, 2, 64000, 1, 0, 0, 0, 0)
+_WITHIN = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 16000, 2000, 1, 16, 22, 16, 4)
+_LIST = b"LIST" + struct.pack("<I", 2**18) + bytes(2**18)  # across two windows
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fmt": _MP3},
+        {"fmt": _MP2},
+        {"fmt": _WITHIN + b"\x55\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"},
+        {"fmt": _MP3, "kind": b"RF64"},
+        *({"fmt": _MP3, "front": _LIST[: len(_LIST) - cut]} for cut in range(8, 52, 11)),
+    ],
+)
+def test_mp3_within_wav_is_not_read_and_writes_nothing(
+    options: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    damaged = bytearray(sound(tone(), kind="MP3"))
+    damaged[200::40] = bytes(len(damaged[200::40]))
+    with pytest.raises(InvalidInput, match="is MP3 within WAV, which is not read; send samples"):
+        read(_wav(bytes(damaged), **options))
+    assert capfd.readouterr() == ("", "")
+
+
+_SUBTYPES = ("PCM_U8", "PCM_24", "DOUBLE", "ALAW", "ULAW", "IMA_ADPCM", "MS_ADPCM", "GSM610")
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [
+        (kind, subtype)
+        for kind in ("WAV", "WAVEX", "RF64")
+        for subtype in _SUBTYPES
+        if soundfile.check_format(kind, subtype)
+    ],
+)
+def test_other_kinds_of_wav_are_read(kind: str, subtype: str) -> None:
+    assert abs(read(sound(tone(8000), 8000, kind, subtype), rate_hz=8000).size - 4000) < 600
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,27 @@ def tiff(strips: int) -> bytes:
     return struct.pack("<2sHIH", b"II", 42, 8, 9) + packed + bytes(4 + 4 * strips)
 
 
+def tiles(
+    *sides: int, image: int = 16, kind: int = 4, order: str = "<", big: bool = False
+) -> bytes:
+    """A TIFF of one tile, of which it says once or twice how wide and high it is."""
+    pixels = zlib.compress(bytes(sides[0] ** 2), 9)
+    entries = [(256, 4, image), (257, 4, image), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)]
+    entries += [(tag, kind, side) for tag in (322, 323) for side in sides]
+    entries += [(324, 4, 16), (325, 4, len(pixels))]
+    forms = {3: "H", 4: "I", 9: "i", 16: "Q"}
+    packed = [
+        struct.pack(f"{order}HH{'Q' if big else 'I'}", tag, of, 1)
+        + struct.pack(order + forms[of], value).ljust(8 if big else 4, b"\0")
+        for tag, of, value in entries
+    ]
+    start = (8, 0, 16 + len(pixels)) if big else (16 + len(pixels),)
+    head = struct.pack(order + ("HHHQ" if big else "HI"), 43 if big else 42, *start)
+    count = struct.pack(order + ("Q" if big else "H"), len(entries))
+    mark = b"II" if order == "<" else b"MM"
+    return (mark + head).ljust(16, b"\0") + pixels + count + b"".join(packed) + bytes(8)
+
+
 def big_tiff(entries: int) -> bytes:
     one = struct.pack("<HHQQ", 1000, 4, 1, 1)
     return struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, entries) + one * entries
@@ -95,6 +116,13 @@ def big_tiff(entries: int) -> bytes:
         (gif(b"!\xfe" + b"\1x" * MIB + b"\0"), "has too many parts before its pixels"),
         (gif(b"x" * MIB), "has too many parts before its pixels"),
         (tiff(2 * MIB), "has more than 32768 strips or tiles; save it with fewer"),
+        (tiles(4096), "has tiles that are far larger than itself; save it with smaller ones"),
+        (tiles(4096, kind=3, order=">"), "has tiles that are far larger than itself"),
+        (tiles(4096, 16), "has tiles that are far larger than itself"),
+        (tiles(4096, kind=4, big=True), "has tiles that are far larger than itself"),
+        (tiles(4096, kind=16, big=True), "has tiles that are far larger than itself"),
+        (tiles(4096, kind=16), "has tiles of a size that is not read"),
+        (tiles(4096, kind=9), "has tiles of a size that is not read; save it anew"),
         (big_tiff(MIB // 4), "has too many entries in its directory"),
         (rle(b"\1\0" * 4096), "is a BMP with run lengths, which is not read; save it as PNG"),
     ],
@@ -160,6 +188,21 @@ def test_what_programs_write_is_read(kind: str, mode: str, options: dict[str, An
         file = encode(one.convert(mode), kind, **options)
         assert envelope.complaint(file) is None
         assert image.read(file, make((None, None, None, 3), DType.UINT8)).ndim == 3
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        tiles(256),
+        tiles(2048, kind=3),
+        tiles(1024, order=">", kind=3),
+        tiles(1024, order=">"),
+        tiles(1024, kind=16, big=True),
+        tiles(4096, image=4090),
+    ],
+)
+def test_tiles_as_programs_write_them_are_read(file: bytes) -> None:
+    assert image.read(file, make((None, None, None, 3), DType.UINT8)).ndim == 3
 
 
 def test_what_phones_write_is_read() -> None:
