@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from headrace.accepts import AcceptedAudio, AcceptedImage, AcceptedText
-from headrace.errors import HeadraceError, InvalidInput, MalformedRequest, UnsupportedEncoding
+from headrace.errors import (
+    BodyTooLarge,
+    HeadraceError,
+    InvalidInput,
+    MalformedRequest,
+    UnsupportedEncoding,
+)
 from headrace.media import build
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.plain import uploads
@@ -209,3 +215,34 @@ def test_json_without_files_is_not_parsed_here_but_once_in_the_plain_way() -> No
 )
 def test_what_is_no_file_is_left_to_the_plain_way(body: object) -> None:
     assert read(model(PHOTO), "application/json", body) is None
+
+
+MANY = {
+    "numbers": b"[" + b"1," * 2**18 + b"1]",
+    "lists": b"[" + b"[" * 2**18 + b"]" * 2**18 + b"]",
+    "objects": b"[" + b'{"a":1},' * 2**17 + b"1]",
+}
+
+
+@pytest.mark.parametrize("values", MANY.values(), ids=MANY)
+def test_json_with_files_and_a_great_many_values_is_not_parsed(values: bytes) -> None:
+    body = b'{"input": {"photo": {"b64": ""}, "number": %b' % values  # and no end: it is not read
+    with pytest.raises(BodyTooLarge, match=r"at most 262144 other values: send fewer rows"):
+        read(model(PHOTO, NUMBER), "application/json", body)
+    with pytest.raises(BodyTooLarge, match=r"'number' has more than 262144 values: send fewer"):
+        read(model(PHOTO, NUMBER), FORM, form(photo=b"data", number=values[:-1]))
+
+
+@pytest.mark.parametrize("spec", [PHOTO, NAME])
+def test_so_many_values_without_files_are_left_to_the_plain_way(spec: TensorSpec) -> None:
+    body = b'{"input": %b, "\\u0062": 1' % MANY["numbers"]
+    assert read(model(spec), "application/json", body) is None
+
+
+def test_files_and_long_texts_are_no_values() -> None:
+    body = {"input": {"photo": b64(bytes(2**22)), "number": [1.0] * 1000}}
+    found = read(model(PHOTO, NUMBER), "application/json", body)
+    assert found is not None
+    assert found.tensors["number"].shape == (1000,)
+    text = "A cup, and a cat, of which more could be told. " * 20_000
+    assert read(model(NAME), "application/json", {"input": [text] * 4}) is not None
