@@ -105,6 +105,15 @@ def test_names_of_others_that_lead_here_are_not_answered(shown: Shown) -> None:
     assert http(shown.page, headers={"host": "evil.example"})[0] == 400
 
 
+@pytest.mark.parametrize("host", ["localhost", "evil.example"])
+def test_no_page_may_show_it_in_a_frame(shown: Shown, host: str) -> None:
+    """Else any page on the web could have its visitors click on what they do not see."""
+    for path in ("/", "/models", "/_nicegui/nowhere"):
+        headers = http(f"{shown.page}{path}", headers={"host": host})[2]
+        assert headers["content-security-policy"] == "frame-ancestors 'none'"
+        assert headers["x-frame-options"] == "DENY"
+
+
 async def test_unload_asks_first_and_then_unloads(shown: Shown, tmp_path: Path) -> None:
     async with browse(f"{shown.page}/models", tmp_path) as page:
         state = f"({ROW % 'peak'}).cells[2].innerText"

@@ -2,7 +2,7 @@
 
 ``frame`` around all of them · ``overview`` of the servers · ``model`` one version in charts ·
 ``versions`` all of them, with orders · ``slowest`` requests · ``attempt`` to try a model ·
-``scene`` what pages share.
+``scene`` what pages share · ``alone`` in no frame of another page.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from nicegui import ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from headrace.dashboard.pages.alone import Alone
 from headrace.dashboard.pages.frame import draw
 from headrace.dashboard.watch import Board
 
@@ -27,6 +28,7 @@ def build(board: Board, hosts: Sequence[str]) -> FastAPI:
     """Make the application; only requests for these names of hosts are answered."""
     application = FastAPI(openapi_url=None)
     application.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    application.add_middleware(Alone)
 
     def root() -> None:
         draw(board)
