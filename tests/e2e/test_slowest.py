@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from headrace.models.ask import ServerModels
 from headrace.receiver.codecs.protobuf import message
 from tests.contract.calls import send, unary
 from tests.e2e.clients import http
@@ -47,6 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("models")
     write_fake(folder / "slow" / "1" / "model.fake", base_ms=DELAY_MS)
     write_fake(folder / "quick" / "1" / "model.fake")
+    write_fake(folder / "quick" / "2" / "model.fake")
     with Server(folder) as running:
         yield running
 
@@ -147,6 +149,19 @@ def test_the_slowest_requests_are_told_slowest_first(server: Server) -> None:
     assert mine["total_s"] == pytest.approx(sum(mine["phases_s"].values()))
     assert (mine["batch_rows"], mine["batch_requests"]) == (1, 1)
     assert abs(time.time() - mine["ended_unix_s"]) < 60
+
+
+def test_those_of_a_version_are_told_where_another_is_slower(server: Server) -> None:
+    of = f"{server.url}/models/quick"
+    for version, times in ((1, 1), (2, 17)):  # as many as are told, and one more
+        for _ in range(times):
+            path = f"{server.url}/predict/quick/versions/{version}"
+            assert http(path, {"input": X})[0] == 200
+    for version in (1, 2):
+        told = http(f"{of}/versions/{version}/slowest")[1]["requests"]
+        assert {(one["model"], one["version"]) for one in told} == {("quick", version)}
+        assert ServerModels(server.url).slowest("quick", version) == told
+    assert http(f"{of}/versions/3/slowest")[0] == 404
 
 
 def test_one_that_ran_out_of_time_is_told_with_its_outcome(server: Server) -> None:

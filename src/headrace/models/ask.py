@@ -57,10 +57,11 @@ class ServerModels:
         """Every version, as ``GET /models`` has it."""
         return self._list("/models", "models")
 
-    def slowest(self, name: str | None = None) -> list[dict[str, Any]]:
-        """The requests of the last minutes that took longest, of one model or of all."""
-        path = "/slowest" if name is None else f"/models/{quote(name, safe='')}/slowest"
-        return self._list(path, "requests")
+    def slowest(self, name: str | None = None, version: int | None = None) -> list[dict[str, Any]]:
+        """The requests of the last minutes that took longest: of all, a model, or a version."""
+        part = "" if version is None else f"/versions/{version}"
+        path = "" if name is None else f"/models/{quote(name, safe='')}{part}"
+        return self._list(f"{path}/slowest", "requests")
 
     def described(self) -> list[dict[str, Any]]:
         """What the models that serve take and give, as the page at ``/docs`` is made of."""

@@ -135,7 +135,7 @@ class Routes:
             Pattern.of("POST", f"/predict/{{model}}{_VERSION}", predict.predict),
             Pattern.of("PATCH", "/models/{model}/labels", models.label),
             Pattern.of("GET", f"/models/{{model}}{_VERSION}/profile", models.profile),
-            Pattern.of("GET", "/models/{model}/slowest", slowest.of_model),
+            Pattern.of("GET", f"/models/{{model}}{_VERSION}/slowest", slowest.of_model),
         )
         self._options = tfserving.options
         documented = [*self.listing(), ("GET", "/docs"), ("GET", "/openapi.json")]

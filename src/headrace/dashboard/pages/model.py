@@ -77,7 +77,7 @@ def draw(scene: Scene, server: str, name: str, version: str) -> None:
     with ui.element("div").classes("grid grid-cols-1 lg:grid-cols-2 gap-4 w-full"):
         charts = [_chart(title) for title, _ in _CHARTS]
     why = ui.label().classes("dim")
-    slowest.table(watched, key[0])
+    slowest.table(watched, *key)
 
     def renew() -> None:
         said = _find(watched, key)

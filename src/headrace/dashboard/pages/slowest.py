@@ -42,11 +42,11 @@ def draw(scene: Scene) -> None:
     """Draw a table for each server."""
     for watched in scene.board.watched:
         ui.label(watched.url).classes("text-lg font-medium break-all")
-        table(watched, None)
+        table(watched)
 
 
-def table(watched: Watched, model: str | None) -> None:
-    """The slowest of a server, or of one of its models."""
+def table(watched: Watched, model: str | None = None, version: int | None = None) -> None:
+    """The slowest of a server, or of one of its versions."""
     with ui.card().classes("w-full no-shadow edge"):
         ui.label("Slowest requests of the last minutes").classes("font-medium")
         problem = ui.label().classes("text-negative break-words")
@@ -59,7 +59,7 @@ def table(watched: Watched, model: str | None) -> None:
         found: list[dict[str, Any]] = []
         trouble = ""
         try:
-            found = await asyncio.to_thread(watched.server.slowest, model)
+            found = await asyncio.to_thread(watched.server.slowest, model, version)
         except HeadraceError as error:
             trouble = error.message
         problem.set_text(trouble)

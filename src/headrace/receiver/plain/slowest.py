@@ -1,6 +1,7 @@
 """``GET /slowest``: the requests that took longest, of the last minutes, and where their time went.
 
-``GET /models/{model}/slowest``: those of one model, which others may hide there.
+``GET /models/{model}/slowest``: those of one model, which others may hide there; and
+``GET /models/{model}/versions/{version}/slowest``: those of one version.
 
 A request that asks with the header ``headrace-timing`` is told the same of itself, in a
 ``Server-Timing`` header. Source: W3C Server Timing, https://www.w3.org/TR/server-timing/.
@@ -37,17 +38,26 @@ class SlowestRequests:
 
     async def index(self, exchange: Exchange) -> Reply:  # noqa: ARG002
         """``GET /slowest``."""
-        return await self._told(None)
+        return await self._told()
 
-    async def of_model(self, exchange: Exchange, name: str, _: None) -> Reply:  # noqa: ARG002
-        """``GET /models/{model}/slowest``: of all its versions."""
+    async def of_model(
+        self,
+        exchange: Exchange,  # noqa: ARG002
+        name: str,
+        version: int | None,
+    ) -> Reply:
+        """``GET /models/{model}[/versions/{version}]/slowest``: of one version, or of all."""
         with contextlib.suppress(NotResident):  # who watches a model must not have it loaded
-            self._core.catalog.find(name, None)
-        return await self._told(name)
+            self._core.catalog.find(name, version)
+        return await self._told(name, version)
 
-    async def _told(self, name: str | None) -> Reply:
+    async def _told(self, name: str | None = None, version: int | None = None) -> Reply:
         things = json.loads(await self._core.together(Topic.SLOWEST))
-        chosen = [one for one in things if name in {None, one["model"]}]
+        chosen = [
+            one
+            for one in things
+            if name in {None, one["model"]} and version in {None, one["version"]}
+        ]
         slowest = heapq.nlargest(_MOST, chosen, key=lambda one: one["total_s"])
         return json_reply({"requests": slowest})
 
