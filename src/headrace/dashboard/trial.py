@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from headrace.errors import InvalidInput
+from headrace.errors import InvalidInput, MalformedAnswer
 
 TEXT = "text"
+_KINDS = ("image", "audio", TEXT)
 
 # What top_k answers with: the value, the index, and the label where the class has one.
 _CLASS = re.compile(r"(?P<value>[^:]+):(?P<index>\d+)(?::(?P<label>.*))?", re.DOTALL)
@@ -55,6 +56,20 @@ class File(NamedTuple):
     kind: str
     feeds: tuple[str, ...]
 
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> File:
+        """One of a description.
+
+        Raises:
+            MalformedAnswer: it is of a kind that has no field here.
+        """
+        if said["kind"] not in _KINDS:
+            raise MalformedAnswer(
+                f"the server has a model that takes a file of kind {said['kind']!r}, which this "
+                "dashboard does not know: use one of the server's version"
+            )
+        return cls(said["name"], said["kind"], tuple(said.get("feeds", [said["name"]])))
+
 
 @dataclass(frozen=True, slots=True)
 class Described:
@@ -70,17 +85,18 @@ class Described:
 
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> Described:
-        """One of ``x-headrace-models`` in the server's description of itself."""
+        """One of ``x-headrace-models`` in the server's description of itself.
+
+        Raises:
+            MalformedAnswer: it takes a file of a kind that is not known here.
+        """
         return cls(
             said["name"],
             said["version"],
             said["backend"],
             tuple(Tensor.read(one) for one in said["inputs"]),
             tuple(Tensor.read(one) for one in said["outputs"]),
-            tuple(
-                File(one["name"], one["kind"], tuple(one.get("feeds", [one["name"]])))
-                for one in said["files"]
-            ),
+            tuple(File.read(one) for one in said["files"]),
             said["example"],
         )
 

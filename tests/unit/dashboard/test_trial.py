@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.dashboard.trial import Described, body, shown, timings_s
-from headrace.errors import InvalidInput
+from headrace.errors import InvalidInput, MalformedAnswer
 
 FEEDS = {"words": ["ids"]}
 
@@ -55,6 +55,11 @@ def test_inputs_may_be_called_as_the_parts_of_a_body_are() -> None:
     assert body(model, {}, {}, json.dumps({"inputs": named})) == {"inputs": named}
     only = described({}, ["input"], {"y": "FP32"})
     assert body(only, {}, {}, '{"input": [[1]]}') == {"input": {"input": [[1]]}}
+
+
+def test_a_kind_of_file_that_is_not_known_is_refused_and_never_drawn() -> None:
+    with pytest.raises(MalformedAnswer, match="use one of the server's version"):
+        described({"x": 'image" onclick="alert(1)'}, ["x"], {"y": "FP32"})
 
 
 def test_files_go_as_base64_and_text_as_it_is() -> None:
