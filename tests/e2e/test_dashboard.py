@@ -33,6 +33,10 @@ BUTTON = "[...document.querySelectorAll('button')].find((one) => one.innerText.e
 LINK = "[...document.querySelectorAll('header a')].find((one) => one.innerText === '%s')"
 P99 = "[...document.querySelectorAll('.q-card')].find((one) => /^p99/.test(one.innerText))"
 TEXT = "document.body.innerText.includes(%r)"
+SELECT = "[...document.querySelectorAll('.q-select')].find((one) => one.innerText.includes('%s'))"
+CHOICE = "[...document.querySelectorAll('.q-menu .q-item')].find((one) => one.innerText === '%s')"
+WRITE = """(() => { const field = document.querySelector('textarea'); field.value = %s;
+  field.dispatchEvent(new Event('input', { bubbles: true })); })()"""
 CARD = "[...document.querySelectorAll('.q-card')].find((one) => one.innerText.includes('%s'))"
 
 
@@ -49,6 +53,7 @@ class Shown(NamedTuple):
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     root = write_media(tmp_path_factory.mktemp("shown"))
     write_fake(root / "echo" / "1" / "model.fake")
+    write_fake(root / "heavy" / "1" / "model.fake", load_ms=1500)
     with socket.create_server(("127.0.0.1", 0)) as free:
         absent = f"http://127.0.0.1:{free.getsockname()[1]}"
     with (
@@ -149,6 +154,18 @@ async def test_an_image_is_tried_and_answered_by_day_and_by_night(
         await page.until("!document.body.classList.contains('body--dark')")
         await page.click("document.querySelector('[aria-label=\"light or dark\"]')")
         await page.until("document.body.classList.contains('body--dark')")
+        assert page.complaints == []
+
+
+async def test_what_came_of_an_order_is_told_on_whichever_page(
+    shown: Shown, tmp_path: Path
+) -> None:
+    assert http(f"{shown.server.url}/v2/repository/models/heavy/unload", {})[0] == 200
+    async with browse(f"{shown.page}/models", tmp_path) as page:
+        await page.click(f"({ROW % 'heavy'}).querySelector('button[aria-label=\"load heavy 1\"]')")
+        await page.until(TEXT % "load heavy …")
+        await page.click(LINK % "Overview")
+        await page.until(TEXT % "load heavy: done")
         assert page.complaints == []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from nicegui import ui
+from nicegui import Client, ui
 
 from headrace.dashboard import figures
 from headrace.dashboard.figures import Options, View
@@ -67,8 +67,23 @@ def redraw(chart: ui.echart, options: Options) -> None:
 
 async def ask(call: Callable[[], Found]) -> Found | None:
     """Ask a server beside the event loop; None when it refused, which is shown."""
+    client = ui.context.client
     try:
         return await asyncio.to_thread(call)
     except HeadraceError as error:
-        ui.notify(error.message, type="negative", multi_line=True, close_button="OK", timeout=15000)
+        notify(
+            client,
+            error.message,
+            type="negative",
+            multi_line=True,
+            close_button="OK",
+            timeout=15000,
+        )
         return None
+
+
+def notify(client: Client, message: str, **options: Any) -> None:
+    """Show it, whichever page the browser is at by now; it may have gone altogether."""
+    if not client.is_deleted:
+        with client.layout:
+            ui.notify(message, **options)

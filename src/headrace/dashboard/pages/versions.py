@@ -9,7 +9,7 @@ from typing import Any
 from nicegui import events, ui
 
 from headrace.dashboard.pages.overview import columns
-from headrace.dashboard.pages.scene import ON_ITS_WAY, STATE_COLOURS, Scene, ask, keep_true
+from headrace.dashboard.pages.scene import ON_ITS_WAY, STATE_COLOURS, Scene, ask, keep_true, notify
 from headrace.dashboard.watch import Watched
 from headrace.models.rows import row
 
@@ -109,14 +109,15 @@ _ORDERS = {"load": _load, "unload": _unload, "label": _label}
 
 
 async def _order(what: str, call: Callable[[], Any]) -> None:
-    """Give an order and say what came of it; a load may take its time."""
+    """Give an order and say what came of it; a load may take its time, and its page be left."""
+    client = ui.context.client
     waiting = ui.notification(f"{what} …", type="ongoing", spinner=True, timeout=None)
     try:
         done = await ask(lambda: (call(), True))
     finally:
         waiting.dismiss()
     if done is not None:
-        ui.notify(f"{what}: done", type="positive")
+        notify(client, f"{what}: done", type="positive")
 
 
 async def _confirmed(name: str, url: str) -> bool:
