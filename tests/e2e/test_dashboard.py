@@ -169,6 +169,43 @@ async def test_what_came_of_an_order_is_told_on_whichever_page(
         assert page.complaints == []
 
 
+async def test_a_server_that_answers_late_does_not_replace_the_models_of_another(
+    shown: Shown, tmp_path: Path
+) -> None:
+    asked, told, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = await reader.readline()
+        if b"/openapi.json" in line:
+            asked.set()
+            await told.wait()
+            writer.write(b'HTTP/1.0 200 OK\r\n\r\n{"x-headrace-models": []}')
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+            writer.close()
+        if b"/openapi.json" in line:
+            answered.set()
+
+    port = int(shown.absent.rpartition(":")[2])
+    async with (
+        await asyncio.start_server(answer, "127.0.0.1", port),
+        browse(f"{shown.page}/try", tmp_path) as page,
+    ):
+        await page.click(BUTTON % "SEND")
+        await page.until(TEXT % "give an image first")
+        await page.click(SELECT % shown.server.url)
+        await page.click(CHOICE % shown.absent)
+        await asked.wait()
+        await page.click(SELECT % shown.absent)
+        await page.click(CHOICE % shown.server.url)
+        await page.until(f"!{TEXT % 'give an image first'}")  # its form is drawn anew
+        told.set()
+        await answered.wait()
+        await page.click(BUTTON % "SEND")
+        await page.until(TEXT % "give an image first")
+        assert not await page.evaluate(TEXT % "No model serves there now.")
+
+
 async def test_a_server_that_dies_is_down_and_one_that_comes_is_up(
     shown: Shown, tmp_path: Path
 ) -> None:

@@ -45,10 +45,13 @@ async def draw(scene: Scene) -> None:
     form = ui.column().classes("w-full gap-4")
 
     async def find() -> None:
-        watched = scene.board.watched[server.value]
-        found = await ask(watched.server.described)
+        asked = server.value
+        watched = scene.board.watched[asked]
+        found = await ask(lambda: [Described.read(one) for one in watched.server.described()])
+        if form.is_deleted or server.value != asked:  # its answer came too late
+            return
         models.clear()
-        models.update({one["name"]: Described.read(one) for one in found or ()})
+        models.update({one.name: one for one in found or ()})
         chosen = model.value if model.value in models else next(iter(models), None)
         model.set_options(list(models), value=chosen)
         show()
