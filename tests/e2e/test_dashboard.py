@@ -169,6 +169,29 @@ async def test_what_came_of_an_order_is_told_on_whichever_page(
         assert page.complaints == []
 
 
+async def test_what_a_field_cannot_carry_is_said_and_a_file_carries_it(
+    shown: Shown, tmp_path: Path
+) -> None:
+    (tmp_path / "long.json").write_text("[[5, 6, 7, 8]]" + " " * 1_000_000)
+    async with browse(f"{shown.page}/try", tmp_path / "profile") as page:
+        await page.click(SELECT % "color")
+        await page.click(CHOICE % "echo")
+        await page.until(f"{TEXT % 'echo version 1'} && document.querySelector('textarea')")
+        await page.evaluate(WRITE % "'[[4, 3, 2, 1]]' + ' '.repeat(1_000_000)")
+        await page.click(BUTTON % "SEND")
+        await page.until(TEXT % "1,000,014 characters, more than can come from a field")
+
+        await page.choose_file("input[accept='.json,application/json']", tmp_path / "long.json")
+        await page.until(TEXT % "long.json · 1,000,014 bytes")
+        await page.click(BUTTON % "SEND")
+        await page.until(TEXT % "[[5.0, 6.0, 7.0, 8.0]]")
+
+        await page.click(BUTTON % "write instead")
+        await page.evaluate(WRITE % "'[[9, 8, 7, 6]]'")
+        await page.click(BUTTON % "SEND")
+        await page.until(TEXT % "[[9.0, 8.0, 7.0, 6.0]]")
+
+
 async def test_a_server_that_answers_late_does_not_replace_the_models_of_another(
     shown: Shown, tmp_path: Path
 ) -> None:

@@ -1,8 +1,8 @@
 """The pages, made of NiceGUI's elements; each is made anew for every browser that opens it.
 
 ``frame`` around all of them · ``overview`` of the servers · ``model`` one version in charts ·
-``versions`` all of them, with orders · ``slowest`` requests · ``attempt`` to try a model ·
-``scene`` what pages share · ``alone`` in no frame of another page.
+``versions`` all of them, with orders · ``slowest`` requests · ``attempt`` to try a model, and each
+``field`` of its form · ``scene`` what pages share · ``alone`` in no frame of another page.
 """
 
 from __future__ import annotations

@@ -13,25 +13,25 @@ from nicegui import events, ui
 
 from headrace.dashboard import trial, words
 from headrace.dashboard.figures import BLUE
+from headrace.dashboard.pages.field import Text, file_field, text_field
 from headrace.dashboard.pages.scene import Scene, ask
 from headrace.dashboard.pages.slowest import legend, parts
 from headrace.dashboard.trial import Bar, Described, File, Shown
 from headrace.dashboard.watch import Watched
 from headrace.errors import HeadraceError
 
-# A server takes 64 MiB as it comes, and base64 makes a third more of a file.
-_LARGEST_BYTES = 47 * 2**20
 # Larger files are sent too, but not shown.
 _LARGEST_SHOWN_BYTES = 8 * 2**20
+_MONOSPACE = "input-style='font-family: monospace; max-height: 18rem'"
 
 
 @dataclass(slots=True)
 class _Given:
     """What has been given so far."""
 
-    texts: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, Text] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    rest: str = ""
+    rest: Text | None = None
 
 
 async def draw(scene: Scene) -> None:
@@ -91,7 +91,8 @@ def _form(watched: Watched, model: Described) -> None:
         try:
             await _sent(watched, model, given, status, answer)
         finally:
-            send.enable()
+            if not send.is_deleted:
+                send.enable()
 
     send.on_click(ask_model)
 
@@ -99,33 +100,22 @@ def _form(watched: Watched, model: Described) -> None:
 def _file(one: File, given: _Given) -> None:
     """A field for what is no tensor."""
     if one.kind == trial.TEXT:
-        given.texts[one.name] = "Some text."
-        area = ui.textarea(f"text for {one.name}").bind_value(given.texts, one.name)
-        area.props("outlined autogrow").classes("w-full")
+        given.texts[one.name] = text_field(f"text for {one.name}", "Some text.", "text/*")
         return
     with ui.row().classes("w-full items-start gap-4"):
-        picker = ui.upload(
-            label=f"{one.kind} for {one.name}",
-            auto_upload=True,
-            max_files=1,
-            max_file_size=_LARGEST_BYTES,
-            on_rejected=lambda: ui.notify(
-                f"one file, {one.kind}, of at most 47 MiB", type="negative"
-            ),
-        )
-        picker.props(f'accept="{one.kind}/*" flat bordered').classes("w-72")
+        place = file_field(f"{one.kind} for {one.name}", f"{one.kind}/*", f"one file, {one.kind}")
         preview = ui.column()
 
     async def take(event: events.UploadEventArguments) -> None:
         content = await event.file.read()
         given.files[one.name] = content
-        picker.reset()
+        place.reset()
         with preview.clear():
             ui.label(f"{event.file.name} · {len(content):,} bytes").classes("dim break-all")
             if len(content) <= _LARGEST_SHOWN_BYTES:
                 _preview(one.kind, _type(event.file.name, event.file.content_type), content)
 
-    picker.on_upload(take)
+    place.on_upload(take)
 
 
 def _type(name: str, said: str) -> str:
@@ -148,11 +138,9 @@ def _preview(kind: str, content_type: str, content: bytes) -> None:
 
 def _json(model: Described, given: _Given) -> None:
     """A field for tensors."""
-    given.rest = "" if model.rest is None else json.dumps(model.rest)
+    example = "" if model.rest is None else json.dumps(model.rest)
     title = "other inputs, as JSON" if model.files else "input, as JSON"
-    area = ui.textarea(title).bind_value(given, "rest")
-    area.props("outlined autogrow input-style='font-family: monospace; max-height: 18rem'")
-    area.classes("w-full")
+    given.rest = text_field(title, example, ".json,application/json", _MONOSPACE)
     if model.rest is None:
         ui.label("Its inputs are too large for an example here.").classes("dim")
 
@@ -162,16 +150,20 @@ async def _sent(
 ) -> None:
     """Send what was given, and show what came."""
     answer.clear()
-    began_s = time.perf_counter()
     try:
-        body = await asyncio.to_thread(
-            trial.body, model, dict(given.texts), dict(given.files), given.rest
-        )
+        texts = {name: await one.read() for name, one in given.texts.items()}
+        rest = "" if given.rest is None else await given.rest.read()
+        began_s = time.perf_counter()
+        body = await asyncio.to_thread(trial.body, model, texts, dict(given.files), rest)
         came = await asyncio.to_thread(watched.server.predict, model.name, model.version, body)
         outputs = await asyncio.to_thread(trial.shown, model, came.document)
     except HeadraceError as error:
+        if status.is_deleted:
+            return
         status.classes(replace="text-negative")
         status.set_text(f"{error.code}: {error.message}")
+        return
+    if answer.is_deleted:  # another model was chosen meanwhile, or another page
         return
     took_s = time.perf_counter() - began_s
     status.classes(replace="text-positive")
