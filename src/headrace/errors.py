@@ -30,7 +30,7 @@
     │   ├── Shed                     dropped from the queue: the deadline would be missed
     │   └── Expired                  the deadline passed in the queue
     ├── UnavailableError             this server cannot run the model now
-    │   ├── NotReady                 the model is still loading
+    │   ├── NotReady                 the model is still loading, or not in memory
     │   ├── NotResident              the model is on its way into memory, since it was asked for
     │   ├── NoRoom                   what is in memory cannot leave for the model now
     │   ├── ModelFailed              the model is marked failed
@@ -262,7 +262,7 @@ class UnavailableError(HeadraceError):
 
 
 class NotReady(UnavailableError):
-    """The model is known and still loading."""
+    """The model is known, and still loading or not in memory."""
 
     code = "not_ready"
 

@@ -175,8 +175,11 @@ def test_who_asks_how_a_model_is_does_not_load_it(server: Server) -> None:
         assert not client.get_inference_statistics("watched").model_stats
     assert http(f"{server.url}/v2/models/watched/ready")[0] == 200
     assert http(f"{server.url}/models/watched/slowest")[1] == {"requests": []}
-    status = http(f"{server.url}/v1/models/watched")[1]["model_version_status"][0]
-    assert (status["state"], status["status"]["error_code"]) == ("AVAILABLE", "OK")
+    status, said, headers = http(f"{server.url}/models/watched/profile")
+    assert (status, headers["headrace-error"]) == (503, "not_ready")
+    assert "send it a request first" in said["error"]
+    (told,) = http(f"{server.url}/v1/models/watched")[1]["model_version_status"]
+    assert (told["state"], told["status"]["error_code"]) == ("AVAILABLE", "OK")
     assert _states(server, "watched") == {1: "listed"}
 
 

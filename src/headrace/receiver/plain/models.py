@@ -13,7 +13,7 @@ from typing import Any
 
 from headrace.cores import usable_cores
 from headrace.engine_control import Profile
-from headrace.errors import InvalidInput, MalformedRequest
+from headrace.errors import InvalidInput, MalformedRequest, NotReady, NotResident
 from headrace.observe.together import Topic
 from headrace.order import Label
 from headrace.receiver.catalog import Entry, ServedModel
@@ -44,8 +44,19 @@ class Models:
         return json_reply({"models": [described(one) for one in self._core.catalog.entries()]})
 
     async def profile(self, exchange: Exchange, name: str, version: int | None) -> Reply:  # noqa: ARG002
-        """``GET /models/{name}[/versions/{version}]/profile``."""
-        served = self._core.catalog.find(name, version)
+        """``GET /models/{name}[/versions/{version}]/profile``.
+
+        Raises:
+            NotReady: it is not in memory; who watches a model must not have it loaded.
+            HeadraceError: the model or version is unknown or does not serve.
+        """
+        try:
+            served = self._core.catalog.find(name, version)
+        except NotResident as absent:
+            raise NotReady(
+                f"{absent.message}, and to ask for its profile does not load it: send it a request "
+                "first"
+            ) from absent
         counted = json.loads(await self._core.together(Topic.SEEN))
         found = measured(served, counted.get(which(served)) or seen(served))
         return json_reply({**found, "receivers": self._core.receivers})
