@@ -123,7 +123,7 @@ def read(text: str) -> Snapshot:
             elif "model" in sample.labels and sample.labels.get("version", "").isdecimal():
                 key = sample.labels["model"], int(sample.labels["version"])
                 versions[key].take(sample)
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # whatever the parser makes of what is no page
         raise MalformedAnswer(f"/metrics cannot be read: {error}") from error
     return Snapshot({key: one.read() for key, one in versions.items()}, refused, processes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any
 from headrace.dashboard import scrape
 from headrace.dashboard.history import History, Look
 from headrace.dashboard.limits import Limits, Loaded
+from headrace.dashboard.lines import SERVING
 from headrace.errors import HeadraceError, MalformedAnswer
 from headrace.models.ask import ServerModels
 
@@ -33,6 +35,9 @@ _NEEDED: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
+_log = logging.getLogger("headrace.dashboard")
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
     """A server, and what was seen of it."""
@@ -49,6 +54,13 @@ class Watched:
             SettingsError: the address is none.
         """
         return cls(url, ServerModels(url, TIMEOUT_S), History())
+
+    def serves(self, one: Loaded) -> bool:
+        """Whether a version serves as it was loaded then, by the last look."""
+        return any(
+            said["state"] == SERVING and loaded(self.url, said) == one
+            for said in self.history.models
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +80,11 @@ async def watch(board: Board, watched: Watched) -> None:
             began_s = board.clock()
             try:
                 look = await loop.run_in_executor(own, _look, watched.server, board.clock)
-            except HeadraceError as error:
-                watched.history.missed(error.message, board.clock())
+                _take(board, watched, look)
+            except Exception as error:  # noqa: BLE001 - the border of a look: others go on
+                watched.history.missed(_problem(watched, error), board.clock())
                 await asyncio.sleep(EVERY_S)
                 continue
-            watched.history.saw(look)
-            for said in look.models:
-                if said["state"] == "serving":
-                    board.limits.want(watched.server, loaded(watched.url, said))
             await asyncio.sleep(rest_s(board.clock() - began_s))
     finally:
         own.shutdown(wait=False)
@@ -89,6 +98,23 @@ def rest_s(took_s: float) -> float:
 def loaded(url: str, said: Mapping[str, Any]) -> Loaded:
     """Which loaded version ``GET /models`` speaks of."""
     return Loaded(url, said["name"], said["version"], said["since_unix_s"])
+
+
+def _take(board: Board, watched: Watched, look: Look) -> None:
+    watched.history.saw(look)
+    for said in look.models:
+        if said["state"] == SERVING:
+            board.limits.want(watched.server, loaded(watched.url, said), watched.serves)
+
+
+def _problem(watched: Watched, error: Exception) -> str:
+    """What is shown of it; what nobody expected is logged, once while it lasts."""
+    if isinstance(error, HeadraceError):
+        return error.message
+    problem = f"{type(error).__name__}: {error}"
+    if problem != watched.history.problem:
+        _log.error("cannot look at %s", watched.url, exc_info=error)
+    return problem
 
 
 def _look(server: ServerModels, clock: Callable[[], float]) -> Look:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from headrace.dashboard.limits import Limits, Loaded, read
+from headrace.dashboard import limits as module
+from headrace.dashboard.limits import Limit, Limits, Loaded, Serves, always, read
+from headrace.errors import ConnectionLost
 from headrace.models.ask import ServerModels
 from tests.unit.plan.profiles import profile
 
@@ -28,17 +30,35 @@ class Telling(ServerModels):
         return self.said
 
 
+class Failing(Telling):
+    """A server whose answers are lost."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(None)
+        self.error = error
+
+    def profile(self, name: str, version: int | None = None) -> Any:
+        super().profile(name, version)
+        raise self.error
+
+
 async def _limits(server: ServerModels, *wanted: Loaded) -> list[Any]:
     limits = Limits()
+    await _settle(limits, server, *wanted)
+    return [limits.of(one) for one in wanted]
+
+
+async def _settle(
+    limits: Limits, server: ServerModels, *wanted: Loaded, serves: Serves = always
+) -> None:
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(limits.run())
         for one in wanted:
-            limits.want(server, one)
-            limits.want(server, one)
+            limits.want(server, one, serves)
+            limits.want(server, one, serves)
         async with asyncio.timeout(60):
             await limits._waiting.join()
         running.cancel()
-    return [limits.of(one) for one in wanted]
 
 
 @pytest.mark.slow
@@ -58,6 +78,45 @@ async def test_a_model_without_run_times_has_a_reason_instead() -> None:
     (found,) = await _limits(server, LOADED)
     assert found.rate_rps is None
     assert "started cold" in found.reasons[0]
+
+
+async def test_one_that_serves_no_more_when_its_turn_comes_is_not_asked_for() -> None:
+    server, limits = Telling({}), Limits()
+    await _settle(limits, server, LOADED, serves=lambda _: False)
+    assert server.asked == 0
+    assert LOADED not in limits._known
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionLost("timed out"), "timed out"),
+        (OSError(24, "Too many open files"), "OSError: [Errno 24] Too many open files"),
+    ],
+)
+async def test_one_bad_moment_is_told_and_tried_again_after_a_pause(
+    error: Exception, said: str
+) -> None:
+    now_s = [0.0]
+    server, limits = Failing(error), Limits(lambda: now_s[0])
+    await _settle(limits, server, LOADED)
+    await _settle(limits, server, LOADED)
+    assert server.asked == 1
+    assert limits.of(LOADED) == Limit(None, None, (said,))
+    now_s[0] = 31.0
+    await _settle(limits, server, LOADED)
+    assert server.asked == 2
+
+
+async def test_a_plan_that_took_too_long_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(module, "_TIMEOUT_S", 0.01)
+    server, limits = Telling({}), Limits(lambda: now_s[0])
+    await _settle(limits, server, LOADED)
+    assert limits.of(LOADED) == Limit(None, None, ("no prediction within 0 s",))
+    now_s[0] = 31.0
+    await _settle(limits, server, LOADED)
+    assert server.asked == 2
 
 
 def test_what_is_no_plan_is_a_reason() -> None:

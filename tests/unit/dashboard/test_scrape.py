@@ -55,6 +55,7 @@ def test_processes_are_read_and_those_of_one_name_added_up() -> None:
     [
         "<html>hello</html>",
         'headrace_requests_total{model="a",version="1"} 1.0\n',
+        'http_requests{a="1", ="2"} 1\n',
     ],
 )
 def test_what_is_no_such_page_is_told(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headrace.dashboard.history import History
-from headrace.dashboard.limits import Limits
+from headrace.dashboard.limits import Limits, Loaded
 from headrace.dashboard.watch import Board, Watched, watch
 from headrace.models.ask import ServerModels
 
@@ -67,6 +67,32 @@ async def test_a_server_that_tells_of_its_models_oddly_is_down_and_the_others_ar
     assert not one.up
     assert "as a Headrace server does" in one.problem
     assert other.up
+
+
+class Odd(Telling):
+    """Something in its answer, or here, is as nobody thought."""
+
+    def metrics(self) -> str:
+        raise IndexError("list index out of range")
+
+
+async def test_what_nobody_expected_of_one_server_ends_neither_it_nor_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    board = _board(Odd(ONE), Telling(ONE))
+    one, other = (watched.history for watched in board.watched)
+    await _until(board, lambda: len(one.moments) > 1 and other.up)
+    assert [said.getMessage() for said in caplog.records] == [f"cannot look at {URL}"]
+    assert one.problem == "IndexError: list index out of range"
+
+
+async def test_a_version_serves_as_it_was_loaded_by_the_last_look() -> None:
+    board = _board(Telling({**ONE, "state": "serving"}, {**ONE, "version": 2}))
+    (watched,) = board.watched
+    await _until(board, lambda: watched.history.up)
+    assert watched.serves(Loaded(URL, "m", 1, 0))
+    assert not watched.serves(Loaded(URL, "m", 1, 7))
+    assert not watched.serves(Loaded(URL, "m", 2, 0))
 
 
 async def test_orders_that_take_long_hold_up_no_look() -> None:
