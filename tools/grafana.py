@@ -58,14 +58,13 @@ def _by(labels: str, what: str, over: str | None = None, how: str = "sum") -> Qu
 
 
 def _phases() -> tuple[Query, ...]:
-    """Means: of batches over batches, of requests over all of them, also those without a wait."""
+    """Means of those that had a phase; the wait for a load, which few have, is over all answered."""
     took = "headrace_phase_seconds_sum", "headrace_phase_seconds_count"
-    batches = [_rate(name, ', phase=~"assemble|infer"') for name in took]
-    requests = _rate(took[0], ', phase=~"load|receive|decode|queue|results|encode"')
-    whole = _rate(took[1], ', phase="total"')
+    had = [_rate(name, ', phase!~"load|total"') for name in took]
+    load, whole = _rate(took[0], ', phase="load"'), _rate(took[1], ', phase="total"')
     return (
-        Query(f"sum by (phase) ({requests}) / on () group_left () sum ({whole})", "{{phase}}"),
-        Query(f"sum by (phase) ({batches[0]}) / sum by (phase) ({batches[1]})", "{{phase}}"),
+        Query(f"sum by (phase) ({load}) / on () group_left () sum ({whole})", "{{phase}}"),
+        Query(f"sum by (phase) ({had[0]}) / sum by (phase) ({had[1]})", "{{phase}}"),
     )
 
 

@@ -31,7 +31,8 @@ SHOWN_PHASES = (
     "other",
 )
 """In the order of a request; ``other`` is the way between the processes, and waiting for a lane."""
-_OF_BATCHES = frozenset({"assemble", "infer"})
+# Few requests have it.
+_SELDOM = "load"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,9 @@ class Step:
     def phase_means_s(self) -> dict[str, float]:
         """How long each phase took on average, in the order of a request; {} of none.
 
-        A phase that few requests have, as the wait for a load, counts little. Of the phases of
-        batches it is a batch's mean. What the total has and they have not is ``other``.
+        Each is the mean of those that had it, which in overload are more than were answered: who is
+        refused has been received. Only the wait for a load, which few have, is spread over all. What
+        the total has and they have not is ``other``.
         """
         total = self.phases.get("total", Counts())
         if total.mean is None:
@@ -84,9 +86,7 @@ class Step:
         means = {}
         for name in SHOWN_PHASES[:-1]:
             counts = self.phases.get(name, Counts())
-            means[name] = (
-                (counts.mean or 0.0) if name in _OF_BATCHES else counts.total / total.count
-            )
+            means[name] = counts.total / total.count if name == _SELDOM else counts.mean or 0.0
         return means | {"other": max(total.mean - sum(means.values()), 0.0)}
 
     @property

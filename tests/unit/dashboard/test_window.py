@@ -107,6 +107,19 @@ def test_phases_add_up_to_the_whole_time() -> None:
     assert Step().phase_means_s() == {}
 
 
+def test_phases_of_those_that_were_refused_are_not_put_on_those_that_were_answered() -> None:
+    bounds = (1.0, math.inf)
+    phases = {
+        "total": Counts(bounds, (1, 0), 0.1),
+        "receive": Counts(bounds, (20, 0), 0.2),
+        "decode": Counts(bounds, (20, 0), 0.4),
+        "infer": Counts(bounds, (1, 0), 0.05),
+    }
+    means_s = Step(1.0, {"ok": 1, "predicted_miss": 19}, phases).phase_means_s()
+    assert (means_s["receive"], means_s["decode"]) == (0.01, 0.02)
+    assert means_s["other"] == pytest.approx(0.02)
+
+
 def test_padding_is_a_share_of_all_that_ran() -> None:
     before = Version(elements={"asked": 10, "padding": 10})
     after = Version(elements={"asked": 40, "padding": 20})
