@@ -75,7 +75,8 @@ def _histograms(name: str, labels: tuple[str, ...], found: _Histograms) -> list[
         for bound, count in histogram.cumulative():
             limit = bound if bound == "+Inf" else f"{float(bound):g}"
             lines.append(f'{name}_bucket{{{pairs},le="{limit}"}} {count:.0f}')
-        lines += [f"{name}_sum{{{pairs}}} {histogram.total:g}"]
+        # Of six digits, a sum of days stands still.
+        lines += [f"{name}_sum{{{pairs}}} {histogram.total:.15g}"]
         lines += [f"{name}_count{{{pairs}}} {sum(histogram.counts)}"]
     return lines
 

@@ -53,5 +53,13 @@ def test_names_and_bounds_are_tensorflow_servings() -> None:
     assert f":tensorflow:serving:runtime_latency_sum{{{runtime}}} 500000\n" in text
 
 
+def test_a_sum_of_days_still_grows_with_each_request() -> None:
+    metrics = counted(3e6)
+    (before,) = samples(page({"m": metrics}).decode(), r"request_latency_sum\S*").values()
+    metrics.answered("predict", "REST", 150e-6, 50e-6)
+    (after,) = samples(page({"m": metrics}).decode(), r"request_latency_sum\S*").values()
+    assert after - before == 150
+
+
 def test_nobody_asked_is_a_page_too() -> None:
     assert page({}).decode().count("\n") == 3
