@@ -19,7 +19,7 @@ import pytest
 from headrace.models.ask import ServerModels
 from headrace.receiver.codecs.protobuf import message
 from tests.contract.calls import send, unary
-from tests.e2e.clients import http
+from tests.e2e.clients import http, metrics
 from tests.e2e.models import write_fake
 from tests.e2e.server import Server
 
@@ -130,9 +130,15 @@ def test_the_wait_for_a_model_that_was_not_in_memory_is_a_phase(tmp_path: Path) 
     with Server(tmp_path, environment={"HEADRACE_DEFAULTS__PRELOAD": "false"}) as running:
         phases = _read(_plain(running.url, ASK)["server-timing"])
         (mine,) = http(f"{running.url}/slowest")[1]["requests"]
+        counted = metrics(running.url)
     assert phases["load"] >= 300
     assert phases["total"] >= phases["load"]
     assert mine["phases_s"]["load"] >= 0.3
+    labels = 'model="slow",{}version="1"'
+    took = labels.format('outcome="ok",priority="1000",')
+    assert counted[f"headrace_request_seconds_sum{{{took}}}"] >= 0.3
+    total = labels.format('phase="total",')
+    assert counted[f"headrace_phase_seconds_sum{{{total}}}"] >= 0.3
 
 
 def test_the_slowest_requests_are_told_slowest_first(server: Server) -> None:

@@ -13,7 +13,7 @@ from headrace.observe.moments import Moments
 from headrace.observe.phases import Noted
 
 PHASES = ("load", "receive", "decode", "queue", "results", "encode", "total")
-"""Those of a request, in order; ``total``, of those answered, is from arrival to encoded answer."""
+"""Those of a request, in order; ``total``, of those answered, is from arrival to encoded answer, and so has all of them."""
 
 OTHER = -1000
 """The priority under which those are counted that are too many to have their own."""
@@ -60,7 +60,7 @@ class Requests:
             ):
                 self._count()
             return
-        phases, total_s = self._phases, now_s - arrival_s
+        phases, total_s = self._phases, request.load_s + now_s - arrival_s
         if request.load_s:
             phases["load"].observe(request.load_s)
         if decoded_s:

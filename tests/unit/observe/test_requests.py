@@ -95,6 +95,9 @@ def test_the_wait_for_a_model_is_a_phase_of_those_that_had_to() -> None:
     requests = Requests()
     requests.ended(Request(1.0, 1.0, 1.0, run(1.0, 2.0), 2.0, load_s=7.0), "ok", 2.0)
     assert requests.phases["load"].total == 7.0
+    assert requests.phases["total"].total == requests.took[0, "ok"].total == 8.0
+    requests.ended(Request(1.0, load_s=7.0), "shed", 2.0)
+    assert requests.failed_s == requests.took[0, "shed"].total == 8.0
     assert set(PHASES) == set(requests.phases)
 
 

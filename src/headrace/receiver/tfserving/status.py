@@ -153,7 +153,8 @@ class Counted:
             return
         metrics = self._core.catalog.asked[served.name]
         if error is None:
-            request_s = time.monotonic() - self._exchange.arrival_s
+            exchange = self._exchange
+            request_s = exchange.load_s + time.monotonic() - exchange.arrival_s
             metrics.answered(self._api, self._entrypoint, request_s, self._run_s)
             return
         status = error.grpc_status if isinstance(error, HeadraceError) else GrpcStatus.INTERNAL
