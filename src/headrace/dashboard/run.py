@@ -62,10 +62,10 @@ def _listener(host: str, port: int) -> Iterator[socket.socket]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, _, _, _, address = found[0]
         listener = socket.create_server(address[:2], family=family)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of what is no name of a host
+        reason = getattr(error, "strerror", None) or error
         raise StartError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose others with --host "
-            "and --port"
+            f"cannot listen on {host}:{port}: {reason}; choose others with --host and --port"
         ) from error
     with listener:
         yield listener

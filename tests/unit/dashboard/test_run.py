@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from headrace.dashboard.run import is_own
+from headrace.dashboard.run import _listener, is_own
 from headrace.dashboard.watch import rest_s
+from headrace.errors import StartError
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,12 @@ def test_a_port_that_is_taken_is_told() -> None:
         done = _dashboard("--port", str(taken.getsockname()[1]))
     assert done.returncode == 2
     assert "--port" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["example..com", f"{'a' * 64}.com"])
+def test_a_host_whose_name_is_none_is_told(host: str) -> None:
+    with pytest.raises(StartError, match="--host"), _listener(host, 0):
+        pass
 
 
 @pytest.mark.slow
