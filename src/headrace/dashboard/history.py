@@ -6,12 +6,13 @@ put into no step.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from headrace.dashboard.scrape import Key, Process, Snapshot
+from headrace.dashboard.scrape import Key, Process, ProcessUse, Snapshot
 from headrace.dashboard.window import Step, between, increase, join
 
 KEPT_S = 300.0
@@ -72,6 +73,7 @@ class History:
         self._moments: deque[Moment] = deque(maxlen=_MOST_MOMENTS)
         self._last: Look | None = None
         self._answers = False
+        self._cores: dict[tuple[str, str], float] | None = None
         self.problem = "not asked yet"
         self.since_s: float | None = None
 
@@ -103,11 +105,13 @@ class History:
             steps = _steps(before.snapshot, look.snapshot, seconds)
             self._add(Moment(look.at_s, seconds, steps, gauges, refused, _cpu_s(before, look)))
         self._last = look
+        self._cores = None
 
     def missed(self, problem: str, at_s: float) -> None:
         """It did not answer, or with something else."""
         self._turn(answers=False, problem=problem, at_s=at_s)
         self._add(Moment(at_s, 0.0, None, {}))
+        self._cores = None
 
     def recent(self, key: Key, last_s: float = RECENT_S) -> Step | None:
         """What came of a version in the last seconds; None where that is not known."""
@@ -145,6 +149,15 @@ class History:
             for process, use in sorted(self._last.snapshot.processes.items())
         ]
 
+    def cores(self, key: Key) -> float | None:
+        """What the engines of a version take; None while that is not known."""
+        if self._cores is None:  # many versions are asked for after each look
+            self._cores = {}
+            for process, cores, _ in self.taken():
+                which = process.model, process.version
+                self._cores[which] = self._cores.get(which, 0.0) + cores
+        return self._cores.get((key[0], str(key[1])))
+
     def gauge(self, key: Key, name: str) -> float | None:
         """A gauge of a version as it is now; None where that is not known."""
         if not self._answers or not self._moments:
@@ -155,11 +168,8 @@ class History:
         if not self._moments:
             return []
         begin_s = self._moments[-1].at_s - last_s
-        return [
-            (moment, moment.steps)
-            for moment in self._moments
-            if moment.steps is not None and moment.at_s > begin_s
-        ]
+        last = itertools.takewhile(lambda one: one.at_s > begin_s, reversed(self._moments))
+        return [(moment, moment.steps) for moment in last if moment.steps is not None][::-1]
 
     def _turn(self, *, answers: bool, problem: str, at_s: float) -> None:
         if self.since_s is None or answers != self._answers:
@@ -181,10 +191,16 @@ def _steps(before: Snapshot, after: Snapshot, seconds: float) -> dict[Key, Step]
 
 
 def _cpu_s(before: Look, after: Look) -> dict[Process, float]:
-    """What each process took; one that is new has taken all of it since."""
-    then = {process: use.cpu_s for process, use in before.snapshot.processes.items()}
-    now = {process: use.cpu_s for process, use in after.snapshot.processes.items()}
-    return increase(then, now)
+    """What each process took; one that is new has taken all of it since.
+
+    Where it has fallen another is there under that name, or one fewer, and how much of its time is
+    of this step is not known: none.
+    """
+    taken = {}
+    for process, use in after.snapshot.processes.items():
+        then = before.snapshot.processes.get(process, ProcessUse())
+        taken[process] = max(0.0, use.cpu_s - then.cpu_s)
+    return taken
 
 
 def _bin(moments: Sequence[Moment], key: Key) -> Bin:

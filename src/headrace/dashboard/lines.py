@@ -76,20 +76,9 @@ def line(history: History, said: Mapping[str, Any], limit: Limit | None) -> Line
         _busy(None if step is None else step.busy_lanes, said.get("instances")),
         _share(mean_batch, said.get("max_batch")),
         said.get("memory_bytes"),
-        _cores(history, key),
+        history.cores(key),
         limit,
     )
-
-
-def _cores(history: History, key: Key) -> float | None:
-    """What its engine takes of the processors."""
-    name, version = key[0], str(key[1])
-    found = [
-        one.cores
-        for one in history.taken()
-        if (one.process.model, one.process.version) == (name, version)
-    ]
-    return sum(found) if found else None
 
 
 def _busy(lanes: float | None, instances: float | None) -> float | None:

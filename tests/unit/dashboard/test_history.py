@@ -107,9 +107,20 @@ def test_gauges_are_those_of_the_last_look() -> None:
 
 def test_processes_take_what_their_counters_rose_by() -> None:
     engine, history = Process("engine", "m", "1"), History()
-    for second, cpu_s in enumerate([100.0, 100.5, 101.0, 0.5]):  # it was started again
+    # It was started again: how much of that time is of this step is not known.
+    for second, cpu_s in enumerate([100.0, 100.5, 101.5, 0.5]):
         processes = {engine: ProcessUse(cpu_s, 2**20)}
         history.saw(Look(second, Snapshot({}, {}, processes), ()))
     assert history.taken() == [(engine, 0.5, 2**20)]
+    assert history.cores(KEY) == 0.5
+    assert history.cores(("m", 2)) is None
     history.missed("down", 4)
     assert history.taken() == []
+    assert history.cores(KEY) is None
+
+
+def test_an_engine_that_was_there_beside_the_one_that_left_is_not_all_new() -> None:
+    engine, history = Process("engine", "m", "1"), History()
+    for second, cpu_s in enumerate([100.0, 100.0 + 30.0, 30.5]):  # both, then the new one alone
+        history.saw(Look(second, Snapshot({}, {}, {engine: ProcessUse(cpu_s)}), ()))
+    assert history.cores(KEY) == 15
