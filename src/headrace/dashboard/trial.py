@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import heapq
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from headrace.errors import InvalidInput, MalformedAnswer
@@ -73,7 +76,10 @@ class File(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a model takes and gives; ``rest`` is an example of the inputs that are no files."""
+    """What a model takes and gives; ``rest`` is an example of the inputs that are no files.
+
+    ``classes`` are the outputs whose text is of classes; None where an older server does not say.
+    """
 
     name: str
     version: int
@@ -82,6 +88,7 @@ class Described:
     outputs: tuple[Tensor, ...]
     files: tuple[File, ...]
     example: Any
+    classes: frozenset[str] | None = None
 
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> Described:
@@ -98,7 +105,12 @@ class Described:
             tuple(Tensor.read(one) for one in said["outputs"]),
             tuple(File.read(one) for one in said["files"]),
             said["example"],
+            frozenset(said["classes"]) if "classes" in said else None,
         )
+
+    def may_have_classes(self, output: str) -> bool:
+        """Whether text of an output that looks as classes do is of classes."""
+        return self.classes is None or output in self.classes
 
     @property
     def others(self) -> list[str]:
@@ -186,25 +198,42 @@ def shown(model: Described, answer: Any) -> list[Shown]:
     if len(model.outputs) == 1:
         output = {model.outputs[0].name: output}
     if not isinstance(output, dict):
-        return [Shown("answer", "", (), _cut(json.dumps(answer)))]
+        return [Shown("answer", "", (), _text(answer))]
     kinds = {one.name: one.datatype for one in model.outputs}
-    return [_shown(name, kinds.get(name, ""), value) for name, value in output.items()]
+    return [
+        _shown(name, kinds.get(name, ""), value, classes=model.may_have_classes(name))
+        for name, value in output.items()
+    ]
 
 
-def _shown(name: str, datatype: str, value: Any) -> Shown:
+def _shown(name: str, datatype: str, value: Any, *, classes: bool) -> Shown:
     shape = _shape(value)
     flat = len(shape) <= _FLAT_AXES
-    rows = tuple(bars for row in _rows(value, len(shape)) if (bars := _bars(row, flat=flat)))
+    first = islice(_rows(value, len(shape)), _MOST_ROWS)
+    rows = tuple(bars for row in first if (bars := _bars(row, flat=flat, classes=classes)))
     form = f"{datatype} [{', '.join(map(str, shape))}]"
-    return Shown(name, form, rows[:_MOST_ROWS], _cut(_text(value)))
+    return Shown(name, form, rows, _text(value))
 
 
 def _text(value: Any) -> str:
-    """Text as it is, one row a line; all else as JSON."""
-    flat = list(value) if isinstance(value, list) else [value]
+    """Text as it is, one row a line; all else as JSON. No more is written than is shown."""
+    flat = value if isinstance(value, list) else [value]
     if flat and all(isinstance(one, str) for one in flat):
-        return "\n".join(flat)
-    return json.dumps(value, ensure_ascii=False)
+        return _cut("\n".join(flat))
+    pieces = json.JSONEncoder(ensure_ascii=False).iterencode(value)
+    text = _beginning(pieces)
+    return text if next(pieces, None) is None else f"{text[:_LONGEST_TEXT]} … many characters more"
+
+
+def _beginning(pieces: Iterable[str]) -> str:
+    """As many of them as are more than is shown, or all."""
+    found, length = [], 0
+    for piece in pieces:
+        found.append(piece)
+        length += len(piece)
+        if length > _LONGEST_TEXT:
+            break
+    return "".join(found)
 
 
 def _cut(text: str) -> str:
@@ -229,25 +258,27 @@ def _rows(value: Any, axes: int) -> Iterator[Sequence[Any]]:
             yield from _rows(part, axes - 1)
 
 
-def _bars(row: Sequence[Any], *, flat: bool) -> tuple[Bar, ...]:
-    """The best classes of a row; () where it is of something else."""
-    found = [_class(one) for one in row] if all(isinstance(one, str) for one in row) else []
-    if found and all(one is not None for one in found):
-        named = [one for one in found if one is not None]
-    elif _are_shares(row):
-        named = _ordered(row, "class")
+def _bars(row: Sequence[Any], *, flat: bool, classes: bool) -> tuple[Bar, ...]:
+    """The best classes of a row; () where it is of something else. What is not finite has none."""
+    if _are_shares(row):
+        named = _ordered(row, "class", _MOST_BARS)
     elif flat and len(row) > _READABLE and all(_is_number(one) for one in row):
-        named = _ordered(row, "index")[:_LARGEST]
+        named = _ordered(row, "index", _LARGEST)
+    elif classes and all(isinstance(one, str) for one in row):
+        found = [_class(one) for one in row]
+        if None in found:
+            return ()
+        named = [one for one in found if one is not None and math.isfinite(one[1])]
     else:
         return ()
     most = max((abs(value) for _, value in named), default=0.0) or 1.0
     return tuple(Bar(label, value, max(value, 0.0) / most) for label, value in named[:_MOST_BARS])
 
 
-def _ordered(row: Sequence[float], what: str) -> list[tuple[str, float]]:
-    """Values with their places, largest first."""
-    named = [(f"{what} {place}", float(one)) for place, one in enumerate(row)]
-    return sorted(named, key=lambda one: -one[1])
+def _ordered(row: Sequence[float], what: str, most: int) -> list[tuple[str, float]]:
+    """The largest values with their places, largest first."""
+    finite = ((float(one), -place) for place, one in enumerate(row) if math.isfinite(one))
+    return [(f"{what} {-place}", one) for one, place in heapq.nlargest(most, finite)]
 
 
 def _is_number(value: Any) -> bool:
@@ -267,10 +298,12 @@ def _class(text: str) -> tuple[str, float] | None:
 
 def _are_shares(row: Sequence[Any]) -> bool:
     """Whether these are probabilities of classes."""
-    numbers = [one for one in row if isinstance(one, float)]
-    if len(numbers) != len(row) or len(row) < 2:  # noqa: PLR2004 - one class is no choice
+    if len(row) < 2:  # noqa: PLR2004 - one class is no choice
         return False
-    return all(0 <= one <= 1 for one in numbers) and abs(sum(numbers) - 1) < _NEAR_ONE
+    return (
+        all(isinstance(one, float) and 0 <= one <= 1 for one in row)
+        and abs(sum(row) - 1) < _NEAR_ONE
+    )
 
 
 def timings_s(header: str) -> dict[str, float]:

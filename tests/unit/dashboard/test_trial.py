@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,6 +122,36 @@ def test_text_is_shown_as_text() -> None:
     model = described({}, ["x"], {"y": "BYTES"})
     (output,) = shown(model, {"output": ["12:30 o'clock", "<b>"]})
     assert (output.rows, output.text) == ((), "12:30 o'clock\n<b>")
+
+
+def test_text_that_looks_as_classes_do_is_of_classes_only_where_the_server_says_so() -> None:
+    model = described({}, ["x"], {"y": "BYTES"})
+    clock = {"output": [["12:30"]]}
+    (output,) = shown(replace(model, classes=frozenset()), clock)
+    assert (output.rows, output.text) == ((), '[["12:30"]]')
+    (output,) = shown(replace(model, classes=frozenset({"y"})), clock)
+    assert output.rows[0][0].label == "class 30"
+
+
+def test_what_is_not_finite_has_no_bar() -> None:
+    model = described({}, ["x"], {"y": "BYTES"})
+    (output,) = shown(model, {"output": [["inf:1", "2.0:0:tea", "nan:3"]]})
+    assert output.rows == ((("tea", 2.0, 1.0),),)
+    numbers = [math.nan, *map(float, range(20)), math.inf, -math.inf]
+    (output,) = shown(PLAIN, {"output": [numbers]})
+    assert [(bar.label, bar.share) for bar in output.rows[0]][:2] == [
+        ("index 20", 1.0),
+        ("index 19", 18 / 19),
+    ]
+
+
+def test_of_a_large_answer_only_what_is_shown_is_written() -> None:
+    answer = {"output": [[float(one)] * 20 for one in range(100_000)]}
+    began_s = time.process_time()
+    (output,) = shown(PLAIN, answer)
+    assert time.process_time() - began_s < 0.5
+    assert len(output.rows) == 4
+    assert output.form == "FP32 [100000, 20]"
 
 
 def test_several_outputs_have_their_names() -> None:

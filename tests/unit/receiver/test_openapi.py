@@ -23,7 +23,7 @@ from headrace.receiver.openapi.document import document
 from headrace.receiver.openapi.lives import MOVED_LABELS
 from headrace.receiver.openapi.page import DocsPage, read_page
 from headrace.receiver.plain.models import described, read_labels
-from headrace.settings import ModelSettings
+from headrace.settings import ModelSettings, ResultStep
 from headrace.values import DType, TensorSpec
 from tests.contract.calls import plain, post
 from tests.contract.echo import PAIR, Echo, serve
@@ -219,6 +219,13 @@ def test_examples_are_what_the_model_takes() -> None:
         assert validator_for(given["schema"]).is_valid(given["example"])
         assert written["x-headrace-models"][0]["example"] == given["example"]
     assert Echo().ask(post("/predict/pair", given["example"])).status == 200
+
+
+def test_outputs_whose_text_is_of_classes_are_named() -> None:
+    steps = (ResultStep(output="y", apply="softmax"), ResultStep(output="y", apply="top_k"))
+    (said,) = write(replace(TABLE, settings=ModelSettings(results=steps)))["x-headrace-models"]
+    assert said["classes"] == ["y"]
+    assert write(TABLE)["x-headrace-models"][0]["classes"] == []
 
 
 def test_examples_have_the_sizes_of_the_card_and_are_short_or_none() -> None:

@@ -318,6 +318,7 @@ def _model(served: ServedModel) -> dict[str, Any]:
         "backend": f"{served.profile.backend} {served.profile.precision}",
         "inputs": [_tensor(spec) for spec in served.signature.inputs],
         "outputs": [_tensor(spec) for spec in served.signature.outputs],
+        "classes": [one.output for one in served.settings.results if one.apply == "top_k"],
         "files": [
             {"name": medium.name, "kind": medium.kind, "feeds": list(medium.feeds)}
             for medium in served.media
