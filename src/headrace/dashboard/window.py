@@ -76,9 +76,9 @@ class Step:
     def phase_means_s(self) -> dict[str, float]:
         """How long each phase took on average, in the order of a request; {} of none.
 
-        Each is the mean of those that had it, which in overload are more than were answered: who is
-        refused has been received. Only the wait for a load, which few have, is spread over all. What
-        the total has and they have not is ``other``.
+        Each is the mean of those that had it, which in overload are more than were answered: who
+        is refused has been received. Only the wait for a load, which few have, is spread over all.
+        What the total has and they have not is ``other``.
         """
         total = self.phases.get("total", Counts())
         if total.mean is None:

@@ -13,7 +13,7 @@ from headrace.observe.moments import Moments
 from headrace.observe.phases import Noted
 
 PHASES = ("load", "receive", "decode", "queue", "results", "encode", "total")
-"""Those of a request, in order; ``total``, of those answered, is from arrival to encoded answer, and so has all of them."""
+"""Those of a request, in order; ``total``, of those answered, is from arrival to encoded answer."""
 
 OTHER = -1000
 """The priority under which those are counted that are too many to have their own."""
