@@ -26,6 +26,8 @@ _READABLE, _LARGEST = 16, 5
 # Of one row, or of several: with more axes it is rather a picture than a choice.
 _FLAT_AXES = 2
 _LONGEST_TEXT = 4000
+# The largest vocabularies have some 260,000; what is longer is a sound or a picture.
+_MOST_CLASSES = 300_000
 # Shares that sum to 1 but for rounding, in 16 bits too.
 _NEAR_ONE = 0.01
 
@@ -260,6 +262,8 @@ def _rows(value: Any, axes: int) -> Iterator[Sequence[Any]]:
 
 def _bars(row: Sequence[Any], *, flat: bool, classes: bool) -> tuple[Bar, ...]:
     """The best classes of a row; () where it is of something else. What is not finite has none."""
+    if len(row) > _MOST_CLASSES:
+        return ()
     if _are_shares(row):
         named = _ordered(row, "class", _MOST_BARS)
     elif flat and len(row) > _READABLE and all(_is_number(one) for one in row):
