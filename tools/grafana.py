@@ -58,7 +58,7 @@ def _by(labels: str, what: str, over: str | None = None, how: str = "sum") -> Qu
 
 
 def _phases() -> tuple[Query, ...]:
-    """Means of those that had a phase; the wait for a load, which few have, is over all answered."""
+    """Means of those that had a phase; the wait for a load, which few have, is over all of them."""
     took = "headrace_phase_seconds_sum", "headrace_phase_seconds_count"
     had = [_rate(name, ', phase!~"load|total"') for name in took]
     load, whole = _rate(took[0], ', phase="load"'), _rate(took[1], ', phase="total"')
