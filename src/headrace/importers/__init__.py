@@ -7,6 +7,7 @@
     triton      config.pbtxt: its table, and what is made of each field (pure)
     sequences   the part of it about models with state (pure)
     signatures  inputs and outputs, for models whose files do not say theirs (pure)
+    labels      class names, which are in a file of the model's own or none
     versions    which versions are served, as both servers say it (pure)
     tfserving   model_config_file and batching_parameters_file (pure)
     folders     which folders are models, and which versions of one

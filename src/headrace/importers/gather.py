@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace.errors import SettingsError
 from headrace.importers.folders import is_model
+from headrace.importers.labels import with_own
 from headrace.importers.rules import Imported
 from headrace.importers.textproto import Field, Message, parse
 from headrace.importers.tfserving import BATCHING_RULES, read_batching, read_models
@@ -119,7 +120,9 @@ def _model(folder: Path, config: Path | None = None) -> Imported:
     """A model of Triton's: its folder, and the configuration in it, if there is one."""
     config = config or folder / CONFIG_NAME
     source = str(config)
-    read = read_config(read_text(config), source) if config.exists() else Imported(str(folder))
+    read = Imported(str(folder))
+    if config.exists():
+        read = with_own(read_config(read_text(config), source), config, folder)
     named: dict[str, Any] = {"name": folder.absolute().name, "path": "."}
     origins = {key: str(folder) for key in named}
     whole = replace(read, keys={**named, **read.keys}, origins={**origins, **read.origins})

@@ -5,6 +5,7 @@ Fields and meanings: triton-inference-server/common protobuf/model_config.proto.
 
 from __future__ import annotations
 
+from headrace.importers.labels import OUTSIDE, is_named_inside
 from headrace.importers.rules import Draft, Fate, Handler, Imported, Rule, Spot, walk
 from headrace.importers.sequences import SEQUENCE_RULES, add_sequence
 from headrace.importers.signatures import RULE as _OF_SIGNATURE
@@ -216,8 +217,8 @@ def _labels(draft: Draft, spot: Spot) -> None:
     file = draft.only(spot).text()
     if "labels" in draft.keys or not file:
         draft.lose(spot, "one list of labels a model: that of the first output")
-    elif file.startswith(("/", "~")) or ".." in file.split("/") or not file.isprintable():
-        draft.lose(spot, "a file outside of the model's folder; move it there, or set `labels`")
+    elif not is_named_inside(file):
+        draft.lose(spot, OUTSIDE)
     else:
         draft.put(spot, "labels", file)
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from headrace.documents import Key, anchor_paths, read
 from headrace.errors import ModelLoadError, SettingsError
 from headrace.importers.gather import read_text
+from headrace.importers.labels import OUTSIDE, homes, is_own
 from headrace.importers.rules import Fate
 from headrace.importers.triton import CONFIG_NAME, preferred_file, read_config
 from headrace.loader.regular import check_regular
@@ -59,7 +60,18 @@ def read_said(version: Path, model: Path) -> Said:
     folders = (version, *(one for one in between if one.is_relative_to(model)))
     carded = any((folder / CARD_NAME).exists() for folder in folders)
     configured = None if carded or version == model else read_configured(model)
-    return configured or Said(read_card(*folders))
+    return _with_own_labels(configured, version, model) if configured else Said(read_card(*folders))
+
+
+def _with_own_labels(said: Said, version: Path, model: Path) -> Said:
+    """Look at each time: links can change when the configuration does not."""
+    card, config = said.card, model / CONFIG_NAME
+    labels = card.labels
+    if not isinstance(labels, Path) or is_own(labels, homes(config, model, version)):
+        return said
+    keys = {key: getattr(card, key) for key in card.model_fields_set - {"labels"}}
+    remark = f"{config}: output.label_filename: {Fate.NOT_MAPPED}: {OUTSIDE}"
+    return Said(ModelSettings.model_validate(keys), (*said.remarks, remark))
 
 
 def read_card(*folders: Path) -> Card:
@@ -151,12 +163,16 @@ def why_left_out(folder: Path) -> str | None:
     A card takes the place of that, and what cannot be read is ``read_said``'s to name.
     """
     path = folder / CONFIG_NAME
-    if not path.exists() or any(any(folder.glob(f"{below}{CARD_NAME}")) for below in ("", "*/")):
+    if not path.exists() or _has_card(folder):
         return None
     try:
         return unless_kept(_parse_left_out, path)
     except SettingsError:
         return None
+
+
+def _has_card(folder: Path) -> bool:
+    return any(any(folder.glob(f"{below}{CARD_NAME}")) for below in ("", "*/"))
 
 
 @lru_cache(KEPT)
@@ -168,13 +184,18 @@ def model_file(folder: Path) -> str | None:
     """What ``config.pbtxt`` of a model's folder calls the model file of each version.
 
     Raises:
-        SettingsError: it cannot be read; with its file and line.
+        SettingsError: it cannot be read, and no card takes its place; with its file and line.
     """
     path = folder / CONFIG_NAME
     if not path.exists():
         return None
-    _refuse_irregular(path)
-    return preferred_file(read_text(path), str(path))
+    try:
+        _refuse_irregular(path)
+        return preferred_file(read_text(path), str(path))
+    except SettingsError:
+        if _has_card(folder):
+            return None
+        raise
 
 
 def _refuse_irregular(path: Path) -> None:

@@ -10,6 +10,7 @@ import yaml
 from headrace import cli
 from headrace.errors import SettingsError
 from headrace.importers.gather import gather
+from headrace.importers.rules import Fate
 from headrace.layers import load
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -183,3 +184,20 @@ def test_a_file_larger_than_any_configuration_is_refused() -> None:
     Path("large.txt").write_bytes(b"#" * (256 * 2**10 + 1))
     with pytest.raises(SettingsError, match="is larger than"):
         gather([Path("large.txt")])
+
+
+def test_labels_are_taken_from_the_model_s_folder_only() -> None:
+    labels = Path("models/densenet/labels.txt")
+    for target in ("real.txt", "../../elsewhere.txt"):
+        labels.unlink(missing_ok=True)
+        Path("elsewhere.txt").write_text("a secret")
+        Path("models/densenet/real.txt").write_text("cat")
+        labels.symlink_to(target)
+        (read,) = gather([Path("models/densenet")])
+        (note,) = [note for note in read.notes if note.field == "output.label_filename"]
+        if target == "real.txt":
+            assert read.keys["labels"] == str(labels.absolute())
+        else:
+            assert "labels" not in read.keys
+            assert note.fate is Fate.NOT_MAPPED
+            assert "outside of the model's folder" in note.words

@@ -46,6 +46,8 @@ def fates(one: Imported) -> dict[str, Fate]:
         ("output { label_filename: '/etc/passwd' }", {}),
         ("output { label_filename: 'a/../../b' }", {}),
         ("output { label_filename: '~root/b' }", {}),
+        ("output { label_filename: 'file:///etc/hostname' }", {}),
+        ("output { label_filename: 'https://example.com/b' }", {}),
         ("dynamic_batching { default_queue_policy { max_queue_size: 9 } }", {"max_queue": 9}),
         ("dynamic_batching { default_queue_policy { max_queue_size: 0 } }", {}),
         (

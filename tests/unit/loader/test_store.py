@@ -307,6 +307,14 @@ def test_triton_may_name_the_folder_of_a_saved_model(tmp_path: Path) -> None:
         assert _shape(_find(tmp_path)) == [("m", 1, file)]
 
 
+def test_a_card_takes_the_place_of_a_configuration_that_cannot_be_read(tmp_path: Path) -> None:
+    _make(tmp_path, "m/1/model.onnx", "m/1/model.pt")
+    (tmp_path / "m/config.pbtxt").write_text("default_model_filename: 5")
+    assert "should be text in quotes" in _error(tmp_path / "m", kind=SettingsError)
+    (tmp_path / "m/card.yaml").write_text("max_batch: 4")
+    assert [one.path.name for one in _find(tmp_path / "m")] == ["model.onnx"]
+
+
 def test_a_script_beside_models_is_none_but_model_py_is_in_a_version(tmp_path: Path) -> None:
     _make(tmp_path, "train.py", "a.onnx", "code/1/model.py", "code/1/weights.onnx", "code/make.py")
     found = _find(tmp_path)
