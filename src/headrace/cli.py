@@ -239,7 +239,9 @@ def _import(options: argparse.Namespace) -> int:
     try:
         found = gather.gather(options.paths)
         if out is not None:
-            text = written.write(found, out.absolute().parent)
+            # From where a link leads, what is relative would lead elsewhere.
+            folder = None if os.path.islink(out) else out.absolute().parent  # noqa: PTH114 - raises nothing
+            text = written.write(found, folder)
             written.save(text, out, force=options.force)
     except OperatorError as error:
         return _tell_problems(error, options)

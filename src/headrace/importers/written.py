@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,15 @@ def save(text: str, out: Path, *, force: bool) -> None:
 def _put(text: str, out: Path, *, force: bool) -> None:
     if out.is_dir():
         raise SettingsError(f"{out}: is a folder; name a file in it")
+    if out.exists() and not out.is_file():
+        raise SettingsError(f"{out}: is not a regular file; without --out it is printed")
     if out.exists() and not force:
         raise SettingsError(f"{out}: is there already; --force replaces it")
-    beside = out.with_name(f".{out.name}.new")
+    real = Path(os.path.realpath(out))  # a link stays one, and what it leads to is replaced
+    beside = real.with_name(f".{real.name}.new")
     try:
         beside.write_text(text, encoding="utf-8")
-        beside.replace(out)
+        beside.replace(real)
     finally:
         with contextlib.suppress(OSError):  # there is none, or no folder for it
             beside.unlink()

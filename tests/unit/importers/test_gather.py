@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -65,6 +66,26 @@ def test_it_replaces_no_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["import", "models", "--out", "there.yaml", "--force"]) == 0
     assert yaml.safe_load(Path("there.yaml").read_text())["models"]
     assert cli.main(["import", "models", "--out", "nowhere/there.yaml"]) == 2
+
+
+def test_a_link_stays_one_and_no_device_becomes_a_file(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("inner").mkdir()
+    for target in ("there.yaml", "inner/new.yaml"):
+        Path("there.yaml").write_text("mine")
+        Path("link.yaml").unlink(missing_ok=True)
+        Path("link.yaml").symlink_to(target)
+        assert cli.main(["import", "models", "--out", "link.yaml", "--force"]) == 0
+        assert Path("link.yaml").is_symlink()
+        assert load(Path(target), {}, {}).models[0].path == Path.cwd() / "models/densenet"
+    os.mkfifo("pipe")
+    Path("to-pipe").symlink_to("pipe")
+    for irregular in ("pipe", "to-pipe"):  # as root, without the check, a device would be gone
+        capsys.readouterr()
+        assert cli.main(["import", "models", "--out", irregular, "--force"]) == 2
+        assert f"{irregular}: is not a regular file; without --out" in capsys.readouterr().err
+    assert Path("pipe").is_fifo()
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
