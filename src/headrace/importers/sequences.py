@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from headrace.importers.rules import Draft, Fate, Handler, Rule, Spot, walk
+from headrace.importers.rules import Draft, Fate, Handler, Note, Rule, Spot, walk
 from headrace.importers.textproto import Field
 
 _MAPPED, _OWN, _LOST = Fate.MAPPED, Fate.NOT_NEEDED, Fate.NOT_MAPPED
+_NO_STATE = "no state that the server could keep: a model must give it as an output"
 _DELAY = Rule(_OWN, "", "a batch waits only while waiting pays; say what counts with `slo_ms`")
 
 SEQUENCE_RULES: dict[str, Rule] = {
@@ -42,12 +44,20 @@ def add_sequence(draft: Draft, spot: Spot) -> None:
     message = draft.only(spot).message()
     inner = Draft(draft.source, SEQUENCE_RULES, "sequence.")
     walk(inner, message, SEQUENCE_RULES, _HANDLERS, "sequence_batching.")
-    draft.notes += inner.notes
     if "state" in inner.keys:
+        draft.notes += inner.notes
         draft.keys["sequence"] = inner.keys
         draft.origins["sequence"] = f"{spot.field.place} {spot.path}"
     else:
-        draft.lose(spot, "no state that the server could keep: a model must give it as an output")
+        draft.notes += map(_lost, inner.notes)
+        draft.lose(spot, _NO_STATE)
+
+
+def _lost(note: Note) -> Note:
+    """What a field becomes where there is no ``sequence`` for it to be in."""
+    if note.fate is _MAPPED:
+        return replace(note, fate=_LOST, key="", words=_NO_STATE)
+    return note
 
 
 def _idle(draft: Draft, spot: Spot) -> None:

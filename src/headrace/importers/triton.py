@@ -134,7 +134,11 @@ RULES: dict[str, Rule] = {
     "parameters": Rule(
         _LOST, "", "of a backend; only `intra_op_thread_count` becomes something: `threads`"
     ),
-    "model_warmup": Rule(_MAPPED, "warm_shapes", "shapes only: warm-up makes its own data"),
+    "model_warmup": Rule(
+        _MAPPED,
+        "warm_shapes",
+        "shapes only: warm-up makes its own data; none without `max_batch_size`",
+    ),
     "model_operations": Rule(_LOST, "", "custom operations are not loaded"),
     "model_transaction_policy.decoupled": Rule(_LOST, "", "every request has one answer"),
     "model_repository_agents": Rule(_LOST, "", "prepare the files before they are served"),
@@ -274,6 +278,13 @@ def _parameter(draft: Draft, spot: Spot) -> None:
 
 def _warmup(draft: Draft, spot: Spot) -> None:
     shapes = dict(map(_warm_input, spot.field.message().all("inputs")))
+    if spot.parent.one("max_batch_size") is None:  # then it is 0 there, and here not known
+        draft.lose(
+            spot,
+            "without `max_batch_size` its shapes have the batch axis too: say `max_batch_size`, 0 "
+            "perhaps, or name shapes under `warm_shapes`",
+        )
+        return
     if not shapes or any(not 0 < dim <= _LARGEST_DIM for dims in shapes.values() for dim in dims):
         draft.lose(spot, "no shape to warm up at: name some under `warm_shapes`")
         return

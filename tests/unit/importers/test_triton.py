@@ -81,7 +81,7 @@ def test_the_versions_to_serve_are_taken_where_there_is_such_a_setting() -> None
 
 def test_shapes_of_warm_ups_go_in_step() -> None:
     def warm(*shapes: dict[str, list[int]]) -> Imported:
-        text = ""
+        text = "max_batch_size: 0\n"
         for shape in shapes:
             inputs = " ".join(
                 f"inputs {{ key: '{name}' value {{ dims: {dims} }} }}"
@@ -91,19 +91,32 @@ def test_shapes_of_warm_ups_go_in_step() -> None:
         return read_config(text, "f")
 
     both = warm({"a": [1], "b": [2]}, {"b": [4], "a": [3]}, {"a": [1], "b": [2]})
-    assert both.keys == {"warm_shapes": {"a": [[1], [3]], "b": [[2], [4]]}}
-    assert [note.fate for note in both.notes] == [Fate.MAPPED, Fate.MAPPED, Fate.NOT_NEEDED]
+    assert both.keys == {"batched": False, "warm_shapes": {"a": [[1], [3]], "b": [[2], [4]]}}
+    assert [note.fate for note in both.notes[1:]] == [Fate.MAPPED, Fate.MAPPED, Fate.NOT_NEEDED]
     other = warm({"a": [1]}, {"c": [1]})
-    assert other.keys == {"warm_shapes": {"a": [[1]]}}
-    assert other.notes[1].fate is Fate.NOT_MAPPED
-    assert warm({"a": [-1]}).keys == {}
+    assert other.keys == {"batched": False, "warm_shapes": {"a": [[1]]}}
+    assert other.notes[2].fate is Fate.NOT_MAPPED
+    assert warm({"a": [-1]}).keys == {"batched": False}
+
+
+def test_without_a_batch_size_it_is_not_known_whether_shapes_have_the_batch() -> None:
+    text = "model_warmup { inputs { key: 'a' value { dims: [1, 3] } } }"
+    read = read_config(text, "f")
+    assert read.keys == {}
+    (note,) = read.notes
+    assert note.fate is Fate.NOT_MAPPED
+    assert "say `max_batch_size`" in note.words
+    for size in (0, 4):  # it may stand behind it
+        told = read_config(f"{text} max_batch_size: {size}", "f")
+        assert told.keys["warm_shapes"] == {"a": [[1, 3]]}
 
 
 def test_more_shapes_than_anybody_waits_for_are_not_warmed_up() -> None:
     entry = "model_warmup { inputs { key: 'a' value { dims: %d } } }\n"
-    read = read_config("".join(entry % size for size in range(1, 301)), "f")
-    assert read.keys == {"warm_shapes": {"a": [[size] for size in range(1, 257)]}}
-    assert [note.fate for note in read.notes[255:]] == [Fate.MAPPED] + [Fate.NOT_MAPPED] * 44
+    entries = "".join(entry % size for size in range(1, 301))
+    read = read_config(f"max_batch_size: 4\n{entries}", "f")
+    assert read.keys["warm_shapes"] == {"a": [[size] for size in range(1, 257)]}
+    assert [note.fate for note in read.notes[256:]] == [Fate.MAPPED] + [Fate.NOT_MAPPED] * 44
 
 
 def test_state_becomes_a_sequence() -> None:
@@ -130,6 +143,9 @@ def test_a_sequence_without_state_cannot_be_mapped() -> None:
     read = read_config("sequence_batching { max_sequence_idle_microseconds: 5 }", "f")
     assert read.keys == {}
     assert fates(read)["sequence_batching"] is Fate.NOT_MAPPED
+    idle = read.notes[0]
+    assert idle.field == "sequence_batching.max_sequence_idle_microseconds"
+    assert (idle.fate, idle.key) == (Fate.NOT_MAPPED, "")
 
 
 @pytest.mark.parametrize(
