@@ -240,7 +240,8 @@ def _import(options: argparse.Namespace) -> int:
         found = gather.gather(options.paths)
         if out is not None:
             # From where a link leads, what is relative would lead elsewhere.
-            folder = None if os.path.islink(out) else out.absolute().parent  # noqa: PTH114 - raises nothing
+            linked = os.path.islink(out)  # noqa: PTH114 - the other raises
+            folder = None if linked else out.absolute().parent
             text = written.write(found, folder)
             written.save(text, out, force=options.force)
     except OperatorError as error:

@@ -96,12 +96,14 @@ class Gcs:
 
     There is no such server to install; what is answered follows its reference
     (cloud.google.com/storage/docs/json_api/v1/objects). Objects come a tenth at a time, each
-    ``pause_s`` after the one before.
+    ``pause_s`` after the one before. With ``refusal`` all is answered with that status.
     """
 
-    def __init__(self, objects: dict[str, bytes], pause_s: float = 0.0) -> None:
+    def __init__(
+        self, objects: dict[str, bytes], pause_s: float = 0.0, refusal: int | None = None
+    ) -> None:
         self.objects = objects
-        handler = partial(_GcsHandler, objects, pause_s)
+        handler = partial(_GcsHandler, objects, pause_s, refusal)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -122,16 +124,21 @@ class Gcs:
 
 
 class _GcsHandler(BaseHTTPRequestHandler):
-    def __init__(self, objects: dict[str, bytes], pause_s: float, *arguments: Any) -> None:
+    def __init__(
+        self, objects: dict[str, bytes], pause_s: float, refusal: int | None, *arguments: Any
+    ) -> None:
         self._objects = objects
         self._pause_s = pause_s
+        self._refusal = refusal
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         _, _, key = url.path.partition("/o/")
         prefix = parse_qs(url.query).get("prefix", [""])[0]
-        if not key:
+        if self._refusal is not None:
+            self.send_error(self._refusal)
+        elif not key:
             items = [self._row(one) for one in self._objects if one.startswith(prefix)]
             self._say(json.dumps({"kind": "storage#objects", "items": items}).encode())
         elif unquote(key) not in self._objects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,3 +72,13 @@ def test_a_large_file_of_s3_takes_little_memory(bucket: Bucket, tmp_path: Path) 
     grown_mib = int(subprocess.run(code, check=True, capture_output=True, text=True).stdout)
     assert (tmp_path / "weights.bin").stat().st_size == size_mib * 2**20
     assert grown_mib < size_mib / 2
+
+
+def test_a_store_that_refuses_is_told_in_a_line(tmp_path: Path) -> None:
+    with Gcs({}, refusal=409) as store:
+        where = os.environ | store.environment | {"HEADRACE_SERVER__CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-m", "headrace", "check", "gs://models/m"]
+        ended = subprocess.run(command, env=where, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("headrace: gs://models/m: cannot be read: HttpError")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ _PIECE_BYTES = 8 * 2**20
 _PIECES = 4
 # A web server may send on to a URL whose query is as good as a password.
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*")
+# They write the traceback of every error they raise.
+_LOGGERS = ("gcsfs", "fsspec")
 _MODULES = {"s3": "s3fs", "gs": "gcsfs.core", "http": "fsspec.implementations.http"}
 
 
@@ -62,6 +65,7 @@ def open_store(url: Url) -> Store:
     from headrace.loader.remote.web import Web  # noqa: PLC0415 - the same
 
     unhurried.let_go()
+    _quieten()
     match kind:
         case "s3":
             return Bucket(module.S3FileSystem(**_fresh(), **_s3_options()), tries=_TRIES)
@@ -70,6 +74,14 @@ def open_store(url: Url) -> Store:
             return Bucket(module.GCSFileSystem(**_fresh(), requests_timeout=_timeout()))
         case _:
             return Web(module.HTTPFileSystem(**_fresh(), **_http_options()))
+
+
+def _quieten() -> None:
+    """What goes wrong is told by ``border``, once; a level that somebody has asked for stays."""
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.CRITICAL)
 
 
 def _fresh() -> dict[str, Any]:
