@@ -5,6 +5,7 @@ A numbered folder may be either: a model may be called ``7``.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from headrace.formats import SUFFIXES
@@ -13,6 +14,14 @@ from headrace.importers.triton import CONFIG_NAME
 # What a version has directly in it, and a model has not: `model.savedmodel/`, `resnet.onnx`.
 _MODEL, _SAVED_MODEL = "model", "saved_model.pb"
 _FILES = frozenset(SUFFIXES) - {".py"}  # scripts lie anywhere
+
+
+def named(path: Path) -> Path:
+    """The same place, absolute and with a name: one that ends in ``..`` is called what it is there.
+
+    Links keep their own names.
+    """
+    return Path(os.path.realpath(path)) if path.name == ".." else path.absolute()
 
 
 def is_model(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import SettingsError
-from headrace.importers.folders import is_model
+from headrace.importers.folders import is_model, named
 from headrace.importers.labels import with_own
 from headrace.importers.rules import Imported
 from headrace.importers.textproto import Field, Message, parse
@@ -123,10 +123,11 @@ def _model(folder: Path, config: Path | None = None) -> Imported:
     read = Imported(str(folder))
     if config.exists():
         read = with_own(read_config(read_text(config), source), config, folder)
-    named: dict[str, Any] = {"name": folder.absolute().name, "path": "."}
-    origins = {key: str(folder) for key in named}
-    whole = replace(read, keys={**named, **read.keys}, origins={**origins, **read.origins})
-    return _placed(whole, folder.absolute())
+    place = named(folder)
+    said: dict[str, Any] = {"name": place.name, "path": "."}
+    origins = {key: str(folder) for key in said}
+    whole = replace(read, keys={**said, **read.keys}, origins={**origins, **read.origins})
+    return _placed(whole, place)
 
 
 def _placed(one: Imported, folder: Path) -> Imported:

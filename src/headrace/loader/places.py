@@ -20,6 +20,7 @@ from typing import NamedTuple
 from headrace.documents import expand
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
 from headrace.formats import SUFFIXES
+from headrace.importers.folders import named
 from headrace.importers.folders import versions as versions_in
 from headrace.loader.card import model_file, why_left_out
 from headrace.loader.regular import check_regular
@@ -91,7 +92,7 @@ def locate(entry: ModelSettings, complain: Complain = _refuse) -> list[Place]:
         raise SettingsError(f"model {entry.name or '(without a name)'}: `path` must be given")
     if isinstance(entry.path, Url):
         raise ModelLoadError(f"{entry.path}: is not on this machine yet")
-    path = expand(entry.path).absolute()
+    path = named(expand(entry.path))
     try:
         found = _look(path, entry.name, complain)
     except OSError as error:

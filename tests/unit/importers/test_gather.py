@@ -116,6 +116,13 @@ def test_one_model_or_one_file_is_enough() -> None:
     assert file["path"] == str(Path.cwd() / "models/vad")
 
 
+def test_a_folder_above_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("models/plain").absolute()
+    (folder / "1").mkdir(parents=True)
+    monkeypatch.chdir(folder / "1")
+    assert keys("..") == [{"name": "plain", "path": str(folder)}]
+
+
 @pytest.mark.parametrize("name", ["~nobody", "~root", "~"])
 def test_a_folder_named_like_a_home_is_itself(
     name: str, capsys: pytest.CaptureFixture[str]

@@ -119,6 +119,19 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path / "m")
     assert _find(Path("../a.onnx"))[0].path.is_absolute()
     assert _shape(_find(Path()))[0] == ("m", 1, "model.onnx")
+    monkeypatch.chdir(tmp_path / "m/1")
+    assert _shape(_find(Path("..")))[0] == ("m", 1, "model.onnx")
+
+
+def test_links_have_names_of_their_own_and_what_is_above_them_is_above_their_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _make(tmp_path, "m/1/model.onnx", "n/1/model.onnx")
+    (tmp_path / "n/link").symlink_to(tmp_path / "m")
+    (tmp_path / "n/inner").symlink_to(tmp_path / "m/1")
+    monkeypatch.chdir(tmp_path / "n")
+    assert _shape(_find(Path("link"))) == [("link", 1, "model.onnx")]
+    assert _shape(_find(Path("inner/.."))) == [("m", 1, "model.onnx")]
 
 
 # -- the card ------------------------------------------------------------------------------------
