@@ -67,7 +67,7 @@ _OPERATOR_STATUS = 2
 
 def main(arguments: Sequence[str], beginning: Beginning | None = None) -> int:
     """Run one command and return its exit status: 0, 1 (it failed), 2 (something to change)."""
-    options = parser().parse_args(arguments, argparse.Namespace(beginning=beginning))
+    options = _parse(arguments, argparse.Namespace(beginning=beginning))
     try:
         return int(options.call(options))
     except KeyboardInterrupt:
@@ -79,6 +79,17 @@ def main(arguments: Sequence[str], beginning: Beginning | None = None) -> int:
         if ours is None or others is not None:
             raise
         return _complain(list(_leaves(ours)))
+
+
+def _parse(arguments: Sequence[str], into: argparse.Namespace) -> argparse.Namespace:
+    """Parse; PATHs may stand between flags, of which argparse takes the first few only."""
+    root = parser()
+    options, left = root.parse_known_args(arguments, into)
+    if left and ("paths" not in options or any(text.startswith("-") for text in left)):
+        root.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        options.paths += left
+    return options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -146,7 +157,6 @@ def _add_import(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "paths",
         nargs="+",
-        type=Path,
         metavar="PATH",
         help="a config.pbtxt, a model's folder, a model repository, a model_config_file or a "
         "batching_parameters_file",
@@ -237,7 +247,7 @@ def _import(options: argparse.Namespace) -> int:
 
     out: Path | None = options.out
     try:
-        found = gather.gather(options.paths)
+        found = gather.gather(map(Path, options.paths))
         if out is not None:
             # From where a link leads, what is relative would lead elsewhere.
             linked = os.path.islink(out)  # noqa: PTH114 - the other raises

@@ -74,6 +74,31 @@ def test_serve_hands_the_flags_over(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "words", ["a.onnx --slo-ms 50 b.onnx", "a.onnx b.onnx --slo-ms 50", "--slo-ms 50 a.onnx b.onnx"]
+)
+def test_paths_may_stand_between_flags(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    seen = _served(monkeypatch)
+    assert cli.main(["serve", *words.split()]) == 0
+    assert [str(model.path) for model in seen[0].models] == ["a.onnx", "b.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("serve a.onnx --slo-ms 50 b.onnx --slo", "b.onnx --slo"),
+        ("serve a.onnx --nothing=1", "--nothing=1"),
+        ("version now", "now"),
+    ],
+)
+def test_what_no_command_knows_is_named(
+    capsys: pytest.CaptureFixture[str], words: str, left: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words.split())
+    assert f"unrecognized arguments: {left}" in capsys.readouterr().err
+
+
 def test_every_flag_of_the_tables_is_one_of_serve() -> None:
     names = {*cli.SERVER_FLAGS, *cli.MODEL_FLAGS}
     given = vars(cli.parser().parse_args(["serve"]))
