@@ -85,10 +85,11 @@ def _parse(arguments: Sequence[str], into: argparse.Namespace) -> argparse.Names
     """Parse; PATHs may stand between flags, of which argparse takes the first few only."""
     root = parser()
     options, left = root.parse_known_args(arguments, into)
-    if left and ("paths" not in options or any(text.startswith("-") for text in left)):
+    at = left.index("--") if "--" in left else len(left)  # behind it a path may begin with -
+    if left and ("paths" not in options or any(text.startswith("-") for text in left[:at])):
         root.error(f"unrecognized arguments: {' '.join(left)}")
     if left:
-        options.paths += left
+        options.paths += left[:at] + left[at + 1 :]
     return options
 
 

@@ -83,6 +83,12 @@ def test_paths_may_stand_between_flags(monkeypatch: pytest.MonkeyPatch, words: s
     assert [str(model.path) for model in seen[0].models] == ["a.onnx", "b.onnx"]
 
 
+def test_behind_two_dashes_a_path_may_begin_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = _served(monkeypatch)
+    assert cli.main(["serve", "a.onnx", "--slo-ms", "50", "--", "-b.onnx"]) == 0
+    assert [str(model.path) for model in seen[0].models] == ["a.onnx", "-b.onnx"]
+
+
 @pytest.mark.parametrize(
     ("words", "left"),
     [

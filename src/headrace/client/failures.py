@@ -19,7 +19,8 @@ from headrace.errors import HeadraceError, MalformedAnswer, MalformedRequest
 from headrace.statuses import GrpcStatus
 
 _TEXT_LIMIT = 300
-_TOO_LARGE = re.compile("larger than max|exceeds maximum size")  # grpcio's and Go's, Java's
+# As grpcio and Go say it, then C++ and Java.
+_TOO_LARGE = re.compile("essage larger than max |essage size exceeded|exceeds maximum size")
 
 
 def _classes(root: type[HeadraceError]) -> Iterator[tuple[str, type[HeadraceError]]]:

@@ -23,9 +23,9 @@ _OPTIONS = (
     # Clients do not share connections: closing one closes its own.
     ("grpc.use_local_subchannel_pool", 1),
     # After a refused connection grpcio would not look again for a second, and then for longer, and
-    # meanwhile calls fail though the server is back. 100 is the least it takes.
+    # meanwhile calls fail though the server is back. It looks without any call, so not too often.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
     # By its name the least pause; it is how long an attempt to connect may take, TLS and all.
     ("grpc.min_reconnect_backoff_ms", 3000),
     ("grpc.enable_http_proxy", 0),

@@ -17,7 +17,8 @@ Inputs = Mapping[str, Any] | Any
 """Name → array or nested lists; or the only input by itself."""
 
 _KINDS = {"b": "b", "i": "iu", "u": "iu"}
-_ARRAY = "__array__"  # what numpy's arrays have, and tensors and columns of other libraries
+# Other libraries' are converted as lists are: a column of numbers has a dtype nobody has chosen.
+_TYPED = (np.ndarray, np.generic)
 
 
 def needs_metadata(inputs: Inputs, options: Options) -> bool:
@@ -26,7 +27,7 @@ def needs_metadata(inputs: Inputs, options: Options) -> bool:
         return True
     if options.classification is not None and not options.outputs:
         return True
-    return not all(hasattr(value, _ARRAY) for value in inputs.values())
+    return not all(isinstance(value, _TYPED) for value in inputs.values())
 
 
 def prepare(
@@ -68,8 +69,8 @@ def _only_input(model: str, metadata: ModelMetadata | None) -> str:
 
 
 def _array(name: str, value: Any, metadata: ModelMetadata | None) -> Array:
-    if hasattr(value, _ARRAY):
-        return _ours(name, _read(name, value))
+    if isinstance(value, _TYPED):
+        return _ours(name, np.asarray(value))
     spec = _spec(name, metadata)
     if spec.dtype is DType.BYTES:
         return _texts(name, _read(name, value, object))

@@ -281,8 +281,16 @@ def _bars(row: Sequence[Any], *, flat: bool, classes: bool) -> tuple[Bar, ...]:
 
 def _ordered(row: Sequence[float], what: str, most: int) -> list[tuple[str, float]]:
     """The largest values with their places, largest first."""
-    finite = ((float(one), -place) for place, one in enumerate(row) if math.isfinite(one))
+    finite = ((float(one), -place) for place, one in enumerate(row) if _is_finite(one))
     return [(f"{what} {-place}", one) for one, place in heapq.nlargest(most, finite)]
+
+
+def _is_finite(value: float) -> bool:
+    """Whether it is a number that can be drawn; JSON has whole numbers of any length."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _is_number(value: Any) -> bool:

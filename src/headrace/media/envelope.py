@@ -43,7 +43,7 @@ _SIDES = frozenset({_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT})
 # SHORT, LONG and BigTIFF's LONG8; where another kind has its number is not looked for.
 _NUMBER_BYTES = {3: 2, 4: 4, 16: 8}
 # A tile may be larger than its image, by as much as programs write.
-_TILE_PIXELS = 2**22
+_TILE_PIXELS = 2**24
 _TILE_STEP = 16
 _BMP_INFO_BYTES = 40
 _RUN_LENGTHS = frozenset({1, 2})

@@ -52,12 +52,12 @@ class Processor:
             InvalidInput: an output is unknown, or is not made of numbers and was to be classified;
                 or there are too many classes to tell.
         """
-        if not requested:
-            if not self._steps and not self._best:
-                return outputs
-            requested = [RequestedOutput(name) for name in outputs]
+        if not requested and not self._steps and not self._best:
+            return outputs
         result, classes = {}, 0
-        for want in requested:
+        for want in requested or map(RequestedOutput, outputs):
+            if requested:
+                self._spec(want)
             tensor, k = self._numbers(want, outputs)
             if k is not None:
                 classes += min(k, tensor.shape[-1]) * math.prod(tensor.shape[:-1])
@@ -81,7 +81,6 @@ class Processor:
         self, want: RequestedOutput, outputs: Mapping[str, Array]
     ) -> tuple[Array, int | None]:
         """An output as its steps leave it, and how many of its last axis are to be told."""
-        self._spec(want)
         tensor = outputs[want.name]
         for step in self._steps.get(want.name, ()):
             tensor = step(tensor)
@@ -240,6 +239,6 @@ def _check_many(classes: int) -> None:
     if classes > _MOST_CLASSES:
         raise InvalidInput(
             f"{classes} classes of all rows are to be told, at most {_MOST_CLASSES} are at once: "
-            "ask for fewer (`classification`; `k` of `top_k` in the model's card), or send fewer "
-            "rows at a time"
+            "send fewer rows at a time, or ask for fewer: with `classification`, or with `k` of "
+            "`top_k` in the model's card"
         )

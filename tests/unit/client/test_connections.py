@@ -190,8 +190,9 @@ def test_a_grpc_server_far_away_has_time_to_greet(kind: str) -> None:
         "Received message larger than max (5200083 vs. 4194304)",
         "grpc: received message larger than max (5200083 vs. 4194304)",
         "gRPC message exceeds maximum size 4194304: 5200083",
+        "Max message size exceeded: 5200083 of 4194304",
     ],
-    ids=["grpcio", "Go", "Java"],
+    ids=["grpcio", "Go", "Java", "C++"],
 )
 def test_a_message_over_another_servers_limit_is_too_large_and_sent_once(
     kind: str, words: str

@@ -246,3 +246,7 @@ def test_files_and_long_texts_are_no_values() -> None:
     assert found.tensors["number"].shape == (1000,)
     text = "A cup, and a cat, of which more could be told. " * 20_000
     assert read(model(NAME), "application/json", {"input": [text] * 4}) is not None
+    table = '1,[2],"{3}",' * 80_000 + "\\"
+    found = read(model(NAME), "application/json", {"input": [table, table]})
+    assert found is not None
+    assert found.files == {"name": [table.encode()] * 2}

@@ -89,12 +89,22 @@ def _may_have_files(body: bytes | memoryview, served: ServedModel) -> bool:
 
 
 def _has_many_values(text: bytes) -> bool:
-    """Whether JSON has too many to be parsed here, in windows: others can go on in between."""
-    count = 0
-    for start in range(0, len(text), _WINDOW_BYTES):
-        count += sum(text.count(one, start, start + _WINDOW_BYTES) for one in _VALUES)
+    """Whether JSON has too many to be parsed here, in windows: others can go on in between.
+
+    What stands in strings is none: text may be a table, or JSON itself.
+    """
+    count, at, inside = 0, 0, False
+    while at < len(text):
+        end = at + _WINDOW_BYTES
+        while text[end - 1 : end] == b"\\":  # what it escapes is in the same window
+            end += 1
+        parts = text[at:end].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        outside = b"".join(parts[inside::2])
+        count += sum(map(outside.count, _VALUES))
         if count > _MOST_VALUES:
             return True
+        inside ^= len(parts) % 2 == 0
+        at = end
     return False
 
 
