@@ -23,6 +23,30 @@ _MOST_BYTES = 4 * 2**20
 _HALF = re.compile("[\ud800-\udfff]")
 # Values, aliases put in place: of eleven lines they can make ten billion.
 _MOST_VALUES = 100_000
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes for a bool or a number what every version of YAML takes for the same one.
+
+    All else is text, which whoever wants a number reads as we do: ``010`` is ten, ``1:30`` is none,
+    and ``off`` is the word. What PyYAML writes is read as it was meant, for it quotes more.
+    """
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _kind, _begins, _pattern in (
+    ("merge", "<", r"<<"),
+    ("null", "~nN", r"~|null|Null|NULL"),
+    ("bool", "tTfF", r"true|True|TRUE|false|False|FALSE"),
+    ("int", "-+0123456789", r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+"),
+    ("float", "-+.0123456789", r"([-+]?[0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?"),
+    ("float", "-+.", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+    ("null", "", ""),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(rf"({_pattern})\Z"), list(_begins) or [""]
+    )
 
 Key = tuple[str | int, ...]
 """The way to a value: ``("models", 0, "slo_ms")``."""
@@ -103,7 +127,7 @@ def _compose(text: str) -> yaml.Node | None:
     Raises:
         YAMLError: it is not YAML.
     """
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         return loader.get_single_node()
     except (ValueError, OverflowError) as error:  # a number in an escape or a directive
@@ -113,7 +137,10 @@ def _compose(text: str) -> yaml.Node | None:
 
 
 def merge(layers: Iterable[Document]) -> Document:
-    """Lay each document over those before it: key by key within a section, values whole."""
+    """Lay each document over those before it: key by key within a section, values whole.
+
+    A section that is no mapping stays where keys in it are set, so that it is told of.
+    """
     merged = Document({}, {})
     for layer in layers:
         for section, value in layer.data.items():
@@ -121,7 +148,7 @@ def merge(layers: Iterable[Document]) -> Document:
             if isinstance(value, dict) and isinstance(below, dict):
                 _forget(merged.origins, [(section, name) for name in value])
                 merged.data[section] = below | value
-            else:
+            elif below is None or (section,) in layer.origins:
                 _forget(merged.origins, [(section,)])
                 merged.data[section] = value
         merged.origins.update(layer.origins)
@@ -151,7 +178,7 @@ def anchor_paths(entry: dict[str, Any], file: Path) -> None:
 def anchored(said: Any, name: str, file: Path) -> Any:
     """Make a path that a file has somewhere one that is relative to the file, or somebody's home.
 
-    What is a URL, or no text, is left to who checks it.
+    What is a URL, empty or no text is left to who checks it.
 
     Raises:
         SettingsError: it can be no path.
@@ -159,6 +186,8 @@ def anchored(said: Any, name: str, file: Path) -> Any:
     if not isinstance(said, str) or is_url(said):
         return said
     text = said.removeprefix(FILE)
+    if not text:
+        return said
     if "\0" in text:
         raise SettingsError(f"{file}: {name}: {text!r} is no path: it has a zero byte")
     return str(file.parent / expand(text))
@@ -196,6 +225,7 @@ class _Reader:
         self._source = source
         self._scalars = yaml.constructor.SafeConstructor()
         self._room = _MOST_VALUES
+        self._seen: set[int] = set()
         self.origins: dict[Key, str] = {}
         self.problems: list[str] = []
 
@@ -208,6 +238,11 @@ class _Reader:
             name = self._scalar(name_node)
             here = (*key, name)
             self.origins[here] = self._line(name_node)
+            if isinstance(name, bool) or not isinstance(name, str | int):
+                self.problems.append(
+                    f"{self._line(name_node)}: {dotted((*key, name_node.value))}: a key should be "
+                    "text: put it in quotes"
+                )
             values[name] = self._value(value_node, here)
         return values
 
@@ -255,8 +290,13 @@ class _Reader:
             )
 
     def _refuse_repeats(self, node: yaml.MappingNode, key: Key) -> None:
+        if id(node) in self._seen:  # by an alias, and what it merges may be flattened into it
+            return
+        self._seen.add(id(node))
         first: dict[str, str] = {}
-        for name_node, _ in node.value:
+        for name_node, value_node in node.value:
+            if name_node.tag == _MERGE:
+                self._refuse_repeats_of_merged(value_node, key)
             name = str(name_node.value)
             line = self._line(name_node)
             if name in first:
@@ -264,6 +304,11 @@ class _Reader:
                     f"{line}: {dotted((*key, name))}: given twice, first at {first[name]}"
                 )
             first.setdefault(name, line)
+
+    def _refuse_repeats_of_merged(self, node: yaml.Node, key: Key) -> None:
+        for one in node.value if isinstance(node, yaml.SequenceNode) else (node,):
+            if isinstance(one, yaml.MappingNode):
+                self._refuse_repeats(one, key)
 
     def _line(self, node: yaml.Node) -> str:
         return f"{self._source}:{node.start_mark.line + 1}"

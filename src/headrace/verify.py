@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -34,10 +34,12 @@ class Verify(Group):
         "be the same: over all requests.",
     )
 
+    may_be_text: ClassVar[bool] = True
+
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, said: Any) -> Any:
-        if said is False:  # what YAML makes of a bare `off`
+        if said is False:  # what older YAML makes of a bare `off`
             return {}
         if not isinstance(said, str):
             return said

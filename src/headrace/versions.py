@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,8 @@ class Versions(Group):
     specific: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = (
         Field(default=None, description="These and no others.")
     )
+
+    may_be_text: ClassVar[bool] = True
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,56 @@ def test_a_few_aliases_and_merges_are_put_in_place() -> None:
         "b": {"x": 1, "y": 2},
         "c": {"x": 1, "y": 2, "z": [{"x": 1}, {"x": 1}]},
     }
+
+
+def test_what_a_merge_overrides_is_not_given_twice_where_an_alias_names_it_again() -> None:
+    text = "a: &a {port: 1}\nb: &b {<<: *a, port: 2}\nc: *b\nd: {<<: &d {<<: *a, port: 3}}\ne: *d\n"
+    assert [parse(text, "f").data[key] for key in "bce"] == [{"port": 2}, {"port": 2}, {"port": 3}]
+    with pytest.raises(SettingsError, match=r"^f:1: a\.port: given twice, first at f:1$"):
+        parse("a: {<<: {port: 1, port: 2}}", "f")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True),
+        ("FALSE", False),
+        ("", None),
+        ("~", None),
+        ("-3", -3),
+        ("0x1F", 31),
+        ("1.", 1.0),
+        ("-1.5e+3", -1500.0),
+        (".inf", float("inf")),
+        *((word, word) for word in ("yes", "no", "on", "off", "2024-01-01", "=")),
+        *((digits, digits) for digits in ("010", "1:30", "1:30.5", "1_000", "0b1", "1e5", "08")),
+    ],
+)
+def test_a_number_is_what_every_version_of_yaml_takes_for_the_same_one(
+    text: str, value: object
+) -> None:
+    found = parse(f"a: {text}", "f").data["a"]
+    assert (type(found), found) == (type(value), value)
+
+
+@given(
+    st.text("0123456789+-.eExob_:~nultrefasyo<=", max_size=8)
+    | st.floats(allow_nan=False)
+    | st.integers()
+    | st.booleans()
+    | st.none()
+)
+def test_what_is_written_is_read_as_it_was(value: object) -> None:
+    found = parse(yaml.safe_dump({"a": value}), "f").data["a"]
+    assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize("key", ["null", "true", "1.5", "~"])
+def test_a_key_that_is_no_text_is_named(key: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(f"a:\n  {key}: 1\n", "f")
+    assert caught.value.message == f"f:2: a.{key}: a key should be text: put it in quotes"
+    assert parse("a: {1: 2}", "f").data == {"a": {1: 2}}
 
 
 def test_half_of_a_surrogate_pair_is_no_text() -> None:
