@@ -5,12 +5,12 @@ Frozen entries of ``accepts``; ``media`` makes decoders of them.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from headrace.group import Group
+from headrace.urls import LocalPath
 
 Positive = Annotated[int, Field(ge=1, le=65536)]
 
@@ -95,7 +95,7 @@ class AcceptedText(Group):
         default="text",
         description="With a tokenizer: what clients call it. Without: the model input, of BYTES.",
     )
-    tokenizer: Path | None = Field(
+    tokenizer: LocalPath | None = Field(
         default=None,
         description="A `tokenizer.json` of Hugging Face's tokenizers (relative to the file saying "
         "so). None: the text itself is the input.",

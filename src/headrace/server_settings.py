@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, field_validator
 
 from headrace.group import Group
-from headrace.urls import Location
+from headrace.urls import LocalPath, Location
 
 _LAST_PORT = 65535
 # What a browser sends as `Origin`: no path, not even a slash.
@@ -129,12 +129,12 @@ class ServerSettings(Group):
         description="More folders, or URLs of some, that models may be reloaded from over the "
         "wire, besides those of `models`.",
     )
-    trace_dir: Path | None = Field(
+    trace_dir: LocalPath | None = Field(
         default=None,
         description="A folder for traces of requests, which clients may then turn on and name "
         "files in (Triton's trace extension). None: no traces.",
     )
-    cache_dir: Path | None = Field(
+    cache_dir: LocalPath | None = Field(
         default=Path("~/.cache/headrace"),
         description="Where what can be made again is kept from one start to the next: compiled "
         "models, what warm-up measured, copies of remote models. None: nowhere.",
@@ -152,7 +152,7 @@ class ServerSettings(Group):
         default=None,
         description="How many versions may be in memory at once, pinned ones not counted.",
     )
-    engine_restart_limit: Annotated[int, Field(ge=1)] = Field(
+    engine_restart_limit: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=5,
         description="Engine deaths within `engine_restart_window_s` that mark a model failed.",
     )
@@ -168,7 +168,7 @@ class ServerSettings(Group):
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="auto: text on a terminal, JSON lines elsewhere."
     )
-    access_log: Path | None = Field(
+    access_log: LocalPath | None = Field(
         default=None,
         description="A file to which one JSON line is added for every request; `/dev/stderr` for "
         "the log. None given: there is none.",

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator
@@ -20,7 +19,7 @@ from headrace.group import Group
 from headrace.normalise import Normalised
 from headrace.server_settings import ServerSettings
 from headrace.signature import Signature
-from headrace.urls import Location
+from headrace.urls import LocalPath, Location
 from headrace.verify import Verify
 from headrace.versions import Versions
 
@@ -134,7 +133,7 @@ class Card(Group):
         default=None,
         description="The latency objective in milliseconds. None: no objective, no shedding.",
     )
-    labels: tuple[str, ...] | Path | None = Field(
+    labels: tuple[str, ...] | LocalPath | None = Field(
         default=None,
         description="Class names, or a text file with one a line (relative to the file saying so). "
         "None: those in the model file, where there are any.",

@@ -16,6 +16,7 @@ FILE = "file://"
 """Begins the URL of what lies on this machine, which is a path."""
 
 _BETWEEN = "://"
+_EMPTY = ("", FILE)
 
 
 class Url(str):
@@ -87,12 +88,23 @@ def read(said: Any) -> Any:
     """Make a URL of a text that is one, and leave everything else to who asks.
 
     Raises:
-        ValueError: it is none that is known.
+        ValueError: it is none that is known, or empty.
     """
     if not isinstance(said, str):
         return said
+    if said in _EMPTY:
+        raise ValueError("is no path: name one")
     return Url.parse(said) if is_url(said) else said.removeprefix(FILE)
 
+
+def _named(said: Any) -> Any:
+    if said in _EMPTY:  # else it would be the folder that one happens to be in
+        raise ValueError("is no path: name one, or write null for none")
+    return said
+
+
+LocalPath = Annotated[Path, BeforeValidator(_named)]
+"""A file or folder of this machine; an empty text names none."""
 
 Location = Annotated[Path | Url, BeforeValidator(read)]
 """Where models lie: on this machine, or in a store."""
