@@ -55,11 +55,18 @@ not merged.
 
 Unknown keys and unknown `HEADRACE_` variables are errors. `headrace check headrace.yaml` names
 every bad key with its line; once there is none, every entry of `models` that cannot be served so,
-with its; and lists the models it finds without loading them. An empty variable counts as not set.
+with its; and lists the models it finds without loading them. An empty variable counts as not set,
+and so does one of spaces; those around a value are no part of it. An empty text in a file or a flag
+is no path, and an error: write `null` for none. What Kubernetes sets in pods beside a Service
+called `headrace` (`HEADRACE_SERVICE_HOST`, `HEADRACE_PORT=tcp://...`) is left alone.
+
 In a variable, write a list of text with commas, other lists and mappings as JSON or YAML. (Text in
 `HEADRACE_DEFAULTS__LABELS` is the path of a file, so a list of labels is JSON, too.) Paths in a
 file are relative to that file, or to a home where they begin with `~`; others to the working
 directory.
+
+In a file, `true` and `false` are the only words that YAML makes no text of, besides `null`; where
+true or false is wanted, `yes`, `no`, `on` and `off` will do. `010` is ten, `1:30` no number.
 
 ```yaml
 server:

@@ -6,8 +6,10 @@ Order: flag > environment (``HEADRACE_SERVER__PORT=9000``) > file (``headrace.ya
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from textwrap import indent
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -21,6 +23,12 @@ from headrace.server_settings import ServerSettings
 from headrace.settings import NO_DEFAULTS, Card, ModelSettings, Settings
 
 _PREFIX = "HEADRACE_"
+# What Kubernetes tells pods of a Service, as it has been told to containers since Docker's links.
+_SERVICE = re.compile(
+    r"HEADRACE_(\w+_)?"
+    r"(SERVICE_HOST=|SERVICE_PORT(_\w+)?="
+    r"|PORT=(tcp|udp|sctp)://|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?=)"
+)
 _PATHS = ("access_log", "cache_dir", "trace_dir")
 # Flags with this prefix are set on each entry of `models`.
 _EVERY_MODEL = "models.*."
@@ -171,9 +179,11 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[Document, list[st
     known = {setting.variable: setting for setting in listing()}
     document, problems = Document({}, {}), []
     for variable, text in environment.items():
-        if not variable.startswith(_PREFIX) or not text:  # empty: as good as not set
+        if not variable.startswith(_PREFIX) or not text.strip():  # empty: as good as not set
             continue
         setting = known.get(variable)
+        if setting is None and _of_kubernetes(variable, text):
+            continue
         if setting is None:
             problems.append(
                 f"environment {variable}: unknown variable{_alike(variable, list(known))}"
@@ -188,6 +198,11 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[Document, list[st
     return document, problems
 
 
+def _of_kubernetes(variable: str, text: str) -> bool:
+    """Whether Kubernetes sets it in each pod, for a Service called ``headrace`` or so."""
+    return _SERVICE.match(f"{variable}={text}") is not None
+
+
 def _alike(variable: str, known: list[str]) -> str:
     """Name the variable that was meant; without the prefix, which makes all of them look alike."""
     names = [name.removeprefix(_PREFIX) for name in known]
@@ -200,15 +215,18 @@ def _alike(variable: str, known: list[str]) -> str:
 def _value(text: str, setting: Setting) -> Any:
     """Read a variable: text as it is, lists and mappings as YAML, a list of words by its commas.
 
+    What files and templates leave around it, spaces and ends of lines, is no part of it.
+
     Raises:
         SettingsError: it is not YAML.
     """
     here = place(setting.field)
-    if here.takes_many and text[0] + text[-1] in {"[]", "{}"}:
-        return parse(f"value: {text}", "it").data["value"]
+    said = text.strip()
+    if here.takes_many and (not here.takes_text or said[0] + said[-1] in {"[]", "{}"}):
+        return parse(f"value:\n{indent(text, ' ')}", "it").data["value"]
     if here.takes_words:
-        return [part.strip() for part in text.split(",")]
-    return None if here.takes_null and text == "null" else text
+        return [part.strip() for part in said.split(",")]
+    return None if here.takes_null and said == "null" else said
 
 
 def _from_flags(flags: Mapping[str, Any]) -> Document:

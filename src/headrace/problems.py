@@ -15,12 +15,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from headrace.documents import Key, dotted
+from headrace.group import Group
 from headrace.urls import Url
 
 # A value longer than this is cut in messages: the key and the line say enough.
 _SHOWN = 60
 # How like a known name one must be to be taken for it: `prot` is 0.75 like `port`.
 _ALIKE = 0.75
+_QUOTES = "; put it in quotes"
 _PLAIN: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
@@ -46,7 +48,18 @@ class Place(NamedTuple):
     @property
     def takes_many(self) -> bool:
         """Whether a list or a mapping may stand here."""
-        return any(get_origin(option) in (tuple, dict) for option, _ in _options(self.annotation))
+        return any(
+            get_origin(option) in (tuple, dict) or _is_group(option)
+            for option, _ in _options(self.annotation)
+        )
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether plain text may stand here, or words with commas between them."""
+        return self.takes_words or any(
+            option in (str, Path, Url) or (_is_group(option) and option.may_be_text)
+            for option, _ in _options(self.annotation)
+        )
 
     @property
     def takes_words(self) -> bool:
@@ -69,14 +82,18 @@ def explain(
 ) -> list[str]:
     """Say each problem of a failed validation in one line, once a key, in the order written.
 
+    Of a key in which another is wrong nothing is said.
+
     ``data`` is what was validated as ``model``; ``origins`` where its keys were written.
     """
     lines: dict[Key, str] = {}
     for detail in error.errors(include_url=False):
         key = _key(detail, data)
         lines.setdefault(key, located(key, _words(detail, key, model), origins))
+    around = {key[:length] for key in lines for length in range(len(key))}
     written = {key: number for number, key in enumerate(origins)}
-    return [lines[key] for key in sorted(lines, key=lambda key: written.get(key, len(written)))]
+    told = sorted(lines.keys() - around, key=lambda key: written.get(key, len(written)))
+    return [lines[key] for key in told]
 
 
 def located(key: Key, words: str, origins: Mapping[Key, str]) -> str:
@@ -121,20 +138,20 @@ def _has(value: Any, part: str | int) -> bool:
 
 def _words(detail: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
     kind = detail["type"]
-    if kind == "extra_forbidden":
+    if kind in {"extra_forbidden", "invalid_key"}:
         return _unknown(str(key[-1]), _group(model, key[:-1], detail["loc"]))
     if kind in {"missing", "union_tag_invalid", "union_tag_not_found"}:
         return _missing(detail, key, model)
     if detail["loc"][-1:] == ("[key]",):
-        return f"the key {shown(detail['input'])} {_plain(detail)}"
+        hint = _QUOTES if kind == "string_type" else ""
+        return f"the key {shown(detail['input'])} {_plain(detail)}{hint}"
     if kind == "value_error":
         return f"{shown(detail['input'])} {detail['ctx']['error']}"
     found = _find(model, key)
     if found is None:
         return f"{shown(detail['input'])} {_plain(detail)}"
-    hint = ""
-    if kind == "string_type" and isinstance(detail["input"], (int, float)):
-        hint = "; put it in quotes"
+    is_text = not isinstance(detail["input"], (int, float))
+    hint = "" if is_text or kind not in {"string_type", "path_type"} else _QUOTES
     return f"{shown(detail['input'])} should be {found.allowed}{hint}"
 
 
@@ -194,6 +211,10 @@ def _model(annotation: Any, tags: Iterable[str | int] = ()) -> type[BaseModel] |
         if get_origin(option) is tuple:
             return _model(get_args(option)[0])
     return None
+
+
+def _is_group(option: Any) -> bool:
+    return isclass(option) and issubclass(option, Group)
 
 
 def _find(model: type[BaseModel], key: Key) -> Place | None:

@@ -13,7 +13,9 @@ from headrace.documents import Document, parse
 from headrace.errors import SettingsError
 from headrace.layers import listing, load, origins, resolve
 from headrace.loader.card import read_card
-from headrace.settings import BackendName, Card, ModelSettings, Settings
+from headrace.settings import BackendName, Card, ModelSettings, ResultStep, Settings
+from headrace.verify import Verify
+from headrace.versions import Versions
 
 
 def _file(folder: Path, text: str) -> Path:
@@ -358,6 +360,178 @@ def test_any_text_is_settings_or_a_settings_error(text: str) -> None:
 def test_sizes_that_are_none_are_named(tmp_path: Path, said: str, problem: str) -> None:
     file = _file(tmp_path, f"defaults:\n  {said}\n")
     assert _problems(file, {}, {}) == [f"{file}:2: defaults.{problem}"]
+
+
+EMPTY_PATHS = """\
+server:
+  trace_dir: ""
+  cache_dir: "file://"
+  access_log: ""
+  model_roots: [""]
+defaults:
+  accepts: [{kind: text, tokenizer: ""}]
+models:
+  - path: ""
+"""
+
+
+def test_an_empty_text_is_no_path_and_never_the_folder_of_the_file(tmp_path: Path) -> None:
+    file = _file(tmp_path, EMPTY_PATHS)
+    null = "is no path: name one, or write null for none"
+    assert _problems(file, {}, {}) == [
+        f"{file}:2: server.trace_dir: '' {null}",
+        f"{file}:3: server.cache_dir: 'file://' {null}",
+        f"{file}:4: server.access_log: '' {null}",
+        f"{file}:5: server.model_roots[0]: '' is no path: name one",
+        f"{file}:7: defaults.accepts[0].tokenizer: '' {null}",
+        f"{file}:9: models[0].path: '' is no path: name one",
+    ]
+    (problem,) = _problems(_file(tmp_path, "defaults: {labels: ''}"), {}, {})
+    assert problem.endswith("'' should be a list, each text or a path or null")
+    assert _problems(None, {}, {"models": [{"path": ""}], "server.trace_dir": ""}) == [
+        f"flag --trace-dir: server.trace_dir: '' {null}",
+        "argument: models[0].path: '' is no path: name one",
+    ]
+
+
+@pytest.mark.parametrize("above", [{"HEADRACE_SERVER__PORT": "9000"}, {}])
+def test_a_section_that_is_none_is_named_whatever_is_set_above_it(
+    tmp_path: Path, above: dict[str, str]
+) -> None:
+    file = _file(tmp_path, "server: [{host: 127.0.0.1}]\ndefaults: 3\n")
+    flags = {"defaults.threads": "2"} if above else {}
+    assert _problems(file, above, flags) == [
+        f"{file}:1: server: [{{'host': '127.0.0.1'}}] should be keys and values",
+        f"{file}:2: defaults: 3 should be keys and values",
+    ]
+
+
+def test_the_variables_of_a_kubernetes_service_are_no_settings() -> None:
+    addresses = {"PORT": "tcp://10.0.0.1:80", "PORT_80_TCP": "tcp://10.0.0.1:80"}
+    parts = {"PORT_80_TCP_PROTO": "tcp", "PORT_80_TCP_PORT": "80", "PORT_80_TCP_ADDR": "10.0.0.1"}
+    service = {"SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "80", "SERVICE_PORT_HTTP": "80"}
+    told = addresses | parts | service
+    for prefix in ("HEADRACE_", "HEADRACE_GPU_"):
+        assert load(None, {prefix + name: text for name, text in told.items()}, {}) == Settings()
+    for variable in ("HEADRACE_PORT", "HEADRACE_SERVER_PORT", "HEADRACE_PORT_80"):
+        (problem,) = _problems(None, {variable: "8000"}, {})
+        assert problem.startswith(f"environment {variable}: unknown variable")
+
+
+def test_groups_can_be_set_by_their_variables() -> None:
+    tensor = "[{name: x, dtype: FP32, shape: [null, 4]}]"
+    defaults = load(
+        None,
+        {
+            "HEADRACE_DEFAULTS__SIGNATURE": f"{{inputs: {tensor}, outputs: {tensor}}}",
+            "HEADRACE_DEFAULTS__SEQUENCE": "{state: [{input: s, output: t}]}",
+            "HEADRACE_DEFAULTS__VERIFY": "{mode: shadow, difference: 0.02}",
+            "HEADRACE_DEFAULTS__VERSIONS": "{latest: 2}",
+        },
+        {},
+    ).defaults
+    assert defaults.signature is not None
+    assert defaults.signature.inputs[0].shape == (None, 4)
+    assert defaults.sequence is not None
+    assert defaults.sequence.state[0].output == "t"
+    assert (defaults.verify.mode, defaults.verify.difference) == ("shadow", 0.02)
+    assert defaults.versions.latest == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("verify", "shadow\n", Verify(mode="shadow")),
+        ("verify", " {mode: off}\n", Verify()),
+        ("versions", " latest:2 ", Versions(latest=2)),
+        ("labels", "names.txt\n", Path("names.txt")),
+        ("labels", ' ["a", "b"]\n', ("a", "b")),
+        ("cache", "false\n", False),
+        ("backend", " onnxruntime\n", BackendName.ONNXRUNTIME),
+        ("buckets", "\nx:\n  1: [2, 3]\n", {"x": {1: (2, 3)}}),
+        ("buckets", "  x:\n    1: [2, 3]\n  y:\n    2: [4]\n", {"x": {1: (2, 3)}, "y": {2: (4,)}}),
+        ("results", "- output: y\n  apply: argmax\n", (ResultStep(output="y", apply="argmax"),)),
+        ("signature", "null", None),
+        ("threads", " \n", 1),
+    ],
+)
+def test_variables_may_be_as_files_and_templates_have_them(
+    name: str, text: str, expected: object
+) -> None:
+    variable = f"HEADRACE_DEFAULTS__{name.upper()}"
+    assert getattr(load(None, {variable: text}, {}).defaults, name) == expected
+
+
+TRUTHS = """\
+server:
+  port: true
+defaults:
+  slo_ms: yes
+  max_batch: on
+  instances: true
+  threads: 1:30
+  pad_values: {x: true}
+  buckets: {x: {1: [8, true]}}
+  versions: {latest: true}
+"""
+
+
+def test_true_and_false_are_no_numbers(tmp_path: Path) -> None:
+    file = _file(tmp_path, TRUTHS)
+    assert _problems(file, {}, {}) == [
+        f"{file}:2: server.port: 'true' should be a whole number from 0 to 65535",
+        f"{file}:4: defaults.slo_ms: 'yes' should be a number above 0 or null",
+        f"{file}:5: defaults.max_batch: 'on' should be a whole number from 1 to 4096",
+        f"{file}:6: defaults.instances: 'true' should be a whole number from 1 to 256 or null",
+        f"{file}:7: defaults.threads: '1:30' should be a whole number from 1 to 256",
+        f"{file}:8: defaults.pad_values.x: 'true' should be a number",
+        f"{file}:9: defaults.buckets.x[1][1]: 'true' should be a whole number from 1",
+        f"{file}:10: defaults.versions.latest: 'true' should be a whole number from 1 or null",
+    ]
+
+
+def test_words_are_words_and_zeros_before_a_number_say_nothing(tmp_path: Path) -> None:
+    text = "{path: a, name: 2024-01-01, verify: {mode: off}, instances: 010, cache: no}"
+    (model,) = load(_file(tmp_path, f"models: [{text}]"), {}, {}).models
+    assert (model.name, model.instances, model.cache) == ("2024-01-01", 10, False)
+    assert model.verify == Verify()
+
+
+@pytest.mark.parametrize(
+    ("said", "problems"),
+    [
+        ("server: {5: 1}", ["server[5]: unknown key; known here: port, "]),
+        ("server: {trace_dir: 5}", ["server.trace_dir: 5 should be a path or null; put it in"]),
+        ("server: {host: true}", ["server.host: True should be text; put it in quotes"]),
+        ("server: {log_level: off}", ["server.log_level: 'off' should be one of debug, "]),
+        (
+            f"server: {{engine_restart_limit: {10**22}}}",
+            [f"server.engine_restart_limit: {10**22} should be a whole number from 1 to 10000"],
+        ),
+        (
+            "defaults: {labels: [1, 2]}",
+            [f"defaults.labels[{i}]: {i + 1} should be text; put it in quotes" for i in range(2)],
+        ),
+        (
+            "defaults: {sequence: {state: [{input: a, output: b, batch_axis: x}]}}",
+            ["defaults.sequence.state[0].batch_axis: 'x' should be a whole number from 0 to 31"],
+        ),
+        (
+            "defaults: {version_labels: {1: 2}}",
+            ["defaults.version_labels[1]: the key 1 should be a valid string; put it in quotes"],
+        ),
+    ],
+)
+def test_each_problem_is_told_once_where_it_is(
+    tmp_path: Path, said: str, problems: list[str]
+) -> None:
+    file = _file(tmp_path, said)
+    told = _problems(file, {}, {})
+    assert len(told) == len(problems)
+    assert all(
+        line.startswith(f"{file}:1: {problem}")
+        for line, problem in zip(told, problems, strict=True)
+    )
 
 
 # -- resolving -----------------------------------------------------------------------------------
