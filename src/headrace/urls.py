@@ -88,12 +88,10 @@ def read(said: Any) -> Any:
     """Make a URL of a text that is one, and leave everything else to who asks.
 
     Raises:
-        ValueError: it is none that is known, or empty.
+        ValueError: it is none that is known.
     """
     if not isinstance(said, str):
         return said
-    if said in _EMPTY:
-        raise ValueError("is no path: name one")
     return Url.parse(said) if is_url(said) else said.removeprefix(FILE)
 
 
@@ -103,8 +101,14 @@ def _named(said: Any) -> Any:
     return said
 
 
+def _placed(said: Any) -> Any:
+    if said in _EMPTY:
+        raise ValueError("is no path: name one")
+    return read(said)
+
+
 LocalPath = Annotated[Path, BeforeValidator(_named)]
 """A file or folder of this machine; an empty text names none."""
 
-Location = Annotated[Path | Url, BeforeValidator(read)]
+Location = Annotated[Path | Url, BeforeValidator(_placed)]
 """Where models lie: on this machine, or in a store."""
