@@ -58,7 +58,7 @@ every bad key with its line; once there is none, every entry of `models` that ca
 with its; and lists the models it finds without loading them. An empty variable counts as not set,
 and so does one of spaces; those around a value are no part of it. An empty text in a file or a flag
 is no path, and an error: write `null` for none. What Kubernetes sets in pods beside a Service
-called `headrace` (`HEADRACE_SERVICE_HOST`, `HEADRACE_PORT=tcp://...`) is left alone.
+called `headrace` (`..._SERVICE_HOST`, `..._PORT=tcp://...` and the like) is left alone.
 
 In a variable, write a list of text with commas, other lists and mappings as JSON or YAML. (Text in
 `HEADRACE_DEFAULTS__LABELS` is the path of a file, so a list of labels is JSON, too.) Paths in a
