@@ -92,8 +92,8 @@ def explain(
         lines.setdefault(key, located(key, _words(detail, key, model), origins))
     around = {key[:length] for key in lines for length in range(len(key))}
     written = {key: number for number, key in enumerate(origins)}
-    told = sorted(lines.keys() - around, key=lambda key: written.get(key, len(written)))
-    return [lines[key] for key in told]
+    told = [key for key in lines if key not in around]
+    return [lines[key] for key in sorted(told, key=lambda key: written.get(key, len(written)))]
 
 
 def located(key: Key, words: str, origins: Mapping[Key, str]) -> str:
