@@ -220,17 +220,25 @@ def test_ctrl_c_keeps_what_was_measured(server: Server, how: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "how", ["--find-max --slo-ms 5000", "--scenario single-stream --duration-s 60 --loadgen"]
-)
-def test_ctrl_c_while_a_server_is_tried_before_ends_it_all(server: Server, how: str) -> None:
-    if "--loadgen" in how:
-        pytest.importorskip("mlperf_loadgen")
+def test_ctrl_c_while_a_server_is_tried_before_ends_it_all(server: Server) -> None:
+    pytest.importorskip("mlperf_loadgen")
     before = outcomes(server.url, "linear").get("ok", 0)
+    how = "--scenario single-stream --duration-s 60 --loadgen"
     loading = Loading(server.url, f"--model linear {how}")
     until(lambda: outcomes(server.url, "linear").get("ok", 0) > before + 20)
     loading.signal(signal.SIGINT)
     assert loading.ended() == (130, "")
+
+
+@pytest.mark.slow
+def test_ctrl_c_before_the_first_try_of_a_search_is_told(server: Server) -> None:
+    before = outcomes(server.url, "linear").get("ok", 0)
+    loading = Loading(server.url, "--model linear --find-max --slo-ms 5000")
+    until(lambda: outcomes(server.url, "linear").get("ok", 0) > before + 20)
+    loading.signal(signal.SIGINT)
+    status, told = loading.result()
+    assert (status, told["tries"]) == (1, [])
+    assert told["failure"] == "interrupted: the search was not at its end"
 
 
 # --- the highest rate -----------------------------------------------------------------------------

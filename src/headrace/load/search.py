@@ -75,8 +75,14 @@ class Search:
     @property
     def next_rate(self) -> float | None:
         """What to try next; None: the search is over."""
-        if len(self.tries) >= self.most_tries:
-            return None
+        return None if len(self.tries) >= self.most_tries else self._wanted()
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether it has had all its tries and is not at its end."""
+        return len(self.tries) >= self.most_tries and self._wanted() is not None
+
+    def _wanted(self) -> float | None:
         tallies = self.tallies()
         if not tallies:
             return self.first

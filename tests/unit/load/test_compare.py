@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from headrace.load.command.drive import screen
 from headrace.load.command.show_compared import document
 from headrace.load.command.wanted import Wanted
 from headrace.load.page.html import render
-from headrace.load.plan import Message, Protocol, Target
+from headrace.load.plan import Message, OpenLoop, Protocol, Target
 from headrace.load.result import CONNECTION_REFUSED, OK, Outcome, Result
 
 TARGET = Target(Protocol.HTTP, "nowhere:1", "/", (Message(b""),))
@@ -111,6 +112,47 @@ def test_a_trace_of_which_nothing_counts_is_told(tmp_path: Path) -> None:
         pytest.raises(SettingsError, match="give a longer trace"),
     ):
         compare.compare(sides, shown)
+
+
+def test_each_slice_has_its_own_part_of_a_trace_and_both_sides_the_same(tmp_path: Path) -> None:
+    (tmp_path / "trace").write_text("".join(f"{n * n / 100}\n" for n in range(30)))  # to 8.41 s
+    a, b = _sides(f"--arrivals trace:{tmp_path / 'trace'}")
+    parts = [_times(a, number) for number in range(5)]
+    assert parts == [_times(b, number) for number in range(5)]
+    assert [len(part) for part in parts] == [15, 5, 5, 4, 13]  # the last from its start again
+    assert parts[1][0] == pytest.approx(15 * 15 / 100 - 2)
+
+
+def _times(wanted: Wanted, number: int) -> list[float]:
+    plan = compare._plan(wanted, number)
+    assert isinstance(plan, OpenLoop)
+    return plan.arrivals.times_s.tolist()
+
+
+def test_a_slice_of_a_trace_in_which_nothing_counts_is_told(tmp_path: Path) -> None:
+    (tmp_path / "trace").write_text("0\n1\n5\n6\n")
+    wanted, _ = _sides(f"--arrivals trace:{tmp_path / 'trace'}")
+    with pytest.raises(SettingsError, match="nothing to count in slice 2 of each, 2 s from its"):
+        compare._check_slices(wanted)
+
+
+@pytest.mark.parametrize("words", ["", "--json"])
+def test_ctrl_c_before_a_block_has_ended_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "prepare", lambda _: TARGET)
+    monkeypatch.setattr(compare, "drive", interrupted)
+    parser = argparse.ArgumentParser()
+    grammar.add(parser)
+    said = f"--compare a:1 b:1 --model m --model n --rate 100 {words}"
+    assert compare.run_compare(parser.parse_args(said.split())) == 1
+    printed = capsys.readouterr()
+    assert "interrupted: no block of slices came to its end" in (
+        json.loads(printed.out)["failure"] if words else printed.err
+    )
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +35,9 @@ def _wanted(words: str) -> Wanted:
         ("", 20_000, 5),
         ("", 100, 10),
         ("", 1, 30),
+        ("--slo-ms 1000", 20_000, 20),  # a queue that grows for 5 s may stay within a second
+        ("--slo-ms 5000", 1, 100),
+        ("--slo-ms 1000 --duration-s 3", 20_000, 3),
         ("--warm-up-s 5", 20_000, 10),  # of what counts there is as much as without
         ("--warm-up-s 5 --duration-s 8", 20_000, 8),
     ],
@@ -42,6 +46,58 @@ def test_a_try_lasts_for_a_thousand_requests_that_count(
     words: str, rate: float, duration_s: float
 ) -> None:
     assert find._plan(_wanted(words), rate, 0).duration_s == duration_s
+
+
+def test_a_try_of_a_trace_is_as_long_as_others_however_far_it_is_pressed(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    trace.write_text("".join(f"{n / 100}\n" for n in range(200)))
+    wanted = _wanted(f"--arrivals trace:{trace} --warm-up-s 1")
+    for rate in (10, 400, 100_000):
+        planned = find._plan(wanted, rate, 0).arrivals
+        assert planned.duration_s >= 6
+        assert planned.rate == pytest.approx(rate, rel=0.01)
+
+
+def _fast(*_: object) -> tuple[Result, bool]:
+    """A server that keeps every rate."""
+    at = np.arange(500) / 100
+    zeros = np.zeros(at.size, np.uint16)
+    return Result(at, at, at + 0.001, zeros, (OK,), {}, 0.0, 5.0, 0.1), False
+
+
+def test_a_rate_that_cannot_be_planned_ends_the_search_with_what_was_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("headrace.load.command.wanted._MOST_REQUESTS", 1000)
+    monkeypatch.setattr(find, "prepare", lambda _: None)
+    monkeypatch.setattr(find, "drive", _fast)
+    with screen(Console(file=io.StringIO())) as shown:
+        found = find.find(_wanted("--rate 80 --duration-s 5"), shown)
+    assert [one.rate for one in found.tries] == [80, 160]
+    assert found.failure is not None
+    assert "at most 1,000 are planned" in found.failure
+
+
+def test_a_search_that_has_had_its_tries_says_what_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(find, "prepare", lambda _: None)
+    monkeypatch.setattr(find, "drive", _fast)
+    with screen(Console(file=io.StringIO())) as shown:
+        found = find.find(_wanted("--rate 0.1 --duration-s 0.00001"), shown)
+    assert len(found.tries) == 40
+    assert found.failure == (f"ended after 40 tries, not sure yet: {0.1 * 2**39:,.4g}/s held once")
+
+
+def test_ctrl_c_before_the_first_try_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(find, "prepare", lambda _: None)
+    monkeypatch.setattr(find, "drive", interrupted)
+    wanted = _wanted("")
+    with screen(Console(file=io.StringIO())) as shown:
+        found = find.find(wanted, shown)
+    assert found.failure == "interrupted: the search was not at its end"
+    assert document(wanted, found)["tries"] == []
 
 
 def test_a_warm_up_that_leaves_nothing_of_a_try_is_told_before_anybody_is_asked() -> None:

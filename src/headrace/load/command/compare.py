@@ -16,12 +16,12 @@ from headrace.load.address import read_address
 from headrace.load.command import show_compared, written
 from headrace.load.command.compared import NAMES, Compared, Side
 from headrace.load.command.drive import Screen, drive, screen
-from headrace.load.command.once import FAILED_STATUS, tell
+from headrace.load.command.once import FAILED_STATUS, tell, tell_interrupted
 from headrace.load.command.prepare import prepare
-from headrace.load.command.wanted import Wanted, read
+from headrace.load.command.wanted import Wanted, arrivals, is_traced, read
 from headrace.load.join import join
 from headrace.load.pairs import FEWEST_BLOCKS, turns
-from headrace.load.plan import Target
+from headrace.load.plan import OpenLoop, Plan, Target
 from headrace.load.report import make_report
 from headrace.load.result import Result
 from headrace.load.verdict import judge
@@ -42,6 +42,8 @@ def run_compare(options: argparse.Namespace) -> int:
         document = show_compared.document(sides[0], compared)
         if options.report is not None:
             written.write(options.report, written.of_pair(sides[0], compared, document))
+    except KeyboardInterrupt:
+        return tell_interrupted("no block of slices came to its end", as_json=options.json)
     except HeadraceError as error:
         return tell(error, as_json=options.json)
     if options.json:
@@ -99,6 +101,16 @@ def _check_slices(wanted: Wanted) -> None:
             f"--arrivals {wanted.arrivals} lasts {length_s:.2g} s, and the first {warm_s:g} s of a "
             "slice are not counted: give a longer trace, or a lower --rate"
         )
+    if not is_traced(wanted):  # where those of chance have none they are few everywhere
+        return
+    for number in range(2 * _blocks(wanted)):
+        times_s = arrivals(wanted, wanted.rate, _SLICE_S, number).times_s
+        if not (times_s >= warm_s).any():
+            raise SettingsError(
+                f"--arrivals {wanted.arrivals} has nothing to count in slice {number + 1} of each, "
+                f"{number * _SLICE_S:g} s from its start: give a trace without such pauses, a "
+                "shorter --duration-s, or a higher --rate"
+            )
 
 
 def _blocks(wanted: Wanted) -> int:
@@ -114,13 +126,19 @@ def _slice(wanted: Wanted, target: Target, number: int, shown: Screen) -> Result
         KeyboardInterrupt: somebody ended it early, so that it is none.
         StartError: the server is not there, or went away meanwhile, so that it is none either.
     """
-    plan = replace(wanted, duration_s=_SLICE_S, seed=wanted.seed + number).plan()
-    result, interrupted = drive(plan, target, wanted.senders, shown)
+    result, interrupted = drive(_plan(wanted, number), target, wanted.senders, shown)
     if interrupted:
         raise KeyboardInterrupt
     if judge(result).gone_s is not None:
         raise StartError("the server went away")
     return result
+
+
+def _plan(wanted: Wanted, number: int) -> Plan:
+    """Plan a slice: of a trace the next part, else with another seed."""
+    if is_traced(wanted):
+        return OpenLoop(arrivals(wanted, wanted.rate, _SLICE_S, number))
+    return replace(wanted, duration_s=_SLICE_S, seed=wanted.seed + number).plan()
 
 
 def _side(wanted: Wanted, results: Sequence[Result], whole: int) -> Side:

@@ -26,6 +26,9 @@ from headrace.load.verdict import judge
 
 # So that a p99 is more than one request by chance: at least so many requests, in at most so long.
 _REQUESTS, _SHORTEST_S, _LONGEST_S = 1000, 5.0, 30.0
+# A queue that grows all through a try and stays within the objective at its end would hold: beside
+# a try of so many objectives it can have grown by no more than a twentieth of the rate.
+_OBJECTIVES = 20
 # Where nobody said where to begin: half of what so many callers get.
 _CALLERS, _PROBE_S, _SHARE = 8, 2.0, 0.5
 _LOWEST = 0.1
@@ -60,11 +63,12 @@ def find(wanted: Wanted, shown: Screen) -> Found:
         raise SettingsError("--find-max needs an objective: --slo-ms")
     if wanted.duration_s is not None:
         wanted.warm_s(wanted.duration_s)  # what leaves nothing of a try is told before the first
-    shown.show(f"asking {wanted.address.authority} about {wanted.model}")
-    target = prepare(wanted)
     objective = Objective(wanted.slo_s)
-    found = Found(Search(_first(wanted, target, shown), lowest=_LOWEST), ())
+    found = Found(Search(_LOWEST, lowest=_LOWEST), ())
     try:
+        shown.show(f"asking {wanted.address.authority} about {wanted.model}")
+        target = prepare(wanted)
+        found = Found(Search(_first(wanted, target, shown), lowest=_LOWEST), ())
         while (rate := found.search.next_rate) is not None:
             shown.heading = f"try {len(found.tries) + 1}: {rate:,.4g}/s"
             tried = _try(wanted, target, objective, rate, len(found.tries), shown)
@@ -76,10 +80,10 @@ def find(wanted: Wanted, shown: Screen) -> Found:
                 break
     except KeyboardInterrupt:  # between two runs: what was tried is told all the same
         return replace(found, interrupted=True)
-    except StartError as error:  # as after Ctrl-C
+    except (StartError, SettingsError) as error:  # no server, or no plan of the next rate
         if not found.tries:
             raise
-        return replace(found, gone=error.message)
+        return replace(found, ended=error.message)
     return found
 
 
@@ -124,6 +128,7 @@ def _try(
 def _plan(wanted: Wanted, rate: float, number: int) -> OpenLoop:
     """The plan of a try; each has arrivals of its own, so that no single drawing decides."""
     counted_s = min(max(_REQUESTS / rate, _SHORTEST_S), _LONGEST_S)
+    counted_s = max(counted_s, _OBJECTIVES * (wanted.slo_s or 0.0))
     duration_s = wanted.duration_s or counted_s + (wanted.warm_up_s or 0.0)
     other = replace(wanted, seed=wanted.seed + number)
     try:

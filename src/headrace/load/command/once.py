@@ -57,6 +57,16 @@ def load(wanted: Wanted) -> Verdict:
     )
 
 
+def tell_interrupted(what: str, *, as_json: bool) -> int:
+    """Say that Ctrl-C came before there was anything to tell; return the exit status."""
+    text = f"interrupted: {what}"
+    if as_json:
+        sys.stdout.write(json.dumps({"ok": False, "failure": text}) + "\n")
+    else:
+        sys.stderr.write(f"headrace: {text}\n")
+    return FAILED_STATUS
+
+
 def tell(error: HeadraceError, *, as_json: bool) -> int:
     """Say what is wrong where it was asked for; return the exit status.
 

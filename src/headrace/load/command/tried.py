@@ -31,12 +31,12 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search came to; ``gone``: how the server went away between two tries."""
+    """What a search came to; ``ended``: why it could not go on, as the server went away."""
 
     search: Search
     tries: tuple[Tried, ...]
     interrupted: bool = False
-    gone: str | None = None
+    ended: str | None = None
 
     @property
     def edges(self) -> tuple[float | None, float | None]:
@@ -53,18 +53,27 @@ class Found:
     def failure(self) -> str | None:
         """Why there is no answer; None: there is."""
         best, _ = self.edges
-        gone = self.gone
-        gone = next((one.verdict.failure for one in self.tries if one.verdict.gone_s), gone)
-        if gone is not None:
-            return gone
+        gone = (one.verdict.failure for one in self.tries if one.verdict.gone_s is not None)
+        ended = next(gone, self.ended)
+        if ended is not None:
+            return ended
         if self.interrupted:
             return "interrupted: the search was not at its end"
+        if self.search.is_cut_short:
+            return f"ended after {len(self.tries)} tries, not sure yet: {self._so_far()}"
         if best is None:
             lowest = min((one.rate for one in self.tries), default=0.0)
             return f"no rate holds that was tried, down to {lowest:,.4g}/s"
         if self.is_at_least:
             return (
                 f"at least {best:,.4g}/s holds: above it the sender was late, not the server; it "
-                "needs a core of its own, more --senders, or more --connections"
+                "needs a core of its own, or more --senders"
             )
         return None
+
+    def _so_far(self) -> str:
+        low, _ = self.search.edges(self.search.tallies())
+        if low is None:
+            return "no rate held that was tried"
+        often = "at least twice" if low == self.search.best else "once"
+        return f"{low:,.4g}/s held {often}"

@@ -212,30 +212,47 @@ def _plan(wanted: Wanted) -> Plan:
     return OpenLoop(arrivals(wanted, wanted.rate))
 
 
-def arrivals(wanted: Wanted, rate: float | None, duration_s: float | None = None) -> Arrivals:
+def is_traced(wanted: Wanted) -> bool:
+    """Whether the arrivals are a recording."""
+    return wanted.arrivals.startswith(_TRACE)
+
+
+def arrivals(
+    wanted: Wanted, rate: float | None, duration_s: float | None = None, part: int = 0
+) -> Arrivals:
     """Plan the arrivals of an open loop at a rate (None: as the trace has it).
+
+    With ``duration_s`` they last so long: a shorter trace begins again, and ``part`` says which
+    piece of it that is.
 
     Raises:
         ValueError: there are none with these numbers.
         SettingsError: the trace cannot be read, or there are more than can be planned.
     """
-    duration_s = duration_s or wanted.duration_s
-    if wanted.arrivals.startswith(_TRACE):
-        path = Path(wanted.arrivals.removeprefix(_TRACE))
-        return _replayed(_read_trace(path), rate, duration_s)
-    duration_s = duration_s or _DURATION_S
+    if is_traced(wanted):
+        recorded = _read_trace(Path(wanted.arrivals.removeprefix(_TRACE)))
+        if duration_s is None:
+            return _replayed(recorded, rate, wanted.duration_s)
+        whole = _replayed(recorded, rate, None)
+        _check_count(whole.rate, duration_s)
+        return _repeated(whole, part * duration_s, duration_s)
+    duration_s = duration_s or wanted.duration_s or _DURATION_S
     if rate is None:
         raise SettingsError("give --rate")
+    _check_count(rate, duration_s)
+    if wanted.arrivals == "constant":
+        return constant(rate, duration_s)
+    made = bursts if wanted.arrivals == "bursts" else poisson
+    return made(rate, duration_s, wanted.seed)
+
+
+def _check_count(rate: float, duration_s: float) -> None:
     count = rate * duration_s
     if count > _MOST_REQUESTS:
         raise SettingsError(
             f"{rate:,.4g} requests/s for {duration_s:,.4g} s are {count:,.4g} requests, and at "
             f"most {_MOST_REQUESTS:,} are planned: lower --rate, or --duration-s"
         )
-    if wanted.arrivals == "constant":
-        return constant(rate, duration_s)
-    made = bursts if wanted.arrivals == "bursts" else poisson
-    return made(rate, duration_s, wanted.seed)
 
 
 def _read_trace(path: Path) -> Sequence[float]:
@@ -265,6 +282,15 @@ def _replayed(recorded: Sequence[float], rate: float | None, duration_s: float |
     if duration_s is not None and duration_s < length_s:
         return Arrivals(times_s[times_s < duration_s], duration_s)
     return Arrivals(times_s, length_s)
+
+
+def _repeated(whole: Arrivals, first_s: float, duration_s: float) -> Arrivals:
+    """Plan so many seconds of a recording from a place in it on; where it ends it begins again."""
+    first_s %= whole.duration_s
+    rounds = math.ceil((first_s + duration_s) / whole.duration_s)
+    starts_s = np.arange(rounds) * whole.duration_s - first_s
+    times_s = (starts_s[:, np.newaxis] + whole.times_s).ravel()
+    return Arrivals(times_s[(times_s >= 0) & (times_s < duration_s)], duration_s)
 
 
 def _shape(text: str) -> tuple[str, Shape]:

@@ -79,12 +79,14 @@ def of_search(wanted: Wanted, found: Found, document: dict[str, Any]) -> Page:
         for one in found.tries
         if one.verdict.report is not None
     ]
-    drawings = [
-        (
-            figures.against_rate(runs, wanted.slo_s),
-            "Latency of the answered at every rate that was tried.",
+    drawings = []
+    if runs:
+        drawings.append(
+            (
+                figures.against_rate(runs, wanted.slo_s),
+                "Latency of the answered at every rate that was tried.",
+            )
         )
-    ]
     last = {one.rate: one.verdict for one in found.tries}
     edges = [(f"{rate:,.4g}/s", last[rate]) for rate in (best, high) if rate is not None]
     if edges:
