@@ -1,8 +1,9 @@
 """Two of a kind, measured in turns, and what of their difference is more than noise.
 
 Pure. A machine drifts, so A and B are measured in short slices in the order A B B A: within such a
-block a drift in one direction falls on both alike. What counts is the ratio within each block; its
-interval over all blocks tells whether the two can be told apart.
+block a drift in one direction falls on both alike. What counts is the ratio within each block, or
+of rates, which may be 0, the difference; its interval over all blocks tells whether the two can be
+told apart.
 """
 
 from __future__ import annotations
@@ -51,13 +52,27 @@ def differ(a: Sequence[float], b: Sequence[float]) -> Difference | None:
         return None
     if not all(map(math.isfinite, (*a, *b))):
         return None
-    ratios = [
-        (math.log(b[n]) + math.log(b[n + 1]) - math.log(a[n]) - math.log(a[n + 1])) / 2
-        for n in range(0, len(a) - 1, 2)
-    ]
-    middle = fmean(ratios)
-    half = student(len(ratios) - 1) * stdev(ratios) / math.sqrt(len(ratios))
-    return Difference(*(math.expm1(value) for value in (middle, middle - half, middle + half)))
+    found = _interval([*map(math.log, a)], [*map(math.log, b)])
+    return Difference(*map(math.expm1, found))
+
+
+def differ_in_rate(a: Sequence[float], b: Sequence[float]) -> Difference | None:
+    """Compare a rate that was measured in each slice, and may have been 0 in some.
+
+    None: there are fewer than three blocks, or all of A's are 0.
+    """
+    if len(a) != len(b) or len(a) < 2 * FEWEST_BLOCKS or not any(a):
+        return None
+    mean = fmean(a)
+    return Difference(*(value / mean for value in _interval(a, b)))
+
+
+def _interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
+    """The mean over the blocks of B less A, and the ends of its interval."""
+    blocks = [(b[n] + b[n + 1] - a[n] - a[n + 1]) / 2 for n in range(0, len(a) - 1, 2)]
+    middle = fmean(blocks)
+    half = student(len(blocks) - 1) * stdev(blocks) / math.sqrt(len(blocks))
+    return middle, middle - half, middle + half
 
 
 def student(freedom: int) -> float:

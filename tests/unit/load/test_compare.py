@@ -16,7 +16,7 @@ from headrace.errors import SettingsError, StartError
 from headrace.load.command import compare, grammar, written
 from headrace.load.command.compared import Compared
 from headrace.load.command.drive import screen
-from headrace.load.command.show_compared import document
+from headrace.load.command.show_compared import answer, document, rows
 from headrace.load.command.wanted import Wanted
 from headrace.load.page.html import render
 from headrace.load.plan import Message, OpenLoop, Protocol, Target
@@ -126,7 +126,7 @@ def test_each_slice_has_its_own_part_of_a_trace_and_both_sides_the_same(tmp_path
 def _times(wanted: Wanted, number: int) -> list[float]:
     plan = compare._plan(wanted, number)
     assert isinstance(plan, OpenLoop)
-    return plan.arrivals.times_s.tolist()
+    return list(map(float, plan.arrivals.times_s))
 
 
 def test_a_slice_of_a_trace_in_which_nothing_counts_is_told(tmp_path: Path) -> None:
@@ -153,6 +153,24 @@ def test_ctrl_c_before_a_block_has_ended_is_told(
     assert "interrupted: no block of slices came to its end" in (
         json.loads(printed.out)["failure"] if words else printed.err
     )
+
+
+def test_a_side_without_answers_in_some_slices_is_told_from_one_that_is_the_same() -> None:
+    wanted, other = _sides()
+    a = compare._side(wanted, [_result(0.002)] * 10, 10)
+    b = compare._side(other, [_result(0.002)] * 8 + [_result(0.001, BUSY)] * 2, 10)
+    found = Compared(a, b)
+    assert found.failure is None
+    assert answer(found) == (
+        "without a single answer were 0 of A's 10 slices and 2 of B's: B did worse there"
+    )
+    cells = {name: words for name, *_, words in rows(found)}
+    assert cells["answers/s"].startswith("cannot tell apart (-75.5% to +35.5%)")
+    assert cells["p50 ms"] == "-"
+    told = document(wanted, found)
+    assert told["b"]["slices_without_answers"] == 2
+    assert told["differences"]["p50_ms"] is None
+    assert answer(Compared(a, a)) == "A and B cannot be told apart"
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.load.pairs import Difference, differ, student, turns
+from headrace.load.pairs import Difference, differ, differ_in_rate, student, turns
 
 VALUES = st.lists(st.floats(0.1, 1000), min_size=6, max_size=30).map(
     lambda values: values[: len(values) // 2 * 2]
@@ -72,6 +72,26 @@ def test_a_difference_beyond_the_noise_is_told() -> None:
 )
 def test_of_too_little_nothing_is_said(a: list[float], b: list[float]) -> None:
     assert differ(a, b) is None
+
+
+def test_rates_that_are_0_in_some_slices_are_compared() -> None:
+    found = differ_in_rate([100.0] * 10, [100.0] * 4 + [0.0, 0.0] + [100.0] * 4)
+    assert found is not None
+    assert found.share == pytest.approx(-0.2)
+    assert not found.is_told  # one slice may be chance
+    worse = differ_in_rate([100.0] * 10, [50.0, 0.0] * 5)
+    assert worse == Difference(-0.75, -0.75, -0.75)
+    assert differ_in_rate([0.0] * 10, [1.0] * 10) is None
+    assert differ_in_rate([1.0] * 4, [1.0] * 4) is None
+
+
+@given(VALUES, st.floats(0.5, 2))
+def test_a_fixed_share_of_a_rate_is_found(a: list[float], ratio: float) -> None:
+    found = differ_in_rate(a, [ratio * value for value in a])
+    assert found is not None
+    assert found.low <= ratio - 1 + 1e-9
+    assert found.high >= ratio - 1 - 1e-9
+    assert found.share == pytest.approx(ratio - 1, abs=1e-6)
 
 
 def test_students_t_falls_to_the_normal() -> None:

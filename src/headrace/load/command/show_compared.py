@@ -16,6 +16,7 @@ from headrace.load.report import to_document
 
 # Past it a number says nothing more.
 _FAR = 10.0
+_NONE = "-"
 HEADS = ("", "A", "B", "B against A (95 %)")
 
 
@@ -32,12 +33,12 @@ def rows(compared: Compared) -> list[tuple[str, ...]]:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.2f}"
+    return _NONE if value is None else f"{value:,.2f}"
 
 
 def _words(difference: Difference | None) -> str:
     if difference is None:
-        return ""
+        return _NONE
     high = f"{difference.high:+.1%}" if difference.high < _FAR else "far more"
     interval = f"{difference.low:+.1%} to {high}"
     if not difference.is_told:
@@ -55,9 +56,17 @@ def answer(compared: Compared) -> str:
     if compared.failure is not None:
         return f"not ok: {compared.failure}"
     told = [row for row in compared.rows() if row.difference and row.difference.is_told]
-    if not told:
-        return "A and B cannot be told apart"
-    return "B against A: " + ", ".join(_told(row) for row in told)
+    found = ["B against A: " + ", ".join(_told(row) for row in told)] if told else []
+    if compared.a.silent or compared.b.silent:
+        found.append(_silent(compared))
+    return "; ".join(found) or "A and B cannot be told apart"
+
+
+def _silent(compared: Compared) -> str:
+    """Tell of slices without answers: of their latency nothing can be said."""
+    a, b, slices = compared.a.silent, compared.b.silent, len(compared.a.slices)
+    worse = f": {'A' if a > b else 'B'} did worse there" if a != b else ""
+    return f"without a single answer were {a} of A's {slices} slices and {b} of B's{worse}"
 
 
 def _told(row: Row) -> str:
@@ -113,7 +122,11 @@ def _key(name: str) -> str:
 
 def _side(side: Side) -> dict[str, Any]:
     report = side.verdict.report
-    return {"where": side.where, "report": None if report is None else to_document(report)}
+    return {
+        "where": side.where,
+        "slices_without_answers": side.silent,
+        "report": None if report is None else to_document(report),
+    }
 
 
 def _difference(row: Row) -> dict[str, Any] | None:
