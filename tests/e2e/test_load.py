@@ -76,14 +76,13 @@ def test_several_senders_send_one_plan(server: Server, capsys: Captured) -> None
 def test_a_rate_no_sender_can_keep_fails_and_shows_no_number(
     server: Server, capsys: Captured
 ) -> None:
-    # One connection takes one request after the other, and not 20,000 a second.
-    words = "--model linear --protocol plain --connections 1 --rate 20000 --duration-s 0.1"
+    words = "--model linear --protocol plain --rate 1000 --duration-s 0.1 --lag-limit-ms 0.001"
     status, told = _load(server.url, words, capsys)
     assert status == 1
     assert not told["ok"]
-    assert "ms late at p99, over 1 ms: it needs a core of its own" in told["failure"]
+    assert "ms late at p99, over 0.001 ms: it needs a core of its own" in told["failure"]
     report = told["report"]
-    assert report["lag_p99_ms"] > 1
+    assert report["lag_p99_ms"] > 0.001
     assert report["latency_ms"] is report["per_s"] is report["goodput_per_s"] is None
 
     assert cli.main(["load", server.url, *words.split()]) == 1
@@ -91,6 +90,27 @@ def test_a_rate_no_sender_can_keep_fails_and_shows_no_number(
     assert "not ok: the sender was" in shown
     assert "p99 " not in shown.partition("not ok")[0].replace("late at p99", "")
     assert "answered" not in shown
+
+
+@pytest.mark.slow
+def test_a_server_that_keeps_all_connections_waiting_is_not_the_senders_fault(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    with Server(write_sleeper(tmp_path / "models")) as server:  # 10 ms for each, alone
+        words = (
+            "--model sleeper --protocol oip-rest --connections 1 --rate 200 --duration-s 1 "
+            f"{_ANY_LAG}"
+        )
+        status, told = _load(server.url, words, capsys)
+        assert cli.main(["load", server.url, *words.split()]) == 0
+    assert (status, told["ok"]) == (0, True)
+    report = told["report"]
+    assert report["queued_p99_ms"] > 200
+    assert report["lag_p99_ms"] < report["queued_p99_ms"] / 2
+    shown = capsys.readouterr().out
+    assert "all connections were waiting for answers: the server is at its limit" in " ".join(
+        shown.split()
+    )
 
 
 def test_people_get_a_table(server: Server, capsys: Captured) -> None:

@@ -61,6 +61,11 @@ class Log:
         for index in written:
             self._sent_s[index] = now_s
 
+    def queued(self, placed: list[tuple[int, float]]) -> None:
+        """Note how long these waited for a connection."""
+        for index, waited_s in placed:
+            self.rows.queued_s[index] += waited_s  # twice where the first server went away
+
     def ended(self, moment_s: float, ended: list[Ended]) -> None:
         """Note how requests ended, at a moment of the clock."""
         done_s = moment_s - self.start_s
@@ -114,6 +119,7 @@ class Load:
             left_s = due_s[self.count] - log.now() if self.count < total else _LOOK_S
             for moment_s, ended in pool.wait(min(left_s, _LOOK_S)):
                 log.ended(moment_s, ended)
+            log.queued(pool.queued)
             self._expire()
 
     def with_callers(self, plan: ClosedLoop) -> None:
@@ -251,6 +257,7 @@ def _run(plan: Plan, target: Target, pool: Pool, kept: Kept, log: Log) -> Result
         else min(load.stopped_s, plan.duration_s),
         cpu_s=cpu_s,
         concurrency=plan.concurrency if isinstance(plan, ClosedLoop) else None,
+        queued_s=log.rows.queues_s(),
     )
 
 

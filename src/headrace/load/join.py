@@ -34,4 +34,5 @@ def _moved(result: Result, warm_s: float, start_s: float) -> Result:
         done_s=np.asarray(result.done_s[counted] + by_s),
         outcome=result.outcome[counted],
         answers={},
+        queued_s=np.asarray(result.queues_s[counted]),
     )

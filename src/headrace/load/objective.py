@@ -63,8 +63,12 @@ class Objective:
         return Held.CLEARLY_NOT if missed > _CLEARLY * self.missable else Held.NO
 
     def was_the_sender(self, result: Result, warm_s: float) -> bool:
-        """Whether the requests would have kept it from when they really went."""
-        since_s = np.where(np.isnan(result.sent_s), result.intended_s, result.sent_s)
+        """Whether the requests would have kept it, had the sender been punctual.
+
+        That all connections were waiting for answers is not its fault.
+        """
+        gone_s = result.sent_s - result.queues_s
+        since_s = np.where(np.isnan(gone_s), result.intended_s, gone_s)
         return self._share(result, since_s, warm_s) <= self.missable
 
     def _share(self, result: Result, since_s: Times, warm_s: float) -> float:

@@ -60,7 +60,8 @@ def read_result(path: Path, rows: Rows) -> Result:
     outcomes = tuple(Outcome(*one) for one in document.pop("outcomes"))
     kept = zip(document.pop("answers"), bodies, strict=True)
     answers = {index: Answer(headers, body) for (index, headers), body in kept}
-    return Result(*rows.columns(), outcomes=outcomes, answers=answers, **document)
+    columns, queued_s = rows.columns(), rows.queues_s()
+    return Result(*columns, outcomes=outcomes, answers=answers, queued_s=queued_s, **document)
 
 
 def _plan(plan: Plan) -> dict[str, float]:

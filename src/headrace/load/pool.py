@@ -73,7 +73,9 @@ class Pool:
         self._roomy: deque[Link] = deque()
         self._dirty: list[Link] = []
         self._flights: dict[int, tuple[Link, int]] = {}  # request → where, and the token there
+        self.queued: list[tuple[int, float]] = []  # whom the last wait gave a link, after how long
         self._waiting: deque[int] = deque()
+        self._since_s: dict[int, float] = {}  # those that wait for a link
         self._written: list[int] = []
         self._ended: list[tuple[float, list[Ended]]] = []
 
@@ -147,6 +149,7 @@ class Pool:
         if self._nobody():
             self._refuse(self._waiting)
             self._waiting.clear()
+            self._since_s.clear()
 
     def _replace(self, link: Link) -> None:
         if not link.replaced:
@@ -173,7 +176,7 @@ class Pool:
             link.inflight -= 1
             link.codec.cancel(token)
             self._touch(link)
-        elif index in self._waiting:
+        elif self._since_s.pop(index, None) is not None:
             self._waiting.remove(index)
         else:
             return False
@@ -199,6 +202,13 @@ class Pool:
             self._refuse([index])
         else:
             self._waiting.append(index)
+            self._since_s[index] = self._clock()
+
+    def _place_waiting(self) -> None:
+        now_s, self.queued = self._clock(), []
+        while self._waiting and self._place(self._waiting[0]):
+            index = self._waiting.popleft()
+            self.queued.append((index, now_s - self._since_s.pop(index)))
 
     def _send_again(self, link: Link, index: int) -> None:
         """Take a request from a link that has not looked at it, and put it on another."""
@@ -259,8 +269,8 @@ class Pool:
                 self._serve(self._links[descriptor], events)
         if self._missing:
             self._reconnect()
-        while self._waiting and self._place(self._waiting[0]):
-            self._waiting.popleft()
+        if self._waiting or self.queued:
+            self._place_waiting()
         ended, self._ended = self._ended, []
         return ended
 

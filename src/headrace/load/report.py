@@ -62,7 +62,8 @@ class Report:
         refused: told to come back later. late: given up for time, here or there. failed: the rest.
         not_sent: the bound on outstanding requests was reached.
         outcomes: how many ended in which other way than ok, the most frequent first.
-        lag_p99_s: how late requests were sent.
+        lag_p99_s: how late requests were sent, but for the wait for a connection.
+        queued_p99_s: how long they waited for one, while all were waiting for answers.
         sender_cpu: cores the sender used.
         spoiled: why the numbers are not to be believed; None: they are.
     """
@@ -85,8 +86,15 @@ class Report:
     not_sent: int
     outcomes: tuple[tuple[str, int], ...]
     lag_p99_s: float | None
+    queued_p99_s: float | None
     sender_cpu: float
     spoiled: str | None
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether the wait for a connection is much of what was measured in an open loop."""
+        waited_s = 0.0 if self.queued_p99_s is None else self.queued_p99_s
+        return self.concurrency is None and waited_s > lag_limit(self.slo_s)
 
     def to_json(self) -> bytes:
         """Write it as one JSON object, in milliseconds."""
@@ -116,8 +124,9 @@ def make_report(
     # Of a request that was not sent, how late that was decided: a late sender is late in this too.
     given_up = result.is_kind(Kind.NOT_SENT)
     gone_s = np.where(sent, result.sent_s, np.where(given_up, result.done_s, np.nan))
-    lag_s = (gone_s - result.intended_s)[inside]
+    lag_s = (gone_s - result.intended_s - result.queues_s)[inside]
     lag = Quantiles.of(lag_s[~np.isnan(lag_s)])
+    queued = Quantiles.of(result.queues_s[inside & sent])
     counts = {kind: int(np.count_nonzero(result.is_kind(kind) & inside)) for kind in Kind}
     refused = result.is_kind(Kind.REFUSED) & inside
     return Report(
@@ -139,6 +148,7 @@ def make_report(
         not_sent=counts[Kind.NOT_SENT],
         outcomes=_outcomes(result, inside),
         lag_p99_s=None if lag is None else lag.p99_s,
+        queued_p99_s=None if queued is None else queued.p99_s,
         sender_cpu=result.cpu_s / max(result.duration_s, float(result.done_s.max(initial=0.0))),
         spoiled=None
         if lag is None
@@ -166,7 +176,7 @@ def _spoiled(result: Result, lag_p99_s: float, limit_s: float) -> str | None:
         return None
     return (
         f"the sender was {lag_p99_s * _MS:.2f} ms late at p99, over {limit_s * _MS:g} ms: it "
-        "needs a core of its own, a lower rate, more connections, or more senders"
+        "needs a core of its own, a lower rate, or more senders"
     )
 
 
@@ -198,6 +208,7 @@ def to_document(report: Report) -> dict[str, Any]:
         "offered_per_s": round(report.offered_per_s, 1),
         **{name: value if report.spoiled is None else None for name, value in measured.items()},
         "lag_p99_ms": in_ms(report.lag_p99_s),
+        "queued_p99_ms": in_ms(report.queued_p99_s),
         "sender_cpu": round(report.sender_cpu, 3),
         "spoiled": report.spoiled,
     }

@@ -104,7 +104,8 @@ class Result:
     Times are seconds since the start; ``sent_s`` is NaN where a request never went, ``done_s`` is
     when it ended in whatever way. ``outcome`` counts into ``outcomes``. ``started_s`` is the
     start on the machine's monotonic clock, so that another process can say what it did when.
-    ``cpu_s`` is what the sender used. ``concurrency`` None: an open loop.
+    ``cpu_s`` is what the sender used. ``concurrency`` None: an open loop. ``queued_s`` is how long
+    each waited for a connection, while all were waiting for answers; None: none did.
     """
 
     intended_s: Times
@@ -117,9 +118,15 @@ class Result:
     duration_s: float
     cpu_s: float
     concurrency: int | None = None
+    queued_s: Times | None = None
 
     def __len__(self) -> int:
         return len(self.intended_s)
+
+    @property
+    def queues_s(self) -> Times:
+        """How long each waited for a connection."""
+        return np.zeros(len(self)) if self.queued_s is None else self.queued_s
 
     def is_kind(self, wanted: Kind) -> NDArray[np.bool_]:
         """Which requests ended so."""

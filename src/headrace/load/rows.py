@@ -24,7 +24,7 @@ KINDS = tuple(Kind)
 
 _STOP, _COUNT, _ENDED = 0, 1, 2
 _HEAD = 8 * (_ENDED + len(KINDS))
-_COLUMNS = 3
+_COLUMNS = 4
 _ROW_BYTES = 8 * _COLUMNS + 2
 
 
@@ -32,7 +32,7 @@ class Rows:
     """Times in seconds since the start, 0.0: not yet; outcomes by number.
 
     Through a memoryview one element is read or written at a third of numpy's price, so the sender
-    has ``intended_s``, ``sent_s``, ``done_s`` and ``outcome`` as such.
+    has ``intended_s``, ``sent_s``, ``done_s``, ``queued_s`` and ``outcome`` as such.
     """
 
     def __init__(self, memory: mmap.mmap, capacity: int) -> None:
@@ -41,7 +41,7 @@ class Rows:
         view = memoryview(memory)
         self._head = view[:_HEAD].cast("q")
         ends = [_HEAD + 8 * capacity * number for number in range(_COLUMNS + 1)]
-        self.intended_s, self.sent_s, self.done_s = (
+        self.intended_s, self.sent_s, self.done_s, self.queued_s = (
             view[start:end].cast("d") for start, end in pairwise(ends)
         )
         self.outcome = view[ends[-1] : ends[-1] + 2 * capacity].cast("H")
@@ -99,6 +99,10 @@ class Rows:
         )
         sent_s[sent_s == 0.0] = np.nan
         return intended_s, sent_s, done_s, np.asarray(self.outcome)[rows].copy()
+
+    def queues_s(self) -> Times:
+        """Copy how long each waited for a connection, of those so far."""
+        return np.asarray(self.queued_s)[: self.count].copy()
 
 
 def _size(capacity: int) -> int:

@@ -64,4 +64,5 @@ def unite(results: Sequence[Result]) -> Result:
         duration_s=max(one.duration_s for one in results),
         cpu_s=sum(one.cpu_s for one in results),
         concurrency=sum(concurrency) if concurrency else None,
+        queued_s=np.concatenate([one.queues_s for one in results])[order],
     )

@@ -287,3 +287,14 @@ def test_a_target_that_cannot_be_asked_is_refused(
     values: dict[str, Any] = {"messages": (Message(b""),), **options}
     with pytest.raises(ValueError, match=message):
         Target(Protocol.HTTP, address, "/", **values)
+
+
+def test_the_wait_for_a_connection_is_noted_beside_the_lag() -> None:
+    """The first is answered when it is given up: until then the only connection is taken."""
+    with HttpServer() as server:
+        target = _target(Protocol.HTTP, server.address, b"hang", b"x", timeout_s=0.3, connections=1)
+        result = generate(_open(0.0, 0.1), target)
+    assert _outcomes(result) == [TIMEOUT, OK]
+    first, second = result.queues_s.tolist()
+    assert first == 0
+    assert 0.15 < second <= result.sent_s[1] - result.intended_s[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -63,6 +65,11 @@ def test_a_miss_that_is_the_senders_own_is_told_from_the_servers() -> None:
     assert OBJECTIVE.judge(late, 0.0) is Held.CLEARLY_NOT
     assert OBJECTIVE.was_the_sender(late, 0.0)
     assert not OBJECTIVE.was_the_sender(_result([0.08] * 100, lag_s=0.02), 0.0)
+
+
+def test_a_miss_while_all_connections_wait_for_answers_is_the_servers() -> None:
+    late = replace(_result([0.06] * 100, lag_s=0.02), queued_s=np.full(100, 0.019))
+    assert not OBJECTIVE.was_the_sender(late, 0.0)
 
 
 def _rows(done: list[tuple[float, int]]) -> Rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,7 @@ def test_every_number_of_a_report() -> None:
             ("not_sent", 1),
         ),
         lag_p99_s=report.lag_p99_s,
+        queued_p99_s=0.0,
         sender_cpu=0.25 / 1.85,
         spoiled=None,
     )
@@ -155,6 +157,19 @@ def test_a_sender_that_is_late_spoils_the_run(
 ) -> None:
     report = make_report(_steady(1000, lag_s), slo_s=slo_s)
     assert (report.spoiled is not None) is spoiled
+
+
+def test_a_wait_for_a_connection_is_the_servers_and_not_the_senders() -> None:
+    late = _steady(1000, 0.9)
+    report = make_report(replace(late, queued_s=np.full(1000, 0.8995)), slo_s=0.02)
+    assert report.lag_p99_s == pytest.approx(0.0005)
+    assert report.spoiled is None
+    assert report.has_queued
+    assert report.queued_p99_s == pytest.approx(0.8995)
+    spoiled = make_report(replace(late, queued_s=np.full(1000, 0.89)), slo_s=0.02).spoiled
+    assert spoiled is not None
+    assert "10.00 ms late" in spoiled
+    assert not make_report(late, slo_s=0.02).has_queued
 
 
 def test_one_late_request_in_a_hundred_does_not_spoil_and_three_do() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,6 +67,9 @@ def test_results_are_united_in_the_order_of_their_times_and_keep_their_outcomes(
     assert found == [OK, NOT_SENT, TIMEOUT, TIMEOUT, OK]
     np.testing.assert_allclose(united.sent_s - united.intended_s, 0.1)
     np.testing.assert_allclose(united.done_s - united.intended_s, 0.2)
+    assert united.queues_s.tolist() == [0.0] * 5
+    waited = replace(second, queued_s=np.array([0.1, 0.2]))
+    assert unite([first, waited]).queues_s.tolist() == [0.0, 0.1, 0.0, 0.2, 0.0]
     assert united.answers == {2: Answer({}, b"0.4")}
     assert (united.cpu_s, united.started_s, united.duration_s) == (1.0, 7.0, 1.0)
 

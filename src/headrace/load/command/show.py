@@ -14,6 +14,7 @@ from headrace.load.scenario import Score, score
 from headrace.load.verdict import Verdict
 
 _MS = 1e3
+NO_CONNECTION = "all connections were waiting for answers: the server is at its limit, or needs more --connections"
 
 
 def document(wanted: Wanted, verdict: Verdict) -> dict[str, Any]:
@@ -131,6 +132,9 @@ def rows(report: Report) -> list[tuple[str, str]]:
     ]
     found += [(f"  {name}", f"{count:,}") for name, count in report.outcomes]
     found.append(("sender", _sender(report)))
+    if report.has_queued and report.queued_p99_s is not None:
+        words = f"{report.queued_p99_s * _MS:.2f} ms waited for at p99; {NO_CONNECTION}"
+        found.append(("a free connection", words))
     return found
 
 

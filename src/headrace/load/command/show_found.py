@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from headrace import tables
+from headrace.load.command.show import NO_CONNECTION
 from headrace.load.command.tried import Found, Tried
 from headrace.load.command.wanted import Wanted
 from headrace.load.report import to_document
+from headrace.load.search import Held
 
 _MS = 1e3
 HEADS = ("rate/s", "in time", "p50 ms", "p99 ms", "p99.9 ms", "refused", "lost", "")
@@ -27,6 +29,8 @@ def _words(tried: Tried) -> str:
     found = [tried.held.value]
     if tried.sender:
         found.append("but for the sender, which was late")
+    if tried.held is not Held.YES and tried.verdict.report and tried.verdict.report.has_queued:
+        found.append("all connections were waiting for answers")
     if tried.given_up:
         found.append(f"given up after {tried.verdict.result.duration_s:.1f} s")
     return ", ".join(found)
@@ -39,6 +43,9 @@ def answer(wanted: Wanted, found: Found) -> str:
     best, high = found.edges
     objective = f"{(wanted.slo_s or 0) * _MS:g} ms"
     above = "" if high is None else f"; {high:,.4g}/s does not"
+    failed = (one.verdict.report for one in found.tries if one.rate == high)
+    if any(report is not None and report.has_queued for report in failed):
+        above += f". There {NO_CONNECTION}"
     return f"{best:,.4g} requests/s hold within {objective} for 99 of 100{above}"
 
 
