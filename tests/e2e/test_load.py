@@ -426,6 +426,8 @@ def test_mlcommons_own_loadgen_drives_a_scenario(
     assert summary["Scenario"] == scenario
     assert float(summary[line]) > 0
     assert summary["Result is"] in {"VALID", "INVALID"}
+    assert not told["loadgen"]["valid"]
+    assert told["loadgen"]["faults"][0] == "it lasted 0.5 s of at least 600"
     assert outcomes(server.url, "linear")["ok"] - before > 40
 
 
@@ -446,7 +448,9 @@ def test_people_get_the_summary_of_mlcommons_own_loadgen(server: Server, capsys:
     pytest.importorskip("mlperf_loadgen")
     words = "--model linear --scenario single-stream --duration-s 0.2 --loadgen"
     assert cli.main(["load", server.url, *words.split()]) == 0
-    assert "MLPerf Results Summary" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "MLPerf Results Summary" in shown
+    assert "not valid by MLPerf's rules: it lasted 0.2 s of at least 600" in shown
 
 
 def test_loadgen_that_is_not_installed_is_told(

@@ -16,7 +16,7 @@ from headrace.errors import BackendMissing
 from headrace.load.asker import Asker
 from headrace.load.plan import Target
 from headrace.load.result import OK, Outcome
-from headrace.load.scenario import Scenario
+from headrace.load.scenario import Scenario, other_rows, too_few, too_short
 
 _NAMES = {
     "single-stream": "SingleStream",
@@ -53,10 +53,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What LoadGen said, and how many queries were not answered."""
+    """What LoadGen said, how many queries were not answered, and why it is no valid run beside."""
 
     text: str
     failed: int
+    faults: tuple[str, ...] = ()
 
     @property
     def lines(self) -> dict[str, str]:
@@ -65,8 +66,11 @@ class Summary:
 
     @property
     def is_valid(self) -> bool:
-        """Whether it is a valid run; LoadGen knows of no failures, so we count them."""
-        return self.lines.get("Result is") == "VALID" and not self.failed
+        """Whether it is a valid run; LoadGen knows of no failures, so we count them.
+
+        It calls valid, too, what lasted as long as it was told.
+        """
+        return self.lines.get("Result is") == "VALID" and not self.failed and not self.faults
 
 
 def library() -> Any:
@@ -104,7 +108,18 @@ def drive(order: Order, target: Target, folder: Path, going_on: Callable[[int], 
         while thread.is_alive():
             thread.join(_EVERY_S)
             going_on(counter.answered)
-    return Summary((folder / "mlperf_log_summary.txt").read_text("utf-8"), counter.failed)
+    return Summary(
+        (folder / "mlperf_log_summary.txt").read_text("utf-8"),
+        counter.failed,
+        faults(order, target.rows, counter.answered),
+    )
+
+
+def faults(order: Order, rows: int | None, answered: int) -> tuple[str, ...]:
+    """Say why a run is not valid by the rules, whatever LoadGen was told to do."""
+    offline = order.scenario.percentile is None
+    few = too_few(answered * order.scenario.rows) if offline else []
+    return (*too_short(order.duration_s), *other_rows(order.scenario, rows), *few)
 
 
 class _Counter:

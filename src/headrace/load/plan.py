@@ -39,7 +39,8 @@ class Target:
     ``timeout_s`` is how long the client waits, from the intended send time; to tell the server of
     it, put it in the headers (``grpc-timeout``, ``headrace-timeout-ms``). ``connections`` None: as
     many as the plan has callers, or else 256 (HTTP) or 2 (gRPC). The answers to the first ``keep``
-    requests are kept whole.
+    requests are kept whole. ``rows`` are those of every message; None: they differ, or nobody
+    knows.
     """
 
     protocol: Protocol
@@ -51,6 +52,7 @@ class Target:
     timeout_s: float = 10.0
     connections: int | None = None
     keep: int = 0
+    rows: int | None = None
 
     def __post_init__(self) -> None:
         if not self.messages:

@@ -67,11 +67,32 @@ class Score:
     faults: tuple[str, ...]
 
 
-def score(scenario: Scenario, result: Result, slo_s: float | None) -> Score:
-    """Say what a run came to, and whether that is valid."""
-    faults = []
-    if result.duration_s < SHORTEST_S:
-        faults.append(f"it lasted {result.duration_s:g} s of at least {SHORTEST_S:g}")
+def too_short(duration_s: float) -> list[str]:
+    """Say that a run was, if it was."""
+    if duration_s >= SHORTEST_S:
+        return []
+    return [f"it lasted {duration_s:g} s of at least {SHORTEST_S:g}"]
+
+
+def other_rows(scenario: Scenario, rows: int | None) -> list[str]:
+    """Say that queries had other rows than a scenario's have; None: nobody knows."""
+    if rows in {None, scenario.rows}:
+        return []
+    return [f"queries of {rows:,} {'row' if rows == 1 else 'rows'}, not {scenario.rows}"]
+
+
+def too_few(samples: int) -> list[str]:
+    """Say that samples of an offline run were, if they were."""
+    if samples >= OFFLINE_SAMPLES:
+        return []
+    return [f"{samples:,} samples are fewer than {OFFLINE_SAMPLES:,}"]
+
+
+def score(
+    scenario: Scenario, result: Result, slo_s: float | None, rows: int | None = None
+) -> Score:
+    """Say what a run came to, and whether that is valid; ``rows`` are those of its queries."""
+    faults = [*too_short(result.duration_s), *other_rows(scenario, rows)]
     ok = result.is_kind(Kind.OK)
     if scenario.percentile is None:
         return _throughput(scenario, result, faults)
@@ -108,8 +129,7 @@ def _server(scenario: Scenario, result: Result, slo_s: float, faults: list[str])
 def _throughput(scenario: Scenario, result: Result, faults: list[str]) -> Score:
     ok = result.is_kind(Kind.OK)
     samples = int(np.count_nonzero(ok)) * scenario.rows
-    if samples < OFFLINE_SAMPLES:
-        faults.append(f"{samples:,} samples are fewer than {OFFLINE_SAMPLES:,}")
+    faults += too_few(samples)
     if not ok.all():
         faults.append(f"{np.count_nonzero(~ok):,} of {len(result):,} queries were not answered")
     took_s = float(result.done_s.max(initial=0.0))

@@ -22,6 +22,7 @@ class Verdict:
         warm_s: how much of the beginning is not in the report.
         gone_s: when the server went away and did not come back, in seconds; None: it stayed.
         interrupted: somebody ended the run early.
+        rows: of each request; None: they differ, or nobody knows.
     """
 
     result: Result
@@ -29,6 +30,7 @@ class Verdict:
     warm_s: float
     gone_s: float | None
     interrupted: bool
+    rows: int | None = None
 
     @property
     def failure(self) -> str | None:
@@ -56,6 +58,7 @@ def judge(
     warm_s: float = 0.0,
     lag_limit_s: float | None = None,
     interrupted: bool = False,
+    rows: int | None = None,
 ) -> Verdict:
     """Sum up a run and judge it; see ``make_report`` for the limits."""
     gone_s = _gone(result)
@@ -63,7 +66,7 @@ def judge(
     report = None
     if counted.duration_s > warm_s:
         report = make_report(counted, slo_s=slo_s, warm_s=warm_s, lag_limit_s=lag_limit_s)
-    return Verdict(result, report, warm_s, gone_s, interrupted)
+    return Verdict(result, report, warm_s, gone_s, interrupted, rows)
 
 
 def _gone(result: Result) -> float | None:

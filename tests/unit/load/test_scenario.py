@@ -31,6 +31,18 @@ def _result(waited_s: list[float], duration_s: float = 600.0, late: int = 0) -> 
     )
 
 
+def test_queries_of_other_rows_than_the_scenarios_are_a_fault() -> None:
+    result = _result([0.001] * 1000)
+    assert score(SCENARIOS["multi-stream"], result, None, rows=1).faults == (
+        "queries of 1 row, not 8",
+    )
+    assert score(SCENARIOS["single-stream"], result, None, rows=4).faults == (
+        "queries of 4 rows, not 1",
+    )
+    for rows in (8, None):
+        assert not score(SCENARIOS["multi-stream"], result, None, rows=rows).faults
+
+
 @given(st.integers(1, 200), st.integers(0, 30), st.sampled_from([90, 97, 99]))
 def test_the_chance_is_the_binomials(queries: int, over: int, percent: int) -> None:
     q = Fraction(100 - percent, 100)

@@ -99,13 +99,20 @@ def _document(wanted: Wanted, summary: loadgen.Summary) -> dict[str, Any]:
         "server": wanted.address.authority + wanted.address.prefix,
         "model": wanted.model,
         "protocol": wanted.protocol,
-        "loadgen": {"valid": summary.is_valid, "summary": summary.lines},
+        "loadgen": {
+            "valid": summary.is_valid,
+            "faults": summary.faults,
+            "summary": summary.lines,
+        },
     }
 
 
 def _show(wanted: Wanted, summary: loadgen.Summary, console: Console) -> None:
     console.print(Text(f"{wanted.where}, {wanted.protocol}, LoadGen", "italic"), soft_wrap=True)
     console.print(Text(summary.text.rstrip()), soft_wrap=True)
+    if summary.faults:
+        words = f"not valid by MLPerf's rules: {'; '.join(summary.faults)}"
+        console.print(Text(words, "bold"), soft_wrap=True)
     if summary.failed:
         words = f"not ok: {summary.failed:,} queries were not answered"
         console.print(Text(words, "bold red"), soft_wrap=True)

@@ -54,6 +54,7 @@ def load(wanted: Wanted) -> Verdict:
         warm_s=warm_s,
         lag_limit_s=wanted.lag_limit_s,
         interrupted=interrupted,
+        rows=target.rows,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -30,21 +30,23 @@ def prepare(wanted: Wanted) -> Target:
     api, address = APIS[wanted.protocol], wanted.address
     if address.prefix and api.protocol is Protocol.GRPC:
         raise SettingsError(f"gRPC has no path: end the URL after {address.authority}")
+    messages, rows = _messages(wanted)
     target = Target(
         api.protocol,
         address.authority,
         address.prefix + api.path(wanted.model),
-        _messages(wanted),
+        messages,
         headers=wanted.headers,
         timeout_s=wanted.timeout_s,
         connections=wanted.connections,
+        rows=rows,
     )
     ask.check(target)
     return target
 
 
-def _messages(wanted: Wanted) -> tuple[Message, ...]:
-    """Encode the requests, real ones or made up."""
+def _messages(wanted: Wanted) -> tuple[tuple[Message, ...], int | None]:
+    """Encode the requests, real ones or made up; say how many rows each has."""
 
     @cache
     def specs() -> Specs:
@@ -57,14 +59,43 @@ def _messages(wanted: Wanted) -> tuple[Message, ...]:
         requests: list[Inputs | File] = [*make_requests(whole, wanted.seed)]
     else:
         requests = read_requests(wanted.data, specs, wanted.rows)
+    rows = _rows(requests, wanted)
     api = APIS[wanted.protocol]
     try:
-        return tuple(
+        encoded = tuple(
             _file(one, wanted, specs) if isinstance(one, File) else api.encode(wanted.model, one)
             for one in requests
         )
     except (ValueError, TypeError) as error:  # what a protocol cannot say: NaN, ragged rows
         raise SettingsError(f"a request cannot be sent as {wanted.protocol}: {error}") from error
+    return encoded, rows
+
+
+def _rows(requests: Sequence[Inputs | File], wanted: Wanted) -> int | None:
+    """How many rows each request has; None: they differ, or are files.
+
+    Raises:
+        SettingsError: not as many as ``--batch`` says; a scenario is not valid then.
+    """
+    found = {
+        _rows_of(one, wanted.rows)
+        for one in requests
+        if not isinstance(one, File) and any(array.ndim for array in one.values())
+    }
+    other = next((rows for rows in found if rows != wanted.rows), None)
+    if other is not None and wanted.rows != 1 and wanted.scenario is None:
+        raise SettingsError(
+            f"--batch {wanted.rows} cannot be had: there is a request of {other} "
+            f"{'row' if other == 1 else 'rows'}, by --shape, "
+            "--data or what the model takes; give others, or no --batch"
+        )
+    return found.pop() if len(found) == 1 else None
+
+
+def _rows_of(inputs: Inputs, wanted: int) -> int:
+    """How many rows a request has; an input beside the others may be one for all of them."""
+    lengths = {len(array) for array in inputs.values() if array.ndim}
+    return wanted if wanted in lengths else max(lengths)
 
 
 def _file(file: File, wanted: Wanted, specs: Callable[[], Specs]) -> Message:

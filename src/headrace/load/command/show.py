@@ -14,7 +14,10 @@ from headrace.load.scenario import Score, score
 from headrace.load.verdict import Verdict
 
 _MS = 1e3
-NO_CONNECTION = "all connections were waiting for answers: the server is at its limit, or needs more --connections"
+NO_CONNECTION = (
+    "all connections were waiting for answers: the server is at its limit, or needs more "
+    "--connections"
+)
 
 
 def document(wanted: Wanted, verdict: Verdict) -> dict[str, Any]:
@@ -27,6 +30,7 @@ def document(wanted: Wanted, verdict: Verdict) -> dict[str, Any]:
         "protocol": wanted.protocol,
         "loop": _loop(wanted),
         "senders": wanted.senders,
+        "rows_a_request": verdict.rows,
         "warm_up_s": verdict.warm_s,
         "interrupted": verdict.interrupted,
         "server_gone_s": verdict.gone_s,
@@ -53,7 +57,7 @@ def _score(wanted: Wanted, verdict: Verdict) -> Score | None:
     """What MLPerf makes of a run; of one that is not to be believed, nothing."""
     if wanted.scenario is None or verdict.failure is not None:
         return None
-    return score(wanted.scenario, verdict.result, wanted.slo_s)
+    return score(wanted.scenario, verdict.result, wanted.slo_s, verdict.rows)
 
 
 def scored(wanted: Wanted, verdict: Verdict) -> list[tuple[str, str]]:
@@ -81,7 +85,7 @@ def show(wanted: Wanted, verdict: Verdict, console: Console) -> None:
         table.show_header = False
         table.add_column(no_wrap=True)
         table.add_column()
-        for name, words in [*scored(wanted, verdict), *rows(report)]:
+        for name, words in lines(wanted, verdict, report):
             table.add_row(name, Text(words))
         console.print(table)
     if verdict.failure is not None:
@@ -112,6 +116,12 @@ def how(wanted: Wanted, report: Report | None) -> str:
     )
     counted = "" if report is None else f", {report.window_s:.3g} s counted"
     return f"{wanted.protocol}: {loop}{counted}"
+
+
+def lines(wanted: Wanted, verdict: Verdict, report: Report) -> list[tuple[str, str]]:
+    """All lines of the table."""
+    asked = [] if verdict.rows in {None, 1} else [("rows a request", f"{verdict.rows:,}")]
+    return [*scored(wanted, verdict), *asked, *rows(report)]
 
 
 def rows(report: Report) -> list[tuple[str, str]]:

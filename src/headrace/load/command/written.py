@@ -63,9 +63,7 @@ def of_one(wanted: Wanted, verdict: Verdict, document: dict[str, Any]) -> Page:
         how=show.how(wanted, report),
         verdict=show.in_a_sentence(verdict),
         failed=verdict.failure is not None,
-        tables=()
-        if report is None
-        else (Table(("", ""), [*show.scored(wanted, verdict), *show.rows(report)]),),
+        tables=() if report is None else (Table(("", ""), show.lines(wanted, verdict, report)),),
         drawings=() if report is None else tuple(of_run(verdict)),
         document=document,
     )

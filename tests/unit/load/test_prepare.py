@@ -1,0 +1,44 @@
+"""How many rows requests have, and that nobody gets others than asked for."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrace.errors import SettingsError
+from headrace.load.command import grammar
+from headrace.load.command.prepare import _messages
+from headrace.load.command.wanted import read
+
+
+def _rows(words: str) -> int | None:
+    parser = argparse.ArgumentParser()
+    grammar.add(parser)
+    said = f"localhost:1 --model m {words}"
+    return _messages(read(parser.parse_args(said.split())))[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "rows"),
+    [
+        ("--rate 1 --shape x=FP32:1,4", 1),
+        ("--rate 1 --shape x=FP32:8,4", 8),
+        ("--rate 1 --shape x=FP32:8,4 --batch 8", 8),
+        ("--rate 1 --shape x=FP32:8,4 --shape limit=FP32:1 --batch 8", 8),
+        ("--rate 1 --shape x=FP32:", None),
+        ("--scenario multi-stream --shape x=FP32:1,4", 1),
+    ],
+)
+def test_rows_are_the_first_dimension(words: str, rows: int | None) -> None:
+    assert _rows(words) == rows
+
+
+def test_a_batch_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--batch 8 cannot be had: there is a request of 1 row"):
+        _rows("--rate 1 --batch 8 --shape x=FP32:1,4")
+    np.save(tmp_path / "x.npy", np.ones((5, 4), np.float32))
+    with pytest.raises(SettingsError, match="there is a request of 5 rows"):
+        _rows(f"--rate 1 --batch 8 --shape x=FP32:5,4 --data {tmp_path / 'x.npy'}")
