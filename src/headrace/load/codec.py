@@ -63,3 +63,8 @@ class Kept:
     def __init__(self, first: int) -> None:
         self.first = first
         self.answers: dict[int, Answer] = {}
+
+
+def is_number(text: str) -> bool:
+    """Whether it is digits; ``str.isdigit`` takes others than ASCII's too, which ``int`` does not."""
+    return text.isascii() and text.isdecimal()

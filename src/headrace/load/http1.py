@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from headrace.load.codec import BadAnswer, Ended, Kept, Piece
+from headrace.load.chunked import Chunks
+from headrace.load.codec import BadAnswer, Ended, Kept, Piece, is_number
 from headrace.load.plan import Message, Target
 from headrace.load.result import (
     ERROR_HEADER,
@@ -27,11 +28,13 @@ _NO_BODY = frozenset({204, 304})
 class Head(NamedTuple):
     """What an answer's head says: its outcome, and where its body ends.
 
-    ``size_bytes`` None: in chunks, or at the end of the connection (``until_close``).
+    ``size_bytes`` None: in chunks (``chunked``), or at the end of the connection
+    (``until_close``).
     """
 
     outcome: Outcome
     size_bytes: int | None
+    chunked: bool
     until_close: bool
     closes: bool
     interim: bool
@@ -69,6 +72,7 @@ class Http1:
         self._index: int | None = None
         self._head: Head | None = None
         self._left_bytes = 0
+        self._chunks: Chunks | None = None
         self._pieces: list[bytes] = []
 
     def send(self, index: int) -> int:
@@ -90,7 +94,7 @@ class Http1:
         if self._index is None:
             return []
         if self._head is not None and self._head.until_close:
-            return [self._finish(self._head, b"".join(self._pieces))]
+            return [self._finish(self._head, self._pieces)]
         index, self._index = self._index, None
         return [(index, why)]
 
@@ -104,14 +108,20 @@ class Http1:
                 return []
             self._head, data = begun
             self._left_bytes = self._head.size_bytes or 0
+            if self._head.chunked:
+                self._chunks = Chunks(keep=self._is_kept)
         if self._head.size_bytes is None:
             return self._read_unsized(self._head, data)
         self._left_bytes -= len(data)
         if self._left_bytes < 0:
             raise BadAnswer("an answer is longer than it said")
-        if self._index < self._kept.first:
+        if self._is_kept:
             self._pieces.append(data)
-        return [] if self._left_bytes else [self._finish(self._head, b"".join(self._pieces))]
+        return [] if self._left_bytes else [self._finish(self._head, self._pieces)]
+
+    @property
+    def _is_kept(self) -> bool:
+        return self._index is not None and self._index < self._kept.first
 
     def _begin(self, data: bytes) -> tuple[Head, bytes] | None:
         """Read the head, past any interim ones; return it and what came after it."""
@@ -135,24 +145,20 @@ class Http1:
         return head
 
     def _read_unsized(self, head: Head, data: bytes) -> list[Ended]:
-        self._pieces.append(data)
-        if head.until_close:
+        if self._chunks is None:
+            if self._is_kept:
+                self._pieces.append(data)
             return []
-        whole = b"".join(self._pieces)
-        body = unchunk(whole)
-        if body is None:
-            self._pieces = [whole]
-            return []
-        return [self._finish(head, body)]
+        return [self._finish(head, self._chunks.parts)] if self._chunks.feed(data) else []
 
-    def _finish(self, head: Head, body: bytes) -> Ended:
+    def _finish(self, head: Head, pieces: list[bytes]) -> Ended:
         index = self._index
         if index is None:
             raise BadAnswer("an answer nobody asked for")
         if index < self._kept.first:
-            self._kept.answers[index] = Answer(head.headers, body)
+            self._kept.answers[index] = Answer(head.headers, b"".join(pieces))
         self._pieces.clear()
-        self._head = self._index = None
+        self._head = self._index = self._chunks = None
         self.leaving = self.leaving or head.closes
         self.room = 0 if self.leaving else 1
         return index, head.outcome
@@ -167,58 +173,23 @@ def read_head(raw: bytes) -> Head:
     first, *lines = raw.decode("latin-1").split("\r\n")
     version, _, rest = first.partition(" ")
     number = rest[:3]
-    if not (version.startswith("HTTP/1.") and number.isdigit()):
+    if not (version.startswith("HTTP/1.") and is_number(number)):
         raise BadAnswer(f"not an HTTP/1.1 answer: {first[:80]!r}")
     pairs = [line.partition(":") for line in lines]
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     status = int(number)
     chunked = headers.get("transfer-encoding", "").lower() == "chunked"
     size = headers.get("content-length", "0" if status in _NO_BODY else "")
-    if size and not size.isdigit():
+    if size and not is_number(size):
         raise BadAnswer(f"a content-length of {size[:80]!r}")
     until_close = not (chunked or size)
     connection = headers.get("connection", "").lower()
     return Head(
         outcome=http_outcome(status, headers.get(ERROR_HEADER, "")),
         size_bytes=int(size) if size and not chunked else None,
+        chunked=chunked,
         until_close=until_close,
         closes=until_close or connection == "close" or version == "HTTP/1.0",
         interim=status < 200,  # noqa: PLR2004 - 1xx: the answer is still to come
         headers=headers,
     )
-
-
-def unchunk(data: bytes) -> bytes | None:
-    """Undo the chunked coding; None while the last chunk is not there yet.
-
-    Raises:
-        BadAnswer: it is not chunked, or something follows it.
-    """
-    parts: list[bytes] = []
-    at = 0
-    while (end := data.find(b"\r\n", at)) >= 0:
-        size = _chunk_size(data[at:end])
-        if not size:
-            return _after_chunks(data, end, parts)
-        start, at = end + 2, end + 2 + size + 2
-        if at > len(data):
-            return None
-        parts.append(data[start : start + size])
-    return None
-
-
-def _chunk_size(line: bytes) -> int:
-    try:
-        return int(line.partition(b";")[0], 16)
-    except ValueError:
-        raise BadAnswer(f"a chunk of size {line[:80]!r}") from None
-
-
-def _after_chunks(data: bytes, end: int, parts: list[bytes]) -> bytes | None:
-    """Skip the trailers, which end in a blank line as a head does."""
-    blank = data.find(_BLANK, end)
-    if blank < 0:
-        return None
-    if blank + len(_BLANK) != len(data):
-        raise BadAnswer("something follows the last chunk")
-    return b"".join(parts)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from headrace.load import hpack
-from headrace.load.codec import BadAnswer, Ended, Kept, Piece
+from headrace.load.codec import BadAnswer, Ended, Kept, Piece, is_number
 from headrace.load.frames import (
     ACK,
     CANCEL,
@@ -362,7 +362,7 @@ def read_block(payload: bytes) -> Block:
     code = headers.get(ERROR_HEADER, "")
     status = headers.get(":status", "200")
     grpc_status = headers.get("grpc-status")
-    if not status.isdigit() or not (grpc_status or "0").isdigit():
+    if not (is_number(status) and is_number("0" if grpc_status is None else grpc_status)):
         raise BadAnswer(f"a status of {status[:80]!r}, {grpc_status!r}")
     grpc = None if grpc_status is None else grpc_outcome(int(grpc_status), code)
     return Block(http_outcome(int(status), code), grpc, headers)

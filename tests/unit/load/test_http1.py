@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.load.chunked import Chunks
 from headrace.load.codec import BadAnswer, Ended, Kept
-from headrace.load.http1 import Http1, encode, unchunk
+from headrace.load.http1 import Http1, encode
 from headrace.load.plan import Message, Protocol, Target
 from headrace.load.result import CONNECTION_LOST, OK, Answer, Outcome
 
@@ -144,9 +146,12 @@ def test_giving_up_a_request_gives_up_the_connection() -> None:
     [
         b"SSH-2.0-OpenSSH\r\n\r\n",
         b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 2\xb20 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nab",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n-5\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"5" * 70_000,
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nmore",
         b"x" * 70_000,
     ],
@@ -161,12 +166,30 @@ def test_an_answer_nobody_asked_for_is_none() -> None:
         _codec().feed(PLAIN)
 
 
-@given(st.lists(st.binary(min_size=1, max_size=20)))
-def test_chunks_are_put_together(parts: list[bytes]) -> None:
+@given(st.lists(st.binary(min_size=1, max_size=20)), st.sets(st.integers(0, 200)))
+def test_chunks_are_put_together(parts: list[bytes], cuts: set[int]) -> None:
     coded = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
-    assert unchunk(coded) == b"".join(parts)
-    for end in range(len(coded)):
-        assert unchunk(coded[:end]) is None
+    edges = [0, *sorted(cut for cut in cuts if 0 < cut < len(coded)), len(coded)]
+    chunks = Chunks(keep=True)
+    ended = [chunks.feed(coded[a:b]) for a, b in pairwise(edges)]
+    assert ended == [False] * (len(ended) - 1) + [True]
+    assert b"".join(chunks.parts) == b"".join(parts)
+
+
+@pytest.mark.parametrize("how", [b"transfer-encoding: chunked", b"connection: close"])
+def test_a_large_answer_that_is_not_kept_takes_no_memory(how: bytes) -> None:
+    codec = _codec()
+    codec.send(0)
+    codec.feed(b"HTTP/1.1 200 OK\r\n%s\r\n\r\n" % how)
+    piece = b"%x\r\n%s\r\n" % (4096, bytes(4096))
+    tracemalloc.start()
+    for _ in range(500):
+        assert codec.feed(piece[:100]) == codec.feed(piece[100:]) == []
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 100_000
+    ended = codec.feed(b"0\r\n\r\n") or codec.end(CONNECTION_LOST)
+    assert ended == [(0, OK)]
 
 
 def test_heads_are_forgotten_before_they_fill_the_memory() -> None:

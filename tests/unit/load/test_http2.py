@@ -379,6 +379,8 @@ def test_the_room_for_answers_is_given_back_in_large_pieces(
         frames.frame(frames.HEADERS, frames.END_HEADERS | frames.PADDED, 1, b""),
         frames.frame(frames.HEADERS, frames.END_HEADERS, 1, b"\xbe"),
         frames.frame(frames.HEADERS, frames.END_HEADERS, 1, b"\x08\x03abc"),  # :status abc
+        frames.frame(frames.HEADERS, frames.END_HEADERS, 1, b"\x08\x042\xc2\xb20"),  # :status 2²0
+        frames.frame(frames.HEADERS, frames.END_HEADERS, 1, b"\x08\x032\xb20"),
     ],
 )
 def test_what_is_no_answer_is_said_to_be_none(data: bytes) -> None:
