@@ -4,8 +4,15 @@ import gc
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from headrace.load.run import SENDER
+from headrace.loader.engine_process import ENGINE, environment
+from headrace.loader.nursery import NURSERY
+from headrace.receiver.scribe_process import SCRIBE
+from headrace.tune.lab_process import LAB
 
 # What a process would import in vain: every model waits for the imports of its engine, and every
 # request for those of the receiver. YAML was 8 % of them, rich 10 %.
@@ -29,6 +36,23 @@ def test_a_process_imports_nothing_in_vain(process: str) -> None:
     assert "headrace.startup" in imported
     assert "structlog" in imported
     assert imported.isdisjoint(IN_VAIN[process].split())
+
+
+@pytest.mark.parametrize("command", [ENGINE, NURSERY, SCRIBE, LAB, SENDER])
+def test_a_file_where_one_is_in_is_not_taken_for_a_module(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in ("socket", "contextlib", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    subprocess.run(
+        [*command, "model/1"],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=tmp_path,
+        env=environment(),
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_rich_is_there_for_who_wants_it_later_and_garbage_is_collected() -> None:

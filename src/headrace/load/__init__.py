@@ -10,7 +10,8 @@ what a model takes, and whether it answers · ``synthetic`` requests made up fro
 Doing it: ``run`` starts the sender processes and waits for them · ``parcel`` what crosses to one
 and back · ``rows`` the memory it shares with its caller · ``sender`` the process · ``generator``
 the two loops · ``pool`` connections and their sockets · ``codec`` the seam to the protocols ·
-``http1`` with ``chunked``, and ``http2`` with ``frames`` and ``hpack``: HTTP, without sockets.
+``http1`` with ``chunked``, and ``http2`` with ``frames`` and ``hpack``: HTTP, without sockets ·
+``headers`` which a user may give.
 
 What came of it: ``result`` one row a request, and the names of outcomes · ``look`` the last moments
 of a run that goes on · ``report`` the numbers, and whether they can be believed · ``verdict``

@@ -66,5 +66,5 @@ class Kept:
 
 
 def is_number(text: str) -> bool:
-    """Whether it is digits; ``str.isdigit`` takes others than ASCII's too, which ``int`` does not."""
+    """Whether it is digits; ``str.isdigit`` takes some that ``int`` does not."""
     return text.isascii() and text.isdecimal()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from headrace.errors import SettingsError
 from headrace.load import hpack
+from headrace.load.headers import check_headers, unless_given
 from headrace.load.plan import Message, Target
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -63,21 +64,27 @@ def encode(target: Target) -> tuple[Encoded, ...]:
     """Encode the target's messages: pseudo-headers, headers, the five-byte prefix, the frames.
 
     Raises:
-        SettingsError: the headers are too large.
+        SettingsError: the headers are too large, or one cannot be sent.
     """
+    check_headers(target.headers, http2=True)
     return tuple(_encode(target, message) for message in target.messages)
 
 
 def _encode(target: Target, message: Message) -> Encoded:
+    given = {name.lower(): value for name, value in target.headers}
+    ours = (("content-type", "application/grpc"), *message.headers)
     block = hpack.encode(
         [
             (":method", target.method),
             (":scheme", "http"),
             (":path", target.path),
-            (":authority", target.address),
-            ("content-type", "application/grpc"),
+            (":authority", given.get("host", target.address)),
             ("te", "trailers"),
-            *((name.lower(), value) for name, value in (*target.headers, *message.headers)),
+            *(
+                (name.lower(), value)
+                for name, value in (*target.headers, *unless_given(ours, target.headers))
+                if name.lower() != "host"
+            ),
         ]
     )
     if len(block) > FRAME_BYTES:

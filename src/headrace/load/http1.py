@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from headrace.load.chunked import Chunks
 from headrace.load.codec import BadAnswer, Ended, Kept, Piece, is_number
+from headrace.load.headers import check_headers, unless_given
 from headrace.load.plan import Message, Target
 from headrace.load.result import (
     ERROR_HEADER,
@@ -42,13 +43,24 @@ class Head(NamedTuple):
 
 
 def encode(target: Target) -> tuple[tuple[bytes, ...], ...]:
-    """Encode the target's messages, each as the pieces to write."""
+    """Encode the target's messages, each as the pieces to write.
+
+    Raises:
+        SettingsError: a header cannot be sent.
+    """
+    check_headers(target.headers)
     return tuple(_encode(target, message) for message in target.messages)
 
 
 def _encode(target: Target, message: Message) -> tuple[bytes, ...]:
-    lines = [f"{target.method} {target.path} HTTP/1.1", f"host: {target.address}"]
-    lines += [f"{name}: {value}" for name, value in (*target.headers, *message.headers)]
+    given = target.headers
+    headers = (
+        *unless_given((("host", target.address),), given),
+        *given,
+        *unless_given(message.headers, given),
+    )
+    lines = [f"{target.method} {target.path} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in headers]
     if message.body or target.method != "GET":
         lines.append(f"content-length: {len(message.body)}")
     head = "\r\n".join(lines).encode("latin-1") + _BLANK

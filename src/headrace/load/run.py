@@ -20,6 +20,8 @@ from headrace.load.result import Result
 from headrace.load.rows import Rows
 from headrace.load.share import divide, unite
 
+SENDER = (sys.executable, "-P", "-m", "headrace.load.sender")
+
 
 def run(plan: Plan, target: Target, senders: int = 1) -> Result:
     """Run a plan against a target from processes of their own.
@@ -49,7 +51,7 @@ class Sender:
         try:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "headrace.load.sender"),
+                    *SENDER,
                     *map(str, (self._order_path, self._result_path, descriptor)),
                 ],
                 stdin=subprocess.PIPE,

@@ -26,8 +26,9 @@ _WHY: dict[int, str] = {
     signal.SIGBUS: " (was a file cut short meanwhile?)",
 }
 
-# Its argument names the model, for those who look at `ps`.
-_ENGINE = (sys.executable, "-m", "headrace.engine.worker")
+# Its argument names the model, for those who look at `ps`. -P: what lies in the folder that one is
+# in is not taken for a module.
+ENGINE = (sys.executable, "-P", "-m", "headrace.engine.worker")
 STATUS_UNKNOWN = 2**16
 """The exit status of a process whose parent has died before it."""
 
@@ -166,7 +167,7 @@ async def start_engine(name: str) -> EngineProcess:
     Raises:
         OSError: the system will not start it.
     """
-    return await start(*_ENGINE, name)
+    return await start(*ENGINE, name)
 
 
 def watch_children() -> None:

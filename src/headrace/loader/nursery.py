@@ -21,7 +21,7 @@ from headrace.births import REPORT_BYTES, Born, Ended, NotBorn, unpack
 from headrace.loader.engine_process import EngineProcess, end, environment, start_engine
 from headrace.loader.forked import Ends, Forked
 
-NURSERY = (sys.executable, "-m", "headrace.engine.nursery")
+NURSERY = (sys.executable, "-P", "-m", "headrace.engine.nursery")
 
 # It imports first, perhaps from a slow disk. After this time an engine need not wait for it.
 _BIRTH_TIMEOUT_S = 60.0

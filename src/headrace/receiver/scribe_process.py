@@ -22,7 +22,7 @@ from headrace.control import SCRIBE_NAME
 from headrace.loader.lifecycle import Backoff
 from headrace.server_settings import ServerSettings
 
-SCRIBE = (sys.executable, "-m", "headrace.receiver.scribe.worker")
+SCRIBE = (sys.executable, "-P", "-m", "headrace.receiver.scribe.worker")
 """The program that is a scribe."""
 
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}

@@ -28,6 +28,7 @@ from headrace.tune.messages import (
     report,
 )
 
+LAB = (sys.executable, "-P", "-m", "headrace.tune.lab")
 # What takes longer is stuck: a load may compile for minutes, runs are of a second at most.
 LOAD_S, _RUN_S = 300.0, 60.0
 _LAST_WORDS_BYTES = 2000
@@ -47,7 +48,7 @@ class LabProcess:
     def __enter__(self) -> Self:
         self._errors = TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "headrace.tune.lab"],
+            LAB,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.errors import SettingsError
+from headrace.load import frames
 from headrace.load.chunked import Chunks
 from headrace.load.codec import BadAnswer, Ended, Kept
 from headrace.load.http1 import Http1, encode
@@ -50,6 +52,40 @@ def test_a_request_is_its_line_its_headers_and_its_body() -> None:
         b"POST /v2/models/m/infer HTTP/1.1\r\nhost: host:80\r\naccept: */*\r\nx-own: 1\r\n"
         b"content-length: 3\r\n\r\nabc"
     )
+
+
+def test_a_header_that_is_given_takes_the_place_of_ours() -> None:
+    target = Target(
+        Protocol.HTTP,
+        "10.0.0.1:80",
+        "/",
+        (Message(b"a", (("content-type", "image/png"), ("x-own", "1"))),),
+        headers=(("Host", "model.example"), ("Content-Type", "image/webp"), ("x", "1"), ("x", "2")),
+    )
+    assert encode(target)[0] == (
+        b"POST / HTTP/1.1\r\nHost: model.example\r\nContent-Type: image/webp\r\nx: 1\r\nx: 2\r\n"
+        b"x-own: 1\r\ncontent-length: 1\r\n\r\na",
+    )
+
+
+@pytest.mark.parametrize("make", [encode, frames.encode])
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["content-length"], "content-length cannot be given"),
+        (["TE"], "te cannot be given"),
+        ([":path"], "':path' is no name of a header"),
+        (["a b"], "'a b' is no name"),
+        (["x:y"], "'x:y' is no name"),
+        (["host", "Host"], "host is given twice"),
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused(
+    make: Callable[[Target], object], names: list[str], words: str
+) -> None:
+    given = tuple((name, "1") for name in names)
+    with pytest.raises(SettingsError, match=words):
+        make(Target(Protocol.HTTP, "h:1", "/", (Message(b""),), headers=given))
 
 
 def test_messages_are_sent_in_turn() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import h2.config
@@ -108,6 +109,28 @@ def test_a_request_is_grpc_with_its_headers_and_its_framed_body() -> None:
     }
     assert pair.bodies[1] == frame_grpc(b"hello")
     assert pair.ended == [1]
+
+
+def test_a_host_that_is_given_is_the_authority_and_a_content_type_takes_the_place_of_ours() -> None:
+    given = (("Host", "model.example"), ("Content-Type", "application/grpc+proto"), ("x", "1"))
+    pair = Pair()
+    pair.codec = Http2(frames.encode(replace(_target(b"hello"), headers=given)), pair.kept)
+    pair.codec.send(0)
+    pair.turn()
+    assert pair.heads[1] == {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": PATH,
+        ":authority": "model.example",
+        "te": "trailers",
+        "content-type": "application/grpc+proto",
+        "x": "1",
+    }
+
+
+def test_a_header_that_http2_has_not_is_refused() -> None:
+    with pytest.raises(SettingsError, match="connection cannot be given"):
+        frames.encode(replace(_target(b""), headers=(("Connection", "close"),)))
 
 
 def test_the_server_has_spoken_when_its_settings_came() -> None:
