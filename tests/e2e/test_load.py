@@ -240,6 +240,25 @@ def test_ctrl_c_keeps_what_was_measured(server: Server, how: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "how", ["--rate 100", "--scenario single-stream --loadgen", "--find-max --slo-ms 5000"]
+)
+def test_sigterm_leaves_nothing_behind(server: Server, tmp_path: Path, how: str) -> None:
+    if "--loadgen" in how:
+        pytest.importorskip("mlperf_loadgen")
+    before = outcomes(server.url, "linear").get("ok", 0)
+    loading = Loading(server.url, f"--model linear {how} --duration-s 60", tmp_path)
+    # Past the two seconds in which LoadGen's server is tried.
+    until(lambda: list(tmp_path.iterdir()) != [])
+    until(lambda: outcomes(server.url, "linear").get("ok", 0) > before + 50)
+    if "--loadgen" in how:
+        until(lambda: list(tmp_path.glob("headrace-loadgen-*")) != [])
+    loading.signal(signal.SIGTERM)
+    assert loading.ended() == (143, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_ctrl_c_while_a_server_is_tried_before_ends_it_all(server: Server) -> None:
     pytest.importorskip("mlperf_loadgen")
     before = outcomes(server.url, "linear").get("ok", 0)

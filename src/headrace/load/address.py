@@ -34,6 +34,8 @@ def read_address(url: str) -> Address:
             f"the address {url!r} must look like http://host:port, grpc://host:port or host:port; "
             "TLS is not spoken here"
         )
+    if port == 0:
+        raise SettingsError(f"the address {url!r} has port 0, where nobody listens: give another")
     if not host or " " in host or not host.isprintable() or parts.query or parts.fragment:
         raise SettingsError(f"the address {url!r} must look like http://host:port")
     authority = f"[{host}]" if ":" in host else host

@@ -24,9 +24,9 @@ from headrace.load.apis.tensors import strings
 from headrace.values import Array, DType, TensorSpec, converted
 
 # They are encoded before the run and kept: more than this is a data set, not a load.
-_MOST_REQUESTS = 4096
 _MOST_BYTES = 2**30
-_PAST_INT64 = 2.0**63
+# From here on not every whole number is a float.
+_LARGEST_EXACT = 2.0**53
 # What NumPy's files, which know no bfloat16, make of it.
 _UNNAMED_BF16 = np.dtype("V2")
 
@@ -53,7 +53,7 @@ def read_requests(path: Path, specs: Callable[[], Specs], rows: int) -> list[Inp
         raise SettingsError(f"--data {path} cannot be read: {error.strerror or error}") from error
     if not found:
         raise SettingsError(f"--data {path}: there is nothing to send in it")
-    return found[:_MOST_REQUESTS]
+    return found
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -151,7 +151,7 @@ def _fit(spec: TensorSpec, value: Any) -> Array:
         written = isinstance(value, list)  # JSON has no types: what comes is what is wanted
         if not (written or np.can_cast(array.dtype, wanted, "same_kind")):
             raise ValueError(f"{spec.name} is {array.dtype}, the model takes {spec.dtype.value}")
-        made = converted(_exact(value, array) if written else array, spec.dtype)
+        made = converted(_exact(value, array, spec.dtype) if written else array, spec.dtype)
         if made is None:
             raise _unfit(spec)
         array = made
@@ -165,14 +165,20 @@ def _fit(spec: TensorSpec, value: Any) -> Array:
     return array
 
 
-def _exact(value: Any, array: Array) -> Array:
-    """Undo what numpy does to whole numbers on both sides of 2**63, of which it makes floats."""
-    if array.dtype.kind != "f":
+def _exact(value: Any, array: Array, dtype: DType) -> Array:
+    """Undo what NumPy does to large whole numbers beside others, of which it makes floats."""
+    if dtype.numpy.kind not in "iu" or array.dtype.kind != "f" or not array.size:
         return array
-    exact = np.asarray(value, object)
-    if array.size and array.max() >= _PAST_INT64 and all(type(one) is int for one in exact.flat):
-        return exact.astype(np.uint64)
-    return array
+    if not np.isfinite(array).all() or np.abs(array).max() < _LARGEST_EXACT:
+        return array
+    written = np.array(value, object)
+    whole = [int(one) for one in written.flat]
+    if any(number != one for number, one in zip(whole, written.flat, strict=True)):
+        return array
+    try:
+        return np.array(whole, dtype.numpy).reshape(written.shape)
+    except OverflowError:
+        return array
 
 
 def _unfit(spec: TensorSpec) -> ValueError:
@@ -188,7 +194,9 @@ def _strings(spec: TensorSpec, value: Any) -> Array:
 
 def _octets(value: Any) -> bytes:
     if isinstance(value, dict):
-        return base64.b64decode(value["b64"])
+        return base64.b64decode(value["b64"], validate=True)
+    if isinstance(value, list):
+        raise TypeError("its rows are not all of one length")
     return value if isinstance(value, bytes) else str(value).encode()
 
 
@@ -226,7 +234,7 @@ def _columns(document: Any, specs: Specs) -> dict[str, Any]:
         return _rows(document["instances"], specs)
     value = document.get("inputs", document.get("input", document))
     if isinstance(value, list) and value and isinstance(value[0], dict) and "name" in value[0]:
-        return {one["name"]: np.reshape(one["data"], one["shape"]).tolist() for one in value}
+        return {one["name"]: _reshaped(one["data"], one["shape"]) for one in value}
     if not isinstance(value, dict):
         return {_only(specs).name: value}
     return {name: _tensor(one) for name, one in value.items()}
@@ -246,8 +254,13 @@ def _is_bare(document: Mapping[str, Any], specs: Specs) -> bool:
 def _tensor(value: Any) -> Any:
     if isinstance(value, dict) and "content" in value:
         content = value["content"]
-        return np.reshape(content, value["shape"]).tolist() if "shape" in value else content
+        return _reshaped(content, value["shape"]) if "shape" in value else content
     return value
+
+
+def _reshaped(data: Any, shape: Any) -> Any:
+    """Put elements into rows as they are: of their types NumPy would make one."""
+    return np.array(data, object).reshape(shape).tolist()
 
 
 def _rows(rows: Any, specs: Specs) -> dict[str, Any]:

@@ -7,6 +7,7 @@ is the very delay a sender must not have, and spends more on an answer than read
 from __future__ import annotations
 
 import errno
+import resource
 import select
 import socket
 from collections import deque
@@ -27,6 +28,8 @@ _READ_BYTES = 64 * 1024
 _PIECES = 256  # written at once; the kernel takes at most 1024
 # A server that is away is asked again after this long, and meanwhile requests fail at once.
 _RETRY_S = 0.05
+# What a process has open beside its connections, with some to spare.
+_OTHER_FILES = 64
 
 
 class Link:
@@ -85,9 +88,10 @@ class Pool:
         """Connect, and wait until the server is ready to be asked on every connection.
 
         Raises:
-            StartError: it is not, within the time.
+            StartError: it is not, within the time, or may not open so many connections.
         """
         self._endpoint = _resolve(self._endpoint)
+        _allow_files(self._connections)
         for _ in range(self._connections):
             self._connect()
         end_s = self._clock() + timeout_s
@@ -335,6 +339,24 @@ def _resolve(endpoint: tuple[str, int]) -> tuple[str, int]:
         raise StartError(f"cannot find {endpoint[0]}: {error}") from error
     address = found[0][4]
     return str(address[0]), int(address[1])
+
+
+def _allow_files(connections: int) -> None:
+    """Raise the limit of open files as far as is needed, or say that it cannot be.
+
+    Raises:
+        StartError: so many connections are not allowed.
+    """
+    wanted = connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or wanted <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise StartError(
+            f"{connections:,} connections are more than the {hard:,} open files that are allowed: "
+            "raise the limit (ulimit -n), or give fewer --connections"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _drop(pieces: list[Piece], sent: int) -> None:

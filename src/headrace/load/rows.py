@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.errors import SettingsError
 from headrace.load.arrivals import Times
 from headrace.load.result import Kind
 
@@ -48,15 +51,29 @@ class Rows:
 
     @classmethod
     def alone(cls, capacity: int) -> Self:
-        """Make rows that nobody else sees."""
-        return cls(mmap.mmap(-1, _size(capacity)), capacity)
+        """Make rows that nobody else sees.
+
+        Raises:
+            SettingsError: there is no memory for so many.
+        """
+        with _many(capacity):
+            return cls(mmap.mmap(-1, _size(capacity)), capacity)
 
     @classmethod
     def create(cls, capacity: int) -> tuple[Self, int]:
-        """Make rows to share; return them and the descriptor to hand to the sender."""
+        """Make rows to share; return them and the descriptor to hand to the sender.
+
+        Raises:
+            SettingsError: there is no memory for so many.
+        """
         descriptor = os.memfd_create("headrace-load")
-        os.ftruncate(descriptor, _size(capacity))
-        return cls.join(descriptor, capacity), descriptor
+        try:
+            with _many(capacity):
+                os.ftruncate(descriptor, _size(capacity))
+                return cls.join(descriptor, capacity), descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
 
     @classmethod
     def join(cls, descriptor: int, capacity: int) -> Self:
@@ -103,6 +120,17 @@ class Rows:
     def queues_s(self) -> Times:
         """Copy how long each waited for a connection, of those so far."""
         return np.asarray(self.queued_s)[: self.count].copy()
+
+
+@contextmanager
+def _many(capacity: int) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, OverflowError, ValueError, MemoryError) as error:
+        raise SettingsError(
+            f"there is no room for the times of up to {capacity:,} requests: "
+            "give a shorter --duration-s"
+        ) from error
 
 
 def _size(capacity: int) -> int:

@@ -85,6 +85,8 @@ class Sender:
         pipe = self._running.stdout
         if pipe is None or not pipe.readline():
             raise self._failure()
+        # It has been read, and what is in it (tokens, say) should not outlive a killed caller.
+        self._order_path.unlink()
 
     def go(self, start_s: float) -> None:
         """Tell it when to start.

@@ -15,6 +15,8 @@ from headrace.values import Array, DType, TensorSpec
 DIFFERENT = 8
 """Requests that differ, so that no cache of anybody's helps."""
 
+# Of one request; servers take far less, and gRPC no more than twice that.
+_MOST_BYTES = 2**30
 _WORDS = (b"water", b"mill", b"wheel", b"stream")
 
 
@@ -66,9 +68,24 @@ def _complete(spec: TensorSpec, shape: Shape | None, rows: int) -> TensorSpec:
 
 
 def make_requests(specs: Specs, seed: int, count: int = DIFFERENT) -> list[Inputs]:
-    """Make requests that differ, of inputs whose shapes are complete."""
+    """Make requests that differ, of inputs whose shapes are complete.
+
+    Raises:
+        SettingsError: they are too large.
+    """
+    size_bytes = sum(_size_bytes(spec) for spec in specs)
+    if size_bytes > _MOST_BYTES:
+        raise SettingsError(
+            f"a request of {size_bytes / 2**20:,.0f} MiB is more than the {_MOST_BYTES >> 20:,} "
+            "that are made: give a smaller --batch or --shape"
+        )
     random = np.random.default_rng(seed)
     return [{spec.name: _fill(spec, random) for spec in specs} for _ in range(count)]
+
+
+def _size_bytes(spec: TensorSpec) -> int:
+    sizes = (size for size in spec.shape if isinstance(size, int))
+    return math.prod(sizes) * spec.dtype.numpy.itemsize
 
 
 def _fill(spec: TensorSpec, random: np.random.Generator) -> Array:

@@ -14,6 +14,7 @@ import pytest
 from headrace.errors import SettingsError
 from headrace.load.apis.contract import Inputs, Specs
 from headrace.load.data import File, read_requests, write_numpy
+from headrace.load.payload import APIS
 from headrace.values import DType, TensorSpec
 
 X: Specs = (TensorSpec("x", DType.FP32, (None, 2)),)
@@ -156,6 +157,9 @@ def test_an_input_called_input_may_have_others_beside_it(tmp_path: Path) -> None
         (DType.FP32, "null"),
         (DType.FP32, '"1"'),
         (DType.BYTES, "null"),
+        (DType.UINT64, f"-1, {2**63}"),
+        (DType.INT64, f"1.5, {2**53 + 1}"),
+        (DType.INT64, f"1.0, {2**63}"),
     ],
 )
 def test_a_number_that_would_be_sent_as_another_is_refused(
@@ -171,6 +175,8 @@ def test_a_number_that_would_be_sent_as_another_is_refused(
     [
         (DType.INT64, [1.0, -(2**63)]),
         (DType.UINT64, [2**63 + 5, 1]),
+        (DType.INT64, [2**53 + 1, 1.0]),
+        (DType.INT64, [-(2**62) - 1, 1.0]),
         (DType.UINT8, [0, 255]),
         (DType.BOOL, [0, 1]),
         (DType.FP16, [65504, True]),
@@ -183,6 +189,44 @@ def test_a_number_that_fits_is_sent_as_it_is(
     (tmp_path / "x.json").write_text(json.dumps({"x": written}))
     (found,) = _read(tmp_path / "x.json", (TensorSpec("x", dtype, (None,)),))
     assert found["x"].tolist() == written
+
+
+@pytest.mark.parametrize(
+    ("dtype", "data"),
+    [
+        (DType.UINT64, [1, 2**63 + 1]),
+        (DType.INT64, [1.0, 2**53 + 1]),
+        (DType.BYTES, ["a\0", "b"]),
+        (DType.BYTES, ["a", {"b64": "/w=="}]),
+    ],
+)
+def test_elements_with_a_shape_are_sent_as_they_are(
+    tmp_path: Path, dtype: DType, data: list[Any]
+) -> None:
+    expected = {"a\0": b"a\0", "a": b"a", "b": b"b"}
+    whole = [b"\xff" if isinstance(one, dict) else expected.get(one, one) for one in data]
+    one = {"name": "x", "datatype": dtype.value, "shape": [2, 1], "data": data}
+    for document in ({"inputs": [one]}, {"x": {"content": data, "shape": [2, 1]}}):
+        (tmp_path / "x.json").write_text(json.dumps(document))
+        (found,) = _read(tmp_path / "x.json", (TensorSpec("x", dtype, (None, 1)),))
+        assert found["x"].tolist() == [[one] for one in whole]
+
+
+@pytest.mark.parametrize(
+    "written", ['[["a"], ["b", "c"]]', '[{"b64": "!!!!"}]', '[{"b64": "YQ"}]', '[["a"], "b"]']
+)
+def test_strings_that_are_none_are_refused(tmp_path: Path, written: str) -> None:
+    (tmp_path / "x.json").write_text(f'{{"s": {written}}}')
+    with pytest.raises(SettingsError, match=r"x\.json: "):
+        _read(tmp_path / "x.json", TEXT)
+
+
+@pytest.mark.parametrize("api", ["plain", "tfs-rest"])
+@pytest.mark.parametrize("dtype", [np.float32, DType.BF16.numpy])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_number_that_json_has_not_is_refused(api: str, dtype: Any, number: float) -> None:
+    with pytest.raises(ValueError, match="JSON has no NaN"):
+        APIS[api].encode("m", {"x": np.array([[1.0, number]], dtype)})
 
 
 def test_strings_in_json_are_text_or_base64(tmp_path: Path) -> None:

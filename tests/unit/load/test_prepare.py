@@ -1,4 +1,4 @@
-"""How many rows requests have, and that nobody gets others than asked for."""
+"""The requests that are sent, of those that there are, and how many rows they have."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from headrace.errors import SettingsError
 from headrace.load.command import grammar
-from headrace.load.command.prepare import _messages
+from headrace.load.command.prepare import _first, _messages
 from headrace.load.command.wanted import read
+from headrace.load.data import File
 
 
 def _rows(words: str) -> int | None:
@@ -42,3 +43,14 @@ def test_a_batch_that_cannot_be_had_is_told(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((5, 4), np.float32))
     with pytest.raises(SettingsError, match="there is a request of 5 rows"):
         _rows(f"--rate 1 --batch 8 --shape x=FP32:5,4 --data {tmp_path / 'x.npy'}")
+
+
+def test_that_only_the_first_of_many_requests_are_sent_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    requests = [File(b"%d" % number, "text/plain") for number in range(5000)]
+    assert _first([*requests]) == requests[:4096]
+    said = "headrace: of the 5,000 requests of --data the first 4,096 are sent, in turn\n"
+    assert capsys.readouterr().err == said
+    assert _first([*requests[:4096]]) == requests[:4096]
+    assert capsys.readouterr().err == ""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,8 +15,9 @@ import psutil
 import pytest
 
 import headrace.load
-from headrace.errors import StartError
+from headrace.errors import SettingsError, StartError
 from headrace.load.arrivals import constant, poisson
+from headrace.load.generator import capacity
 from headrace.load.parcel import read_order, read_result, write_order, write_result
 from headrace.load.payload import APIS, make_target
 from headrace.load.plan import ClosedLoop, Message, OpenLoop, Plan, Protocol, Target, connections
@@ -119,6 +123,54 @@ def test_a_run_is_sent_from_another_process_and_told_when_it_started() -> None:
     assert set(result.outcomes) == {OK}
     assert result.answers[0].body == b"x"
     assert not psutil.pid_exists(sender.pid)
+
+
+@pytest.mark.slow
+def test_what_was_ordered_is_gone_once_the_sender_has_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with HttpServer() as server:
+        target = Target(Protocol.HTTP, server.address, METHOD, (Message(b"x"),))
+        with Sending(OpenLoop(constant(100, 0.2)), target) as sending:
+            assert [path.name for path in tmp_path.glob("*/*")] == ["order-0.npz"]
+            sending.wait_started()
+            assert list(tmp_path.glob("*/*")) == []
+            sending.result()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_more_connections_than_files_may_be_open_are_allowed_where_that_can_be() -> None:
+    code = """
+import resource, sys
+from headrace.errors import StartError
+from headrace.load.plan import *
+from headrace.load.generator import generate
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
+for count in (120, 190):
+    target = Target(Protocol.HTTP, sys.argv[1], "/", (Message(b"x"),))
+    try:
+        print(len(set(generate(ClosedLoop(count, 0.2), target).outcomes)))
+    except StartError as error:
+        print(error.message)
+"""
+    with HttpServer() as server:
+        command = [sys.executable, "-c", code, server.address]
+        ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert ran.stdout == (
+        "1\n190 connections are more than the 200 open files that are allowed: raise the limit "
+        "(ulimit -n), or give fewer --connections\n"
+    )
+
+
+def test_a_time_too_long_for_its_rows_is_told() -> None:
+    target = Target(Protocol.HTTP, "h:1", "/", (Message(b""),))
+    for duration_s in (1e9, 1e15):
+        with pytest.raises(SettingsError, match="give a shorter --duration-s"):
+            run(ClosedLoop(1, duration_s), target)
+        with pytest.raises(SettingsError, match="give a shorter --duration-s"):
+            Rows.alone(capacity(ClosedLoop(1, duration_s)))
 
 
 @pytest.mark.slow

@@ -28,6 +28,12 @@ def test_a_request_has_the_names_types_and_shapes_that_were_said(
         assert request["x"].shape == tuple(sizes)
 
 
+@pytest.mark.parametrize("shape", [(10**9, 1), (10**9, 10**9, 10**9)])
+def test_requests_too_large_to_be_made_are_told_with_their_size(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SettingsError, match=r"MiB is more than .*: give a smaller --batch"):
+        make_requests((TensorSpec("x", DType.FP32, shape),), seed=0)
+
+
 def test_requests_differ_and_are_the_same_for_the_same_seed() -> None:
     specs = complete((IMAGE,), {}, rows=2)
     first, again, other = (make_requests(specs, seed) for seed in (1, 1, 2))

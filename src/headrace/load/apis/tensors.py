@@ -44,8 +44,14 @@ def octets(value: Any) -> bytes:
 
 
 def to_json(array: Array) -> Any:
-    """Write a tensor as nested lists; strings as TensorFlow Serving does, in base64."""
+    """Write a tensor as nested lists; strings as TensorFlow Serving does, in base64.
+
+    Raises:
+        ValueError: a number in it is none in JSON.
+    """
     if DType.of(array.dtype) is not DType.BYTES:
+        if array.dtype.kind not in "biu" and not np.isfinite(array).all():
+            raise ValueError("JSON has no NaN and no infinity: use a protocol with binary tensors")
         return array.tolist()
     coded = [{"b64": base64.b64encode(octets(one)).decode()} for one in array.reshape(-1)]
     return strings(coded).reshape(array.shape).tolist()

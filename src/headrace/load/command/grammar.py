@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from pathlib import Path
 
 SCENARIOS = ("single-stream", "multi-stream", "server", "offline")
 PROTOCOLS = ("oip-grpc", "oip-rest", "tfs-grpc", "tfs-rest", "plain")
+
+_TERMINATED_STATUS = 143  # 128 + SIGTERM, as shells say it
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -169,6 +173,8 @@ def run(options: argparse.Namespace) -> int:
     meant to be sent. Any server that speaks the protocol can be loaded. Exit status 1: the numbers
     are not to be believed, or there are none; 2: something to change.
     """
+    # As Ctrl-C does, it ends the senders and takes their folder away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED_STATUS))
     # Imported here: --help need not wait for it.
     if options.find_max:
         from headrace.load.command.find import run_find  # noqa: PLC0415

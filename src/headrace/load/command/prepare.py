@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 
@@ -18,6 +19,8 @@ from headrace.load.synthetic import complete, given, make_requests
 from headrace.values import DType
 
 _FILES_PROTOCOL = "plain"
+# They are encoded before the run and kept: more are a data set, not a load.
+_MOST_REQUESTS = 4096
 
 
 def prepare(wanted: Wanted) -> Target:
@@ -58,7 +61,7 @@ def _messages(wanted: Wanted) -> tuple[tuple[Message, ...], int | None]:
         whole = complete(specs(), wanted.shapes, wanted.rows)
         requests: list[Inputs | File] = [*make_requests(whole, wanted.seed)]
     else:
-        requests = read_requests(wanted.data, specs, wanted.rows)
+        requests = _first(read_requests(wanted.data, specs, wanted.rows))
     rows = _rows(requests, wanted)
     api = APIS[wanted.protocol]
     try:
@@ -96,6 +99,16 @@ def _rows_of(inputs: Inputs, wanted: int) -> int:
     """How many rows a request has; an input beside the others may be one for all of them."""
     lengths = {len(array) for array in inputs.values() if array.ndim}
     return wanted if wanted in lengths else max(lengths)
+
+
+def _first(requests: list[Inputs | File]) -> list[Inputs | File]:
+    """Take as many as are sent in turn, and say so where there are more."""
+    if len(requests) > _MOST_REQUESTS:
+        sys.stderr.write(
+            f"headrace: of the {len(requests):,} requests of --data the first {_MOST_REQUESTS:,} "
+            "are sent, in turn\n"
+        )
+    return requests[:_MOST_REQUESTS]
 
 
 def _file(file: File, wanted: Wanted, specs: Callable[[], Specs]) -> Message:
