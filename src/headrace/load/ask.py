@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import orjson
+from google.protobuf.message import DecodeError
 
 from headrace.errors import MalformedAnswer, SettingsError, StartError
 from headrace.load.address import Address
@@ -28,6 +29,11 @@ _WRONG_PROTOCOL = {
     Protocol.GRPC: "does not speak gRPC without TLS there: --protocol, or another port?",
     Protocol.HTTP: "does not speak HTTP/1.1 without TLS there: --protocol, or another port?",
 }
+
+
+_CODINGS = ("content-encoding", "grpc-encoding")
+# Which of them says nothing to who asked: it is not what the protocol promises.
+_NOT_READ = (ValueError, LookupError, TypeError, AttributeError, DecodeError)
 
 
 class Said(NamedTuple):
@@ -97,27 +103,41 @@ def _to_target(question: Question, address: Address, model: str, headers: Header
 def _read(question: Question, answer: Answer, model: str) -> Specs:
     try:
         return question.read(answer)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # Which of them says nothing to who asked: it is not what the protocol promises.
+    except _NOT_READ as error:
         raise MalformedAnswer(
             f"what the server says of the model {model!r} cannot be read: {error!r}; say it "
             "yourself: --shape NAME=TYPE:SIZES for each input"
         ) from error
 
 
-def check(target: Target) -> Said:
+def check(target: Target, api: Api) -> Said:
     """Send one request as it will be sent, so that a wrong one is told before the load.
 
     A refusal for lack of time or room is none: the server may be busy.
 
     Raises:
-        SettingsError: the server does not take such requests.
+        SettingsError: the server does not take such requests, or answers something else.
         StartError: nobody answers there.
     """
     said = ask(target)
     if kind(said.outcome) is Kind.FAILED:
         raise SettingsError(f"{target.address} does not answer the request: {said.reason}")
+    if said.outcome is OK:
+        _see(target, api, said.answer)
     return said
+
+
+def _see(target: Target, api: Api, answer: Answer) -> None:
+    """See that it is an answer, and not the page of a gateway, say."""
+    if any(answer.headers.get(name, "identity") != "identity" for name in _CODINGS):
+        return  # asked for with --header; what is in it we do not see
+    try:
+        api.decode(answer)
+    except _NOT_READ as error:
+        raise SettingsError(
+            f"{target.address} answers, but not as the protocol does: --protocol, --model, or "
+            f"another URL? It says {_words(answer)!r} ({error!r})"
+        ) from error
 
 
 def _words(answer: Answer) -> str:

@@ -25,7 +25,7 @@ from headrace.load.result import OK, Kind
 from headrace.load.synthetic import complete, make_requests
 from headrace.receiver.codecs.protobuf import message
 from headrace.values import DType, TensorSpec
-from tests.unit.load.servers import HttpServer
+from tests.unit.load.servers import METHOD, HttpServer, grpc_server
 
 IDS = TensorSpec("ids", DType.INT64, (None, 4))
 MASK = TensorSpec("mask", DType.FP32, (None,))
@@ -181,7 +181,7 @@ def test_a_server_of_others_is_asked_tried_and_loaded(api: str) -> None:
         target = make_target(
             api, address.authority, "bert", requests, prefix=address.prefix, connections=2
         )
-        assert ask.check(target).outcome is OK
+        assert ask.check(target, APIS[api]).outcome is OK
         result = generate(OpenLoop(constant(200, 0.2)), target)
     assert result.is_kind(Kind.OK).all()
     assert len(result) == 40
@@ -206,7 +206,7 @@ def test_a_request_they_do_not_take_is_told_in_their_words() -> None:
         requests = make_requests(complete((IDS, MASK), {}, rows=2), seed=1)
         target = make_target("oip-grpc", address.authority, "bert", requests)
         with pytest.raises(SettingsError, match="INVALID_ARGUMENT: unexpected shape for input"):
-            ask.check(target)
+            ask.check(target, APIS["oip-grpc"])
 
 
 def test_metadata_that_cannot_be_read_is_told_with_a_way_round_it() -> None:
@@ -214,10 +214,44 @@ def test_metadata_that_cannot_be_read_is_told_with_a_way_round_it() -> None:
         ask.find_specs(APIS["oip-rest"], address, "odd")
 
 
+@pytest.mark.parametrize("body", [b"<html>sign in</html>", b'{"ok": true}', b"", b"[]"])
+@pytest.mark.parametrize("api", ["oip-rest", "tfs-rest", "plain"])
+def test_an_answer_of_something_else_is_told_before_the_load(api: str, body: bytes) -> None:
+    with HttpServer() as server:
+        target = Target(Protocol.HTTP, server.address, "/", (Message(body),))
+        with pytest.raises(SettingsError, match="answers, but not as the protocol does"):
+            ask.check(target, APIS[api])
+
+
+@pytest.mark.parametrize("api", ["oip-grpc", "tfs-grpc"])
+def test_an_answer_that_is_no_message_of_grpc_is_told(api: str) -> None:
+    with grpc_server() as (address, _):
+        target = Target(Protocol.GRPC, address, METHOD, (Message(b"<html>sign in</html>"),))
+        with pytest.raises(SettingsError, match="answers, but not as the protocol does"):
+            ask.check(target, APIS[api])
+
+
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        ("plain", b'{"output": [[1], [2, 3]]}'),
+        ("plain", b'{"output": {"a": [NaN], "b": "text"}}'),
+        ("tfs-rest", b'{"predictions": [[[1, 2]], [[1], [2]]]}'),
+        ("tfs-rest", b'{"outputs": [Infinity]}'),
+        ("oip-rest", b'{"outputs": [{"name":"x","datatype":"FP32","shape":[1],"data":[NaN]}]}'),
+        ("oip-rest", b'{"outputs": []}'),
+    ],
+)
+def test_an_answer_may_have_what_json_allows_and_more(api: str, body: bytes) -> None:
+    with HttpServer() as server:
+        target = Target(Protocol.HTTP, server.address, "/", (Message(body),))
+        assert ask.check(target, APIS[api]).outcome is OK
+
+
 def test_a_busy_server_is_no_mistake() -> None:
     with HttpServer() as server:
         target = Target(Protocol.HTTP, server.address, "/", (Message(b"full"),))
-        said = ask.check(target)
+        said = ask.check(target, APIS["plain"])
     assert str(said.outcome) == "429 Too Many Requests (queue_full)"
 
 

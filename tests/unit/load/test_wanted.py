@@ -172,7 +172,7 @@ def test_an_address_is_taken_apart(url: str, expected: Address) -> None:
     "url",
     [
         *("http://a..ü:1", "https://h:1", "ftp://h", "http://", "h:99999", "http://h?a=b"),
-        *("http://a..b:8000", "http://local host:8000", "http://a\x7fb"),
+        *("http://a..b:8000", "http://local host:8000", "http://a\x7fb", "h:0"),
     ],
 )
 def test_an_address_that_cannot_be_asked_is_told(url: str) -> None:

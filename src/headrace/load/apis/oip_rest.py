@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 
 from headrace.load.apis.contract import Api, Inputs, Outputs, Question, Specs, free
-from headrace.load.apis.tensors import datatype, from_json, from_raw, to_raw
+from headrace.load.apis.tensors import datatype, from_json, from_raw, loads, to_raw
 from headrace.load.plan import Message, Protocol
 from headrace.load.result import Answer
 from headrace.values import DType, TensorSpec
@@ -42,7 +42,7 @@ def encode(model: str, inputs: Inputs) -> Message:  # noqa: ARG001 - the path na
 def decode(answer: Answer) -> Outputs:
     """Read an answer whose tensors are binary, JSON or both."""
     size = int(answer.headers.get(_LENGTH_HEADER, len(answer.body)))
-    document, binary = orjson.loads(answer.body[:size]), answer.body[size:]
+    document, binary = loads(answer.body[:size]), answer.body[size:]
     outputs, at = {}, 0
     for tensor in document["outputs"]:
         dtype = DType(tensor["datatype"])

@@ -8,7 +8,7 @@ import orjson
 
 from headrace.load.apis import oip_rest, tfserving_rest
 from headrace.load.apis.contract import Api, Inputs, Outputs
-from headrace.load.apis.tensors import to_json
+from headrace.load.apis.tensors import loads, to_json
 from headrace.load.apis.tfserving_rest import JSON_HEADERS, to_named
 from headrace.load.plan import Message, Protocol
 from headrace.load.result import Answer
@@ -23,7 +23,7 @@ def encode(model: str, inputs: Inputs) -> Message:  # noqa: ARG001 - the path na
 
 def decode(answer: Answer) -> Outputs:
     """Read the tensor, or an object of several."""
-    return to_named(orjson.loads(answer.body)["output"])
+    return to_named(loads(answer.body)["output"])
 
 
 API = Api(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import orjson
 
 from headrace.values import Array, DType
 
@@ -62,6 +64,14 @@ def from_json(values: Any, dtype: DType) -> Array:
     if dtype is DType.BYTES:
         return np.array([octets(one) for one in values], object)
     return np.array(values, dtype.numpy)
+
+
+def loads(body: bytes) -> Any:
+    """Read JSON, with the NaN and Infinity that TensorFlow Serving writes."""
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        return json.loads(body)
 
 
 def _strings(data: bytes) -> Iterator[bytes]:

@@ -13,11 +13,11 @@ import orjson
 
 from headrace.load.apis.contract import UNNAMED, Api, Inputs, Outputs, Question, Specs, free
 from headrace.load.apis.tensorflow import OF_NAME
-from headrace.load.apis.tensors import to_json
+from headrace.load.apis.tensors import loads, to_json
 from headrace.load.apis.tfserving_grpc import DEFAULT_SIGNATURE
 from headrace.load.plan import Message, Protocol
 from headrace.load.result import Answer
-from headrace.values import TensorSpec
+from headrace.values import Array, TensorSpec
 
 JSON_HEADERS = (("content-type", "application/json"),)
 
@@ -34,7 +34,7 @@ def encode(model: str, inputs: Inputs) -> Message:  # noqa: ARG001 - the path na
 
 def decode(answer: Answer) -> Outputs:
     """Read rows or columns."""
-    document = orjson.loads(answer.body)
+    document = loads(answer.body)
     value = document["predictions"] if "predictions" in document else document["outputs"]
     if isinstance(value, list) and value and isinstance(value[0], dict):
         value = {name: [row[name] for row in value] for name in value[0]}
@@ -44,7 +44,14 @@ def decode(answer: Answer) -> Outputs:
 def to_named(value: Any) -> Outputs:
     """Name the outputs of an answer that may have but one, without a name."""
     columns = value if isinstance(value, dict) else {UNNAMED: value}
-    return {name: np.array(column) for name, column in columns.items()}
+    return {name: _array(column) for name, column in columns.items()}
+
+
+def _array(column: Any) -> Array:
+    try:
+        return np.array(column)
+    except ValueError:  # rows of several lengths, which JSON may have
+        return np.array(column, object)
 
 
 def read_specs(answer: Answer) -> Specs:

@@ -44,7 +44,7 @@ def prepare(wanted: Wanted) -> Target:
         connections=wanted.connections,
         rows=rows,
     )
-    ask.check(target)
+    ask.check(target, api)
     return target
 
 
