@@ -143,7 +143,7 @@ class Limits:
 
 async def _plan(profile: str) -> Limit:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headrace", "plan", "--profile", "/dev/stdin"),
+        *(sys.executable, "-P", "-m", "headrace", "plan", "--profile", "/dev/stdin"),
         *("--json", "--loads", "50", "--seeds", _SEEDS),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
