@@ -222,11 +222,16 @@ def _value(text: str, setting: Setting) -> Any:
     """
     here = place(setting.field)
     said = text.strip()
-    if here.takes_many and (not here.takes_text or said[0] + said[-1] in {"[]", "{}"}):
+    if here.takes_many and (not here.takes_text or _is_yaml(said)):
         return parse(f"value:\n{indent(text, ' ')}", "it").data["value"]
     if here.takes_words:
         return [part.strip() for part in said.split(",")]
     return None if here.takes_null and said == "null" else said
+
+
+def _is_yaml(said: str) -> bool:
+    """Whether what could be text is a list or a mapping: text is one line."""
+    return said[0] + said[-1] in {"[]", "{}"} or "\n" in said or said.startswith("- ")
 
 
 def _from_flags(flags: Mapping[str, Any]) -> Document:

@@ -443,6 +443,8 @@ def test_groups_can_be_set_by_their_variables() -> None:
     [
         ("verify", "shadow\n", Verify(mode="shadow")),
         ("verify", " {mode: off}\n", Verify()),
+        ("verify", "mode: shadow\ndifference: 0.1\n", Verify(mode="shadow", difference=0.1)),
+        ("labels", "- a\n- b", ("a", "b")),
         ("versions", " latest:2 ", Versions(latest=2)),
         ("labels", "names.txt\n", Path("names.txt")),
         ("labels", ' ["a", "b"]\n', ("a", "b")),

@@ -5,6 +5,7 @@ A run of a single request, so nothing but the generator is needed to ask.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -33,7 +34,13 @@ _WRONG_PROTOCOL = {
 
 _CODINGS = ("content-encoding", "grpc-encoding")
 # Which of them says nothing to who asked: it is not what the protocol promises.
-_NOT_READ = (ValueError, LookupError, TypeError, AttributeError, DecodeError)
+_NOT_READ = (
+    *(ValueError, LookupError, TypeError, AttributeError, DecodeError),
+    *(OverflowError, RecursionError, MemoryError),
+)
+# What answers of a protocol have in JSON; or there is binary data, and this says so.
+_ANSWERS = frozenset({"outputs", "predictions", "output"})
+_BINARY = "inference-header-content-length"
 
 
 class Said(NamedTuple):
@@ -134,10 +141,24 @@ def _see(target: Target, api: Api, answer: Answer) -> None:
     try:
         api.decode(answer)
     except _NOT_READ as error:
+        if _is_like_one(target, answer, error):
+            return  # with values that only we do not read, perhaps
         raise SettingsError(
             f"{target.address} answers, but not as the protocol does: --protocol, --model, or "
             f"another URL? It says {_words(answer)!r} ({error!r})"
         ) from error
+
+
+def _is_like_one(target: Target, answer: Answer, error: Exception) -> bool:
+    if target.protocol is Protocol.GRPC:
+        return not isinstance(error, DecodeError)
+    if _BINARY in answer.headers:
+        return True
+    try:
+        said = json.loads(answer.body)  # which reads NaN too
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and not _ANSWERS.isdisjoint(said)
 
 
 def _words(answer: Answer) -> str:

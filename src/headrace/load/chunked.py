@@ -9,7 +9,7 @@ import re
 
 from headrace.load.codec import BadAnswer
 
-_SIZE = re.compile(rb"[0-9a-fA-F]{1,15}[ \t]*(?:;|$)")
+_SIZE = re.compile(rb"0*[0-9a-fA-F]{1,15}[ \t]*(?:;|$)")
 _END = b"\r\n"
 # Larger lines are neither a size nor a trailer of a model server.
 _LINE_LIMIT_BYTES = 64 * 1024

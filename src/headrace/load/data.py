@@ -194,7 +194,11 @@ def _strings(spec: TensorSpec, value: Any) -> Array:
 
 def _octets(value: Any) -> bytes:
     if isinstance(value, dict):
-        return base64.b64decode(value["b64"], validate=True)
+        said = value["b64"]
+        # Many programs write it in lines.
+        return base64.b64decode(
+            "".join(said.split()) if isinstance(said, str) else said, validate=True
+        )
     if isinstance(value, list):
         raise TypeError("its rows are not all of one length")
     return value if isinstance(value, bytes) else str(value).encode()

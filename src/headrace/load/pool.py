@@ -12,6 +12,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from headrace.errors import StartError
 from headrace.load.codec import BadAnswer, Codec, Ended, Piece
@@ -351,12 +352,24 @@ def _allow_files(connections: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or wanted <= soft:
         return
-    if hard != resource.RLIM_INFINITY and wanted > hard:
-        raise StartError(
-            f"{connections:,} connections are more than the {hard:,} open files that are allowed: "
-            "raise the limit (ulimit -n), or give fewer --connections"
-        )
+    if hard != resource.RLIM_INFINITY:
+        others = _open_files()
+        if connections + others > hard:
+            raise StartError(
+                f"{connections:,} connections and {others} other files are more than the {hard:,} "
+                "open files that are allowed: raise the limit (ulimit -n), or give fewer "
+                "--connections"
+            )
+        wanted = min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _open_files() -> int:
+    """How many this process has open; 0 where the system does not tell."""
+    try:
+        return len([*Path("/dev/fd").iterdir()])
+    except OSError:
+        return 0
 
 
 def _drop(pieces: list[Piece], sent: int) -> None:

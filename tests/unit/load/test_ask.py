@@ -240,6 +240,10 @@ def test_an_answer_that_is_no_message_of_grpc_is_told(api: str) -> None:
         ("tfs-rest", b'{"outputs": [Infinity]}'),
         ("oip-rest", b'{"outputs": [{"name":"x","datatype":"FP32","shape":[1],"data":[NaN]}]}'),
         ("oip-rest", b'{"outputs": []}'),
+        # What we do not read, and others write.
+        ("oip-rest", b'{"outputs": [{"name":"x","datatype":"UINT8","shape":[1],"data":[300]}]}'),
+        ("oip-rest", b'{"outputs": [{"name":"x","datatype":"FP8","shape":[1],"data":[1]}]}'),
+        ("tfs-rest", b'{"predictions": [{"a": 1}, {"b": NaN}]}'),
     ],
 )
 def test_an_answer_may_have_what_json_allows_and_more(api: str, body: bytes) -> None:

@@ -198,6 +198,7 @@ def test_a_number_that_fits_is_sent_as_it_is(
         (DType.INT64, [1.0, 2**53 + 1]),
         (DType.BYTES, ["a\0", "b"]),
         (DType.BYTES, ["a", {"b64": "/w=="}]),
+        (DType.BYTES, [{"b64": "/w\n==\n"}, "a"]),
     ],
 )
 def test_elements_with_a_shape_are_sent_as_they_are(

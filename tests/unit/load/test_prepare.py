@@ -13,6 +13,7 @@ from headrace.load.command import grammar
 from headrace.load.command.prepare import _first, _messages
 from headrace.load.command.wanted import read
 from headrace.load.data import File
+from headrace.values import DType, TensorSpec
 
 
 def _rows(words: str) -> int | None:
@@ -43,6 +44,17 @@ def test_a_batch_that_cannot_be_had_is_told(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((5, 4), np.float32))
     with pytest.raises(SettingsError, match="there is a request of 5 rows"):
         _rows(f"--rate 1 --batch 8 --shape x=FP32:5,4 --data {tmp_path / 'x.npy'}")
+
+
+def test_a_first_dimension_that_is_fixed_is_not_one_of_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = (TensorSpec("x", DType.FP32, (3, 8, 8)),)
+    monkeypatch.setattr("headrace.load.ask.find_specs", lambda *_: image)
+    assert _rows("--rate 1") is None
+    assert _rows("--scenario single-stream") is None
+    with pytest.raises(SettingsError, match="--batch 8 cannot be had: the first dimension"):
+        _rows("--rate 1 --batch 8")
 
 
 def test_that_only_the_first_of_many_requests_are_sent_is_said(

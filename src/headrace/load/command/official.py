@@ -40,7 +40,9 @@ def run_official(options: argparse.Namespace) -> int:
         with screen(Console(stderr=True)) as shown:
             summary = _load(wanted, wanted.scenario, shown)
     except KeyboardInterrupt:
-        _end_at_once()
+        _end_at_once(128 + signal.SIGINT)  # as the command line ends after it
+    except SystemExit as end:  # of SIGTERM
+        _end_at_once(end.code if isinstance(end.code, int) else FAILED_STATUS)
     except HeadraceError as error:
         return tell(error, as_json=options.json)
     if options.json:
@@ -50,11 +52,11 @@ def run_official(options: argparse.Namespace) -> int:
     return FAILED_STATUS if summary.failed else 0
 
 
-def _end_at_once() -> NoReturn:
-    """End the process after Ctrl-C: LoadGen cannot be stopped, and Python cannot end beside it."""
+def _end_at_once(status: int) -> NoReturn:
+    """End the process: LoadGen cannot be stopped, and Python cannot end beside it."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(128 + signal.SIGINT)  # as the command line ends after it
+    os._exit(status)
 
 
 def _load(wanted: Wanted, scenario: Scenario, shown: Screen) -> loadgen.Summary:

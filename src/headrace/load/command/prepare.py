@@ -62,7 +62,7 @@ def _messages(wanted: Wanted) -> tuple[tuple[Message, ...], int | None]:
         requests: list[Inputs | File] = [*make_requests(whole, wanted.seed)]
     else:
         requests = _first(read_requests(wanted.data, specs, wanted.rows))
-    rows = _rows(requests, wanted)
+    rows = _rows(requests, wanted, specs)
     api = APIS[wanted.protocol]
     try:
         encoded = tuple(
@@ -74,16 +74,24 @@ def _messages(wanted: Wanted) -> tuple[tuple[Message, ...], int | None]:
     return encoded, rows
 
 
-def _rows(requests: Sequence[Inputs | File], wanted: Wanted) -> int | None:
-    """How many rows each request has; None: they differ, or are files.
+def _rows(
+    requests: Sequence[Inputs | File], wanted: Wanted, specs: Callable[[], Specs]
+) -> int | None:
+    """How many rows each request has; None: they differ, are files, or the model takes no rows.
 
     Raises:
         SettingsError: not as many as ``--batch`` says; a scenario is not valid then.
     """
+    arrays = [one for one in requests if not isinstance(one, File)]
+    if arrays and not _takes_rows(wanted, specs):
+        if wanted.rows != 1 and wanted.scenario is None:
+            raise SettingsError(
+                f"--batch {wanted.rows} cannot be had: the first dimension of the model's inputs "
+                "is fixed, and so not one of rows; give no --batch"
+            )
+        return None
     found = {
-        _rows_of(one, wanted.rows)
-        for one in requests
-        if not isinstance(one, File) and any(array.ndim for array in one.values())
+        _rows_of(one, wanted.rows) for one in arrays if any(array.ndim for array in one.values())
     }
     other = next((rows for rows in found if rows != wanted.rows), None)
     if other is not None and wanted.rows != 1 and wanted.scenario is None:
@@ -93,6 +101,13 @@ def _rows(requests: Sequence[Inputs | File], wanted: Wanted) -> int | None:
             "--data or what the model takes; give others, or no --batch"
         )
     return found.pop() if len(found) == 1 else None
+
+
+def _takes_rows(wanted: Wanted, specs: Callable[[], Specs]) -> bool:
+    """Whether the first dimension is one of rows; of shapes that were given it is taken for one."""
+    if given(wanted.shapes) is not None:
+        return True
+    return all(spec.shape[:1] in {(), (1,), (None,)} for spec in specs())
 
 
 def _rows_of(inputs: Inputs, wanted: int) -> int:
