@@ -7,6 +7,7 @@ is the very delay a sender must not have, and spends more on an answer than read
 from __future__ import annotations
 
 import errno
+import math
 import resource
 import select
 import socket
@@ -207,13 +208,14 @@ class Pool:
             self._refuse([index])
         else:
             self._waiting.append(index)
-            self._since_s[index] = self._clock()
+            # For a link that is made anew nobody's answer is waited for.
+            self._since_s[index] = math.inf if self._missing else self._clock()
 
     def _place_waiting(self) -> None:
         now_s, self.queued = self._clock(), []
         while self._waiting and self._place(self._waiting[0]):
             index = self._waiting.popleft()
-            self.queued.append((index, now_s - self._since_s.pop(index)))
+            self.queued.append((index, max(0.0, now_s - self._since_s.pop(index))))
 
     def _send_again(self, link: Link, index: int) -> None:
         """Take a request from a link that has not looked at it, and put it on another."""
