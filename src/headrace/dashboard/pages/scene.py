@@ -76,7 +76,7 @@ async def ask(call: Callable[[], Found]) -> Found | None:
             error.message,
             type="negative",
             multi_line=True,
-            close_button="OK",
+            actions=[{"label": "OK", "color": "white"}],
             timeout=15000,
         )
         return None
