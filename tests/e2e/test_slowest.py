@@ -176,7 +176,9 @@ def test_one_that_ran_out_of_time_is_told_with_its_outcome(server: Server) -> No
     status, _, headers = http(f"{server.url}/v2/models/slow/infer", body, ASK)
     assert status != 200
     assert _read(headers["server-timing"])["total"] > 0
-    (mine,) = [o for o in http(f"{server.url}/slowest")[1]["requests"] if o["id"] == "late"]
+    # Its model's own: many of another may be slower on a busy machine.
+    told = http(f"{server.url}/models/slow/slowest")[1]["requests"]
+    (mine,) = [one for one in told if one["id"] == "late"]
     assert mine["outcome"] == headers["headrace-error"]
 
 
