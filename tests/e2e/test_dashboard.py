@@ -190,6 +190,7 @@ async def test_what_a_field_cannot_carry_is_said_and_a_file_carries_it(
         await page.evaluate(WRITE % "'[[9, 8, 7, 6]]'")
         await page.click(BUTTON % "SEND")
         await page.until(TEXT % "[[9.0, 8.0, 7.0, 6.0]]")
+        assert page.complaints == []
 
 
 async def test_a_server_that_answers_late_does_not_replace_the_models_of_another(

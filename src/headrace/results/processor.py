@@ -54,10 +54,10 @@ class Processor:
         """
         if not requested and not self._steps and not self._best:
             return outputs
+        for want in requested:
+            self._spec(want)
         result, classes = {}, 0
         for want in requested or map(RequestedOutput, outputs):
-            if requested:
-                self._spec(want)
             tensor, k = self._numbers(want, outputs)
             if k is not None:
                 classes += min(k, tensor.shape[-1]) * math.prod(tensor.shape[:-1])

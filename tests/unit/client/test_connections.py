@@ -9,9 +9,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
@@ -21,7 +21,7 @@ import pytest
 import headrace
 from headrace import errors, statuses
 from headrace.client import RetryPolicy
-from headrace.client.result import ModelMetadata, ModelState, ServerMetadata
+from headrace.client.result import ModelMetadata, ModelState, Result, ServerMetadata
 from headrace.receiver.codecs.protobuf import message
 from headrace.values import DType
 from tests.contract.clients import KINDS, opened
@@ -203,7 +203,9 @@ def test_a_message_over_another_servers_limit_is_too_large_and_sent_once(
         assert len(server.calls) == 1
 
 
-async def test_who_closes_a_client_cancels_no_task_but_ends_its_calls() -> None:
+@asynccontextmanager
+async def waiting() -> AsyncIterator[tuple[headrace.AsyncClient, asyncio.Task[Result]]]:
+    """A client, and a call of it that a server has and does not answer."""
     over, began = threading.Event(), threading.Event()
 
     def wait() -> None:
@@ -214,28 +216,25 @@ async def test_who_closes_a_client_cancels_no_task_but_ends_its_calls() -> None:
         client = headrace.AsyncClient(f"grpc://{server.address}")
         calling = asyncio.create_task(client.infer("m", X))
         await asyncio.to_thread(began.wait, 10)
+        try:
+            yield client, calling
+        finally:
+            over.set()
+
+
+async def test_who_closes_a_client_cancels_no_task_but_ends_its_calls() -> None:
+    async with waiting() as (client, calling):
         await client.close()
         with pytest.raises(errors.Cancelled, match="closed"):
             await calling
-        over.set()
 
 
 async def test_who_cancels_a_call_of_a_client_that_is_closed_gets_what_he_asked_for() -> None:
-    over, began = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        began.set()
-        over.wait(10)
-
-    with GrpcScripted([wait]).running() as server:
-        client = headrace.AsyncClient(f"grpc://{server.address}")
-        calling = asyncio.create_task(client.infer("m", X))
-        await asyncio.to_thread(began.wait, 10)
+    async with waiting() as (client, calling):
         calling.cancel()
         await client.close()
         with pytest.raises(asyncio.CancelledError):
             await calling
-        over.set()
 
 
 @over_grpc

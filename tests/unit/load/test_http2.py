@@ -21,6 +21,7 @@ from headrace.load.result import CONNECTION_LOST, OK, Outcome
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
 Fields = list[tuple[str, str]]
+ASKED = {":method": "POST", ":scheme": "http", ":path": PATH, "te": "trailers"}
 HEAD: Fields = [(":status", "200"), ("content-type", "application/grpc")]
 GOOD: Fields = [("grpc-status", "0")]
 FULL: Fields = [
@@ -99,12 +100,9 @@ def test_a_request_is_grpc_with_its_headers_and_its_framed_body() -> None:
     pair.codec.send(0)
     pair.turn()
     assert pair.heads[1] == {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": PATH,
+        **ASKED,
         ":authority": "host:1",
         "content-type": "application/grpc",
-        "te": "trailers",
         "grpc-timeout": "1S",
     }
     assert pair.bodies[1] == frame_grpc(b"hello")
@@ -118,11 +116,8 @@ def test_a_host_that_is_given_is_the_authority_and_a_content_type_takes_the_plac
     pair.codec.send(0)
     pair.turn()
     assert pair.heads[1] == {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": PATH,
+        **ASKED,
         ":authority": "model.example",
-        "te": "trailers",
         "content-type": "application/grpc+proto",
         "x": "1",
     }

@@ -32,7 +32,9 @@ def add(command: argparse.ArgumentParser) -> None:
         help="how to ask: the Open Inference Protocol (oip) or TensorFlow Serving's (tfs), over "
         "gRPC or REST, or plain JSON (default: %(default)s)",
     )
-    _add_load(command.add_argument_group("the load"))
+    load = command.add_argument_group("the load")
+    _add_load(load)
+    _add_course(load)
     _add_requests(command.add_argument_group("the requests"))
     _add_answers(command.add_argument_group("what is told"))
 
@@ -74,6 +76,9 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         help="measure two in turns, in slices of 2 s, A B B A; --duration-s (default: 20) is that "
         "of each",
     )
+
+
+def _add_course(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--arrivals",
         default="poisson",
