@@ -36,24 +36,25 @@ def _serve(arguments: Sequence[str]) -> int:
     # isort: split
     import asyncio  # noqa: PLC0415 - no other command needs it so soon
 
+    from headrace.early_signals import EarlySignals  # noqa: PLC0415 - the same
     from headrace.loader.engine_process import watch_children  # noqa: PLC0415 - the same
     from headrace.loader.nursery import Beginning, Nursery  # noqa: PLC0415 - the same
     from headrace.outlets import open_outlets  # noqa: PLC0415 - the same
 
     open_outlets()
-    # Until the supervisor takes them, there is nothing to drain.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
-        signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))
+    signals = EarlySignals()
+    signals.listen()
     watch_children()
     with asyncio.Runner() as runner:
         nursery = Nursery()
         runner.run(nursery.start())
         try:
+            signals.end()  # the nursery ends with us
             from headrace.cli import main as run  # noqa: PLC0415 - while the other one starts
 
-            return run(arguments, Beginning(runner, nursery, imported))
+            return run(arguments, Beginning(runner, nursery, signals, imported))
         finally:
+            signals.remember()
             runner.run(nursery.end())
 
 

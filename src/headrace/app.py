@@ -35,6 +35,7 @@ from headrace.control import (
     Seen,
     Used,
 )
+from headrace.early_signals import EarlySignals
 from headrace.errors import Draining
 from headrace.gathering import Gathering
 from headrace.loader.engine_process import check_socket_path, socket_path
@@ -74,9 +75,11 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
     Raises:
         OperatorError: something must be changed before it can start.
     """
+    signals = EarlySignals() if beginning is None else beginning.signals
     if beginning is not None:
         beginning.imported()
     configure(settings.server.log_level, settings.server.log_format)
+    signals.raise_()  # there is something to remove
     with run_folder() as runtime_dir:
         remotes = Remotes(settings, runtime_dir / "remote")
         found = find_first(remotes)
@@ -92,8 +95,16 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
         run = asyncio.run if beginning is None else beginning.runner.run
         with claimed(addresses) as let_go:
             supervisor = Supervisor(
-                remotes, found, addresses, runtime_dir, console, nursery, on_listening=let_go
+                remotes,
+                found,
+                addresses,
+                runtime_dir,
+                console,
+                nursery,
+                signals,
+                on_listening=let_go,
             )
+            signals.remember()
             return run(supervisor.run())
 
 
@@ -108,12 +119,14 @@ class Supervisor:
         runtime_dir: Path,
         console: Console,
         nursery: Nursery,
+        signals: EarlySignals,
         *,
         on_listening: Callable[[], None],
     ) -> None:
         settings = self._settings = remotes.settings
         self._remotes = remotes
         self._nursery = nursery
+        self._signals = signals
         self._awaited = bool(remotes.mirrors)  # what may be there to serve is not all known
         self._found = tuple(found)
         self._runtime_dir = runtime_dir
@@ -152,6 +165,8 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        if self._signals.status is not None:  # came before the loop took them
+            self._stop()
         control = self._voices.listen(self._runtime_dir / CONTROL_NAME)
         async with control, asyncio.TaskGroup() as group:
             self._group = group

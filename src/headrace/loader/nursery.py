@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from headrace.births import REPORT_BYTES, Born, Ended, NotBorn, unpack
+from headrace.early_signals import EarlySignals
 from headrace.loader.engine_process import EngineProcess, end, environment, start_engine
 from headrace.loader.forked import Ends, Forked
 
@@ -43,6 +44,7 @@ class Beginning(NamedTuple):
 
     runner: asyncio.Runner
     nursery: Nursery
+    signals: EarlySignals
     imported: Callable[[], None]
 
 
