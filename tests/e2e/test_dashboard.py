@@ -187,6 +187,7 @@ async def test_what_a_field_cannot_carry_is_said_and_a_file_carries_it(
         await page.until(TEXT % "[[5.0, 6.0, 7.0, 8.0]]")
 
         await page.click(BUTTON % "write instead")
+        await page.until(f"!({BUTTON % 'write instead'})")  # the field is back, and all holds still
         await page.evaluate(WRITE % "'[[9, 8, 7, 6]]'")
         await page.click(BUTTON % "SEND")
         await page.until(TEXT % "[[9.0, 8.0, 7.0, 6.0]]")
