@@ -65,6 +65,17 @@ def _typed(path: Path, dtypes: Mapping[str, DType]) -> Path:
     )
 
 
+def _moving(path: Path) -> Path:
+    """Texts, whose length moves what is after them, and numbers of two kinds: each comes back."""
+    kinds = {"text": DType.BYTES, "age": DType.FP32, "count": DType.INT32}
+    return write(
+        path,
+        [node("Identity", [name], [f"{name}_out"]) for name in kinds],
+        {name: (kind, ("N", "L")) for name, kind in kinds.items()},
+        {f"{name}_out": (kind, ("N", "L")) for name, kind in kinds.items()},
+    )
+
+
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 GRPC = (("content-type", "application/grpc"), ("te", "trailers"))
 
@@ -94,6 +105,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         {"path": identity(root / "texts.onnx", DType.BYTES, ("N", 2))},
         {"path": identity(root / "vector.onnx", DType.FP32, (3,))},
         {"path": wide, "max_batch": 4},
+        {"path": _moving(root / "moving.onnx")},
     )
     options = ("--instances", "1", "--max-batch", "4")
     with Server("--config", config, *options) as running:
@@ -268,6 +280,14 @@ def test_bytes_that_are_no_text_are_refused_and_their_neighbours_are_not(server:
     asks = [refused, partial(ask, b"a"), refused, partial(ask, "ß".encode())]
     with ThreadPoolExecutor(len(asks)) as pool:
         list(pool.map(lambda one: one(), asks * 5))
+
+
+def test_numbers_after_texts_of_any_length_come_back_as_they_were(server: Server) -> None:
+    for size in (100, 10, 100, 10):
+        sent = {"text": [["x" * size]], "age": [[1.5, 2.5, 3.5, 4.5]], "count": [[1, 2, 3, 4]]}
+        status, answer, _ = http(f"{server.url}/v1/models/moving:predict", {"inputs": sent})
+        assert status == 200, answer
+        assert answer["outputs"] == {f"{name}_out": value for name, value in sent.items()}
 
 
 # -- size ----------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ class Assembly:
         self._inputs = signature.inputs
         self._batched = signature.batched
         self._sizes = sizes
-        self._views: dict[tuple[int, int, int, tuple[int, ...]], Array] = {}
+        self._views: dict[tuple[int, int, int, int, tuple[int, ...]], Array] = {}
 
     def place(
         self,
@@ -53,7 +53,7 @@ class Assembly:
             BodyTooLarge: the batch does not fit a slot.
         """
         first, placed, offset = parts[0], [], 0
-        for spec in self._inputs:
+        for index, spec in enumerate(self._inputs):
             name = spec.name
             arrays = [part[name] for part in parts]
             if spec.dtype is DType.BYTES:
@@ -62,14 +62,14 @@ class Assembly:
                 own = first[name].shape
                 item = padding.item_shapes[name] if padding else own[1:] if self._batched else own
                 shape = (rows, *item) if self._batched else item
-                view = self._view(slot, offset, spec.dtype, item, rows)
+                view = self._view(slot, offset, index, item, rows)
                 size = view.nbytes
                 if padding is not None:
                     _fill_padded(view, arrays, padding.values.get(name, 0))
                 elif self._batched:
-                    np.concatenate(arrays, out=view[:rows])
+                    np.concatenate(arrays, out=view[:rows], casting="no")
                 else:
-                    view[...] = arrays[0]
+                    np.copyto(view, arrays[0], casting="no")
             placed.append(Placed(offset, size, shape))
             offset = align(offset + size)
         return placed
@@ -84,14 +84,14 @@ class Assembly:
         own = arrays[0].shape
         return len(data), (rows, *own[1:]) if self._batched else own
 
-    def _view(
-        self, slot: int, offset: int, dtype: DType, item: tuple[int, ...], rows: int
-    ) -> Array:
-        """The place of a tensor in a slot, with room for the rows it is padded to."""
+    def _view(self, slot: int, offset: int, index: int, item: tuple[int, ...], rows: int) -> Array:
+        """The place of an input in a slot, with room for the rows it is padded to."""
         run_rows = next((size for size in self._sizes if size >= rows), rows)
-        key = (slot, offset, run_rows, item)
+        # The same place may be another input's, of another dtype, after longer ones before it.
+        key = (slot, offset, index, run_rows, item)
         view = self._views.get(key)
         if view is None:
+            dtype = self._inputs[index].dtype
             shape = (run_rows, *item) if self._batched else item
             area = self._slots.inputs(slot)
             self._check(offset + math.prod(shape) * dtype.numpy.itemsize, len(area))
@@ -112,5 +112,6 @@ def _fill_padded(view: Array, parts: Sequence[Array], pad_value: float) -> None:
     row = 0
     for part in parts:
         end = row + len(part)
-        view[(slice(row, end), *map(slice, part.shape[1:]))] = part
+        place = view[(slice(row, end), *map(slice, part.shape[1:]))]
+        np.copyto(place, part, casting="no")
         row = end
