@@ -154,6 +154,14 @@ def test_the_id_comes_back_and_so_do_model_and_version() -> None:
     assert (found["id"], found["model_name"], found["model_version"]) == ("r-18", "FP32-2", "1")
 
 
+def test_null_is_what_is_left_out() -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [2], "data": [1, 2], "parameters": None}
+    body = {"id": None, "parameters": None, "inputs": [tensor], "outputs": None}
+    answer = json.loads(ECHO.ask(post("/v2/models/FP32-1/infer", body)).body)
+    assert "id" not in answer
+    assert [one["data"] for one in answer["outputs"]] == [[1, 2]]
+
+
 def test_half_precision_has_no_typed_contents_and_no_json() -> None:
     for dtype in HALVES:
         request = codecs.infer_request(model_name(dtype, 2), {"x": extremes(dtype)})

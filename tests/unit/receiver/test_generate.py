@@ -60,6 +60,12 @@ def test_keys_are_inputs_wherever_they_stand_and_missing_axes_are_1() -> None:
     assert request.inputs["weights"].tolist() == [[1.0, 2.5]]
 
 
+def test_null_is_what_is_left_out() -> None:
+    request = decode({"id": None, "parameters": None, "text_input": "hello"})
+    assert request.id == ""
+    assert list(request.inputs) == ["text_input"]
+
+
 def test_the_shorter_timeout_counts_and_priority_is_read() -> None:
     assert decode({"timeout": 5_000_000}, timeout_s=1.0).timeout_s == 1.0
     assert decode({"priority": 1}).priority < 0

@@ -277,6 +277,13 @@ def test_both_of_instances_and_inputs_are_refused_by_the_front() -> None:
     assert beside_it(body, signature(x=DType.FP32)) is MalformedRequest
 
 
+@pytest.mark.parametrize("dialect", [Dialect.TFSERVING, Dialect.PLAIN])
+def test_no_number_of_many_that_is_too_large_becomes_infinity(dialect: Dialect) -> None:
+    body = b'{"instances": [[%s1e400]]}' % (b"1.5, " * 4000)
+    with pytest.raises(MalformedRequest, match=r"1e400.* is too large|is infinity"):
+        decode(ListParser(), body, dialect, signature(x=DType.FP32))
+
+
 def test_nan_beside_the_tensors_stays_nan() -> None:
     decoded = decode(ListParser(), b'{"id": NaN, "inputs": []}', Dialect.OIP, None)
     assert math.isnan(_handed_over(decoded)["id"])

@@ -63,6 +63,15 @@ def test_anything_else_is_malformed(body: bytes, message: str) -> None:
         parse(body)
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e999"])
+@pytest.mark.parametrize("first_only", [False, True])
+def test_no_number_that_is_too_large_becomes_infinity(number: str, first_only: bool) -> None:
+    for beside in ("1", "NaN", "Infinity"):
+        body = f'{{"a": [{beside}, {number}]}}'.encode()
+        with pytest.raises(MalformedRequest, match=r"is infinity|is too large"):
+            parse(body, first_only=first_only)
+
+
 # -- tensors ---------------------------------------------------------------------------------------
 
 
@@ -80,6 +89,8 @@ def test_anything_else_is_malformed(body: bytes, message: str) -> None:
         ([[], []], DType.BOOL, np.empty((2, 0), np.bool_)),
         ([], DType.BYTES, np.empty(0, object)),
         ("a", DType.BYTES, np.array(b"a", object)),
+        ([{"b64": "aGVs\nbG8\r\n"}], DType.BYTES, strings(b"hello")),
+        ([{"b64": "/w"}, {"b64": " "}], DType.BYTES, strings(b"\xff", b"")),
         ([["é", {"b64": "/w=="}]], DType.BYTES, strings("é".encode(), b"\xff").reshape(1, 2)),
     ],
 )
@@ -122,6 +133,9 @@ def test_values_become_tensors(value: object, dtype: DType, expected: Array) -> 
         ([{"b64": 1}], DType.BYTES, "broken base64"),
         ([{"b64": "a"}], DType.BYTES, "broken base64"),
         ([{"b64": "é"}], DType.BYTES, "broken base64"),
+        ([{"b64": "/w="}], DType.BYTES, "broken base64"),
+        ([{"b64": "YQ==\N{NO-BREAK SPACE}"}], DType.BYTES, "broken base64"),
+        ([{"b64": "_w=="}], DType.BYTES, "broken base64"),
         ([{"b64": "YQ==", "more": 1}], DType.BYTES, "not an object"),
         (["a", ["b"]], DType.BYTES, "ragged"),
     ],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
+import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,6 +17,7 @@ from headrace.receiver.codecs.decoded import Decoded
 from headrace.values import Array, DType
 
 _DEPTH_LIMIT = 64
+_ASCII_SPACE = b" \t\n\v\f\r"
 _HALVES = (DType.FP16.numpy, DType.BF16.numpy)  # JSON has no such numbers, and orjson neither
 
 
@@ -43,7 +44,7 @@ def _parse_leniently(
     text = bytes(body)
     if first_only or b"NaN" in text or b"Infinity" in text:
         try:
-            value = _first(text) if first_only else json.loads(text)
+            value = _first(text) if first_only else json.loads(text, parse_float=_finite)
             if b"\\u" in text:
                 json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
             return value
@@ -55,9 +56,17 @@ def _parse_leniently(
 def _first(text: bytes) -> Any:
     """The document that a text begins with; what comes after it need not even be UTF-8."""
     decoded = text.decode("utf-8", "surrogateescape").lstrip(" \t\r\n")
-    value, end = json.JSONDecoder().raw_decode(decoded)
+    value, end = json.JSONDecoder(parse_float=_finite).raw_decode(decoded)
     decoded[:end].encode()  # a byte that is no UTF-8 is no text
     return value
+
+
+def _finite(text: str) -> float:
+    """Read a number; Infinity is written as that, and does not come of one that is too large."""
+    number = float(text)
+    if math.isinf(number):
+        raise MalformedRequest(f"JSON Parse error: the number {reprlib.repr(text)} is too large")
+    return number
 
 
 def to_tensor(name: str, value: Any, dtype: DType, shape: Sequence[int] | None = None) -> Array:
@@ -122,6 +131,24 @@ def to_bytes(name: str, value: Any) -> bytes:
     if len(flat) != 1:
         raise InvalidInput(f'input {name!r}: give a string or {{"b64": ...}}')
     return flat[0]
+
+
+def unbase64(what: str, value: Any) -> bytes:
+    """Undo base64, in lines or in one and padded or not, as TensorFlow Serving takes it.
+
+    ``what`` is what has it, for the message.
+
+    Raises:
+        InvalidInput: it is no string, or broken.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what}: broken base64: it is {kind(value)}, not a string")
+    try:
+        data = value.encode("ascii").translate(None, _ASCII_SPACE)
+        padding = b"" if b"=" in data else b"=" * (-len(data) % 4)
+        return base64.b64decode(data + padding, validate=True)
+    except ValueError as error:  # among them binascii's
+        raise InvalidInput(f"{what}: broken base64: {error}") from error
 
 
 def _numbers(name: str, value: Any, dtype: DType) -> Array:
@@ -193,7 +220,7 @@ def _collect(name: str, value: Any, flat: list[bytes], depth: int) -> tuple[int,
         flat.append(value.encode())
         return ()
     if isinstance(value, dict) and list(value) == ["b64"]:
-        flat.append(_unbase64(name, value["b64"]))
+        flat.append(unbase64(f"input {name!r}", value["b64"]))
         return ()
     if not isinstance(value, list) or depth > _DEPTH_LIMIT:
         raise InvalidInput(
@@ -203,13 +230,6 @@ def _collect(name: str, value: Any, flat: list[bytes], depth: int) -> tuple[int,
     if len(shapes) > 1:
         raise InvalidInput(f"input {name!r}: its lists are ragged")
     return (len(value), *(shapes.pop() if shapes else ()))
-
-
-def _unbase64(name: str, value: Any) -> bytes:
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
-        raise InvalidInput(f"input {name!r}: broken base64: {error}") from error
 
 
 def _strings(array: Array, *, base64_bytes: bool) -> Array:

@@ -52,13 +52,13 @@ def read(body: bytes | memoryview) -> Asked:
             f"generate takes {_MOST_BYTES} bytes, not {len(body)}: send tensors with infer"
         )
     asked = json_tensor.parse(body)
-    identity = asked.pop("id", "")
-    if not isinstance(identity, str):
+    identity = asked.pop("id", None)
+    if not isinstance(identity, str | None):
         raise MalformedRequest("id must be a string")
     nested = asked.pop("parameters", None)
     if nested is not None and not isinstance(nested, dict):
         raise MalformedRequest('"parameters" must be an object')
-    return Asked(identity, [*asked.items(), *(nested or {}).items()])
+    return Asked(identity or "", [*asked.items(), *(nested or {}).items()])
 
 
 def decode(served: ServedModel, version: int | None, asked: Asked, exchange: Exchange) -> Request:

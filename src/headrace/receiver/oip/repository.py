@@ -5,8 +5,6 @@ Source: Triton's docs/protocol/extension_model_repository.md and extension_model
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 from headrace.control import ModelState
 from headrace.errors import InvalidInput, MalformedRequest, NotAllowed
 from headrace.order import Load, Unload, VersionPolicy
-from headrace.receiver.codecs.json_tensor import parse
+from headrace.receiver.codecs.json_tensor import parse, unbase64
 from headrace.receiver.codecs.protobuf import message, read, read_parameters
 from headrace.receiver.exchange import Core, Exchange, Reply
 from headrace.receiver.http import json_reply
@@ -102,7 +100,7 @@ class OipRepository:
         parameters = _body_parameters(exchange)
         for key, value in parameters.items():
             if key.startswith(_FILE):
-                parameters[key] = _unbase64(key, value)
+                parameters[key] = unbase64(f"parameter {key!r}", value)
         await self._load(name, parameters)
         return Reply(200, b"")
 
@@ -307,10 +305,3 @@ def _body_parameters(exchange: Exchange) -> dict[str, Any]:
     if not isinstance(parameters, dict):
         raise MalformedRequest('"parameters" must be an object')
     return parameters
-
-
-def _unbase64(key: str, value: Any) -> bytes:
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
-        raise InvalidInput(f"parameter {key!r}: broken base64: {error}") from error

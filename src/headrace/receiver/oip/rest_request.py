@@ -57,8 +57,8 @@ def read_request(
         InvalidInput: a tensor is not as it says.
     """
     parameters = read_object(header, "parameters")
-    identity = header.get("id", "")
-    if not isinstance(identity, str):
+    identity = header.get("id")
+    if not isinstance(identity, str | None):
         raise MalformedRequest("id must be a string")
     default = parameters.get("binary_data_output") is True
     outputs, wanted = _outputs(header, regions, default=default)
@@ -67,7 +67,7 @@ def read_request(
         version=version,
         inputs=_inputs(header, data, regions),
         arrival_s=exchange.arrival_s,
-        id=identity,
+        id=identity or "",
         outputs=outputs,
         timeout_s=smaller(exchange.timeout_s, metadata.parameter_timeout_s(parameters)),
         priority=metadata.parameter_priority(parameters),
@@ -130,7 +130,9 @@ def _input(
 def _outputs(
     header: dict[str, Any], regions: Regions, *, default: bool
 ) -> tuple[tuple[RequestedOutput, ...], Wanted]:
-    asked = header.get("outputs", [])
+    asked = header.get("outputs")
+    if asked is None:
+        asked = []
     if not isinstance(asked, list):
         raise MalformedRequest('"outputs" must be a list')
     outputs, binary, places = [], {}, {}
