@@ -24,7 +24,7 @@ _UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1
 _SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
 _CODINGS = frozenset({b"gzip", b"deflate"})
 MESSAGE_LIMIT = 1024
-"""The longest message of an error: TF Serving's; clients refuse longer header fields."""
+"""The longest message of an error, in UTF-8: TF Serving's; clients refuse longer header fields."""
 
 START: dict[str, Any] = {
     "type": "http.response.start",
@@ -126,10 +126,11 @@ def frame(message: bytes) -> bytes:
 
 
 def _cut(message: str) -> str:
-    """Cut a long message as TensorFlow Serving does."""
-    if len(message) <= MESSAGE_LIMIT:
+    """Cut a long message as TensorFlow Serving does: its bytes, of which each is three at most."""
+    data = message.encode(errors="replace")
+    if len(data) <= MESSAGE_LIMIT:
         return message
-    return f"{message[:MESSAGE_LIMIT]}...TRUNCATED"
+    return f"{data[:MESSAGE_LIMIT].decode(errors='ignore')}...TRUNCATED"
 
 
 def refusal(error: HeadraceError) -> dict[str, Any]:

@@ -135,4 +135,9 @@ def test_long_messages_and_broken_text_are_cut_down_to_what_a_header_takes() -> 
     assert cut == b"x" * MESSAGE_LIMIT + b"...TRUNCATED"
     whole = headers_of(QueueFull("x" * MESSAGE_LIMIT))[b"grpc-message"]
     assert whole == b"x" * MESSAGE_LIMIT
+    for letter in "é模😀\n":
+        cut = headers_of(QueueFull(letter * 10**4))[b"grpc-message"]
+        kept = MESSAGE_LIMIT // len(letter.encode())
+        assert unquote(cut.decode()) == letter * kept + "...TRUNCATED"
+        assert len(cut) < 4096
     assert headers_of(QueueFull("a\ud800b"))[b"grpc-message"] == b"a\\ud800b"
