@@ -228,6 +228,17 @@ def test_the_last_of_too_few_values_repeats(dtype: DType) -> None:
     assert same(found, one.repeat(6).reshape(2, 3))
 
 
+@pytest.mark.parametrize("dtype", codecs.EVERY)
+def test_without_any_value_all_are_the_default(dtype: DType) -> None:
+    request = codecs.predict_request(model_name(dtype, 2), {"x": np.empty((0, 0), dtype.numpy)})
+    for dim, size in zip(request.inputs["x"].tensor_shape.dim, (2, 3), strict=True):
+        dim.size = size
+    answer = ECHO.ask(predict_call(request))
+    codec = next(codec for codec in CODECS if codec.name == "tfserving-grpc-values")
+    found = codec.decode(answer, {output_name(dtype): dtype})[output_name(dtype)]
+    assert found.tolist() == [[b"" if dtype is DType.BYTES else 0] * 3] * 2
+
+
 def test_a_few_bytes_do_not_become_gigabytes() -> None:
     request = codecs.predict_request("FP32-2", {"x": np.ones((1, 1), np.float32)})
     rows, _ = request.inputs["x"].tensor_shape.dim

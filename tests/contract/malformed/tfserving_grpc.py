@@ -193,9 +193,9 @@ CASES = [
         "strings go into string_val",
     ),
     tf_grpc(
-        "no values",
-        predict({"x": {"dtype": FLOAT, "shape": (1, 4)}}),
-        "has 4 elements, float_val 0",
+        "no values for billions",
+        predict({"x": {"dtype": FLOAT, "shape": (2**30, 4)}}),
+        "for 4294967296 elements",
     ),
     tf_grpc(
         "too many values",

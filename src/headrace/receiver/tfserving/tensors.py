@@ -51,6 +51,8 @@ NAMES = {dtype: name for _, name, dtype, _ in _TYPES}
 def to_array(name: str, tensor: Any) -> Array:
     """Read a TensorProto: raw content, or typed values of which the last repeats.
 
+    Without any value all elements are zero, false or empty, as TensorFlow has it.
+
     Raises:
         InvalidInput: its dtype, shape and values do not go together.
     """
@@ -66,6 +68,8 @@ def to_array(name: str, tensor: Any) -> Array:
         return from_raw(name, dtype, shape, tensor.tensor_content)
     values = list(getattr(tensor, field))
     count = math.prod(shape)
+    if not values and count and not _has_values(tensor):
+        values = [b"" if dtype is DType.BYTES else 0]
     if (not values and count) or len(values) > count:
         raise InvalidInput(
             f"input {name!r}: shape {list(shape)} has {count} elements, {field} {len(values)}"
@@ -76,6 +80,11 @@ def to_array(name: str, tensor: Any) -> Array:
         check_repeated(name, last, missing, f"{len(values)} values for {count} elements")
         array = np.concatenate([array, np.repeat(last, missing)])
     return array.reshape(shape)
+
+
+def _has_values(tensor: Any) -> bool:
+    """Whether it has values in any field: those of another dtype's are a mistake, and no zeros."""
+    return any(field.name.endswith("_val") for field, _ in tensor.ListFields())
 
 
 def check_repeated(name: str, array: Array, times: int, what: str) -> None:
