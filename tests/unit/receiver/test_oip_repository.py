@@ -77,7 +77,9 @@ def test_bad_parameters(
         ({"parameters": {"slo_ms": {"string_value": "50"}}}, {"slo_ms": "50"}),
         ({"parameters": {"path": {"string_value": "/etc"}, "mine": 3}}, {}),
         ({"parameters": {"accepts": [{"kind": "text", "tokenizer": "/etc/passwd"}]}}, {}),
-        ({"max_batch_size": []}, {"max_batch": []}),  # which no setting may be
+        ({"max_batch_size": "8"}, {"max_batch": 8}),
+        ({"max_batch_size": "0"}, {"batched": False}),
+        ({"instance_group": [{"count": "2"}, {"count": None}]}, {"instances": 3}),
     ],
 )
 def test_what_a_configuration_sets_here(config: dict[str, Any], overrides: dict[str, Any]) -> None:
@@ -91,6 +93,7 @@ def test_what_a_configuration_sets_here(config: dict[str, Any], overrides: dict[
         ({}, VersionPolicy()),
         ({"latest": {}}, VersionPolicy(latest=1)),
         ({"latest": {"numVersions": 2}}, VersionPolicy(latest=2)),
+        ({"latest": {"num_versions": "2"}}, VersionPolicy(latest=2)),
         ({"specific": {"versions": ["1", 3]}}, VersionPolicy(specific=(1, 3))),
     ],
 )
@@ -106,6 +109,12 @@ def test_version_policies(policy: dict[str, Any], expected: VersionPolicy) -> No
         '{"name": "other"}',
         '{"instance_group": {}}',
         '{"instance_group": [{"count": 0}]}',
+        '{"instance_group": [{"count": true}]}',
+        '{"max_batch_size": []}',
+        '{"max_batch_size": -1}',
+        '{"max_batch_size": true}',
+        '{"max_batch_size": "8x"}',
+        '{"max_batch_size": 8.5}',
         '{"parameters": []}',
         '{"version_policy": {"latest": {"num_versions": -1}}}',
         '{"version_policy": {"specific": {"versions": []}}}',

@@ -38,7 +38,7 @@ _CODE = (".py", ".pt", ".pt2")
 # Cards say what the operator says: they may name any file of the server, as one of labels.
 _CARDS = ("card.yaml", "tuned.yaml")
 _FILE = "file:"
-_VERSION = re.compile("[0-9]{1,18}")
+_WHOLE = re.compile("[0-9]{1,18}")
 # A version folder and a file in it, of names that lead nowhere else.
 _FILE_PATH = re.compile(r"[0-9]{1,18}/[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 # No settings of a model are so long, or so deep; what reads JSON for us gives up at 200 levels.
@@ -204,8 +204,8 @@ def read_config(name: str, text: Any) -> tuple[dict[str, Any], VersionPolicy | N
         raise InvalidInput(f"config: its parameters are nested deeper than {_DEEPEST} levels")
     size = _either(config, "max_batch_size")
     if size is not None:
-        never = isinstance(size, int) and size == 0
-        overrides |= {"batched": False} if never else {"max_batch": size}
+        most = _whole(size, "max_batch_size")
+        overrides |= {"max_batch": most} if most else {"batched": False}
     groups = _either(config, "instance_group")
     if groups is not None and groups != []:
         overrides["instances"] = sum(_counts(groups))
@@ -237,10 +237,8 @@ def _counts(groups: Any) -> Iterator[int]:
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         raise InvalidInput("config: instance_group must be a list of objects")
     for group in groups:
-        count = group.get("count", 1)
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise InvalidInput("config: the count of an instance_group must be 1 or more")
-        yield count
+        count = group.get("count")
+        yield 1 if count is None else _whole(count, "the count of an instance_group", least=1)
 
 
 def _policy(said: Any) -> VersionPolicy | None:
@@ -252,15 +250,21 @@ def _policy(said: Any) -> VersionPolicy | None:
                 return VersionPolicy()
             case ("latest", dict() as latest):
                 count = _either(latest, "num_versions")
-                if count is None or (type(count) is int and count > 0):
-                    return VersionPolicy(latest=count or 1)
-            case ("specific", {"versions": list() as versions}):
-                if versions and all(_VERSION.fullmatch(str(version)) for version in versions):
-                    return VersionPolicy(specific=tuple(int(version) for version in versions))
+                latest_count = 1 if count is None else _whole(count, "num_versions", least=1)
+                return VersionPolicy(latest=latest_count)
+            case ("specific", {"versions": [_, *_] as versions}):
+                return VersionPolicy(specific=tuple(_whole(one, "a version") for one in versions))
     raise InvalidInput(
         'config: version_policy must be {"latest": {"num_versions": 1}}, {"all": {}} or '
         '{"specific": {"versions": [1]}}'
     )
+
+
+def _whole(value: Any, what: str, least: int = 0) -> int:
+    """Read a whole number, which protobuf's JSON may have as text too."""
+    if isinstance(value, int | str) and _WHOLE.fullmatch(str(value)) and int(value) >= least:
+        return int(value)
+    raise InvalidInput(f"config: {what} must be a whole number of at least {least}")
 
 
 def _either(parent: Mapping[str, Any], name: str) -> Any:
