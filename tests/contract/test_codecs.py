@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import ClientError, InvalidInput, SignatureNotFound
+from headrace.receiver.codecs.typed import from_typed
+from headrace.receiver.tfserving.tensors import to_array
 from headrace.values import Array, DType
 from tests.contract import codecs
 from tests.contract.calls import Call, post, unary
@@ -226,6 +230,38 @@ def test_the_last_of_too_few_values_repeats(dtype: DType) -> None:
     codec = next(codec for codec in CODECS if codec.name == "tfserving-grpc-values")
     found = codec.decode(answer, {output_name(dtype): dtype})[output_name(dtype)]
     assert same(found, one.repeat(6).reshape(2, 3))
+
+
+TYPED = [codec for codec in CODECS if codec.name in {"oip-grpc-typed", "tfserving-grpc-values"}]
+
+
+@pytest.mark.parametrize("codec", TYPED, ids=lambda codec: codec.name)
+@pytest.mark.parametrize("dtype", [DType.BOOL, DType.FP32, DType.FP64, DType.INT32])
+def test_many_typed_elements_come_back(codec: Codec, dtype: DType) -> None:
+    for count in (255, 256, 100_000):
+        array = (np.arange(count) % 3).astype(dtype.numpy).reshape(1, count)
+        assert same(through(codec, array), array)
+
+
+@pytest.mark.parametrize("dtype", [DType.FP32, DType.FP64])
+def test_many_typed_numbers_are_taken_as_they_lie_in_the_message(dtype: DType) -> None:
+    """One by one they would take seconds, in which nobody is answered."""
+    numbers = np.arange(10**6, dtype=dtype.numpy)
+    field = "fp32_contents" if dtype is DType.FP32 else "fp64_contents"
+    contents = codecs.InferRequest().inputs.add().contents
+    contents.MergeFromString(b"\xfa\x01\x01a" * 3)  # fields that we do not know
+    getattr(contents, field).extend(numbers)
+    proto = codecs.predict_request("FP32-1", {"x": numbers}).inputs["x"]
+    for read in (
+        partial(from_typed, "x", dtype, numbers.shape, contents),
+        partial(to_array, "x", proto),
+    ):
+        tracemalloc.start()
+        found = read()
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert same(found, numbers)
+        assert peak_bytes < 1.5 * numbers.nbytes
 
 
 @pytest.mark.parametrize("dtype", codecs.EVERY)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import InvalidInput
+from headrace.receiver.codecs.wire import PACKED_FROM, packed
 from headrace.values import Array, DType
 
 _CONTENTS: dict[DType, str] = {
@@ -24,6 +25,8 @@ _CONTENTS: dict[DType, str] = {
     DType.FP64: "fp64_contents",
     DType.BYTES: "bytes_contents",
 }
+# In the wire format their elements are the tensor's own bytes: the tags of fields 1, 6 and 7.
+_PACKED = {DType.BOOL: 0x0A, DType.FP32: 0x32, DType.FP64: 0x3A}
 _ALL_CONTENTS = tuple(dict.fromkeys(_CONTENTS.values()))
 
 
@@ -43,6 +46,8 @@ def from_typed(name: str, dtype: DType, shape: tuple[int, ...], contents: Any) -
     if dtype is DType.BYTES:
         array = np.empty(len(values), object)
         array[:] = list(values)
+    elif dtype in _PACKED and len(values) >= PACKED_FROM:
+        array = packed(contents, _PACKED[dtype], dtype)
     else:
         # Numbers on both sides of 2**63 would become fractions.
         wide = np.asarray(values, np.uint64 if dtype is DType.UINT64 else None)

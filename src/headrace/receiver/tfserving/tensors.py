@@ -12,7 +12,7 @@ import numpy as np
 
 from headrace.errors import InvalidInput
 from headrace.receiver.codecs.tensors import from_raw, read_shape
-from headrace.receiver.codecs.wire import varint
+from headrace.receiver.codecs.wire import PACKED_FROM, packed, varint
 from headrace.values import Array, DType
 
 # tensorflow/core/framework/types.proto: number, name, our dtype, the typed field.
@@ -66,7 +66,7 @@ def to_array(name: str, tensor: Any) -> Array:
         if dtype is DType.BYTES:
             raise InvalidInput(f"input {name!r}: strings go into string_val, not tensor_content")
         return from_raw(name, dtype, shape, tensor.tensor_content)
-    values = list(getattr(tensor, field))
+    values = getattr(tensor, field)
     count = math.prod(shape)
     if not values and count and not _has_values(tensor):
         values = [b"" if dtype is DType.BYTES else 0]
@@ -74,7 +74,10 @@ def to_array(name: str, tensor: Any) -> Array:
         raise InvalidInput(
             f"input {name!r}: shape {list(shape)} has {count} elements, {field} {len(values)}"
         )
-    array = _typed(name, dtype, values)
+    if dtype in _PACKED and len(values) >= PACKED_FROM:
+        array = packed(tensor, _PACKED[dtype][0], dtype)
+    else:
+        array = _typed(name, dtype, list(values))
     if len(values) < count:
         missing, last = count - len(values), array[-1:]
         check_repeated(name, last, missing, f"{len(values)} values for {count} elements")
