@@ -155,6 +155,15 @@ CASES = [
         infer(("text", "BYTES", (1,)), raw=[b"\x09\0\0\0short"], model="words"),
         "is cut off",
     ),
+    oip_grpc(
+        "too many strings, in three inputs",
+        infer(
+            *[(name, "BYTES", (2**17,)) for name in ("text", "more", "rest")],
+            typed={"bytes_contents": [b""] * 2**17},
+            model="words",
+        ),
+        "393,216 strings in a request",
+    ),
     oip_grpc("unknown output", infer(GX, raw=[ROW], outputs=["w"]), "unknown output 'w'"),
     oip_grpc(
         "classification of 0",

@@ -226,6 +226,13 @@ CASES = [
         "1 values for 16384 elements",
     ),
     tf_grpc(
+        "an empty string for too many",
+        predict(
+            {"text": {"dtype": STRING, "shape": (2**18 + 1,), "string_val": [b""]}}, model="words"
+        ),
+        "262,145 strings in a request",
+    ),
+    tf_grpc(
         "number too large",
         predict(
             {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput
-from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape, to_raw
+from headrace.receiver.codecs.tensors import MOST_STRINGS, from_raw, read_dtype, read_shape, to_raw
 from headrace.values import DType
 
 
@@ -83,6 +83,13 @@ def test_strings_have_their_lengths_before_them() -> None:
         from_raw("x", DType.BYTES, (1,), data[:4])
     with pytest.raises(InvalidInput, match="9 bytes cannot hold 1099511627776 BYTES elements"):
         from_raw("x", DType.BYTES, (2**40,), data)  # before room for them is made
+
+
+def test_more_strings_than_a_request_may_have_are_refused_before_they_are_made() -> None:
+    array = from_raw("x", DType.BYTES, (MOST_STRINGS,), bytes(4 * MOST_STRINGS))
+    assert array.shape == (262_144,)
+    with pytest.raises(InvalidInput, match=r"input 'x': 262,145 strings .* send several requests"):
+        from_raw("x", DType.BYTES, (MOST_STRINGS + 1,), bytes(4 * MOST_STRINGS + 4))
 
 
 def test_what_is_not_contiguous_is_written_row_by_row() -> None:

@@ -17,6 +17,9 @@ _MOST_ELEMENTS = 2**40  # far over any body; keeps products of hostile dimension
 _MOST_RANK = 32  # numpy's on old versions; nobody has more
 
 
+MOST_STRINGS = 2**18
+"""Of one request: each is an object of Python's, and those of others wait while they are made."""
+
 _DTYPES: dict[str, DType] = {dtype.value: dtype for dtype in DType}
 
 
@@ -38,6 +41,19 @@ def read_shape(name: str, shape: Iterable[Any]) -> tuple[int, ...]:
     return tuple(dims)
 
 
+def check_strings(name: str, count: int) -> None:
+    """Check that a request may have so many, up to those of this input.
+
+    Raises:
+        InvalidInput: it may not.
+    """
+    if count > MOST_STRINGS:
+        raise InvalidInput(
+            f"input {name!r}: {count:,} strings in a request, which may have {MOST_STRINGS:,}: "
+            "send several requests"
+        )
+
+
 def read_dtype(name: str, datatype: str) -> DType:
     """Read a datatype name.
 
@@ -57,13 +73,14 @@ def from_raw(name: str, dtype: DType, shape: tuple[int, ...], data: bytes | memo
     """View raw little-endian bytes as a tensor.
 
     Raises:
-        InvalidInput: the size does not fit the shape.
+        InvalidInput: the size does not fit the shape, or there are too many strings.
     """
     if dtype is DType.BYTES:
         if math.prod(shape) * 4 > len(data):
             raise InvalidInput(
                 f"input {name!r}: {len(data)} bytes cannot hold {math.prod(shape)} BYTES elements"
             )
+        check_strings(name, math.prod(shape))
         try:
             return unpack_bytes(data, shape)
         except MalformedRequest as error:

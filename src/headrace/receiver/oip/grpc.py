@@ -15,7 +15,7 @@ from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import wire
 from headrace.receiver.codecs.frames import PREFIX, read_prefix
 from headrace.receiver.codecs.protobuf import message, read, read_parameters, write
-from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape, to_raw
+from headrace.receiver.codecs.tensors import check_strings, from_raw, read_dtype, read_shape, to_raw
 from headrace.receiver.codecs.typed import from_typed
 from headrace.receiver.exchange import Core, Exchange, Glance, smaller
 from headrace.receiver.forms import FORMS_KEPT
@@ -252,7 +252,7 @@ def _inputs(proto: Any, raw: list[bytes | memoryview], regions: Regions) -> dict
             "raw, or none"
         )
     inputs: dict[str, Array] = {}
-    rest, reading = iter(raw), Reading(regions)
+    rest, reading, strings = iter(raw), Reading(regions), 0
     for tensor in proto.inputs:
         name = tensor.name
         if name in inputs:
@@ -268,6 +268,9 @@ def _inputs(proto: Any, raw: list[bytes | memoryview], regions: Regions) -> dict
             inputs[name] = from_raw(name, dtype, shape, next(rest))
         else:
             inputs[name] = from_typed(name, dtype, shape, tensor.contents)
+        if dtype is DType.BYTES:
+            strings += inputs[name].size
+            check_strings(name, strings)
     return inputs
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from headrace.errors import InvalidInput, MalformedRequest
 from headrace.receiver import metadata
 from headrace.receiver.codecs import json_tensor
-from headrace.receiver.codecs.tensors import from_raw, read_dtype, read_shape
+from headrace.receiver.codecs.tensors import check_strings, from_raw, read_dtype, read_shape
 from headrace.receiver.exchange import Exchange, smaller
 from headrace.receiver.oip.shared_memory import Place, Reading, Regions, read_place
 from headrace.receiver.sequence_calls import parameter_sequence
@@ -81,7 +81,7 @@ def _inputs(header: dict[str, Any], data: memoryview, regions: Regions) -> dict[
     if not isinstance(tensors, list) or not tensors:
         raise MalformedRequest('the request needs "inputs": a list of tensors')
     inputs: dict[str, Array] = {}
-    at, reading = 0, Reading(regions)
+    at, strings, reading = 0, 0, Reading(regions)
     for tensor in tensors:
         if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
             raise MalformedRequest('every input is an object with a "name"')
@@ -89,6 +89,9 @@ def _inputs(header: dict[str, Any], data: memoryview, regions: Regions) -> dict[
         if name in inputs:
             raise InvalidInput(f"input {name!r} is given twice")
         inputs[name], at = _input(name, tensor, data, at, reading)
+        if inputs[name].dtype.hasobject:
+            strings += inputs[name].size
+            check_strings(name, strings)
     if at != len(data):
         raise InvalidInput(f"{len(data) - at} bytes of binary data belong to no input")
     return inputs

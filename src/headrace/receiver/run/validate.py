@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from headrace.errors import InvalidInput
+from headrace.receiver.codecs.tensors import check_strings
 from headrace.values import Array, DType, Signature, TensorSpec
 
 _HALF_BITS = 32
@@ -90,6 +91,8 @@ def _fits(spec: TensorSpec, array: Array) -> None:
     for dim, expected in zip(shape, spec.shape, strict=True):
         if dim != expected and isinstance(expected, int):
             raise _wrong_shape(spec, shape)
+    if spec.dtype is DType.BYTES:
+        check_strings(spec.name, array.size)
 
 
 def _rows(specs: tuple[TensorSpec, ...], inputs: Mapping[str, Array]) -> int:
