@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
+import errno
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -60,20 +61,21 @@ def weights_files(path: Path) -> frozenset[str] | None:
     A file is read once, until its status changes.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or changes meanwhile.
     """
     if path.suffix != _ONNX:
         return frozenset()
-    status = path.stat()
-    stamp = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    return _read(path, stamp)
+    return _read(path, _stamp(path.stat()))
 
 
 @lru_cache(_KEPT)
-def _read(path: Path, stamp: tuple[int, ...]) -> frozenset[str] | None:  # noqa: ARG001
+def _read(path: Path, stamp: tuple[int, ...]) -> frozenset[str] | None:
     with path.open("rb") as file:
-        try:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return onnx_.weights_files(data)
-        except ValueError:  # it is empty
-            return frozenset()
+        names = onnx_.weights_files(file)
+    if _stamp(path.stat()) != stamp:
+        raise OSError(errno.EBUSY, "is written to as it is read", str(path))
+    return names
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -17,9 +19,9 @@ def test_a_file_is_read_once_until_it_changes(
 ) -> None:
     reads, really = list[object](), onnx_.weights_files
 
-    def counted(data: bytes) -> frozenset[str] | None:
-        reads.append(data)
-        return really(data)
+    def counted(file: BinaryIO) -> frozenset[str] | None:
+        reads.append(file)
+        return really(file)
 
     monkeypatch.setattr(onnx_, "weights_files", counted)
     model = tmp_path / "m.onnx"
@@ -47,3 +49,21 @@ def test_who_names_none_and_who_cannot_be_told(
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         weights_files(tmp_path / "m.onnx")
+
+
+def test_a_file_that_is_cut_off_as_it_is_read_is_said_to_change_and_ends_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, model = onnx_.weights_files, tmp_path / "m.onnx"
+    model.write_bytes(external("w") + bytes(2**23))
+
+    def cut_off(file: BinaryIO) -> frozenset[str] | None:
+        os.truncate(model, 0)  # as `cp` over it begins
+        return really(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_, "weights_files", cut_off)
+        with pytest.raises(OSError, match="is written to as it is read"):
+            weights_files(model)
+    model.write_bytes(external("w"))
+    assert weights_files(model) == frozenset({"w"})

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import ast
 import json
-import mmap
 import re
+from collections.abc import Iterator
 from pathlib import PurePosixPath
+from typing import BinaryIO
 
 from headrace.formats.wire import inside, read_varint, tag_of
 
 # A StringStringEntryProto of TensorProto.external_data: its key, and the tag of its value.
 _LOCATION, _NAME_TAG = b"\x0a\x08location", bytes((tag_of(2),))
 _LONGEST_NAME = 4096
+_BLOCK_BYTES = 2**18  # stays in the cache of a core, where it is copied and searched
+_WHOLE_BYTES = len(_LOCATION) + _LONGEST_NAME
 _GRAPH, _METADATA = 7, 14  # of ModelProto; the latter messages of a key and a value
 _KEY, _VALUE = 1, 2
 _INPUT = 11  # of GraphProto: a ValueInfoProto, whose type may be a tensor's, which may have a shape
@@ -55,21 +58,41 @@ def rankless(data: memoryview) -> frozenset[str]:
     )
 
 
-def weights_files(data: bytes | mmap.mmap) -> frozenset[str] | None:
+def weights_files(file: BinaryIO) -> frozenset[str] | None:
     """The names of the files that its weights lie in; None where one cannot be told.
 
-    They are searched for in the whole file, which is faster than to walk through it.
+    They are searched for in the whole file, which is faster than to walk through it; block by
+    block, for who maps a file ends when somebody cuts it off meanwhile.
+
+    Raises:
+        OSError: it cannot be read.
     """
     names: set[str] = set()
-    at = data.find(_LOCATION)
-    while at >= 0:
-        at += len(_LOCATION)
-        name = _name(data[at : at + _LONGEST_NAME])
-        if name is None:
-            return None
-        names.add(name)
-        at = data.find(_LOCATION, at)
+    for data, end in _blocks(file):
+        at = data.find(_LOCATION)
+        while 0 <= at < end:
+            at += len(_LOCATION)
+            name = _name(data[at : at + _LONGEST_NAME])
+            if name is None:
+                return None
+            names.add(name)
+            at = data.find(_LOCATION, at)
     return frozenset(names)
+
+
+def _blocks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """All of a file, and up to where of each block what begins there is whole.
+
+    The next block begins there.
+    """
+    rest, is_last = b"", False
+    while not is_last:
+        block = file.read(_BLOCK_BYTES)
+        is_last = len(block) < _BLOCK_BYTES
+        data = rest + block
+        end = len(data) if is_last else len(data) - _WHOLE_BYTES
+        yield data, end
+        rest = data[end:]
 
 
 def _name(data: bytes) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 
 import onnx
 import pytest
@@ -86,14 +87,24 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/."), min_siz
 
 @given(st.lists(NAMES, max_size=5))
 def test_files_with_weights_are_found_wherever_their_tensors_are(names: list[str]) -> None:
-    assert weights_files(external(*names)) == frozenset(names)
+    assert weights_files(BytesIO(external(*names))) == frozenset(names)
+
+
+@pytest.mark.parametrize("before_bytes", [0, 1, 5, 10, 100, 2**12, 2**12 + 10, 2**12 + 20])
+def test_files_with_weights_are_found_across_the_blocks_that_are_read(before_bytes: int) -> None:
+    """Wherever the first block ends: before it, in it, after it; and when nothing follows."""
+    names = frozenset({"first", "w" * 4000})
+    data = external(*sorted(names))
+    for at in (2**22, 2**23):
+        assert weights_files(BytesIO(bytes(at - before_bytes) + data)) == names
+        assert weights_files(BytesIO(bytes(at - len(data)) + data)) == names
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../w", "a/../../w", "a\0b", "x" * 5000])
 def test_a_file_that_lies_elsewhere_cannot_be_told(name: str) -> None:
-    assert weights_files(external("w", name)) is None
+    assert weights_files(BytesIO(external("w", name))) is None
 
 
 @pytest.mark.parametrize("after", [b"", b"\x1a\x01w", b"\x12\x05w", b"\x12\x01\xff", b"\x12\xff"])
 def test_a_name_in_another_form_cannot_be_told(after: bytes) -> None:
-    assert weights_files(b"\x0a\x08location" + after) is None
+    assert weights_files(BytesIO(b"\x0a\x08location" + after)) is None
