@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -75,6 +76,7 @@ class Fleet(Roster):
         self._log = structlog.get_logger("headrace.loader")
         self.sizes = Sizes()
         self.residents = Residents(server, self._evict, self._news, self.sizes)
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._group: asyncio.TaskGroup | None = None
         self.ready = False  # the server has said that it is; the supervisor tells
 
@@ -111,6 +113,10 @@ class Fleet(Roster):
             ModelDiffers: it does not answer as what serves, which goes on.
             OSError: its files cannot be looked at.
         """
+        async with self._turn(found):
+            await self._load(found)
+
+    async def _load(self, found: FoundVersion) -> None:
         post = await self._stamped(found)
         async with self._samples(post):  # before what serves may have to leave memory
             await self.residents.enter(post)
@@ -156,16 +162,17 @@ class Fleet(Roster):
         Raises:
             HeadraceError, OSError: as ``load``.
         """
-        old = await self._present(found)
-        if old.listed if old is not None else not found.settings.preload:
-            await self._replace(old, await self._stamped(found))
-            return
-        try:
-            await self.load(found)
-        except (NoRoom, ModelTooLarge):
-            if old is not None:
-                raise
-            await self._replace(None, await self._stamped(found))
+        async with self._turn(found):
+            old = await self._present(found)
+            if old.listed if old is not None else not found.settings.preload:
+                await self._replace(old, await self._stamped(found))
+                return
+            try:
+                await self._load(found)
+            except (NoRoom, ModelTooLarge):
+                if old is not None:
+                    raise
+                await self._replace(None, await self._stamped(found))
 
     async def bring(self, key: Key, who: object = ONLY) -> None:
         """Load a listed version for those who wait for it; its state says how that ended.
@@ -217,6 +224,10 @@ class Fleet(Roster):
         self._news.wake()
 
     # -- posts -------------------------------------------------------------------------------------
+
+    def _turn(self, found: FoundVersion) -> asyncio.Lock:
+        """Whoever loads a version holds this: of two at once, one's engine would be nobody's."""
+        return self._turns.setdefault((found.name, found.version), asyncio.Lock())
 
     def _post(self, found: FoundVersion, files: Stamp, size_bytes: int) -> Post:
         self.remark(found)

@@ -79,7 +79,7 @@ def find(
             found += [settle(place, entry, settings, usable) for place in places]
         except OperatorError as error:
             errors.append(type(error)(f"{where}{error.message}"))
-    for told in (_twice(found), astray(found)):
+    for told in (twins(found), astray(found)):
         errors += [type(error)(f"{entry_of[name]}{error.message}") for name, error in told]
     _raise(errors)
     check_models(settings.server, (one.name for one in found))
@@ -177,8 +177,11 @@ class _Lying(NamedTuple):
 
         Raises:
             ModelNotFound: one that it names is not there.
-            OperatorError: one that it wants cannot be taken as it lies there.
+            OperatorError: one that it wants cannot be taken as it lies there, or there are two
+                models of this name.
         """
+        for _, error in twins(self.places):
+            raise error
         broken = {told.version for told in self.complaints if told.version is not None}
         wanted = policy.choose({place.version for place in self.places} | broken)
         for told in self.complaints:
@@ -250,9 +253,9 @@ def settle(place: Place, entry: ModelSettings, settings: Settings, cores: int) -
     )
 
 
-def _twice(found: Iterable[FoundVersion]) -> list[tuple[str, OperatorError]]:
+def twins(found: Iterable[FoundVersion | Place]) -> list[tuple[str, OperatorError]]:
     """Name every two models of one name that are not versions in one folder, with the name."""
-    first: dict[str, FoundVersion] = {}
+    first: dict[str, FoundVersion | Place] = {}
     problems: dict[tuple[str, Path], OperatorError] = {}
     for one in found:
         other = first.setdefault(one.name, one)

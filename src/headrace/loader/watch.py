@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -26,7 +25,7 @@ from headrace.loader.post import Key
 from headrace.loader.remote.remotes import Remotes, nothing_remote
 from headrace.loader.settled import Look, Settled, Step
 from headrace.loader.stamps import stamp
-from headrace.loader.store import FoundVersion, astray, check_any, policy_of, settle
+from headrace.loader.store import FoundVersion, astray, check_any, policy_of, settle, twins
 from headrace.order import VersionPolicy
 from headrace.settings import ModelSettings, Settings
 
@@ -42,7 +41,6 @@ class _Model:
 
     entry: int
     policy: VersionPolicy
-    folder: Path | None = None
     there: dict[int, Content] = field(default_factory=dict)
     unsure: set[int] = field(default_factory=set)
     unsure_of_all: bool = False
@@ -118,8 +116,12 @@ class Surveyor:
                 survey.troubles.add(f"{entry.path}: nothing to serve here now")
             return
         self._remember(number, entry)
+        twice = dict(twins(places))
+        for name, error in twice.items():  # whichever of them serves goes on
+            self._hear(survey, number, Complaint(name, None, error))
         for place in places:
-            self._take(survey, number, entry, place)
+            if place.name not in twice:
+                self._take(survey, number, entry, place)
 
     def _miss(self, survey: Survey) -> None:
         """Tell what the settings name and is not there."""
@@ -152,13 +154,12 @@ class Surveyor:
 
     def _take(self, survey: Survey, number: int, entry: ModelSettings, place: Place) -> None:
         model = self._model(survey, number, place.name)
-        if model.entry != number or model.folder not in {None, place.folder}:
+        if model.entry != number:
             survey.troubles.add(
                 f"two models are called {place.name!r}: {place.path} is the second; "
                 "give one of them another `name`"
             )
             return
-        model.folder = place.folder
         try:
             settled = settle(place, entry, self._settings, self._cores)
             found = self._remotes.followed(settled)

@@ -104,6 +104,17 @@ async def test_one_that_replaces_another_is_told_so_and_the_other_ends(tmp_path:
         assert set(receiver.states().values()) == {"serving"}  # nobody saw it leave
 
 
+async def test_of_two_that_are_loaded_at_once_as_one_version_one_engine_stays(
+    tmp_path: Path,
+) -> None:
+    async with fleet_of(tmp_path) as (fleet, receiver):
+        for _ in range(2):  # where nothing serves, and where something does
+            found = version_of(tmp_path)
+            await asyncio.gather(fleet.load(found), fleet.load(found))
+            assert [keeper.pid for keeper in fleet._keepers] == [fleet.versions("m")[1].keeper.pid]
+        assert receiver.states() == {("m", 1): "serving"}
+
+
 async def test_a_version_that_differs_fails_and_what_serves_goes_on(tmp_path: Path) -> None:
     async with fleet_of(tmp_path, behaviour="differ") as (fleet, receiver):
         await fleet.load(version_of(tmp_path, 1, verify="shadow"))

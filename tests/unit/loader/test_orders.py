@@ -393,6 +393,19 @@ async def test_an_order_gets_every_version_it_names_or_none(tmp_path: Path) -> N
         assert scene.served() == {"m": {1, 2}}
 
 
+async def test_two_files_of_one_name_are_refused_and_what_serves_goes_on(tmp_path: Path) -> None:
+    flat = tmp_path / "models"
+    flat.mkdir()
+    (flat / "m.fake").write_text("")
+    async with _scene(tmp_path) as scene:
+        assert (await scene.orders.carry_out(Load(name="m"))).code is None
+        (flat / "m.onnx").write_text("another")
+        done = await scene.orders.carry_out(Load(name="m"))
+        said = f"two models are called 'm': {flat}/m.fake and {flat}/m.onnx"
+        assert (done.code, said in done.message) == ("model_load", True)
+        assert (scene.served(), scene.loads()) == ({"m": {1}}, 1)
+
+
 async def test_a_folder_without_a_model_says_what_was_looked_for(tmp_path: Path) -> None:
     _write(tmp_path / "models", "m", 1)
     (tmp_path / "models/empty").mkdir()

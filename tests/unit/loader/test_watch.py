@@ -306,6 +306,23 @@ def test_a_start_where_nothing_is_yet(tmp_path: Path, made: bool) -> None:
         Surveyor(Settings()).begin()
 
 
+async def test_of_two_of_one_name_neither_takes_the_place_of_what_serves(tmp_path: Path) -> None:
+    flat = tmp_path / "models"
+    flat.mkdir()
+    (flat / "m.fake").write_text("")
+    async with _scene(tmp_path) as scene:
+        await _until(lambda: scene.served() == {("m", 1)})
+        (flat / "m.onnx").write_text("another, which sorts after it")
+        (flat / "m.tflite").write_text("and a third")
+        await _until(lambda: "models_unreadable" in scene.events())
+        (told,) = [one["reason"] for one in scene.logs if one["event"] == "models_unreadable"]
+        assert f"two models are called 'm': {flat}/m.fake and {flat}/m." in told
+        _write(flat, "later", 1)
+        await _until(lambda: ("later", 1) in scene.served())
+        assert scene.events().count("model_changed") == 2
+        assert scene.served() == {("m", 1), ("later", 1)}
+
+
 def test_a_start_takes_what_the_policy_wants_and_tells_what_is_missing(tmp_path: Path) -> None:
     _write(tmp_path, "m", 1, 2)
     (tmp_path / "m/3").mkdir()
