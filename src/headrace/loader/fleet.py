@@ -159,18 +159,21 @@ class Fleet(Roster):
     async def take(self, found: FoundVersion) -> None:
         """Serve a version as its settings say: now, or from the first request for it on.
 
+        It is loaded now, too, where another of its model is in memory: that may leave for it, and
+        requests go to the newest, so that it must be known to load.
+
         Raises:
             HeadraceError, OSError: as ``load``.
         """
         async with self._turn(found):
             old = await self._present(found)
-            if old.listed if old is not None else not found.settings.preload:
+            if old.listed if old is not None else self._starts_listed(found):
                 await self._replace(old, await self._stamped(found))
                 return
             try:
                 await self._load(found)
             except (NoRoom, ModelTooLarge):
-                if old is not None:
+                if old is not None or self._has_in_memory(found.name):
                     raise
                 await self._replace(None, await self._stamped(found))
 
@@ -273,10 +276,16 @@ class Fleet(Roster):
 
     async def _replace(self, old: Post | None, post: Post) -> None:
         """Let a post stand for its version in place of one that has no engine."""
-        post.on_demand = not post.found.settings.preload if old is None else old.on_demand
+        post.on_demand = self._starts_listed(post.found) if old is None else old.on_demand
         self._put(post)
         if old is not None:
             await self._retire(old)
+
+    def _starts_listed(self, found: FoundVersion) -> bool:
+        return not (found.settings.preload or self._has_in_memory(found.name))
+
+    def _has_in_memory(self, name: str) -> bool:
+        return any(post.serving is not None for post in self.versions(name).values())
 
     async def _present(self, found: FoundVersion) -> Post | None:
         """What serves as this version or is to; what is just leaving memory has left."""

@@ -171,6 +171,24 @@ async def test_no_change_ends_the_server(tmp_path: Path, monkeypatch: pytest.Mon
         await _until(lambda: ("m", 3) in scene.served())
 
 
+async def test_what_is_in_memory_on_demand_stays_until_a_new_version_has_loaded(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "models"
+    _write(root, "m", 1)
+    async with _scene(tmp_path, versions="latest:1", preload=False) as scene:
+        await _until(lambda: ("m", 1) in scene.fleet.states)
+        await scene.fleet.bring(("m", 1))
+        _write(root, "m", 2, text='{"nonsense": 3}')
+        await _until(lambda: "change_not_taken" in scene.events())
+        _write(root, "later", 1)
+        await _until(lambda: ("later", 1) in scene.fleet.states)  # looks have followed
+        assert scene.fleet.states["later", 1].state == "listed"
+        assert scene.served() == {("m", 1)}
+        _write(root, "m", 2)
+        await _until(lambda: scene.served() == {("m", 2)})
+
+
 async def test_a_change_that_finds_no_room_is_taken_when_there_is_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
