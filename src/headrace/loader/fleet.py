@@ -363,6 +363,7 @@ class Fleet(Roster):
     def _serves(self, post: Post, serving: ModelServing) -> None:
         post.serving = serving
         self._loading.discard(post)
+        self.residents.loaded(post)
         if self._posts.get(post.key) is post:
             self._told.engine(post)
         self._news.wake()

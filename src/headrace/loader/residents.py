@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
@@ -55,7 +55,8 @@ class Residents:
         self._news = news
         self._taken = sizes
         self._there: dict[Post, None] = {}
-        self._sizes: dict[Key, tuple[Stamp, int]] = {}  # measured, of what has served
+        self._loaded: dict[Key, tuple[Stamp, int]] = {}  # what a load took, before any request
+        self._last: dict[Key, tuple[Stamp, int]] = {}  # what it took last, with them
         self._used_s: dict[Key, float] = {}
         self._held: set[Key] = set()
         self._turn = asyncio.Lock()
@@ -89,6 +90,13 @@ class Residents:
             if isinstance(error, TimeoutError):
                 raise NoRoom(f"{_name(post)}: nobody made room for it in {limit_s:g} s") from error
             raise
+
+    def loaded(self, post: Post) -> None:
+        """Its engine is ready, and has been asked nothing yet."""
+        pid = post.keeper.pid
+        if pid is not None and self._budget.size_bytes is not None:
+            self._loaded[post.key] = post.stamp, self._taken.of(pid)
+            self._last.pop(post.key, None)
 
     def leave(self, post: Post) -> None:
         """Its engine has ended, or will not be started."""
@@ -125,7 +133,8 @@ class Residents:
 
     def forget(self, key: Key) -> None:
         """A version is no more."""
-        self._sizes.pop(key, None)
+        self._loaded.pop(key, None)
+        self._last.pop(key, None)
         self._used_s.pop(key, None)
         self._held.discard(key)
 
@@ -212,28 +221,33 @@ class Residents:
         if post.serving is None:
             return max(now_bytes, self._expected(post))
         if now_bytes:
-            self._sizes[post.key] = post.stamp, now_bytes
+            self._last[post.key] = post.stamp, now_bytes
         return now_bytes
 
     def _expected(self, post: Post) -> int:
-        return self._measured(post) or guess_bytes(_file_bytes(post))
+        last_bytes, most_bytes = _of(post, self._last), self._budget.size_bytes
+        if last_bytes and (most_bytes is None or last_bytes <= most_bytes):
+            return last_bytes
+        # What one large request has left it with, it comes back without.
+        return _of(post, self._loaded) or guess_bytes(_file_bytes(post))
 
     def _least(self, post: Post) -> int:
         """What it certainly takes: other files of its folder may have nothing to do with it."""
-        return self._measured(post) or post.own_bytes
-
-    def _measured(self, post: Post) -> int | None:
-        """What it took when it was last in memory, if its files are the same."""
-        stamp, size_bytes = self._sizes.get(post.key, ((), 0))
-        return size_bytes if size_bytes and stamp == post.stamp else None
+        return _of(post, self._loaded) or post.own_bytes
 
     def _too_large(self, post: Post) -> str:
         budget_mib = self._server.memory_budget_mib or 0
-        what = "takes" if self._measured(post) else "takes at least, by its files,"
+        what = "takes" if _of(post, self._loaded) else "takes at least, by its files,"
         return (
             f"{_name(post)} {what} {self._least(post) / _MIB:.0f} MiB, which does not fit into "
             f"{budget_mib:g} MiB (server.memory_budget_mib) beside the pinned models"
         )
+
+
+def _of(post: Post, known: Mapping[Key, tuple[Stamp, int]]) -> int:
+    """What is known of its size, if its files are the same; else 0."""
+    stamp, size_bytes = known.get(post.key, ((), 0))
+    return size_bytes if stamp == post.stamp else 0
 
 
 def _file_bytes(post: Post) -> int:

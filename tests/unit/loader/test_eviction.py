@@ -283,11 +283,11 @@ async def test_one_that_is_too_large_leaves_alone_and_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with fleet_of(tmp_path, *_three(tmp_path), memory_budget_mib=250) as (fleet, receiver):
-        large: list[int | None] = []
-        _measure(monkeypatch, lambda pid: (260 if pid in large else 50) * MIB)
+        _measure(monkeypatch, lambda _: 50 * MIB)
         await fleet.bring(A)
+        small = fleet.posts()[A].keeper.pid
+        _measure(monkeypatch, lambda pid: (50 if pid == small else 260) * MIB)
         await fleet.bring(B)
-        large.append(fleet.posts()[B].keeper.pid)
         _use(fleet, A, 2e9)
         _use(fleet, B, 3e9)
         fleet.residents.trim()
@@ -296,6 +296,25 @@ async def test_one_that_is_too_large_leaves_alone_and_is_refused(
         with pytest.raises(ModelTooLarge, match=r"takes 260 MiB.*250 MiB \(server.memory_budget"):
             await fleet.bring(B)
         assert _serving(fleet) == {"a"}
+
+
+async def test_one_that_has_grown_too_large_comes_back_as_small_as_it_was_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fleet_of(tmp_path, *_three(tmp_path), memory_budget_mib=250) as (fleet, receiver):
+        large: list[int | None] = []
+        _measure(monkeypatch, lambda pid: (260 if pid in large else 50) * MIB)
+        await fleet.bring(A)
+        await fleet.bring(B)
+        for times in (1, 2):
+            large.append(fleet.posts()[B].keeper.pid)
+            _use(fleet, B, 3e9 + times)
+            fleet.residents.trim()
+            await receiver.until_state(B, "listed")
+            assert _serving(fleet) == {"a"}
+            await fleet.bring(B)
+            fleet.residents.trim()
+            assert _serving(fleet) == {"a", "b"}  # nobody has had to leave for it
 
 
 async def test_a_pinned_one_leaves_for_what_takes_its_own_place(
