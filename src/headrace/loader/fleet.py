@@ -127,7 +127,8 @@ class Fleet(Roster):
             await self._begin(post)
         if post.serving is not None and old is not None:
             self._heard.expect(old)
-            self._posts[post.key], post.replaces = post, old
+            self._stand(post)
+            post.replaces = old
             self._told.engine(post)
             self._told.move(post, _state(post, "serving"))
         await self._follow(post, lambda: self._settled(post))
@@ -268,7 +269,7 @@ class Fleet(Roster):
 
     def _put(self, post: Post) -> None:
         """Let a post stand for its version."""
-        self._posts[post.key] = post
+        self._stand(post)
         if post.on_demand:
             post.keeper.enlist()
         else:
@@ -388,7 +389,7 @@ class Fleet(Roster):
             return
         if old.serving is not None:
             self._heard.give_up(old.serving.socket_path)
-        self._posts[post.key] = old
+        self._stand(old)
         self._told.back(old)
         self._told.move(old, _state(old, "serving"))
 

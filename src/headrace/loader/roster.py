@@ -17,6 +17,8 @@ from headrace.loader.post import Key, Post
 from headrace.loader.store import FoundVersion
 from headrace.loader.told import Told
 
+_ENDED = {"failed", "unloaded"}
+
 
 class Roster:
     """Versions by name and number; for the supervisor's event loop."""
@@ -27,6 +29,7 @@ class Roster:
         self._heard = Heard()
         self._news = News()
         self._posts: dict[Key, Post] = {}  # those that are, or will be, what the receiver serves
+        self._by_name: dict[str, dict[int, Post]] = {}  # the same
         self._seen: dict[str, tuple[ItemShapes, ...]] = {}  # in the traffic of each model
         self._remarked: dict[str, tuple[str, ...]] = {}  # what has been logged, of each model
         self._aside: dict[str, str] = {}  # the same, of tuned cards
@@ -40,8 +43,8 @@ class Roster:
         """The versions of a model that serve or are on their way to."""
         return {
             version: post
-            for (model, version), post in self._posts.items()
-            if model == name and self.states[model, version].state not in {"failed", "unloaded"}
+            for version, post in self._by_name.get(name, {}).items()
+            if self.states[name, version].state not in _ENDED
         }
 
     def pids(self) -> dict[Key, int]:
@@ -51,14 +54,14 @@ class Roster:
 
     def names(self) -> list[str]:
         """The models of which a version serves or is on its way to."""
-        return list(dict.fromkeys(name for name, _ in self._posts if self.versions(name)))
+        return [name for name in self._by_name if self.versions(name)]
 
     def waiting(self) -> list[Key]:
         """The versions that not all receivers serve yet, and are to without being asked."""
         return [
             key
             for key, state in self.states.items()
-            if state.state not in {"failed", "unloaded"}
+            if state.state not in _ENDED
             and not state.on_demand
             and not (key in self.serving and self._heard.serves(self._posts[key]))
         ]
@@ -66,10 +69,19 @@ class Roster:
     def forget(self, key: Key) -> None:
         """Say nothing more of a version that has ended, nor of a model that has no others."""
         self._posts.pop(key, None)
+        there = self._by_name.get(key[0], {})
+        there.pop(key[1], None)
+        if not there:
+            self._by_name.pop(key[0], None)
         self._heard.forget(key)
         self._told.forget(key)
         if not self.versions(key[0]):
             self._seen.pop(key[0], None)
+
+    def _stand(self, post: Post) -> None:
+        """Let a post stand for its version, in place of any other."""
+        self._posts[post.key] = post
+        self._by_name.setdefault(post.key[0], {})[post.key[1]] = post
 
     def joined(self, who: object) -> None:
         """A receiver is here, and serves nothing yet."""
@@ -101,7 +113,7 @@ class Roster:
 
     def ended(self) -> list[Key]:
         """The versions that have failed or been unloaded."""
-        return [key for key, one in self.states.items() if one.state in {"failed", "unloaded"}]
+        return [key for key, one in self.states.items() if one.state in _ENDED]
 
     def label(self, name: str, versions: dict[str, int]) -> None:
         """Set the version labels of a model."""

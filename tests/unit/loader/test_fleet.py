@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import timeit
 from dataclasses import replace
 from pathlib import Path
 
@@ -381,3 +382,30 @@ async def test_who_fails_makes_place_for_the_next(tmp_path: Path) -> None:
         for one in found:
             await receiver.until_state((one.name, one.version), "failed")
         assert set(receiver.states().values()) == {"failed"}
+
+
+async def test_what_looking_through_the_models_costs_grows_with_their_number_only(
+    tmp_path: Path,
+) -> None:
+    file = version_of(tmp_path, preload=False)
+
+    async def least_s(count: int) -> float:
+        many = [replace(file, name=f"m{number}") for number in range(count)]
+        async with fleet_of(tmp_path, *many) as (fleet, _):
+            assert len(fleet.names()) == count
+            return min(timeit.repeat(fleet.names, number=1, repeat=5))
+
+    few_s, many_s = await least_s(200), await least_s(1600)
+    assert many_s < 3 * 8 * few_s
+
+
+async def test_a_version_that_is_forgotten_and_comes_again_is_there_once(tmp_path: Path) -> None:
+    async with fleet_of(tmp_path) as (fleet, _):
+        for _ in range(2):
+            await fleet.load(version_of(tmp_path, 1))
+            await fleet.load(version_of(tmp_path, 2))
+            assert (fleet.names(), list(fleet.versions("m"))) == (["m"], [1, 2])
+            for version in (1, 2):
+                await fleet.unload(("m", version))
+                fleet.forget(("m", version))
+            assert (fleet.names(), fleet.versions("m"), fleet.posts()) == ([], {}, {})
