@@ -85,6 +85,22 @@ def test_what_kills_its_engine_fails_and_those_beside_it_do_not(server: Server) 
     np.testing.assert_allclose(triton_grpc(server.address, "fragile", X), 2 * X)
 
 
+def test_an_engine_that_goes_with_files_written_over_in_place_comes_back_with_whole_ones(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "m.fake"
+    write_fake(file, scale=2)
+    limit = {"HEADRACE_SERVER__ENGINE_RESTART_LIMIT": "2"}
+    with Server(tmp_path, environment=limit) as server:
+        file.write_text("half a fi")
+        server.engine("m").kill()
+        until(lambda: server.output.count("engine_died") > 2)  # two successors have refused it
+        write_fake(file, scale=3)
+        status, answer, *_ = http(f"{server.url}/predict/m", {"input": [[1, 1, 1, 1]]})
+    assert (status, answer) == (200, {"output": [[3.0] * 4]})
+    assert "its engine died" not in server.output
+
+
 def test_a_model_that_kills_its_engine_again_and_again_is_failed_and_the_others_go_on(
     server: Server,
 ) -> None:

@@ -40,6 +40,8 @@ from headrace.server_settings import ServerSettings
 _ENGINE_STOP_TIMEOUT_S = 5.0
 # A receiver that serves takes up an engine in seconds, with the files that its model names.
 _TAKE_UP_S = 30.0
+# A file system that is not there may never answer.
+_LOOK_S = 5.0
 _COMING = {State.FOUND, State.LOADING, State.WARMING, State.RECOVERING}
 _AWAY = {State.LISTED, State.EVICTING}
 # Engines that load at once, on machines of few cores: some of their time is reading files.
@@ -250,6 +252,7 @@ class Fleet(Roster):
                 # before the server is ready: other programs might keep it from a core.
                 others_serve=lambda: self.ready and bool(self.serving) and not post.on_demand,
                 samples=lambda: post.samples,
+                have_changed=lambda: _has_changed(post),
                 seen=lambda: self._seen.get(found.name, ()),
                 cores=lambda: self._allotment.give(post, found.name, found.settings),
             ),
@@ -433,6 +436,15 @@ def _look(found: FoundVersion) -> tuple[Stamp, int]:
     """Its stamp, and how many bytes of it are the model for certain."""
     files = stamp(found)
     return files, own_bytes(found, files)
+
+
+async def _has_changed(post: Post) -> bool:
+    """Whether its files are not those of its stamp, or cannot be looked at, as half of a copy."""
+    try:
+        async with asyncio.timeout(_LOOK_S):
+            return await aside(partial(stamp, post.found)) != post.stamp
+    except (OperatorError, OSError):
+        return True
 
 
 def _look_at_start(found: FoundVersion) -> tuple[Stamp, int]:

@@ -3,7 +3,8 @@
 An engine that cannot load the first time will not load the second: the version fails at once, with
 the reason. One that dies after it has served is replaced, after a back-off, until it has died too
 often; so is one that is killed while it brings back what had left memory, for what was loaded once
-can be. ``lifecycle`` is asked before every move.
+can be. A successor that does not take the files that somebody is writing over has not died: others
+are tried until they are whole. ``lifecycle`` is asked before every move.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ _LEAVING = {State.EVICTING, State.DRAINING, State.UNLOADED, State.FAILED}
 # A load stands back for this part of the time that it may take, and then no more; nor longer than
 # this, for many clients that order one give up after a minute.
 _PATIENCE, _PATIENCE_S = 4, 45.0
+# So often, within two minutes, a successor is tried on files that have changed since they served.
+_TRIES = 12
 # So often what comes back to memory may be killed meanwhile, as by want of it, however slowly.
 _VAIN = 4
 
@@ -65,6 +68,10 @@ class Audience:
     """While one loads: the name, the version, and the step it is at."""
 
 
+async def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a keeper is told by those around it, whenever it starts an engine."""
@@ -77,6 +84,8 @@ class Surroundings:
     """Whether there are engines that must not notice that one loads."""
     samples: Callable[[], Path | None]
     """A file of what the engine must agree with before it serves."""
+    have_changed: Callable[[], Awaitable[bool]] = _never
+    """Whether its files are no longer those that it was first to be loaded from."""
     seen: Callable[[], tuple[ItemShapes, ...]] = tuple
     """The shapes that clients have sent."""
     cores: Callable[[], tuple[tuple[int, ...], ...]] = tuple
@@ -116,6 +125,8 @@ class EngineKeeper:
         self._begun = False  # whether `run` was called
         self._has_served = False
         self._vain = 0  # how often it died in a row when it came back to memory
+        self._refused = False  # whether the last engine has ended so
+        self._tries = 0  # how many in a row have refused files that had changed
         self._may_pass = False  # whether what has ended the last engine is not the model's fault
 
     @property
@@ -133,7 +144,7 @@ class EngineKeeper:
                 self._move(Event.START)
             while not self._leaving():
                 reason = await self._live()
-                if self._leaving() or not self._may_restart(reason):
+                if not await self._goes_on(reason):
                     break
                 await self._pause(reason)
             if can_move(self.state, Event.STOPPED):
@@ -183,7 +194,7 @@ class EngineKeeper:
     async def _live(self) -> str:
         """Run one engine from start to end; return why it ended."""
         socket_path = next(self._surroundings.sockets)
-        self._may_pass = False
+        self._may_pass = self._refused = False
         try:
             async with self._engine() as process:
                 if self._stopping.is_set():  # while it was being started: it may not listen yet
@@ -281,7 +292,7 @@ class EngineKeeper:
             case EngineReady(profile=profile):
                 return profile
             case EngineFailed(code=code, message=message):
-                self.refusal = code
+                self.refusal, self._refused = code, True
                 return message
 
     def _serve(self, profile: Profile, socket_path: str) -> None:
@@ -297,13 +308,31 @@ class EngineKeeper:
             tuned=self._found.tuned,
         )
         self._audience.on_serving(serving)
-        self._has_served, self._vain = True, 0
+        self._has_served, self._vain, self._tries = True, 0, 0
         self._move(Event.READY)
 
     # -- between engines ---------------------------------------------------------------------------
 
     def _leaving(self) -> bool:
         return self._stopping.is_set() or self.state in _LEAVING
+
+    async def _goes_on(self, reason: str) -> bool:
+        """Take the end of an engine: False when no other follows."""
+        refused = self._refused and self.state is State.RECOVERING
+        half_written = refused and await self._surroundings.have_changed()
+        if self._leaving():
+            return False
+        return self._may_try(reason) if half_written else self._may_restart(reason)
+
+    def _may_try(self, reason: str) -> bool:
+        """Take it that files which have changed were refused: False when that is for good."""
+        self._tries += 1
+        if self._tries > _TRIES:
+            said = "its files have changed since they served, and cannot be loaded"
+            self._move(Event.GIVEN_UP, f"{said}: {reason}")
+            return False
+        self._move(Event.DIED, reason)
+        return True
 
     def _may_restart(self, reason: str) -> bool:
         """Take the death of an engine: False when the version has failed with it."""

@@ -72,9 +72,13 @@ def _keeper(
     seen: Seen,
     *command: str,
     beside: bool = False,
+    changed: bool = False,
     begin: Callable[[str], Awaitable[EngineProcess]] | None = None,
     **server: Any,
 ) -> EngineKeeper:
+    async def have_changed() -> bool:
+        return changed
+
     return EngineKeeper(
         FOUND,
         ServerSettings(**server),
@@ -88,6 +92,7 @@ def _keeper(
             sockets=socket_paths(folder, FOUND.name, FOUND.version),
             others_serve=lambda: beside,
             samples=lambda: None,
+            have_changed=have_changed,
         ),
     )
 
@@ -295,6 +300,41 @@ async def test_an_engine_that_dies_too_often_fails(tmp_path: Path) -> None:
     assert reason == (
         "its engine died 2 times within 60 s; the last time the engine exited with status 4"
     )
+
+
+async def test_a_successor_that_refuses_files_being_written_over_has_not_died(
+    tmp_path: Path,
+) -> None:
+    seen = Seen()
+    begin = _begins("die_serving", "refuse", "refuse", "serve")
+    keeper = _keeper(tmp_path, seen, begin=begin, changed=True, engine_restart_limit=2)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(keeper.run())
+        await seen.until("serving", times=2)
+        await keeper.stop(5.0)
+    assert seen.names()[2:7] == ["serving", *["recovering"] * 3, "serving"]
+    assert [state.reason for state in seen.states[4:6]] == ["no such operator: Frob"] * 2
+
+
+async def test_what_refuses_files_that_have_changed_without_end_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.loader.keeper._TRIES", 1)
+    seen = Seen()
+    begin = _begins("die_serving", "refuse", "refuse")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_keeper(tmp_path, seen, begin=begin, changed=True).run())
+    assert seen.names()[-2:] == ["recovering", "failed"]
+    said = "its files have changed since they served, and cannot be loaded: no such operator: Frob"
+    assert seen.states[-1].reason == said
+
+
+async def test_what_refuses_the_files_that_it_has_served_dies_as_any_other(tmp_path: Path) -> None:
+    seen = Seen()
+    begin = _begins("die_serving", "refuse")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_keeper(tmp_path, seen, begin=begin, engine_restart_limit=2).run())
+    assert seen.states[-1].reason.startswith("its engine died 2 times within 60 s; the last time")
 
 
 async def test_an_engine_whose_child_lives_on_is_known_to_be_dead(tmp_path: Path) -> None:
