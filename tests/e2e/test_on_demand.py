@@ -294,7 +294,7 @@ def test_orders_load_and_unload_what_is_listed(tmp_path: Path) -> None:
         assert _ask(server, "a")[1] == {"output": (2 * X).tolist()}
 
 
-def test_what_changes_is_listed_anew_and_a_new_version_waits_for_its_first_request(
+def test_what_changes_is_listed_anew_and_a_new_version_of_what_is_in_memory_is_loaded(
     tmp_path: Path,
 ) -> None:
     write_linear(tmp_path / "models/m/1/model.onnx", 1.0)
@@ -306,9 +306,8 @@ def test_what_changes_is_listed_anew_and_a_new_version_waits_for_its_first_reque
         until(lambda: _states(server, "m") == {1: "listed"})
         np.testing.assert_allclose(_ask(server, "m")[1]["output"][0], 2 * base)
         write_linear(tmp_path / "models/m/2/model.onnx", 3.0)
-        until(lambda: _states(server, "m").get(2) == "listed")
+        until(lambda: _states(server, "m") == {1: "unloaded", 2: "serving"})
         np.testing.assert_allclose(_ask(server, "m")[1]["output"][0], 3 * base)
-        until(lambda: _states(server, "m")[1] == "unloaded")
         write_linear(tmp_path / "models/m/2/model.onnx", 4.0)  # which serves: it is replaced
         until(lambda: _ask(server, "m")[1]["output"][0][0] == 4 * base[0])
 
