@@ -7,13 +7,13 @@ it multiplies and ``openvino_indices`` at where it takes things from, also insid
 ``openvino_graphs`` goes into; ``onnxruntime_cuda`` is how the latter uses a GPU, by itself or with
 TensorRT, which wants to know ``tensorrt_profiles`` · ``torch_`` wants PyTorch: ``torch_program``
 and ``torch_script`` read its two kinds of files, ``torch_memory`` sees what the former changes of
-its own, in ``torch_graphs`` too, ``torch_half`` has it compute in 16 bits, ``torch_inductor``
-compiles it, for the ``torch_sizes`` it has, ``torch_normalise`` makes numbers of bytes, and
-``torch_tensors`` is what they share; on a GPU each lane is a ``torch_lane``, which
-``torch_captures`` tells when to capture a graph and ``torch_edges`` what it may not copy from, and
-``torch_cuda`` is what it uses of CUDA; ``gpu_fault`` ends an engine whose GPU is lost to it ·
-``python_`` runs a user's own file · ``fake`` is a double with settable delays and faults, for tests
-and benchmarks.
+its own, in ``torch_graphs`` too, and ``torch_training`` what it does by chance, ``torch_half`` has
+it compute in 16 bits, ``torch_inductor`` compiles it, for the ``torch_sizes`` it has,
+``torch_normalise`` makes numbers of bytes, and ``torch_tensors`` is what they share; on a GPU each
+lane is a ``torch_lane``, which ``torch_captures`` tells when to capture a graph and ``torch_edges``
+what it may not copy from, and ``torch_cuda`` is what it uses of CUDA; ``gpu_fault`` ends an engine
+whose GPU is lost to it · ``python_`` runs a user's own file · ``fake`` is a double with settable
+delays and faults, for tests and benchmarks.
 """
 
 from __future__ import annotations

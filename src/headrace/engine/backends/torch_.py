@@ -40,7 +40,7 @@ def load(path: Path, settings: ModelSettings, kept: Path | None = None) -> Torch
     if path.suffix not in {_PROGRAM, _SCRIPT}:
         raise ModelLoadError(
             f"cannot load {path}: backend torch reads .pt2 files, and TorchScript in .pt: write "
-            "one with torch.export.save(torch.export.export(model, example), 'model.pt2')"
+            "one with torch.export.save(torch.export.export(model.eval(), example), 'model.pt2')"
         )
     gpu = gpu_index(settings.device)
     _check(path, settings, gpu)

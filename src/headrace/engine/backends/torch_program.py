@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
@@ -13,8 +14,11 @@ from torch.utils import _pytree as pytree
 from headrace.engine.backends.torch_half import narrowed
 from headrace.engine.backends.torch_memory import changed
 from headrace.engine.backends.torch_tensors import DTYPES, TYPES, Program
+from headrace.engine.backends.torch_training import draws, is_statistic, trains
 from headrace.errors import ModelLoadError
 from headrace.values import Dim, Signature, TensorSpec
+
+_log = structlog.get_logger("headrace.engine")
 
 _CPU = torch.device("cpu")
 
@@ -49,7 +53,11 @@ def exported(path: Path, device: torch.device = _CPU) -> torch.export.ExportedPr
                 "and it can be served on both"
             ) from error
         raise
+    _check_training(program)
     _check_memory(program)
+    random = draws(program)
+    if random:
+        _log.warning("answers_are_random", file=str(path), operators=random)
     return move_to_device_pass(program, device) if _devices(program) - {device} else program
 
 
@@ -121,6 +129,19 @@ def _check_archive(path: Path) -> None:
             raise ModelLoadError("has compressed files in it, which torch.export.save never writes")
         if sum(one.file_size for one in members) > path.stat().st_size:
             raise ModelLoadError("declares more than the file holds")
+
+
+def _check_training(program: torch.export.ExportedProgram) -> None:
+    """Refuse a program of a model that was not told that its training is over.
+
+    Raises:
+        ModelLoadError: it drops numbers by chance, or norms by what is in the batch.
+    """
+    if trains(program) or any(map(is_statistic, changed(program))):
+        raise ModelLoadError(
+            "it was exported in training mode: call model.eval() before torch.export.export (a "
+            "functional.dropout or the like takes training=self.training)"
+        )
 
 
 def _check_memory(program: torch.export.ExportedProgram) -> None:

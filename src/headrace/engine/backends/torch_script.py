@@ -24,7 +24,7 @@ _MOST_CODE_BYTES = 256 * 2**20
 _NO_SCRIPT = (
     "it is no TorchScript. Weights or a module of torch.save say nothing without the Python code "
     "that made them, and are not unpickled: load them where that code is, and write the model with "
-    "torch.export.save(torch.export.export(model, example), 'model.pt2')"
+    "torch.export.save(torch.export.export(model.eval(), example), 'model.pt2')"
 )
 
 
