@@ -103,7 +103,8 @@ class Profile(Message):
     ``start_s`` is how long the process took until it began to load. ``labels`` are the names of
     classes of the card, or else of the file, and ``signature_name`` is so too. ``device`` is whose
     turns it takes; of ``stages`` lanes an instance one may copy while another computes.
-    ``text_only`` says that strings must be UTF-8. ``cores`` are those of each instance.
+    ``text_only`` says that strings must be UTF-8. ``alone`` says why requests do not share runs,
+    where warm-up has found that. ``cores`` are those of each instance.
     """
 
     signature: SignatureMessage
@@ -118,6 +119,7 @@ class Profile(Message):
     threads: int
     cores: tuple[tuple[int, ...], ...] = ()
     batch_sizes: tuple[int, ...]
+    alone: str = ""
     pads: bool
     measurements: tuple[Measurement, ...]
     start_s: float = 0.0

@@ -33,6 +33,8 @@ def show_loaded(console: Console, serving: ModelServing) -> None:
         f"{profile.memory_bytes / 2**20:.0f} MiB",
         soft_wrap=True,
     )
+    if profile.alone:
+        _plain(console, f"  requests do not share runs: {' '.join(profile.alone.split())}")
     if serving.tuned is not None:
         _show_tuned(console, serving.tuned)
 

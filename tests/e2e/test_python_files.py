@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def test_a_model_that_looks_at_its_rows_is_batched_where_its_card_says_so(server
     lane = "version 1: python f32, 1 instance(s) of 1 thread(s)"
     assert f"parses {lane}, batches up to 64" in server.output
     assert f"careful {lane}, every request alone" in server.output
+    why = "two rows together fail: json.decoder.JSONDecodeError"
+    assert re.search(rf"careful .*\n  requests do not share runs: {why}", server.output)
 
 
 def test_what_it_raises_while_it_is_warmed_up_is_logged_once(server: Server) -> None:

@@ -82,6 +82,7 @@ class Record(BaseModel):
     output_bytes: int
     shapes: tuple[dict[str, tuple[int, ...]], ...]
     fill: int = 1
+    alone: str = ""
 
 
 class Kept(NamedTuple):

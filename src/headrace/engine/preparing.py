@@ -75,6 +75,7 @@ def _again(spec: EngineSpec, kept: Kept, engines: Path | None, progress: Progres
         record.output_bytes,
         record.shapes,
         record.fill,
+        record.alone,
     )
 
     def load() -> Choice:
@@ -153,6 +154,7 @@ def _keep(cache: Cache, key: str, loaded: Loaded) -> None:
         output_bytes=warm.output_bytes,
         shapes=tuple(dict(item) for item in warm.shapes),
         fill=warm.fill,
+        alone=warm.alone,
     )
     export = getattr(choice.plain, "export", None)
     try:

@@ -84,6 +84,8 @@ class Warm:
     output_bytes: int
     shapes: tuple[Shapes, ...] = ()
     fill: int = 1
+    alone: str = ""
+    """Why requests do not share runs though the axes would let them; else empty."""
 
     @property
     def make(self) -> Make:
@@ -105,7 +107,7 @@ def warm_up(
         ModelLoadError: the model does not run at the shapes its card names, does not batch though
             its card says so, or takes inputs that no slot has room for.
     """
-    signature = find_batched(model, instances[0], settings, progress)
+    signature, alone = find_batched(model, instances[0], settings, progress)
     known = [spec.name for spec in signature.inputs]
     for name in settings.buckets:
         if name not in known:
@@ -114,7 +116,7 @@ def warm_up(
     if not shapes:
         progress("no shape found that it runs at: name some under warm_shapes; it starts cold")
         untimed = tuple(s for s in SIZES if s <= settings.max_batch) if signature.batched else (1,)
-        return Warm(signature, untimed, (), 0)
+        return Warm(signature, untimed, (), 0, alone=alone)
     sizes: tuple[int, ...] = (1,)
     points: list[Measurement] = []
     output_bytes = 0
@@ -135,7 +137,7 @@ def warm_up(
     run_everywhere(made, instances, shapes, sizes)
     kept = tuple(p for p in points if p.rows in sizes)
     tied = tie(signature, instances[0], shapes[-1], settings, fill)
-    return Warm(tied, sizes, kept, output_bytes, tuple(shapes), fill)
+    return Warm(tied, sizes, kept, output_bytes, tuple(shapes), fill, alone)
 
 
 def largest(signature: Signature, shapes: Sequence[Shapes], settings: ModelSettings) -> int:
@@ -211,8 +213,10 @@ def run_everywhere(
 
 def find_batched(
     model: Model, instance: Instance, settings: ModelSettings, progress: Callable[[str], None]
-) -> Signature:
+) -> tuple[Signature, str]:
     """Decide whether rows may share a run: by the card, the signature, and a try.
+
+    Returns why they may not, too, where only the try has told; else nothing.
 
     Raises:
         ModelLoadError: they may not though the card says so, or it names shapes of others.
@@ -225,17 +229,17 @@ def find_batched(
     signature = replace(model.signature, batched=may and settings.batched is not False)
     check_warm_shapes(signature, settings)  # before the try, which they would make fail
     if not signature.batched:
-        return signature
+        return signature, ""
     shapes = item_shapes(signature, instance, settings)
     reason = _cannot_share(signature, instance, shapes[0]) if shapes else None
     if reason is None:
-        return signature
+        return signature, ""
     if settings.batched:
         raise ModelLoadError(f"the card says batched: true, but {reason}")
     progress(f"requests do not share runs: {reason}")
     alone = replace(signature, batched=False)
     check_warm_shapes(alone, settings)
-    return alone
+    return alone, reason
 
 
 def _cannot_share(signature: Signature, instance: Instance, item: Shapes) -> str | None:

@@ -98,6 +98,7 @@ class Engine:
             threads=settings.threads,
             cores=cores,
             batch_sizes=warm.batch_sizes,
+            alone=warm.alone,
             pads=model.fixed_sizes and warm.signature.batched,
             measurements=warm.measurements,
             start_s=self._start_s,

@@ -134,7 +134,7 @@ def _load(told: Load) -> tuple[Lab | None, Loaded]:
     folder = None if told.cache_dir is None else Path(told.cache_dir)
     model = choose(path, settings, _silent, built_of(folder, path, settings)).model
     instances = [model.instance() for _ in range(settings.instances or 1)]
-    signature = find_batched(model, instances[0], settings, _silent)
+    signature, _ = find_batched(model, instances[0], settings, _silent)
     shapes = item_shapes(signature, instances[0], settings)
     # Of several buckets the largest: a choice that is right there is not far off at the others.
     shape = max(shapes, key=elements_of) if shapes else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -264,6 +265,7 @@ def test_rows_that_may_not_share_a_run_are_run_alone(kind: type[Counted], reason
     assert not found.signature.batched
     assert found.batch_sizes == (1,)
     assert any(line.startswith("requests do not share runs: ") for line in told)
+    assert re.match(reason, found.alone)
     with pytest.raises(ModelLoadError, match=f"the card says batched: true, but {reason}"):
         warm(kind(signature((None, 4))), batched=True)
 

@@ -41,6 +41,9 @@ _DTYPES: dict[str, DType] = {
 }
 # Of TensorRT.
 _PRECISIONS = frozenset({Precision.F32, Precision.F16, Precision.BF16})
+# Errors are raised as well: what it prints of them would be lines of another form in the log.
+_FATAL = 4
+ort.set_default_logger_severity(_FATAL)
 # onnx.TensorProto.BFLOAT16
 _BFLOAT16 = 16
 
@@ -130,7 +133,7 @@ def _options(settings: ModelSettings) -> ort.SessionOptions:
     # Spinning threads take the cores of the receiver and of other instances.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    options.log_severity_level = 3
+    options.log_severity_level = _FATAL
     return options
 
 

@@ -19,7 +19,15 @@ from headrace.engine.assembly import Padding
 from headrace.engine.client import EngineClient, Listener
 from headrace.engine.samples import Sample
 from headrace.engine_control import Profile
-from headrace.errors import EngineLost, Expired, HeadraceError, InternalError, Shed
+from headrace.errors import (
+    EngineLost,
+    Expired,
+    HeadraceError,
+    InferenceFailed,
+    InternalError,
+    InvalidInput,
+    Shed,
+)
 from headrace.observe.phases import Run
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.run.departures import Departures
@@ -27,6 +35,7 @@ from headrace.receiver.run.notes import Common, Notes
 from headrace.receiver.run.shapes import crop
 from headrace.receiver.run.steering import Steering
 from headrace.receiver.run.turns import Place
+from headrace.receiver.run.validate import unequal_axes
 from headrace.receiver.run.work import Outputs, Work
 from headrace.receiver.tracing.record import Trace
 from headrace.scheduler import Batch, Drop, DropReason, Entry, Scheduler
@@ -165,11 +174,19 @@ class Pump:
         now_s = time.monotonic()
         self._scheduler.finish(batch_id, now_s, None)
         if len(batch.entries) == 1:
-            self.fail(batch.entries[0], type(error)(error.message))
+            self.fail(batch.entries[0], self._refusal(batch.entries[0], error))
         else:
             for entry in batch.entries:
                 self._alone(entry)
         self.schedule()
+
+    def _refusal(self, entry: Entry, error: HeadraceError) -> HeadraceError:
+        """What the client of a run that failed is told: what it sent wrong, where that is known."""
+        if isinstance(error, InferenceFailed):
+            wrong = unequal_axes(self._served.profile.signature.unwrap(), entry.payload.inputs)
+            if wrong is not None:
+                return InvalidInput(wrong)
+        return type(error)(error.message)
 
     def _alone(self, entry: Entry) -> None:
         if entry.payload.future.done():

@@ -82,6 +82,26 @@ def refuse_other_bytes(names: tuple[str, ...], inputs: Mapping[str, Array]) -> N
             ) from error
 
 
+def unequal_axes(signature: Signature, inputs: Mapping[str, Array]) -> str | None:
+    """What is wrong with inputs whose axes have one name in the file and other sizes, or None.
+
+    That is for a request that has failed: names may be careless, of axes that need not be equal.
+    """
+    seen: dict[str, tuple[str, int, int]] = {}
+    for spec in signature.inputs:
+        for axis, name in enumerate(spec.shape):
+            if not isinstance(name, str):
+                continue
+            size = inputs[spec.name].shape[axis]
+            other, place, before = seen.setdefault(name, (spec.name, axis, size))
+            if size != before:
+                return (
+                    f"axis {axis} of input {spec.name!r} is {size} and axis {place} of input "
+                    f"{other!r} is {before}: the model calls both {name!r}, so they must be equal"
+                )
+    return None
+
+
 def _fits(spec: TensorSpec, array: Array) -> None:
     if array.dtype is not spec.dtype.numpy and array.dtype != spec.dtype.numpy:
         raise InvalidInput(f"input {spec.name!r} is {spec.dtype.value}, not {_dtype_name(array)}")
