@@ -111,6 +111,33 @@ def test_json_stays_json_whatever_the_content_type_says(kind: str) -> None:
 # -- forms -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("specs", "how"),
+    [
+        ((PHOTO,), "-H 'content-type: image/jpeg'), or multipart/form-data (-F photo=@FILE)"),
+        ((NAME,), "-H 'content-type: text/plain'), or multipart/form-data (-F name=@FILE)"),
+        ((PHOTO, NUMBER), "send multipart/form-data (-F photo=@FILE)"),
+        ((PHOTO, SOUND), "send multipart/form-data (-F photo=@FILE -F sound=@FILE)"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", ""])
+def test_a_file_without_its_content_type_is_told_how_to_be_sent(
+    specs: tuple[TensorSpec, ...], how: str, kind: str
+) -> None:
+    with pytest.raises(MalformedRequest) as caught:
+        read(model(*specs), kind, b"\xff\xd8\xff\xe0")
+    told = str(caught.value)
+    assert (kind or "no content type") in told
+    assert how in told
+
+
+def test_a_file_of_another_kind_is_told_which_may_be_the_body() -> None:
+    with pytest.raises(UnsupportedEncoding) as caught:
+        read(model(PHOTO), "audio/wav", b"data")
+    assert "it does not take that; it accepts photo (image)" in str(caught.value)
+    assert "-H 'content-type: image/jpeg'" in str(caught.value)
+
+
 def test_fields_are_files_by_name_and_tensors_as_json() -> None:
     found = read(model(PHOTO, NUMBER), FORM, form(photo=b"data", number=b"[1, 2.5]"))
     assert found is not None

@@ -19,6 +19,15 @@ from headrace.values import Array, Signature
 
 _FORM, _TEXT, _ANYTHING = "multipart/form-data", "text/plain", "application/octet-stream"
 _FILES = ("image/", "audio/", "multipart/")
+# By kind of medium: what a body's content type begins with, and one that does.
+_BODIES = {
+    "image": ("image/", "image/jpeg"),
+    "audio": ("audio/", "audio/wav"),
+    "text": (_TEXT, _TEXT),
+}
+_JSON, _OF_JSON = "application/json", b'{["'
+# How far in JSON may begin, behind spaces.
+_BEGINNING_BYTES = 64
 _AS_THEY_ARE = ("image/", "audio/", _ANYTHING)
 # Of JSON that is parsed here, in a thread that has Python's lock all the while: 0.2 s at worst,
 # where 60 MB of brackets take 14 s. Files have none.
@@ -57,9 +66,20 @@ def read(headers: Headers, body: bytes | memoryview, served: ServedModel) -> Upl
     if medium is not None:
         _check_alone(medium, served)
         return Upload({medium.name: [bytes(body)]})
+    if kind != _JSON and _is_no_json(body):
+        raise MalformedRequest(
+            f"a body of {kind or 'no content type'} is read as JSON, and this is none: model "
+            f"{served.name!r} accepts {_accepted(served)}: send {_ways(served)}"
+        )
     if not _may_have_files(body, served):
         return None  # not even parsed: the plain way does that beside the event loop
     return _json(body, served)
+
+
+def _is_no_json(body: bytes | memoryview) -> bool:
+    """Whether a body begins as no JSON that is read here: a file, sent without its type."""
+    beginning = bytes(body[:_BEGINNING_BYTES]).lstrip()
+    return bool(beginning) and beginning[:1] not in _OF_JSON
 
 
 def takes_long(headers: Headers, served: ServedModel) -> bool:
@@ -110,29 +130,46 @@ def _has_many_values(text: bytes) -> bool:
 
 def _told_by(kind: str, served: ServedModel) -> Medium | None:
     """The medium that a body of this content type is; None for JSON."""
-    kinds = {"image": "image/", "audio": "audio/", "text": _TEXT}
-    matching = [one for one in served.media if kind.startswith(kinds[one.kind])]
+    matching = [one for one in served.media if kind.startswith(_BODIES[one.kind][0])]
     if kind == _ANYTHING:
         matching = [one for one in served.media if one.kind != "text"]
     if len(matching) == 1:
         return matching[0]
     if not matching and not kind.startswith(_FILES):
         return None
-    names = ", ".join(f"{one.name} ({one.kind})" for one in served.media)
     what = "which of its inputs that is does not follow" if matching else "it does not take that"
     raise UnsupportedEncoding(
-        f"model {served.name!r} got a body of {kind}, and {what}; it accepts {names}: send "
-        "multipart/form-data with those names"
+        f"model {served.name!r} got a body of {kind}, and {what}; it accepts {_accepted(served)}: "
+        f"send {_ways(served)}"
     )
 
 
+def _accepted(served: ServedModel) -> str:
+    return ", ".join(f"{one.name} ({one.kind})" for one in served.media)
+
+
+def _ways(served: ServedModel) -> str:
+    """How to send files, as curl has it: one alone by its content type, or a form."""
+    fields = " ".join(f"-F {one.name}=@FILE" for one in served.media)
+    form = f"multipart/form-data ({fields})"
+    only = served.media[0]
+    if len(served.media) > 1 or _missing(only, served):
+        return form
+    return f"it with its content type (-H 'content-type: {_BODIES[only.kind][1]}'), or {form}"
+
+
 def _check_alone(medium: Medium, served: ServedModel) -> None:
-    missing = [spec.name for spec in served.signature.inputs if spec.name not in medium.feeds]
+    missing = _missing(medium, served)
     if missing:
         raise InvalidInput(
             f"model {served.name!r} takes {', '.join(missing)} too: send multipart/form-data with "
             f"a field for each, {medium.name} among them"
         )
+
+
+def _missing(medium: Medium, served: ServedModel) -> list[str]:
+    """The inputs that a file alone does not give."""
+    return [spec.name for spec in served.signature.inputs if spec.name not in medium.feeds]
 
 
 def _form(content_type: bytes, body: bytes | memoryview, served: ServedModel) -> Upload:
