@@ -57,12 +57,14 @@ from headrace.receiver.process import CONTROL_NAME, claimed
 from headrace.receiver.scribe_process import ScribeProcesses
 from headrace.receivers import Receivers
 from headrace.run_folder import run_folder
-from headrace.screen import show_loaded, show_ready
+from headrace.screen import show_late, show_loaded, show_ready, still_loading
 from headrace.server_settings import ModelControl
 from headrace.settings import Settings
 from headrace.voices import Listener, Voice, Voices, Words
 
 _ENGINE_STOP_TIMEOUT_S = 5.0
+# When a start begins to say what it waits for, and how often it does.
+_LATE_S, _LATER_S = 5.0, 10.0
 # More engines than this one version will hardly see; their number is in their sockets' paths.
 _INCARNATIONS = 9999
 
@@ -175,6 +177,7 @@ class Supervisor:
             decoding = group.create_task(scribes.run())
             receiving = group.create_task(self._receivers.run())
             self._ordered.add(group.create_task(self._memory.run()))
+            self._ordered.add(group.create_task(self._tell_late()))
             self._ordered.add(group.create_task(self._fleet.residents.watch()))
             if self._polls:
                 watch = Watch(self._settings, self._fleet, self._remotes, self._complete)
@@ -310,6 +313,17 @@ class Supervisor:
         if self._nothing_left() and not self._polls and not self._stopping.is_set():
             self._console.print("no model is left to serve; the log says why")
             self._stopping.set()
+
+    async def _tell_late(self) -> None:
+        """Say what a start still waits for, while that takes long: else nothing would be said."""
+        await asyncio.sleep(_LATE_S)
+        while not self._announced:
+            late = still_loading(self._fleet.states.values(), time.time())
+            if late and self._console.is_terminal:
+                show_late(self._console, late)
+            elif late:
+                self._log.info("still_loading", models=[one._asdict() for one in late])
+            await asyncio.sleep(_LATER_S)
 
     def _progress(self, name: str, version: int, step: str) -> None:
         self._log.debug("model_loading", model=name, version=version, step=step)

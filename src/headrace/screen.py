@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from headrace import tables
-from headrace.control import ModelServing, TunedUse
+from headrace.control import ModelServing, ModelState, TunedUse
 from headrace.device import CPU
 from headrace.engine_control import Profile
 from headrace.settings import Precision
 from headrace.topology import listed
+
+# Of hundreds of models the first say enough.
+_MOST_LATE = 8
 
 
 def show_loaded(console: Console, serving: ModelServing) -> None:
@@ -37,6 +40,31 @@ def show_loaded(console: Console, serving: ModelServing) -> None:
         _plain(console, f"  requests do not share runs: {' '.join(profile.alone.split())}")
     if serving.tuned is not None:
         _show_tuned(console, serving.tuned)
+
+
+class Late(NamedTuple):
+    """A version that a start still waits for, what it is at, and for how long."""
+
+    model: str
+    version: int
+    state: str
+    for_s: float
+
+
+def still_loading(states: Iterable[ModelState], now_unix_s: float) -> list[Late]:
+    """Those that load, for the longest first; of many some."""
+    late = (
+        Late(one.name, one.version, one.state, round(max(0.0, now_unix_s - one.since_unix_s), 1))
+        for one in states
+        if one.state in {"loading", "warming"}
+    )
+    return sorted(late, key=lambda one: -one.for_s)[:_MOST_LATE]
+
+
+def show_late(console: Console, late: Sequence[Late]) -> None:
+    """Say which models a start still waits for."""
+    told = (f"{one.model} version {one.version} ({one.state}, {one.for_s:.0f} s)" for one in late)
+    _plain(console, f"still loading: {', '.join(told)}")
 
 
 def _but(serving: ModelServing) -> str:

@@ -54,10 +54,12 @@ def test_it_is_live_at_once_and_ready_when_every_model_is_warm(tmp_path: Path) -
             assert http(f"{url}/predict/quick", {"input": X.tolist()})[0] == 200
             status, answer, head = http(f"{url}/predict/slow", {"input": X.tolist()})
             assert (status, head["headrace-error"], head["retry-after"]) == (503, "not_ready", "1")
-            assert answer == {"error": "model 'slow' is not ready"}
+            told = r"model 'slow' is not ready: (found|loading) for \d+ s"
+            assert re.fullmatch(told, answer["error"])
             states = http(f"{url}/v1/models/slow")[1]["model_version_status"]
             assert states[0]["state"] in {"START", "LOADING"}
             assert "is ready" not in server.output
+            server.wait_for('"event":"still_loading"')
         server.wait_for("Headrace is ready")
         assert _status(f"{url}/v2/health/ready") == 200
         assert http(f"{url}/predict/slow", {"input": X.tolist()})[0] == 200
@@ -82,7 +84,10 @@ def test_it_prints_what_it_serves_and_where_and_nothing_else(tmp_path: Path) -> 
     (tmp_path / "alone" / "card.yaml").write_text("batched: false")
     with Server(tmp_path, "--listen", "127.0.0.1:0", "--instances", "1") as server:
         pass
-    *models, first, second, ready, draining = server.output.strip().splitlines()
+    lines = server.output.strip().splitlines()
+    # On a busy machine it may take so long that it is said.
+    said = [line for line in lines if '"event":"still_loading"' not in line]
+    *models, first, second, ready, draining = said
     warm = r"started in \d+\.\d\d s, loaded in \d+\.\d\d s, warm in \d+\.\d\d s, \d+ MiB"
     assert len(models) == 3
     for line in models:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -132,7 +133,9 @@ class Catalog:
             served = self._served.get(name, {}).get(version)
         if served is None:
             self._refuse(name, version)
-            raise NotReady(f"model {name!r} is not ready", retry_after_s=1.0)
+            raise NotReady(
+                f"model {name!r} is not ready{self._whereabouts(name, version)}", retry_after_s=1.0
+            )
         return served
 
     def version_of(self, name: str, label: str) -> int:
@@ -312,6 +315,14 @@ class Catalog:
             raise ModelNotFound(f"model {name!r} is not loaded: it has been unloaded")
         if all(state.state == "failed" for state in asked):
             raise ModelFailed(f"model {name!r} failed: {asked[-1].reason}")
+
+    def _whereabouts(self, name: str, version: int | None) -> str:
+        """What the newest of those asked for is at, and for how long, where that is noted."""
+        versions = self._states[name]
+        state = versions[max(versions) if version is None else version]
+        if not state.since_unix_s:
+            return ""
+        return f": {state.state} for {max(0.0, time.time() - state.since_unix_s):.0f} s"
 
     def _refuse_absent(self, name: str, version: int | None) -> None:
         if version is not None and _is_coming(self._states[name][version]):
