@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -337,3 +338,24 @@ def _imported(code: str) -> set[str]:
         cwd=SOURCE,
     )
     return set(done.stdout.split())
+
+
+def test_check_tells_weights_from_torchscript(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {
+        "weights": ["weights/data.pkl", "weights/data/0"],
+        "script": ["script/data.pkl", "script/code/__torch__.py", "script/constants.pkl"],
+    }
+    for model, inside in names.items():
+        with zipfile.ZipFile(tmp_path / f"{model}.pt", "w") as archive:
+            for name in inside:
+                archive.writestr(name, b"")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "script.pt").read_bytes()[:100])
+    (tmp_path / "old.pt").write_bytes(b"\x80\x02")
+    assert cli.main(["check", str(tmp_path / "script.pt")]) == 0
+    assert cli.main(["check", str(tmp_path / "cut.pt")]) == 0  # which the engine tells
+    for model in ("weights", "old"):
+        assert cli.main(["check", str(tmp_path / f"{model}.pt")]) == 2
+        told = capsys.readouterr().err
+        assert f"{model}.pt: it is no TorchScript. Weights or a module of torch.save" in told

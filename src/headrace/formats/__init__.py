@@ -2,8 +2,8 @@
 
 Bytes in, facts out. ``wire`` is protobuf's encoding, ``flat`` FlatBuffers' · ``saved_model`` the
 signatures of a SavedModel, and the same file with another of them as its default · ``tflite`` names
-of tensors and the file of class names · ``onnx_`` names of classes. What cannot be read raises
-``ValueError``.
+of tensors and the file of class names · ``onnx_`` names of classes · ``torch_archive`` whether a
+``.pt`` is a program. What cannot be read raises ``ValueError``.
 """
 
 SUFFIXES = (".onnx", ".xml", ".tflite", ".pt2", ".pt", ".py", ".fake")

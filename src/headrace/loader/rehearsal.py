@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.errors import OperatorError
+from headrace.errors import ModelLoadError, OperatorError
+from headrace.formats import torch_archive
 from headrace.loader.places import left_out
 from headrace.loader.remote.remotes import Remotes
 from headrace.loader.store import FoundVersion, find
@@ -33,6 +34,7 @@ def rehearse(settings: Settings, written: Sequence[str] = ()) -> Rehearsed:
         try:
             remotes.fetch()
             found = find(remotes.settings, written=written)
+            _check_scripts(found)
         except OperatorError as error:
             raise type(error)(remotes.told(error.message)) from error
         return Rehearsed(
@@ -43,3 +45,22 @@ def rehearse(settings: Settings, written: Sequence[str] = ()) -> Rehearsed:
                 for one in left_out(entry)
             },
         )
+
+
+def _check_scripts(found: Sequence[FoundVersion]) -> None:
+    """Refuse each ``.pt`` that is no program: a server would tell that of it only as it loads.
+
+    Raises:
+        ModelLoadError: there are some, a line each.
+    """
+    others = [one.path for one in found if one.path.suffix == ".pt" and not _is_script(one.path)]
+    if others:
+        told = (f"cannot load {path}: {torch_archive.NO_SCRIPT}" for path in others)
+        raise ModelLoadError("\n".join(told))
+
+
+def _is_script(path: Path) -> bool:
+    try:
+        return torch_archive.is_script(path)
+    except (OSError, ValueError):
+        return True  # what is wrong with it is told when it is loaded

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from headrace.plan.machine import Front, Machine
 from headrace.plan.make import Level, Plan
 from headrace.plan.scaling import Interval
+from headrace.scheduler.known import ONE_LANE_S
 
 _MS = 1e3
 # The limit is that of the model if it is this near to what lanes can do without an objective; the
@@ -23,7 +24,8 @@ _PAYS, _USED_UP = 1.5, 1.9
 
 def reasons(plan: Plan) -> list[str]:
     """Say what limits, what batching gives, how many requests are there, and what a rate needs."""
-    return [*_limit(plan), *_batching(plan), *_inside(plan), *_scaling(plan), *_enough(plan)]
+    said = (*_limit(plan), *_few_lanes(plan), *_batching(plan))
+    return [*said, *_inside(plan), *_scaling(plan), *_enough(plan)]
 
 
 def _limit(plan: Plan) -> Iterator[str]:
@@ -62,6 +64,14 @@ def _limit(plan: Plan) -> Iterator[str]:
         yield (
             f"What a request costs the receiver, {_ms(plan.machine.front.each_s)}, is a guess, "
             "which may be several times too low for this machine: --measure finds out."
+        )
+
+
+def _few_lanes(plan: Plan) -> Iterator[str]:
+    if plan.machine.lanes < plan.question.instances:
+        yield (
+            f"Runs are shorter than {_ms(ONE_LANE_S)}, so one lane does them all, with its next "
+            f"batch ready: with {plan.question.instances} batches would only be smaller."
         )
 
 

@@ -22,7 +22,7 @@ DEPTH = 2
 _HANDOVER_S = 0.0003
 # Where runs are shorter than this, more lanes only make batches smaller: one lane, with its next
 # batch ready, keeps such a model as busy as it can be.
-_ONE_LANE_S = 0.0005
+ONE_LANE_S = 0.0005
 # How long before its lane is free a batch is handed over that must be copied to a GPU meanwhile.
 # One that is full loses nothing by it, and 64 MiB, a whole slot, take 8 ms over a bus of 8 GB/s;
 # others may still join one that is not.
@@ -54,7 +54,7 @@ class Known:
             shortest[elements] = min(median_s, shortest.get(elements, math.inf))
         # Short ones lose less by several lanes than long ones by one.
         longest_s = max(shortest.values(), default=math.inf)
-        return 1 if longest_s < _ONE_LANE_S else self.instances
+        return 1 if longest_s < ONE_LANE_S else self.instances
 
     @property
     def shared(self) -> bool:

@@ -17,15 +17,11 @@ import torch
 from headrace.declared import DeclaredSignature
 from headrace.engine.backends.torch_tensors import DTYPES, TYPES, Program, explain
 from headrace.errors import InferenceFailed, ModelLoadError
+from headrace.formats import torch_archive
 from headrace.values import Signature, TensorSpec
 
 # Code of a language of its own is stored compressed: far more than any program has.
 _MOST_CODE_BYTES = 256 * 2**20
-_NO_SCRIPT = (
-    "it is no TorchScript. Weights or a module of torch.save say nothing without the Python code "
-    "that made them, and are not unpickled: load them where that code is, and write the model with "
-    "torch.export.save(torch.export.export(model.eval(), example), 'model.pt2')"
-)
 
 
 def read(path: Path, declared: DeclaredSignature | None, device: torch.device) -> Program:
@@ -184,12 +180,10 @@ def _check_archive(path: Path) -> None:
     Raises:
         ModelLoadError: the message says what it may be, and what to do.
     """
-    if not zipfile.is_zipfile(path):
-        raise ModelLoadError(_NO_SCRIPT)
+    if not torch_archive.is_script(path):
+        raise ModelLoadError(torch_archive.NO_SCRIPT)
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    if not any(one.filename.endswith("/constants.pkl") for one in members):
-        raise ModelLoadError(_NO_SCRIPT)
     stored = [one for one in members if one.compress_type == zipfile.ZIP_STORED]
     if sum(one.file_size for one in stored) > path.stat().st_size:
         raise ModelLoadError("declares more than the file holds")
