@@ -22,9 +22,11 @@ _SIZE_STEP = 0.1
 _COMMON_STEP = 0.1
 # One observation counts as at most this far off, so that a hiccup does not rewrite the table.
 _ERROR_LIMIT = 0.5
-# A guessed curve is moved as a whole by its first runs, by their running mean; so are all of them
-# when something has changed that changes all.
+# A guessed curve is moved as a whole by its first runs, to their median: the very first may have
+# compiled something. All are moved, by the mean, when something has changed that changes all.
 _YOUNG_RUNS = 8
+# A guessed curve may have another form: until it has run so often its errors are its own.
+_TRUSTED_RUNS = _YOUNG_RUNS + 64
 # A run of these counts as at most so many times longer than expected: the first has only itself.
 _FRESH_MOST = 2.0
 # Stochastic quantile tracking: up by 0.98 of it on a miss, down by 0.02 on a hit. Past saturation
@@ -58,12 +60,13 @@ Measurement = tuple[int, int, float, float]
 class _Curve:
     """One bucket: what warm-up said and what is expected now, in seconds by index of size."""
 
-    __slots__ = ("base", "knee", "runs", "seconds", "trial_runs", "trial_wait")
+    __slots__ = ("base", "first", "knee", "runs", "seconds", "trial_runs", "trial_wait")
 
     def __init__(self, base: list[float], runs: int) -> None:
         self.base = base
         self.seconds = base.copy()
         self.runs = runs
+        self.first = [1.0] * runs if runs < _YOUNG_RUNS else []  # how far off its first runs were
         self.knee: int | None = None
         self.trial_wait = _TRIAL_RUNS
         self.trial_runs = runs + _TRIAL_RUNS  # the next is due when it has run so often
@@ -72,6 +75,13 @@ class _Curve:
         """Move every size."""
         self.base = [second * factor for second in self.base]
         self.seconds = [second * factor for second in self.seconds]
+
+    def settle(self, ratio: float) -> None:
+        """Move every size by one of the first runs, to the median of them."""
+        was = _middle(self.first) if self.first else 1.0
+        self.first.append(was * ratio)
+        self.stretch(_middle(self.first) / was)
+        self.knee = None
 
     def move(self, place: int, factor: float) -> None:
         """Move one size, and its neighbours where the curve would fall."""
@@ -152,7 +162,7 @@ class LatencyModel:
             points.setdefault(elements, []).append((rows, median_s))
             tails.append(p95_s / median_s if median_s > 0 else 1.0)
         for elements, found in points.items():
-            self._curves[elements] = _Curve(self._base(sorted(found)), _YOUNG_RUNS)
+            self._curves[elements] = _Curve(self._base(sorted(found)), _TRUSTED_RUNS)
             self._known.append(elements)
         tail = sorted(tails)[len(tails) // 2] if tails else 1.2
         self.tail = min(max(tail, 1.1), 2.0)
@@ -218,8 +228,7 @@ class LatencyModel:
             curve.knee = None
             curve.drift()
         if curve.runs <= _YOUNG_RUNS:
-            curve.knee = None
-            curve.stretch(1.0 + (ratio - 1.0) / curve.runs)
+            curve.settle(ratio)
             return
         if self._fresh_runs < _YOUNG_RUNS:
             # All sizes have changed by the same then; were part of it said of the one that ran, the
@@ -239,7 +248,10 @@ class LatencyModel:
         tail = self.tail - _TAIL_STEP * (1 - _TAIL_QUANTILE if hit else -_TAIL_QUANTILE)
         self.tail = min(max(tail, _TAIL_LEAST), _TAIL_MOST)
         error = min(max(ratio - 1.0, -_ERROR_LIMIT), _ERROR_LIMIT)
-        self._scale *= 1.0 + _COMMON_STEP * error
+        if curve.runs > _TRUSTED_RUNS:
+            self._scale *= 1.0 + _COMMON_STEP * error
+        else:
+            curve.stretch(1.0 + _COMMON_STEP * error)
         curve.move(place, 1.0 + _SIZE_STEP * error * (1.0 - share))
         if share:
             curve.move(place + 1, 1.0 + _SIZE_STEP * error * share)
@@ -348,3 +360,8 @@ class LatencyModel:
         curve = _Curve([max(s * ratio, _LEAST_S) for s in self._curves[near].seconds], 0)
         self._curves[elements] = curve
         return curve
+
+
+def _middle(values: Sequence[float]) -> float:
+    """The median, of an even number the lower: what is slow for once is above it."""
+    return sorted(values)[(len(values) - 1) // 2]

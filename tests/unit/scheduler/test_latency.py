@@ -316,13 +316,20 @@ def test_of_a_cold_model_nothing_is_known_and_everything_may_run() -> None:
     assert cold.fitting(1, 0.001) == 32
 
 
-def test_its_first_runs_are_averaged_so_that_a_slow_first_one_is_soon_forgotten() -> None:
+def test_a_slow_first_run_is_forgotten_with_the_second() -> None:
     cold = LatencyModel([], sizes=SIZES, pads=False)
     cold.observe(1, 4, 1.0)
     assert cold.expect(1, 4) == pytest.approx(1.0)
-    for _ in range(60):
-        cold.observe(1, 4, 0.006)
-    assert cold.expect(1, 4) == pytest.approx(0.006, rel=0.1)
+    cold.observe(1, 4, 0.006)
+    assert cold.expect(1, 4) == pytest.approx(0.006)
+
+
+def test_first_runs_count_by_their_median() -> None:
+    cold, random = LatencyModel([], sizes=SIZES, pads=False), Random(3)
+    times = [0.006 * random.uniform(0.8, 1.25) for _ in range(7)]
+    for seconds in times:
+        cold.observe(1, 4, seconds)
+    assert cold.expect(1, 4) == pytest.approx(sorted(times)[3])
 
 
 def test_it_goes_on_to_batches_larger_than_one() -> None:
@@ -346,6 +353,26 @@ def test_a_wrong_guess_is_put_right_by_the_first_run_and_spoils_no_other_bucket(
     assert guessing.expect(100, 4) == pytest.approx(run_s(4))
     assert guessing.expect(10, 4) == pytest.approx(run_s(4))
     assert guessing.tail == pytest.approx(1.1)
+
+
+def test_a_new_bucket_whose_first_run_compiles_is_wrong_alone_and_not_for_long() -> None:
+    guessing = LatencyModel(measured(10), sizes=SIZES, pads=False)
+    guessing.observe(20, 4, 200 * run_s(4))
+    for run in range(200):
+        guessing.observe(20, 4, 2 * run_s(4))
+        guessing.observe(10, 4, run_s(4))
+        assert guessing.expect(20, 4) == pytest.approx(2 * run_s(4)), run
+        assert guessing.expect(10, 32) == pytest.approx(run_s(32)), run
+
+
+def test_a_bucket_that_has_run_little_says_nothing_of_the_others() -> None:
+    guessing = LatencyModel(measured(10), sizes=SIZES, pads=False)
+    for _ in range(8):
+        guessing.observe(20, 1, 2 * run_s(1))
+    for _ in range(30):  # its larger batches take longer than was guessed
+        guessing.observe(20, 8, 4 * run_s(8))
+    assert guessing.expect(20, 8) == pytest.approx(4 * run_s(8), rel=0.05)
+    assert guessing.expect(10, 8) == pytest.approx(run_s(8))
 
 
 def test_any_number_of_shapes_is_kept_in_bounded_memory() -> None:
