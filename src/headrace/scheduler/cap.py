@@ -50,14 +50,17 @@ class Caps:
         self.known[elements] = full
         return full
 
-    def try_larger(self, elements: int, cap: int, allowance_s: float) -> int:
-        """What to try instead of this cap, within all that bounds it; mostly the cap itself."""
+    def try_larger(self, elements: int, cap: int, least: int, allowance_s: float) -> int:
+        """What to try instead of this cap, so many rows at least; or the cap.
+
+        Nothing is tried past what bounds the cap.
+        """
         latency, turn = self._latency, self._lanes.turn
         limit_s = self._longest_s(allowance_s)
         if turn is not None:
             longest_s = turn.longest_s / latency.tail
             limit_s = longest_s if limit_s is None else min(limit_s, longest_s)
-        larger = latency.try_larger(elements, cap, limit_s)
+        larger = latency.try_larger(elements, cap, limit_s, least=least)
         return larger if larger <= self._policy.max_batch else cap
 
     def _longest_s(self, allowance_s: float) -> float | None:

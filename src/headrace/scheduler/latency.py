@@ -268,16 +268,23 @@ class LatencyModel:
             curve.knee = self._find_knee(curve, limit_s)
         return curve.knee
 
-    def try_larger(self, elements: int, cap: int, limit_s: float | None) -> int:
+    def is_trial_due(self, elements: int) -> bool:
+        """Whether it is time to try a size past the cap."""
+        curve = self._curves.get(elements)
+        return curve is not None and curve.runs >= curve.trial_runs
+
+    def try_larger(
+        self, elements: int, cap: int, limit_s: float | None, *, least: int | None = None
+    ) -> int:
         """The next size past this cap when it is time to try it, and it fits in the limit; or it.
 
-        Whoever runs so many rows says so to ``observe``.
+        It has ``least`` rows or more. Whoever runs more than the cap says so to ``observe``.
         """
-        curve = self._curves.get(elements)
-        if curve is None or curve.runs < curve.trial_runs or cap >= self._sizes[-1]:
+        curve, least = self._curves.get(elements), cap + 1 if least is None else least
+        if curve is None or curve.runs < curve.trial_runs or least > self._sizes[-1]:
             return cap
         curve.trial_runs = curve.runs + curve.trial_wait  # once, whatever becomes of it
-        larger = self._sizes[bisect_right(self._sizes, cap)]
+        larger = self._sizes[bisect_left(self._sizes, least)]
         if limit_s is None or self.expect(elements, larger) <= limit_s:
             return larger
         return cap

@@ -55,10 +55,12 @@ class Outlook:
 
     def try_larger(self, head: Entry, rows: int) -> int:
         """What runs with this head instead of so many rows, its cap, when a larger one is tried."""
-        waiting = self._queue.rows_of(head.bucket)
-        if waiting <= rows:
+        line = self._queue.line(head.bucket)
+        if line is None or line.rows <= rows or not self._latency.is_trial_due(head.elements):
             return rows
-        return min(self.caps.try_larger(head.elements, rows, self.allowance_s), waiting)
+        past = line.rows_past(rows)  # a smaller size has room for no entry more
+        larger = self.caps.try_larger(head.elements, rows, past, self.allowance_s)
+        return min(larger, line.rows)
 
     def keeps_up(self, elements: int, rows: int, now: float) -> bool:
         """Whether batches of so many rows run as many rows as arrive."""

@@ -161,7 +161,7 @@ class Scheduler:
                 self._ledger.refused += head.rows
                 drops.append(Drop(head, DropReason.SHED))
                 continue
-            return self._make(head, rows, now, start_s, trial=rows > cap), drops
+            return self._make(head, rows, now, start_s, cap), drops
         if turn is not None:
             turn.pass_by()
         return None, drops
@@ -341,14 +341,14 @@ class Scheduler:
         latest_s = head.deadline_s - self._outlook.allowance_s - bound_s
         return turn.may_start(now, bound_s, latest_s, ahead=not self._lanes.open)
 
-    def _make(self, head: Entry, rows: int, now: float, start_s: float, *, trial: bool) -> Batch:
+    def _make(self, head: Entry, rows: int, now: float, start_s: float, cap: int) -> Batch:
         entries = tuple(self._queue.take(head.bucket, rows))
         rows = sum([entry.rows for entry in entries])
         expected_s = self._latency.expect(head.elements, rows)
         if self._lanes.idle:  # else its way to the engine is covered by the run before
             expected_s += self._outlook.overhead_s
         self._batches += 1
-        number, elements = self._batches, head.elements
+        number, elements, trial = self._batches, head.elements, rows > cap
         batch = Batch(number, entries, rows, elements, now, start_s, start_s + expected_s, trial)
         self._running[number] = batch
         self._suspect_runs = head.attempts > 0

@@ -102,6 +102,15 @@ class Line:
             return self.rows - sum([key[3].rows for key in keys[place:]])
         return self.rows * place // len(keys)
 
+    def rows_past(self, rows: int) -> int:
+        """Rows of the first entries that have more than so many together, or of all."""
+        past = 0
+        for key in self.keys:
+            past += key[3].rows
+            if past > rows:
+                break
+        return past
+
     def firsts(self) -> Iterator[int]:
         """Where each priority begins: there stands its earliest deadline."""
         keys, place = self.keys, 0

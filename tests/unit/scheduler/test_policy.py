@@ -456,6 +456,29 @@ def test_nobody_is_dropped_for_a_trial() -> None:
     assert (batch.rows, batch.trial, drops) == (1, False, [])
 
 
+def rows_in_fours(sizes: tuple[int, ...]) -> Batch:
+    """It is time for a trial, and three requests of four rows wait."""
+    flat = [(1, rows, 0.010 * rows, 0.011 * rows) for rows in sizes]
+    model = LatencyModel(flat, sizes=sizes, pads=False)
+    for _ in range(16):
+        model.observe(1, 1, 0.010)
+    trying = scheduler(model=model, slo_s=None, max_batch=sizes[-1])
+    admit(trying, *(entry(rows=4) for _ in range(3)))
+    batch = cut(trying, 0.0)
+    assert model.is_trial_due(1) != batch.trial
+    return batch
+
+
+def test_what_is_tried_has_room_for_one_request_more() -> None:
+    batch = rows_in_fours((1, 2, 4, 6, 8, 12))
+    assert (batch.rows, batch.trial) == (8, True)
+
+
+def test_where_no_size_has_room_for_one_request_more_nothing_is_tried() -> None:
+    batch = rows_in_fours((1, 2, 4, 6))
+    assert (batch.rows, batch.trial) == (4, False)
+
+
 def test_what_is_tried_is_no_larger_than_what_waits_or_may_run() -> None:
     trying = due()
     crowd(trying, 1, 1.0)

@@ -53,6 +53,11 @@ def test_turns_go_by_priority_then_deadline_then_arrival() -> None:
     assert queue.first() is None
 
 
+def test_the_first_that_are_more_than_so_many_rows() -> None:
+    line = line_of(filled([entry(rows=4), entry(rows=2), entry(rows=4)]))
+    assert [line.rows_past(rows) for rows in (1, 4, 5, 6, 9, 10)] == [4, 6, 6, 10, 10, 10]
+
+
 def test_who_was_in_before_keeps_its_place_among_equals() -> None:
     first, second, third = entry(1.0), entry(1.0), entry(1.0)
     queue = filled([first, second])
