@@ -41,7 +41,8 @@ class Caps:
     def find(self, elements: int, allowance_s: float) -> Full:
         """Find one: the knee, or what the objective, or those of other models, allow."""
         latency, turn = self._latency, self._lanes.turn
-        rows = min(latency.knee(elements, self._longest_s(allowance_s)), self._policy.max_batch)
+        longest_s = self._longest_s(allowance_s, self._lanes.worth)
+        rows = min(latency.knee(elements, longest_s), self._policy.max_batch)
         if turn is not None:
             rows = max(min(rows, latency.fitting(elements, turn.longest_s)), 1)
         full = Full(rows, latency.expect(elements, rows), latency.bound(elements, rows))
@@ -56,14 +57,22 @@ class Caps:
         Nothing is tried past what bounds the cap.
         """
         latency, turn = self._latency, self._lanes.turn
-        limit_s = self._longest_s(allowance_s)
+        limit_s = self._longest_s(allowance_s, self._lanes.worth)
         if turn is not None:
             longest_s = turn.longest_s / latency.tail
             limit_s = longest_s if limit_s is None else min(limit_s, longest_s)
         larger = latency.try_larger(elements, cap, limit_s, least=least)
         return larger if larger <= self._policy.max_batch else cap
 
-    def _longest_s(self, allowance_s: float) -> float | None:
+    def largest(self, allowance_s: float) -> tuple[int, int] | None:
+        """The largest of all shapes that have run, were no others here: its elements and rows."""
+        knees = self._latency.knees(self._longest_s(allowance_s, self._lanes.count))
+        if not knees:
+            return None
+        elements = max(knees, key=knees.__getitem__)
+        return elements, min(knees[elements], self._policy.max_batch)
+
+    def _longest_s(self, allowance_s: float, worth: float) -> float | None:
         """The longest run that leaves room in the objective for who has just missed a batch.
 
         It waits for the next lane to be free, and the lanes are in turn; then it runs.
@@ -71,4 +80,4 @@ class Caps:
         slo_s = self._policy.slo_s
         if slo_s is None:
             return None
-        return (slo_s - allowance_s) / (self._latency.tail + 1 / self._lanes.worth)
+        return (slo_s - allowance_s) / (self._latency.tail + 1 / worth)

@@ -60,12 +60,21 @@ Measurement = tuple[int, int, float, float]
 class _Curve:
     """One bucket: what warm-up said and what is expected now, in seconds by index of size."""
 
-    __slots__ = ("base", "first", "knee", "runs", "seconds", "trial_runs", "trial_wait")
+    __slots__ = (
+        "base",
+        "first",
+        "knee",
+        "known_runs",
+        "runs",
+        "seconds",
+        "trial_runs",
+        "trial_wait",
+    )
 
     def __init__(self, base: list[float], runs: int) -> None:
         self.base = base
         self.seconds = base.copy()
-        self.runs = runs
+        self.runs = self.known_runs = runs  # it began with so many
         self.first = [1.0] * runs if runs < _YOUNG_RUNS else []  # how far off its first runs were
         self.knee: int | None = None
         self.trial_wait = _TRIAL_RUNS
@@ -267,6 +276,14 @@ class LatencyModel:
         if curve.knee is None:
             curve.knee = self._find_knee(curve, limit_s)
         return curve.knee
+
+    def knees(self, limit_s: float | None) -> dict[int, int]:
+        """The knees of all buckets that have run, looked for anew with this limit."""
+        return {
+            elements: self._find_knee(curve, limit_s)
+            for elements, curve in self._curves.items()
+            if curve.runs > curve.known_runs
+        }
 
     def is_trial_due(self, elements: int) -> bool:
         """Whether it is time to try a size past the cap."""

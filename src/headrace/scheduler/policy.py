@@ -282,6 +282,16 @@ class Scheduler:
         full = self._outlook.full(self._elements)
         return State(self._elements, full.rows, full.bound_s)
 
+    def kept_state(self) -> State:
+        """How it is by all shapes that have run, and were no other models here, for the next start.
+
+        Of the shape with the largest cap, as that bounds all of them.
+        """
+        largest = self._outlook.caps.largest(self._outlook.allowance_s)
+        if largest is None:
+            return self.state()
+        return State(*largest, self._latency.bound(*largest))
+
     # -- which batch -------------------------------------------------------------------------------
 
     def _held(self, head: Entry) -> bool:

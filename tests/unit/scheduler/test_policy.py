@@ -812,4 +812,28 @@ def test_batches_are_no_longer_than_the_others_can_wait() -> None:
     mine, _, other = beside(0.010, slo_s=0.040)
     other.ended(1, 0.010, 0.010)
     crowd(mine, 16)
-    assert cut(mine, 0.010).rows == 8  # 18 ms and a tenth, of the 20 that are half of 40
+    batch = cut(mine, 0.010)
+    assert batch.rows == 8  # 18 ms and a tenth, of the 20 that are half of 40
+    # The next start may find no others: what is kept for it is not bounded by them.
+    mine.finish(batch.id, 0.028, run_s(8))
+    assert mine.state().batch_cap == 8
+    kept = mine.kept_state()
+    assert (kept.elements, kept.batch_cap) == (1, 9)
+    assert kept.longest_s == pytest.approx(1.1 * run_s(9), rel=0.01)
+
+
+def test_what_is_kept_is_of_the_shape_with_the_largest_cap_whichever_ran_last() -> None:
+    def took_s(elements: int, rows: int) -> float:
+        return elements * run_s(rows)
+
+    shapes = (1, 2, 100)  # the last does not run
+    measured = [
+        (of, rows, took_s(of, rows), 1.1 * took_s(of, rows)) for of in shapes for rows in SIZES
+    ]
+    served = scheduler(model=LatencyModel(measured, sizes=SIZES, pads=False), slo_s=0.060)
+    assert served.kept_state() == served.state()
+    for now, elements in enumerate((1, 2)):
+        admit(served, entry(now + 0.1, bucket=str(elements), elements=elements), now=now)
+        served.finish(cut(served, now).id, now + 0.020, took_s(elements, 1))
+    assert served.state().batch_cap < served.kept_state().batch_cap
+    assert served.kept_state().elements == 1

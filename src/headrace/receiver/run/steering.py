@@ -63,8 +63,8 @@ class Steering:
             self._timer = None
 
     def told(self) -> dict[str, Any]:
-        """What was decided of late, for JSON."""
-        state = self._scheduler.state()
+        """What was decided of late and what the next start may keep, for JSON."""
+        state = self._scheduler.kept_state()
         return {
             "steered": self._served.settings.control,
             "lanes": self._scheduler.lanes,
