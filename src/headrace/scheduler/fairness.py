@@ -19,9 +19,11 @@ from collections.abc import Iterable
 
 from headrace.scheduler.running import Faded, Run, Runs
 
-# What a model of weight 1 may use in a round, in seconds of a core. So long may a burst of one keep
-# others waiting; with less, bursts are cut into pieces and come late.
+# What the model of the least weight may use in a round, in seconds of a core. So long may a burst
+# of one keep others waiting; with less, bursts are cut into pieces and come late.
 _QUANTUM_S = 0.02
+# What that of the largest may use at most; then all have less, in proportion.
+_LONGEST_QUANTUM_S = 0.2
 # Who has used less than this part of a device of late is not there.
 _ACTIVE_SHARE = 0.005
 # A newcomer may wait for the run of another for this part of its objective.
@@ -43,7 +45,7 @@ class Turn:
         """Whether there are others at the device; if not, nothing else here needs to be asked."""
         self.weight = weight
         self.cores = cores
-        self.quantum_s = weight * _QUANTUM_S
+        self.quantum_s = _QUANTUM_S
         self.slo_s = math.inf if slo_s is None else slo_s
         self.credit_s = self.quantum_s
         self.used = Faded()
@@ -130,6 +132,12 @@ class Turn:
         device.move(now)
         self.credit_s -= run.cost_s
         self._next_s = now + run.cost_s / (self.share * device.cores)
+
+    def resize(self, quantum_s: float) -> None:
+        """From now on it may use so much in a round, in this one, too, if it has used nothing."""
+        unused = self.credit_s >= self.quantum_s
+        self.quantum_s = quantum_s
+        self.credit_s = quantum_s if unused else min(self.credit_s, quantum_s)
 
     def ended(self, batch_id: int, now: float, infer_s: float | None) -> None:
         """A batch has ended; ``infer_s`` is its run time, None when it failed or was lost."""
@@ -242,9 +250,14 @@ class Device:
             turn.credit_s = min(turn.credit_s + rounds * turn.quantum_s, turn.quantum_s)
 
     def _count(self) -> None:
-        self.weight = sum(turn.weight for turn in self._turns)
+        weights = [turn.weight for turn in self._turns]
+        self.weight = sum(weights)
         self.edition += 1
+        if not weights:
+            return
+        unit_s = min(_QUANTUM_S / min(weights), _LONGEST_QUANTUM_S / max(weights))
         for turn in self._turns:
+            turn.resize(turn.weight * unit_s)
             turn.shared = len(self._turns) > 1
             if not turn.shared:  # who is alone tells no more when its runs end
                 self._forget(turn)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headrace.scheduler.fairness import Device, Turn
 
-QUANTUM_S = 0.020  # of weight 1
+QUANTUM_S = 0.020  # of the least weight
 NEVER = math.inf
 
 
@@ -212,6 +212,33 @@ def test_on_a_single_core_none_can_be_kept() -> None:
 
 
 # -- what a scheduler may count on -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", [0.01, 1.0, 100.0])
+def test_only_the_ratios_of_weights_matter(unit: float) -> None:
+    device = Device(1)
+    large, small = join(device, 3 * unit), join(device, unit)
+    assert large.quantum_s == large.credit_s == pytest.approx(3 * QUANTUM_S)
+    assert small.quantum_s == small.credit_s == pytest.approx(QUANTUM_S)
+
+
+def test_no_round_is_long_however_large_a_weight() -> None:
+    device = Device(1)
+    large, small = join(device, 1000), join(device)
+    assert large.quantum_s == pytest.approx(0.2)
+    assert small.quantum_s == pytest.approx(0.0002)
+
+
+def test_who_comes_or_goes_forgives_no_debt() -> None:
+    device = Device(1)
+    first, _ = join(device), join(device)
+    use(first, 0.0, 0.050)
+    third = join(device, 0.5)
+    assert first.quantum_s == pytest.approx(2 * QUANTUM_S)
+    assert first.credit_s == pytest.approx(QUANTUM_S - 0.050)
+    device.leave(third)
+    assert first.quantum_s == pytest.approx(QUANTUM_S)
+    assert first.credit_s == pytest.approx(QUANTUM_S - 0.050)
 
 
 def test_a_model_can_have_what_its_weight_says_or_what_others_leave() -> None:
