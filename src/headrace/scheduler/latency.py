@@ -13,9 +13,9 @@ takes counts for much.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import deque
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 # Each observation moves its sizes, and the common scale, by this share of its error.
 _SIZE_STEP = 0.1
@@ -48,7 +48,7 @@ _TRIAL_RUNS, _MOST_TRIAL_RUNS = 16, 4096
 _SURPRISE, _TRIAL_STEP = 0.9, 0.5
 # Guessed curves are kept for this many buckets: clients may send any shape.
 _GUESSES_KEPT = 256
-# Of a single run known, this share is guessed not to depend on the rows.
+# Of a single run known, this share is guessed not to depend on the rows, nor on their elements.
 _FIXED = 0.5
 # No run is shorter: the least a curve may say.
 _LEAST_S = 1e-7
@@ -162,8 +162,8 @@ class LatencyModel:
         self._scale = 1.0
         self._fresh_runs = _YOUNG_RUNS  # since it was made anew, up to so many
         self._curves: dict[int, _Curve] = {}
-        self._known: list[int] = []
-        self._guessed: deque[int] = deque()
+        self._known: list[int] = []  # ascending: what others are guessed from
+        self._guessed: dict[int, None] = {}  # those that ran last at the end
         self._places = [self._place(rows) for rows in range(self._sizes[-1] + 1)]
         points: dict[int, list[tuple[int, float]]] = {}
         tails = []
@@ -172,7 +172,7 @@ class LatencyModel:
             tails.append(p95_s / median_s if median_s > 0 else 1.0)
         for elements, found in points.items():
             self._curves[elements] = _Curve(self._base(sorted(found)), _TRUSTED_RUNS)
-            self._known.append(elements)
+            insort(self._known, elements)
         tail = sorted(tails)[len(tails) // 2] if tails else 1.2
         self.tail = min(max(tail, 1.1), 2.0)
 
@@ -233,6 +233,8 @@ class LatencyModel:
             return
         ratio = seconds / self.expect(elements, rows)
         curve.runs += 1
+        if elements in self._guessed:
+            self._ran(elements, curve)
         if curve.runs % _REVIEW_RUNS == 0:
             curve.knee = None
             curve.drift()
@@ -285,6 +287,11 @@ class LatencyModel:
             if curve.runs > curve.known_runs
         }
 
+    def is_young(self, elements: int) -> bool:
+        """Whether what is expected of a bucket is a guess, or by a few first runs."""
+        curve = self._curves.get(elements)
+        return curve is not None and curve.runs < _YOUNG_RUNS
+
     def is_trial_due(self, elements: int) -> bool:
         """Whether it is time to try a size past the cap."""
         curve = self._curves.get(elements)
@@ -334,7 +341,7 @@ class LatencyModel:
         """Guess a curve from a single run."""
         base = [seconds * (_FIXED + (1.0 - _FIXED) * size / rows) for size in self._sizes]
         self._curves[elements] = _Curve(base, 1)
-        self._known.append(elements)
+        insort(self._known, elements)
 
     def _place(self, rows: int) -> tuple[int, float]:
         """The index of the size at or below this many rows, and the share of the way to the next.
@@ -373,17 +380,53 @@ class LatencyModel:
         return base
 
     def _guess(self, elements: int) -> _Curve | None:
-        """Guess a bucket never seen from the nearest known, in proportion to its elements."""
+        """Guess a bucket never seen from those that have run; None: none has."""
         if not self._known:
             return None
-        near = min(self._known, key=lambda known: abs(known - elements))
-        ratio = elements / near if near else 1.0
         if len(self._guessed) >= _GUESSES_KEPT:
-            del self._curves[self._guessed.popleft()]
-        self._guessed.append(elements)
-        curve = _Curve([max(s * ratio, _LEAST_S) for s in self._curves[near].seconds], 0)
+            self._forget(next(iter(self._guessed)))
+        above = bisect_left(self._known, elements)
+        if 0 < above < len(self._known):
+            seconds = self._line(self._known[above - 1], self._known[above], elements)
+        else:
+            seconds = self._beyond(self._known[min(above, len(self._known) - 1)], elements)
+        curve = _Curve(list(accumulate(seconds, max, initial=_LEAST_S))[1:], 0)
         self._curves[elements] = curve
+        self._guessed[elements] = None
         return curve
+
+    def _line(self, first: int, second: int, elements: int) -> list[float]:
+        """Go on the straight line through two buckets."""
+        share = (elements - first) / (second - first)
+        pairs = zip(self._curves[first].seconds, self._curves[second].seconds, strict=True)
+        return [a + (b - a) * share for a, b in pairs]
+
+    def _beyond(self, near: int, elements: int) -> list[float]:
+        """Go beyond the last known on either side, on the line that joins the two.
+
+        A row costs neither more than in proportion to its elements nor more for having fewer.
+        """
+        seconds = self._curves[near].seconds
+        ratio = elements / near if near else 1.0
+        if len(self._known) == 1:
+            return [second * (_FIXED + (1.0 - _FIXED) * ratio) for second in seconds]
+        far = self._known[0] if near == self._known[-1] else self._known[-1]
+        low, high = min(ratio, 1.0), max(ratio, 1.0)
+        line = self._line(near, far, elements)
+        return [min(max(a, low * b), high * b) for a, b in zip(line, seconds, strict=True)]
+
+    def _ran(self, elements: int, curve: _Curve) -> None:
+        """Keep a guessed curve that has run; others are guessed from it once it is settled."""
+        del self._guessed[elements]
+        self._guessed[elements] = None
+        if curve.runs == _YOUNG_RUNS:
+            insort(self._known, elements)
+
+    def _forget(self, elements: int) -> None:
+        """Forget a guessed curve."""
+        del self._guessed[elements]
+        if self._curves.pop(elements).runs >= _YOUNG_RUNS:
+            self._known.remove(elements)
 
 
 def _middle(values: Sequence[float]) -> float:

@@ -21,6 +21,7 @@ from headrace.scheduler.ledger import Account, Ledger
 from headrace.scheduler.notices import State
 from headrace.scheduler.others import NOBODY, Others
 from headrace.scheduler.outlook import Outlook
+from headrace.scheduler.probes import Probes
 from headrace.scheduler.queue import Drop, DropReason, Entry, Queue
 
 # What a batch takes beyond its run is followed by this step; one as late as this was a hiccup.
@@ -46,6 +47,7 @@ class Scheduler:
         self._ledger = Ledger()
         self._elements = 0  # of a row of the last batch
         self._outlook = Outlook(policy, self._queue, self._lanes, latency)
+        self._probes = Probes(latency)
         self._paused = False
         self._suspect_runs = False
         self._batches = 0
@@ -67,7 +69,8 @@ class Scheduler:
             PredictedMiss: it would finish after its deadline.
         """
         self._outlook.rate.counted += entry.rows
-        self._test(entry, now, anyway=anyway)
+        if self._test(entry, now, anyway=anyway):
+            self._probes.send(entry)
         self._queue.put(entry)
 
     def foresee(self, entry: Entry, now: float) -> None:
@@ -84,8 +87,8 @@ class Scheduler:
             self._outlook.rate.counted += entry.rows
             raise
 
-    def _test(self, entry: Entry, now: float, *, anyway: bool = False) -> None:
-        """Raise why an entry cannot be queued, if so."""
+    def _test(self, entry: Entry, now: float, *, anyway: bool = False) -> bool:
+        """Raise why an entry cannot be queued, if so; return whether it is to be a probe."""
         queue, deadline_s = self._queue, entry.deadline_s
         if deadline_s <= now:
             raise Expired("the deadline had passed when the request arrived")
@@ -98,16 +101,22 @@ class Scheduler:
             # An idle machine refuses nobody: should the table be wrong, that is how it learns.
             self._outlook.rate.rps(now)
         elif deadline_s != math.inf and not self._paused and not anyway:
-            self._refuse_a_miss(entry, now)
+            return self._refuse_a_miss(entry, now)
+        return False
 
-    def _refuse_a_miss(self, entry: Entry, now: float) -> None:
+    def _refuse_a_miss(self, entry: Entry, now: float) -> bool:
+        """Refuse who would be late, but for a probe; return whether it is one."""
         late_s = self._outlook.lateness_s(entry, now)
-        if late_s > 0:
-            self._ledger.refused += entry.rows
-            raise PredictedMiss(
-                f"the answer would come {late_s * 1e3:.0f} ms too late",
-                retry_after_s=self._outlook.full(entry.elements).expected_s,
-            )
+        if late_s <= 0:
+            return False
+        if self._probes.is_due(entry.elements, self._running.values()):
+            return True
+        self._probes.refused(entry.elements)
+        self._ledger.refused += entry.rows
+        raise PredictedMiss(
+            f"the answer would come {late_s * 1e3:.0f} ms too late",
+            retry_after_s=self._outlook.full(entry.elements).expected_s,
+        )
 
     def restore(self, entry: Entry) -> None:
         """Put back an entry whose batch came to nothing; it keeps its place, and is not tested.
@@ -169,6 +178,7 @@ class Scheduler:
     def finish(self, batch_id: int, now: float, infer_s: float | None) -> None:
         """A batch has ended; ``infer_s`` is its run time, None when it failed or was lost."""
         batch = self._running.pop(batch_id)
+        self._probes.ended(batch)
         waited = self._lanes.remove(batch_id, now, infer_s)
         company = self._ledger.ended(batch_id, now, self._lanes.count)
         self._suspect_runs = self._suspect_runs and bool(self._running)
@@ -339,7 +349,7 @@ class Scheduler:
         if fitting >= head.rows and self._outlook.keeps_up(head.elements, fitting, now):
             return fitting
         if self._running or self._queue.entries > 1:
-            return 0
+            return head.rows if head is self._probes.entry else 0
         # Nobody else wants the machine: run it, and learn if the table is wrong. But who would have
         # been in time, had it not waited for another model, says nothing of the table.
         waited = self._lanes.turn is not None and bound_s <= room_s + now - head.arrival_s

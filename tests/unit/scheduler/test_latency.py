@@ -340,15 +340,62 @@ def test_it_goes_on_to_batches_larger_than_one() -> None:
     assert cold.knee(1, 0.03) >= 24
 
 
-def test_a_bucket_never_seen_is_guessed_from_the_nearest_in_proportion() -> None:
-    both = LatencyModel([*measured(10), (40, 1, 0.1, 0.1)], sizes=SIZES, pads=False)
-    assert both.expect(20, 4) == pytest.approx(2 * run_s(4))
-    assert both.expect(80, 1) == pytest.approx(0.2)
+def shapes(*all_elements: int) -> LatencyModel:
+    """3 ms, and 10 us an element; measured are those of so many."""
+
+    def took_s(elements: int, rows: int) -> float:
+        return 0.003 + 1e-5 * elements * rows
+
+    times = [
+        (of, rows, took_s(of, rows), took_s(of, rows)) for of in all_elements for rows in SIZES
+    ]
+    return LatencyModel(times, sizes=SIZES, pads=False)
+
+
+@pytest.mark.parametrize("elements", [20, 100, 150, 200, 300, 600])
+def test_a_bucket_never_seen_is_guessed_on_the_line_between_those_that_were(elements: int) -> None:
+    guessing = shapes(50, 100, 200)
+    guessing.observe(1000, 1, 0.5)  # what is a guess itself, or nearly, says nothing
+    assert guessing.expect(elements, 4) == pytest.approx(0.003 + 4e-5 * elements, rel=0.01)
+
+
+def test_of_one_bucket_known_half_is_taken_not_to_depend_on_the_elements() -> None:
+    guessing = LatencyModel(measured(10), sizes=SIZES, pads=False)
+    assert guessing.expect(30, 4) == pytest.approx(2 * run_s(4))
+    assert guessing.expect(5, 4) == pytest.approx(0.75 * run_s(4))
+
+
+def test_beyond_all_known_a_row_costs_no_more_than_in_proportion() -> None:
+    steep = LatencyModel([(10, 1, 0.001, 0.001), (20, 1, 0.1, 0.1)], sizes=(1,), pads=False)
+    assert steep.expect(40, 1) == pytest.approx(0.2)
+    assert steep.expect(5, 1) == pytest.approx(0.0005)
+    falling = LatencyModel([(10, 1, 0.1, 0.1), (20, 1, 0.001, 0.001)], sizes=(1,), pads=False)
+    assert falling.expect(40, 1) == pytest.approx(0.001)
+
+
+def test_a_guessed_bucket_that_has_run_says_what_others_cost() -> None:
+    guessing = LatencyModel(measured(10), sizes=SIZES, pads=False)
+    before_s = guessing.expect(50, 1)
+    for _ in range(8):
+        guessing.observe(100, 1, 2 * run_s(1))
+    guessing.expect(10**6, 1)
+    assert before_s == pytest.approx(3 * run_s(1))
+    assert guessing.expect(55, 1) == pytest.approx(1.5 * run_s(1))
+
+
+def test_guesses_that_ran_least_recently_are_forgotten_first() -> None:
+    guessing = LatencyModel(measured(10), sizes=SIZES, pads=False)
+    for elements in range(11, 3000):
+        for _ in range(9):
+            guessing.observe(11, 1, 0.5)
+        guessing.expect(elements, 1)
+    assert guessing.expect(11, 1) == pytest.approx(0.5)
+    assert not guessing.is_young(11)
 
 
 def test_a_wrong_guess_is_put_right_by_the_first_run_and_spoils_no_other_bucket() -> None:
     guessing = LatencyModel(measured(10), sizes=SIZES, pads=False)
-    assert guessing.expect(100, 4) == pytest.approx(10 * run_s(4))
+    assert guessing.expect(100, 4) == pytest.approx(5.5 * run_s(4))
     guessing.observe(100, 4, run_s(4))
     assert guessing.expect(100, 4) == pytest.approx(run_s(4))
     assert guessing.expect(10, 4) == pytest.approx(run_s(4))

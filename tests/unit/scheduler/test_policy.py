@@ -488,6 +488,70 @@ def test_what_is_tried_is_no_larger_than_what_waits_or_may_run() -> None:
     assert cut(bounded, 0.0).rows == 1
 
 
+# -- shapes that are guessed -----------------------------------------------------------------------
+
+
+def rare(number: int = 0) -> Entry:
+    """Of a shape that is guessed to take 55 ms, of the objective of 50."""
+    return entry(number + SLO_S, bucket="rare", elements=10)
+
+
+def never_idle(lanes: int = 2) -> Scheduler:
+    """A batch runs that does not end."""
+    busy = scheduler(lanes=lanes)
+    crowd(busy, 1)
+    cut(busy, 0.0)
+    return busy
+
+
+def test_a_guess_does_not_refuse_for_ever() -> None:
+    busy = never_idle()
+    for number in range(16):
+        assert isinstance(refused(busy, rare(number), now=number), PredictedMiss)
+    (probe,) = admit(busy, rare(16), now=16)
+    batch = cut(busy, 16)
+    assert batch.entries == (probe,)
+    busy.finish(batch.id, 16.012, 0.012)
+    assert refused(busy, rare(17), now=17) is None
+    assert cut(busy, 17).rows == 1
+
+
+def test_what_warm_up_said_does() -> None:
+    times = [(of, 1, of * 0.01, of * 0.011) for of in (1, 10)]
+    busy = scheduler(lanes=2, model=LatencyModel(times, sizes=(1,), pads=False), max_batch=1)
+    crowd(busy, 1)
+    cut(busy, 0.0)
+    for number in range(100):
+        assert isinstance(refused(busy, rare(number), now=number), PredictedMiss)
+
+
+def test_one_is_let_in_at_a_time_and_only_if_it_comes_to_the_queue() -> None:
+    busy = never_idle()
+    for number in range(16):
+        with pytest.raises(PredictedMiss):
+            busy.foresee(rare(number), number)
+    busy.foresee(rare(16), 16)  # and never comes
+    admit(busy, rare(16), now=16)
+    for _ in range(20):  # while it waits
+        assert isinstance(refused(busy, rare(16), now=16), PredictedMiss)
+    batch = cut(busy, 16)
+    for _ in range(20):  # while it runs
+        assert isinstance(refused(busy, rare(16), now=16), PredictedMiss)
+    busy.finish(batch.id, 16.1, None)  # it came to nothing
+    assert refused(busy, rare(17), now=17) is None
+
+
+def test_who_comes_is_not_taken_to_be_joined_by_those_of_other_shapes() -> None:
+    """1,000 a second come of one shape, which keep the only lane for 20 ms."""
+    times = [(of, rows, 0.010 + of * 0.001 * rows, 0.011) for of in (1, 5) for rows in SIZES]
+    busy = scheduler(model=LatencyModel(times, sizes=SIZES, pads=False), slo_s=0.1)
+    pass_by(busy, 0.001)
+    crowd(busy, 10, 9.0, now=0.3)
+    assert cut(busy, 0.3).rows == 10
+    crowd(busy, 10, 9.0, now=0.3)
+    assert refused(busy, entry(0.36, bucket="other", elements=5), now=0.3) is None
+
+
 # -- ahead of a lane's end -------------------------------------------------------------------------
 
 

@@ -1,0 +1,53 @@
+"""Requests that are let in though a miss is predicted, where that is but a guess. Pure.
+
+A shape that warm-up did not have is guessed until it has run. Were whatever is guessed to be late
+refused, it would never run where a machine is never idle, and the guess never be put right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from headrace.scheduler.batch import Batch
+from headrace.scheduler.latency import LatencyModel
+from headrace.scheduler.queue import Entry
+
+# After so many refusals of a shape one is let in: what it takes may make others late.
+_REFUSALS = 16
+# Shapes whose refusals are counted; clients may send any.
+_KEPT = 256
+
+
+class Probes:
+    """Of one served version, one at a time."""
+
+    def __init__(self, latency: LatencyModel) -> None:
+        self._latency = latency
+        self._refused: dict[int, int] = {}  # by the elements of a row
+        self.entry: Entry | None = None
+        """The last that was let in, until its batch has ended."""
+
+    def refused(self, elements: int) -> None:
+        """Count a refusal, if it was by a guess."""
+        if not self._latency.is_young(elements):
+            return
+        if len(self._refused) >= _KEPT and elements not in self._refused:
+            self._refused.clear()
+        self._refused[elements] = self._refused.get(elements, 0) + 1
+
+    def is_due(self, elements: int, running: Iterable[Batch]) -> bool:
+        """Whether one of this shape may be let in now, with these batches running."""
+        if self._refused.get(elements, 0) < _REFUSALS or not self._latency.is_young(elements):
+            return False
+        last = self.entry
+        return last is None or not (last.waiting or any(last in one.entries for one in running))
+
+    def ended(self, batch: Batch) -> None:
+        """A batch has ended, one way or another."""
+        if self.entry is not None and self.entry in batch.entries:
+            self.entry = None
+
+    def send(self, entry: Entry) -> None:
+        """Let this one in."""
+        self._refused.pop(entry.elements, None)
+        self.entry = entry
