@@ -8,7 +8,7 @@ expected, tracked by a stochastic quantile step.
 
 Sizes past the knee do not run, so what warm-up said of them would be believed for ever, though
 somebody may have had the cores meanwhile. Now and then one batch is of the next size, and what it
-takes counts for much.
+takes counts for much, if it is shorter than what is in a batch can make it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,14 @@ _KNEE = 1.02
 _REVIEW_RUNS = 16
 _DRIFT = 1 / 64
 # After so many runs of a bucket one of the next size past its knee is tried; the next after twice
-# as many, unless it took less than this share of what was expected. Then it counts for so much.
+# as many, unless it took less than was expected: less than this share, over the tail.
 _TRIAL_RUNS, _MOST_TRIAL_RUNS = 16, 4096
-_SURPRISE, _TRIAL_STEP = 0.9, 0.5
+_SURPRISE = 0.9
+# So many of so many in a row are believed, one that is short over the tail's square by this share.
+_TRIALS, _TRIALS_BELIEVED = 3, 2
+_TRIAL_STEP = 0.5
+# A size that trials have shortened is not known as those are that run, until it has run so often.
+_DOUBTED_RUNS = 64
 # Guessed curves are kept for this many buckets: clients may send any shape.
 _GUESSES_KEPT = 256
 # Of a single run known, this share is guessed not to depend on the rows, nor on their elements.
@@ -62,13 +67,17 @@ class _Curve:
 
     __slots__ = (
         "base",
+        "cap_place",
+        "doubted",
         "first",
         "knee",
         "known_runs",
         "runs",
         "seconds",
+        "trial_place",
         "trial_runs",
         "trial_wait",
+        "trials",
     )
 
     def __init__(self, base: list[float], runs: int) -> None:
@@ -79,6 +88,9 @@ class _Curve:
         self.knee: int | None = None
         self.trial_wait = _TRIAL_RUNS
         self.trial_runs = runs + _TRIAL_RUNS  # the next is due when it has run so often
+        self.cap_place = self.trial_place = 0  # of the last trial
+        self.trials: list[float] = []  # how far off those of that size were
+        self.doubted: dict[int, int] = {}  # sizes that only trials speak for: runs until they count
 
     def stretch(self, factor: float) -> None:
         """Move every size."""
@@ -105,27 +117,70 @@ class _Curve:
             seconds[above] = moved
             above += 1
 
-    def surprise(self, sizes: Sequence[int], place: int, ratio: float) -> None:
-        """Learn from a trial at this size, or a smaller, that took far less than was expected.
+    def tried(self, sizes: Sequence[int], place: int, ratio: float, tail: float) -> None:
+        """Learn from a trial at this size, or at one just below.
+
+        Content makes a run short, too: what is a surprise depends on how runs differ. One so short
+        that those hardly ever are is half believed; else the second of three, and the longer of
+        the two, for by chance there is mostly one. Neither tail nor scale follows: it tells nothing
+        of the sizes that run.
+        """
+        if ratio > 1.0:
+            self.move(place, 1.0 + _SIZE_STEP * min(ratio - 1.0, _ERROR_LIMIT))
+        if place != self.trial_place:
+            self.trial_place, self.trials = place, []
+        self.trials.append(ratio)
+        short = [one for one in self.trials if one < _SURPRISE / tail]
+        soon = True
+        if ratio < _SURPRISE / tail**2:
+            self._shorten(sizes, place, 1.0 + _TRIAL_STEP * (ratio - 1.0))
+        elif len(short) == _TRIALS_BELIEVED:
+            self._shorten(sizes, place, max(short))
+        elif short and len(self.trials) < _TRIALS:
+            self.trial_runs = self.runs + _TRIAL_RUNS
+            return
+        else:
+            soon = False
+        self.trials = []
+        self.trial_wait = _TRIAL_RUNS if soon else min(2 * self.trial_wait, _MOST_TRIAL_RUNS)
+        self.trial_runs = self.runs + self.trial_wait
+
+    def _shorten(self, sizes: Sequence[int], place: int, factor: float) -> None:
+        """Take all sizes past the cap to take less, as trials of this one did.
 
         Whoever disturbs a run makes it longer, and mostly those that are timed next: larger sizes
         are moved as well. Warm-up was not alone, and is not drifted back to.
         """
-        factor = 1.0 + _TRIAL_STEP * (ratio - 1.0)
+        least_s = self.seconds[self.cap_place]
         above = place + 1
         larger = [second * factor for second in self.seconds[above:]]
-        self.move(place, factor)
-        moved_s = self.seconds[place]
+        moved_s = max(self.seconds[place] * factor, least_s)
+        self.move(place, moved_s / self.seconds[place])
         # No batch takes longer than its parts one after another, nor less than a smaller one.
         most = [moved_s * size / sizes[place] for size in sizes[above:]]
         self.seconds[above:] = [max(min(pair), moved_s) for pair in zip(larger, most, strict=True)]
         self.base = [min(pair) for pair in zip(self.base, self.seconds, strict=True)]
+        self.doubted.update(dict.fromkeys(range(self.cap_place + 1, len(sizes)), _DOUBTED_RUNS))
         self.knee = None
 
-    def tried(self, *, surprised: bool) -> None:
-        """Have the next trial soon when this one was worth it, else later."""
-        self.trial_wait = _TRIAL_RUNS if surprised else min(2 * self.trial_wait, _MOST_TRIAL_RUNS)
-        self.trial_runs = self.runs + self.trial_wait
+    def confirm(self, place: int, share: float) -> bool:
+        """Whether only trials spoke for this size, or for the next where it has a share.
+
+        One has run of it now. When enough have, what those say is what it drifts back to.
+        """
+        doubted = [one for one in (place, place + (share > 0)) if one in self.doubted]
+        for one in set(doubted):
+            self.doubted[one] -= 1
+            if not self.doubted[one]:
+                del self.doubted[one]
+                self._rebase(one)
+        return bool(doubted)
+
+    def _rebase(self, place: int) -> None:
+        """Take what is expected of this size for what warm-up would have said."""
+        ran_s = self.seconds[place]
+        smaller = [min(base, ran_s) for base in self.base[:place]]
+        self.base = [*smaller, ran_s, *(max(base, ran_s) for base in self.base[place + 1 :])]
 
     def renew(self) -> None:
         """Forget all but what warm-up said."""
@@ -250,16 +305,19 @@ class LatencyModel:
             return
         place, share = self._places[min(rows, self._sizes[-1])]
         if trial:
-            surprised = ratio < _SURPRISE
-            curve.tried(surprised=surprised)
-            if surprised:
-                curve.surprise(self._sizes, place + (share > 0), ratio)
-                return
+            curve.tried(self._sizes, place + (share > 0), ratio, self.tail)
+        else:
+            self._follow(curve, place, share, ratio)
+
+    def _follow(self, curve: _Curve, place: int, share: float, ratio: float) -> None:
+        """Move the tail, the scale and the sizes by a run between this size and the next."""
         hit = ratio <= self.tail
         tail = self.tail - _TAIL_STEP * (1 - _TAIL_QUANTILE if hit else -_TAIL_QUANTILE)
         self.tail = min(max(tail, _TAIL_LEAST), _TAIL_MOST)
         error = min(max(ratio - 1.0, -_ERROR_LIMIT), _ERROR_LIMIT)
-        if curve.runs > _TRUSTED_RUNS:
+        if curve.doubted and curve.confirm(place, share):
+            error *= (_SIZE_STEP + _COMMON_STEP) / _SIZE_STEP  # its own, and not the scale's
+        elif curve.runs > _TRUSTED_RUNS:
             self._scale *= 1.0 + _COMMON_STEP * error
         else:
             curve.stretch(1.0 + _COMMON_STEP * error)
@@ -308,6 +366,7 @@ class LatencyModel:
         if curve is None or curve.runs < curve.trial_runs or least > self._sizes[-1]:
             return cap
         curve.trial_runs = curve.runs + curve.trial_wait  # once, whatever becomes of it
+        curve.cap_place = max(bisect_right(self._sizes, cap) - 1, 0)
         larger = self._sizes[bisect_left(self._sizes, least)]
         if limit_s is None or self.expect(elements, larger) <= limit_s:
             return larger

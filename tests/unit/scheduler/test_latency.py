@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
@@ -270,6 +270,95 @@ def test_one_that_was_right_is_tried_ever_more_rarely() -> None:
     assert tried[:4] == [16, 49, 114, 243]
     assert len(tried) == 9
     assert flat.knee(1, None) == 1
+
+
+STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
+
+
+def worth_four_s(rows: int) -> float:
+    """10 ms a row, past four rows 16."""
+    return 0.010 * rows * (1.6 if rows > 4 else 1.0)
+
+
+def rows_in(learning: LatencyModel, took_s: Callable[[int], float], sigma: float) -> float:
+    """Run full batches whose times depend on what is in them; return rows a second of the last."""
+    random, rows, seconds = Random(1), 0, 0.0
+    for run in range(20_000):
+        cap = learning.knee(1, None)
+        size = learning.try_larger(1, cap, None)
+        learning.observe(1, size, took_s(size) * random.lognormvariate(0, sigma), trial=size > cap)
+        if run >= 10_000:
+            rows, seconds = rows + size, seconds + took_s(size)
+    return rows / seconds
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.2, 0.4])
+def test_runs_that_are_short_for_what_is_in_them_are_no_surprise(sigma: float) -> None:
+    times = [(1, rows, worth_four_s(rows), 1.05 * worth_four_s(rows)) for rows in STEPS]
+    right = LatencyModel(times, sizes=STEPS, pads=False, handover_s=0.0003)
+    assert rows_in(right, worth_four_s, sigma) == pytest.approx(100, rel=0.02)
+    assert right.knee(1, None) <= 6
+    assert right.alone(1, 16) == pytest.approx(worth_four_s(16))
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.2, 0.4])
+def test_a_wrong_table_is_found_out_though_runs_differ(sigma: float) -> None:
+    def took_s(rows: int) -> float:
+        return 0.001 + 0.0005 * rows
+
+    times = [(1, rows, took_s(rows) * (3 if rows > 4 else 1), 1.0) for rows in STEPS]
+    wrong = LatencyModel(times, sizes=STEPS, pads=False)
+    assert rows_in(wrong, took_s, sigma) == pytest.approx(16 / took_s(16), rel=0.1)
+
+
+def tried(learning: LatencyModel, *ratios: float) -> None:
+    """Have the sizes past the knee tried, each run so far from what is expected."""
+    for ratio in ratios:
+        cap = learning.knee(1, None)
+        while (size := learning.try_larger(1, cap, None)) == cap:
+            learning.observe(1, cap, learning.expect(1, cap))
+        learning.observe(1, size, ratio * learning.expect(1, size), trial=True)
+
+
+def flat(tail: float = 1.1) -> LatencyModel:
+    """Larger batches do not pay."""
+    times = [(1, rows, 0.01 * rows, 0.01 * rows * tail) for rows in SIZES]
+    return LatencyModel(times, sizes=SIZES, pads=False)
+
+
+def test_the_second_of_three_that_are_short_is_believed() -> None:
+    for ratios in ((0.78,), (0.78, 1.0, 1.0), (1.0, 0.78), (1.0, 0.88, 1.0, 0.88)):
+        learning = flat()
+        tried(learning, *ratios)
+        assert learning.alone(1, 2) == pytest.approx(0.02), ratios
+    for ratios in ((0.79, 0.81), (0.81, 1.0, 0.79)):
+        learning = flat()
+        tried(learning, *ratios)
+        assert learning.alone(1, 2) == pytest.approx(0.81 * 0.02, rel=0.01), ratios
+
+
+def test_one_that_is_shorter_than_runs_ever_are_is_half_believed() -> None:
+    learning = flat()
+    tried(learning, 0.6)
+    assert learning.expect(1, 2) == pytest.approx(0.8 * 0.02)
+
+
+def test_no_trial_moves_the_sizes_that_run_nor_the_scale() -> None:
+    learning = flat()
+    tried(learning, 0.01, 3.0)
+    assert learning.alone(1, 1) == learning.expect(1, 1) == pytest.approx(0.01)
+    assert learning.tail == pytest.approx(1.1, abs=0.03)
+
+
+def test_what_trials_said_wrongly_is_put_right_by_what_runs() -> None:
+    learning = flat()
+    tried(learning, 0.5, 0.5, 0.5)
+    assert learning.knee(1, None) > 1
+    assert learning.alone(1, 2) < 0.016
+    for _ in range(4000):
+        rows = learning.knee(1, None)
+        learning.observe(1, rows, 0.01 * rows)
+    assert learning.alone(1, 2) > 0.018
 
 
 def test_nothing_is_tried_that_would_take_longer_than_the_limit() -> None:
