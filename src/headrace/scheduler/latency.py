@@ -17,16 +17,12 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-# Each observation moves its sizes, and the common scale, by this share of its error.
-_SIZE_STEP = 0.1
+from headrace.scheduler.curve import ERROR_LIMIT, LEAST_S, SIZE_STEP, YOUNG_RUNS, Curve
+
+# Each observation moves the common scale by this share of its error, and its sizes by as much.
 _COMMON_STEP = 0.1
-# One observation counts as at most this far off, so that a hiccup does not rewrite the table.
-_ERROR_LIMIT = 0.5
-# A guessed curve is moved as a whole by its first runs, to their median: the very first may have
-# compiled something. All are moved, by the mean, when something has changed that changes all.
-_YOUNG_RUNS = 8
 # A guessed curve may have another form: until it has run so often its errors are its own.
-_TRUSTED_RUNS = _YOUNG_RUNS + 64
+_TRUSTED_RUNS = YOUNG_RUNS + 64
 # A run of these counts as at most so many times longer than expected: the first has only itself.
 _FRESH_MOST = 2.0
 # Stochastic quantile tracking: up by 0.98 of it on a miss, down by 0.02 on a hit. Past saturation
@@ -38,161 +34,15 @@ _TAIL_LEAST, _TAIL_MOST = 1.02, 3.0
 # The knee: the smallest batch whose cost a row is within this of the best. It only binds when more
 # wait than fit, and then every per cent it gives away is goodput.
 _KNEE = 1.02
-# After so many runs of a bucket its knee is looked for again, and its curve drifts back to warm-up
-# by this share: a size that has not run for 1000 runs has forgotten two thirds of what it learnt.
+# After so many runs of a bucket its knee is looked for again, and its curve drifts back to warm-up.
 _REVIEW_RUNS = 16
-_DRIFT = 1 / 64
-# After so many runs of a bucket one of the next size past its knee is tried; the next after twice
-# as many, unless it took less than was expected: less than this share, over the tail.
-_TRIAL_RUNS, _MOST_TRIAL_RUNS = 16, 4096
-_SURPRISE = 0.9
-# So many of so many in a row are believed, one that is short over the tail's square by this share.
-_TRIALS, _TRIALS_BELIEVED = 3, 2
-_TRIAL_STEP = 0.5
-# A size that trials have shortened is not known as those are that run, until it has run so often.
-_DOUBTED_RUNS = 64
 # Guessed curves are kept for this many buckets: clients may send any shape.
 _GUESSES_KEPT = 256
 # Of a single run known, this share is guessed not to depend on the rows, nor on their elements.
 _FIXED = 0.5
-# No run is shorter: the least a curve may say.
-_LEAST_S = 1e-7
 
 Measurement = tuple[int, int, float, float]
 """Elements a row, rows, median seconds, 95th percentile seconds."""
-
-
-class _Curve:
-    """One bucket: what warm-up said and what is expected now, in seconds by index of size."""
-
-    __slots__ = (
-        "base",
-        "cap_place",
-        "doubted",
-        "first",
-        "knee",
-        "known_runs",
-        "runs",
-        "seconds",
-        "trial_place",
-        "trial_runs",
-        "trial_wait",
-        "trials",
-    )
-
-    def __init__(self, base: list[float], runs: int) -> None:
-        self.base = base
-        self.seconds = base.copy()
-        self.runs = self.known_runs = runs  # it began with so many
-        self.first = [1.0] * runs if runs < _YOUNG_RUNS else []  # how far off its first runs were
-        self.knee: int | None = None
-        self.trial_wait = _TRIAL_RUNS
-        self.trial_runs = runs + _TRIAL_RUNS  # the next is due when it has run so often
-        self.cap_place = self.trial_place = 0  # of the last trial
-        self.trials: list[float] = []  # how far off those of that size were
-        self.doubted: dict[int, int] = {}  # sizes that only trials speak for: runs until they count
-
-    def stretch(self, factor: float) -> None:
-        """Move every size."""
-        self.base = [second * factor for second in self.base]
-        self.seconds = [second * factor for second in self.seconds]
-
-    def settle(self, ratio: float) -> None:
-        """Move every size by one of the first runs, to the median of them."""
-        was = _middle(self.first) if self.first else 1.0
-        self.first.append(was * ratio)
-        self.stretch(_middle(self.first) / was)
-        self.knee = None
-
-    def move(self, place: int, factor: float) -> None:
-        """Move one size, and its neighbours where the curve would fall."""
-        seconds = self.seconds
-        moved = seconds[place] = max(seconds[place] * factor, _LEAST_S)
-        below = place - 1
-        while below >= 0 and seconds[below] > moved:
-            seconds[below] = moved
-            below -= 1
-        above = place + 1
-        while above < len(seconds) and seconds[above] < moved:
-            seconds[above] = moved
-            above += 1
-
-    def tried(self, sizes: Sequence[int], place: int, ratio: float, tail: float) -> None:
-        """Learn from a trial at this size, or at one just below.
-
-        Content makes a run short, too: what is a surprise depends on how runs differ. One so short
-        that those hardly ever are is half believed; else the second of three, and the longer of
-        the two, for by chance there is mostly one. Neither tail nor scale follows: it tells nothing
-        of the sizes that run.
-        """
-        if ratio > 1.0:
-            self.move(place, 1.0 + _SIZE_STEP * min(ratio - 1.0, _ERROR_LIMIT))
-        if place != self.trial_place:
-            self.trial_place, self.trials = place, []
-        self.trials.append(ratio)
-        short = [one for one in self.trials if one < _SURPRISE / tail]
-        soon = True
-        if ratio < _SURPRISE / tail**2:
-            self._shorten(sizes, place, 1.0 + _TRIAL_STEP * (ratio - 1.0))
-        elif len(short) == _TRIALS_BELIEVED:
-            self._shorten(sizes, place, max(short))
-        elif short and len(self.trials) < _TRIALS:
-            self.trial_runs = self.runs + _TRIAL_RUNS
-            return
-        else:
-            soon = False
-        self.trials = []
-        self.trial_wait = _TRIAL_RUNS if soon else min(2 * self.trial_wait, _MOST_TRIAL_RUNS)
-        self.trial_runs = self.runs + self.trial_wait
-
-    def _shorten(self, sizes: Sequence[int], place: int, factor: float) -> None:
-        """Take all sizes past the cap to take less, as trials of this one did.
-
-        Whoever disturbs a run makes it longer, and mostly those that are timed next: larger sizes
-        are moved as well. Warm-up was not alone, and is not drifted back to.
-        """
-        least_s = self.seconds[self.cap_place]
-        above = place + 1
-        larger = [second * factor for second in self.seconds[above:]]
-        moved_s = max(self.seconds[place] * factor, least_s)
-        self.move(place, moved_s / self.seconds[place])
-        # No batch takes longer than its parts one after another, nor less than a smaller one.
-        most = [moved_s * size / sizes[place] for size in sizes[above:]]
-        self.seconds[above:] = [max(min(pair), moved_s) for pair in zip(larger, most, strict=True)]
-        self.base = [min(pair) for pair in zip(self.base, self.seconds, strict=True)]
-        self.doubted.update(dict.fromkeys(range(self.cap_place + 1, len(sizes)), _DOUBTED_RUNS))
-        self.knee = None
-
-    def confirm(self, place: int, share: float) -> bool:
-        """Whether only trials spoke for this size, or for the next where it has a share.
-
-        One has run of it now. When enough have, what those say is what it drifts back to.
-        """
-        doubted = [one for one in (place, place + (share > 0)) if one in self.doubted]
-        for one in set(doubted):
-            self.doubted[one] -= 1
-            if not self.doubted[one]:
-                del self.doubted[one]
-                self._rebase(one)
-        return bool(doubted)
-
-    def _rebase(self, place: int) -> None:
-        """Take what is expected of this size for what warm-up would have said."""
-        ran_s = self.seconds[place]
-        smaller = [min(base, ran_s) for base in self.base[:place]]
-        self.base = [*smaller, ran_s, *(max(base, ran_s) for base in self.base[place + 1 :])]
-
-    def renew(self) -> None:
-        """Forget all but what warm-up said."""
-        self.seconds = self.base.copy()
-        self.knee = None
-
-    def drift(self) -> None:
-        """Forget a little."""
-        self.seconds = [
-            second + _DRIFT * (base - second)
-            for second, base in zip(self.seconds, self.base, strict=True)
-        ]
 
 
 class LatencyModel:
@@ -215,8 +65,8 @@ class LatencyModel:
         self._sizes = tuple(sizes) or (1,)
         self._pads = pads
         self._scale = 1.0
-        self._fresh_runs = _YOUNG_RUNS  # since it was made anew, up to so many
-        self._curves: dict[int, _Curve] = {}
+        self._fresh_runs = YOUNG_RUNS  # since it was made anew, up to so many
+        self._curves: dict[int, Curve] = {}
         self._known: list[int] = []  # ascending: what others are guessed from
         self._guessed: dict[int, None] = {}  # those that ran last at the end
         self._places = [self._place(rows) for rows in range(self._sizes[-1] + 1)]
@@ -226,7 +76,7 @@ class LatencyModel:
             points.setdefault(elements, []).append((rows, median_s))
             tails.append(p95_s / median_s if median_s > 0 else 1.0)
         for elements, found in points.items():
-            self._curves[elements] = _Curve(self._base(sorted(found)), _TRUSTED_RUNS)
+            self._curves[elements] = Curve(self._base(sorted(found)), _TRUSTED_RUNS)
             insort(self._known, elements)
         tail = sorted(tails)[len(tails) // 2] if tails else 1.2
         self.tail = min(max(tail, 1.1), 2.0)
@@ -281,7 +131,7 @@ class LatencyModel:
 
     def observe(self, elements: int, rows: int, seconds: float, *, trial: bool = False) -> None:
         """Learn from a run; a ``trial`` was larger than its cap, to see what that takes."""
-        seconds = max(seconds, _LEAST_S)
+        seconds = max(seconds, LEAST_S)
         curve = self._curves.get(elements) or self._guess(elements)
         if curve is None:
             self._start_cold(elements, rows, seconds)
@@ -293,10 +143,10 @@ class LatencyModel:
         if curve.runs % _REVIEW_RUNS == 0:
             curve.knee = None
             curve.drift()
-        if curve.runs <= _YOUNG_RUNS:
+        if curve.runs <= YOUNG_RUNS:
             curve.settle(ratio)
             return
-        if self._fresh_runs < _YOUNG_RUNS:
+        if self._fresh_runs < YOUNG_RUNS:
             # All sizes have changed by the same then; were part of it said of the one that ran, the
             # others would look worse than they are until they run, which they would not.
             self._fresh_runs += 1
@@ -309,21 +159,21 @@ class LatencyModel:
         else:
             self._follow(curve, place, share, ratio)
 
-    def _follow(self, curve: _Curve, place: int, share: float, ratio: float) -> None:
+    def _follow(self, curve: Curve, place: int, share: float, ratio: float) -> None:
         """Move the tail, the scale and the sizes by a run between this size and the next."""
         hit = ratio <= self.tail
         tail = self.tail - _TAIL_STEP * (1 - _TAIL_QUANTILE if hit else -_TAIL_QUANTILE)
         self.tail = min(max(tail, _TAIL_LEAST), _TAIL_MOST)
-        error = min(max(ratio - 1.0, -_ERROR_LIMIT), _ERROR_LIMIT)
+        error = min(max(ratio - 1.0, -ERROR_LIMIT), ERROR_LIMIT)
         if curve.doubted and curve.confirm(place, share):
-            error *= (_SIZE_STEP + _COMMON_STEP) / _SIZE_STEP  # its own, and not the scale's
+            error *= (SIZE_STEP + _COMMON_STEP) / SIZE_STEP  # its own, and not the scale's
         elif curve.runs > _TRUSTED_RUNS:
             self._scale *= 1.0 + _COMMON_STEP * error
         else:
             curve.stretch(1.0 + _COMMON_STEP * error)
-        curve.move(place, 1.0 + _SIZE_STEP * error * (1.0 - share))
+        curve.move(place, 1.0 + SIZE_STEP * error * (1.0 - share))
         if share:
-            curve.move(place + 1, 1.0 + _SIZE_STEP * error * share)
+            curve.move(place + 1, 1.0 + SIZE_STEP * error * share)
 
     def knee(self, elements: int, limit_s: float | None) -> int:
         """The batch size past which a larger one does not pay, or would take over ``limit_s``.
@@ -348,7 +198,7 @@ class LatencyModel:
     def is_young(self, elements: int) -> bool:
         """Whether what is expected of a bucket is a guess, or by a few first runs."""
         curve = self._curves.get(elements)
-        return curve is not None and curve.runs < _YOUNG_RUNS
+        return curve is not None and curve.runs < YOUNG_RUNS
 
     def is_trial_due(self, elements: int) -> bool:
         """Whether it is time to try a size past the cap."""
@@ -372,7 +222,7 @@ class LatencyModel:
             return larger
         return cap
 
-    def _find_knee(self, curve: _Curve, limit_s: float | None) -> int:
+    def _find_knee(self, curve: Curve, limit_s: float | None) -> int:
         sizes, seconds = self._sizes, curve.seconds
         costs = [
             (second * self._scale + self._handover_s) / size
@@ -384,7 +234,7 @@ class LatencyModel:
             return knee
         return max(min(knee, self._within(curve, limit_s / self._scale)), sizes[0])
 
-    def _within(self, curve: _Curve, seconds: float) -> int:
+    def _within(self, curve: Curve, seconds: float) -> int:
         """The most rows that take so long or less on an unscaled curve; 0: none."""
         sizes = self._sizes
         place = bisect_right(curve.seconds, seconds) - 1
@@ -399,7 +249,7 @@ class LatencyModel:
     def _start_cold(self, elements: int, rows: int, seconds: float) -> None:
         """Guess a curve from a single run."""
         base = [seconds * (_FIXED + (1.0 - _FIXED) * size / rows) for size in self._sizes]
-        self._curves[elements] = _Curve(base, 1)
+        self._curves[elements] = Curve(base, 1)
         insort(self._known, elements)
 
     def _place(self, rows: int) -> tuple[int, float]:
@@ -421,7 +271,7 @@ class LatencyModel:
         """
         risen: list[tuple[int, float]] = []
         for rows, seconds in points:
-            risen.append((rows, max(seconds, risen[-1][1] if risen else _LEAST_S)))
+            risen.append((rows, max(seconds, risen[-1][1] if risen else LEAST_S)))
         first, last = risen[0], risen[-1]
         if first[0] == last[0]:
             first = (0, last[1] * _FIXED)
@@ -438,7 +288,7 @@ class LatencyModel:
                 base.append(a[1] + (b[1] - a[1]) * share)
         return base
 
-    def _guess(self, elements: int) -> _Curve | None:
+    def _guess(self, elements: int) -> Curve | None:
         """Guess a bucket never seen from those that have run; None: none has."""
         if not self._known:
             return None
@@ -449,7 +299,7 @@ class LatencyModel:
             seconds = self._line(self._known[above - 1], self._known[above], elements)
         else:
             seconds = self._beyond(self._known[min(above, len(self._known) - 1)], elements)
-        curve = _Curve(list(accumulate(seconds, max, initial=_LEAST_S))[1:], 0)
+        curve = Curve(list(accumulate(seconds, max, initial=LEAST_S))[1:], 0)
         self._curves[elements] = curve
         self._guessed[elements] = None
         return curve
@@ -474,20 +324,15 @@ class LatencyModel:
         line = self._line(near, far, elements)
         return [min(max(a, low * b), high * b) for a, b in zip(line, seconds, strict=True)]
 
-    def _ran(self, elements: int, curve: _Curve) -> None:
+    def _ran(self, elements: int, curve: Curve) -> None:
         """Keep a guessed curve that has run; others are guessed from it once it is settled."""
         del self._guessed[elements]
         self._guessed[elements] = None
-        if curve.runs == _YOUNG_RUNS:
+        if curve.runs == YOUNG_RUNS:
             insort(self._known, elements)
 
     def _forget(self, elements: int) -> None:
         """Forget a guessed curve."""
         del self._guessed[elements]
-        if self._curves.pop(elements).runs >= _YOUNG_RUNS:
+        if self._curves.pop(elements).runs >= YOUNG_RUNS:
             self._known.remove(elements)
-
-
-def _middle(values: Sequence[float]) -> float:
-    """The median, of an even number the lower: what is slow for once is above it."""
-    return sorted(values)[(len(values) - 1) // 2]
