@@ -1,10 +1,10 @@
 """How long a batch will take: a table by size that starts from warm-up and follows what happens.
 
-Pure. Every bucket has a curve: seconds at the sizes that may run, straight lines between them,
-never falling. What runs moves the sizes it ran at and a scale common to all, so that a machine
-which has become slower is seen at once at sizes that have not run since. A size that does not run
-any more drifts back to what warm-up said, times that scale. The tail is a ratio of actual to
-expected, tracked by a stochastic quantile step.
+Pure. Every size of a row has a curve: seconds at the sizes that may run, straight lines between
+them, never falling. What runs moves the sizes it ran at and a scale common to all, so that a
+machine which has become slower is seen at once at sizes that have not run since. A size that does
+not run any more drifts back to what warm-up said, times that scale. The tail is a ratio of actual
+to expected, tracked by a stochastic quantile step.
 
 Sizes past the knee do not run, so what warm-up said of them would be believed for ever, though
 somebody may have had the cores meanwhile. Now and then one batch is of the next size, and what it
