@@ -89,21 +89,35 @@ class Pool:
     def open(self, timeout_s: float) -> None:
         """Connect, and wait until the server is ready to be asked on every connection.
 
+        A name may stand for several addresses (``localhost`` for ``::1`` too): the first that
+        answers is kept.
+
         Raises:
-            StartError: it is not, within the time, or may not open so many connections.
+            StartError: none does, within the time, or may not open so many connections.
         """
-        self._endpoint = _resolve(self._endpoint)
+        addresses = _resolve(self._endpoint)
         _allow_files(self._connections)
+        end_s, why = self._clock() + timeout_s, CONNECTION_REFUSED
+        for left, self._endpoint in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            if self._open_within((end_s - self._clock()) / left):
+                return
+            # What came of one that is there says more than a refusal.
+            why = why if self._why is CONNECTION_REFUSED else self._why
+            self._hang_up()
+        raise StartError(f"no server answers at {' or '.join(map(_in_words, addresses))}: {why}")
+
+    def _open_within(self, timeout_s: float) -> bool:
+        """Connect to one address; return whether it answers."""
         for _ in range(self._connections):
             self._connect()
         end_s = self._clock() + timeout_s
         while not self._is_open():
             left_s = end_s - self._clock()
             if left_s <= 0 or self._missing:
-                host, port = self._endpoint[:2]
-                raise StartError(f"no server answers at {host}:{port}: {self._why}")
+                return False
             self.wait(left_s)
             self.flush()
+        return True
 
     def _is_open(self) -> bool:
         links = self._links.values()
@@ -115,10 +129,16 @@ class Pool:
 
     def close(self) -> None:
         """Hang up."""
+        self._hang_up()
+        self._epoll.close()
+
+    def _hang_up(self) -> None:
         for link in self._links.values():
             link.socket.close()
         self._links.clear()
-        self._epoll.close()
+        self._roomy.clear()
+        self._dirty.clear()
+        self._missing, self._retry_s, self._why = 0, 0.0, TIMEOUT
 
     def _connect(self) -> None:
         family = socket.AF_INET6 if ":" in self._endpoint[0] else socket.AF_INET
@@ -334,14 +354,18 @@ class Pool:
         self._touch(link)
 
 
-def _resolve(endpoint: tuple[str, int]) -> tuple[str, int]:
-    """Look a name up once, before the run."""
+def _resolve(endpoint: tuple[str, int]) -> list[tuple[str, int]]:
+    """Look a name up once, before the run; return all its addresses, the preferred first."""
     try:
         found = socket.getaddrinfo(*endpoint, type=socket.SOCK_STREAM)
     except OSError as error:
         raise StartError(f"cannot find {endpoint[0]}: {error}") from error
-    address = found[0][4]
-    return str(address[0]), int(address[1])
+    return [*dict.fromkeys((str(one[4][0]), int(one[4][1])) for one in found)]
+
+
+def _in_words(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _allow_files(connections: int) -> None:

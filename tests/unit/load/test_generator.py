@@ -271,6 +271,42 @@ def test_a_name_that_cannot_be_found_is_said() -> None:
         generate(_open(0), _target(Protocol.HTTP, "nowhere.invalid:80", b"x"))
 
 
+def _name(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
+    """Have every name stand for these addresses, as /etc/hosts would."""
+    look_up = socket.getaddrinfo
+
+    def found(_: str, port: int, **options: Any) -> list[Any]:
+        return [one for host in hosts for one in look_up(host, port, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+@PROTOCOLS
+def test_of_the_addresses_of_a_name_the_first_that_answers_is_asked(
+    protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where ``localhost`` is ``::1`` too, and the server listens on IPv4."""
+    with _server(protocol) as (address, stage):
+        port = address.rpartition(":")[2]
+        _name(monkeypatch, "127.0.0.2", "127.0.0.1", "127.0.0.3")
+        result = generate(_open(0, 0), _target(protocol, f"several:{port}", b"x", connections=3))
+    assert _outcomes(result) == [OK, OK]
+    assert stage.came == 2
+
+
+@PROTOCOLS
+def test_a_name_of_which_no_address_answers_is_told_with_all_of_them(
+    protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        _name(monkeypatch, "127.0.0.2", "127.0.0.1")
+        there = f"127.0.0.2:{port} or 127.0.0.1:{port}: connection_refused"
+        with pytest.raises(StartError, match=f"no server answers at {there}"):
+            generate(_open(0), _target(protocol, f"several:{port}", b"x"))
+
+
 @pytest.mark.parametrize(
     ("address", "options", "message"),
     [
