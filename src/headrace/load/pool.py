@@ -7,7 +7,6 @@ is the very delay a sender must not have, and spends more on an answer than read
 from __future__ import annotations
 
 import errno
-import math
 import resource
 import select
 import socket
@@ -38,8 +37,8 @@ class Link:
     """One connection; when it is lost it is made anew."""
 
     __slots__ = (
-        "codec", "connected", "dirty", "inflight", "listed", "replaced", "served", "socket",
-        "writing",
+        "codec", "connected", "dirty", "given_up", "inflight", "listed", "replaced", "served",
+        "socket", "writing",
     )  # fmt: skip
 
     def __init__(self, codec: Codec, connection: socket.socket) -> None:
@@ -48,6 +47,7 @@ class Link:
         self.connected = False
         self.served = False  # it has answered something
         self.replaced = False  # another is made in its place
+        self.given_up = False  # we hang up, for the server took too long
         self.inflight = 0
         self.dirty = False  # it has something to write
         self.writing = True  # epoll says when it may
@@ -72,6 +72,9 @@ class Pool:
         self._epoll = select.epoll()
         self._links: dict[int, Link] = {}  # by descriptor
         self._missing = 0  # links to make anew
+        self._lost = 0  # those of them that we did not give up ourselves
+        self._held_s = 0.0  # how long none was lost, until the last time that this changed
+        self._changed_s = 0.0
         self._away = False  # the last attempt to connect failed
         self._why = TIMEOUT  # how the last connection was lost
         self._retry_s = 0.0
@@ -80,7 +83,7 @@ class Pool:
         self._flights: dict[int, tuple[Link, int]] = {}  # request → where, and the token there
         self.queued: list[tuple[int, float]] = []  # whom the last wait gave a link, after how long
         self._waiting: deque[int] = deque()
-        self._since_s: dict[int, float] = {}  # those that wait for a link
+        self._since_s: dict[int, float] = {}  # those that wait for a link, by ``_held``
         self._written: list[int] = []
         self._ended: list[tuple[float, list[Ended]]] = []
 
@@ -139,6 +142,7 @@ class Pool:
         self._roomy.clear()
         self._dirty.clear()
         self._missing, self._retry_s, self._why = 0, 0.0, TIMEOUT
+        self._note_lost(0)
 
     def _connect(self) -> None:
         family = socket.AF_INET6 if ":" in self._endpoint[0] else socket.AF_INET
@@ -158,6 +162,8 @@ class Pool:
         """Make one lost link anew, unless the server was away a moment ago."""
         if self._clock() >= self._retry_s:
             self._missing -= 1
+            if self._lost:
+                self._note_lost(self._lost - 1)
             self._connect()
 
     def _lose(self, link: Link, why: Outcome) -> None:
@@ -166,7 +172,7 @@ class Pool:
         self._replace(link)
         self._away = why is CONNECTION_REFUSED
         self._why = why
-        if not link.served:
+        if not link.served and not link.given_up:
             self._retry_s = self._clock() + _RETRY_S
         unseen, link.codec.unseen = link.codec.unseen, []
         self._take(link, link.codec.end(why), self._clock())
@@ -181,6 +187,15 @@ class Pool:
         if not link.replaced:
             link.replaced = True
             self._missing += 1
+            if not link.given_up:
+                self._note_lost(self._lost + 1)
+
+    def _note_lost(self, lost: int) -> None:
+        self._held_s, self._lost, self._changed_s = self._held(), lost, self._clock()
+
+    def _held(self) -> float:
+        """Seconds so far in which no link was lost: who waits for one then, waits for answers."""
+        return self._held_s + (0.0 if self._lost else self._clock() - self._changed_s)
 
     def _nobody(self) -> bool:
         """Whether there is no server to wait for."""
@@ -200,7 +215,9 @@ class Pool:
         if flight is not None:
             link, token = flight
             link.inflight -= 1
+            leaving = link.codec.leaving
             link.codec.cancel(token)
+            link.given_up |= link.codec.leaving and not leaving
             self._touch(link)
         elif self._since_s.pop(index, None) is not None:
             self._waiting.remove(index)
@@ -228,14 +245,13 @@ class Pool:
             self._refuse([index])
         else:
             self._waiting.append(index)
-            # For a link that is made anew nobody's answer is waited for.
-            self._since_s[index] = math.inf if self._missing else self._clock()
+            self._since_s[index] = self._held()
 
     def _place_waiting(self) -> None:
-        now_s, self.queued = self._clock(), []
+        held_s, self.queued = self._held(), []
         while self._waiting and self._place(self._waiting[0]):
             index = self._waiting.popleft()
-            self.queued.append((index, max(0.0, now_s - self._since_s.pop(index))))
+            self.queued.append((index, held_s - self._since_s.pop(index)))
 
     def _send_again(self, link: Link, index: int) -> None:
         """Take a request from a link that has not looked at it, and put it on another."""

@@ -334,3 +334,26 @@ def test_the_wait_for_a_connection_is_noted_beside_the_lag() -> None:
     first, second = result.queues_s.tolist()
     assert first == 0
     assert 0.15 < second <= result.sent_s[1] - result.intended_s[1]
+
+
+@pytest.mark.slow
+def test_the_wait_for_connections_that_time_outs_of_ours_closed_is_the_servers() -> None:
+    """An overloaded server holds them all, and each we give up is taken again at once."""
+    with HttpServer() as server:
+        target = _target(Protocol.HTTP, server.address, b"hang", timeout_s=0.2, connections=4)
+        result = generate(OpenLoop(constant(100, 1.0)), target)
+    sent = ~np.isnan(result.sent_s)
+    late_s = (result.sent_s - result.intended_s)[sent]
+    assert set(_outcomes(result)) == {TIMEOUT}
+    assert late_s.max() > 0.1
+    assert result.queues_s[sent].sum() > 0.5 * late_s.sum()
+    assert np.all(result.queues_s[sent] <= late_s)
+
+
+def test_the_wait_for_a_connection_that_the_server_closed_is_no_wait_for_answers() -> None:
+    with HttpServer() as server:
+        target = _target(Protocol.HTTP, server.address, b"drop", b"x", connections=1)
+        result = generate(_open(0, 0.03), target)
+    assert _outcomes(result) == [CONNECTION_LOST, OK]
+    late_s = float(result.sent_s[1] - result.intended_s[1])
+    assert result.queues_s[1] < 0.1 * late_s
