@@ -133,5 +133,5 @@ def calibrate(machine: Machine, quiet: Driven, busy: Driven) -> Calibration:
 
 def _without_requests(machine: Machine, slowed: float, taken_cores: float) -> float:
     """How many times longer busy lanes run, without what requests took from their cores."""
-    left = max(machine.cores - taken_cores, 0.0) / (machine.lanes * machine.threads)
+    left = machine.cores_left(taken_cores) / (machine.lanes * machine.threads)
     return slowed * min(left, 1.0)

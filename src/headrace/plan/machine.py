@@ -117,12 +117,16 @@ class Machine:
         """How many requests a second the receivers can take, and go on taking."""
         return STEADY * self.receivers / self.front.each_s
 
+    def cores_left(self, taken_cores: float) -> float:
+        """What engines have of the cores while requests take so much of them."""
+        return max(self.cores - taken_cores, _LEAST_LEFT * self.cores)
+
     def speed_at(self, rate_rps: float) -> Speed:
         """How fast a lane is while so many run, and this rate takes its part of the cores.
 
         The receiver goes first, as engines are niced; what it leaves is shared by those that run.
         """
-        left = max(self.cores - rate_rps * self.front.cpu_s, _LEAST_LEFT * self.cores)
+        left = self.cores_left(rate_rps * self.front.cpu_s)
         slower = 1.0 if self.middle is None else self.middle.slower_at(rate_rps)
         return lambda running: (
             self.speed(running) * min(1.0, left / (running * self.threads)) / slower

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +79,20 @@ def test_a_machine_is_found_as_it_was_made(
     busy = driven(truth, here, lanes=2, batch=16, rate_rps=500)
     found = calibrate(here, quiet, busy).model_dump()
     assert found == pytest.approx(truth.model_dump(), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("taken_cores", [2.0, 5.0])
+def test_where_requests_take_as_many_cores_as_there_are_a_tenth_is_the_lanes(
+    taken_cores: float,
+) -> None:
+    """As on one core that the receiver and the sender share: engines are niced, not stopped."""
+    here = machine(question())
+    quiet = driven(CALIBRATION, here, lanes=1, batch=1, rate_rps=0.0)
+    busy = replace(driven(CALIBRATION, here, lanes=2, batch=16, rate_rps=0.0), rate_rps=1000.0)
+    taking = replace(busy, sender_cpu_s=taken_cores / busy.rate_rps)
+    found = calibrate(here, quiet, taking)
+    assert found.full_slower == pytest.approx(1.2 * 0.1)
+    assert found.contention == 0
 
 
 def test_a_single_lane_costs_nobody() -> None:
