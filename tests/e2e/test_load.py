@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from headrace import cli
-from headrace.load.command import compare
+from headrace.load.command import compare, find
 from headrace.load.command.grammar import PROTOCOLS
+from headrace.load.search import Search
 from tests.e2e.clients import metrics, outcomes
 from tests.e2e.models import write_fake, write_sleeper
 from tests.e2e.server import Server, until
@@ -58,6 +60,34 @@ def test_callers_are_a_mode_of_their_own(server: Server, protocol: str, capsys: 
     assert told["loop"] == {"kind": "closed", "concurrency": 4}
     assert told["report"]["concurrency"] == 4
     assert told["report"]["ok"] > 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (f"URL --rate 50 --duration-s 0.4 {_ANY_LAG}", "answered"),
+        (f"URL --find-max --slo-ms 5000 --rate 5 --duration-s 0.3 {_ANY_LAG}", "holds"),
+        (f"--compare URL SAME --rate 20 --duration-s 2 {_ANY_LAG}", "answers/s"),
+    ],
+    ids=["once", "find", "compare"],
+)
+def test_the_numbers_are_told_though_the_report_cannot_be_written(
+    server: Server, capsys: Captured, monkeypatch: pytest.MonkeyPatch, words: str, found: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(find, "Search", partial(Search, most_tries=2))
+    same = server.url.replace("127.0.0.1", "localhost")
+    where = words.replace("URL", server.url).replace("SAME", same)
+    full = f"load --model linear --report /dev/full {where}".split()
+    assert cli.main(full) == 2
+    shown, said = capsys.readouterr()
+    assert found in shown
+    assert "--report /dev/full cannot be written: No space left on device" in said
+    assert cli.main([*full, "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert "/dev/full cannot be written" in told["report_error"]
+    assert "failure" in told
 
 
 def test_several_senders_send_one_plan(server: Server, capsys: Captured) -> None:

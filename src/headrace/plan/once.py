@@ -46,13 +46,18 @@ def run_once(options: argparse.Namespace) -> int:
             found = document(plan, beside)
             if options.report is not None:
                 say("drawing")
-                written.write(options.report, page_of(plan, beside, found))
+            unwritten = written.try_write(options.report, lambda: page_of(plan, beside, found))
     except HeadraceError as error:
         return _refused(error, told, as_json=options.json)
     if options.json:
-        sys.stdout.write(json.dumps({"ok": True, **found}) + "\n")
+        wrong = None if unwritten is None else unwritten.message
+        sys.stdout.write(json.dumps({"ok": True, **found, "report_error": wrong}) + "\n")
     else:
         show(plan, beside, Console())
+        if unwritten is not None:
+            raise unwritten
+    if unwritten is not None:
+        return _OPERATOR_STATUS
     return _FAILED_STATUS if beside.off else 0
 
 

@@ -110,15 +110,13 @@ def write_down(
     tuning: Tuning, model: Model, place: Path, report: Path | None, progress: Progress
 ) -> Written:
     """Write the card, and then the page: whatever becomes of a drawing, the card is there."""
-    card = None
     try:
         card = _written(tuning, model, place)
-        if report is not None:
-            progress.step("drawing")
-            written.write(report, page_of(tuning, document(tuning)))
     except SettingsError as error:  # it took minutes, and is told all the same
-        return Written(card, error)
-    return Written(card)
+        return Written(None, error)
+    if report is not None:
+        progress.step("drawing")
+    return Written(card, written.try_write(report, lambda: page_of(tuning, document(tuning))))
 
 
 def _written(tuning: Tuning, model: Model, place: Path) -> Card | None:

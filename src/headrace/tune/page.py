@@ -77,6 +77,7 @@ def _costs(tuning: Tuning) -> str:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         which("{x:g}")
     axes.set_xlabel("rows in a batch")

@@ -82,6 +82,17 @@ def test_every_drawing_takes_the_pages_colours_and_has_no_size_of_its_own() -> N
     assert "timeout" in drawn[2]
 
 
+def test_what_servers_and_users_say_is_drawn_as_they_say_it() -> None:
+    """A dollar would begin TeX."""
+    said = [Outcome("500 Internal Server Error", r"a$\frac{$"), Outcome("502 Bad Gateway", "$5$")]
+    for outcome in said:
+        report = judge(_result(outcome=outcome)).report
+        assert report is not None
+        assert str(outcome) in figures.reasons(report)
+    verdict = _verdict()
+    assert r"$\frac{$" in figures.latencies([(r"$\frac{$", verdict), ("b", verdict)], 0.02)
+
+
 def test_the_tail_is_drawn_up_to_its_last_request() -> None:
     waited_ms, slower = figures._slower(judge(_result(outcome=TIMEOUT)))
     assert np.all(np.diff(waited_ms) >= 0)

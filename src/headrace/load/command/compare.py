@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,7 +14,7 @@ from headrace.load.address import read_address
 from headrace.load.command import show_compared, written
 from headrace.load.command.compared import NAMES, Compared, Side
 from headrace.load.command.drive import Screen, drive, screen
-from headrace.load.command.once import FAILED_STATUS, tell, tell_interrupted
+from headrace.load.command.once import tell, tell_all, tell_interrupted
 from headrace.load.command.prepare import prepare
 from headrace.load.command.wanted import Wanted, arrivals, is_traced, read
 from headrace.load.join import join
@@ -40,17 +38,19 @@ def run_compare(options: argparse.Namespace) -> int:
         with screen(Console(stderr=True)) as shown:
             compared = compare(sides, shown)
         document = show_compared.document(sides[0], compared)
-        if options.report is not None:
-            written.write(options.report, written.of_pair(sides[0], compared, document))
+        unwritten = written.try_write(
+            options.report, lambda: written.of_pair(sides[0], compared, document)
+        )
     except KeyboardInterrupt:
         return tell_interrupted("no block of slices came to its end", as_json=options.json)
     except HeadraceError as error:
         return tell(error, as_json=options.json)
-    if options.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    else:
-        show_compared.show(sides[0], compared, Console())
-    return 0 if compared.failure is None else FAILED_STATUS
+    return tell_all(
+        document,
+        lambda console: show_compared.show(sides[0], compared, console),
+        unwritten,
+        as_json=options.json,
+    )
 
 
 def _sides(options: argparse.Namespace) -> tuple[Wanted, Wanted]:

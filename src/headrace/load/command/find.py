@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -14,7 +12,7 @@ from headrace.errors import HeadraceError, SettingsError, StartError
 from headrace.load.arrivals import Arrivals
 from headrace.load.command import show_found, written
 from headrace.load.command.drive import Screen, drive, screen
-from headrace.load.command.once import FAILED_STATUS, tell
+from headrace.load.command.once import tell, tell_all
 from headrace.load.command.prepare import prepare
 from headrace.load.command.tried import Found, Tried
 from headrace.load.command.wanted import Wanted, arrivals, read
@@ -42,15 +40,17 @@ def run_find(options: argparse.Namespace) -> int:
         with screen(Console(stderr=True)) as shown:
             found = find(wanted, shown)
         document = show_found.document(wanted, found)
-        if options.report is not None:
-            written.write(options.report, written.of_search(wanted, found, document))
+        unwritten = written.try_write(
+            options.report, lambda: written.of_search(wanted, found, document)
+        )
     except HeadraceError as error:
         return tell(error, as_json=options.json)
-    if options.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    else:
-        show_found.show(wanted, found, Console())
-    return 0 if found.failure is None else FAILED_STATUS
+    return tell_all(
+        document,
+        lambda console: show_found.show(wanted, found, console),
+        unwritten,
+        as_json=options.json,
+    )
 
 
 def find(wanted: Wanted, shown: Screen) -> Found:

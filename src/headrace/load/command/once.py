@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 
-from headrace.errors import HeadraceError, OperatorError
+from headrace.errors import HeadraceError, OperatorError, SettingsError
 from headrace.load.command import show, written
 from headrace.load.command.drive import drive, screen
 from headrace.load.command.prepare import prepare
@@ -25,15 +27,17 @@ def run_once(options: argparse.Namespace) -> int:
         written.check(options.report)
         verdict = load(wanted)
         document = show.document(wanted, verdict)
-        if options.report is not None:
-            written.write(options.report, written.of_one(wanted, verdict, document))
+        unwritten = written.try_write(
+            options.report, lambda: written.of_one(wanted, verdict, document)
+        )
     except HeadraceError as error:
         return tell(error, as_json=options.json)
-    if options.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    else:
-        show.show(wanted, verdict, Console())
-    return 0 if verdict.failure is None else FAILED_STATUS
+    return tell_all(
+        document,
+        lambda console: show.show(wanted, verdict, console),
+        unwritten,
+        as_json=options.json,
+    )
 
 
 def load(wanted: Wanted) -> Verdict:
@@ -56,6 +60,30 @@ def load(wanted: Wanted) -> Verdict:
         interrupted=interrupted,
         rows=target.rows,
     )
+
+
+def tell_all(
+    document: dict[str, Any],
+    show_it: Callable[[Console], None],
+    unwritten: SettingsError | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Tell what was measured, and then what of it could not be written; return the exit status.
+
+    Raises:
+        SettingsError: the report could not be written, and that is the caller's to tell.
+    """
+    if as_json:
+        wrong = None if unwritten is None else unwritten.message
+        sys.stdout.write(json.dumps(document | {"report_error": wrong}, indent=2) + "\n")
+    else:
+        show_it(Console())
+        if unwritten is not None:
+            raise unwritten
+    if unwritten is not None:
+        return _OPERATOR_STATUS
+    return 0 if document["failure"] is None else FAILED_STATUS
 
 
 def tell_interrupted(what: str, *, as_json: bool) -> int:

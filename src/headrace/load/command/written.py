@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,20 @@ def check(path: Path | None) -> None:
         raise _cannot(path, error) from error
 
 
-def write(path: Path, page: Page) -> None:
-    """Write a page.
+def try_write(path: Path | None, draw: Callable[[], Page]) -> SettingsError | None:
+    """Write a page where one is wanted; return why it cannot be, for who tells the numbers first.
 
-    Raises:
-        SettingsError: it cannot be.
+    What was measured took minutes, and is not lost for a drawing of it.
     """
+    if path is None:
+        return None
     try:
-        path.write_text(render(page), "utf-8")
+        path.write_text(render(draw()), "utf-8")
     except OSError as error:
-        raise _cannot(path, error) from error
+        return _cannot(path, error)
+    except Exception as error:  # noqa: BLE001 - whatever a drawing fails of
+        return SettingsError(f"--report {path} cannot be drawn: {error!r}; please report it")
+    return None
 
 
 def _cannot(path: Path, error: OSError) -> SettingsError:

@@ -27,6 +27,7 @@ COLOURS = {
 _INCHES = (5.2, 3.1)
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small, and found by a search in the page
+    "text.parse_math": False,  # a dollar is one: names and what servers say are drawn too
     "font.size": 9,
     "font.family": "sans-serif",
     "text.color": COLOURS["ink"],
@@ -70,7 +71,10 @@ def canvas(panels: int = 1) -> tuple[Figure, list[Axes]]:
 def to_svg(figure: Figure, name: str) -> str:
     """Write a figure; ``name`` keeps its inner names apart from those of others on the page."""
     import matplotlib as mpl  # noqa: PLC0415 - an extra
+    from matplotlib.text import Text  # noqa: PLC0415 - the same
 
+    for words in figure.findobj(Text):
+        words.set_parse_math(False)
     text = io.StringIO()
     with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
