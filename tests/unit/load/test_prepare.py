@@ -30,6 +30,7 @@ def _rows(words: str) -> int | None:
         ("--rate 1 --shape x=FP32:8,4", 8),
         ("--rate 1 --shape x=FP32:8,4 --batch 8", 8),
         ("--rate 1 --shape x=FP32:8,4 --shape limit=FP32:1 --batch 8", 8),
+        ("--rate 1 --shape x=FP32:8,4 --shape limit=FP32:1", 8),
         ("--rate 1 --shape x=FP32:", None),
         ("--scenario multi-stream --shape x=FP32:1,4", 1),
     ],

@@ -47,6 +47,30 @@ def test_a_rate_is_an_open_loop_and_a_concurrency_a_closed_one() -> None:
     assert _times("--rate 10").duration_s == 10
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "single-stream --duration-s 0",
+        "offline --duration-s 0",
+        "offline --concurrency 0",
+        "server --rate 5 --slo-ms 9 --duration-s 0",
+    ],
+)
+def test_nothing_is_not_what_was_not_given_with_a_scenario(words: str) -> None:
+    with pytest.raises(SettingsError, match=r"--\S+ 0: should be more than 0"):
+        _wanted(f"--scenario {words}")
+
+
+@pytest.mark.parametrize("flag", ["--model", "--shape"])
+def test_bytes_that_are_no_text_are_refused(flag: str) -> None:
+    options = _options("--rate 5")
+    getattr(options, flag.strip("-")).insert(0, "m\udcff=FP32:1")
+    with pytest.raises(SettingsError, match=rf"{flag} 'm\\udcff=FP32:1': should be UTF-8"):
+        read(options)
+    with pytest.raises(SettingsError, match=r"URL 'm\\udcff': should be UTF-8"):
+        read(argparse.Namespace(**{**vars(_options("--rate 5")), "url": "m\udcff"}))
+
+
 @pytest.mark.parametrize("kind", ["poisson", "constant", "bursts"])
 @pytest.mark.parametrize("words", ["--rate 1e12", "--rate 10 --duration-s 1e9"])
 def test_more_requests_than_can_be_planned_are_refused(words: str, kind: str) -> None:

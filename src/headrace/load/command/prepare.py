@@ -111,9 +111,10 @@ def _takes_rows(wanted: Wanted, specs: Callable[[], Specs]) -> bool:
 
 
 def _rows_of(inputs: Inputs, wanted: int) -> int:
-    """How many rows a request has; an input beside the others may be one for all of them."""
+    """How many rows a request has; an input of length 1 beside longer ones is one for all."""
     lengths = {len(array) for array in inputs.values() if array.ndim}
-    return wanted if wanted in lengths else max(lengths)
+    several = lengths - {1} or lengths
+    return wanted if wanted in several else max(several)
 
 
 def _first(requests: list[Inputs | File]) -> list[Inputs | File]:

@@ -94,6 +94,7 @@ def read(options: argparse.Namespace) -> Wanted:
     Raises:
         SettingsError: they do not go together, or a value cannot be.
     """
+    _check_texts(options)
     scenario = None if options.scenario is None else SCENARIOS[options.scenario]
     if scenario is not None:
         options = _as_scenario(options, scenario)
@@ -137,15 +138,31 @@ def _as_scenario(options: argparse.Namespace, scenario: Scenario) -> argparse.Na
     elif options.rate is not None:
         raise SettingsError(f"--scenario {scenario.name} has no --rate")
     elif scenario.callers > 1:
-        asked["concurrency"] = options.concurrency or scenario.callers
+        asked["concurrency"] = _given(options.concurrency, scenario.callers)
     elif options.concurrency is not None or options.senders > 1:
         raise SettingsError(f"--scenario {scenario.name} has one caller")
     else:
         asked["concurrency"] = scenario.callers
     asked["batch"] = scenario.rows
-    asked["duration_s"] = options.duration_s or SHORTEST_S
-    asked["warm_up_s"] = options.warm_up_s or 0.0  # LoadGen counts every query
+    asked["duration_s"] = _given(options.duration_s, SHORTEST_S)
+    asked["warm_up_s"] = _given(options.warm_up_s, 0.0)  # LoadGen counts every query
     return argparse.Namespace(**asked)
+
+
+def _given(said: float | None, otherwise: float) -> float:
+    """What a flag says, be it 0, which is refused where it cannot be."""
+    return otherwise if said is None else said
+
+
+def _check_texts(options: argparse.Namespace) -> None:
+    """See that what goes over the wire can: bytes of the command line may be no text."""
+    urls = [text for text in (options.url, *(options.compare or ())) if text is not None]
+    for what, texts in (("URL", urls), ("--model", options.model), ("--shape", options.shape)):
+        for text in texts:
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise SettingsError(f"{what} {text!r}: should be UTF-8") from error
 
 
 def _timeout_s(options: argparse.Namespace) -> float:
