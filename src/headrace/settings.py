@@ -10,7 +10,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, StrictBool, field_validator
 
 from headrace.accepts import AcceptedInput
 from headrace.declared import DeclaredSignature
@@ -81,7 +81,15 @@ class StateTensor(Group):
     initial: float = Field(default=0.0, description="Every element of it in a new sequence.")
 
 
-Number = bool | int | float
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def _from_word(value: object) -> object:
+    """Text that says true or false; Pydantic's own takes "1" and "t" for true as well."""
+    return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+Number = Annotated[StrictBool | int | float, BeforeValidator(_from_word)]
 Size = Annotated[int, Field(ge=1)]
 # Of a past that is empty, too.
 Length = Annotated[int, Field(ge=0)]

@@ -646,3 +646,37 @@ def test_a_sequence_travels_as_json(tmp_path: Path) -> None:
     again = ModelSettings.model_validate_json(entry.model_dump_json()).sequence
     assert again == entry.sequence
     assert repr(again.constants) == "{'sr': 16000, 'gain': 0.5, 'flag': True, 'mix': (1, 2.5)}"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ('"1"', "1"),
+        ('"0"', "0"),
+        ('"2.5"', "2.5"),
+        ('["1", "0"]', "(1, 0)"),
+        ("1", "1"),
+        ("true", "True"),
+        ("yes", "True"),
+        ("Off", "False"),
+    ],
+)
+def test_a_constant_is_true_or_false_by_its_words_alone(
+    tmp_path: Path, said: str, meant: str
+) -> None:
+    (file := tmp_path / "headrace.yaml").write_text(_sequence(said))
+    sequence = load(file, {}, {}).models[0].sequence
+    assert sequence is not None
+    assert repr(sequence.constants["flag"]) == meant
+
+
+@pytest.mark.parametrize("said", ["t", "n", "y", "maybe"])
+def test_a_letter_is_no_constant(tmp_path: Path, said: str) -> None:
+    (file := tmp_path / "headrace.yaml").write_text(_sequence(said))
+    with pytest.raises(SettingsError, match="constants"):
+        load(file, {}, {})
+
+
+def _sequence(constant: str) -> str:
+    state = "state: [{input: a, output: b}]"
+    return f"models:\n- path: m.onnx\n  sequence: {{{state}, constants: {{flag: {constant}}}}}\n"
