@@ -271,9 +271,17 @@ def test_ctrl_c_keeps_what_was_measured(server: Server, how: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "how", ["--rate 100", "--scenario single-stream --loadgen", "--find-max --slo-ms 5000"]
+    ("how", "number"),
+    [
+        ("--rate 100", signal.SIGTERM),
+        ("--rate 100", signal.SIGHUP),  # the terminal is gone
+        ("--scenario single-stream --loadgen", signal.SIGTERM),
+        ("--find-max --slo-ms 5000", signal.SIGTERM),
+    ],
 )
-def test_sigterm_leaves_nothing_behind(server: Server, tmp_path: Path, how: str) -> None:
+def test_a_signal_to_end_leaves_nothing_behind(
+    server: Server, tmp_path: Path, how: str, number: signal.Signals
+) -> None:
     if "--loadgen" in how:
         pytest.importorskip("mlperf_loadgen")
     before = outcomes(server.url, "linear").get("ok", 0)
@@ -283,8 +291,8 @@ def test_sigterm_leaves_nothing_behind(server: Server, tmp_path: Path, how: str)
     until(lambda: outcomes(server.url, "linear").get("ok", 0) > before + 50)
     if "--loadgen" in how:
         until(lambda: list(tmp_path.glob("headrace-loadgen-*")) != [])
-    loading.signal(signal.SIGTERM)
-    assert loading.ended() == (143, "")
+    loading.signal(number)
+    assert loading.ended() == (128 + number, "")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -297,6 +305,34 @@ def test_ctrl_c_while_a_server_is_tried_before_ends_it_all(server: Server) -> No
     until(lambda: outcomes(server.url, "linear").get("ok", 0) > before + 20)
     loading.signal(signal.SIGINT)
     assert loading.ended() == (130, "")
+
+
+@pytest.mark.slow
+def test_sighup_that_is_ignored_ends_no_load(server: Server) -> None:
+    """As under nohup."""
+    before = outcomes(server.url, "linear").get("ok", 0)
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        loading = Loading(server.url, f"--model linear --rate 100 --duration-s 1 {_ANY_LAG}")
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+    until(lambda: outcomes(server.url, "linear").get("ok", 0) > before + 10)
+    loading.signal(signal.SIGHUP)
+    status, told = loading.result()
+    assert (status, told["interrupted"]) == (0, False)
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_server_is_asked_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        loading = Loading(address, "--model m --protocol oip-rest --rate 10")
+        connection, _ = silent.accept()
+        with connection:
+            loading.signal(signal.SIGINT)
+            status, told = loading.result()
+    assert (status, told["ok"]) == (1, False)
+    assert told["failure"] == "interrupted: nothing was measured yet"
 
 
 @pytest.mark.slow

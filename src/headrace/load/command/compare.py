@@ -37,14 +37,14 @@ def run_compare(options: argparse.Namespace) -> int:
         written.check(options.report)
         with screen(Console(stderr=True)) as shown:
             compared = compare(sides, shown)
-        document = show_compared.document(sides[0], compared)
-        unwritten = written.try_write(
-            options.report, lambda: written.of_pair(sides[0], compared, document)
-        )
     except KeyboardInterrupt:
         return tell_interrupted("no block of slices came to its end", as_json=options.json)
     except HeadraceError as error:
         return tell(error, as_json=options.json)
+    document = show_compared.document(sides[0], compared)
+    unwritten = written.try_write(
+        options.report, lambda: written.of_pair(sides[0], compared, document)
+    )
     return tell_all(
         document,
         lambda console: show_compared.show(sides[0], compared, console),

@@ -39,12 +39,12 @@ def run_find(options: argparse.Namespace) -> int:
         written.check(options.report)
         with screen(Console(stderr=True)) as shown:
             found = find(wanted, shown)
-        document = show_found.document(wanted, found)
-        unwritten = written.try_write(
-            options.report, lambda: written.of_search(wanted, found, document)
-        )
     except HeadraceError as error:
         return tell(error, as_json=options.json)
+    document = show_found.document(wanted, found)
+    unwritten = written.try_write(
+        options.report, lambda: written.of_search(wanted, found, document)
+    )
     return tell_all(
         document,
         lambda console: show_found.show(wanted, found, console),

@@ -10,8 +10,6 @@ from pathlib import Path
 SCENARIOS = ("single-stream", "multi-stream", "server", "offline")
 PROTOCOLS = ("oip-grpc", "oip-rest", "tfs-grpc", "tfs-rest", "plain")
 
-_TERMINATED_STATUS = 143  # 128 + SIGTERM, as shells say it
-
 
 def add(command: argparse.ArgumentParser) -> None:
     """Add the flags."""
@@ -171,6 +169,11 @@ def _add_answers(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _end_by(number: signal.Signals) -> None:
+    """Have a signal do as Ctrl-C does: end the senders, and take their folder away."""
+    signal.signal(number, lambda *_: sys.exit(128 + number))  # as shells say it
+
+
 def run(options: argparse.Namespace) -> int:
     """Load a server and tell what it is like for those who wait.
 
@@ -178,8 +181,9 @@ def run(options: argparse.Namespace) -> int:
     meant to be sent. Any server that speaks the protocol can be loaded. Exit status 1: the numbers
     are not to be believed, or there are none; 2: something to change.
     """
-    # As Ctrl-C does, it ends the senders and takes their folder away.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED_STATUS))
+    _end_by(signal.SIGTERM)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        _end_by(signal.SIGHUP)
     # Imported here: --help need not wait for it.
     if options.find_max:
         from headrace.load.command.find import run_find  # noqa: PLC0415

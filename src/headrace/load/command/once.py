@@ -26,12 +26,12 @@ def run_once(options: argparse.Namespace) -> int:
         wanted = read(options)
         written.check(options.report)
         verdict = load(wanted)
-        document = show.document(wanted, verdict)
-        unwritten = written.try_write(
-            options.report, lambda: written.of_one(wanted, verdict, document)
-        )
+    except KeyboardInterrupt:
+        return tell_interrupted("nothing was measured yet", as_json=options.json)
     except HeadraceError as error:
         return tell(error, as_json=options.json)
+    document = show.document(wanted, verdict)
+    unwritten = written.try_write(options.report, lambda: written.of_one(wanted, verdict, document))
     return tell_all(
         document,
         lambda console: show.show(wanted, verdict, console),
