@@ -16,7 +16,8 @@ the two loops · ``pool`` connections and their sockets · ``codec`` the seam to
 What came of it: ``result`` one row a request, and the names of outcomes · ``look`` the last moments
 of a run that goes on · ``report`` the numbers, and whether they can be believed · ``verdict``
 until when, and what is wrong · ``objective`` whether a run kept it, or still can (pure) ·
-``search`` which rate to try next (pure) · ``join`` runs as one · ``pairs`` two against each other
+``search`` which rate to try next (pure) · ``quiet`` whether a server has done with what was sent
+before (pure) · ``join`` runs as one · ``pairs`` two against each other
 (pure) · ``scenario`` MLPerf's rules (pure) · ``page`` all of it as HTML.
 
 For drivers of others: ``asker`` requests at another thread's demand · ``loadgen`` MLCommons'.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import io
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +14,18 @@ import pytest
 from rich.console import Console
 
 from headrace.errors import SettingsError, StartError
+from headrace.load.address import read_address
 from headrace.load.command import find, grammar, written
-from headrace.load.command.drive import screen
+from headrace.load.command.drive import Screen, screen
 from headrace.load.command.show_found import document
 from headrace.load.command.tried import Found, Tried
 from headrace.load.command.wanted import Wanted, read
 from headrace.load.page.html import render
+from headrace.load.plan import ClosedLoop, Message, Plan, Protocol, Target
 from headrace.load.result import OK, Outcome, Result
 from headrace.load.search import Held, Search
 from headrace.load.verdict import judge
+from tests.unit.load.servers import HttpServer
 
 
 def _wanted(words: str) -> Wanted:
@@ -65,11 +71,14 @@ def _fast(*_: object) -> tuple[Result, bool]:
     return Result(at, at, at + 0.001, zeros, (OK,), {}, 0.0, 5.0, 0.1), False
 
 
+TARGET = Target(Protocol.HTTP, "localhost:1", "/", (Message(b""),))
+
+
 def test_a_rate_that_cannot_be_planned_ends_the_search_with_what_was_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("headrace.load.command.wanted._MOST_REQUESTS", 1000)
-    monkeypatch.setattr(find, "prepare", lambda _: None)
+    monkeypatch.setattr(find, "prepare", lambda _: TARGET)
     monkeypatch.setattr(find, "drive", _fast)
     with screen(Console(file=io.StringIO())) as shown:
         found = find.find(_wanted("--rate 80 --duration-s 5"), shown)
@@ -79,7 +88,7 @@ def test_a_rate_that_cannot_be_planned_ends_the_search_with_what_was_tried(
 
 
 def test_a_search_that_has_had_its_tries_says_what_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(find, "prepare", lambda _: None)
+    monkeypatch.setattr(find, "prepare", lambda _: TARGET)
     monkeypatch.setattr(find, "drive", _fast)
     with screen(Console(file=io.StringIO())) as shown:
         found = find.find(_wanted("--rate 0.1 --duration-s 0.00001"), shown)
@@ -91,7 +100,7 @@ def test_ctrl_c_before_the_first_try_is_told(monkeypatch: pytest.MonkeyPatch) ->
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(find, "prepare", lambda _: None)
+    monkeypatch.setattr(find, "prepare", lambda _: TARGET)
     monkeypatch.setattr(find, "drive", interrupted)
     wanted = _wanted("")
     with screen(Console(file=io.StringIO())) as shown:
@@ -116,14 +125,14 @@ def test_a_server_that_goes_away_between_two_tries_leaves_what_was_tried(
     at = np.arange(500) / 100
 
     def drive(*_: object) -> tuple[Result, bool]:
-        if drives:
+        if len(drives) == 2:  # what one takes alone, and a try
             raise StartError("no server answers at localhost:1")
         drives.append(1)
         zeros = np.zeros(at.size, np.uint16)
         return Result(at, at, at + 0.001, zeros, (OK,), {}, 0.0, 5.0, 0.1), False
 
     drives: list[int] = []
-    monkeypatch.setattr(find, "prepare", lambda _: None)
+    monkeypatch.setattr(find, "prepare", lambda _: TARGET)
     monkeypatch.setattr(find, "drive", drive)
     with screen(Console(file=io.StringIO())) as shown:
         found = find.find(wanted, shown)
@@ -131,6 +140,60 @@ def test_a_server_that_goes_away_between_two_tries_leaves_what_was_tried(
         assert found.failure == "no server answers at localhost:1"
         with pytest.raises(StartError):  # of nothing that was tried nothing is told
             find.find(wanted, shown)
+
+
+class Fifo(HttpServer):
+    """Takes 10 ms for each request, one after the other, and for those that were given up too."""
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await reader.readexactly(size)
+        async with self._turn:
+            await asyncio.sleep(0.01)
+        body = b'{"output": [1.0]}'
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        return True
+
+    async def _main(self) -> None:
+        self._turn = asyncio.Lock()
+        await super()._main()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_try_begins_when_what_was_sent_before_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(find, "Search", partial(Search, most_tries=4))
+    words = (
+        "--protocol plain --shape x=FP32:1,4 --slo-ms 200 --rate 560 --duration-s 1.5 "
+        "--timeout-s 0.3"
+    )
+    with Fifo() as server, screen(Console(file=io.StringIO())) as shown:
+        wanted = replace(_wanted(words), address=read_address(server.address))
+        found = find.find(wanted, shown)
+    assert [one.rate for one in found.tries] == [560, 280, 140, 70]
+    assert found.tries[0].held is Held.CLEARLY_NOT
+    assert found.tries[-1].held is Held.YES
+
+
+def test_a_server_that_does_not_come_to_rest_ends_the_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def drive(plan: Plan, _: Target, __: int, ___: Screen, give_up: object = None) -> object:
+        done, interrupted = _fast()
+        took_s = 9.0 if give_up is not None else 0.001
+        longer = replace(done, done_s=done.intended_s + took_s, duration_s=plan.duration_s)
+        drives.append(isinstance(plan, ClosedLoop))
+        return longer, interrupted
+
+    drives: list[bool] = []
+    monkeypatch.setattr(find, "prepare", lambda _: TARGET)
+    monkeypatch.setattr(find, "drive", drive)
+    with screen(Console(file=io.StringIO())) as shown:
+        found = find.find(_wanted("--rate 80 --duration-s 5"), shown)
+    assert drives == [True, False, True]
+    assert [one.rate for one in found.tries] == [80]
+    assert found.failure == "the server is still busy with what was sent before"
 
 
 @pytest.mark.slow

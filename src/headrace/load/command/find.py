@@ -9,15 +9,17 @@ from dataclasses import replace
 from rich.console import Console
 
 from headrace.errors import HeadraceError, SettingsError, StartError
+from headrace.load import quiet
 from headrace.load.arrivals import Arrivals
 from headrace.load.command import show_found, written
-from headrace.load.command.drive import Screen, drive, screen
+from headrace.load.command.drive import GiveUp, Screen, drive, screen
 from headrace.load.command.once import tell, tell_all
 from headrace.load.command.prepare import prepare
 from headrace.load.command.tried import Found, Tried
 from headrace.load.command.wanted import Wanted, arrivals, read
 from headrace.load.objective import Objective
 from headrace.load.plan import ClosedLoop, OpenLoop, Target
+from headrace.load.result import Result
 from headrace.load.rows import Rows
 from headrace.load.search import Held, Search
 from headrace.load.verdict import judge
@@ -30,6 +32,10 @@ _OBJECTIVES = 20
 # Where nobody said where to begin: half of what so many callers get.
 _CALLERS, _PROBE_S, _SHARE = 8, 2.0, 0.5
 _LOWEST = 0.1
+# One request after the other, to see what one takes alone; and until one takes no longer, for at
+# most so long, as a server may go on with what was given up. They are waited for a while, for each
+# that is given up is one more to do.
+_ALONE_S, _QUIET_S, _PATIENCE_S = 1.0, 60.0, 10.0
 
 
 def run_find(options: argparse.Namespace) -> int:
@@ -68,8 +74,11 @@ def find(wanted: Wanted, shown: Screen) -> Found:
     try:
         shown.show(f"asking {wanted.address.authority} about {wanted.model}")
         target = prepare(wanted)
+        alone_s = quiet.limit_s(wanted.slo_s, _alone(target, shown))
         found = Found(Search(_first(wanted, target, shown), lowest=_LOWEST), ())
         while (rate := found.search.next_rate) is not None:
+            if _has_failed(found) and not _comes_to_rest(target, alone_s, shown):
+                return replace(found, ended="the server is still busy with what was sent before")
             shown.heading = f"try {len(found.tries) + 1}: {rate:,.4g}/s"
             tried = _try(wanted, target, objective, rate, len(found.tries), shown)
             if tried is None:
@@ -85,6 +94,43 @@ def find(wanted: Wanted, shown: Screen) -> Found:
             raise
         return replace(found, ended=error.message)
     return found
+
+
+def _has_failed(found: Found) -> bool:
+    return bool(found.tries) and found.tries[-1].held is not Held.YES
+
+
+def _alone(target: Target, shown: Screen) -> Result:
+    """Send one request after the other to a server that has nothing else to do."""
+    shown.heading = "one request after the other"
+    return _one_by_one(target, _ALONE_S, _PATIENCE_S, shown)
+
+
+def _comes_to_rest(target: Target, alone_s: float, shown: Screen) -> bool:
+    """Send one request after the other until one is answered as soon as alone."""
+    shown.heading = "until the server has done what was sent before"
+    result = _one_by_one(
+        target,
+        _QUIET_S,
+        max(_PATIENCE_S, alone_s),
+        shown,
+        lambda senders, _: quiet.is_quiet_already(senders, alone_s),
+    )
+    return quiet.is_quiet(result, alone_s)
+
+
+def _one_by_one(
+    target: Target,
+    duration_s: float,
+    timeout_s: float,
+    shown: Screen,
+    give_up: GiveUp | None = None,
+) -> Result:
+    patient = replace(target, timeout_s=timeout_s, connections=1)
+    result, interrupted = drive(ClosedLoop(1, duration_s), patient, 1, shown, give_up)
+    if interrupted:
+        raise KeyboardInterrupt
+    return result
 
 
 def _first(wanted: Wanted, target: Target, shown: Screen) -> float:
