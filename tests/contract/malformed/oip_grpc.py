@@ -162,7 +162,7 @@ CASES = [
             typed={"bytes_contents": [b""] * 2**17},
             model="words",
         ),
-        "393,216 strings in a request",
+        "393,216 strings in a request, which may have 262,144",
     ),
     oip_grpc("unknown output", infer(GX, raw=[ROW], outputs=["w"]), "unknown output 'w'"),
     oip_grpc(

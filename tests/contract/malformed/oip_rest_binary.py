@@ -92,8 +92,13 @@ CASES = [
     ),
     invalid(
         "oip-rest-binary: more strings than bytes",
+        binary(b"\0\0\0\0", {**WORDS, "shape": [2**18]}, model="words"),
+        "4 bytes cannot hold 262144 BYTES elements",
+    ),
+    invalid(
+        "oip-rest-binary: too many strings",
         binary(b"\0\0\0\0", {**WORDS, "shape": [2**39]}, model="words"),
-        "4 bytes cannot hold 549755813888 BYTES elements",
+        "549,755,813,888 strings in a request",
     ),
     invalid(
         "oip-rest-binary: rows of nothing",

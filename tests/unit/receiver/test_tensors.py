@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput
+from headrace.receiver.codecs.protobuf import message
 from headrace.receiver.codecs.tensors import MOST_STRINGS, from_raw, read_dtype, read_shape, to_raw
+from headrace.receiver.codecs.typed import from_typed
+from headrace.receiver.tfserving.tensors import to_array
 from headrace.values import DType
 
 
@@ -85,11 +90,27 @@ def test_strings_have_their_lengths_before_them() -> None:
         from_raw("x", DType.BYTES, (2**40,), data)  # before room for them is made
 
 
-def test_more_strings_than_a_request_may_have_are_refused_before_they_are_made() -> None:
-    array = from_raw("x", DType.BYTES, (MOST_STRINGS,), bytes(4 * MOST_STRINGS))
-    assert array.shape == (262_144,)
-    with pytest.raises(InvalidInput, match=r"input 'x': 262,145 strings .* send several requests"):
-        from_raw("x", DType.BYTES, (MOST_STRINGS + 1,), bytes(4 * MOST_STRINGS + 4))
+def test_an_answer_may_have_more_strings_than_a_request() -> None:
+    count = MOST_STRINGS + 1
+    assert from_raw("x", DType.BYTES, (count,), bytes(4 * count)).shape == (262_145,)
+
+
+@pytest.mark.parametrize("values", [[], [b""], [b"a"] * (MOST_STRINGS + 1)], ids=len)
+def test_more_strings_than_a_request_may_have_are_refused_before_they_are_made(
+    values: list[bytes],
+) -> None:
+    many = message("tensorflow.TensorProto")(dtype=7, string_val=values)
+    many.tensor_shape.dim.add(size=16_000_000)
+    typed = message("inference.InferTensorContents")(bytes_contents=[b""] * (MOST_STRINGS + 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput, match=r"'x': 16,000,000 strings .* send several requests"):
+            to_array("x", many)
+        with pytest.raises(InvalidInput, match=r"'x': 262,145 strings .* send several requests"):
+            from_typed("x", DType.BYTES, (MOST_STRINGS + 1,), typed)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_not_contiguous_is_written_row_by_row() -> None:

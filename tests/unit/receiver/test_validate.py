@@ -157,3 +157,11 @@ def test_only_strings_are_looked_at_and_only_where_they_must_be_text() -> None:
     asked = signature(TensorSpec("words", DType.BYTES, ("batch",)), IMAGE)
     assert text_inputs(asked, text_only=True) == ("words",)
     assert text_inputs(asked, text_only=False) == ()
+
+
+def test_the_strings_of_all_inputs_are_counted_together() -> None:
+    title = TensorSpec("title", DType.BYTES, ("batch",))
+    both = signature(NAME, title)
+    assert validate(both, {"name": names(2**17), "title": names(2**17)}) == 2**17
+    with pytest.raises(InvalidInput, match="input 'title': 262,146 strings in a request"):
+        validate(both, {"name": names(2**17 + 1), "title": names(2**17 + 1)})

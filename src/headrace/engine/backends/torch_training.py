@@ -69,6 +69,9 @@ def _trains(node: Node, schema: Any) -> bool:
 
 def _given(node: Node, schema: Any) -> dict[str, Any]:
     """The arguments of an operator by name, with those that are left to their defaults."""
-    given = {one.name: one.default_value for one in schema.arguments if one.has_default_value()}
-    names = [one.name for one in schema.arguments]
-    return given | dict(zip(names, node.args, strict=False)) | node.kwargs
+    given: dict[str, Any] = {
+        one.name: one.default_value for one in schema.arguments if one.has_default_value()
+    }
+    given.update(zip((one.name for one in schema.arguments), node.args, strict=False))
+    given.update(node.kwargs)
+    return given

@@ -73,14 +73,13 @@ def from_raw(name: str, dtype: DType, shape: tuple[int, ...], data: bytes | memo
     """View raw little-endian bytes as a tensor.
 
     Raises:
-        InvalidInput: the size does not fit the shape, or there are too many strings.
+        InvalidInput: the size does not fit the shape.
     """
     if dtype is DType.BYTES:
         if math.prod(shape) * 4 > len(data):
             raise InvalidInput(
                 f"input {name!r}: {len(data)} bytes cannot hold {math.prod(shape)} BYTES elements"
             )
-        check_strings(name, math.prod(shape))
         try:
             return unpack_bytes(data, shape)
         except MalformedRequest as error:

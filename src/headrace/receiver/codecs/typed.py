@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import InvalidInput
+from headrace.receiver.codecs.tensors import check_strings
 from headrace.receiver.codecs.wire import PACKED_FROM, packed
 from headrace.values import Array, DType
 
@@ -44,6 +45,7 @@ def from_typed(name: str, dtype: DType, shape: tuple[int, ...], contents: Any) -
         raise InvalidInput(f"input {name!r} is {dtype.value}: fill {field}, not {others[0]}")
     values = getattr(contents, field)
     if dtype is DType.BYTES:
+        check_strings(name, len(values))
         array = np.empty(len(values), object)
         array[:] = list(values)
     elif dtype in _PACKED and len(values) >= PACKED_FROM:

@@ -6,6 +6,7 @@ extensions for ``classification``, ``priority`` and ``timeout``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -259,6 +260,9 @@ def _inputs(proto: Any, raw: list[bytes | memoryview], regions: Regions) -> dict
             raise InvalidInput(f"input {name!r} is given twice")
         dtype = read_dtype(name, tensor.datatype)
         shape = read_shape(name, tensor.shape)
+        if dtype is DType.BYTES:
+            strings += math.prod(shape)
+            check_strings(name, strings)
         if (raw or REGION in tensor.parameters) and tensor.HasField("contents"):
             raise InvalidInput(f"input {name!r} has both contents and raw_input_contents")
         place = read_place(name, read_parameters(tensor.parameters)) if shared else None
@@ -268,9 +272,6 @@ def _inputs(proto: Any, raw: list[bytes | memoryview], regions: Regions) -> dict
             inputs[name] = from_raw(name, dtype, shape, next(rest))
         else:
             inputs[name] = from_typed(name, dtype, shape, tensor.contents)
-        if dtype is DType.BYTES:
-            strings += inputs[name].size
-            check_strings(name, strings)
     return inputs
 
 

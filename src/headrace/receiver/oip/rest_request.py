@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Mapping
 from typing import Any
@@ -105,6 +106,8 @@ def _input(
     if not isinstance(shape, list):
         raise InvalidInput(f'input {name!r} needs a "shape": a list of whole numbers')
     shape = read_shape(name, shape)
+    if dtype is DType.BYTES:
+        check_strings(name, math.prod(shape))
     parameters = read_object(tensor, "parameters")
     size = parameters.get("binary_data_size")
     place = read_place(name, parameters)

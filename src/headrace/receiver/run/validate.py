@@ -18,9 +18,10 @@ def validate(signature: Signature, inputs: Mapping[str, Array]) -> int:
     """Check the inputs of one request and return its rows (1 for a model that does not batch).
 
     Raises:
-        InvalidInput: a name, dtype, shape or number of rows does not fit; the message says which.
+        InvalidInput: a name, dtype, shape or number of rows does not fit, or there are too many
+            strings; the message says which.
     """
-    specs = signature.inputs
+    specs, strings = signature.inputs, 0
     if len(inputs) != len(specs):
         _names(signature, inputs)
     for spec in specs:
@@ -29,6 +30,9 @@ def validate(signature: Signature, inputs: Mapping[str, Array]) -> int:
             _names(signature, inputs)
             raise InvalidInput(f"input {spec.name!r} is missing")
         _fits(spec, array)
+        if spec.dtype is DType.BYTES:
+            strings += array.size
+            check_strings(spec.name, strings)
     return _rows(specs, inputs) if signature.batched else 1
 
 
@@ -111,8 +115,6 @@ def _fits(spec: TensorSpec, array: Array) -> None:
     for dim, expected in zip(shape, spec.shape, strict=True):
         if dim != expected and isinstance(expected, int):
             raise _wrong_shape(spec, shape)
-    if spec.dtype is DType.BYTES:
-        check_strings(spec.name, array.size)
 
 
 def _rows(specs: tuple[TensorSpec, ...], inputs: Mapping[str, Array]) -> int:

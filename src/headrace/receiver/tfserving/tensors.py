@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import InvalidInput
-from headrace.receiver.codecs.tensors import from_raw, read_shape
+from headrace.receiver.codecs.tensors import check_strings, from_raw, read_shape
 from headrace.receiver.codecs.wire import PACKED_FROM, packed, varint
 from headrace.values import Array, DType
 
@@ -68,6 +68,8 @@ def to_array(name: str, tensor: Any) -> Array:
         return from_raw(name, dtype, shape, tensor.tensor_content)
     values = getattr(tensor, field)
     count = math.prod(shape)
+    if dtype is DType.BYTES:
+        check_strings(name, max(count, len(values)))
     if not values and count and not _has_values(tensor):
         values = [b"" if dtype is DType.BYTES else 0]
     if (not values and count) or len(values) > count:
