@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from statistics import median_low
 
 from headrace.scheduler.running import Faded, Run, Runs
 
-# What the model of the least weight may use in a round, in seconds of a core. So long may a burst
+# What the model of the middle weight may use in a round, in seconds of a core. So long may a burst
 # of one keep others waiting; with less, bursts are cut into pieces and come late.
 _QUANTUM_S = 0.02
 # What that of the largest may use at most; then all have less, in proportion.
@@ -255,7 +256,7 @@ class Device:
         self.edition += 1
         if not weights:
             return
-        unit_s = min(_QUANTUM_S / min(weights), _LONGEST_QUANTUM_S / max(weights))
+        unit_s = min(_QUANTUM_S / median_low(weights), _LONGEST_QUANTUM_S / max(weights))
         for turn in self._turns:
             turn.resize(turn.weight * unit_s)
             turn.shared = len(self._turns) > 1

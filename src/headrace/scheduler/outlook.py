@@ -112,8 +112,10 @@ class Outlook:
         return start_s + before * mean_s / self._lanes.worth
 
     def _share(self, entry: Entry) -> float:
-        """Which part of the arrivals is of a newcomer's bucket: as of what waits, with it."""
-        line, waiting = self._queue.line(entry.bucket), self._queue.rows
-        if line is None:
-            return entry.rows / (waiting + entry.rows)
-        return line.rows / waiting
+        """Which part of the arrivals is of a newcomer's bucket: as of what waits; all if none does.
+
+        Of a bucket that nobody waits in the batch is small, and costs the others more than it
+        serves: counted alone, rare shapes are let in and push out a fifth of all.
+        """
+        line = self._queue.line(entry.bucket)
+        return 1.0 if line is None else line.rows / self._queue.rows

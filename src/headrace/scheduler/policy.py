@@ -128,13 +128,16 @@ class Scheduler:
 
     def cancel(self, entry: Entry) -> bool:
         """Forget an entry; False when it no longer waits."""
-        return self._queue.forget(entry)
+        waited = self._queue.forget(entry)
+        if waited:
+            self._probes.gone(entry)
+        return waited
 
     def drain(self) -> list[Entry]:
         """Take every waiting entry out."""
         entries = list(self._queue)
         for entry in entries:
-            self._queue.forget(entry)
+            self.cancel(entry)
         return entries
 
     # -- batches go --------------------------------------------------------------------------------
@@ -146,7 +149,7 @@ class Scheduler:
         """
         queue, lanes, turn = self._queue, self._lanes, self._lanes.turn
         self._see(now)
-        drops = [Drop(entry, DropReason.EXPIRED) for entry in queue.expired(now)]
+        drops = self._expired(now)
         while (head := queue.first()) is not None and not self._held(head):
             if self._policy.linger_s and now < self._lingers_until_s(head):
                 break
@@ -174,6 +177,12 @@ class Scheduler:
         if turn is not None:
             turn.pass_by()
         return None, drops
+
+    def _expired(self, now: float) -> list[Drop]:
+        drops = [Drop(entry, DropReason.EXPIRED) for entry in self._queue.expired(now)]
+        for drop in drops:
+            self._probes.gone(drop.entry)
+        return drops
 
     def finish(self, batch_id: int, now: float, infer_s: float | None) -> None:
         """A batch has ended; ``infer_s`` is its run time, None when it failed or was lost."""

@@ -12,10 +12,8 @@ from headrace.scheduler.batch import Batch
 from headrace.scheduler.latency import LatencyModel
 from headrace.scheduler.queue import Entry
 
-# After so many refusals of a shape one is let in: what it takes may make others late.
+# After so many refusals by guesses one is let in: what it takes may make others late.
 _REFUSALS = 16
-# Shapes whose refusals are counted; clients may send any.
-_KEPT = 256
 
 
 class Probes:
@@ -23,21 +21,21 @@ class Probes:
 
     def __init__(self, latency: LatencyModel) -> None:
         self._latency = latency
-        self._refused: dict[int, int] = {}  # by the elements of a row
+        self._refused = 0
         self.entry: Entry | None = None
         """The last that was let in, until its batch has ended."""
 
     def refused(self, elements: int) -> None:
-        """Count a refusal, if it was by a guess."""
-        if not self._latency.is_young(elements):
-            return
-        if len(self._refused) >= _KEPT and elements not in self._refused:
-            self._refused.clear()
-        self._refused[elements] = self._refused.get(elements, 0) + 1
+        """Count a refusal, if it was by a guess.
+
+        Those of all shapes are counted together: clients may send hundreds, and one that has run
+        corrects the guesses beside it.
+        """
+        self._refused += self._latency.is_young(elements)
 
     def is_due(self, elements: int, running: Iterable[Batch]) -> bool:
         """Whether one of this shape may be let in now, with these batches running."""
-        if self._refused.get(elements, 0) < _REFUSALS or not self._latency.is_young(elements):
+        if self._refused < _REFUSALS or not self._latency.is_young(elements):
             return False
         last = self.entry
         return last is None or not (last.waiting or any(last in one.entries for one in running))
@@ -47,7 +45,12 @@ class Probes:
         if self.entry is not None and self.entry in batch.entries:
             self.entry = None
 
+    def gone(self, entry: Entry) -> None:
+        """An entry waits no more, and will not run."""
+        if self.entry is entry:
+            self.entry = None
+
     def send(self, entry: Entry) -> None:
         """Let this one in."""
-        self._refused.pop(entry.elements, None)
+        self._refused = 0
         self.entry = entry

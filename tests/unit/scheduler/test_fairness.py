@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headrace.scheduler.fairness import Device, Turn
 
-QUANTUM_S = 0.020  # of the least weight
+QUANTUM_S = 0.020  # of the middle weight, the smaller one of two
 NEVER = math.inf
 
 
@@ -233,12 +233,20 @@ def test_who_comes_or_goes_forgives_no_debt() -> None:
     device = Device(1)
     first, _ = join(device), join(device)
     use(first, 0.0, 0.050)
-    third = join(device, 0.5)
+    others = join(device, 0.5), join(device, 0.5)
     assert first.quantum_s == pytest.approx(2 * QUANTUM_S)
     assert first.credit_s == pytest.approx(QUANTUM_S - 0.050)
-    device.leave(third)
+    for one in others:
+        device.leave(one)
     assert first.quantum_s == pytest.approx(QUANTUM_S)
     assert first.credit_s == pytest.approx(QUANTUM_S - 0.050)
+
+
+def test_one_of_a_small_weight_makes_no_other_round_longer() -> None:
+    device = Device(1)
+    first, second, small = join(device), join(device), join(device, 0.05)
+    assert first.quantum_s == second.quantum_s == pytest.approx(QUANTUM_S)
+    assert small.quantum_s == pytest.approx(QUANTUM_S / 20)
 
 
 def test_a_model_can_have_what_its_weight_says_or_what_others_leave() -> None:

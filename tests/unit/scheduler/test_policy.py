@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 
@@ -541,15 +542,29 @@ def test_one_is_let_in_at_a_time_and_only_if_it_comes_to_the_queue() -> None:
     assert refused(busy, rare(17), now=17) is None
 
 
-def test_who_comes_is_not_taken_to_be_joined_by_those_of_other_shapes() -> None:
-    """1,000 a second come of one shape, which keep the only lane for 20 ms."""
-    times = [(of, rows, 0.010 + of * 0.001 * rows, 0.011) for of in (1, 5) for rows in SIZES]
-    busy = scheduler(model=LatencyModel(times, sizes=SIZES, pads=False), slo_s=0.1)
-    pass_by(busy, 0.001)
-    crowd(busy, 10, 9.0, now=0.3)
-    assert cut(busy, 0.3).rows == 10
-    crowd(busy, 10, 9.0, now=0.3)
-    assert refused(busy, entry(0.36, bucket="other", elements=5), now=0.3) is None
+def test_refusals_of_many_shapes_are_counted_together() -> None:
+    busy = never_idle()
+    for number in range(16):
+        shape = entry(number + SLO_S, bucket=f"rare {number}", elements=10 + number)
+        assert isinstance(refused(busy, shape, now=number), PredictedMiss)
+    assert refused(busy, rare(16), now=16) is None
+
+
+@pytest.mark.parametrize("leaves", ["cancelled", "drained", "expired"])
+def test_a_probe_that_has_left_is_not_kept(leaves: str) -> None:
+    busy = never_idle(lanes=1)
+    for number in range(16):
+        assert isinstance(refused(busy, rare(number), now=number), PredictedMiss)
+    (probe,) = admit(busy, rare(16), now=16)
+    held = sys.getrefcount(probe)
+    match leaves:
+        case "cancelled":
+            assert busy.cancel(probe)
+        case "drained":
+            assert busy.drain() == [probe]
+        case _:
+            assert [drop.entry for drop in busy.cut(17)[1]] == [probe]
+    assert sys.getrefcount(probe) < held - 1  # the queue's, and that of who was let in
 
 
 # -- ahead of a lane's end -------------------------------------------------------------------------

@@ -237,6 +237,29 @@ def test_several_buckets_share_the_lanes_without_making_small_batches() -> None:
     assert result.mean_batch >= 12
 
 
+def test_shapes_that_are_rare_do_not_push_out_those_that_are_not() -> None:
+    """A twentieth of the requests is of twenty shapes, and each of them would be a batch alone."""
+    random = np.random.default_rng(1)
+    shares = {16: 0.95} | dict.fromkeys(range(640, 660), 0.05 / 20)
+
+    def service(_: int, rows: int) -> float:
+        return ALPHA_S + BETA_S * rows
+
+    measured = [(e, b, run_s(b), 1.1 * run_s(b)) for e in shares for b in SIZES]
+    rule = Scheduler(
+        Policy(SLO_S, LANES, 2048, MOST_ROWS), LatencyModel(measured, sizes=SIZES, pads=False)
+    )
+    times = np.cumsum(random.exponential(1 / (1.1 * CAPACITY_RPS), 8_000)).tolist()
+    shapes = random.choice(list(shares), 8_000, p=list(shares.values())).tolist()
+    arrivals = [
+        Arrival(at_s, SLO_S, bucket=shape, elements=shape)
+        for at_s, shape in zip(times, shapes, strict=True)
+    ]
+    result = simulate(rule, arrivals, service, lanes=LANES)
+    assert result.in_time_share >= 0.7
+    assert result.outcomes["shed"] < 0.08 * len(arrivals)  # most are refused as they come
+
+
 # -- the rules of others, for contrast -------------------------------------------------------------
 
 
