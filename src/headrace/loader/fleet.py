@@ -116,15 +116,16 @@ class Fleet(Roster):
             OSError: its files cannot be looked at.
         """
         async with self._turn(found):
-            await self._load(found)
+            await self._load(await self._stamped(found))
 
-    async def _load(self, found: FoundVersion) -> None:
-        post = await self._stamped(found)
+    async def _load(self, post: Post) -> None:
+        found = post.found
         async with self._samples(post):  # before what serves may have to leave memory
             await self.residents.enter(post)
             old = await self._present(found)
             if old is None or old.listed:
-                await self._replace(old, post)
+                listed = self._starts_listed(found) if old is None else old.on_demand
+                await self._replace(old, post, listed=listed)
                 old = None
             await self._begin(post)
         if post.serving is not None and old is not None:
@@ -163,22 +164,26 @@ class Fleet(Roster):
         """Serve a version as its settings say: now, or from the first request for it on.
 
         It is loaded now, too, where another of its model is in memory: that may leave for it, and
-        requests go to the newest, so that it must be known to load.
+        requests go to the newest, so that it must be known to load. What is to be loaded now and
+        finds no room waits for its first request, too.
 
         Raises:
             HeadraceError, OSError: as ``load``.
         """
         async with self._turn(found):
+            post = await self._stamped(found)
             old = await self._present(found)
+            # As it is at this moment: while the files were looked at, others may have come.
             if old.listed if old is not None else self._starts_listed(found):
-                await self._replace(old, await self._stamped(found))
+                await self._replace(old, post, listed=True)
                 return
             try:
-                await self._load(found)
+                await self._load(post)
             except (NoRoom, ModelTooLarge):
                 if old is not None or self._has_in_memory(found.name):
                     raise
-                await self._replace(None, await self._stamped(found))
+                self._log.info("no_room_to_preload", model=found.name, version=found.version)
+                await self._replace(None, post, listed=True)
 
     async def bring(self, key: Key, who: object = ONLY) -> None:
         """Load a listed version for those who wait for it; its state says how that ended.
@@ -278,9 +283,9 @@ class Fleet(Roster):
         else:
             self._told.move(post, _state(post, "found"))
 
-    async def _replace(self, old: Post | None, post: Post) -> None:
+    async def _replace(self, old: Post | None, post: Post, *, listed: bool) -> None:
         """Let a post stand for its version in place of one that has no engine."""
-        post.on_demand = self._starts_listed(post.found) if old is None else old.on_demand
+        post.on_demand = listed
         self._put(post)
         if old is not None:
             await self._retire(old)

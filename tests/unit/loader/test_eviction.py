@@ -153,6 +153,18 @@ async def test_what_has_no_room_at_the_start_is_listed(tmp_path: Path) -> None:
         assert len(_serving(fleet)) == 2
 
 
+async def test_what_comes_to_be_loaded_and_has_no_room_is_listed(tmp_path: Path) -> None:
+    async with fleet_of(tmp_path, _listed(tmp_path, "a"), max_resident=1) as (fleet, receiver):
+        await fleet.bring(A)
+        _use(fleet, A, 3e9, sequences=True)
+        await fleet.take(version_of(tmp_path, 1, "b"))
+        assert (receiver.states()[B], fleet.waiting()) == ("listed", [])
+        _use(fleet, A, 3e9)
+        async with asyncio.timeout(60):
+            await fleet.bring(B)
+        assert _serving(fleet) == {"b"}
+
+
 async def test_one_that_is_unloaded_while_it_leaves_is_unloaded(tmp_path: Path) -> None:
     async with _leaving(tmp_path) as (fleet, receiver, emptied, coming):
         unloading = asyncio.create_task(fleet.unload(A))

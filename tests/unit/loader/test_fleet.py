@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import timeit
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headrace.control import Labels, ModelServing, ModelState, Recall
 from headrace.errors import ModelDiffers, ModelLoadError
-from headrace.loader.fleet import Fleet
+from headrace.loader.fleet import Fleet, _look
+from headrace.loader.store import FoundVersion
 from tests.unit.loader.audience import NOBODY
 from tests.unit.loader.fleets import Receiver, begins, exist, fleet_of, version_of
 
@@ -238,6 +241,28 @@ async def test_one_that_is_listed_can_be_unloaded_and_listed_anew(tmp_path: Path
         await fleet.bring(("m", 1))
         assert fleet.serving["m", 1].settings.max_queue == 5
         assert len(fleet._keepers) == 1
+
+
+async def test_what_comes_into_memory_while_files_are_looked_at_is_not_overlooked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, looked = threading.Event(), threading.Event()
+
+    def slowly(found: FoundVersion) -> Any:  # as on a share
+        looking.set()
+        looked.wait(60)
+        return _look(found)
+
+    async with fleet_of(tmp_path, version_of(tmp_path, 1, preload=False)) as (fleet, receiver):
+        monkeypatch.setattr("headrace.loader.fleet._look", slowly)
+        taking = asyncio.create_task(fleet.take(version_of(tmp_path, 2, preload=False)))
+        await asyncio.to_thread(looking.wait, 60)
+        await fleet.bring(("m", 1))
+        looked.set()
+        async with asyncio.timeout(60):
+            await taking
+        assert receiver.states() == {("m", 1): "serving", ("m", 2): "serving"}
+        assert fleet.waiting() == []
 
 
 async def test_one_that_is_being_loaded_when_it_is_listed_anew_is_loaded_as_it_is_now(
