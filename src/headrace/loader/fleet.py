@@ -294,7 +294,8 @@ class Fleet(Roster):
         return not (found.settings.preload or self._has_in_memory(found.name))
 
     def _has_in_memory(self, name: str) -> bool:
-        return any(post.serving is not None for post in self.versions(name).values())
+        """Whether a version of it is there, or on its way there."""
+        return any(post.wanted or not post.listed for post in self.versions(name).values())
 
     async def _present(self, found: FoundVersion) -> Post | None:
         """What serves as this version or is to; what is just leaving memory has left."""

@@ -265,6 +265,19 @@ async def test_what_comes_into_memory_while_files_are_looked_at_is_not_overlooke
         assert fleet.waiting() == []
 
 
+async def test_a_new_version_is_loaded_too_where_another_is_on_its_way(tmp_path: Path) -> None:
+    async with fleet_of(tmp_path, version_of(tmp_path, 1, preload=False)) as (fleet, receiver):
+        fleet._places = 0  # both wait for theirs
+        bringing = asyncio.create_task(fleet.bring(("m", 1)))
+        taking = asyncio.create_task(fleet.take(version_of(tmp_path, 2, preload=False)))
+        while ("m", 2) not in receiver.states():
+            await fleet._news.some(1)
+        fleet._places = 4
+        fleet._news.wake()
+        await asyncio.gather(bringing, taking)
+        assert receiver.states() == {("m", 1): "serving", ("m", 2): "serving"}
+
+
 async def test_one_that_is_being_loaded_when_it_is_listed_anew_is_loaded_as_it_is_now(
     tmp_path: Path,
 ) -> None:
