@@ -146,17 +146,27 @@ def _wanted(places: list[Place], policy: VersionPolicy) -> list[Place]:
     Raises:
         ModelLoadError: one that it names is not there.
     """
-    there: dict[str, set[int]] = {}
-    for place in places:
-        there.setdefault(place.name, set()).add(place.version)
-    for name, versions in there.items():
+    for name, versions in _versions(places).items():
         missing = sorted(set(policy.specific or ()) - versions)
         if missing:
             raise ModelLoadError(
                 f"model {name!r} has no version {', '.join(map(str, missing))}, which `versions` "
                 f"names; it has {', '.join(map(str, sorted(versions)))}"
             )
-    return [place for place in places if place.version in policy.choose(there[place.name])]
+    return choose(places, policy)
+
+
+def choose(places: Sequence[Place], policy: VersionPolicy) -> list[Place]:
+    """Those of the places that the policy wants, of each model."""
+    wanted = {name: policy.choose(versions) for name, versions in _versions(places).items()}
+    return [place for place in places if place.version in wanted[place.name]]
+
+
+def _versions(places: Iterable[Place]) -> dict[str, set[int]]:
+    there: dict[str, set[int]] = {}
+    for place in places:
+        there.setdefault(place.name, set()).add(place.version)
+    return there
 
 
 def lies_in(settings: Settings, name: str) -> bool:
@@ -177,20 +187,21 @@ class _Lying(NamedTuple):
 
         Raises:
             ModelNotFound: one that it names is not there.
-            OperatorError: one that it wants cannot be taken as it lies there, or there are two
+            OperatorError: one that it wants cannot be taken as it lies there, or it wants two
                 models of this name.
         """
-        for _, error in twins(self.places):
-            raise error
         broken = {told.version for told in self.complaints if told.version is not None}
         wanted = policy.choose({place.version for place in self.places} | broken)
         for told in self.complaints:
             if told.version is None or told.version in wanted:
                 raise told.error
         try:
-            return _wanted(self.places, policy)
+            places = _wanted(self.places, policy)
         except ModelLoadError as error:
             raise ModelNotFound(error.message) from error
+        for _, twice in twins(places):
+            raise twice
+        return places
 
 
 def _named(settings: Settings, name: str) -> _Lying:

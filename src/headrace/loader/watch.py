@@ -25,7 +25,7 @@ from headrace.loader.post import Key
 from headrace.loader.remote.remotes import Remotes, nothing_remote
 from headrace.loader.settled import Look, Settled, Step
 from headrace.loader.stamps import stamp
-from headrace.loader.store import FoundVersion, astray, check_any, policy_of, settle, twins
+from headrace.loader.store import FoundVersion, astray, check_any, choose, policy_of, settle, twins
 from headrace.order import VersionPolicy
 from headrace.settings import ModelSettings, Settings
 
@@ -116,11 +116,14 @@ class Surveyor:
                 survey.troubles.add(f"{entry.path}: nothing to serve here now")
             return
         self._remember(number, entry)
-        twice = dict(twins(places))
+        wanted = choose(places, policy_of(entry, self._settings.defaults))
+        twice = dict(twins(wanted))
         for name, error in twice.items():  # whichever of them serves goes on
             self._hear(survey, number, Complaint(name, None, error))
+        # What lies elsewhere under the name of what is wanted is another model, and not wanted.
+        folders = {place.name: place.folder for place in wanted}
         for place in places:
-            if place.name not in twice:
+            if place.name not in twice and place.folder == folders.get(place.name, place.folder):
                 self._take(survey, number, entry, place)
 
     def _miss(self, survey: Survey) -> None:

@@ -20,7 +20,7 @@ from headrace.errors import NoRoom, SettingsError
 from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
 from headrace.loader.places import Place
-from headrace.loader.store import settle
+from headrace.loader.store import find, find_named, settle
 from headrace.loader.watch import Surveyor, Watch
 from headrace.message import Message
 from headrace.server_settings import ModelControl, ServerSettings
@@ -339,6 +339,33 @@ async def test_of_two_of_one_name_neither_takes_the_place_of_what_serves(tmp_pat
         await _until(lambda: ("later", 1) in scene.served())
         assert scene.events().count("model_changed") == 2
         assert scene.served() == {("m", 1), ("later", 1)}
+
+
+async def test_of_two_of_one_name_the_wanted_one_is_served_by_a_look_as_by_a_start(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "models"
+    _write(root, "m", 1, 2)
+    (root / "m.fake").write_text("a stray one, of version 1")
+    settings = _settings(root, versions="latest:1")
+    wanted = [(root / "m/2/model.fake", 2)]
+    assert [(one.path, one.version) for one in find(settings)] == wanted
+    assert [(one.path, one.version) for one in find_named(settings, "m")] == wanted
+    assert [(one.path, one.version) for one in Surveyor(settings).begin()] == wanted
+    async with _scene(tmp_path, versions="latest:1") as scene:
+        await _until(lambda: scene.served() == {("m", 2)})
+        shutil.rmtree(root / "m/2")  # so that there are two of version 1
+        await _until(lambda: "models_unreadable" in scene.events())
+        assert scene.served() == {("m", 2)}
+
+
+def test_a_stray_one_is_no_version_of_the_wanted_one(tmp_path: Path) -> None:
+    _write(tmp_path, "m", 1, 2)
+    (tmp_path / "m.fake").write_text("version 1 of another, which sorts after it")
+    there = Surveyor(_settings(tmp_path, versions="latest:1")).look().models["m"].there
+    assert [there[1][0].path, there[2][0].path] == [
+        tmp_path / f"m/{version}/model.fake" for version in (1, 2)
+    ]
 
 
 def test_a_start_takes_what_the_policy_wants_and_tells_what_is_missing(tmp_path: Path) -> None:
