@@ -150,6 +150,8 @@ class Surveyor:
             survey.left_out.add((told.name, self._remotes.told(told.error.message)))
         else:
             survey.troubles.add(told.error.message)
+        if model.entry != number:  # it says nothing of the model that another entry has
+            return
         if told.version is None:
             model.unsure_of_all = True
         else:

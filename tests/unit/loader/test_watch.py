@@ -359,6 +359,27 @@ async def test_of_two_of_one_name_the_wanted_one_is_served_by_a_look_as_by_a_sta
         assert scene.served() == {("m", 2)}
 
 
+@pytest.mark.parametrize("spoilt", ["b/m.onnx", "b/m/1/model.txt"])
+def test_what_is_wrong_in_one_entry_is_no_trouble_of_a_model_of_another(
+    tmp_path: Path, spoilt: str
+) -> None:
+    _write(tmp_path / "a", "m", 1)
+    _write(tmp_path / "b", "other", 1)
+    (tmp_path / "b/m.fake").touch()
+    (tmp_path / spoilt).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / spoilt).touch()
+    first = _settings(tmp_path / "a/m")
+    settings = first.model_copy(
+        update={"models": (*first.models, ModelSettings(path=tmp_path / "b"))}
+    )
+    survey = Surveyor(settings).look()
+    assert [one.path for one, _ in survey.models["m"].there.values()] == [
+        tmp_path / "a/m/1/model.fake"
+    ]
+    assert (survey.models["m"].unsure_of_all, survey.models["m"].unsure) == (False, set())
+    assert any(str(tmp_path / "b/m") in trouble for trouble in survey.troubles)
+
+
 def test_a_stray_one_is_no_version_of_the_wanted_one(tmp_path: Path) -> None:
     _write(tmp_path, "m", 1, 2)
     (tmp_path / "m.fake").write_text("version 1 of another, which sorts after it")
