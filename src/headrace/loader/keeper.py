@@ -37,7 +37,7 @@ from headrace.loader.engine_process import (
     was_killed,
     write,
 )
-from headrace.loader.lifecycle import Backoff, Deaths, Event, State, can_move, move
+from headrace.loader.lifecycle import Backoff, Deaths, Event, State, Tries, can_move, move
 from headrace.loader.specification import specify
 from headrace.loader.store import FoundVersion
 from headrace.message import line
@@ -50,8 +50,9 @@ _LEAVING = {State.EVICTING, State.DRAINING, State.UNLOADED, State.FAILED}
 # A load stands back for this part of the time that it may take, and then no more; nor longer than
 # this, for many clients that order one give up after a minute.
 _PATIENCE, _PATIENCE_S = 4, 45.0
-# So often, within two minutes, a successor is tried on files that have changed since they served.
-_TRIES = 12
+# So often, and so long after the first, a successor is tried that refuses files which have changed
+# since they served: somebody may be writing over them.
+_TRIES, _TRIES_S = 12, 120.0
 # So often what comes back to memory may be killed meanwhile, as by want of it, however slowly.
 _VAIN = 4
 
@@ -126,7 +127,7 @@ class EngineKeeper:
         self._has_served = False
         self._vain = 0  # how often it died in a row when it came back to memory
         self._refused = False  # whether the last engine has ended so
-        self._tries = 0  # how many in a row have refused files that had changed
+        self._tries = Tries(_TRIES, _TRIES_S)  # that have refused files that had changed
         self._may_pass = False  # whether what has ended the last engine is not the model's fault
 
     @property
@@ -308,7 +309,8 @@ class EngineKeeper:
             tuned=self._found.tuned,
         )
         self._audience.on_serving(serving)
-        self._has_served, self._vain, self._tries = True, 0, 0
+        self._has_served, self._vain = True, 0
+        self._tries.clear()
         self._move(Event.READY)
 
     # -- between engines ---------------------------------------------------------------------------
@@ -326,8 +328,7 @@ class EngineKeeper:
 
     def _may_try(self, reason: str) -> bool:
         """Take it that files which have changed were refused: False when that is for good."""
-        self._tries += 1
-        if self._tries > _TRIES:
+        if not self._tries.note(asyncio.get_running_loop().time()):
             said = "its files have changed since they served, and cannot be loaded"
             self._move(Event.GIVEN_UP, f"{said}: {reason}")
             return False

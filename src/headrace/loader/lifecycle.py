@@ -152,3 +152,24 @@ class Deaths:
         """Note a death; True when it is the ``limit``-th within the window."""
         self._times.append(now_s)
         return len(self._times) == self._limit and now_s - self._times[0] <= self._window_s
+
+
+class Tries:
+    """Counts tries in a row that were in vain, to know when it is no use to go on."""
+
+    def __init__(self, limit: int, limit_s: float) -> None:
+        self._limit = limit
+        self._limit_s = limit_s
+        self._made = 0
+        self._first_s = 0.0
+
+    def note(self, now_s: float) -> bool:
+        """Note that it is in vain; False after ``limit`` tries, or ``limit_s`` from the first."""
+        if not self._made:
+            self._first_s = now_s
+        self._made += 1
+        return self._made <= self._limit and now_s - self._first_s < self._limit_s
+
+    def clear(self) -> None:
+        """Begin anew, since one was not."""
+        self._made = 0

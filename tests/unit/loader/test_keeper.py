@@ -316,10 +316,11 @@ async def test_a_successor_that_refuses_files_being_written_over_has_not_died(
     assert [state.reason for state in seen.states[4:6]] == ["no such operator: Frob"] * 2
 
 
+@pytest.mark.parametrize(("name", "bound"), [("_TRIES", 1), ("_TRIES_S", 1e-9)])
 async def test_what_refuses_files_that_have_changed_without_end_has_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, bound: float
 ) -> None:
-    monkeypatch.setattr("headrace.loader.keeper._TRIES", 1)
+    monkeypatch.setattr(f"headrace.loader.keeper.{name}", bound)
     seen = Seen()
     begin = _begins("die_serving", "refuse", "refuse")
     async with asyncio.TaskGroup() as group:

@@ -13,6 +13,7 @@ from headrace.loader.lifecycle import (
     Deaths,
     Event,
     State,
+    Tries,
     can_move,
     move,
 )
@@ -157,3 +158,11 @@ def test_too_many_is_what_counting_says(limit: int, window_s: float, gaps: list[
     for number, now_s in enumerate(times, start=1):
         recent = [at for at in times[:number] if now_s - at <= window_s]
         assert deaths.note(now_s) == (len(recent) >= limit)
+
+
+def test_tries_are_bounded_in_number_and_in_time() -> None:
+    quick, slow = Tries(3, 120), Tries(3, 120)
+    assert [quick.note(at) for at in (500, 501, 502, 503)] == [True, True, True, False]
+    assert [slow.note(at) for at in (500, 619, 620)] == [True, True, False]
+    slow.clear()
+    assert [slow.note(at) for at in (900, 901)] == [True, True]
