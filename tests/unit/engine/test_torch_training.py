@@ -103,19 +103,55 @@ def test_decomposed_and_under_no_grad_it_is_seen_too(tmp_path: Path) -> None:
             backends.load(path, ModelSettings())
 
 
-def test_what_training_does_not_change_is_served(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_what_training_does_not_change_is_served(in_parts: bool, tmp_path: Path) -> None:
     import torch  # noqa: PLC0415 - takes seconds
 
     same = (
         torch.nn.Dropout(0.0),
         torch.nn.BatchNorm1d(4, track_running_stats=False),
+        torch.nn.InstanceNorm1d(2),
         torch.nn.LayerNorm(4),
     )
-    signatures = [
-        backends.load(exported(one.train(), tmp_path / "model.pt2"), ModelSettings())[1].signature
-        for one in same
-    ]
-    assert [signature.inputs[0].shape for signature in signatures] == [(2, 4)] * 3
+    for module in same:
+        program = torch.export.export(module.train(), (torch.zeros(2, 4),))
+        program = program.run_decompositions() if in_parts else program
+        torch.export.save(program, tmp_path / "model.pt2")
+        model = backends.load(tmp_path / "model.pt2", ModelSettings())[1]
+        assert model.signature.inputs[0].shape == (2, 4)
+
+
+def test_a_buffer_of_the_models_own_is_no_training_though_it_is_called_as_in_a_norm(
+    tmp_path: Path,
+) -> None:
+    import torch  # noqa: PLC0415 - takes seconds
+
+    class Averages(torch.nn.Module):  # type: ignore[misc,unused-ignore]
+        running_mean: torch.Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("running_mean", torch.zeros(4))
+
+        def forward(self, x: torch.Tensor) -> Any:
+            self.running_mean.mul_(0.9).add_(x.mean(0))
+            return x - self.running_mean
+
+    path = exported(Averages().eval(), tmp_path / "model.pt2")
+    with pytest.raises(ModelLoadError, match="it changes running_mean when it runs"):
+        backends.load(path, ModelSettings())
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_statistics_that_are_still_learned_are_of_training(in_parts: bool, tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415 - takes seconds
+
+    module = torch.nn.InstanceNorm1d(4, track_running_stats=True).train()
+    program = torch.export.export(module, (torch.zeros(2, 4, 8),))
+    program = program.run_decompositions() if in_parts else program
+    torch.export.save(program, tmp_path / "model.pt2")
+    with pytest.raises(ModelLoadError, match="exported in training mode"):
+        backends.load(tmp_path / "model.pt2", ModelSettings())
 
 
 def test_a_program_that_draws_numbers_is_served_with_a_warning(tmp_path: Path) -> None:

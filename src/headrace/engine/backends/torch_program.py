@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from headrace.engine.backends.torch_half import narrowed
 from headrace.engine.backends.torch_memory import changed
 from headrace.engine.backends.torch_tensors import DTYPES, TYPES, Program
-from headrace.engine.backends.torch_training import draws, is_statistic, trains
+from headrace.engine.backends.torch_training import draws, learns, trains
 from headrace.errors import ModelLoadError
 from headrace.values import Dim, Signature, TensorSpec
 
@@ -137,7 +137,7 @@ def _check_training(program: torch.export.ExportedProgram) -> None:
     Raises:
         ModelLoadError: it drops numbers by chance, or norms by what is in the batch.
     """
-    if trains(program) or any(map(is_statistic, changed(program))):
+    if trains(program) or learns(program, changed(program)):
         raise ModelLoadError(
             "it was exported in training mode: call model.eval() before torch.export.export (a "
             "functional.dropout or the like takes training=self.training)"

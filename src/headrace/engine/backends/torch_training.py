@@ -6,7 +6,7 @@ that draw numbers are tagged by PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -14,11 +14,12 @@ from torch.fx import Graph, Node
 
 from headrace.engine.backends.torch_graphs import blocks
 
-_MODES = ("train", "training")
+_MODES = ("train", "training", "use_input_stats")
+_NORMS = ("batch_norm", "instance_norm")
 # What is left out of the numbers: nothing, where it is 0.
 _SHARES = ("p", "dropout", "dropout_p")
 _ALWAYS = ("aten::_batch_norm_with_update", "aten::_batch_norm_with_update_functional")
-_STATISTICS = ("num_batches_tracked", "running_mean", "running_var")
+_COUNTER, _STATISTICS = "num_batches_tracked", frozenset({"running_mean", "running_var"})
 
 
 def trains(program: torch.export.ExportedProgram) -> bool:
@@ -26,9 +27,17 @@ def trains(program: torch.export.ExportedProgram) -> bool:
     return any(_trains(node, schema) for node, schema in _operators(program.graph))
 
 
-def is_statistic(name: str) -> bool:
-    """Whether a buffer is what a norm of batches learns while it is trained."""
-    return name.rpartition(".")[2] in _STATISTICS
+def learns(program: torch.export.ExportedProgram, written: Iterable[str]) -> bool:
+    """Whether a norm of batches is still trained, by the names of what the program writes to."""
+    names = {name.rpartition(".")[2] for name in written}
+    if _COUNTER in names:
+        return True
+    # A model may call a buffer of its own so.
+    return bool(names & _STATISTICS) and any(
+        argument.name == "running_mean"
+        for _, schema in _operators(program.graph)
+        for argument in schema.arguments
+    )
 
 
 def draws(program: torch.export.ExportedProgram) -> list[str]:
@@ -60,7 +69,8 @@ def _trains(node: Node, schema: Any) -> bool:
     given = _given(node, schema)
     if any(given.get(name) == 0 for name in _SHARES):
         return False
-    if "running_mean" in given and given["running_mean"] is None:
+    norm = any(name in schema.name for name in _NORMS)
+    if norm and given.get("running_mean") is None:
         return False  # it has no statistics but the batch's, in either mode
     if schema.name in _ALWAYS or "dropout_p" in given:
         return True
