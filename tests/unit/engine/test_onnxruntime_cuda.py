@@ -46,6 +46,33 @@ WORDS = Signature(
 )
 
 
+def test_what_is_printed_of_errors_is_in_the_log_on_a_gpu_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ports = dict.fromkeys(("a", "b"), (DType.FP32, ("N", "L")))
+    nodes = [models.node("Add", ["a", "b"], ["y"])]
+    path = tmp_path / "add.onnx"
+    models.write(path, nodes, ports, {"y": (DType.FP32, ("N", "L"))})
+    inputs = {"a": np.zeros((1, 2), np.float32), "b": np.zeros((1, 3), np.float32)}
+
+    def printed() -> bool:
+        """Whether a run that fails is printed, in a session that is told nothing of the log."""
+        session = onnxruntime.InferenceSession(str(path), providers=[CPU])
+        with pytest.raises(Exception, match="Attempting to broadcast"):
+            session.run(None, inputs)
+        return "[E:onnxruntime" in capfd.readouterr().err
+
+    if CUDA not in onnxruntime.get_available_providers():
+        with pytest.raises(DeviceMissing):
+            backends.load(path, _settings(backend="onnxruntime"))
+        assert printed()
+    model = backends.load(path, ModelSettings.model_validate({"backend": "onnxruntime"}))[1]
+    assert not printed()
+    with pytest.raises(InferenceFailed):
+        model.instance().run(inputs)
+    assert capfd.readouterr().err == ""
+
+
 def _settings(**keys: Any) -> ModelSettings:
     return ModelSettings.model_validate({"device": "cuda:1", "max_batch": 16} | keys)
 

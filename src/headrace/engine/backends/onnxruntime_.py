@@ -41,9 +41,9 @@ _DTYPES: dict[str, DType] = {
 }
 # Of TensorRT.
 _PRECISIONS = frozenset({Precision.F32, Precision.F16, Precision.BF16})
-# Errors are raised as well: what it prints of them would be lines of another form in the log.
-_FATAL = 4
-ort.set_default_logger_severity(_FATAL)
+# Errors are raised as well: what it prints of them would be lines of another form in the log. But
+# why a library of a GPU could not be loaded is only printed.
+_FATAL, _ERROR = 4, 3
 # onnx.TensorProto.BFLOAT16
 _BFLOAT16 = 16
 
@@ -51,6 +51,7 @@ _BFLOAT16 = 16
 def load(path: Path, settings: ModelSettings, engines: Path | None = None) -> OrtModel:
     """Load an ONNX file; see ``contract.Load``. TensorRT keeps what it has built in ``engines``."""
     tensorrt, on_gpu = settings.backend is BackendName.TENSORRT, settings.device != CPU
+    ort.set_default_logger_severity(_ERROR if on_gpu else _FATAL)  # that of its sessions, too
     if tensorrt and not on_gpu:
         raise ModelLoadError(f"cannot load {path}: TensorRT runs on a GPU: say device: cuda")
     if settings.precision not in (_PRECISIONS if tensorrt else {Precision.F32}):
@@ -133,7 +134,6 @@ def _options(settings: ModelSettings) -> ort.SessionOptions:
     # Spinning threads take the cores of the receiver and of other instances.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    options.log_severity_level = _FATAL
     return options
 
 
