@@ -181,11 +181,11 @@ class Pump:
         self.schedule()
 
     def _refusal(self, entry: Entry, error: HeadraceError) -> HeadraceError:
-        """What the client of a run that failed is told: what it sent wrong, where that is known."""
+        """What the client of a run that failed is told: what it may have sent wrong, too."""
         if isinstance(error, InferenceFailed):
-            wrong = unequal_axes(self._served.profile.signature.unwrap(), entry.payload.inputs)
-            if wrong is not None:
-                return InvalidInput(wrong)
+            unlike = unequal_axes(self._served.profile.signature.unwrap(), entry.payload.inputs)
+            if unlike is not None:
+                return InvalidInput(f"{error.message.rstrip()}; perhaps because {unlike}")
         return type(error)(error.message)
 
     def _alone(self, entry: Entry) -> None:

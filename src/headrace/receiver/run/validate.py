@@ -87,21 +87,22 @@ def refuse_other_bytes(names: tuple[str, ...], inputs: Mapping[str, Array]) -> N
 
 
 def unequal_axes(signature: Signature, inputs: Mapping[str, Array]) -> str | None:
-    """What is wrong with inputs whose axes have one name in the file and other sizes, or None.
+    """Which two axes have one name in the file and other sizes, or None.
 
-    That is for a request that has failed: names may be careless, of axes that need not be equal.
+    That may be why a request has failed. Names may be careless, of axes that need not be equal; and
+    1 is equal to any, as a model may broadcast it.
     """
     seen: dict[str, tuple[str, int, int]] = {}
     for spec in signature.inputs:
         for axis, name in enumerate(spec.shape):
-            if not isinstance(name, str):
-                continue
             size = inputs[spec.name].shape[axis]
+            if not isinstance(name, str) or size == 1:
+                continue
             other, place, before = seen.setdefault(name, (spec.name, axis, size))
             if size != before:
                 return (
-                    f"axis {axis} of input {spec.name!r} is {size} and axis {place} of input "
-                    f"{other!r} is {before}: the model calls both {name!r}, so they must be equal"
+                    f"axis {place} of input {other!r} is {before} and axis {axis} of input "
+                    f"{spec.name!r} is {size}, which the model calls by one name, {name!r}"
                 )
     return None
 
