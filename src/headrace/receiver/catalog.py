@@ -30,6 +30,8 @@ from headrace.values import Signature
 _ENDED = frozenset({"failed", "unloaded"})
 # Of a version that has been listed: a request for it waits until it serves.
 _COMING = frozenset({"listed", "loading", "warming", "evicting"})
+# Of those it is worth waiting for one.
+_ON_ITS_WAY = frozenset({"found", "loading", "warming", "recovering"})
 # So many are named to who asks for one that there is not.
 _NAMED = 20
 
@@ -317,10 +319,10 @@ class Catalog:
             raise ModelFailed(f"model {name!r} failed: {asked[-1].reason}")
 
     def _whereabouts(self, name: str, version: int | None) -> str:
-        """What the newest of those asked for is at, and for how long, where that is noted."""
-        versions = self._states[name]
-        state = versions[max(versions) if version is None else version]
-        if not state.since_unix_s:
+        """What the newest of those asked for that may serve is at, and for how long, if noted."""
+        asked = (one for one in self.states(name) if version in {None, one.version})
+        state = next((one for one in asked if one.state in _ON_ITS_WAY), None)
+        if state is None or not state.since_unix_s:
             return ""
         return f": {state.state} for {max(0.0, time.time() - state.since_unix_s):.0f} s"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from headrace.control import ModelState
@@ -68,6 +70,26 @@ def test_refusals_name_what_there_is(catalog: Catalog) -> None:
         catalog.find("m", 3)
     with pytest.raises(ModelFailed, match="no such operator"):
         catalog.find("broken")
+
+
+def test_a_refusal_says_what_the_newest_is_at_that_may_serve(catalog: Catalog) -> None:
+    now_s = time.time()
+
+    def is_in(version: int, state: str) -> None:
+        catalog.set_state(
+            ModelState(name="m", version=version, state=state, since_unix_s=now_s - version)
+        )
+
+    is_in(3, "failed")
+    is_in(5, "evicting")
+    with pytest.raises(NotReady, match=r"^model 'm' is not ready$"):
+        catalog.find("m")
+    is_in(1, "found")
+    is_in(2, "warming")
+    with pytest.raises(NotReady, match=r"is not ready: warming for \d+ s$"):
+        catalog.find("m")
+    with pytest.raises(NotReady, match=r"is not ready: found for \d+ s$"):
+        catalog.find("m", 1)
 
 
 def test_of_many_models_a_refusal_names_some(catalog: Catalog) -> None:
