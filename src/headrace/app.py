@@ -318,11 +318,12 @@ class Supervisor:
         """Say what a start still waits for, while that takes long: else nothing would be said."""
         await asyncio.sleep(_LATE_S)
         while not self._announced:
-            late = still_loading(self._fleet.states.values(), time.time())
+            late, more = still_loading(self._fleet.states.values(), time.time())
             if late and self._console.is_terminal:
-                show_late(self._console, late)
+                show_late(self._console, late, more)
             elif late:
-                self._log.info("still_loading", models=[one._asdict() for one in late])
+                told = [one._asdict() for one in late]
+                self._log.info("still_loading", models=told, more=more)
             await asyncio.sleep(_LATER_S)
 
     def _progress(self, name: str, version: int, step: str) -> None:

@@ -18,6 +18,8 @@ from headrace.topology import listed
 
 # Of hundreds of models the first say enough.
 _MOST_LATE = 8
+# It waits for its turn: so many load at a time.
+_FOUND = "found"
 
 
 def show_loaded(console: Console, serving: ModelServing) -> None:
@@ -51,20 +53,22 @@ class Late(NamedTuple):
     for_s: float
 
 
-def still_loading(states: Iterable[ModelState], now_unix_s: float) -> list[Late]:
-    """Those that load, for the longest first; of many some."""
+def still_loading(states: Iterable[ModelState], now_unix_s: float) -> tuple[tuple[Late, ...], int]:
+    """Those that load, for the longest first, then those whose turn comes; and how many more."""
     late = (
         Late(one.name, one.version, one.state, round(max(0.0, now_unix_s - one.since_unix_s), 1))
         for one in states
-        if one.state in {"loading", "warming"}
+        if one.state in {_FOUND, "loading", "warming"}
     )
-    return sorted(late, key=lambda one: -one.for_s)[:_MOST_LATE]
+    first = sorted(late, key=lambda one: (one.state == _FOUND, -one.for_s))
+    return tuple(first[:_MOST_LATE]), max(0, len(first) - _MOST_LATE)
 
 
-def show_late(console: Console, late: Sequence[Late]) -> None:
-    """Say which models a start still waits for."""
+def show_late(console: Console, late: Sequence[Late], more: int) -> None:
+    """Say which models a start still waits for, and how many more."""
     told = (f"{one.model} version {one.version} ({one.state}, {one.for_s:.0f} s)" for one in late)
-    _plain(console, f"still loading: {', '.join(told)}")
+    rest = f" and {more} more" if more else ""
+    _plain(console, f"still loading: {', '.join(told)}{rest}")
 
 
 def _but(serving: ModelServing) -> str:

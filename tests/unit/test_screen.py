@@ -57,10 +57,17 @@ def test_of_a_start_that_takes_long_the_longest_are_told_first() -> None:
     def state(name: str, is_in: str, since_s: float) -> ModelState:
         return ModelState(name=name, version=1, state=is_in, since_unix_s=since_s)
 
-    states = [state("late", "warming", 95), state("there", "serving", 80)]
-    states += [state(f"model-{number}", "loading", 90) for number in range(300)]
+    states = [state("last", "found", 70), state("late", "warming", 95)]
+    states += [state("there", "serving", 80), state("model-0", "loading", 90)]
     screen = StringIO()
-    show_late(Console(file=screen, width=20), still_loading(states[:3], now_unix_s=102.25))
-    told = "still loading: model-0 version 1 (loading, 12 s), late version 1 (warming, 7 s)\n"
+    show_late(Console(file=screen, width=20), *still_loading(states, now_unix_s=102.25))
+    told = (
+        "still loading: model-0 version 1 (loading, 12 s), late version 1 (warming, 7 s), "
+        "last version 1 (found, 32 s)\n"
+    )
     assert screen.getvalue() == told
-    assert len(still_loading(states, now_unix_s=100)) == 8
+    states += [state(f"model-{number}", "loading", 90) for number in range(1, 300)]
+    late, more = still_loading(states, now_unix_s=100)
+    assert (len(late), more) == (8, 294)
+    show_late(Console(file=screen, width=20), late, more)
+    assert screen.getvalue().endswith("model-7 version 1 (loading, 10 s) and 294 more\n")
