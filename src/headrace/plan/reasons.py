@@ -70,8 +70,8 @@ def _limit(plan: Plan) -> Iterator[str]:
 def _few_lanes(plan: Plan) -> Iterator[str]:
     if plan.machine.lanes < plan.question.instances:
         yield (
-            f"Runs are shorter than {_ms(ONE_LANE_S)}, so one lane does them all, with its next "
-            f"batch ready: with {plan.question.instances} batches would only be smaller."
+            f"A run of one row takes less than {_ms(ONE_LANE_S)}, so one lane does all, with its "
+            f"next batch ready: with {plan.question.instances} batches would only be smaller."
         )
 
 

@@ -208,7 +208,9 @@ def test_more_lanes_do_not_help_a_model_that_has_one() -> None:
     assert plan.enough is not None
     assert plan.enough.instances is None
     assert "the one lane" in " ".join(reasons(plan))
-    assert "Runs are shorter than 0.5 ms, so one lane does them all" in " ".join(reasons(plan))
+    assert "A run of one row takes less than 0.5 ms, so one lane does all" in " ".join(
+        reasons(plan)
+    )
     assert "More instances in one server are not enough" in " ".join(reasons(plan))
 
 
