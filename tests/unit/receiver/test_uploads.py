@@ -116,16 +116,17 @@ def test_json_stays_json_whatever_the_content_type_says(kind: str) -> None:
     [
         ((PHOTO,), "-H 'content-type: image/jpeg'), or multipart/form-data (-F photo=@FILE)"),
         ((NAME,), "-H 'content-type: text/plain'), or multipart/form-data (-F name=@FILE)"),
-        ((PHOTO, NUMBER), "send multipart/form-data (-F photo=@FILE)"),
+        ((PHOTO, NUMBER), "send multipart/form-data (-F photo=@FILE -F number=JSON)"),
         ((PHOTO, SOUND), "send multipart/form-data (-F photo=@FILE -F sound=@FILE)"),
     ],
 )
+@pytest.mark.parametrize("body", [b"\xff\xd8\xff\xe0", b"[DATA]", b'"name","age"\n'])
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", ""])
 def test_a_file_without_its_content_type_is_told_how_to_be_sent(
-    specs: tuple[TensorSpec, ...], how: str, kind: str
+    specs: tuple[TensorSpec, ...], how: str, kind: str, body: bytes
 ) -> None:
     with pytest.raises(MalformedRequest) as caught:
-        read(model(*specs), kind, b"\xff\xd8\xff\xe0")
+        read(model(*specs), kind, body)
     told = str(caught.value)
     assert (kind or "no content type") in told
     assert how in told

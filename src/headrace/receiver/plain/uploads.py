@@ -25,7 +25,7 @@ _BODIES = {
     "audio": ("audio/", "audio/wav"),
     "text": (_TEXT, _TEXT),
 }
-_JSON, _OF_JSON = "application/json", b'{["'
+_JSON, _OBJECT = "application/json", b"{"
 # How far in JSON may begin, behind spaces.
 _BEGINNING_BYTES = 64
 _AS_THEY_ARE = ("image/", "audio/", _ANYTHING)
@@ -68,8 +68,8 @@ def read(headers: Headers, body: bytes | memoryview, served: ServedModel) -> Upl
         return Upload({medium.name: [bytes(body)]})
     if kind != _JSON and _is_no_json(body):
         raise MalformedRequest(
-            f"a body of {kind or 'no content type'} is read as JSON, and this is none: model "
-            f"{served.name!r} accepts {_accepted(served)}: send {_ways(served)}"
+            f"a body of {kind or 'no content type'} is read as a JSON object, and this is none: "
+            f"model {served.name!r} accepts {_accepted(served)}: send {_ways(served)}"
         )
     if not _may_have_files(body, served):
         return None  # not even parsed: the plain way does that beside the event loop
@@ -77,9 +77,9 @@ def read(headers: Headers, body: bytes | memoryview, served: ServedModel) -> Upl
 
 
 def _is_no_json(body: bytes | memoryview) -> bool:
-    """Whether a body begins as no JSON that is read here: a file, sent without its type."""
+    """Whether a body begins as no object, which all JSON here is: a file without its type."""
     beginning = bytes(body[:_BEGINNING_BYTES]).lstrip()
-    return bool(beginning) and beginning[:1] not in _OF_JSON
+    return bool(beginning) and beginning[:1] != _OBJECT
 
 
 def takes_long(headers: Headers, served: ServedModel) -> bool:
@@ -150,8 +150,10 @@ def _accepted(served: ServedModel) -> str:
 
 def _ways(served: ServedModel) -> str:
     """How to send files, as curl has it: one alone by its content type, or a form."""
-    fields = " ".join(f"-F {one.name}=@FILE" for one in served.media)
-    form = f"multipart/form-data ({fields})"
+    fields = [f"-F {one.name}=@FILE" for one in served.media]
+    fed = {name for one in served.media for name in one.feeds}
+    fields += [f"-F {one.name}=JSON" for one in served.signature.inputs if one.name not in fed]
+    form = f"multipart/form-data ({' '.join(fields)})"
     only = served.media[0]
     if len(served.media) > 1 or _missing(only, served):
         return form
