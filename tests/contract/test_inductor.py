@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from headrace.engine import backends
 from headrace.engine.built import built_of
@@ -96,6 +97,26 @@ def test_a_second_start_needs_no_compiler_and_one_without_says_what_to_install(
     assert other.instance().run(rows(3))["y"].shape == (3, 5)
     with pytest.raises(BackendMissing, match=r"CXX names nowhere.*install g\+\+"):
         load(block, settings(), cache / "another")
+
+
+def test_that_its_answers_are_random_is_told_at_each_start(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch  # noqa: PLC0415 - takes seconds
+
+    class Samples(torch.nn.Module):  # type: ignore[misc,unused-ignore]
+        def forward(self, x: torch.Tensor) -> Any:
+            return torch.bernoulli(torch.sigmoid(x))
+
+    path = tmp_path / "model.pt2"
+    torch.export.save(torch.export.export(Samples(), (torch.zeros(2, 4),)), path)
+    for _ in range(2):
+        with capture_logs() as logs:
+            load(path, settings(), cache)
+        assert [(one["event"], one["operators"]) for one in logs] == [
+            ("answers_are_random", ["aten::bernoulli"])
+        ]
+        monkeypatch.setenv("CXX", "nowhere")  # from now on it can only be loaded
 
 
 def test_a_library_that_others_may_have_written_is_not_loaded(

@@ -25,6 +25,7 @@ from headrace.engine.backends import torch_program, torch_sizes
 from headrace.engine.backends.torch_half import Narrow, forget_checks
 from headrace.engine.backends.torch_sizes import Sizes
 from headrace.engine.backends.torch_tensors import TYPES, Program, explain
+from headrace.engine.backends.torch_training import draws
 from headrace.errors import BackendMissing, ModelLoadError
 from headrace.ownership import FOREIGN, is_ours
 from headrace.settings import ModelSettings
@@ -36,7 +37,7 @@ PACKAGE = "model.pt2"
 """What is kept is called so, in a folder of its own."""
 
 # What a package says of itself, so that the program need not be read again.
-_SIGNATURE, _SIZES = "headrace_signature", "headrace_sizes"
+_SIGNATURE, _SIZES, _RANDOM = "headrace_signature", "headrace_sizes", "headrace_random"
 _COMPILERS = ("g++", "clang++", "c++")
 # Where a compiler works, and for how long at most.
 _UNFINISHED, _LONGEST_S = ".compiling-", 3600.0
@@ -51,11 +52,10 @@ def read(
         ModelLoadError: it cannot be compiled for all sizes that it was exported for.
         BackendMissing: there is no C++ compiler.
     """
-    lanes = settings.instances or 1
     if kept is not None and (kept / PACKAGE).is_file():
         try:
             _check_ours(kept / PACKAGE)
-            return _load(kept / PACKAGE, lanes, settings.threads)
+            return _load(kept / PACKAGE, path, settings)
         except (RuntimeError, KeyError, PermissionError) as error:
             _log.warning("compiled_again", file=str(kept / PACKAGE), reason=explain(error))
     if kept is not None:
@@ -66,7 +66,7 @@ def read(
         if kept is not None:
             made.chmod(0o600)
             made = made.replace(kept / PACKAGE)  # whole or not at all
-        return _load(made, lanes, settings.threads)
+        return _load(made, path, settings)
 
 
 def _check_ours(package: Path) -> None:
@@ -87,14 +87,16 @@ def _forget_unfinished(kept: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _load(package: Path, lanes: int, threads: int) -> Program:
+def _load(package: Path, path: Path, settings: ModelSettings) -> Program:
+    """Load what was compiled of the program at ``path``."""
     # As torch._inductor.package.load_package does it, which wants a compiler to see whether the
     # processor is the same: the folder is of this one.
     aoti: Any = torch._C._aoti  # noqa: SLF001 - it has no other name
-    one_thread, device = False, -1
+    one_thread, lanes, device = False, settings.instances or 1, -1
     loader = aoti.AOTIModelPackageLoader(str(package), "model", one_thread, lanes, device)
     said = loader.get_metadata()
-    run = _Compiled(loader, torch_sizes.parse(said[_SIZES]), threads)
+    run = _Compiled(loader, torch_sizes.parse(said[_SIZES]), settings.threads)
+    torch_program.tell_random(path, json.loads(said[_RANDOM]))
     return Program(run, _signature(said[_SIGNATURE]))
 
 
@@ -125,7 +127,7 @@ def _compile(path: Path, to: Path, half: torch.dtype | None) -> None:
 
     compiler = _compiler()
     program = torch_program.exported(path)
-    signature = torch_program.signature_of(program)
+    signature, random = torch_program.signature_of(program), draws(program)
     if program.example_inputs is None:
         raise ModelLoadError("it has no example inputs, which Inductor wants: export it anew")
     if half is not None:
@@ -134,6 +136,7 @@ def _compile(path: Path, to: Path, half: torch.dtype | None) -> None:
         "aot_inductor.metadata": {
             _SIGNATURE: _text(signature),
             _SIZES: torch_sizes.of(program).text(),
+            _RANDOM: json.dumps(random),
         },
         # Of a header that is read once: making it takes longer than it saves (8 of 18 s).
         "aot_inductor.precompile_headers": False,

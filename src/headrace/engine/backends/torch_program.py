@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def read(path: Path, device: torch.device, half: torch.dtype | None = None) -> P
         ModelLoadError: it cannot be served. Others: it is none, or of another PyTorch.
     """
     program = exported(path, device)
+    tell_random(path, draws(program))
     signature = signature_of(program)
     module: Any = program.module()
     if half is not None:
@@ -55,10 +57,13 @@ def exported(path: Path, device: torch.device = _CPU) -> torch.export.ExportedPr
         raise
     _check_training(program)
     _check_memory(program)
-    random = draws(program)
-    if random:
-        _log.warning("answers_are_random", file=str(path), operators=random)
     return move_to_device_pass(program, device) if _devices(program) - {device} else program
+
+
+def tell_random(path: Path, operators: Sequence[str]) -> None:
+    """Warn of a program with operators that draw random numbers, if it has any."""
+    if operators:
+        _log.warning("answers_are_random", file=str(path), operators=operators)
 
 
 def _misses_gpu(said: str, device: torch.device) -> bool:
