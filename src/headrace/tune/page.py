@@ -135,6 +135,7 @@ def _frontier(tuning: Tuning, rows: Sequence[Row]) -> str:
     memory.set_ylabel("memory, MiB")
     for axes in unlike:
         axes.set_yscale("symlog", linthresh=_NEAREST)
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.set_ylim(-_NEAREST / 2, 4 * max(far for _, _, far in apart))
         axes.set_ylabel("1 - cosine to f32")
     panels[-1].set_xlim(0, 1.08 * max((row.rate_rps for row in rows), default=0.0) or 1.0)

@@ -76,6 +76,7 @@ def test_every_drawing_takes_the_pages_colours_and_has_no_size_of_its_own() -> N
         assert text.startswith("<svg ")
         assert text.rstrip().endswith("</svg>")
         assert "var(--ink)" in text
+        assert "mathdefault" not in text
         assert not [code for code in svg.COLOURS.values() if code in text]
         assert not re.search(r"<svg [^>]*(width|height)=", text)
     assert "one" in drawn[0]

@@ -159,6 +159,8 @@ def test_a_page_has_its_drawings(found: Raced) -> None:
     text = render(page_of(here, document(here)))
     assert text.count("<svg ") == 3
     assert "digits, tuned" in text
+    assert "1 - cosine to f32" in text
+    assert "mathdefault" not in text  # a power of ten is no TeX
 
 
 @pytest.mark.slow
