@@ -111,8 +111,14 @@ class Pool:
 
     def _open_within(self, timeout_s: float) -> bool:
         """Connect to one address; return whether it answers."""
-        for _ in range(self._connections):
-            self._connect()
+        try:
+            for _ in range(self._connections):
+                self._connect()
+        except OSError as error:
+            if error.errno != errno.EAFNOSUPPORT:  # as a kernel without IPv6 says
+                raise
+            self._why = CONNECTION_REFUSED
+            return False
         end_s = self._clock() + timeout_s
         while not self._is_open():
             left_s = end_s - self._clock()

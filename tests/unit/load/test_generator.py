@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import time
 from collections import Counter
@@ -292,6 +293,31 @@ def test_of_the_addresses_of_a_name_the_first_that_answers_is_asked(
         result = generate(_open(0, 0), _target(protocol, f"several:{port}", b"x", connections=3))
     assert _outcomes(result) == [OK, OK]
     assert stage.came == 2
+
+
+@PROTOCOLS
+def test_an_address_of_a_family_that_the_kernel_has_not_is_passed_over(
+    protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Old(socket.socket):
+        """As where IPv6 is not compiled in, or disabled."""
+
+        def __init__(self, family: int = -1, *rest: Any, **named: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *rest, **named)
+
+    with _server(protocol) as (address, _):
+        port = address.rpartition(":")[2]
+        monkeypatch.setattr(socket, "socket", Old)
+        with monkeypatch.context() as alone:
+            _name(alone, "::1")
+            there = rf"\[::1\]:{port}: connection_refused"
+            with pytest.raises(StartError, match=f"no server answers at {there}"):
+                generate(_open(0), _target(protocol, f"none:{port}", b"x"))
+        _name(monkeypatch, "::1", "127.0.0.1")
+        result = generate(_open(0), _target(protocol, f"several:{port}", b"x", connections=2))
+    assert _outcomes(result) == [OK]
 
 
 @PROTOCOLS

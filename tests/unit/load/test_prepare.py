@@ -31,6 +31,10 @@ def _rows(words: str) -> int | None:
         ("--rate 1 --shape x=FP32:8,4 --batch 8", 8),
         ("--rate 1 --shape x=FP32:8,4 --shape limit=FP32:1 --batch 8", 8),
         ("--rate 1 --shape x=FP32:8,4 --shape limit=FP32:1", 8),
+        ("--rate 1 --shape x=FP32:1000,4 --shape limit=FP32:1", 1000),
+        # A state is laid out in layers, and a list of words is no batch.
+        ("--rate 1 --shape x=FP32:1,512 --shape state=FP32:2,1,128", 1),
+        ("--rate 1 --shape x=FP32:1,4 --shape words=FP32:5", 1),
         ("--rate 1 --shape x=FP32:", None),
         ("--scenario multi-stream --shape x=FP32:1,4", 1),
     ],

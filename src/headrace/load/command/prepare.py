@@ -111,10 +111,10 @@ def _takes_rows(wanted: Wanted, specs: Callable[[], Specs]) -> bool:
 
 
 def _rows_of(inputs: Inputs, wanted: int) -> int:
-    """How many rows a request has; an input of length 1 beside longer ones is one for all."""
-    lengths = {len(array) for array in inputs.values() if array.ndim}
-    several = lengths - {1} or lengths
-    return wanted if wanted in several else max(several)
+    """How many rows a request has; a single value beside longer inputs is one for all of them."""
+    arrays = [array for array in inputs.values() if array.ndim]
+    lengths = {len(array) for array in arrays if array.shape != (1,)} or {1}
+    return wanted if wanted in lengths else max(lengths)
 
 
 def _first(requests: list[Inputs | File]) -> list[Inputs | File]:
