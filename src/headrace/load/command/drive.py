@@ -51,6 +51,10 @@ def screen(console: Console) -> Iterator[Screen]:
         yield Screen(console, live)
 
 
+class Hurried(KeyboardInterrupt):
+    """Ctrl-C for the second time: nobody wants to wait for the last answers."""
+
+
 GiveUp = Callable[[Sequence[Rows], float], bool]
 """Whether a run need not go on, by its rows so far and the seconds since its start."""
 
@@ -62,6 +66,7 @@ def drive(
 
     Raises:
         StartError: the target does not answer, or a sender died.
+        Hurried: Ctrl-C came again while the last answers were awaited.
     """
     interrupted = False
     with Sending(plan, target, senders) as sending:
@@ -76,8 +81,8 @@ def drive(
                         sending.stop()
                 return sending.result(), interrupted
             except KeyboardInterrupt:
-                if interrupted:  # and again: nobody wants to wait for the last answers
-                    raise
+                if interrupted:
+                    raise Hurried from None
                 interrupted = True
                 sending.stop()
 

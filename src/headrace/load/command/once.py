@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from headrace.errors import HeadraceError, OperatorError, SettingsError
 from headrace.load.command import show, written
-from headrace.load.command.drive import drive, screen
+from headrace.load.command.drive import Hurried, drive, screen
 from headrace.load.command.prepare import prepare
 from headrace.load.command.wanted import Wanted, read
 from headrace.load.verdict import Verdict, judge
@@ -26,6 +27,9 @@ def run_once(options: argparse.Namespace) -> int:
         wanted = read(options)
         written.check(options.report)
         verdict = load(wanted)
+    except Hurried:
+        tell_interrupted("the last answers were not waited for", as_json=options.json)
+        return 128 + signal.SIGINT  # as the command line ends after it
     except KeyboardInterrupt:
         return tell_interrupted("nothing was measured yet", as_json=options.json)
     except HeadraceError as error:
@@ -87,7 +91,7 @@ def tell_all(
 
 
 def tell_interrupted(what: str, *, as_json: bool) -> int:
-    """Say that Ctrl-C came before there was anything to tell; return the exit status."""
+    """Say that Ctrl-C left nothing to tell; return the exit status."""
     text = f"interrupted: {what}"
     if as_json:
         sys.stdout.write(json.dumps({"ok": False, "failure": text}) + "\n")
