@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import io
 from dataclasses import replace
 from functools import partial
@@ -183,7 +184,7 @@ def test_a_server_that_does_not_come_to_rest_ends_the_search(
         done, interrupted = _fast()
         took_s = 9.0 if give_up is not None else 0.001
         longer = replace(done, done_s=done.intended_s + took_s, duration_s=plan.duration_s)
-        drives.append(isinstance(plan, ClosedLoop))
+        drives.append(isinstance(plan, ClosedLoop) or plan.max_outstanding == 1)
         return longer, interrupted
 
     drives: list[bool] = []
@@ -191,9 +192,71 @@ def test_a_server_that_does_not_come_to_rest_ends_the_search(
     monkeypatch.setattr(find, "drive", drive)
     with screen(Console(file=io.StringIO())) as shown:
         found = find.find(_wanted("--rate 80 --duration-s 5"), shown)
-    assert drives == [True, False, True]
+    assert drives == [True, False, *[True] * 5]  # each to its last answer, for 14 s
     assert [one.rate for one in found.tries] == [80]
     assert found.failure == "the server is still busy with what was sent before"
+
+
+class Changing(HttpServer):
+    """Answers, until it is told to hang, and then to fail with a status."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs = False
+        self.fails: bytes | None = None
+        self.failed = 0  # of those that came since then
+
+    async def _obey(self, body: bytes, writer: asyncio.StreamWriter) -> bool:
+        self.failed += self.fails is not None
+        while self.hangs and self.fails is None:  # noqa: ASYNC110 - another thread says so
+            await asyncio.sleep(0.01)
+        body = b'{"output": [1.0]}'
+        status = self.fails or b"200 OK"
+        writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body))
+        return True
+
+    def quit(self) -> None:
+        with contextlib.suppress(RuntimeError):  # told to before
+            self._loop.call_soon_threadsafe(self._quit.set)
+
+
+class Changes(Screen):
+    """Has the server hang in the first try, and do worse when it is waited for."""
+
+    def __init__(self, server: Changing, status: bytes | None) -> None:
+        super().__init__(Console(file=io.StringIO()), None)
+        self._server = server
+        self._status = status
+
+    def show(self, words: str) -> None:
+        if self.heading.startswith("try"):
+            self._server.hangs = True
+        if self.heading.startswith("until") and self._status is not None:
+            self._server.fails = self._status
+        elif self.heading.startswith("until"):
+            self._server.quit()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (None, "the server went away"),
+        (b"500 Oops", "the server answers nothing: 500 Internal Server Error"),
+        (b"503 Full", "the server answers nothing: 503 Service Unavailable"),
+    ],
+)
+def test_a_server_that_fails_after_a_try_is_not_called_busy_and_not_hammered(
+    status: bytes | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "_LOOK_S", 2.0)
+    monkeypatch.setattr(find, "_QUIET_S", 60.0 if status != b"503 Full" else 4.0)
+    said = "--protocol plain --shape x=FP32:1,4 --slo-ms 100 --rate 50 --duration-s 2"
+    with Changing() as server:
+        wanted = replace(_wanted(said), address=read_address(server.address))
+        found = find.find(wanted, Changes(server, status))
+    assert (len(found.tries), found.failure) == (1, words)
+    assert server.failed <= 20 * 4
 
 
 @pytest.mark.slow

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from headrace.load import quiet
-from headrace.load.result import OK, TIMEOUT, Result
+from headrace.load.result import (
+    CONNECTION_LOST,
+    CONNECTION_REFUSED,
+    NOT_SENT,
+    OK,
+    TIMEOUT,
+    Outcome,
+    Result,
+)
 from headrace.load.rows import Rows
 
 
@@ -50,3 +60,34 @@ def test_of_a_run_that_goes_on_all_but_the_last_request_are_looked_at() -> None:
     assert not quiet.is_quiet_already([rows], 0.2)
     rows.count = 4
     assert quiet.is_quiet_already([rows], 0.2)
+
+
+_ERROR, _FULL = Outcome("500 Internal Server Error"), Outcome("503 Service Unavailable")
+_BUSY = "the server is still busy with what was sent before"
+
+
+@pytest.mark.parametrize(
+    ("ended", "took_s", "hopeless", "words"),
+    [
+        ((OK,), 9.0, False, _BUSY),
+        ((TIMEOUT, NOT_SENT), 9.0, False, _BUSY),
+        ((TIMEOUT, _ERROR), 0.1, False, _BUSY),
+        ((_ERROR,), 9.0, False, _BUSY),
+        ((_ERROR, _ERROR, CONNECTION_LOST, NOT_SENT), 0.1, True, f"answers nothing: {_ERROR}"),
+        ((_FULL, _FULL, _ERROR), 0.1, False, f"answers nothing: {_FULL}"),  # has it work to do?
+        ((OK, CONNECTION_LOST, CONNECTION_REFUSED, NOT_SENT), 0.1, True, "the server went away"),
+        ((CONNECTION_REFUSED, OK), 0.5, False, _BUSY),  # it came back
+        ((NOT_SENT,), 0.0, False, _BUSY),
+    ],
+)
+def test_a_server_that_is_gone_or_only_fails_is_not_waited_for_and_not_called_busy(
+    ended: tuple[Outcome, ...], took_s: float, hopeless: bool, words: str
+) -> None:
+    outcomes = (*dict.fromkeys((OK, *ended)),)
+    result = replace(
+        _result(*[took_s] * len(ended)),
+        outcome=np.array([outcomes.index(one) for one in ended], np.uint16),
+        outcomes=outcomes,
+    )
+    assert quiet.is_hopeless(result) is hopeless
+    assert quiet.unrest(result).endswith(words)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from headrace.errors import HeadraceError, SettingsError, StartError
 from headrace.load import quiet
-from headrace.load.arrivals import Arrivals
+from headrace.load.arrivals import Arrivals, constant
 from headrace.load.command import show_found, written
 from headrace.load.command.drive import GiveUp, Screen, drive, screen
 from headrace.load.command.once import tell, tell_all
@@ -18,7 +18,7 @@ from headrace.load.command.prepare import prepare
 from headrace.load.command.tried import Found, Tried
 from headrace.load.command.wanted import Wanted, arrivals, read
 from headrace.load.objective import Objective
-from headrace.load.plan import ClosedLoop, OpenLoop, Target
+from headrace.load.plan import ClosedLoop, OpenLoop, Plan, Target
 from headrace.load.result import Result
 from headrace.load.rows import Rows
 from headrace.load.search import Held, Search
@@ -36,6 +36,9 @@ _LOWEST = 0.1
 # most so long, as a server may go on with what was given up. They are waited for a while, for each
 # that is given up is one more to do.
 _ALONE_S, _QUIET_S, _PATIENCE_S = 1.0, 60.0, 10.0
+# So often at most, for a server that fails at once is not to be hammered; and after so long it is
+# looked at how they failed.
+_ASKED_PER_S, _LOOK_S = 20.0, 5.0
 
 
 def run_find(options: argparse.Namespace) -> int:
@@ -77,8 +80,8 @@ def find(wanted: Wanted, shown: Screen) -> Found:
         alone_s = quiet.limit_s(wanted.slo_s, _alone(target, shown))
         found = Found(Search(_first(wanted, target, shown), lowest=_LOWEST), ())
         while (rate := found.search.next_rate) is not None:
-            if _has_failed(found) and not _comes_to_rest(target, alone_s, shown):
-                return replace(found, ended="the server is still busy with what was sent before")
+            if _has_failed(found) and (unrest := _wait_for_rest(target, alone_s, shown)):
+                return replace(found, ended=unrest)
             shown.heading = f"try {len(found.tries) + 1}: {rate:,.4g}/s"
             tried = _try(wanted, target, objective, rate, len(found.tries), shown)
             if tried is None:
@@ -103,31 +106,37 @@ def _has_failed(found: Found) -> bool:
 def _alone(target: Target, shown: Screen) -> Result:
     """Send one request after the other to a server that has nothing else to do."""
     shown.heading = "one request after the other"
-    return _one_by_one(target, _ALONE_S, _PATIENCE_S, shown)
+    return _one_by_one(target, ClosedLoop(1, _ALONE_S), _PATIENCE_S, shown)
 
 
-def _comes_to_rest(target: Target, alone_s: float, shown: Screen) -> bool:
-    """Send one request after the other until one is answered as soon as alone."""
+def _wait_for_rest(target: Target, alone_s: float, shown: Screen) -> str | None:
+    """Send one request after the other until one is answered as soon as alone; None: one was.
+
+    Otherwise what the server does instead.
+    """
     shown.heading = "until the server has done what was sent before"
-    result = _one_by_one(
-        target,
-        _QUIET_S,
-        max(_PATIENCE_S, alone_s),
-        shown,
-        lambda senders, _: quiet.is_quiet_already(senders, alone_s),
-    )
-    return quiet.is_quiet(result, alone_s)
+    plan = OpenLoop(constant(_ASKED_PER_S, _LOOK_S), max_outstanding=1)
+    patience_s, asked_s = max(_PATIENCE_S, alone_s), 0.0
+    while True:
+        result = _one_by_one(
+            target,
+            plan,
+            patience_s,
+            shown,
+            lambda senders, _: quiet.is_quiet_already(senders, alone_s),
+        )
+        if quiet.is_quiet(result, alone_s):
+            return None
+        asked_s += max(_LOOK_S, result.done_s.max(initial=0.0))
+        if asked_s >= _QUIET_S or quiet.is_hopeless(result):
+            return quiet.unrest(result)
 
 
 def _one_by_one(
-    target: Target,
-    duration_s: float,
-    timeout_s: float,
-    shown: Screen,
-    give_up: GiveUp | None = None,
+    target: Target, plan: Plan, timeout_s: float, shown: Screen, give_up: GiveUp | None = None
 ) -> Result:
     patient = replace(target, timeout_s=timeout_s, connections=1)
-    result, interrupted = drive(ClosedLoop(1, duration_s), patient, 1, shown, give_up)
+    result, interrupted = drive(plan, patient, 1, shown, give_up)
     if interrupted:
         raise KeyboardInterrupt
     return result
