@@ -297,6 +297,28 @@ def test_a_signal_to_end_leaves_nothing_behind(
 
 
 @pytest.mark.slow
+def test_a_terminal_that_is_gone_ends_a_load_as_its_signal_does(
+    server: Server, tmp_path: Path
+) -> None:
+    ours, terminal = os.openpty()
+    words = "--model linear --rate 100 --duration-s 60"
+    with subprocess.Popen(
+        [sys.executable, "-m", "headrace", "load", server.url, *words.split()],
+        stdout=terminal,
+        stderr=terminal,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    ) as loading:
+        os.close(terminal)
+        shown = b""
+        while b" sent " not in shown:
+            shown += os.read(ours, 4096)
+        os.close(ours)
+        loading.send_signal(signal.SIGHUP)
+    assert loading.returncode == 128 + signal.SIGHUP
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_ctrl_c_while_a_server_is_tried_before_ends_it_all(server: Server) -> None:
     pytest.importorskip("mlperf_loadgen")
     before = outcomes(server.url, "linear").get("ok", 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.live import Live
@@ -47,8 +47,13 @@ def screen(console: Console) -> Iterator[Screen]:
     if not console.is_terminal:
         yield Screen(console, None)
         return
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    live = Live(console=console, auto_refresh=False, transient=True)
+    live.start()
+    try:
         yield Screen(console, live)
+    finally:
+        with suppress(OSError):  # the terminal is gone, and the line with it
+            live.stop()
 
 
 class Hurried(KeyboardInterrupt):
