@@ -65,6 +65,9 @@ class HttpServer:
         self._started.set()
         await self._quit.wait()
         server.close()
+        # What has just been accepted would be cancelled before it begins, and closed by nobody.
+        while asyncio.all_tasks() - self._tasks - {asyncio.current_task()}:  # noqa: ASYNC110
+            await asyncio.sleep(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -80,7 +83,8 @@ class HttpServer:
                 while await self._exchange(reader, writer):
                     await writer.drain()
         except asyncio.CancelledError:
-            pass  # the server quits; asyncio's own callback would report it as an error
+            # The server quits; asyncio's own callback would report it as an error.
+            writer.transport.abort()
         finally:
             writer.close()
 
