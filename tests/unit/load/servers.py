@@ -60,6 +60,7 @@ class HttpServer:
         self._loop, self._quit = asyncio.get_running_loop(), asyncio.Event()
         self._released = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=512)
         self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._started.set()
@@ -71,20 +72,23 @@ class HttpServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:  # what nobody has read yet would keep one open
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("no task")
         self._tasks.add(task)
+        self._writers.add(writer)
         self.connections += 1
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 while await self._exchange(reader, writer):
                     await writer.drain()
         except asyncio.CancelledError:
-            # The server quits; asyncio's own callback would report it as an error.
-            writer.transport.abort()
+            pass  # the server quits; asyncio's own callback would report it as an error
         finally:
             writer.close()
 
