@@ -9,6 +9,7 @@
     card.read_said     what the model says of itself, laid under what the operator says
     lifecycle          which moves a version may make (pure); the keeper asks before each
     fleet              the engines of all versions: one is started, replaced, retired
+    crew               what stands for a version: made, run, waited for, ended
     heard              what receivers say of engines
     several            what several receivers cannot do (pure)
     news               wakes who waits for something to have changed

@@ -45,7 +45,7 @@ class Beginning(NamedTuple):
     runner: asyncio.Runner
     nursery: Nursery
     signals: EarlySignals
-    imported: Callable[[], None]
+    imported: Callable[[], None] = lambda: None
 
 
 class _Expected(NamedTuple):

@@ -1,6 +1,6 @@
 """The versions there are: what stands for each, and what has been told and heard of it.
 
-Nothing is started or ended here; that is ``fleet``'s.
+Nothing is started or ended here; that is ``crew``'s, when ``fleet`` says so.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ import pytest
 
 from headrace.control import Labels, ModelServing, ModelState, Recall
 from headrace.errors import ModelDiffers, ModelLoadError
-from headrace.loader.fleet import Fleet, _look
+from headrace.loader.crew import _look
+from headrace.loader.fleet import Fleet
 from headrace.loader.store import FoundVersion
 from tests.unit.loader.audience import NOBODY
 from tests.unit.loader.fleets import Receiver, begins, exist, fleet_of, version_of
@@ -254,7 +255,7 @@ async def test_what_comes_into_memory_while_files_are_looked_at_is_not_overlooke
         return _look(found)
 
     async with fleet_of(tmp_path, version_of(tmp_path, 1, preload=False)) as (fleet, receiver):
-        monkeypatch.setattr("headrace.loader.fleet._look", slowly)
+        monkeypatch.setattr("headrace.loader.crew._look", slowly)
         taking = asyncio.create_task(fleet.take(version_of(tmp_path, 2, preload=False)))
         await asyncio.to_thread(looking.wait, 60)
         await fleet.bring(("m", 1))

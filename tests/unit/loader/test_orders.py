@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from headrace.control import Labels, ModelServing, Recall, Recalled
 from headrace.engine.samples import Sample, write
-from headrace.loader import fleet, orders, stamps
+from headrace.loader import crew, orders, stamps
 from headrace.loader.fleet import Fleet
 from headrace.loader.orders import Orders
 from headrace.loader.stamps import Stamp
@@ -339,7 +339,7 @@ async def test_no_file_is_looked_at_on_the_event_loop(
         threads.append(threading.current_thread())
         return stamps.stamp(found)
 
-    monkeypatch.setattr(fleet, "stamp", seen)
+    monkeypatch.setattr(crew, "stamp", seen)
     monkeypatch.setattr(orders, "stamp", seen)
     async with _scene(tmp_path) as scene:
         for _ in range(2):

@@ -169,6 +169,7 @@ async def test_no_change_ends_the_server(tmp_path: Path, monkeypatch: pytest.Mon
             await _until(lambda: "follow_failed" in scene.events())
         _write(tmp_path / "models", "m", 3)
         await _until(lambda: ("m", 3) in scene.served())
+        assert ("m", 3) in scene.served()  # looks have followed
 
 
 async def test_what_is_in_memory_on_demand_stays_until_a_new_version_has_loaded(
@@ -291,6 +292,7 @@ async def test_a_look_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     _write(tmp_path / "models", "m", 1)
     async with _scene(tmp_path) as scene:
         await _until(lambda: "look_takes_long" in scene.events())
+        assert scene.served() == set()
         hanging.set()
         await _until(lambda: scene.served() == {("m", 1)})
 
