@@ -77,11 +77,12 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
     Raises:
         OperatorError: something must be changed before it can start.
     """
-    signals = EarlySignals() if beginning is None else beginning.signals
-    if beginning is not None:
-        beginning.imported()
+    if beginning is None:
+        with asyncio.Runner() as runner:
+            return serve(settings, console, Beginning(runner, Nursery(), EarlySignals()))
+    beginning.imported()
     configure(settings.server.log_level, settings.server.log_format)
-    signals.raise_()  # there is something to remove
+    beginning.signals.raise_()  # there is something to remove
     with run_folder() as runtime_dir:
         remotes = Remotes(settings, runtime_dir / "remote")
         found = find_first(remotes)
@@ -93,21 +94,12 @@ def serve(settings: Settings, console: Console, beginning: Beginning | None = No
         check_socket_path(runtime_dir / CONTROL_NAME)
         for one in found:
             socket_path(runtime_dir, one.name, one.version, _INCARNATIONS)
-        nursery = Nursery() if beginning is None else beginning.nursery
-        run = asyncio.run if beginning is None else beginning.runner.run
         with claimed(addresses) as let_go:
             supervisor = Supervisor(
-                remotes,
-                found,
-                addresses,
-                runtime_dir,
-                console,
-                nursery,
-                signals,
-                on_listening=let_go,
+                remotes, found, addresses, runtime_dir, console, beginning, on_listening=let_go
             )
-            signals.remember()
-            return run(supervisor.run())
+            beginning.signals.remember()
+            return beginning.runner.run(supervisor.run())
 
 
 class Supervisor:
@@ -120,15 +112,13 @@ class Supervisor:
         addresses: Sequence[Address],
         runtime_dir: Path,
         console: Console,
-        nursery: Nursery,
-        signals: EarlySignals,
+        beginning: Beginning,
         *,
         on_listening: Callable[[], None],
     ) -> None:
         settings = self._settings = remotes.settings
         self._remotes = remotes
-        self._nursery = nursery
-        self._signals = signals
+        self._nursery, self._signals = beginning.nursery, beginning.signals
         self._awaited = bool(remotes.mirrors)  # what may be there to serve is not all known
         self._found = tuple(found)
         self._runtime_dir = runtime_dir
@@ -149,7 +139,7 @@ class Supervisor:
                 on_state=self._note,
                 on_progress=self._progress,
             ),
-            begin=nursery.engine,
+            begin=self._nursery.engine,
         )
         self._memory = EngineMemory(self._fleet.pids, self._voices.tell, self._fleet.sizes)
         self._orders = Orders(settings, self._fleet, remotes)
