@@ -104,7 +104,9 @@ def test_a_contestant_with_two_receivers_answers_in_both(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["ctrl-c", "sigterm", "sighup"],
 )
 def test_ended_early_it_has_kept_what_it_measured_and_leaves_nobody_behind(
     tmp_path: Path, number: signal.Signals, status: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import signal
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from headrace import tuned
 from headrace.errors import HeadraceError, OperatorError, SettingsError
 from headrace.load.command import written
 from headrace.load.command.drive import screen
+from headrace.load.command.ends import end_by_signals
 from headrace.tune.budget import Budget
 from headrace.tune.card import card_of, not_taken
 from headrace.tune.document import document
@@ -31,7 +31,6 @@ from headrace.tune.show import Card, show
 from headrace.tune.wanted import Wanted
 
 _FAILED_STATUS, _OPERATOR_STATUS = 1, 2
-_TERMINATED_STATUS = 143  # 128 + SIGTERM, as shells say it
 
 
 class Written(NamedTuple):
@@ -48,8 +47,7 @@ def run_once(options: argparse.Namespace) -> int:
         OperatorError: there is something to change.
     """
     told = Console(stderr=True, quiet=options.json)
-    # As Ctrl-C does, it ends what was started: servers would go on without us.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED_STATUS))
+    end_by_signals()  # servers would go on without us
     try:
         tuning, (card, failed) = _tune(options, told)
     except KeyboardInterrupt:

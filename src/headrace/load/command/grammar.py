@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 from pathlib import Path
+
+from headrace.load.command.ends import end_by_signals
 
 SCENARIOS = ("single-stream", "multi-stream", "server", "offline")
 PROTOCOLS = ("oip-grpc", "oip-rest", "tfs-grpc", "tfs-rest", "plain")
@@ -169,11 +169,6 @@ def _add_answers(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _end_by(number: signal.Signals) -> None:
-    """Have a signal do as Ctrl-C does: end the senders, and take their folder away."""
-    signal.signal(number, lambda *_: sys.exit(128 + number))  # as shells say it
-
-
 def run(options: argparse.Namespace) -> int:
     """Load a server and tell what it is like for those who wait.
 
@@ -181,9 +176,7 @@ def run(options: argparse.Namespace) -> int:
     meant to be sent. Any server that speaks the protocol can be loaded. Exit status 1: the numbers
     are not to be believed, or there are none; 2: something to change.
     """
-    _end_by(signal.SIGTERM)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-        _end_by(signal.SIGHUP)
+    end_by_signals()
     # Imported here: --help need not wait for it.
     if options.find_max:
         from headrace.load.command.find import run_find  # noqa: PLC0415

@@ -14,6 +14,7 @@ from rich.console import Console
 from headrace.errors import HeadraceError, OperatorError, SettingsError
 from headrace.load.command import show, written
 from headrace.load.command.drive import Hurried, drive, screen
+from headrace.load.command.ends import status_of
 from headrace.load.command.prepare import prepare
 from headrace.load.command.wanted import Wanted, read
 from headrace.load.verdict import Verdict, judge
@@ -29,7 +30,7 @@ def run_once(options: argparse.Namespace) -> int:
         verdict = load(wanted)
     except Hurried:
         tell_interrupted("the last answers were not waited for", as_json=options.json)
-        return 128 + signal.SIGINT  # as the command line ends after it
+        return status_of(signal.SIGINT)
     except KeyboardInterrupt:
         return tell_interrupted("nothing was measured yet", as_json=options.json)
     except HeadraceError as error:
