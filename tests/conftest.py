@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -31,6 +32,21 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         finally:
             # Not left to the closing: what a test forked holds the file open too.
             fcntl.flock(machine, fcntl.LOCK_UN)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """Say how a process of tests died."""
+    if error is not None:
+        from headrace.loader.engine_process import end_of  # noqa: PLC0415 - most runs need none
+
+        sys.stderr.write(f"\na process of tests {end_of(node.gateway._io.popen.wait(10))}\n")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str) -> None:
+    """Say at once in which test: a run that is ended does not come to its summary."""
+    sys.stderr.write(f"in {crashitem}\n")
 
 
 def pytest_configure() -> None:
