@@ -1,117 +1,102 @@
-"""Signals to end that come before the supervisor is there, sent to this process itself."""
+"""Signals to end that come before the supervisor is there; each test has a process to send them to.
+
+Sent to that of the tests, a signal that is not taken would end them all.
+"""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from headrace import INTERRUPTED_STATUS
-from headrace.early_signals import EarlySignals
 
 _STATUSES = {signal.SIGTERM: 0, signal.SIGHUP: 0, signal.SIGINT: INTERRUPTED_STATUS}
+_ALL = pytest.mark.parametrize(("number", "status"), list(_STATUSES.items()))
 
-
-@pytest.fixture
-def signals() -> Iterator[EarlySignals]:
-    """Signals that are listened to, until the test ends."""
-    before = {number: signal.getsignal(number) for number in _STATUSES}
-    found = EarlySignals()
-    found.listen()
-    yield found
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.parametrize(("number", "status"), list(_STATUSES.items()))
-def test_a_signal_is_remembered_by_its_status(
-    signals: EarlySignals, number: signal.Signals, status: int
-) -> None:
-    assert signals.status is None
-    signal.raise_signal(number)
-    assert signals.status == status
-
-
-@pytest.mark.parametrize("number", list(_STATUSES))
-def test_it_raises_what_comes_and_what_has_come(
-    signals: EarlySignals, number: signal.Signals
-) -> None:
-    signals.raise_()
-    with pytest.raises(SystemExit) as caught:
-        signal.raise_signal(number)
-    assert caught.value.code == signals.status
-    with pytest.raises(SystemExit):
-        signals.raise_()
-
-
-def test_only_the_first_raises_so_that_what_it_ends_ends_in_order(signals: EarlySignals) -> None:
-    signals.raise_()
-    with pytest.raises(SystemExit):
-        signal.raise_signal(signal.SIGTERM)
-    signal.raise_signal(signal.SIGHUP)  # systemd's SendSIGHUP
-    assert signals.status == 0
-
-
-def test_what_is_raised_where_nobody_hears_it_is_remembered(
-    signals: EarlySignals, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unheard: list[object] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda raised: unheard.append(raised.exc_type))
-
-    class Gone:
-        def __del__(self) -> None:
-            signal.raise_signal(signal.SIGTERM)
-
-    signals.raise_()
-    Gone()
-    assert unheard == [SystemExit]
-    assert signals.status == 0
-
-
-def test_nothing_is_raised_once_it_is_to_be_remembered_again(signals: EarlySignals) -> None:
-    signals.raise_()
-    signals.remember()
-    signal.raise_signal(signal.SIGTERM)
-    assert signals.status == 0
-
-
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize(("number", "status"), list(_STATUSES.items()))
-def test_the_process_ends_on_the_spot(number: signal.Signals, status: int, *, before: bool) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", _ENDS, str(number.value), str(before)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ran.returncode, ran.stdout, ran.stderr) == (status, "", "")
-
-
-# Where an error that a handler raises is not heard.
-_ENDS = """
+# ``send`` is heard where it stands; of ``lose`` an error that a handler raises is not.
+_BEGINNING = """
 import signal, sys
 from headrace.early_signals import EarlySignals
 
 class Gone:
     def __del__(self):
-        signal.raise_signal(int(sys.argv[1]))
+        send()
+
+def send(number=int(sys.argv[1])):
+    signal.raise_signal(number)
+
+def lose():
+    Gone()
 
 signals = EarlySignals()
 signals.listen()
-if sys.argv[2] == "True":
-    Gone()
-    signals.end()
-else:
-    signals.end()
-    Gone()
-print("went on")
 """
 
 
-def test_what_is_ignored_stays_so(signals: EarlySignals) -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signals.listen()
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+def _run(code: str, number: int = signal.SIGTERM) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _BEGINNING + code, str(int(number))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@_ALL
+def test_a_signal_is_remembered_by_its_status(number: signal.Signals, status: int) -> None:
+    ran = _run("print(signals.status); send(); print(signals.status)", number)
+    assert (ran.returncode, ran.stdout.split(), ran.stderr) == (0, ["None", str(status)], "")
+
+
+@pytest.mark.parametrize("code", ["signals.raise_(); send()", "send(); signals.raise_()"])
+@_ALL
+def test_it_raises_what_comes_and_what_has_come(
+    number: signal.Signals, status: int, code: str
+) -> None:
+    caught = f"\ntry:\n    {code}\nexcept SystemExit as end:\n    print('raised', end.code)"
+    ran = _run(caught, number)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"raised {status}\n", "")
+
+
+def test_only_the_first_raises_so_that_what_it_ends_ends_in_order() -> None:
+    ran = _run("""
+signals.raise_()
+try:
+    send()
+    print("went on")
+finally:
+    send(signal.SIGHUP)  # systemd's SendSIGHUP
+    print("in order")
+""")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "in order\n", "")
+
+
+def test_what_is_raised_where_nobody_hears_it_is_remembered() -> None:
+    ran = _run("signals.raise_(); lose(); print(signals.status)")
+    assert (ran.returncode, ran.stdout) == (0, "0\n")
+    assert "Exception ignored in: <function Gone.__del__" in ran.stderr
+
+
+def test_nothing_is_raised_once_it_is_to_be_remembered_again() -> None:
+    ran = _run("signals.raise_(); signals.remember(); send(); print(signals.status)")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "0\n", "")
+
+
+@pytest.mark.parametrize("code", ["lose(); signals.end()", "signals.end(); lose()"])
+@_ALL
+def test_the_process_ends_on_the_spot(number: signal.Signals, status: int, code: str) -> None:
+    ran = _run(f"{code}; print('went on')", number)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (status, "", "")
+
+
+def test_what_is_ignored_stays_so() -> None:
+    ran = _run("""
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signals.listen()
+send(signal.SIGHUP)
+print(signals.status, signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)
+""")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "None True\n", "")
