@@ -56,8 +56,9 @@ def pytest_configure() -> None:
     then every process of every server would compile all of Headrace again. And each would look for
     plugins of pydantic in all that is installed for tests, which have none.
     """
-    # How long an example takes is the machine's: what it may not, a test's own timeout says.
-    settings.register_profile("ours", deadline=None)
+    # How long an example takes is the machine's: what it may not, a test's own timeout says. And
+    # each run has the same: one found by chance would fail a change that has nothing to do with it.
+    settings.register_profile("ours", deadline=None, derandomize=True)
     settings.load_profile("ours")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False

@@ -15,6 +15,8 @@ ERROR_LIMIT = 0.5
 # A guessed curve is moved as a whole by its first runs, to their median: the very first may have
 # compiled something. All are moved, by the mean, when something has changed that changes all.
 YOUNG_RUNS = 8
+# A guessed curve may have another form: until it has run so often its errors are its own.
+TRUSTED_RUNS = YOUNG_RUNS + 64
 # At a time it drifts back to warm-up by this share: a size that has not run for 1000 runs has
 # forgotten two thirds of what it learnt.
 _DRIFT = 1 / 64
@@ -27,6 +29,10 @@ _TRIALS, _TRIALS_BELIEVED = 3, 2
 _TRIAL_STEP = 0.5
 # A size that trials have shortened is not known as those are that run, until it has run so often.
 _DOUBTED_RUNS = 64
+# A bucket that has not run in so many runs of all may be said to take longer than it does: by its
+# warm-up, or by a scale that others moved. One that was probed, and was no shorter, is so after
+# twice as many.
+_STALE_RUNS, _MOST_STALE_RUNS = 256, 65536
 # No run is shorter: the least a curve may say.
 LEAST_S = 1e-7
 
@@ -41,25 +47,54 @@ class Curve:
         "first",
         "knee",
         "known_runs",
+        "ran_at",
         "runs",
         "seconds",
+        "stale_runs",
         "trial_place",
         "trial_runs",
         "trial_wait",
         "trials",
+        "trusted_runs",
     )
 
     def __init__(self, base: list[float], runs: int) -> None:
         self.base = base
         self.seconds = base.copy()
         self.runs = self.known_runs = runs  # it began with so many
-        self.first = [1.0] * runs if runs < YOUNG_RUNS else []  # how far off its first runs were
+        self.first = [1.0] * min(runs, YOUNG_RUNS)  # how far off its first runs were
+        self.trusted_runs = TRUSTED_RUNS
+        self.ran_at = 0  # of the runs of all buckets
+        self.stale_runs = _STALE_RUNS
         self.knee: int | None = None
         self.trial_wait = _TRIAL_RUNS
         self.trial_runs = runs + _TRIAL_RUNS  # the next is due when it has run so often
         self.cap_place = self.trial_place = 0  # of the last trial
         self.trials: list[float] = []  # how far off those of that size were
         self.doubted: dict[int, int] = {}  # sizes that only trials speak for: runs until they count
+
+    @property
+    def is_young(self) -> bool:
+        """Whether it is moved as a whole by what runs."""
+        return len(self.first) < YOUNG_RUNS
+
+    def ran(self, at: int, ratio: float, *, probe: bool) -> None:
+        """Count a run: after so many of all buckets, so many times as long as expected.
+
+        When a ``probe`` was shorter, it should not have been refused: then all is a guess again.
+        """
+        stale_runs, self.stale_runs = self.stale_runs, _STALE_RUNS
+        self.runs += 1
+        if probe and ratio < _SURPRISE and not self.is_young:
+            self.first = []
+            self.trusted_runs = self.runs + TRUSTED_RUNS
+        elif probe:
+            self.stale_runs = min(2 * stale_runs, _MOST_STALE_RUNS)
+        self.ran_at = at
+
+    def is_stale(self, at: int) -> bool:
+        """Whether it ran too long ago to be sure of it, now that all have run so often."""
+        return at - self.ran_at >= self.stale_runs
 
     def stretch(self, factor: float) -> None:
         """Move every size."""

@@ -4,7 +4,7 @@ Pure. Every size of a row has a curve: seconds at the sizes that may run, straig
 them, never falling. What runs moves the sizes it ran at and a scale common to all, so that a
 machine which has become slower is seen at once at sizes that have not run since. A size that does
 not run any more drifts back to what warm-up said, times that scale. The tail is a ratio of actual
-to expected, tracked by a stochastic quantile step.
+to expected.
 
 Sizes past the knee do not run, so what warm-up said of them would be believed for ever, though
 somebody may have had the cores meanwhile. Now and then one batch is of the next size, and what it
@@ -17,20 +17,20 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-from headrace.scheduler.curve import ERROR_LIMIT, LEAST_S, SIZE_STEP, YOUNG_RUNS, Curve
+from headrace.scheduler.curve import (
+    ERROR_LIMIT,
+    LEAST_S,
+    SIZE_STEP,
+    TRUSTED_RUNS,
+    YOUNG_RUNS,
+    Curve,
+)
+from headrace.scheduler.tail import Tail
 
 # Each observation moves the common scale by this share of its error, and its sizes by as much.
 _COMMON_STEP = 0.1
-# A guessed curve may have another form: until it has run so often its errors are its own.
-_TRUSTED_RUNS = YOUNG_RUNS + 64
 # A run of these counts as at most so many times longer than expected: the first has only itself.
 _FRESH_MOST = 2.0
-# Stochastic quantile tracking: up by 0.98 of it on a miss, down by 0.02 on a hit. Past saturation
-# every answer comes close to its deadline, so this is about their p99: with 0.95 it was 2 % over an
-# objective of 50 ms, with 0.98 it is 5 % under it, at the same goodput.
-_TAIL_STEP = 0.02
-_TAIL_QUANTILE = 0.98
-_TAIL_LEAST, _TAIL_MOST = 1.02, 3.0
 # The knee: the smallest batch whose cost a row is within this of the best. It only binds when more
 # wait than fit, and then every per cent it gives away is goodput.
 _KNEE = 1.02
@@ -65,6 +65,7 @@ class LatencyModel:
         self._sizes = tuple(sizes) or (1,)
         self._pads = pads
         self._scale = 1.0
+        self._runs = 0
         self._fresh_runs = YOUNG_RUNS  # since it was made anew, up to so many
         self._curves: dict[int, Curve] = {}
         self._known: list[int] = []  # ascending: what others are guessed from
@@ -76,10 +77,11 @@ class LatencyModel:
             points.setdefault(elements, []).append((rows, median_s))
             tails.append(p95_s / median_s if median_s > 0 else 1.0)
         for elements, found in points.items():
-            self._curves[elements] = Curve(self._base(sorted(found)), _TRUSTED_RUNS)
+            self._curves[elements] = Curve(self._base(sorted(found)), TRUSTED_RUNS)
             insort(self._known, elements)
         tail = sorted(tails)[len(tails) // 2] if tails else 1.2
         self.tail = min(max(tail, 1.1), 2.0)
+        self._tail = Tail(self.tail)
 
     def expect(self, elements: int, rows: int) -> float:
         """The seconds a run of this many rows takes, half of the time; 0 when nothing is known."""
@@ -129,21 +131,34 @@ class LatencyModel:
             return self._sizes[-1]
         return self._within(curve, seconds / self.tail / self._scale)
 
-    def observe(self, elements: int, rows: int, seconds: float, *, trial: bool = False) -> None:
-        """Learn from a run; a ``trial`` was larger than its cap, to see what that takes."""
+    def observe(
+        self,
+        elements: int,
+        rows: int,
+        seconds: float,
+        *,
+        trial: bool = False,
+        probe: bool = False,
+    ) -> None:
+        """Learn from a run.
+
+        A ``trial`` was larger than its cap, to see what that takes; a ``probe`` was let in though
+        it was expected to be late.
+        """
         seconds = max(seconds, LEAST_S)
         curve = self._curves.get(elements) or self._guess(elements)
         if curve is None:
             self._start_cold(elements, rows, seconds)
             return
         ratio = seconds / self.expect(elements, rows)
-        curve.runs += 1
+        curve.ran(self._runs, ratio, probe=probe)
+        self._runs += 1
         if elements in self._guessed:
             self._ran(elements, curve)
         if curve.runs % _REVIEW_RUNS == 0:
             curve.knee = None
             curve.drift()
-        if curve.runs <= YOUNG_RUNS:
+        if curve.is_young:
             curve.settle(ratio)
             return
         if self._fresh_runs < YOUNG_RUNS:
@@ -161,13 +176,11 @@ class LatencyModel:
 
     def _follow(self, curve: Curve, place: int, share: float, ratio: float) -> None:
         """Move the tail, the scale and the sizes by a run between this size and the next."""
-        hit = ratio <= self.tail
-        tail = self.tail - _TAIL_STEP * (1 - _TAIL_QUANTILE if hit else -_TAIL_QUANTILE)
-        self.tail = min(max(tail, _TAIL_LEAST), _TAIL_MOST)
+        self.tail = self._tail.follow(ratio)
         error = min(max(ratio - 1.0, -ERROR_LIMIT), ERROR_LIMIT)
         if curve.doubted and curve.confirm(place, share):
             error *= (SIZE_STEP + _COMMON_STEP) / SIZE_STEP  # its own, and not the scale's
-        elif curve.runs > _TRUSTED_RUNS:
+        elif curve.runs > curve.trusted_runs:
             self._scale *= 1.0 + _COMMON_STEP * error
         else:
             curve.stretch(1.0 + _COMMON_STEP * error)
@@ -195,10 +208,10 @@ class LatencyModel:
             if curve.runs > curve.known_runs
         }
 
-    def is_young(self, elements: int) -> bool:
-        """Whether what is expected of a bucket is a guess, or by a few first runs."""
+    def is_doubtful(self, elements: int) -> bool:
+        """Whether what is expected of a bucket is a guess, by a few first runs, or of long ago."""
         curve = self._curves.get(elements)
-        return curve is not None and curve.runs < YOUNG_RUNS
+        return curve is not None and (curve.is_young or curve.is_stale(self._runs))
 
     def is_trial_due(self, elements: int) -> bool:
         """Whether it is time to try a size past the cap."""

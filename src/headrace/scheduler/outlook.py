@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from headrace.scheduler.batch import Policy
 from headrace.scheduler.cap import Caps, Full
+from headrace.scheduler.handover import Handover
 from headrace.scheduler.lanes import Lanes
 from headrace.scheduler.latency import LatencyModel
 from headrace.scheduler.queue import Entry, Queue
@@ -20,11 +21,7 @@ _HEADS_LOOKED_AT = 16
 
 
 class Outlook:
-    """Of one served version.
-
-    ``overhead_s`` is what a batch was seen to take beyond its run, on its way to the engine and
-    back.
-    """
+    """Of one served version."""
 
     def __init__(self, policy: Policy, queue: Queue, lanes: Lanes, latency: LatencyModel) -> None:
         self._results_s = policy.results_s
@@ -33,12 +30,17 @@ class Outlook:
         self._latency = latency
         self.rate = Rate(min(policy.slo_s or _LONGEST_WINDOW_S, _LONGEST_WINDOW_S))
         self.caps = Caps(policy, latency, lanes)
-        self.overhead_s = 0.0
+        self.handover = Handover()
+
+    @property
+    def overhead_s(self) -> float:
+        """What a batch was seen to take beyond its run."""
+        return self.handover.seconds
 
     @property
     def allowance_s(self) -> float:
         """What answering takes besides the run."""
-        return self._results_s + self.overhead_s
+        return self._results_s + self.handover.seconds
 
     def full(self, elements: int) -> Full:
         """The cap, and what it takes."""

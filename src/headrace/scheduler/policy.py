@@ -24,9 +24,6 @@ from headrace.scheduler.outlook import Outlook
 from headrace.scheduler.probes import Probes
 from headrace.scheduler.queue import Drop, DropReason, Entry, Queue
 
-# What a batch takes beyond its run is followed by this step; one as late as this was a hiccup.
-_OVERHEAD_STEP = 0.05
-_OVERHEAD_LIMIT_S = 0.05
 # Who has this share of a device is taken to have all of it.
 _WHOLE = 0.9
 
@@ -187,7 +184,7 @@ class Scheduler:
     def finish(self, batch_id: int, now: float, infer_s: float | None) -> None:
         """A batch has ended; ``infer_s`` is its run time, None when it failed or was lost."""
         batch = self._running.pop(batch_id)
-        self._probes.ended(batch)
+        probe = self._probes.ended(batch)
         waited = self._lanes.remove(batch_id, now, infer_s)
         company = self._ledger.ended(batch_id, now, self._lanes.count)
         self._suspect_runs = self._suspect_runs and bool(self._running)
@@ -198,10 +195,10 @@ class Scheduler:
         late = sum([entry.rows for entry in batch.entries if entry.deadline_s < now])
         self._ledger.answered(batch.rows - late, late)
         if batch.cut_s >= self._resized_s:  # else it shared the machine with another number of runs
-            self._latency.observe(batch.elements, batch.rows, infer_s, trial=batch.trial)
-        if not waited:
-            extra_s = min(max(now - batch.cut_s - infer_s, 0.0), _OVERHEAD_LIMIT_S)
-            self._outlook.overhead_s += _OVERHEAD_STEP * (extra_s - self._outlook.overhead_s)
+            self._latency.observe(
+                batch.elements, batch.rows, infer_s, trial=batch.trial, probe=probe
+            )
+        self._outlook.handover.follow(now - batch.cut_s - infer_s, waited=waited)
         self._outlook.caps.known.clear()
 
     def pause(self) -> None:

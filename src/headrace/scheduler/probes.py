@@ -1,7 +1,8 @@
 """Requests that are let in though a miss is predicted, where that is but a guess. Pure.
 
 A shape that warm-up did not have is guessed until it has run. Were whatever is guessed to be late
-refused, it would never run where a machine is never idle, and the guess never be put right.
+refused, it would never run where a machine is never idle, and the guess never be put right. Nor
+would what was known of one long ago.
 """
 
 from __future__ import annotations
@@ -31,19 +32,21 @@ class Probes:
         Those of all shapes are counted together: clients may send hundreds, and one that has run
         corrects the guesses beside it.
         """
-        self._refused += self._latency.is_young(elements)
+        self._refused += self._latency.is_doubtful(elements)
 
     def is_due(self, elements: int, running: Iterable[Batch]) -> bool:
         """Whether one of this shape may be let in now, with these batches running."""
-        if self._refused < _REFUSALS or not self._latency.is_young(elements):
+        if self._refused < _REFUSALS or not self._latency.is_doubtful(elements):
             return False
         last = self.entry
         return last is None or not (last.waiting or any(last in one.entries for one in running))
 
-    def ended(self, batch: Batch) -> None:
-        """A batch has ended, one way or another."""
-        if self.entry is not None and self.entry in batch.entries:
-            self.entry = None
+    def ended(self, batch: Batch) -> bool:
+        """A batch has ended, one way or another; return whether the one let in was in it."""
+        if self.entry is None or self.entry not in batch.entries:
+            return False
+        self.entry = None
+        return True
 
     def gone(self, entry: Entry) -> None:
         """An entry waits no more, and will not run."""

@@ -472,6 +472,39 @@ def test_a_guessed_bucket_that_has_run_says_what_others_cost() -> None:
     assert guessing.expect(55, 1) == pytest.approx(1.5 * run_s(1))
 
 
+def test_a_bucket_that_has_not_run_for_long_is_doubted_ever_more_rarely_while_it_is_right() -> None:
+    known = shapes(10, 100)
+
+    def doubted_after() -> int:
+        """So many runs of the other bucket."""
+        for number in range(5000):
+            if known.is_doubtful(100):
+                return number
+            known.observe(10, 1, known.expect(10, 1))
+        return -1
+
+    waits = []
+    for _ in range(3):
+        waits.append(doubted_after())
+        known.observe(100, 1, known.expect(100, 1), probe=True)
+    assert waits == [256, 511, 1023]
+    known.observe(100, 1, known.expect(100, 1))  # by then it runs anyway
+    assert doubted_after() == 255
+
+
+def test_a_probe_that_was_shorter_makes_a_guess_of_all_sizes_and_no_other_bucket_heeds_it() -> None:
+    known = shapes(10, 100)
+    before_s = [known.expect(10, rows) for rows in SIZES]
+    known.observe(100, 2, known.expect(100, 2) / 4, probe=True)
+    for rows in SIZES:
+        assert known.expect(100, rows) == pytest.approx((0.003 + 1e-3 * rows) / 4)
+    assert known.is_doubtful(100)
+    for _ in range(8):
+        known.observe(100, 2, known.expect(100, 2))
+    assert not known.is_doubtful(100)
+    assert [known.expect(10, rows) for rows in SIZES] == before_s
+
+
 def test_guesses_that_ran_least_recently_are_forgotten_first() -> None:
     guessing = LatencyModel(measured(10), sizes=SIZES, pads=False)
     for elements in range(11, 3000):
@@ -479,7 +512,7 @@ def test_guesses_that_ran_least_recently_are_forgotten_first() -> None:
             guessing.observe(11, 1, 0.5)
         guessing.expect(elements, 1)
     assert guessing.expect(11, 1) == pytest.approx(0.5)
-    assert not guessing.is_young(11)
+    assert not guessing.is_doubtful(11)
 
 
 def test_a_wrong_guess_is_put_right_by_the_first_run_and_spoils_no_other_bucket() -> None:

@@ -517,7 +517,7 @@ def test_a_guess_does_not_refuse_for_ever() -> None:
     assert cut(busy, 17).rows == 1
 
 
-def test_what_warm_up_said_does() -> None:
+def test_what_warm_up_said_does_as_long_as_little_has_run() -> None:
     times = [(of, 1, of * 0.01, of * 0.011) for of in (1, 10)]
     busy = scheduler(lanes=2, model=LatencyModel(times, sizes=(1,), pads=False), max_batch=1)
     crowd(busy, 1)

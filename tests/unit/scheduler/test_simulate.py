@@ -260,6 +260,31 @@ def test_shapes_that_are_rare_do_not_push_out_those_that_are_not() -> None:
     assert result.outcomes["shed"] < 0.08 * len(arrivals)  # most are refused as they come
 
 
+def test_a_shape_that_warm_up_timed_too_long_is_not_refused_for_ever() -> None:
+    """A twentieth of the requests takes twice as long, and by warm-up twelve times."""
+    random = np.random.default_rng(1)
+    times, said = {1: 1.0, 2: 2.0}, {1: 1.0, 2: 12.0}
+    rows_of_rare: list[int] = []  # by runs
+
+    def service(elements: int, rows: int) -> float:
+        rows_of_rare.append(rows if elements == 2 else 0)
+        return times[elements] * run_s(rows) * float(random.uniform(0.95, 1.05))
+
+    measured = [(e, b, said[e] * run_s(b), 1.05 * said[e] * run_s(b)) for e in said for b in SIZES]
+    rule = Scheduler(
+        Policy(SLO_S, LANES, 2048, MOST_ROWS), LatencyModel(measured, sizes=SIZES, pads=False)
+    )
+    count = 40_000
+    at_s = np.cumsum(random.exponential(1 / (0.8 * CAPACITY_RPS), count)).tolist()
+    shapes = np.where(random.random(count) < 0.05, 2, 1).tolist()
+    arrivals = [
+        Arrival(at, SLO_S, bucket=one, elements=one) for at, one in zip(at_s, shapes, strict=True)
+    ]
+    result = simulate(rule, arrivals, service, lanes=LANES)
+    assert sum(rows_of_rare) > 0.5 * shapes.count(2)
+    assert result.in_time_share > 0.95
+
+
 # -- the rules of others, for contrast -------------------------------------------------------------
 
 
