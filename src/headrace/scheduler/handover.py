@@ -8,7 +8,7 @@ _MOST_S = 0.05
 # Only who has not waited for a lane shows it, and the longer it is taken to be, the further ahead
 # batches are cut, and wait. When so many in a row have, each more lets this share of it go: what a
 # second of trouble has left would stay else.
-_BLIND_RUNS = 64
+_BLIND_RUNS = 512
 _FADE = 0.02
 
 

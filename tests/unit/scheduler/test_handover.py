@@ -23,7 +23,7 @@ def test_where_all_wait_it_is_let_go_until_one_shows_it_again() -> None:
     handover = Handover()
     for _ in range(100):
         handover.follow(0.02, waited=False)
-    for _ in range(64):
+    for _ in range(512):
         handover.follow(0.1, waited=True)
     assert handover.seconds == pytest.approx(0.02, rel=0.01)
     for _ in range(200):
@@ -31,6 +31,6 @@ def test_where_all_wait_it_is_let_go_until_one_shows_it_again() -> None:
     assert handover.seconds < 0.0005
     handover.follow(0.01, waited=False)
     low_s = handover.seconds
-    for _ in range(64):
+    for _ in range(512):
         handover.follow(0.1, waited=True)
     assert handover.seconds == low_s
