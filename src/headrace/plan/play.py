@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headrace.load.arrivals import Arrivals, bursts, poisson
+from headrace.load.arrivals import BURST_S, CALM_S, Arrivals, bursts, poisson
 from headrace.plan.estimate import Estimate
 from headrace.plan.machine import Machine
 from headrace.plan.question import Kind, Question
@@ -18,6 +18,11 @@ from headrace.scheduler.simulate import IN_TIME, LATE, Arrival, Result, simulate
 # become as long as they will be.
 _COUNTED = 4000
 _SETTLING = 0.15
+# With bursts a play has so many on average, or as many as so many requests make: a fast model has
+# answered 4,000 before a single one has shown what it does.
+_BURSTS, _MOST_COUNTED = 10, 20_000
+# More bursts are not drawn, but longer ones: with 4,000 requests no two of them share a burst.
+_MOST_BURSTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,11 @@ def play_once(
 ) -> Result:
     """Play a rate once. The same seed gives the same requests, only closer together or apart.
 
-    About so many of them are ``counted``; ``at_least`` as of ``simulate``.
+    About so many of them are ``counted``, more where bursts are to be seen; ``at_least`` as of
+    ``simulate``.
     """
+    if question.kind is Kind.BURSTS:
+        counted = max(counted, min(_MOST_COUNTED, int(rate_rps * _BURSTS * (BURST_S + CALM_S))))
     duration_s = counted * (1 + _SETTLING) / rate_rps
     sent = send_times(question, rate_rps, duration_s, seed)
     settled_s = _SETTLING / (1 + _SETTLING) * duration_s
@@ -84,8 +92,10 @@ def play_once(
 
 def send_times(question: Question, rate_rps: float, duration_s: float, seed: int) -> Arrivals:
     """When requests are sent."""
-    make = poisson if question.kind is Kind.POISSON else bursts
-    return make(rate_rps, duration_s, seed)
+    if question.kind is Kind.POISSON:
+        return poisson(rate_rps, duration_s, seed)
+    longer = max(1.0, duration_s / (_MOST_BURSTS * (BURST_S + CALM_S)))
+    return bursts(rate_rps, duration_s, seed, burst_s=longer * BURST_S, calm_s=longer * CALM_S)
 
 
 def play_sent(

@@ -84,6 +84,21 @@ def test_bursts_have_the_rate_in_the_long_run_and_the_dispersion_of_their_two_st
     assert _dispersion(plan.times_s, 4000, window_s) == pytest.approx(theory, rel=0.1)
 
 
+@pytest.mark.parametrize("duration_s", [0.05, 0.3, 1.0, 2.5, 7.0])
+def test_bursts_have_their_rate_in_every_plan(duration_s: float) -> None:
+    count = 10_000
+    for seed in range(20):
+        plan = bursts(count / duration_s, duration_s, seed)
+        assert abs(len(plan) - count) < 5 * math.sqrt(count)
+
+
+def test_a_plan_that_is_shorter_than_a_burst_and_a_calm_has_one_of_each() -> None:
+    for seed in range(20):
+        counts, _ = np.histogram(bursts(1e6, 0.05, seed).times_s, 100, (0.0, 0.05))
+        # 312 in a hundredth of the time, and 1,250 in those of the burst, which may be cut in two.
+        assert 18 <= np.count_nonzero(counts > 800) <= 22
+
+
 def test_bursts_by_a_factor_of_one_are_poisson() -> None:
     gaps_s = np.diff(bursts(1000, 50, 7, factor=1).times_s)
     assert _distance_to_exponential(gaps_s, 1000) < 1.63 / math.sqrt(len(gaps_s))

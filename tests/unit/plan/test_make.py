@@ -13,7 +13,7 @@ from headrace.plan.compare import Beside
 from headrace.plan.document import document
 from headrace.plan.machine import Front, spread_of
 from headrace.plan.make import Plan, find_limit, machine_of, make_plan
-from headrace.plan.play import arrivals, play, play_once, received
+from headrace.plan.play import arrivals, play, play_once, received, send_times
 from headrace.plan.question import IN_TIME, Kind, Question
 from headrace.plan.reasons import reasons
 from headrace.plan.scaling import fit
@@ -179,9 +179,21 @@ def test_what_a_client_sees_has_the_way_in_it() -> None:
 def test_bursts_leave_less() -> None:
     smooth, bursty = (
         find_limit(machine(asked), asked).mean
-        for asked in (question(slo_s=0.1), question(slo_s=0.1, kind=Kind.BURSTS))
+        for asked in (question(slo_s=0.1, seeds=1), question(slo_s=0.1, seeds=1, kind=Kind.BURSTS))
     )
     assert bursty < 0.8 * smooth
+
+
+def test_a_model_so_fast_that_a_play_is_shorter_than_a_burst_gets_its_bursts() -> None:
+    asked = question(slo_s=0.02, kind=Kind.BURSTS)
+    fast = machine(asked, fixed_s=6e-4, each_s=25e-6)
+    in_bursts = 4 / (4 * 0.2 + 0.8) * find_limit(fast, asked).mean
+    assert 0.85 < in_bursts / fast.capacity(32).rate_rps < 1.25
+
+
+def test_bursts_of_a_model_that_takes_hours_are_drawn_as_soon_as_others() -> None:
+    sent = send_times(question(kind=Kind.BURSTS), 1e-6, 4e9, 1)
+    assert len(sent) == pytest.approx(4000, rel=0.1)
 
 
 def test_a_rate_is_served_by_as_many_servers_as_it_takes() -> None:
