@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, StartError
 from headrace.models.ask import ServerModels
 
 _TIMEOUT_S = 300.0
@@ -142,6 +142,12 @@ class Limits:
 
 
 async def _plan(profile: str) -> Limit:
+    """Have it made.
+
+    Raises:
+        StartError: its process ended before it had said something.
+        TimeoutError: it took too long.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "headrace", "plan", "--profile", "/dev/stdin"),
         *("--json", "--loads", "50", "--seeds", _SEEDS),
@@ -160,15 +166,20 @@ async def _plan(profile: str) -> Limit:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()  # else there is one more to watch for each that took too long
-    return read(said, complaint)
-
-
-def read(said: bytes, complaint: bytes = b"") -> Limit:
-    """Read what ``headrace plan --json`` printed, or what it complained of."""
     try:
-        plan: Mapping[str, Any] = json.loads(said)
-    except ValueError:
-        return Limit(None, None, (complaint.decode("utf-8", "replace").strip() or "no plan",))
+        return read(said)
+    except ValueError as error:
+        ended = f"no plan was made: its process ended with status {process.returncode}"
+        raise StartError(complaint.decode("utf-8", "replace").strip() or ended) from error
+
+
+def read(said: bytes) -> Limit:
+    """Read what ``headrace plan --json`` printed.
+
+    Raises:
+        ValueError: that is no JSON; it did not come so far.
+    """
+    plan: Mapping[str, Any] = json.loads(said)
     if not plan.get("ok"):
         return Limit(None, None, (str(plan.get("error", "no plan")),))
     return Limit(plan["limit_rps"]["mean"], plan["slo_ms"], tuple(plan["reasons"]))

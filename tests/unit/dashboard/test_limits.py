@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,6 +121,32 @@ async def test_a_plan_that_took_too_long_is_made_again(monkeypatch: pytest.Monke
     assert server.asked == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("#!/bin/sh\nkill -9 $$\n", "no plan was made: its process ended with status -9"),
+        ("#!/bin/sh\necho it broke >&2\nexit 1\n", "it broke"),
+    ],
+)
+async def test_a_plan_whose_process_died_is_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    now_s = [0.0]
+    server = Telling(profile().model_dump(mode="json"))
+    limits, dying = Limits(lambda: now_s[0]), tmp_path / "python"
+    dying.write_text(script)
+    dying.chmod(0o700)
+    with monkeypatch.context() as while_it_dies:
+        while_it_dies.setattr(sys, "executable", str(dying))
+        await _settle(limits, server, LOADED)
+    assert limits.of(LOADED) == Limit(None, None, (said,))
+    now_s[0] = 3600.0
+    await _settle(limits, server, LOADED)
+    found = limits.of(LOADED)
+    assert found is not None
+    assert found.rate_rps is not None
+
+
 def test_what_is_no_plan_is_a_reason() -> None:
-    assert read(b"", b"it broke\n").reasons == ("it broke",)
     assert read(json.dumps({"ok": False, "error": "no"}).encode()).reasons == ("no",)
