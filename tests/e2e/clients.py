@@ -59,11 +59,11 @@ def metrics(url: str) -> dict[str, float]:
 
 
 def outcomes(url: str, model: str) -> dict[str, float]:
-    """Requests of one model by outcome."""
+    """Requests of one model by outcome, of which there were some."""
     pattern = re.compile(rf'headrace_requests_total\{{model="{model}",outcome="(\w+)"')
     found: dict[str, float] = {}
     for name, value in metrics(url).items():
-        if match := pattern.match(name):
+        if value and (match := pattern.match(name)):
             found[match.group(1)] = found.get(match.group(1), 0) + value
     return found
 

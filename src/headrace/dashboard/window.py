@@ -121,11 +121,13 @@ def between(before: Version | None, after: Version, seconds: float) -> Step:
 
 
 def increase(before: Mapping[Named, float], after: Mapping[Named, float]) -> dict[Named, float]:
-    """How much each counter has risen; one that has fallen has begun anew."""
+    """How much counters have risen, of those that have; one that has fallen has begun anew."""
     risen = {}
     for name, value in after.items():
         then = before.get(name, 0.0)
-        risen[name] = value - then if value >= then else value
+        more = value - then if value >= then else value
+        if more:
+            risen[name] = more
     return risen
 
 

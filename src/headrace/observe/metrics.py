@@ -27,6 +27,14 @@ NORMAL_PRIORITY = 1000
 
 _WHICH = ("model", "version")
 
+# What is told before the first of it: Prometheus takes a count that begins at 1 for one that has
+# always been 1, so of an alarm on its rate the first error, which may be the only one, is unseen.
+_OVERLOADED, _BROKEN = ("queue_full", "expired"), ("internal", "scribe_lost")
+_TOLD = dict.fromkeys(
+    ("ok", "predicted_miss", "shed", *_OVERLOADED, "inference_failed", "engine_lost", *_BROKEN), 0
+)
+_REFUSALS_TOLD = dict.fromkeys(("exhausted", *_OVERLOADED, *_BROKEN), 0)
+
 GAUGES: dict[str, str] = {
     "queue_length": "Requests that wait for a batch now.",
     "running_batches": "Batches handed to the engine and not ended.",
@@ -120,7 +128,7 @@ class RefusalCollector:
             "Requests answered with an error before they reached a model, by code.",
             labels=("outcome",),
         )
-        for outcome, count in self._refused.items():
+        for outcome, count in {**_REFUSALS_TOLD, **self._refused}.items():
             refused.add_metric((outcome,), count)
         yield refused
 
@@ -160,7 +168,7 @@ def _of_requests(versions: Sequence[ModelMetrics]) -> Iterator[Family]:
             named = str(priority + NORMAL_PRIORITY) if priority != OTHER else "other"
             values = (*labels, named, outcome)
             took.add(values, histogram)
-        for outcome, count in one.outcomes.items():
+        for outcome, count in {**_TOLD, **one.outcomes}.items():
             outcomes.add_metric((*labels, outcome), count)
         expired.add_metric(labels, one.sequences_expired())
     yield from (phases, took, outcomes, expired)

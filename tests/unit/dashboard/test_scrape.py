@@ -20,7 +20,7 @@ def test_a_version_is_read_as_it_was_counted() -> None:
     snapshot = read(metrics_page([one, other], Counter(model_not_found=2), memory_bytes=2**20))
     assert snapshot.versions.keys() == {('na"me', 3), ("other", 1)}
     found = snapshot.versions['na"me', 3]
-    assert found.outcomes == {"ok": 2, "shed": 5}
+    assert {name: count for name, count in found.outcomes.items() if count} == {"ok": 2, "shed": 5}
     assert found.phases["total"].count == 2
     assert found.phases["total"].total == pytest.approx(0.06)
     assert found.phases["load"].count == 0
@@ -28,7 +28,7 @@ def test_a_version_is_read_as_it_was_counted() -> None:
     assert found.elements == {"asked": 3, "padding": 5}
     assert found.gauges["queue_length"] == 7
     assert found.gauges["model_memory_bytes"] == 2**20
-    assert snapshot.refused == {"model_not_found": 2}
+    assert Counter(snapshot.refused) == Counter(model_not_found=2)
 
 
 def test_metrics_of_others_are_passed_over() -> None:

@@ -125,3 +125,8 @@ def test_padding_is_a_share_of_all_that_ran() -> None:
     after = Version(elements={"asked": 40, "padding": 20})
     assert between(before, after, 1.0).padded == 0.25
     assert Step().padded is None
+
+
+def test_outcomes_that_are_told_and_have_not_come_are_none_of_a_step() -> None:
+    before, after = Version({"ok": 1.0, "shed": 0.0}), Version({"ok": 3.0, "shed": 0.0})
+    assert between(before, after, 1.0).outcomes == {"ok": 2.0}

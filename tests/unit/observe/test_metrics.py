@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,19 @@ from prometheus_client import CollectorRegistry, generate_latest
 from headrace.observe.histogram import LATENCY, SECONDS, Histogram
 from headrace.observe.metrics import Collector, ModelMetrics, RefusalCollector
 from tests.passed import passed
+
+OPERATING = Path(__file__).parents[3] / "docs" / "operating.md"
+ALARMS = (
+    "predicted_miss",
+    "shed",
+    "expired",
+    "queue_full",
+    "inference_failed",
+    "internal",
+    "engine_lost",
+    "scribe_lost",
+)
+REFUSAL_ALARMS = ("queue_full", "expired", "exhausted", "internal", "scribe_lost")
 
 
 @given(st.lists(st.floats(0, 100)))
@@ -74,10 +89,26 @@ def test_the_page_has_phases_outcomes_and_gauges() -> None:
 
 
 def test_what_came_to_no_model_is_told_by_code() -> None:
-    (family,) = RefusalCollector(Counter(model_not_found=4)).collect()
-    assert [(one.labels["outcome"], one.value) for one in family.samples] == [
-        ("model_not_found", 4)
-    ]
+    (family,) = RefusalCollector(Counter(model_not_found=4, expired=2)).collect()
+    told = {one.labels["outcome"]: one.value for one in family.samples if one.value}
+    assert told == {"model_not_found": 4, "expired": 2}
+
+
+def test_what_is_worth_an_alarm_is_told_before_the_first_of_it() -> None:
+    page = _page(ModelMetrics("ocr", 3))
+    for outcome in ("ok", *ALARMS):
+        assert f'headrace_requests_total{{model="ocr",outcome="{outcome}",version="3"}} 0.0' in page
+    (family,) = RefusalCollector(Counter()).collect()
+    told = {one.labels["outcome"]: one.value for one in family.samples}
+    assert told == dict.fromkeys(REFUSAL_ALARMS, 0)
+
+
+def test_what_is_worth_an_alarm_is_what_the_page_of_operators_says() -> None:
+    _, _, rest = OPERATING.read_text("utf-8").partition("Worth an alarm: ")
+    of_requests, _, rest = rest.partition("`headrace_refused_total`")
+    of_refusals, _, _ = rest.partition("Goodput")
+    assert set(re.findall("`([a-z_]+)`", of_requests)) == {"headrace_requests_total", *ALARMS}
+    assert set(re.findall("`([a-z_]+)`", of_refusals)) == set(REFUSAL_ALARMS)
 
 
 def test_requests_are_told_by_priority_and_outcome() -> None:
