@@ -161,6 +161,17 @@ def test_where_no_rate_is_inside_the_objective_measuring_says_so(
     assert "predicted / measured" not in done.stdout
 
 
+def test_a_version_that_requests_do_not_reach_is_not_measured(plan: Plan, tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_fake(tmp_path / "m" / str(version) / "model.fake", base_ms=version)
+    settings = tmp_path / "headrace.yaml"
+    settings.write_text(f"models: [{{path: {tmp_path / 'm'}, versions: all}}]\n")
+    with Server("--config", settings) as running:
+        done = plan(running.url, "--measure", "--model-version", "1")
+    assert done.returncode == 2
+    assert "go to version 2 of 'm': leave --model-version out" in done.stderr
+
+
 def test_which_model_must_be_said_where_there_are_several(server: Server, plan: Plan) -> None:
     done = plan(server.url)
     assert done.returncode == 2

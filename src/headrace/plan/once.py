@@ -76,13 +76,15 @@ def _planned(options: argparse.Namespace, say: Say) -> tuple[Plan, Beside]:
 def _measured(options: argparse.Namespace, say: Say) -> tuple[Plan, Beside]:
     """Calibrate, plan, and drive the loads of the plan."""
     url, profile = options.url or DEFAULT_URL, _profile(options)
+    server = ServerModels(url)
+    _check_reached(server, profile)
     shapes = tuple(options.shape)
     requests = Requests(options.protocol, options.rows, options.data, shapes)
     sent = make_sent(url, profile.name, requests)
     question = _question(options, profile)
     if options.elements is None and sent.elements is not None:
         question = replace(question, elements=sent.elements)
-    rig = Rig(ServerModels(url), url, profile, sent.target, say)
+    rig = Rig(server, url, profile, sent.target, say)
     quiet = rig.others()
     guessed = machine_of(profile.model_copy(update={"calibration": None}), question)
     profile = with_calibration(profile, calibrated(rig, guessed, question))
@@ -108,6 +110,16 @@ def _check(options: argparse.Namespace) -> None:
             raise SettingsError(
                 f"--measure drives the server as it is: leave --{name.replace('_', '-')} out"
             )
+
+
+def _check_reached(server: ServerModels, profile: ModelProfile) -> None:
+    """See that real requests, which name no version, go to the one that is planned."""
+    reached = server.profile(profile.name)["version"]
+    if reached != profile.version:
+        raise SettingsError(
+            f"--measure sends requests that name no version, which go to version {reached} of "
+            f"{profile.name!r}: leave --model-version out, or serve version {profile.version} alone"
+        )
 
 
 @contextmanager
