@@ -77,7 +77,8 @@ def machine_of(
 ) -> Machine:
     """The machine a profile describes, with as many instances as are asked for.
 
-    Of what was calibrated nothing is guessed.
+    Of what was calibrated nothing is guessed; ``speed``, where it is given, stands instead of what
+    lanes were found to cost each other.
     """
     pairs = [(one.median_s, one.p95_s) for one in profile.measurements]
     machine = Machine(
@@ -92,7 +93,8 @@ def machine_of(
     )
     if profile.calibration is None or front is not None:
         return machine
-    return profile.calibration.applied(machine)
+    calibrated = profile.calibration.applied(machine)
+    return calibrated if speed is undisturbed else replace(calibrated, speed=speed)
 
 
 def make_plan(

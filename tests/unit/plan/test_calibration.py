@@ -19,6 +19,7 @@ from headrace.plan.calibration import Calibration, Driven, calibrate
 from headrace.plan.machine import Machine
 from headrace.plan.make import machine_of
 from headrace.plan.profile import read_file, save, with_calibration
+from headrace.plan.scaling import fit
 from headrace.plan.seen import Between, Seen, SizeSeen
 from tests.unit.plan.profiles import FREE, machine, profile, question
 
@@ -31,6 +32,14 @@ CALIBRATION = Calibration(
     spread=0.05,
     handover_s=0.0002,
 )
+
+
+def test_of_a_calibrated_machine_it_can_be_said_what_instances_cost_each_other() -> None:
+    calibrated, asked = with_calibration(profile(), CALIBRATION), question()
+    scaling = fit([(1, 100.0), (2, 110.0)])
+    found = machine_of(calibrated, asked, speed=scaling.speed)
+    assert found.speed(2) == pytest.approx(0.55)
+    assert replace(found, speed=CALIBRATION.speed) == machine_of(calibrated, asked)
 
 
 def seen(answered: int, cpu_s: float, *runs: tuple[int, int, float]) -> Seen:
