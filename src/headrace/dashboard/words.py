@@ -6,19 +6,20 @@ UNKNOWN = "-"
 
 _MANY = 100
 _FEW = 10
+_HARDLY_ANY = 0.1
 _MS = 1e3
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
 def number(value: float | None) -> str:
-    """As many digits as matter: 12,345, 123, 12.3, 1.23, 0."""
+    """As many digits as matter: 12,345, 123, 12.3, 1.23, 0.012, 0."""
     if value is None:
         return UNKNOWN
     if value >= _MANY:
         return f"{value:,.0f}"
     if value >= _FEW:
         return f"{value:.1f}"
-    return f"{value:.2f}" if value else "0"
+    return f"{value:.2f}" if value >= _HARDLY_ANY else f"{value:.2g}"
 
 
 def milliseconds(seconds: float | None) -> str:

@@ -29,7 +29,7 @@ def document(plan: Plan, beside: Beside) -> dict[str, Any]:
         "elements": question.elements,
         "arrivals": question.kind.value,
         "seeds": question.seeds,
-        "limit_rps": plan.limit.document(1),
+        "limit_rps": {"mean": _round(plan.limit.mean), "off_by": _optional(plan.limit.off_by)},
         "capacity_rps": _round(plan.capacity.rate_rps),
         "receivers_rps": _round(plan.machine.receivers_rps),
         "largest_batch": plan.largest,

@@ -8,22 +8,31 @@ from collections.abc import Callable
 STEPS = 8
 
 
-def highest(good: Callable[[float], bool], most: float, steps: int = STEPS) -> float:
+def highest(
+    good: Callable[[float], bool], most: float, steps: int = STEPS, *, deeper: int = 0
+) -> float:
     """The highest value up to ``most`` that is good, by bisection; 0 when none was found.
 
     What is returned was tried and is good. The true one is at most ``most / 2**steps`` above it,
-    if everything below a good value is good.
+    if everything below a good value is good. Where that leaves none, ``deeper`` more steps follow.
     """
-    low, high = 0.0, most
     if good(most):
         return most
+    low, high = _halved(good, 0.0, most, steps)
+    return low or _halved(good, low, high, deeper)[0]
+
+
+def _halved(
+    good: Callable[[float], bool], low: float, high: float, steps: int
+) -> tuple[float, float]:
+    """What is left between a good value and one that is not, after so many steps."""
     for _ in range(steps):
         middle = (low + high) / 2
         if good(middle):
             low = middle
         else:
             high = middle
-    return low
+    return low, high
 
 
 def fewest(enough: Callable[[int], bool], least: int, most: int) -> int | None:

@@ -18,6 +18,8 @@ from headrace.scheduler.simulate import Speed, undisturbed
 
 # More lanes than this many times what the law says are not looked for: they would not help.
 _MOST_LANES_FACTOR, _MORE_LANES = 2, 8
+# A model whose objective is hardly longer than its run has a limit far below its capacity.
+_DEEPER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def find_limit(machine: Machine, question: Question) -> Estimate:
             played = play_once(machine, question, rate_rps, seed, at_least=IN_TIME)
             return played.in_time_share >= IN_TIME
 
-        return highest(good, min(most_rps, machine.receivers_rps))
+        return highest(good, min(most_rps, machine.receivers_rps), deeper=_DEEPER)
 
     return Estimate.of([of(seed) for seed in range(question.seeds)])
 

@@ -152,6 +152,7 @@ def compare(rig: Rig, machine: Machine, question: Question, limit_rps: float) ->
     """Predict each load, then drive it: the same requests at the same times.
 
     None where no rate is inside the objective: there is nothing that such loads would be shares of.
+    Nor one of which nothing is sent: a load lasts a minute, and a model may take that long.
     """
     if limit_rps <= 0:
         return
@@ -160,6 +161,8 @@ def compare(rig: Rig, machine: Machine, question: Question, limit_rps: float) ->
         duration_s = min(max(_WANTED / rate_rps, _LEAST_S), _MOST_S)
         sent = send_times(question, rate_rps, duration_s, _SEED + number)
         warm_s = _WARM_SHARE * duration_s
+        if not np.any(sent.times_s >= warm_s):
+            continue
         rig.say(f"{share:.0%} of the limit: {rate_rps:,.1f} requests/s for {duration_s:.0f} s")
         plays = [play_sent(machine, question, sent, warm_s, seed) for seed in range(question.seeds)]
         predicted = sum_up(sent.rate, plays)

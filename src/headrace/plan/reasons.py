@@ -32,11 +32,7 @@ def _limit(plan: Plan) -> Iterator[str]:
     slo_s, level = plan.question.slo_s, plan.at_limit
     lanes = _lanes(plan)
     if level is None:
-        alone_s = plan.machine.curve()(plan.question.rows) + plan.machine.front.way_s
-        yield (
-            f"No rate is inside the objective: a request that is alone takes {_ms(alone_s)}. Set a "
-            "longer slo_ms, or make the model faster."
-        )
+        yield _none(plan)
         return
     busy, front = level.played.busy.mean, _front_busy(plan, level)
     guessed = plan.machine.front == Front.guessed(plan.question.elements, plan.question.rows)
@@ -65,6 +61,15 @@ def _limit(plan: Plan) -> Iterator[str]:
             f"What a request costs the receiver, {_ms(plan.machine.front.each_s)}, is a guess, "
             "which may be several times too low for this machine: --measure finds out."
         )
+
+
+def _none(plan: Plan) -> str:
+    """Why no rate was found; without an objective there is always one."""
+    alone_s = plan.machine.curve()(plan.question.rows) + plan.machine.front.way_s
+    why, slo_s = f"a request that is alone takes {_ms(alone_s)}", plan.question.slo_s
+    if slo_s is not None and alone_s <= slo_s:
+        why += f" at the median, which is too near to {_ms(slo_s)} for 99 of 100"
+    return f"No rate is inside the objective: {why}. Set a longer slo_ms, or make the model faster."
 
 
 def _few_lanes(plan: Plan) -> Iterator[str]:
@@ -208,4 +213,4 @@ def _rate(rate_rps: float) -> str:
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * _MS:.3g} ms"
+    return f"{_rate(seconds * _MS)} ms"

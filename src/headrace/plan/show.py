@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -143,7 +144,14 @@ def _written(estimate: Estimate | None, factor: float) -> str:
     if estimate is None:
         return "-"
     scaled = estimate.scaled(factor)
-    digits = 0 if scaled.mean >= _SHARE else 1
+    digits = _digits(scaled.mean)
     if scaled.off_by is None:
         return f"{scaled.mean:,.{digits}f}"
     return f"{scaled.mean:,.{digits}f} ±{scaled.off_by:,.{digits}f}"
+
+
+def _digits(value: float) -> int:
+    """How many of them after the point: one, of numbers below 1 as many as three that matter."""
+    if value >= _SHARE:
+        return 0
+    return 2 - math.floor(math.log10(value)) if 0 < value < 1 else 1

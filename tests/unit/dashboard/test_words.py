@@ -7,7 +7,15 @@ from headrace.dashboard import words
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (0.0, "0"), (0.123, "0.12"), (12.34, "12.3"), (123.4, "123"), (12345, "12,345")],
+    [
+        (None, "-"),
+        (0.0, "0"),
+        (0.00123, "0.0012"),
+        (0.123, "0.12"),
+        (12.34, "12.3"),
+        (123.4, "123"),
+        (12345, "12,345"),
+    ],
 )
 def test_numbers_have_the_digits_that_matter(value: float | None, text: str) -> None:
     assert words.number(value) == text

@@ -217,3 +217,8 @@ def test_a_middle_at_which_nothing_was_sent_says_nothing() -> None:
     rig: Any = SimpleNamespace(say=lambda _: None)  # it is not driven
     here = machine(question())
     assert measure._with_middle(rig, here, question(), CALIBRATION, 1e-9) == CALIBRATION
+
+
+def test_a_load_of_which_nothing_is_sent_is_not_compared() -> None:
+    rig: Any = SimpleNamespace(say=lambda _: None)  # it is not driven
+    assert list(measure.compare(rig, machine(question()), question(), 1e-9)) == []

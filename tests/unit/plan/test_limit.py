@@ -22,8 +22,17 @@ def test_what_is_found_is_good_and_as_near_as_the_steps_allow(true: float, steps
     assert min(true, 1.0) - found <= 1 / 2**steps
 
 
+@given(st.floats(2**-12, 2**-5))
+def test_where_the_steps_find_none_more_look_deeper(true: float) -> None:
+    found = highest(lambda value: value <= true, 1.0, 4, deeper=8)
+    assert 0 < found <= true
+    assert true - found <= 1 / 2**12
+    assert highest(lambda value: value <= true, 1.0, 4) == 0
+
+
 def test_where_nothing_is_good_it_is_nothing() -> None:
     assert highest(lambda _: False, 100.0) == 0
+    assert highest(lambda _: False, 100.0, deeper=8) == 0
 
 
 @given(st.integers(1, 200), st.integers(1, 100), st.integers(0, 100))

@@ -17,6 +17,7 @@ from headrace.plan.play import arrivals, play, play_once, received, send_times
 from headrace.plan.question import IN_TIME, Kind, Question
 from headrace.plan.reasons import reasons
 from headrace.plan.scaling import fit
+from headrace.plan.show import limit_of
 from tests.unit.plan.profiles import FREE, machine, profile, question
 
 pytestmark = pytest.mark.slow  # they play thousands of requests
@@ -74,6 +75,28 @@ def test_an_objective_that_a_single_run_misses_has_no_rate() -> None:
     assert plan.levels == ()
     assert "No rate is inside the objective" in reasons(plan)[0]
     assert json.loads(json.dumps(document(plan, Beside())))["at_limit"] is None
+
+
+def test_an_objective_hardly_longer_than_a_run_leaves_a_low_rate() -> None:
+    asked = question(instances=1, slo_s=0.045, loads=(0.5,))
+    plan = planned(asked, fixed_s=0.040, each_s=1e-4, tail=1.02, instances=1)
+    assert 0 < plan.limit.mean < 2**-8 * plan.unbound.rate_rps
+    assert plan.levels[0].played.in_time.mean >= IN_TIME
+    assert "No rate" not in " ".join(reasons(plan))
+
+
+def test_an_objective_within_the_spread_of_a_run_says_so() -> None:
+    plan = planned(question(slo_s=0.0101), fixed_s=0.009, each_s=0.001, tail=1.1)
+    assert plan.limit.mean == 0
+    assert "takes 10 ms at the median, which is too near to 10.1 ms for 99 of 100" in " ".join(
+        reasons(plan)
+    )
+
+
+def test_a_limit_of_few_requests_an_hour_is_not_none() -> None:
+    plan = planned(question(slo_s=None), fixed_s=100.0, each_s=100.0)
+    assert document(plan, Beside())["limit_rps"] == {"mean": 0.01842, "off_by": None}
+    assert limit_of(plan) == "Highest steady rate: 0.0184 requests/s"
 
 
 def test_without_an_objective_the_limit_is_most_of_capacity() -> None:
