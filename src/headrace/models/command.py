@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     """Show the models of a running server: state, labels, memory, and how long each took to load.
 
     load, unload and label need a server that runs with --model-control explicit. Exit status 1: it
-    refused, or cannot be reached.
+    refused, or cannot be reached; 130: Ctrl-C came before the answer.
     """
     from rich.console import Console  # noqa: PLC0415 - --help need not wait for it
 
@@ -93,8 +93,6 @@ def run(options: argparse.Namespace) -> int:
             show_slowest(server.slowest(options.model), Console())
             return 0
         told = _ordered(server, options)
-    except KeyboardInterrupt:  # how a watch ends
-        return 0
     except HeadraceError as error:
         if as_json:
             print(json.dumps({"ok": False, "code": error.code, "error": error.message}))

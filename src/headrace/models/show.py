@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -59,7 +60,10 @@ def watch(server: ServerModels, console: Console) -> None:
     Raises:
         HeadraceError: it cannot be asked the first time, or is none of ours.
     """
-    with Live(_picture(server, console.width), console=console, auto_refresh=False) as live:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        Live(_picture(server, console.width), console=console, auto_refresh=False) as live,
+    ):
         live.refresh()
         while True:
             time.sleep(_EVERY_S)
