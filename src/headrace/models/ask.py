@@ -155,7 +155,7 @@ class ServerModels:
         return answer, said
 
 
-def _parts(url: str) -> tuple[bool, str, int | None, str]:
+def _parts(url: str) -> tuple[bool, str, int, str]:
     """Whether it is HTTPS, the host, the port, and the path before ours."""
     text = url if "://" in url else f"http://{url}"
     try:
@@ -167,7 +167,10 @@ def _parts(url: str) -> tuple[bool, str, int | None, str]:
     if parts.scheme not in {"http", "https"} or not host or " " in host or not host.isprintable():
         raise SettingsError(f"{url}: an address should be as {DEFAULT_URL}")
     path = quote(parts.path.rstrip("/"), safe=_IN_PATHS, errors="surrogateescape")
-    return parts.scheme == "https", host, port, path
+    secure = parts.scheme == "https"
+    if port is None:  # http.client would look for one in the host, and IPv6 has colons
+        port = http.client.HTTPS_PORT if secure else http.client.HTTP_PORT
+    return secure, host, port, path
 
 
 def _reason(said: bytes, status: int) -> str:

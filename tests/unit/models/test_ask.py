@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,7 +10,13 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from headrace.errors import ConnectionFailed, MalformedAnswer, NotAllowed, SettingsError
+from headrace.errors import (
+    ConnectionFailed,
+    HeadraceError,
+    MalformedAnswer,
+    NotAllowed,
+    SettingsError,
+)
 from headrace.models.ask import ServerModels
 
 REFUSAL = '{"error": "set it"}'
@@ -57,6 +64,13 @@ def test_nobody_there_says_what_to_look_at() -> None:
         port = free.server_port
     with pytest.raises(ConnectionFailed, match=r"headrace serve.* is this its address\?"):
         ServerModels(f"http://127.0.0.1:{port}").index()
+
+
+@pytest.mark.parametrize("url", ["http://[::1]", "https://[::1]", "http://[::ffff:127.0.0.1]"])
+def test_the_last_part_of_an_address_of_ipv6_is_no_port(url: str) -> None:
+    with pytest.raises(HeadraceError) as caught:  # whoever may be at ports 80 and 443
+        ServerModels(url, timeout_s=1).index()
+    assert not isinstance(caught.value.__cause__, socket.gaierror)
 
 
 @pytest.mark.parametrize("body", ["hello", "[]", '{"models": 3}', "[" * 20_000])
