@@ -130,7 +130,10 @@ def _ordered(server: ServerModels, options: argparse.Namespace) -> dict[str, Any
         case "freeze":
             from headrace.models.freeze import freeze, in_words  # noqa: PLC0415 - as in run
 
-            file, tuned = freeze(server.profile(options.model), options.path, options.output)
+            served = {one.get("name", "") for one in server.index()}
+            file, tuned = freeze(
+                server.profile(options.model), served, options.path, options.output
+            )
             return {"model": options.model, "file": str(file), "told": in_words(file, tuned)}
         case _:
             return {"models": server.index()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,13 @@ from headrace.tuned import (
 )
 
 
-def freeze(said: Mapping[str, Any], path: Path, output: Path | None = None) -> tuple[Path, Tuned]:
+def freeze(
+    said: Mapping[str, Any], served: Collection[str], path: Path, output: Path | None = None
+) -> tuple[Path, Tuned]:
     """Write the tuned card of a model; ``said`` is its profile, ``path`` where it lies here.
+
+    ``served`` are the names of all models of the server: what lies there under another of them is
+    that one.
 
     Raises:
         MalformedAnswer: an older server does not tell what it has learnt.
@@ -41,7 +46,7 @@ def freeze(said: Mapping[str, Any], path: Path, output: Path | None = None) -> t
             "the server does not tell what it has learnt: it is an older Headrace"
         )
     _check(said, control)
-    found = _lying(path, said)
+    found = _lying(path, said, served)
     try:
         tuned = Tuned(
             model_digest=digest(found.path),
@@ -87,14 +92,16 @@ def _check(said: Mapping[str, Any], control: Mapping[str, Any]) -> None:
         )
 
 
-def _lying(path: Path, said: Mapping[str, Any]) -> Place:
+def _lying(path: Path, said: Mapping[str, Any], served: Collection[str]) -> Place:
     places = locate(ModelSettings(path=path))
     name, version = said.get("name"), said.get("version")
     wanted = [one for one in places if one.version == version]
-    named = [one for one in wanted if one.name == name] or wanted
-    if len(named) != 1:
+    named = [one for one in wanted if one.name == name]
+    # It may be served under another name than the one it lies under.
+    found = named or [one for one in wanted if one.name not in served]
+    if len(found) != 1:
         raise SettingsError(f"{path}: version {version} of model {name!r} does not lie there")
-    return named[0]
+    return found[0]
 
 
 def _settings(said: Mapping[str, Any], control: Mapping[str, Any]) -> TunedSettings:

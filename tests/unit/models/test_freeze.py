@@ -14,6 +14,8 @@ from headrace.models.freeze import freeze
 from headrace.settings import BackendName, ModelSettings, Settings
 from headrace.tuned import place, read
 
+SERVED = {"digits", "letters"}
+
 
 def said(**changes: Any) -> dict[str, Any]:
     control = {
@@ -50,7 +52,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_the_card_that_is_written_is_taken_by_the_next_start(model: Path) -> None:
-    file, tuned = freeze(said(), model)
+    file, tuned = freeze(said(), SERVED, model)
     assert file == place(model)
     assert read(file) == tuned
     assert tuned.evidence.highest_rate_rps == 180.0
@@ -62,13 +64,13 @@ def test_the_card_that_is_written_is_taken_by_the_next_start(model: Path) -> Non
 
 def test_lanes_that_are_only_tried_are_not_written(model: Path) -> None:
     trying = said()["control"] | {"lanes": 1, "kept_lanes": 2}
-    _, tuned = freeze(said(control=trying), model)
+    _, tuned = freeze(said(control=trying), SERVED, model)
     assert tuned.settings.instances == 2
     assert tuned.evidence.forecast_rate_rps == pytest.approx(400.0)
 
 
 def test_it_may_be_written_elsewhere(model: Path, tmp_path: Path) -> None:
-    file, _ = freeze(said(), model, tmp_path / "other.yaml")
+    file, _ = freeze(said(), SERVED, model, tmp_path / "other.yaml")
     assert file == tmp_path / "other.yaml"
     assert not place(model).exists()
 
@@ -97,5 +99,21 @@ def test_what_cannot_be_frozen_is_told(
     model: Path, changes: dict[str, Any], kind: type[HeadraceError], words: str
 ) -> None:
     with pytest.raises(kind, match=words):
-        freeze(said(**changes), model)
+        freeze(said(**changes), SERVED, model)
     assert not place(model).exists()
+
+
+def test_another_model_of_the_server_gets_no_card_of_this_one(tmp_path: Path) -> None:
+    for file in (tmp_path / "digits/1/model.onnx", tmp_path / "letters/1/model.onnx"):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"weights")
+    with pytest.raises(SettingsError, match="version 1 of model 'digits' does not lie there"):
+        freeze(said(), SERVED, tmp_path / "letters")
+    assert not list(tmp_path.rglob("*.yaml"))
+    file, _ = freeze(said(), SERVED, tmp_path)  # a folder of both
+    assert file == place(tmp_path / "digits/1/model.onnx")
+
+
+def test_a_model_that_is_served_under_another_name_gets_its_card(model: Path) -> None:
+    file, _ = freeze(said(name="numbers"), {"numbers", "letters"}, model)
+    assert file == place(model)
