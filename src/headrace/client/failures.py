@@ -15,6 +15,7 @@ import orjson
 
 from headrace import errors
 from headrace.client.question import Answer
+from headrace.codes import of_status
 from headrace.errors import HeadraceError, MalformedAnswer, MalformedRequest
 from headrace.statuses import GrpcStatus
 
@@ -33,20 +34,6 @@ def _classes(root: type[HeadraceError]) -> Iterator[tuple[str, type[HeadraceErro
 # Of classes with one code the one farthest down counts: a group is not raised itself.
 _BY_CODE: Mapping[str, type[HeadraceError]] = dict(_classes(HeadraceError))
 
-_BY_HTTP: Mapping[int, type[HeadraceError]] = {
-    403: errors.NotAllowed,
-    404: errors.ModelNotFound,
-    405: errors.MethodNotAllowed,
-    408: errors.Expired,
-    413: errors.BodyTooLarge,
-    415: errors.UnsupportedEncoding,
-    429: errors.OverloadError,
-    499: errors.Cancelled,
-    501: errors.RouteNotFound,
-    502: errors.UnavailableError,
-    503: errors.UnavailableError,
-    504: errors.Expired,
-}
 _BY_GRPC: Mapping[int, type[HeadraceError]] = {
     GrpcStatus.CANCELLED: errors.Cancelled,
     GrpcStatus.INVALID_ARGUMENT: errors.ClientError,
@@ -65,11 +52,7 @@ _BY_GRPC: Mapping[int, type[HeadraceError]] = {
 
 def http_error(answer: Answer) -> HeadraceError:
     """The error of an HTTP answer that is none."""
-    status = answer.status
-    kind = _BY_HTTP.get(status, errors.ClientError if 400 <= status < 500 else errors.InternalError)  # noqa: PLR2004
-    if not 400 <= status < 600:  # noqa: PLR2004
-        kind = MalformedAnswer
-    error = _rebuild(answer, kind, _http_message(answer))
+    error = _rebuild(answer, of_status(answer.status), _http_message(answer))
     error.retry_after_s = _number(answer.headers.get("retry-after"))
     if isinstance(error, errors.MethodNotAllowed):
         allowed = answer.headers.get("allow", "")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from headrace.codes import rebuild
+from headrace.codes import of_status, rebuild
 from headrace.errors import (
     ConnectionFailed,
     ConnectionLost,
@@ -151,7 +151,8 @@ class ServerModels:
         finally:
             connection.close()
         if answer.status != _OK:
-            raise rebuild(answer.getheader("headrace-error") or "", _reason(said, answer.status))
+            code = answer.getheader("headrace-error") or ""  # proxies say none
+            raise rebuild(code, _reason(said, answer.status), of_status(answer.status))
         return answer, said
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace import tables
-from headrace.errors import HeadraceError, UnavailableError
+from headrace.errors import HeadraceError, OverloadError, UnavailableError
 from headrace.models.ask import ServerModels
 from headrace.models.rows import Row, row
 
@@ -57,6 +57,8 @@ def show(server: ServerModels, console: Console) -> None:
 def watch(server: ServerModels, console: Console) -> None:
     """Keep the table current until Ctrl-C; a server that is away for a while is waited for.
 
+    So is one of which a proxy says so.
+
     Raises:
         HeadraceError: it cannot be asked the first time, or is none of ours.
     """
@@ -69,7 +71,7 @@ def watch(server: ServerModels, console: Console) -> None:
             time.sleep(_EVERY_S)
             try:
                 picture = _picture(server, console.width)
-            except UnavailableError as error:
+            except (OverloadError, UnavailableError) as error:
                 picture = Text(error.message, "red")
             live.update(picture, refresh=True)
 

@@ -11,11 +11,17 @@ from urllib.parse import quote, unquote
 import pytest
 
 from headrace.errors import (
+    ClientError,
     ConnectionFailed,
+    Expired,
     HeadraceError,
+    InternalError,
     MalformedAnswer,
+    ModelNotFound,
     NotAllowed,
+    OverloadError,
     SettingsError,
+    UnavailableError,
 )
 from headrace.models.ask import ServerModels
 
@@ -84,6 +90,28 @@ def test_a_refusal_is_the_error_that_the_server_raised(stranger: str) -> None:
         ServerModels(f"{stranger}/403/{quote(REFUSAL)}").index()
     with pytest.raises(NotAllowed, match="HTTP status 403"):
         ServerModels(f"http://{stranger}/403/x").index()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (302, MalformedAnswer),
+        (400, ClientError),
+        (401, ClientError),
+        (404, ModelNotFound),
+        (429, OverloadError),
+        (500, InternalError),
+        (502, UnavailableError),
+        (503, UnavailableError),
+        (504, Expired),
+    ],
+)
+def test_what_others_answer_without_a_code_is_read_by_its_status(
+    stranger: str, status: int, kind: type[HeadraceError]
+) -> None:
+    with pytest.raises(HeadraceError, match=f"HTTP status {status}") as caught:
+        ServerModels(f"{stranger}/{status}/x").index()
+    assert caught.type is kind
 
 
 def test_a_profile_that_is_none_is_told(stranger: str) -> None:
