@@ -95,10 +95,12 @@ def _ours(name: str, array: Array) -> Array:
     """An array that has a dtype: it stays as it is, but for the order of its bytes."""
     if array.dtype.kind in "OSU":
         return _texts(name, array)
-    native = array.dtype.newbyteorder("<")
+    if array.dtype.kind == "T":  # StringDType
+        return _texts(name, array.astype(object))
     try:
+        native = array.dtype.newbyteorder("<")
         DType.of(native)
-    except KeyError:
+    except (KeyError, TypeError):  # the latter of dtypes that have no order
         known = ", ".join(dtype.value for dtype in DType)
         raise InvalidInput(
             f"input {name!r}: {array.dtype} cannot be sent, only {known}: convert it with astype"

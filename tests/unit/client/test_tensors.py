@@ -90,6 +90,22 @@ def test_objects_that_are_no_text_are_refused(element: Any) -> None:
         prepare("m", {"x": array}, Options(), None)
 
 
+def test_texts_of_numpys_own_kind_are_texts() -> None:
+    array = np.array([["a"], ["ü" * 40]], np.dtypes.StringDType())
+    made = prepare("m", {"x": array}, Options(), None).inputs["x"]
+    assert DType.of(made.dtype) is DType.BYTES
+    assert made.tolist() == [["a"], ["ü" * 40]]
+    missing = np.array(["a", None], np.dtypes.StringDType(na_object=None))
+    with pytest.raises(InvalidInput, match=r"'x' is text: .* there is a NoneType"):
+        prepare("m", {"x": missing}, Options(), None)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "M8[D]", "V2", "f4,i4"])
+def test_numbers_that_the_protocol_does_not_have_are_refused(dtype: str) -> None:
+    with pytest.raises(InvalidInput, match=r"cannot be sent, only BOOL.*convert it with astype"):
+        prepare("m", {"x": np.zeros(1, dtype)}, Options(), None)
+
+
 class Foreign:
     """An array of another library, which numpy reads, or which it may not."""
 
