@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
+
+import numpy as np
 
 from headrace.errors import InvalidInput, MalformedRequest
 
@@ -52,6 +55,10 @@ class Options:
     def __post_init__(self) -> None:
         if isinstance(self.outputs, str):
             raise InvalidInput(f"outputs is a list of names: [{self.outputs!r}], not a string")
+        for name in ("priority", "classification", "sequence_id"):
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))
+        for name in ("sequence_start", "sequence_end"):
+            object.__setattr__(self, name, _flag(name, getattr(self, name)))
         if self.sequence_id is None and (self.sequence_start or self.sequence_end):
             raise MalformedRequest("sequence_start and sequence_end need a sequence_id")
 
@@ -66,3 +73,21 @@ class Options:
             found["sequence_start"] = self.sequence_start
             found["sequence_end"] = self.sequence_end
         return found
+
+
+def _whole(name: str, value: Any) -> int | str | None:
+    """Numpy's whole numbers become Python's, which the protocols can write."""
+    if value is None or (name == "sequence_id" and isinstance(value, str)):
+        return value
+    number: Any = None if isinstance(value, bool) else value  # True is 1 to Python
+    try:
+        return operator.index(number)
+    except TypeError:
+        kinds = "a whole number or text" if name == "sequence_id" else "a whole number"
+        raise InvalidInput(f"{name} is {kinds}, not {value!r}") from None
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidInput(f"{name} is True or False, not {value!r}")
+    return bool(value)

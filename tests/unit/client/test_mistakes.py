@@ -80,6 +80,24 @@ def test_a_password_in_an_address_says_where_it_belongs(kind: str, where: str) -
     assert "secret" not in str(caught.value)
 
 
+@every_kind
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"priority": 1.5}, "priority is a whole number, not 1.5"),
+        ({"priority": np.float32(1)}, "priority is a whole number, not "),
+        ({"classification": "2"}, "classification is a whole number, not '2'"),
+        ({"sequence_id": 1.5}, "sequence_id is a whole number or text, not 1.5"),
+        ({"sequence_id": True}, "sequence_id is a whole number or text, not True"),
+        ({"sequence_id": 1, "sequence_start": 1}, "sequence_start is True or False, not 1"),
+        ({"sequence_id": 1, "sequence_end": "no"}, "sequence_end is True or False, not 'no'"),
+    ],
+)
+def test_an_option_of_another_kind_is_named(kind: str, options: dict[str, Any], words: str) -> None:
+    with opened(kind, NOBODY) as client, pytest.raises(errors.InvalidInput, match=words):
+        client.infer("m", {"x": X}, **options)
+
+
 def test_an_at_sign_in_a_path_is_no_password() -> None:
     assert read_address("http://a/@models").prefix == "/@models"
 

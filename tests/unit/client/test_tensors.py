@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.client.oip_grpc import OipGrpc
+from headrace.client.oip_http import OipHttp
 from headrace.client.options import OptionKeys, Options
+from headrace.client.question import Codec
 from headrace.client.result import ModelMetadata
 from headrace.client.tensors import needs_metadata, prepare, raw
 from headrace.errors import InvalidInput
@@ -157,3 +160,16 @@ def test_the_options_are_those_type_checkers_know() -> None:
     assert OptionKeys.__annotations__.keys() == Options.__dataclass_fields__.keys()
     for name, field in Options.__dataclass_fields__.items():
         assert str(field.type) in str(OptionKeys.__annotations__[name]), name
+
+
+@pytest.mark.parametrize("codec", [OipHttp(""), OipHttp("", binary=False), OipGrpc()])
+def test_options_of_numpy_are_sent_as_python_s_own(codec: Codec) -> None:
+    def sent(options: Options) -> bytes:
+        return codec.infer(prepare("m", {"x": np.ones(1)}, options, None)).body
+
+    ours: OptionKeys = {"priority": 3, "sequence_id": 2**63, "outputs": ["y"]}
+    theirs: Any = {"priority": np.int64(3), "sequence_id": np.uint64(2**63), "outputs": ["y"]}
+    ours |= {"classification": 2, "sequence_start": True, "sequence_end": False}
+    theirs |= {"classification": np.int8(2), "sequence_start": np.True_}
+    assert sent(Options(**theirs)) == sent(Options(**ours))
+    assert sent(Options(sequence_id=np.str_("a"))) == sent(Options(sequence_id="a"))
