@@ -68,9 +68,11 @@ def _options(address: Address) -> tuple[tuple[str, Any], ...]:
 
 
 def _open(module: Any, address: Address, credentials: Any) -> Any:
+    # Without the scheme gRPC would take hosts that are called as one, such as `unix`, for it.
+    target = f"dns:///{address.authority}"
     if credentials is None:
-        return module.insecure_channel(address.authority, options=_options(address))
-    return module.secure_channel(address.authority, credentials, options=_options(address))
+        return module.insecure_channel(target, options=_options(address))
+    return module.secure_channel(target, credentials, options=_options(address))
 
 
 def _failure(error: Any, address: Address) -> Answer:

@@ -149,6 +149,18 @@ def test_a_name_that_nobody_has_is_a_connection_that_failed(kind: str) -> None:
 
 
 @over_grpc
+@pytest.mark.parametrize("host", ["dns", "unix", "ipv4"])
+def test_a_host_that_is_called_as_a_scheme_of_grpc_is_looked_up(kind: str, host: str) -> None:
+    with (
+        opened(kind, f"{host}:9", retry=RetryPolicy(attempts=1)) as client,
+        pytest.raises(
+            errors.ConnectionFailed, match=rf"(resolving|resolution failed for) {host}:9"
+        ),
+    ):
+        client.live()
+
+
+@over_grpc
 @pytest.mark.parametrize("message", ["full", ""])
 def test_a_server_that_says_it_is_unavailable_has_answered(kind: str, message: str) -> None:
     steps = [Aborted(UNAVAILABLE, message)] * 3
