@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -45,11 +46,10 @@ def test_any_bytes_are_data_or_a_typed_error(data: bytes, coding: str) -> None:
         return
 
 
-@pytest.mark.parametrize("coding", ["zstd", "deflate"])
-def test_a_second_frame_is_refused_not_dropped(coding: str) -> None:
-    packed = deflate(b"first", coding)
+def test_a_second_text_of_deflate_is_refused_not_dropped() -> None:
+    packed = deflate(b"first", "deflate")
     with pytest.raises(MalformedRequest):
-        inflate(packed + deflate(b"second", coding), coding, LIMIT)
+        inflate(packed + deflate(b"second", "deflate"), "deflate", LIMIT)
 
 
 def test_members_of_gzip_are_one_text() -> None:
@@ -68,6 +68,41 @@ def test_members_of_gzip_are_one_text() -> None:
     assert inflate(half * 2, "gzip", LIMIT) == bytes(LIMIT)
     with pytest.raises(BodyTooLarge, match="inflates to more than the limit of 1000 bytes"):
         inflate(half * 2 + deflate(b"a", "gzip"), "gzip", LIMIT)
+
+
+@pytest.mark.parametrize("pack", [zstandard.compress, _unsized_zstd])
+def test_frames_of_zstd_are_one_text(pack: Callable[[bytes], bytes]) -> None:
+    first, second, nothing = pack(b"first "), pack(b"second"), pack(b"")
+    skipped = b"\x50\x2a\x4d\x18\x04\0\0\0" + b"abcd"  # a frame of what is no text
+    assert inflate(memoryview(first + second), "zstd", LIMIT) == b"first second"
+    assert inflate((first + nothing) * 40, "zstd", LIMIT) == b"first " * 40
+    assert inflate(nothing + second, "zstd", LIMIT) == b"second"
+    assert inflate(skipped + first + skipped + second + skipped, "zstd", LIMIT) == b"first second"
+    for broken in (first + second[:-1], first + second[:5], first + skipped[:-1]):
+        with pytest.raises(MalformedRequest, match="zstd data is cut off"):
+            inflate(broken, "zstd", LIMIT)
+    for broken in (first + b"second", first + second + b"a", nothing + b"a", first + first[:2]):
+        with pytest.raises(MalformedRequest, match="zstd data is"):
+            inflate(broken, "zstd", LIMIT)
+    with pytest.raises(MalformedRequest, match="more than 65536 frames: send one"):
+        inflate(nothing * 70_000, "zstd", LIMIT)
+    half = pack(bytes(LIMIT // 2))
+    assert inflate(half * 2, "zstd", LIMIT) == bytes(LIMIT)
+    for bomb in (half * 2 + pack(b"a"), half + pack(bytes(10**8)), nothing + pack(bytes(10**8))):
+        tracemalloc.start()
+        with pytest.raises(BodyTooLarge, match="inflates to more than the limit of 1000 bytes"):
+            inflate(bomb, "zstd", LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+        tracemalloc.stop()
+
+
+@given(
+    st.lists(st.binary(max_size=LIMIT // 4), min_size=1, max_size=4),
+    st.sampled_from(("gzip", "zstd")),
+)
+def test_texts_packed_one_after_the_other_are_one(parts: list[bytes], coding: str) -> None:
+    packed = b"".join(deflate(part, coding) for part in parts)
+    assert inflate(packed, coding, LIMIT) == b"".join(parts)
 
 
 @codings

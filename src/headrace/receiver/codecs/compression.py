@@ -7,6 +7,7 @@ bodies are handled in a thread: all three let go of the interpreter while they w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
 from functools import lru_cache
 
@@ -123,34 +124,55 @@ def _inflate_members(data: Bytes, limit_bytes: int) -> bytes:
 
 
 def _inflate_zstd(data: Bytes, limit_bytes: int) -> bytes:
-    """One frame of zstd; what its head announces is held against the limit before it is made."""
+    """What a frame's head announces is held against the limit before it is made."""
     zstd = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
     try:
         size = zstandard.frame_content_size(data)
         if size > limit_bytes:
             raise _too_large(limit_bytes)
-        if size < 0:  # it does not say
-            return _inflate_unsized(zstd, data, limit_bytes)
-        return zstd.decompress(data, max_output_size=max(limit_bytes, 1), allow_extra_data=False)
+        if size > 0:  # it says so, and most often it is the only one
+            with contextlib.suppress(zstandard.ZstdError):
+                return zstd.decompress(data, max_output_size=size, allow_extra_data=False)
+        return _inflate_frames(zstd, data, limit_bytes)
     except zstandard.ZstdError as error:
         raise MalformedRequest(f"the zstd data is broken or cut off: {error}") from error
 
 
-def _inflate_unsized(zstd: zstandard.ZstdDecompressor, data: Bytes, limit_bytes: int) -> bytes:
-    """Measure it first, a step at a time: only then can it be made in one."""
+def _inflate_frames(zstd: zstandard.ZstdDecompressor, data: Bytes, limit_bytes: int) -> bytes:
+    """Frames of zstd after one another are one text (RFC 8878, 3); some say nothing of their size.
+
+    After the first they are read in steps, as members of gzip are; no step can be limited, so all
+    are measured first.
+    """
+    _measure(zstd, data, limit_bytes)
+    view, at = memoryview(data), 0
+    parts: list[bytes] = []
+    for _ in range(_MOST_MEMBERS):
+        inflater = zstd.decompressobj()
+        while not inflater.eof:
+            step = view[at : at + _STEP_IN_BYTES] if at else view
+            if not step:
+                raise MalformedRequest("the zstd data is cut off")
+            parts.append(inflater.decompress(step))
+            at += len(step) - len(inflater.unused_data)
+        if at == len(view):
+            return b"".join(parts)
+    raise MalformedRequest(f"the zstd data has more than {_MOST_MEMBERS} frames: send one")
+
+
+def _measure(zstd: zstandard.ZstdDecompressor, data: Bytes, limit_bytes: int) -> None:
+    """Inflate it once without keeping it.
+
+    Raises:
+        BodyTooLarge: it is larger than the limit.
+        ZstdError: it is broken.
+    """
     size = 0
-    with zstd.stream_reader(data) as reader:
-        while size <= limit_bytes and (part := reader.read(_STEP_BYTES)):
+    with zstd.stream_reader(data, read_across_frames=True) as reader:
+        while part := reader.read(_STEP_BYTES):
             size += len(part)
-    if size > limit_bytes:
-        raise _too_large(limit_bytes)
-    inflater = zstd.decompressobj()
-    plain = inflater.decompress(data)
-    if not inflater.eof:
-        raise MalformedRequest("the zstd data is cut off")
-    if inflater.unused_data:
-        raise MalformedRequest("bytes follow the end of the zstd data")
-    return plain
+            if size > limit_bytes:
+                raise _too_large(limit_bytes)
 
 
 def content_codings(value: bytes) -> tuple[str, ...]:
