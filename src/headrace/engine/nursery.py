@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 
 from setproctitle import setproctitle
 
-from headrace.births import NAME_BYTES, Born, Ended, NotBorn, Report, pack
+from headrace.births import NAME_BYTES, Born, Ended, NotBorn, Report, end_group, pack
 from headrace.engine import backends, worker
 from headrace.priority import tasks
 
@@ -111,7 +111,9 @@ class Nursery:
     def _bury(self, process: int) -> None:
         self._events.unregister(process)
         os.close(process)
-        pid, status = os.waitpid(self._engines.pop(process), 0)
+        engine = self._engines.pop(process)
+        end_group(engine)
+        pid, status = os.waitpid(engine, 0)
         self._tell(Ended(pid, os.waitstatus_to_exitcode(status)))
 
     def _tell(self, report: Report, *descriptors: int) -> None:

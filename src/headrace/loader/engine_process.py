@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import headrace
+from headrace.births import end_group
 from headrace.errors import StartError
 
 # What a signal mostly means that nobody has sent.
@@ -125,9 +126,10 @@ def _fits(path: Path) -> bool:
 
 
 class _Pipes(SubprocessStreamProtocol):
-    """Lets go of the pipes of a process soon after it has ended, in case a child of it does not.
+    """Ends what a process leaves, and lets go of its pipes soon, in case a child of it does not.
 
-    asyncio takes a process for ended when its pipes are, and user code in an engine may fork.
+    asyncio takes a process for ended when its pipes are, and user code in an engine may fork; what
+    it forks may have left the group.
     """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -136,6 +138,7 @@ class _Pipes(SubprocessStreamProtocol):
 
     def process_exited(self) -> None:
         super().process_exited()
+        end_group(self._process_transport.get_pid())
         asyncio.get_running_loop().call_later(LAST_WORDS_S, self._let_go)
 
     def _let_go(self) -> None:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from typing import Self
 
+from headrace.births import end_group
 from headrace.loader.engine_process import LAST_WORDS_S, LINE_LIMIT_BYTES, STATUS_UNKNOWN
 
 
@@ -99,6 +100,7 @@ class Forked:
 
     def _found_ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._descriptor)
+        end_group(self.pid)
         status = STATUS_UNKNOWN
         with contextlib.suppress(ChildProcessError):  # ours only as the first process
             status = os.waitstatus_to_exitcode(os.waitpid(self.pid, os.WNOHANG)[1])

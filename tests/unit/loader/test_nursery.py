@@ -19,6 +19,7 @@ from headrace.loader.forked import Forked
 from headrace.loader.nursery import Nursery
 from headrace.message import line
 from headrace.settings import ModelSettings
+from tests.e2e.server import has_ended, until
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,6 +40,16 @@ DRAWS = """
 import numpy.random
 from headrace.engine import worker
 worker.main = lambda: print(numpy.random.random(), flush=True) or 0
+"""
+LEAVES = """
+import os, signal
+from headrace.engine import worker
+def main():
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+    signal.pause()
+worker.main = main
 """
 BEGIN = """
 from headrace.engine.nursery import main
@@ -117,6 +128,28 @@ async def test_the_end_of_a_forked_engine_is_told() -> None:
         for late in (engine.kill, engine.terminate):
             with pytest.raises(ProcessLookupError):
                 late()
+
+
+@pytest.mark.parametrize("kills_nursery", [False, True])
+async def test_what_a_forked_engine_has_forked_ends_with_it(
+    monkeypatch: pytest.MonkeyPatch, kills_nursery: bool
+) -> None:
+    _replace(monkeypatch, LEAVES + BEGIN)
+    async with _nursery() as found:
+        engine = await found.engine("m/1")
+        other = await found.engine("m/2")
+        assert isinstance(engine, Forked)
+        assert isinstance(other, Forked)
+        child = psutil.Process(int(await engine.stdout.readline()))
+        spared = psutil.Process(int(await other.stdout.readline()))
+        if kills_nursery:
+            found._kill()
+        engine.kill()
+        await _ended(engine)
+        await asyncio.to_thread(until, lambda: has_ended(child))
+        assert not has_ended(spared)
+        other.kill()
+        await _ended(other)
 
 
 async def test_no_two_engines_draw_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
