@@ -98,7 +98,8 @@ class Profile(Message):
     """What loading and warming up found out.
 
     ``batch_sizes`` are the sizes a run may have, ascending, every one warm on every instance; with
-    ``pads`` the backend runs only those, so a batch is padded up to the next of them.
+    ``pads`` a batch is padded up to the next of them, for a first run at another size takes long;
+    one whose padded rows are more than a slot holds runs as it is.
     ``reason`` says why it is that backend, ``cached`` whether an earlier start had found it out.
     ``start_s`` is how long the process took until it began to load. ``labels`` are the names of
     classes of the card, or else of the file, and ``signature_name`` is so too. ``device`` is whose

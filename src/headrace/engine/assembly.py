@@ -47,11 +47,28 @@ class Assembly:
     ) -> list[Placed]:
         """Put parts of a batch one after the other along axis 0; say where each input lies.
 
-        Without ``padding`` every row has the shape of the first.
+        Without ``padding`` every row has the shape of the first. Rows that fit a slot only without
+        those that nobody sent run as they are: their places are that much shorter.
 
         Raises:
             BodyTooLarge: the batch does not fit a slot.
         """
+        run_rows = next((size for size in self._sizes if size >= rows), rows)
+        try:
+            return self._place(slot, rows, run_rows, parts, padding)
+        except BodyTooLarge:
+            if run_rows == rows:
+                raise
+            return self._place(slot, rows, rows, parts, padding)
+
+    def _place(
+        self,
+        slot: int,
+        rows: int,
+        run_rows: int,
+        parts: Sequence[Mapping[str, Array]],
+        padding: Padding | None,
+    ) -> list[Placed]:
         first, placed, offset = parts[0], [], 0
         for index, spec in enumerate(self._inputs):
             name = spec.name
@@ -62,7 +79,7 @@ class Assembly:
                 own = first[name].shape
                 item = padding.item_shapes[name] if padding else own[1:] if self._batched else own
                 shape = (rows, *item) if self._batched else item
-                view = self._view(slot, offset, index, item, rows)
+                view = self._view(slot, offset, index, item, run_rows)
                 size = view.nbytes
                 if padding is not None:
                     _fill_padded(view, arrays, padding.values.get(name, 0))
@@ -84,9 +101,10 @@ class Assembly:
         own = arrays[0].shape
         return len(data), (rows, *own[1:]) if self._batched else own
 
-    def _view(self, slot: int, offset: int, index: int, item: tuple[int, ...], rows: int) -> Array:
+    def _view(
+        self, slot: int, offset: int, index: int, item: tuple[int, ...], run_rows: int
+    ) -> Array:
         """The place of an input in a slot, with room for the rows it is padded to."""
-        run_rows = next((size for size in self._sizes if size >= rows), rows)
         # The same place may be another input's, of another dtype, after longer ones before it.
         key = (slot, offset, index, run_rows, item)
         view = self._views.get(key)

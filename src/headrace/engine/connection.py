@@ -6,6 +6,7 @@ Every lane runs batches of every receiver; what they remember of equal batches t
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
 import socket
@@ -168,9 +169,7 @@ class Connection:
     def _prepare(self, data: bytes) -> Job:
         layout, _ = messages.unpack_layout(data)
         area = self._slots.inputs(layout.slot)
-        rows = layout.rows
-        if self._sizes is not None:
-            rows = next((size for size in self._sizes if size >= rows), rows)
+        rows = self._run_rows(layout)
         inputs = {
             spec.name: self._input(area, spec.dtype, placed, rows)
             for spec, placed in zip(self._signature.inputs, layout.tensors, strict=True)
@@ -182,10 +181,26 @@ class Connection:
             _keep(self._jobs, data, job)
         return job
 
+    def _run_rows(self, layout: Layout) -> int:
+        """How many rows to run: those that it is padded to, if it was given room for them."""
+        rows = layout.rows
+        if self._sizes is None:
+            return rows
+        padded = next((size for size in self._sizes if size >= rows), rows)
+        has_room = all(
+            padded * math.prod(placed.shape[1:]) * spec.dtype.numpy.itemsize <= placed.size_bytes
+            for spec, placed in zip(self._signature.inputs, layout.tensors, strict=True)
+            if spec.dtype is not DType.BYTES
+        )
+        return padded if has_room else rows
+
     def _input(self, area: memoryview, dtype: DType, placed: Placed, rows: int) -> Array:
         if dtype is DType.BYTES:
             data = area[placed.offset : placed.offset + placed.size_bytes]
-            return unpack_bytes(data, placed.shape)
+            strings = unpack_bytes(data, placed.shape)
+            if not self._signature.batched or len(strings) == rows:
+                return strings
+            return np.resize(strings, (rows, *placed.shape[1:]))
         shape = (rows, *placed.shape[1:]) if self._signature.batched else placed.shape
         return tensor(area, placed.offset, dtype, shape)
 

@@ -34,7 +34,10 @@ class Attach(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """A tensor in shared memory: where, how much, and its shape."""
+    """A tensor in shared memory: where, how much, and its shape.
+
+    Of an input it may be more than its shape takes: room for the rows that it is padded to.
+    """
 
     offset: int
     size_bytes: int

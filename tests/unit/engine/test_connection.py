@@ -14,7 +14,7 @@ from headrace.engine.assembly import Assembly
 from headrace.engine.connection import Connection
 from headrace.engine.messages import Layout
 from headrace.engine.slots import Slots
-from headrace.errors import InferenceFailed
+from headrace.errors import BodyTooLarge, InferenceFailed
 from headrace.values import Array, DType, Signature, TensorSpec
 
 SIZES = (1, 2, 4)
@@ -78,3 +78,35 @@ def test_outputs_without_a_row_for_each_that_ran_are_nobodys(
         return
     with pytest.raises(InferenceFailed, match=r"output 'y' has the shape .* a batch of 4 ran"):
         pair.connection.write(1, job, 0, {"y": np.zeros(shape, np.int64)})
+
+
+def test_rows_that_fit_a_slot_only_unpadded_run_as_they_are(pair: Pair) -> None:
+    for _ in range(2):
+        long = pair.job(([[7] * 2000] * 3, [8] * 3))
+        assert [array.shape for array in long] == [(4, 2000), (4, 1)]
+        longer = pair.job(([[7] * 2043] * 4, [8] * 4))
+        assert [array.shape for array in longer] == [(4, 2043), (4, 1)]
+        longest = pair.job(([[7] * 2700] * 3, [8] * 3))
+        assert [array.shape for array in longest] == [(3, 2700), (3, 1)]
+        assert [array[-1, -1] for array in longest] == [7, 8]
+    with pytest.raises(BodyTooLarge, match="a batch of 66000 bytes does not fit a slot of 65536"):
+        pair.job(([[7] * 2750] * 3, [8] * 3))
+
+
+def test_strings_are_padded_too() -> None:
+    signature = Signature(
+        (TensorSpec("s", DType.BYTES, (None, 2)), TensorSpec("x", DType.INT8, (None,))),
+        (TensorSpec("y", DType.INT64, (None,)),),
+        batched=True,
+    )
+    slots, descriptor = Slots.create(1, 2**12, 2**12)
+    os.close(descriptor)
+    words = np.array([[b"a", b"bb"], [b"c", b""], [b"d", b"eee"]], object)
+    parts = [{"s": words, "x": np.arange(3, dtype=np.int8)}]
+    placed = Assembly(slots, signature, SIZES).place(0, 3, parts)
+    with socket.socket(socket.AF_UNIX) as channel:  # nothing is sent
+        connection = Connection(channel, slots, signature, SIZES)
+        job = connection.job(messages.pack_layout(Layout(0, 3, placed)))
+        assert job.inputs["s"].tolist() == [*words.tolist(), [b"d", b"eee"]]
+        assert job.inputs["x"].tolist() == [0, 1, 2, 2]
+        assert connection.write(1, job, 0, {"y": np.arange(4)}).frame
