@@ -214,7 +214,7 @@ def numbers(samples: Array, rate_hz: int, made: Plan) -> Array:
                 f"input {made.name!r}: the sound has samples that are no numbers (NaN or infinite)"
             )
         samples = np.rint(samples * 32768).clip(-32768, 32767)
-    values = samples.astype(made.dtype.numpy)
+    values = samples.astype(made.dtype.numpy, copy=False)
     return np.ascontiguousarray(values if made.axes > 1 else values[0])
 
 

@@ -49,17 +49,22 @@ def resample(samples: Array, rate_hz: int, wanted_hz: int) -> Array:
 
 def _shared(windows: Array, out: Array, up: int, down: int, steps: int, cutoff: float) -> Array:
     """Fill ``out`` filter by filter: however many fractions there are, they share ``steps``."""
-    width = windows.shape[-1]
-    starts, fractions = np.divmod(np.arange(out.shape[-1]) * down, up)
+    width, count = windows.shape[-1], out.shape[-1]
+    # Every up-th output lies at the same fraction, `down` samples further: one lap tells of all.
+    starts, fractions = np.divmod(np.arange(min(up, count)) * down, up)
     nearest = np.rint(fractions * (steps / up)).astype(np.int64)
     order = np.argsort(nearest, kind="stable")
     wanted, firsts = np.unique(nearest[order], return_index=True)
+    laps = np.arange(-(-count // up))[:, np.newaxis]
     at_once = max(1, _GATHERED // width)
-    for step, outputs in zip(wanted, np.split(order, firsts[1:]), strict=True):
+    for step, lap in zip(wanted, np.split(order, firsts[1:]), strict=True):
         taps = _taps(width // 2, cutoff, step / steps)
+        outputs = (laps * up + lap).ravel()
+        outputs = outputs[: np.searchsorted(outputs, count)]
+        sources = (laps * down + starts[lap] + 1).ravel()
         for first in range(0, len(outputs), at_once):
             some = outputs[first : first + at_once]
-            out[:, some] = windows[:, starts[some] + 1] @ taps
+            out[:, some] = windows[:, sources[first : first + len(some)]] @ taps
     return out
 
 

@@ -170,6 +170,18 @@ def test_a_file_of_many_channels_is_never_in_memory_as_a_whole() -> None:
     assert peak_bytes < 50e6  # all channels are 96 MB
 
 
+def test_an_odd_rate_takes_little_more_than_what_is_made_of_it() -> None:
+    low = sound(np.zeros((1009 * 200, 1), np.float32), 1009, kind="FLAC")
+    tracemalloc.start()
+    try:
+        samples = read(low, max_s=200)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert samples.shape == (16_000 * 200,)
+    assert peak_bytes < 1.5 * samples.nbytes
+
+
 def test_a_file_that_does_not_know_its_length_is_not_called_too_long() -> None:
     long = sound(np.tile(tone(), (20, 1)), kind="FLAC")
     np.testing.assert_array_equal(read(_piped(long)), read(long))
