@@ -83,6 +83,7 @@ class Record(BaseModel):
     shapes: tuple[dict[str, tuple[int, ...]], ...]
     fill: int = 1
     alone: str = ""
+    cut_off: bool = False
 
 
 class Kept(NamedTuple):

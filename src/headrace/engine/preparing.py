@@ -57,9 +57,13 @@ def prepared(spec: EngineSpec, progress: Progress) -> Loaded:
     kept = cache.read()
     if kept is not None:
         try:
-            return _at_seen(spec, _again(spec, kept, engines, progress), progress)
+            loaded = _again(spec, kept, engines, progress)
         except HeadraceError as error:  # the long way decides whether it can be served
             _log.warning("cache_entry_ignored", reason=error.message)
+        else:
+            if not loaded.cached and key is not None:
+                cache.write(key, _record(loaded), b"" if kept.blob is None else kept.blob.data)
+            return _at_seen(spec, loaded, progress)
     loaded = _anew(spec, engines, progress)
     if key is not None:
         _keep(cache, key, loaded)
@@ -68,6 +72,8 @@ def prepared(spec: EngineSpec, progress: Progress) -> Loaded:
 
 def _again(spec: EngineSpec, kept: Kept, engines: Path | None, progress: Progress) -> Loaded:
     record = kept.record
+    # What it found beside others, in the little time there was, is not for ever.
+    goes_on = record.cut_off and not spec.beside
     warm = Warm(
         record.signature.unwrap(),
         record.batch_sizes,
@@ -76,17 +82,20 @@ def _again(spec: EngineSpec, kept: Kept, engines: Path | None, progress: Progres
         record.shapes,
         record.fill,
         record.alone,
+        record.cut_off,
     )
 
     def load() -> Choice:
         progress("loading what was compiled before")
         return again(Path(spec.path), spec.settings, kept, engines)
 
-    def rewarm(_: Choice, instances: list[Instance]) -> Warm:
+    def rewarm(choice: Choice, instances: list[Instance]) -> Warm:
+        if goes_on:
+            return warm_up(choice.model, instances, spec.settings, progress)
         warm_again(warm, instances, compiled=kept.blob is not None)
         return warm
 
-    return _timed(spec, progress, load, rewarm)._replace(cached=True)
+    return _timed(spec, progress, load, rewarm)._replace(cached=not goes_on)
 
 
 def _anew(spec: EngineSpec, engines: Path | None, progress: Progress) -> Loaded:
@@ -142,10 +151,20 @@ def _shares(spec: EngineSpec) -> bool:
 
 def _keep(cache: Cache, key: str, loaded: Loaded) -> None:
     """Keep what was found out; a model that started cold has found nothing."""
-    choice, warm = loaded.choice, loaded.warm
-    if not warm.shapes:
+    if not loaded.warm.shapes:
         return
-    record = Record(
+    export = getattr(loaded.choice.plain, "export", None)
+    try:
+        blob = b"" if export is None else export()
+    except RuntimeError as error:  # a model of some operators cannot be given away
+        _log.warning("not_exported", reason=str(error)[:200])
+        return
+    cache.write(key, _record(loaded), blob)
+
+
+def _record(loaded: Loaded) -> Record:
+    choice, warm = loaded.choice, loaded.warm
+    return Record(
         backend=choice.backend,
         reason=choice.reason,
         signature=SignatureMessage.of(warm.signature),
@@ -155,11 +174,5 @@ def _keep(cache: Cache, key: str, loaded: Loaded) -> None:
         shapes=tuple(dict(item) for item in warm.shapes),
         fill=warm.fill,
         alone=warm.alone,
+        cut_off=warm.cut_off,
     )
-    export = getattr(choice.plain, "export", None)
-    try:
-        blob = b"" if export is None else export()
-    except RuntimeError as error:  # a model of some operators cannot be given away
-        _log.warning("not_exported", reason=str(error)[:200])
-        return
-    cache.write(key, record, blob)

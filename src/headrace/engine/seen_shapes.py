@@ -81,7 +81,7 @@ def _warmed(
     room = settings.slot_mib * 2**20 // max(1, item_bytes(warm.signature, item))
     sizes = [size for size in warm.batch_sizes if size <= max(1, room)]
     points: list[Measurement] = []
-    found, output_bytes = time_sizes(
+    found, output_bytes, _ = time_sizes(
         warm.make, instances[0], item, sizes, settings, points, limit_s, progress
     )
     run_everywhere(warm.make, instances, [item], found)

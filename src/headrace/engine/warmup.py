@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -86,11 +87,24 @@ class Warm:
     fill: int = 1
     alone: str = ""
     """Why requests do not share runs though the axes would let them; else empty."""
+    cut_off: bool = False
+    """Whether it had less time, beside others, than it took to find the largest size that pays."""
 
     @property
     def make(self) -> Make:
         """Makes inputs as those that it was warmed up with."""
         return partial(make, self.signature, fill=self.fill)
+
+
+class Timed(NamedTuple):
+    """Batch sizes that were timed: those kept, and the most output in bytes.
+
+    ``cut_off``: the time was over before a larger one did not pay.
+    """
+
+    sizes: tuple[int, ...]
+    output_bytes: int
+    cut_off: bool
 
 
 def warm_up(
@@ -119,7 +133,7 @@ def warm_up(
         return Warm(signature, untimed, (), 0, alone=alone)
     sizes: tuple[int, ...] = (1,)
     points: list[Measurement] = []
-    output_bytes = 0
+    output_bytes, cut_off = 0, False
     most = largest(signature, shapes, settings)
     fill = fill_of(signature, instances[0], shapes[0])
     made = partial(make, signature, fill=fill)
@@ -128,16 +142,16 @@ def warm_up(
         # Each has its part: only sizes at which all were timed serve.
         limit_s = total_s * (number + 1) / len(shapes)
         tried = [size for size in SIZES if size <= most]
-        found, size_bytes = time_sizes(
+        found, size_bytes, was_cut = time_sizes(
             made, instances[0], item, tried, settings, points, limit_s, progress
         )
-        output_bytes = max(output_bytes, size_bytes)
+        output_bytes, cut_off = max(output_bytes, size_bytes), cut_off or was_cut
         sizes = found if number == 0 else tuple(s for s in sizes if s in found)
         progress(f"timed shape {number + 1} of {len(shapes)}: batches up to {found[-1]}")
     run_everywhere(made, instances, shapes, sizes)
     kept = tuple(p for p in points if p.rows in sizes)
     tied = tie(signature, instances[0], shapes[-1], settings, fill)
-    return Warm(tied, sizes, kept, output_bytes, tuple(shapes), fill, alone)
+    return Warm(tied, sizes, kept, output_bytes, tuple(shapes), fill, alone, beside and cut_off)
 
 
 def largest(signature: Signature, shapes: Sequence[Shapes], settings: ModelSettings) -> int:
@@ -157,8 +171,8 @@ def time_sizes(
     points: list[Measurement],
     limit_s: float,
     progress: Callable[[str], None],
-) -> tuple[tuple[int, ...], int]:
-    """Time batch sizes until a larger one does not pay; return those kept and the most output.
+) -> Timed:
+    """Time batch sizes until a larger one does not pay, or ``limit_s`` is over.
 
     One that does not run ends it too: a batch axis may have a bound, which no signature tells.
 
@@ -168,7 +182,7 @@ def time_sizes(
     waits = _TAIL + 1 / (settings.instances or 1)
     search = SizeSearch(math.inf if settings.slo_ms is None else settings.slo_ms / 1e3 / waits)
     before_s = sum(p.median_s for p in points) * RUNS
-    output_bytes = 0
+    output_bytes, cut_off = 0, False
     for size in tried:
         inputs = made(item, size)
         try:
@@ -184,14 +198,17 @@ def time_sizes(
             for doubtful in search.doubtful():
                 again = timed(instance, made(item, doubtful), _AGAIN_S)
                 search.add(doubtful, again)
-        if search.has_ended or before_s + search.spent_s * RUNS > limit_s:
+        if search.has_ended:
+            break
+        if before_s + search.spent_s * RUNS > limit_s:
+            cut_off = size != tried[-1]
             break
     elements, kept = elements_of(item), search.kept
     points += [
         Measurement(elements=elements, rows=rows, median_s=one.median_s, p95_s=one.p95_s)
         for rows, one in kept.items()
     ]
-    return tuple(kept), output_bytes
+    return Timed(tuple(kept), output_bytes, cut_off)
 
 
 def run_everywhere(

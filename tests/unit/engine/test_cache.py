@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.engine import cache
+from headrace.engine import cache, warmup
 from headrace.engine.cache import Cache, Record
 from headrace.engine.preparing import prepared
 from headrace.engine_control import EngineSpec, SignatureMessage
@@ -268,6 +268,33 @@ def test_a_second_load_computes_the_same(
     x = {"x": np.arange(8, dtype=np.float32).reshape(2, 4)}
     for one, other in zip(first.instances, second.instances, strict=True):
         np.testing.assert_array_equal(one.run(x)["y"], other.run(x)["y"])
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_sizes_found_beside_others_in_less_time_are_found_again_alone(
+    backend: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warmup, "_TOTAL_BESIDE_S", 0.0)
+
+    def load(*, beside: bool) -> tuple[bool, int]:
+        loaded = prepared(spec.model_copy(update={"beside": beside}), lambda _: None)
+        assert loaded.choice.backend == backend
+        return loaded.cached, len(loaded.warm.batch_sizes)
+
+    spec = EngineSpec(
+        name="linear",
+        version=1,
+        path=str(model),
+        socket_path="",
+        settings=ModelSettings.model_validate({"backend": backend, "instances": 1, "max_batch": 2}),
+        cache_dir=str(tmp_path / "c"),
+    )
+    assert load(beside=True) == (False, 1)
+    assert load(beside=True) == (True, 1)
+    assert load(beside=False) == (False, 2)
+    assert load(beside=False) == (True, 2)
+    assert load(beside=True) == (True, 2)
+    assert len(list((tmp_path / "c/engines").iterdir())) == 1
 
 
 def test_so_does_that_of_a_model_that_only_runs_with_zeros(tmp_path: Path) -> None:
