@@ -16,14 +16,36 @@ _MOST_TABLES = 2**17
 _U16, _U32, _I32 = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<i")
 
 
+class _Left:
+    """What may still be read of a file: lists may lead to one table, or text, again and again."""
+
+    __slots__ = ("tables", "text_bytes")
+
+    def __init__(self, size_bytes: int) -> None:
+        self.tables = size_bytes // 4  # what leads to one takes as much
+        self.text_bytes = size_bytes
+
+    def take(self, *, tables: int = 0, text_bytes: int = 0) -> None:
+        """Count what is read.
+
+        Raises:
+            ValueError: all of it together is more than the file has.
+        """
+        self.tables -= tables
+        self.text_bytes -= text_bytes
+        if self.tables < 0 or self.text_bytes < 0:
+            raise ValueError("it leads to the same place again and again")
+
+
 class Table:
     """A table at a place in the bytes; fields are asked for by their number in the schema."""
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ("_at", "_data", "_left")
 
-    def __init__(self, data: memoryview, at: int) -> None:
+    def __init__(self, data: memoryview, at: int, left: _Left) -> None:
         self._data = data
         self._at = at
+        self._left = left
 
     @classmethod
     def root(cls, data: memoryview, identifier: bytes) -> Self:
@@ -34,7 +56,7 @@ class Table:
         """
         if bytes(data[4:8]) != identifier:
             raise ValueError(f"it does not begin as {identifier.decode()} files do")
-        return cls(data, _read(_U32, data, 0))
+        return cls(data, _read(_U32, data, 0), _Left(len(data)))
 
     def number(self, field: int, kind: struct.Struct = _I32, default: int = 0) -> int:
         """A number; those that are the default are not written."""
@@ -46,6 +68,7 @@ class Table:
         data = self.data(field)
         if len(data) > _MOST_TEXT_BYTES:
             raise ValueError("a text in it is too long to be a name")
+        self._left.take(text_bytes=len(data))
         return bytes(data).decode("utf-8", "replace")
 
     def data(self, field: int) -> memoryview:
@@ -59,7 +82,8 @@ class Table:
         if count > _MOST_TABLES:
             raise ValueError("a list in it is longer than any model's")
         for at in range(start, start + 4 * count, 4):
-            yield Table(self._data, at + _read(_U32, self._data, at))
+            self._left.take(tables=1)
+            yield Table(self._data, at + _read(_U32, self._data, at), self._left)
 
     def _vector(self, field: int, item_bytes: int) -> tuple[int, int]:
         """Where its first item is, and how many there are."""

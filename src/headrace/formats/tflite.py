@@ -6,6 +6,7 @@ Source: tensorflow/compiler/mlir/lite/schema/schema.fbs, tflite_support/metadata
 from __future__ import annotations
 
 import struct
+from itertools import islice
 from typing import NamedTuple
 
 from headrace.formats.flat import Table
@@ -76,13 +77,16 @@ def label_file(data: memoryview) -> str | None:
     kept = [
         one for one in model.tables(_MODEL_METADATA) if one.text(_METADATA_NAME) == _METADATA_KEY
     ]
-    buffers = list(model.tables(_BUFFERS))
-    if len(kept) != 1 or kept[0].number(_METADATA_BUFFER, _U32) >= len(buffers):
+    if len(kept) != 1:
         return None
-    content = buffers[kept[0].number(_METADATA_BUFFER, _U32)].data(_BUFFER_DATA)
+    place = kept[0].number(_METADATA_BUFFER, _U32)
+    buffer = next(islice(model.tables(_BUFFERS), place, None), None)
+    if buffer is None:
+        return None
+    content = buffer.data(_BUFFER_DATA)
     graph = next(Table.root(content, _METADATA).tables(_SUBGRAPH_METADATA), None)
-    outputs = [] if graph is None else list(graph.tables(_OUTPUT_METADATA))
-    files = [file for output in outputs for file in output.tables(_TENSOR_FILES)]
+    outputs = () if graph is None else graph.tables(_OUTPUT_METADATA)
+    files = (file for output in outputs for file in output.tables(_TENSOR_FILES))
     labels = {
         file.text(_FILE_NAME)
         for file in files

@@ -39,17 +39,20 @@ def tensor_map(builder: flatbuffers.Builder, names: Mapping[str, int]) -> int:
     return vector(builder, maps)
 
 
-def metadata(labels: Mapping[str, tuple[int, str]]) -> bytes:
-    """TFLITE_METADATA: of the one output, files by name: their type and locale."""
+def metadata(labels: Mapping[str, tuple[int, str]], *, outputs: int = 1, files: int = 1) -> bytes:
+    """TFLITE_METADATA: of the one output, files by name: their type and locale.
+
+    Lists lead to it, and it to each of them, so many times.
+    """
     builder = flatbuffers.Builder()
-    files = []
+    made = []
     for name, (kind, locale) in labels.items():
         fields: dict[str, Any] = {"f0": builder.CreateString(name), "f2": ("Int8", kind)}
         if locale:
             fields["f3"] = builder.CreateString(locale)
-        files.append(table(builder, **fields))
-    output = table(builder, f6=vector(builder, files))
-    graph = table(builder, f3=vector(builder, [output]))
+        made.append(table(builder, **fields))
+    output = table(builder, f6=vector(builder, made * files))
+    graph = table(builder, f3=vector(builder, [output] * outputs))
     builder.Finish(table(builder, f3=vector(builder, [graph])), b"M001")
     return bytes(builder.Output())
 

@@ -54,6 +54,16 @@ def test_a_name_without_end_is_told() -> None:
         names(memoryview(lite.model(["a" * 5000], {"s": (X, {})})))
 
 
+def test_places_that_are_led_to_again_and_again_are_told() -> None:
+    many = lite.metadata({"labels.txt": (2, "")}, outputs=1000, files=1000)
+    assert len(many) < 10_000
+    with pytest.raises(ValueError, match="it leads to the same place again and again"):
+        label_file(memoryview(lite.model(["a"], {}, many)))
+    long = lite.metadata({"labels" * 600: (2, "")}, outputs=1, files=1000)
+    with pytest.raises(ValueError, match="it leads to the same place again and again"):
+        label_file(memoryview(lite.model(["a"], {}, long)))
+
+
 @given(st.integers(0, len(LABELLED) - 1), st.integers(0, 255), st.integers(0, len(LABELLED)))
 def test_whatever_is_broken_is_a_value_error_or_something_else(
     place: int, byte: int, end: int
