@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +20,20 @@ from headrace.values import Array, DType, TensorSpec
 # The first bytes of WAV, FLAC, Ogg and AIFF. libsndfile knows more, which nobody sends, and MP3,
 # whose decoder writes to the log whatever it dislikes in a file: anybody could fill it.
 _BEGINNINGS = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM")
-_RIFF = (b"RIFF", b"RF64")
+_WAV, _RIFF = b"RIFF", (b"RIFF", b"RF64")
 # MP3 (0x55) and what came before it (0x50) within WAV are not read either. Any chunk that says so
 # counts: which of them libsndfile takes, in a file that is made to mislead, is its own affair.
 _MPEG = re.compile(rb"fmt .{4}(?:\xfe\xff.{22})?[\x50\x55]\0", re.DOTALL)
 _MPEG_BYTES = 34
+# Pages of Ogg by their flags: those with which a stream begins come before all others. One that
+# comes later begins another file behind the first (chained), which libsndfile leaves out.
+_OGG, _OGG_PAGE_BYTES = b"OggS", 6
+_OGG_BEGINS, _OGG_GOES_ON = (
+    re.compile(rb"OggS\0" + flags, re.DOTALL) for flags in (rb"[\2\3\6\7]", rb"[\0\1\4\5]")
+)
+# A chunk of WAV: its name and its size. What holds samples is among the first.
+_CHUNK, _MOST_CHUNKS = struct.Struct("<4sI"), 64
+_FIRST_CHUNK, _TO_THE_END = 12, b"\xff" * 4
 # Searched at once; Python's lock can be had by others in between.
 _WINDOW_BYTES = 2**18
 _FLOATS = frozenset({DType.FP16, DType.BF16, DType.FP32, DType.FP64})
@@ -105,8 +115,13 @@ def read(library: Any, data: bytes, made: Plan) -> Array:
         raise InvalidInput(
             f"input {made.name!r}: the sound is MP3 within WAV, which is not read; send samples"
         )
+    if data.startswith(_OGG) and _is_chained(data):
+        raise InvalidInput(
+            f"input {made.name!r}: the sound is several, one after the other in one Ogg file "
+            "(chained); send each by itself"
+        )
     try:
-        with library.SoundFile(_Bytes(data)) as file:
+        with library.SoundFile(_Bytes(_as_long_as_it_is(data))) as file:
             # Or it seeks after each block to where it is, which fails in FLAC without a length.
             file.seekable = lambda: False
             rate_hz = int(file.samplerate)
@@ -125,8 +140,40 @@ def read(library: Any, data: bytes, made: Plan) -> Array:
 
 
 def _has_mpeg(data: bytes) -> bool:
-    windows = range(0, len(data), _WINDOW_BYTES)
-    return any(_MPEG.search(data, one, one + _WINDOW_BYTES + _MPEG_BYTES) for one in windows)
+    return _find(_MPEG, data, 0, _MPEG_BYTES) is not None
+
+
+def _is_chained(data: bytes) -> bool:
+    begun = _find(_OGG_GOES_ON, data, 0, _OGG_PAGE_BYTES)
+    return begun is not None and _find(_OGG_BEGINS, data, begun, _OGG_PAGE_BYTES) is not None
+
+
+def _find(pattern: re.Pattern[bytes], data: bytes, start: int, longest_bytes: int) -> int | None:
+    """Where a pattern is first, window by window."""
+    for window in range(start, len(data), _WINDOW_BYTES):
+        found = pattern.search(data, window, window + _WINDOW_BYTES + longest_bytes)
+        if found is not None:
+            return found.start()
+    return None
+
+
+def _as_long_as_it_is(data: bytes) -> bytes:
+    """Have samples go on to the end of a WAV file that was written to a pipe, as from nothing.
+
+    Who could not go back to say how long it is may have left 0 for the samples, with a length of
+    the file that is no more than that comes to, or more than there is.
+    """
+    at = _FIRST_CHUNK
+    for _ in range(_MOST_CHUNKS if data.startswith(_WAV) else 0):
+        if at + _CHUNK.size >= len(data):
+            break
+        name, size_bytes = _CHUNK.unpack_from(data, at)
+        start = at + _CHUNK.size
+        if name == b"data":
+            goes_on = start < _CHUNK.size + _CHUNK.unpack_from(data)[1] <= len(data)
+            return data if size_bytes or goes_on else data[: start - 4] + _TO_THE_END + data[start:]
+        at = start + size_bytes + size_bytes % 2
+    return data
 
 
 def _read_mixed(file: Any, limit: int, made: Plan) -> Array:

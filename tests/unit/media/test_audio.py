@@ -209,6 +209,37 @@ def _piped(flac: bytes) -> bytes:
     return bytes(piped)
 
 
+def _of_sizes(wav: bytes, riff: int, samples: int) -> bytes:
+    """A WAV file that says so of itself, and of its samples."""
+    changed, at = bytearray(wav), wav.index(b"data") + 4
+    changed[4:8] = struct.pack("<I", riff)
+    changed[at : at + 4] = struct.pack("<I", samples)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("riff", "samples"), [(2**32 - 1, 2**32 - 1), (0, 0), (36, 0), (2**31, 0), (2**31, 2**31)]
+)
+def test_wav_that_was_written_to_a_pipe_is_read_to_its_end(riff: int, samples: int) -> None:
+    wav = sound(tone(), subtype="PCM_16")
+    np.testing.assert_array_equal(read(_of_sizes(wav, riff, samples)), read(wav))
+
+
+def test_wav_without_samples_has_none_whatever_is_behind_them() -> None:
+    wav = sound(np.zeros((0, 1), np.float32), subtype="PCM_16")
+    more = b"LIST" + struct.pack("<I", 8) + b"INFOdata"
+    for empty in (wav, _of_sizes(wav + more, len(wav + more) - 8, 0)):
+        with pytest.raises(InvalidInput, match="the sound has no samples"):
+            read(empty)
+
+
+def test_ogg_files_one_after_the_other_are_refused() -> None:
+    one = sound(tone(), kind="OGG")
+    assert read(one).size
+    with pytest.raises(InvalidInput, match=r"several, one after the other.*send each by itself"):
+        read(one + one)
+
+
 def test_a_file_that_lies_about_its_length_is_read_as_far_as_it_goes() -> None:
     lying = bytearray(sound(tone(seconds=0.01), subtype="PCM_16"))
     at = lying.index(b"data") + 4
