@@ -67,6 +67,29 @@ async def test_rows_of_a_request_that_are_longer_in_another_batch_are_told_to_co
     assert "send at most 2 rows at a time, or raise max_batch" in json.loads(came.body)["error"]
 
 
+class Counting:
+    """Tells how long its strings are, and how many there were in each run."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        self.rows.append(len(inputs["x"]))
+        return {"y": np.array([b"%d" % len(text) for text in inputs["x"]], object)}
+
+
+async def test_a_batch_that_a_slot_has_no_room_for_is_halved_until_there_is(
+    tmp_path: Path,
+) -> None:
+    card, counting = "{inputs: {x: [BYTES, [null]]}, outputs: {y: [BYTES, [null]]}}", Counting()
+    body = json.dumps({"input": ["a" * 300_000]}).encode()  # three fit
+    async with inside(card, tmp_path, instance=counting, max_batch=8, slot_mib=1) as server:
+        came = await asyncio.gather(*[server.ask("/predict/m", body) for _ in range(8)])
+    assert [json.loads(one.body)["output"] for one in came] == [["300000"]] * 8
+    assert sum(counting.rows) == 8
+    assert len(counting.rows) < 8
+
+
 async def test_an_engine_that_does_not_answer_yet_keeps_no_deadline_and_takes_no_core(
     tmp_path: Path,
 ) -> None:

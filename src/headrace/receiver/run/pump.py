@@ -20,6 +20,7 @@ from headrace.engine.client import EngineClient, Listener
 from headrace.engine.samples import Sample
 from headrace.engine_control import Profile
 from headrace.errors import (
+    BodyTooLarge,
     EngineLost,
     Expired,
     HeadraceError,
@@ -169,15 +170,20 @@ class Pump:
         self._fill()
 
     def _failed(self, batch_id: int, error: HeadraceError) -> None:
-        """The backend refused a batch: run its entries alone, so that only the bad one fails."""
+        """The backend refused a batch: run its entries alone, so that only the bad one fails.
+
+        One that a slot has no room for is halved, until there is.
+        """
         batch = self._running.pop(batch_id).batch
         now_s = time.monotonic()
         self._scheduler.finish(batch_id, now_s, None)
-        if len(batch.entries) == 1:
-            self.fail(batch.entries[0], self._refusal(batch.entries[0], error))
+        entries = batch.entries
+        if len(entries) == 1:
+            self.fail(entries[0], self._refusal(entries[0], error))
         else:
-            for entry in batch.entries:
-                self._alone(entry)
+            together = (len(entries) + 1) // 2 if isinstance(error, BodyTooLarge) else 1
+            for first in range(0, len(entries), together):
+                self._apart(*entries[first : first + together])
         self.schedule()
 
     def _refusal(self, entry: Entry, error: HeadraceError) -> HeadraceError:
@@ -188,11 +194,13 @@ class Pump:
                 return InvalidInput(f"{error.message.rstrip()}; perhaps because {unlike}")
         return type(error)(error.message)
 
-    def _alone(self, entry: Entry) -> None:
-        if entry.payload.future.done():
-            return  # nobody waits for it any more
-        entry.bucket = (entry.bucket, id(entry))
-        self._scheduler.restore(entry)
+    def _apart(self, *entries: Entry) -> None:
+        """Run these once more, in batches with nobody else."""
+        mark = id(entries[0])
+        for entry in entries:
+            if not entry.payload.future.done():  # somebody waits for it still
+                entry.bucket = (entry.bucket, mark)
+                self._scheduler.restore(entry)
 
     def _drop(self, drop: Drop, now_s: float) -> None:
         waited_ms = (now_s - drop.entry.arrival_s) * 1e3
@@ -289,7 +297,7 @@ class Pump:
             for entry in batch.entries:
                 if entry.attempts == 0 and entry.deadline_s > now_s:
                     entry.attempts = 1
-                    self._alone(entry)
+                    self._apart(entry)
                 else:
                     self.fail(entry, EngineLost("the engine died while it ran this request"))
         self.schedule()
