@@ -72,7 +72,7 @@ _INCARNATIONS = 9999
 def serve(settings: Settings, console: Console, beginning: Beginning | None = None) -> int:
     """Serve until SIGTERM, SIGHUP or Ctrl-C, and return the exit status.
 
-    0: drained; 1: every model failed, or requests were still in flight at ``drain_timeout_s``.
+    0: drained; 1: every model has failed, or requests were still in flight at ``drain_timeout_s``.
 
     Raises:
         OperatorError: something must be changed before it can start.
@@ -300,7 +300,7 @@ class Supervisor:
 
     def _note(self, _: ModelState | None = None) -> None:
         self._announce()
-        if self._nothing_left() and not self._polls and not self._stopping.is_set():
+        if self._nothing_left() and not self._may_mend and not self._stopping.is_set():
             self._console.print("no model is left to serve; the log says why")
             self._stopping.set()
 
@@ -321,8 +321,14 @@ class Supervisor:
 
     @property
     def _polls(self) -> bool:
-        """Whether the folders are watched: then what failed may yet be mended there."""
+        """Whether the folders are watched."""
         return self._settings.server.model_control is ModelControl.POLL
+
+    @property
+    def _may_mend(self) -> bool:
+        """Whether what failed may yet be mended: in its folder or, if it was ready, by an order."""
+        control = self._settings.server.model_control
+        return self._polls or (control is ModelControl.EXPLICIT and self._announced)
 
     def _nothing_left(self) -> bool:
         """Whether all that there was to serve has failed."""

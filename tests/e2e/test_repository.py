@@ -271,6 +271,25 @@ def test_without_model_control_nothing_is_loaded_or_unloaded(root: Path) -> None
         assert {row["name"] for row in text} == {"linear", "other"}
 
 
+@pytest.mark.parametrize("flags", [(), ("--preload", "false"), ("--max-resident", "1")])
+def test_an_order_that_fails_does_not_end_a_server_of_which_nothing_else_serves(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    file = write_linear(tmp_path / "linear/1/model.onnx", 1.0)
+    url = "/v2/repository/models/linear"
+    with Server(tmp_path, "--model-control", "explicit", *flags) as server:
+        assert flags or http(f"{server.url}{url}/unload", {})[0] == 200
+        file.with_name("next").write_bytes(b"no model at all")
+        file.with_name("next").replace(file)
+        status, answer, headers = http(f"{server.url}{url}/load", {})
+        assert (status, headers["headrace-error"]) == (500, "model_load")
+        assert "'linear' version 1: " in answer["error"]
+        write_linear(file, 1.0)
+        assert http(f"{server.url}{url}/load", {})[0] == 200
+        assert http(f"{server.url}/predict/linear", {"input": X.tolist()})[0] == 200
+        assert server.stop() == 0
+
+
 def test_a_receiver_that_dies_comes_back_with_what_was_loaded(server: Server) -> None:
     with triton_http.InferenceServerClient(server.address) as client:
         client.unload_model("other")
