@@ -202,7 +202,9 @@ async def test_one_whose_engine_dies_while_it_leaves_has_left(tmp_path: Path) ->
         receiver.empties = False
         coming = asyncio.create_task(fleet.bring(B))
         await receiver.until_state(A, "evicting")
-        os.kill(fleet.posts()[A].keeper.pid or 0, signal.SIGKILL)
+        pid = fleet.posts()[A].keeper.pid
+        assert pid is not None  # 0 would be every process of these tests
+        os.kill(pid, signal.SIGKILL)
         await coming
         assert (receiver.states()[A], _serving(fleet)) == ("listed", {"b"})
 

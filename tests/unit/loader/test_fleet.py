@@ -140,7 +140,9 @@ async def test_one_that_has_been_compared_is_not_compared_again(tmp_path: Path) 
         await fleet.load(version_of(tmp_path, 2, verify="shadow"))
         keeper = fleet._posts["m", 2].keeper
         keeper._surroundings = replace(keeper._surroundings, begin=begins("differ"))
-        os.kill(fleet._posts["m", 2].keeper.pid or 0, signal.SIGKILL)
+        pid = fleet._posts["m", 2].keeper.pid
+        assert pid is not None  # 0 would be every process of these tests
+        os.kill(pid, signal.SIGKILL)
         await receiver.until(ModelServing, 3)
         assert receiver.states()["m", 2] == "serving"
 
