@@ -168,26 +168,31 @@ class Crew(Roster):
     def _moved(self, post: Post, state: ModelState) -> None:
         if state.state in {"failed", "unloaded"}:
             post.reason = state.reason or "it was stopped"
-            self._put_back(post)
+            self._put_back(post, state)
         elif state.state == "listed":
             post.serving, post.confirmed_s, post.wanted = None, None, False
         if self._posts.get(post.key) is post:
             self._told.move(post, state)
         self._news.wake()
 
-    def _put_back(self, post: Post) -> None:
+    def _put_back(self, post: Post, state: ModelState) -> None:
         """Let what a failed post was to replace stand for its version, if no receiver has left it.
 
         What the supervisor itself stops is not failed: receivers have been told that it leaves.
         """
         old = post.replaces
-        if old is None or post.keeper.state is not State.FAILED or not self._heard.serves(old):
+        if old is None or post.keeper.state is not State.FAILED:
             return
-        if old.serving is not None:
+        if old.listed:
+            if post.serving is not None:  # receivers may have it
+                self._told.move(post, state)
+            self._stand(old)
+            self._told.move(old, state_of(old, "listed"))
+        elif old.serving is not None and self._heard.serves(old):
             self._heard.give_up(old.serving.socket_path)
-        self._stand(old)
-        self._told.back(old)
-        self._told.move(old, state_of(old, "serving"))
+            self._stand(old)
+            self._told.back(old)
+            self._told.move(old, state_of(old, "serving"))
 
     # -- its end -----------------------------------------------------------------------------------
 

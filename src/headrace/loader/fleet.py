@@ -73,8 +73,9 @@ class Fleet(Crew):
 
         Raises:
             NoRoom, ModelTooLarge: others cannot leave memory for it.
-            ModelLoadError: it cannot be loaded; what served goes on.
-            ModelDiffers: it does not answer as what serves, which goes on.
+            ModelLoadError: it cannot be loaded; what served goes on, or is listed where it had to
+                leave memory.
+            ModelDiffers: the same of one that does not answer as what serves.
             OSError: its files cannot be looked at.
         """
         async with self._turn(found):
@@ -85,15 +86,19 @@ class Fleet(Crew):
         async with self._samples(post):  # before what serves may have to leave memory
             await self.residents.enter(post)
             old = await self._present(found)
-            if old is None or old.listed:
-                listed = self._starts_listed(found) if old is None else old.on_demand
-                await self._replace(old, post, listed=listed)
-                old = None
+            running = None if old is None or old.listed else old
+            if running is None:
+                post.on_demand = self._starts_listed(found) if old is None else old.on_demand
+                self._put(post)
+                if old is not None and old.wanted:  # its engine is on its way: one is enough
+                    await self._retire(old)
+                else:
+                    post.replaces = old
             await self._begin(post)
-        if post.serving is not None and old is not None:
-            self._heard.expect(old)
+        if post.serving is not None and running is not None:
+            self._heard.expect(running)
             self._stand(post)
-            post.replaces = old
+            post.replaces = running
             self._told.engine(post)
             self._told.move(post, state_of(post, "serving"))
         await self._follow(post, lambda: self._settled(post))

@@ -41,7 +41,7 @@ class Post:
         self.stamp = files
         self.own_bytes = own_bytes  # of its files, what is the model for certain
         self.serving: ModelServing | None = None
-        self.replaces: Post | None = None  # of its version, until receivers have changed over
+        self.replaces: Post | None = None  # of its version, until receivers serve this
         self.reason = ""  # why it has ended
         self.samples: Path | None = None  # what it must agree with, until it serves
         self.on_demand = False  # it has been listed

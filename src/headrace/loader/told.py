@@ -40,7 +40,8 @@ class Told:
         if post.serving is not None:
             self.serving[post.key] = post.serving
             self._audience.on_serving(post.serving)
-            self._tell(post.serving.model_copy(update={"replaces": post.replaces is not None}))
+            replaces = post.replaces is not None and not post.replaces.listed
+            self._tell(post.serving.model_copy(update={"replaces": replaces}))
 
     def back(self, post: Post) -> None:
         """Receivers that come later hear of a post again which those that are here never left."""

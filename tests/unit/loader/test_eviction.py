@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from headrace.control import ModelServing, ModelState, Use, Used
-from headrace.errors import ModelTooLarge, NoRoom
+from headrace.errors import ModelLoadError, ModelTooLarge, NoRoom
 from headrace.loader import memory, residents
 from headrace.loader.fleet import Fleet
 from headrace.loader.residency import guess_bytes
 from headrace.loader.store import FoundVersion
-from tests.unit.loader.fleets import Receiver, fleet_of, version_of
+from tests.unit.loader.fleets import Receiver, begins, fleet_of, version_of
 
 pytestmark = pytest.mark.slow
 
@@ -224,6 +224,47 @@ async def test_one_that_takes_its_own_place_leaves_it_first(tmp_path: Path) -> N
             "serving",
         ]
         assert len(fleet._keepers) == 1
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+async def test_one_that_has_left_for_what_cannot_be_loaded_comes_back_as_it_was(
+    tmp_path: Path, *, was_there: bool
+) -> None:
+    async with fleet_of(tmp_path, *_three(tmp_path), max_resident=1) as (fleet, receiver):
+        if was_there:
+            await fleet.bring(A)
+        fleet._begin_process = begins("refuse")
+        fleet._places = 0
+        loading = asyncio.create_task(fleet.load(_listed(tmp_path, "a", max_queue=5)))
+        while fleet.posts()[A].found.settings.max_queue != 5:
+            await fleet._news.some(1)
+        waiting = asyncio.create_task(fleet.bring(A))
+        fleet._places = 4
+        fleet._news.wake()
+        with pytest.raises(ModelLoadError, match="Frob"):
+            await loading
+        await waiting
+        assert (receiver.states()[A], "failed" in _moves(receiver, A)) == ("listed", False)
+        await fleet.bring(A)
+        assert fleet.serving[A].settings.max_queue != 5
+        assert len(fleet._keepers) == 1
+
+
+async def test_one_that_has_left_for_what_no_receiver_can_serve_comes_back_as_it_was(
+    tmp_path: Path,
+) -> None:
+    async with fleet_of(tmp_path, *_three(tmp_path), max_resident=1) as (fleet, receiver):
+        await fleet.bring(A)
+        receiver.confirms = False
+        loading = asyncio.create_task(fleet.load(_listed(tmp_path, "a", max_queue=5)))
+        await receiver.until(ModelServing, 2)
+        fleet.refuse(A, fleet.serving[A].socket_path, "no tokenizer")
+        with pytest.raises(ModelLoadError, match="no tokenizer"):
+            await loading
+        assert _moves(receiver, A)[-2:] == ["failed", "listed"]  # another receiver may have it
+        receiver.confirms = True
+        await fleet.bring(A)
+        assert fleet.serving[A].settings.max_queue != 5
 
 
 async def test_who_is_no_longer_waited_for_gives_its_room_back(tmp_path: Path) -> None:
