@@ -1,7 +1,8 @@
 """What clients order over the wire: load, unload and reload models.
 
 An order is carried out whole or says why not: what it asks for is found and checked before anything
-changes, new engines serve before old ones go, and what cannot be loaded leaves what serves alone.
+changes, new engines serve before old ones go, and what cannot be loaded leaves what serves alone:
+what is new with it goes, of every model, and no label moves.
 Orders for one model wait for each other; others do not.
 """
 
@@ -31,7 +32,7 @@ from headrace.errors import (
 from headrace.loader.aside import aside
 from headrace.loader.fleet import Fleet
 from headrace.loader.heard import ONLY
-from headrace.loader.post import Post
+from headrace.loader.post import Key, Post
 from headrace.loader.remote.remotes import Remotes, nothing_remote
 from headrace.loader.remote.sought import Sought
 from headrace.loader.remote.tidying import tidy
@@ -42,6 +43,8 @@ from headrace.observe.logs import cut
 from headrace.order import NOT_ALLOWED, Demand, Label, Load, Order, Reload, Unload, WantedModel
 from headrace.server_settings import ModelControl
 from headrace.settings import Settings
+
+_Wanted = Mapping[str, Sequence[FoundVersion]]
 
 _NOT_TAKEN = (ModelLoadError, ModelDiffers, ModelTooLarge, NoRoom)
 
@@ -106,16 +109,17 @@ class Orders:
     async def _load(self, order: Load) -> None:
         async with self._alone(order.name):
             found = await self._sought.named(order)
-            await self._serve(order.name, found, now=True)
+            await self._bring({order.name: found}, now=True)
             for one in found:
                 self._fleet.label_new(one)
+            await self._leave({order.name: found})
 
     async def _unload(self, name: str) -> None:
         async with self._alone(name):
-            versions = self._fleet.versions(name)
+            versions = self._there([name])
             if not versions:
                 raise ModelNotFound(f"model {name!r} is not loaded")
-            await asyncio.gather(*(self._fleet.unload(post.key) for post in versions.values()))
+            await self._unload_all(versions)
 
     async def _label(self, order: Label) -> None:
         async with self._alone(order.name):
@@ -137,20 +141,27 @@ class Orders:
             for model in models:
                 there = [one.version for one in wanted[model.name]]
                 _check_labels(model.name, model.labels, there)
-            await _all(self._serve(name, found, now=False) for name, found in wanted.items())
-            for model in models:
+            await self._bring(wanted, now=False)
+            for model in models:  # before what they stood for goes
                 self._fleet.label(model.name, model.labels)
             gone = [name for name in self._fleet.names() if name not in wanted]
             self._remotes.forget(gone)
-            await asyncio.gather(
-                *(self._fleet.unload(p.key) for n in gone for p in self._fleet.versions(n).values())
-            )
+            await self._leave({**dict.fromkeys(gone, ()), **wanted})
 
-    async def _serve(self, name: str, found: Sequence[FoundVersion], *, now: bool) -> None:
-        """Serve these versions of a model and no others; what has not changed is left alone.
+    async def _bring(self, wanted: _Wanted, *, now: bool) -> None:
+        """Serve these versions, beside those that serve; when one fails, none comes that was not.
 
         ``now``: those that would be loaded at their first request are loaded too.
         """
+        before = self._there(wanted)
+        try:
+            await _all(self._bring_one(name, found, now=now) for name, found in wanted.items())
+        except Exception:
+            await self._unload_all((self._there(wanted) - before) & _keys(wanted))
+            raise
+
+    async def _bring_one(self, name: str, found: Sequence[FoundVersion], *, now: bool) -> None:
+        """Serve these versions of a model; what has not changed is left alone."""
         for one in found:
             self._fleet.remark(one)  # of what has not changed too
         there = self._fleet.versions(name)
@@ -161,17 +172,17 @@ class Orders:
         steps = [load(one) for one in fresh]
         if now:
             steps += [self._fleet.settle(there[one.version]) for one in found if one not in fresh]
-        try:
-            await _all(steps)
-        except _NOT_TAKEN:
-            new = {one.version for one in fresh} - there.keys()
-            for version, post in self._fleet.versions(name).items():
-                if version in new:  # what came with an order that failed goes with it
-                    await self._fleet.unload(post.key)
-            raise
-        kept = {one.version for one in found}
-        gone = [post for version, post in there.items() if version not in kept]
-        await asyncio.gather(*(self._fleet.unload(post.key) for post in gone))
+        await _all(steps)
+
+    async def _leave(self, wanted: _Wanted) -> None:
+        """Serve no others of these models."""
+        await self._unload_all(self._there(wanted) - _keys(wanted))
+
+    async def _unload_all(self, keys: Iterable[Key]) -> None:
+        await asyncio.gather(*map(self._fleet.unload, keys))
+
+    def _there(self, names: Iterable[str]) -> set[Key]:
+        return {(name, version) for name in names for version in self._fleet.versions(name)}
 
     @contextlib.asynccontextmanager
     async def _alone(self, *names: str) -> AsyncIterator[None]:
@@ -205,6 +216,10 @@ def _gist(order: Order) -> str:
         case Unload():
             said = ()
     return cut(": ".join(filter(None, (order.name, ", ".join(said)))))
+
+
+def _keys(wanted: _Wanted) -> set[Key]:
+    return {(one.name, one.version) for found in wanted.values() for one in found}
 
 
 def _fresh(found: Sequence[FoundVersion], there: Mapping[int, Post]) -> list[FoundVersion]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from headrace.control import Labels, ModelServing, Recall, Recalled
+from headrace.control import Labels, ModelServing, ModelState, Recall, Recalled
 from headrace.engine.samples import Sample, write
 from headrace.loader import crew, orders, stamps
 from headrace.loader.fleet import Fleet
@@ -270,6 +270,48 @@ async def test_reload_replaces_the_set_or_changes_nothing(tmp_path: Path) -> Non
         assert (await scene.orders.carry_out(good)).code is None
         assert scene.served() == {"b": {2}}
         assert scene.fleet.labels == {"b": {"stable": 2}}
+
+
+async def test_a_reload_of_which_one_model_fails_leaves_every_model_as_it_was(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "models"
+    _write(root, "a", 1)
+    _write(root, "b", 1)
+    _write(root, "c", 1, text="inputs: nothing\n")
+
+    def wanted(name: str, version: int) -> WantedModel:
+        labels = {"stable": version}
+        return WantedModel(name=name, path=str(root / name), policy=VersionPolicy(), labels=labels)
+
+    async with _scene(tmp_path) as scene:
+        await scene.orders.carry_out(Reload(models=(wanted("a", 1),)))
+        _write(root, "a", 2)
+        order = Reload(models=(wanted("a", 2), wanted("b", 1), wanted("c", 1)))
+        done = await scene.orders.carry_out(order)
+        assert (done.code, "'c' version 1" in done.message) == ("model_load", True)
+        assert scene.served() == {"a": {1}}
+        assert scene.fleet.labels == {"a": {"stable": 1}}
+
+
+async def test_a_label_moves_before_what_it_stood_for_leaves(tmp_path: Path) -> None:
+    _write(tmp_path / "models", "m", 1, 2)
+
+    def wanted(version: int) -> Reload:
+        policy, labels = VersionPolicy(specific=(version,)), {"stable": version}
+        path = str(tmp_path / "models/m")
+        return Reload(models=(WantedModel(name="m", path=path, policy=policy, labels=labels),))
+
+    async with _scene(tmp_path) as scene:
+        await scene.orders.carry_out(wanted(1))
+        assert (await scene.orders.carry_out(wanted(2))).code is None
+        leaves = next(
+            number
+            for number, one in enumerate(scene.told)
+            if isinstance(one, ModelState) and (one.version, one.state) == (1, "draining")
+        )
+        assert scene.told.index(Labels(name="m", versions={"stable": 2})) < leaves
+        assert scene.served() == {"m": {2}}
 
 
 async def test_a_link_out_of_the_roots_leads_nowhere(tmp_path: Path) -> None:
