@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from tritonclient.utils import InferenceServerException
 from headrace.values import Array
 from tests.e2e.clients import http, metrics
 from tests.e2e.conftest import write_linear
-from tests.e2e.models import write_fake
+from tests.e2e.crowd import Answer, Crowd
+from tests.e2e.models import write_fake, write_sleeper
 from tests.e2e.server import Server, until
 
 pytestmark = pytest.mark.slow
@@ -249,6 +252,42 @@ def test_under_load_no_request_fails_while_a_model_is_replaced(tmp_path: Path) -
 
 def _more(answers: list[float], enough: int) -> bool:
     return len(answers) > enough
+
+
+@contextlib.contextmanager
+def _replaced_while_many_wait(
+    folder: Path, drain_timeout_s: float
+) -> Iterator[tuple[Server, list[Future[Answer]]]]:
+    """A server and requests of a second each: all wait for what another has just replaced."""
+    model = write_sleeper(folder)
+    limit = {"HEADRACE_SERVER__DRAIN_TIMEOUT_S": str(drain_timeout_s)}
+    flags = ("--model-control", "explicit", "--instances", "1")
+    with (
+        Server(folder, *flags, environment=limit) as server,
+        Crowd(server.address) as crowd,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        asked = [crowd.ask("sleeper", rows=100) for _ in range(10)]
+        write_fake(model / "1/next", per_row_ms=10, scale=2).replace(model / "1/model.fake")
+        load = f"{server.url}/v2/repository/models/sleeper/load"
+        pool.submit(http, load, {})
+        url, quick = f"{server.url}/predict/sleeper", {"input": [[1, 1, 1, 1]]}
+        hasty = {"headrace-timeout-ms": "300"}  # it does not stay where the others wait
+        until(lambda: http(url, quick, hasty)[1] == {"output": [[2] * 4]})
+        yield server, asked
+
+
+def test_what_waits_for_a_model_that_is_replaced_is_answered_however_short_a_drain_may_be(
+    tmp_path: Path,
+) -> None:
+    with _replaced_while_many_wait(tmp_path, drain_timeout_s=0) as (_, asked):
+        assert [one.result().status for one in asked] == [200] * 10
+
+
+def test_sigterm_does_not_wait_longer_for_a_model_that_is_being_replaced(tmp_path: Path) -> None:
+    with _replaced_while_many_wait(tmp_path, drain_timeout_s=1) as (server, asked):
+        assert server.stop(6) == 1
+        assert [one.result().status for one in asked][-1] != 200  # it was still waiting
 
 
 def test_without_model_control_nothing_is_loaded_or_unloaded(root: Path) -> None:

@@ -31,6 +31,9 @@ from headrace.message import Message
 from headrace.server_settings import ServerSettings
 
 _ENGINE_STOP_TIMEOUT_S = 5.0
+# What waits for an engine that leaves while the server runs has at least so long: nobody is in a
+# hurry. A server that ends is, and waits for none of this.
+_FINISH_S = 30.0
 # A file system that is not there may never answer.
 _LOOK_S = 5.0
 # Engines that load at once, on machines of few cores: some of their time is reading files.
@@ -215,8 +218,9 @@ class Crew(Roster):
             await post.keeper.stop(_ENGINE_STOP_TIMEOUT_S)
 
     async def _finish(self, post: Post) -> None:
+        limit_s = max(_FINISH_S, self._server.drain_timeout_s)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._server.drain_timeout_s):
+            async with asyncio.timeout(limit_s):
                 await self._news.until(lambda: not self._heard.uses(post))
         if post.serving is not None:
             self._heard.give_up(post.serving.socket_path)

@@ -347,10 +347,12 @@ async def test_a_replacement_that_one_receiver_serves_and_another_cannot_has_fai
         await fleet.load(version_of(tmp_path))
         receiver.confirms = False
         fleet.joined("other")
-        fleet.confirm(("m", 1), fleet.serving["m", 1].socket_path, "other")
+        before = fleet.serving["m", 1].socket_path
+        fleet.confirm(("m", 1), before, "other")
         replacing = await replaced(fleet, receiver, tmp_path)
         path = fleet.serving["m", 1].socket_path
         fleet.confirm(("m", 1), path, "other")
+        fleet.emptied(before, "other")
         fleet.refuse(("m", 1), path, "no tokenizer")
         with pytest.raises(ModelLoadError, match="no tokenizer"):
             await replacing
