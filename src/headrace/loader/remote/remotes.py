@@ -150,10 +150,13 @@ class Remotes:
 
 
 def _kept(settings: Settings, folder: Path) -> Path:
-    """Where copies are kept: from one start to the next, if there is such a place."""
+    """Where copies are kept: from one start to the next, if there is such a place.
+
+    Without links in it: what is loaded from a copy is known by its path without any.
+    """
     cache = settings.server.cache_dir
     kept = None if cache is None else at_home(cache)
-    return folder / "copies" if kept is None else kept.absolute() / "remote"
+    return Path(os.path.realpath(folder / "copies" if kept is None else kept / "remote"))
 
 
 def nothing_remote(settings: Settings) -> Remotes:
