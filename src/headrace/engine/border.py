@@ -11,6 +11,8 @@ from typing import BinaryIO
 from headrace.errors import HeadraceError, ModelLoadError
 from headrace.outlets import open_outlets
 
+_MOST_CHARACTERS = 4096
+
 
 def begin() -> BinaryIO:
     """Set the process up, and return where its reports go: what was its standard output.
@@ -33,3 +35,8 @@ def refusal(error: Exception) -> HeadraceError:
     if isinstance(error, MemoryError):
         return ModelLoadError(f"there is not enough memory to load and warm it up: {error}")
     return ModelLoadError(f"{type(error).__name__}: {str(error)[:500]}")
+
+
+def cut(text: str) -> str:
+    """What the starter is told of a text: names of a file may be in it, which may be megabytes."""
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."

@@ -22,12 +22,13 @@ import structlog
 
 from headrace import media, results
 from headrace.engine.affinity import keep_process_to
-from headrace.engine.border import begin, refusal
+from headrace.engine.border import begin, cut, refusal
 from headrace.engine.item_shapes import slot_bytes
 from headrace.engine.own_labels import own_labels
 from headrace.engine.own_signature import own_signature
 from headrace.engine.preparing import Loaded, prepared
 from headrace.engine.reception import Reception
+from headrace.engine.servable import refuse_untellable
 from headrace.engine.shadow import verify
 from headrace.engine.warmup import Warm
 from headrace.engine_control import (
@@ -109,6 +110,7 @@ class Engine:
             signature_name=settings.signature_name or own_signature(Path(self._spec.path)),
             memory_bytes=taken_bytes(),
         )
+        refuse_untellable(profile, settings)
         self._listener.bind(self._spec.socket_path)
         self._listener.listen(_BACKLOG + self._spec.receivers)
         reception = self._reception = Reception(
@@ -183,7 +185,7 @@ class Engine:
         reception.close()
 
     def _progress(self, step: str) -> None:
-        self._report(EngineLoading(step=step))
+        self._report(EngineLoading(step=cut(step)))
 
     def _report(self, message: Message) -> None:
         self._reports.write(line(message))
@@ -218,7 +220,7 @@ def main() -> int:
         if not isinstance(error, HeadraceError):
             _log.error("load_failed", exc_info=error)
         refused = refusal(error)
-    reports.write(line(EngineFailed(code=refused.code, message=refused.message)))
+    reports.write(line(EngineFailed(code=refused.code, message=cut(refused.message))))
     reports.flush()
     if engine.has_begun:  # deaf it would never be replaced
         sys.stdout.flush()

@@ -28,6 +28,7 @@ from headrace.engine_control import (
     engine_report,
 )
 from headrace.loader.engine_process import (
+    LINE_LIMIT_BYTES,
     EngineProcess,
     NotStarted,
     end,
@@ -247,6 +248,8 @@ class EngineKeeper:
                         return result
                 status = await process.wait()
                 self._may_pass = was_killed(status)
+        except ValueError:  # of a StreamReader
+            return f"the engine said more in one line than is heard: {LINE_LIMIT_BYTES} bytes"
         except TimeoutError:
             return (
                 f"did not load and warm up within {limit_s:g} s (server.load_timeout_s); it was at "

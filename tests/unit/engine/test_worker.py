@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from headrace.accepts import AcceptedImage, AcceptedText
 from headrace.engine_control import EngineFailed, EngineReady, EngineSpec, engine_report
@@ -87,3 +89,49 @@ def test_an_engine_whose_lanes_cannot_all_start_says_so_and_ends(tmp_path: Path)
     assert not any(isinstance(report, EngineReady) for report in reports)
     assert isinstance(reports[-1], EngineFailed)
     assert "can't start new thread" in reports[-1].message
+
+
+@pytest.mark.parametrize(
+    "labels", [("\x01" * 6_000_000,), ("\u00e9" * 17_000_000,)], ids=["escaped", "accents"]
+)
+def test_a_model_of_which_too_much_is_to_be_told_is_refused(
+    labels: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "m.fake").write_text("{}")
+    spec = EngineSpec(
+        name="m",
+        version=1,
+        path=str(tmp_path / "m.fake"),
+        socket_path=str(tmp_path / "s"),
+        settings=ModelSettings(instances=1, labels=Path("labels.txt")),
+        labels=labels,
+    )
+    with _engine(spec, tmp_path) as (_, said):
+        failed = engine_report.validate_json(said.read().splitlines()[-1])
+    assert isinstance(failed, EngineFailed)
+    assert failed.code == "model_load"
+    assert "shorten its labels" in failed.message
+
+
+def test_a_reason_with_an_endless_name_in_it_is_cut(tmp_path: Path) -> None:
+    weights = numpy_helper.from_array(np.eye(4, dtype=np.float32), "w" * 100_000)
+    weights.raw_data = bytes(8)
+    ports = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in ("x", "y")
+    ]
+    node = helper.make_node("MatMul", ["x", weights.name], ["y"])
+    graph = helper.make_graph([node], "g", ports[:1], ports[1:], [weights])
+    (tmp_path / "m.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    spec = EngineSpec(
+        name="m",
+        version=1,
+        path=str(tmp_path / "m.onnx"),
+        socket_path=str(tmp_path / "s"),
+        settings=ModelSettings(instances=1),
+    )
+    with _engine(spec, tmp_path) as (_, said):
+        failed = engine_report.validate_json(said.read().splitlines()[-1])
+    assert isinstance(failed, EngineFailed)
+    assert failed.message.startswith(f"cannot load {tmp_path / 'm.onnx'}: it declares weights 'www")
+    assert failed.message.endswith("www...")
+    assert len(failed.message) < 5000

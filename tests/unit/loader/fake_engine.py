@@ -98,6 +98,11 @@ def chatter() -> None:
     serve()
 
 
+def shout() -> None:
+    sys.stdout.write("x" * (64 * 2**20 + 1))
+    ready()
+
+
 def echo() -> None:
     import headrace  # noqa: PLC0415 - the one behaviour that needs it
 
@@ -120,6 +125,7 @@ BEHAVIOURS: dict[str, Callable[[], None]] = {
         hang,
         deaf,
         chatter,
+        shout,
         echo,
     )
 }

@@ -214,6 +214,7 @@ async def test_a_killed_engine_is_replaced_at_another_socket(tmp_path: Path) -> 
                 "the step: reading; what it printed is in the log"
             ),
         ),
+        ("shout", "the engine said more in one line than is heard: 67108864 bytes"),
     ],
 )
 async def test_a_model_that_cannot_load_fails_at_once(
