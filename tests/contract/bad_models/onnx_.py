@@ -138,6 +138,39 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2, *length, size]) + content
 
 
+def _merged() -> bytes:
+    """A constant in two parts: that it lies in another file, and, of what is read as one, where."""
+    made = model(node("Constant", [], ["w"], value=external("w.bin").graph.initializer[0]))
+    made.graph.node.append(node("MatMul", ["x", "w"], ["y"]))
+    attribute = made.graph.node[0].attribute[0]
+    where = TensorProto(data_type=TensorProto.FLOAT, dims=[4, 4], raw_data=bytes(64))
+    where.external_data.add(key="location", value="/etc/passwd")
+    twice = attribute.SerializeToString() + _field(5, where.SerializeToString())
+    del made.graph.node[0].attribute[:]
+    nodes = _field(1, made.graph.node[0].SerializeToString() + _field(5, twice))
+    del made.graph.node[0]
+    graph = nodes + made.graph.SerializeToString()
+    made.ClearField("graph")
+    return made.SerializeToString() + _field(7, graph)
+
+
+def _sparse_twice() -> bytes:
+    """Sparse weights whose values are there twice."""
+    values = _field(1, numpy_helper.from_array(np.ones(1, np.float32), "w").SerializeToString())
+    made = model()
+    graph = made.graph.SerializeToString() + _field(15, values + values)
+    made.ClearField("graph")
+    return made.SerializeToString() + _field(7, graph)
+
+
+def _by_default() -> ModelProto:
+    """A function with weights for what a call of it does not say."""
+    given = helper.make_attribute("w", external("/etc/passwd").graph.initializer[0])
+    made = functions(("f", "Relu"))
+    made.functions[0].attribute_proto.append(given)
+    return made
+
+
 def _constant() -> ModelProto:
     """y = w, whoever asks."""
     made = weighted()
@@ -183,6 +216,9 @@ CASES: tuple[Case, ...] = (
         saved(external("w.bin", length=8), {"w.bin": bytes(64)}),
     ),
     Case("data-nowhere", "which is no file", saved(external(""))),
+    Case("data-in-two-parts", "two values where one attribute", holding("model.onnx", _merged())),
+    Case("data-of-two", "two values where one sparse", holding("model.onnx", _sparse_twice())),
+    Case("data-by-default", "outside the folder", saved(_by_default())),
     Case("data-a-pipe", "not a regular file", _piped),
     Case(
         "weights-declared-terabytes",

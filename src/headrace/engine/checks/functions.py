@@ -30,7 +30,7 @@ _Name = tuple[str, str, str]
 _FILE: Tables = {"model": {7: "graph", 25: "function"}}
 _PARTS: Tables = {
     "graph": {1: "node"},
-    "function": {7: "node"},
+    "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
     "attribute": {6: "graph", 11: "graph"},
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,11 +33,13 @@ from headrace.errors import ModelLoadError
 _PARTS: Tables = {
     "model": {7: "graph", 8: "opset", 25: "function"},
     "graph": {1: "node", 5: "tensor", 11: "input", 12: "output", 15: "sparse"},
-    "function": {7: "node"},
+    "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
+# What may be there once only: protobuf makes one message of several, which nobody here has seen.
+_ONCE = {"attribute": (5, 6, 22), "sparse": (1, 2)}
 # Bits of an element, by TensorProto.DataType; of strings, and of what is not known, none is said.
 _BITS = {
     **dict.fromkeys((2, 3, 9, 17, 18, 19, 20, 24), 8),
@@ -107,6 +110,8 @@ class _Seen:
 
 
 def _take(data: Data, part: Part, seen: _Seen) -> None:
+    if part.kind in _ONCE:
+        _check_once(data, part)
     match part.kind:
         case "tensor":
             tensor = _tensor(data, part)
@@ -121,6 +126,12 @@ def _take(data: Data, part: Part, seen: _Seen) -> None:
             _check_opset(data, part)
         case "input" | "output":
             _check_name(data, part)
+
+
+def _check_once(data: Data, part: Part) -> None:
+    found = Counter(field.number for field in fields(data, part.start, part.end))
+    if any(found[number] > 1 for number in _ONCE[part.kind]):
+        raise ModelLoadError(f"has two values where one {part.kind} has one: it is damaged")
 
 
 def _tensor(data: Data, part: Part) -> _Tensor:
