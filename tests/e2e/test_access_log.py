@@ -40,6 +40,7 @@ def test_every_request_is_a_line_of_json(tmp_path: Path) -> None:
     with Server(model, environment=told) as server:
         ok = {"input": [[1, 2, 3, 4]]}
         named = {"x-request-id": "r-1", "user-agent": "probe/1", "traceparent": "00-a-b-01"}
+        named["x-forwarded-for"] = "6.6.6.6"
         assert http(f"{server.url}/predict/echo?x=1", ok, named)[0] == 200
         assert http(f"{server.url}/predict/nobody", ok)[0] == 404
         assert http(f"{server.url}/%ff", ok)[0] == 400  # Envoy refuses it itself

@@ -27,7 +27,7 @@ OPERATORS = {
     "duration_ms": "%DURATION%",
     "received_bytes": "%BYTES_RECEIVED%",
     "sent_bytes": "%BYTES_SENT%",
-    "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "client": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",  # the other is what X-Forwarded-For says
     "user_agent": "%REQ(USER-AGENT)%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "traceparent": "%REQ(TRACEPARENT)%",
