@@ -186,9 +186,23 @@ def test_an_address_may_be_a_name(tmp_path: Path) -> None:
     with Server(model, "--host", "localhost") as server:
         assert re.fullmatch(r"http://(127\.0\.0\.1|\[::1\]):\d+", server.url)
         assert _status(f"{server.url}/readyz") == 200
-    status, words = _refusal(model, "--host", "no-such-host.invalid")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--host", "no-such-host.invalid"),
+        ("--host", "127.0..1"),
+        ("--listen", "localhost..:8500"),
+    ],
+)
+def test_an_address_that_nobody_has_is_told_with_the_fix(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    model = write_fake(tmp_path / "a.fake")
+    status, words = _refusal(model, *arguments)
     assert (status, words.count("\n")) == (2, 1)
-    assert "choose another address with --host" in words
+    assert "choose another address with --host or --listen" in words
 
 
 def test_a_temporary_folder_too_deep_for_sockets_is_told_with_the_fix(tmp_path: Path) -> None:

@@ -113,9 +113,10 @@ class Address:
             )
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of what is no name of a host
+            reason = getattr(error, "strerror", None) or error
             raise StartError(
-                f"cannot listen on {self.host}:{self.port}: {error.strerror}; choose another "
+                f"cannot listen on {self.host}:{self.port}: {reason}; choose another "
                 "address with --host or --listen"
             ) from error
         return Address(str(found[0][4][0]), self.port)
