@@ -20,7 +20,7 @@ from headrace.documents import Document, anchor_paths, anchored, at_home, merge,
 from headrace.errors import SettingsError
 from headrace.problems import explain, located, place, shown
 from headrace.server_settings import ServerSettings
-from headrace.settings import NO_DEFAULTS, Card, ModelSettings, Settings
+from headrace.settings import MOST_INSTANCES, NO_DEFAULTS, Card, ModelSettings, Settings
 
 _PREFIX = "HEADRACE_"
 # What Kubernetes tells pods of a Service, as it has been told to containers since Docker's links.
@@ -139,14 +139,14 @@ def resolve(
 ) -> ModelSettings:
     """Settle the settings of one model: its entry > its card > ``defaults`` > ``tuned`` > built in.
 
-    ``instances`` becomes a number (``cores // threads``, at least 1; on a GPU 1); a backend of
+    ``instances`` becomes a number (``cores // threads``, from 1 to 256; on a GPU 1); a backend of
     ``auto`` is left to the engine.
     """
     said = {**(tuned or {}), **said_of(entry, card, defaults)}
     settled = ModelSettings.model_validate(said)
     if settled.instances is not None:
         return settled
-    lanes = max(1, cores // settled.threads) if settled.device == CPU else 1
+    lanes = min(max(1, cores // settled.threads), MOST_INSTANCES) if settled.device == CPU else 1
     return settled.model_copy(update={"instances": lanes})
 
 
@@ -238,8 +238,15 @@ def _from_flags(flags: Mapping[str, Any]) -> Document:
     document = Document({}, {})
     for key, value in flags.items():
         if value is not None and not key.startswith(_EVERY_MODEL):
-            document.put(tuple(key.split(".")), value, _flag(key))
+            document.put(tuple(key.split(".")), _or_null(key, value), _flag(key))
     return document
+
+
+def _or_null(key: str, value: Any) -> Any:
+    """What a flag says: where a setting may be null, the word says so, as in a variable."""
+    group = ModelSettings if key.startswith(_EVERY_MODEL) else ServerSettings
+    field = group.model_fields.get(key.rpartition(".")[2])
+    return None if value == "null" and field is not None and place(field).takes_null else value
 
 
 def _flag(key: str) -> str:
@@ -248,7 +255,7 @@ def _flag(key: str) -> str:
 
 def _of_every_model(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        key.removeprefix(_EVERY_MODEL): value
+        key.removeprefix(_EVERY_MODEL): _or_null(key, value)
         for key, value in flags.items()
         if key.startswith(_EVERY_MODEL) and value is not None
     }

@@ -91,6 +91,12 @@ def _from_word(value: object) -> object:
 
 Number = Annotated[StrictBool | int | float, BeforeValidator(_from_word)]
 Size = Annotated[int, Field(ge=1)]
+MOST_INSTANCES = 256
+# What a tuned card may say, too.
+Count = Annotated[int, Field(ge=1, le=MOST_INSTANCES)]
+BatchSize = Annotated[int, Field(ge=1, le=4096)]
+Linger = Annotated[float, Field(ge=0, le=10_000)]
+Layers = Annotated[int, Field(ge=0, le=10_000)]
 # Of a past that is empty, too.
 Length = Annotated[int, Field(ge=0)]
 
@@ -160,10 +166,10 @@ class Card(Group):
         description="Whether axis 0 is a batch axis. None: found from the signature and checked. "
         "So is `true`, unless nothing made up runs: see [models](models.md#a-python-file).",
     )
-    max_batch: Annotated[int, Field(ge=1, le=4096)] = Field(
+    max_batch: BatchSize = Field(
         default=64, description="The largest batch that warm-up tries; the knee may cap it lower."
     )
-    linger_ms: Annotated[float, Field(ge=0, le=10_000)] = Field(
+    linger_ms: Linger = Field(
         default=0.0,
         description="How long a batch may wait for more requests while a lane is free, in "
         "milliseconds from its oldest request. It hardly ever pays: see "
@@ -257,21 +263,19 @@ class ModelSettings(Card):
         description="Arithmetic inside the backend. int8: of a model with weights of 8 bits (what "
         "is multiplied with them is rounded to 8 bits, too), by OpenVINO.",
     )
-    f32_layers: Annotated[int, Field(ge=0, le=10_000)] = Field(
+    f32_layers: Layers = Field(
         default=0,
         description="With `precision: bf16`, by OpenVINO: so many of the first layers "
         "(convolutions, products of matrices) compute in f32 all the same, for all others carry on "
         "what these round. `headrace tune` finds out how many a model needs. With another "
         "precision it says nothing.",
     )
-    instances: Annotated[int, Field(ge=1, le=256)] | None = Field(
+    instances: Count | None = Field(
         default=None,
         description="Concurrent lanes. None: cores / threads, at least 1; on a GPU 1, which copies "
         "the next batch while it computes.",
     )
-    threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=1, description="Threads of one instance."
-    )
+    threads: Count = Field(default=1, description="Threads of one instance.")
     placement: Placement = Field(
         default=Placement.NONE,
         description="Which cores it keeps to. `none`: any. `node`: those of one memory node, which "

@@ -570,6 +570,21 @@ def test_null_said_aloud_wins_over_what_lies_below() -> None:
     assert settled.slo_ms is None
 
 
+@pytest.mark.parametrize("text", [None, "null"])
+def test_null_is_a_word_of_flags_as_of_variables(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "headrace.yaml"
+    file.write_text("server: {memory_budget_mib: 512}\nmodels: [{path: m.onnx, slo_ms: 5}]\n")
+    flags = {"server.memory_budget_mib": text, "models.*.slo_ms": text}
+    loaded = load(file, {}, flags)
+    told = loaded.server.memory_budget_mib, loaded.models[0].slo_ms
+    assert told == ((512, 5) if text is None else (None, None))
+    assert loaded.models[0].path == tmp_path / "m.onnx"
+
+
+def test_null_is_text_to_a_flag_that_must_be_given() -> None:
+    assert load(None, {}, {"server.host": "null"}).server.host == "null"
+
+
 @given(
     cores=st.integers(1, 300),
     threads=st.integers(1, 256),
@@ -585,7 +600,8 @@ def test_instances_are_what_was_said_or_fill_the_cores(
         assert settled.instances == said
     else:
         assert settled.instances == 1 or settled.instances * threads <= cores
-        assert (settled.instances + 1) * threads > cores
+        assert settled.instances == 256 or (settled.instances + 1) * threads > cores
+        assert ModelSettings.model_validate_json(settled.model_dump_json()) == settled
 
 
 def test_settings_travel_as_json() -> None:

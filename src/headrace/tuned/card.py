@@ -16,7 +16,7 @@ from headrace.errors import SettingsError
 from headrace.fingerprint import Fingerprint
 from headrace.group import Group
 from headrace.problems import explain
-from headrace.settings import BackendName, Precision
+from headrace.settings import BackendName, BatchSize, Count, Layers, Linger, Precision, Size
 from headrace.weights import has_own_folder
 
 FILE_NAME = "tuned.yaml"
@@ -31,7 +31,6 @@ _HEAD = """\
 # it leaves them aside and says so. Delete the file to serve without.
 """
 
-Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
 
@@ -43,9 +42,9 @@ class TunedSettings(Group):
     precision: Precision
     instances: Count
     threads: Count
-    max_batch: Count
-    linger_ms: Amount = 0.0
-    f32_layers: Annotated[int, Field(ge=0)] = 0
+    max_batch: BatchSize
+    linger_ms: Linger = 0.0
+    f32_layers: Layers = 0
 
 
 class Objective(Group):
@@ -82,7 +81,7 @@ class Accuracy(Group):
     """
 
     metric: str
-    samples: Count
+    samples: Size
     labelled: bool
     top1_agreement: Share | None = None
     cosine: Annotated[float, Field(ge=-1, le=1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,24 @@ def test_a_model_that_has_changed_since_is_noticed(model: Path) -> None:
     assert found(model).tuned is not None
     model.write_bytes(b"other weights")
     assert found(model).tuned is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_batch", 8192),
+        ("instances", 384),
+        ("threads", 384),
+        ("linger_ms", 20_000),
+        ("f32_layers", 20_000),
+    ],
+)
+def test_one_beyond_what_settings_take_is_left_aside(model: Path, key: str, value: int) -> None:
+    card = put(model)
+    card.write_text(re.sub(rf"{key}: .*", f"{key}: {value}", card.read_text()))
+    aside = found(model).aside
+    assert f"settings.{key}: {value} should be a" in aside
+    assert "the model is served untuned" in aside
 
 
 def test_a_broken_one_is_left_aside_too(model: Path) -> None:
