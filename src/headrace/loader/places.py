@@ -44,6 +44,8 @@ _LOOKED_FOR = (
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What the wire and the engine's socket have room for.
 _HIGHEST_VERSION = 2**63 - 1
+# In the root of a disk, for what its check finds; nobody else may look into it.
+_LOST = "lost+found"
 # How many names of a folder's entries a message shows.
 _SHOWN = 8
 
@@ -258,7 +260,8 @@ def _is_model_file(file: Path) -> bool:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    found = (entry for entry in folder.iterdir() if entry.name != _LOST)
+    return sorted(entry for entry in found if not entry.name.startswith("."))
 
 
 def _check_name(place: Place) -> None:

@@ -247,6 +247,11 @@ def test_a_broken_link_and_a_folder_called_like_a_model(tmp_path: Path) -> None:
     assert "nothing to serve here" in _error(tmp_path / "odd.onnx")
 
 
+def test_what_is_lost_and_found_on_a_disk_is_passed_over(tmp_path: Path) -> None:
+    _make(tmp_path, "m/1/a.onnx", "lost+found/1/a.onnx")
+    assert [one.name for one in find(Settings(models=(ModelSettings(path=tmp_path),)))] == ["m"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_and_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
     _make(tmp_path, "a.onnx", "m/1/a.onnx")

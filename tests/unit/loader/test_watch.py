@@ -244,11 +244,11 @@ def test_a_folder_that_may_not_be_read_hides_no_other() -> None:
         root = Path(folder)
         root.chmod(0o755)
         _write(root, "m", 1)
-        (root / "lost+found").mkdir(mode=0)
+        (root / "locked").mkdir(mode=0)
         with _not_root():
             survey = Surveyor(_settings(root)).look()
         assert survey.unread == set()
-        assert survey.troubles == {f"{root}/lost+found: cannot be read: Permission denied"}
+        assert survey.troubles == {f"{root}/locked: cannot be read: Permission denied"}
         assert set(survey.models["m"].there) == {1}
 
 
