@@ -56,6 +56,7 @@ def _serve(arguments: Sequence[str]) -> int:
         finally:
             signals.remember()
             runner.run(nursery.end())
+            signals.ignore(runner.get_loop())
 
 
 if __name__ == "__main__":

@@ -153,10 +153,11 @@ class Supervisor:
     async def run(self) -> int:
         """Start, serve, drain: the three phases, and the exit status."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
-            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        loop.add_signal_handler(signal.SIGTERM, self._stop)
+        # Ignored they are in the background of a script, and under nohup.
+        for number, take in ((signal.SIGINT, self._stop), (signal.SIGHUP, self._hang_up)):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, take)
         if self._signals.status is not None:  # came before the loop took them
             self._stop()
         control = self._voices.listen(self._runtime_dir / CONTROL_NAME)

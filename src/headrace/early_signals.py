@@ -1,4 +1,4 @@
-"""Signals to end that come before the supervisor is there, which would drain.
+"""Signals to end that come before the supervisor is there, which would drain, or when it is done.
 
 An error raised by a handler is good for what it interrupts only where that is code of ours. Amid
 imports it may be lost, as in what is called when a lock of a module goes, or become another error,
@@ -8,6 +8,7 @@ waits for that would wait for ever.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -58,6 +59,12 @@ class EarlySignals:
     def remember(self) -> None:
         """From now on ``status`` tells."""
         self._change(_Then.REMEMBER)
+
+    def ignore(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on, as the status is known: closed, the loop would let them end the process."""
+        for number in _STATUSES:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
     def _change(self, then: _Then) -> None:
         self._then = then

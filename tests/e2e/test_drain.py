@@ -94,16 +94,17 @@ def test_when_its_terminal_closes_it_drains_and_leaves_nothing(tmp_path: Path) -
             process.wait()
 
 
-def test_under_nohup_it_serves_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_is_ignored_ends_nothing(tmp_path: Path, number: signal.Signals) -> None:
     server = Server(write_fake(tmp_path / "echo.fake"), *ONE)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(number, signal.SIG_IGN)  # as nohup does, and a script with `&`
     try:
         server.start()
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
     try:
         server.wait_until_ready()
-        server.signal(signal.SIGHUP)
+        server.signal(number)
         with Crowd(server.address) as crowd:
             assert crowd.ask("echo").result().status == 200
         assert "draining" not in server.output

@@ -100,3 +100,21 @@ send(signal.SIGHUP)
 print(signals.status, signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)
 """)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "None True\n", "")
+
+
+@pytest.mark.parametrize("number", list(_STATUSES))
+def test_when_the_status_is_known_none_changes_it(number: signal.Signals) -> None:
+    ran = _run(
+        f"""
+import asyncio
+
+with asyncio.Runner() as runner:
+    runner.get_loop().add_signal_handler({int(number)}, lambda: None)
+    signals.ignore(runner.get_loop())
+    send()
+send()
+print(signals.status)
+""",
+        number,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "None\n", "")
