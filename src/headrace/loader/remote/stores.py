@@ -62,7 +62,7 @@ def open_store(url: Url) -> Store:
     module = _import(_MODULES[kind], url)
     from headrace.loader.remote import unhurried  # noqa: PLC0415 - fsspec is an extra
     from headrace.loader.remote.bucket import Bucket  # noqa: PLC0415 - the same
-    from headrace.loader.remote.web import Web  # noqa: PLC0415 - the same
+    from headrace.loader.remote.web import Page, Web  # noqa: PLC0415 - the same
 
     unhurried.let_go()
     _quieten()
@@ -73,7 +73,7 @@ def open_store(url: Url) -> Store:
             # Not the one for folders of buckets, which asks over gRPC what a bucket is.
             return Bucket(module.GCSFileSystem(**_fresh(), requests_timeout=_timeout()))
         case _:
-            return Web(module.HTTPFileSystem(**_fresh(), **_http_options()))
+            return Web(module.HTTPFileSystem(**_fresh(), **_http_options(Page)))
 
 
 def _quieten() -> None:
@@ -96,9 +96,9 @@ def _s3_options() -> dict[str, Any]:
     return {"config_kwargs": {**timeouts, "retries": retries}, **pieces}
 
 
-def _http_options() -> dict[str, Any]:
+def _http_options(answer: type[Any]) -> dict[str, Any]:
     # trust_env: proxies, and users and passwords from ~/.netrc.
-    options = {"timeout": _timeout(), "trust_env": True}
+    options = {"timeout": _timeout(), "trust_env": True, "response_class": answer}
     return {"client_kwargs": options, "simple_links": False, "encoded": True}
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from aiohttp import ClientResponseError
+from aiohttp import ClientResponse, ClientResponseError
 
 from headrace.errors import ModelLoadError
 from headrace.formats import SUFFIXES
@@ -19,6 +20,16 @@ from headrace.urls import Url
 _DEEPEST = 12
 # Statuses of what an index lists, but the server does not give.
 _REFUSED = {401, 403, 404, 410}
+# Links to names that begin so, which fsspec takes for whole URLs, of other servers.
+_LIKE_A_URL = re.compile(r"""(href=["'])(?=http(?!s?://))""", re.IGNORECASE)
+
+
+class Page(ClientResponse):
+    """An answer that may be an index page, whose links fsspec reads."""
+
+    async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
+        """The page; a link to a name begins as no URL does."""
+        return _LIKE_A_URL.sub(r"\1./", await super().text(encoding, errors))
 
 
 class Web:

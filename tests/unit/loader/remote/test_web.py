@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,7 +15,7 @@ from yarl import URL
 
 from headrace.errors import ModelLoadError
 from headrace.loader.remote.listing import RemoteFile
-from headrace.loader.remote.stores import border
+from headrace.loader.remote.stores import border, open_store
 from headrace.loader.remote.web import Web
 from headrace.urls import Url
 
@@ -53,6 +57,19 @@ def test_links_may_begin_with_a_dot_and_a_slash(before: str) -> None:
         RemoteFile("m/1/a b.onnx", "https://h/m/1/a%20b.onnx"),
         RemoteFile("m/card.yaml", "https://h/m/card.yaml"),
     ]
+
+
+def test_a_name_may_begin_as_a_url_does(tmp_path: Path) -> None:
+    for name in ("httpnet", "https", "linear"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "http.onnx").touch()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = Url.parse(f"http://127.0.0.1:{server.server_port}/models")
+        names = {file.name for file in open_store(place).files(place)}
+        server.shutdown()
+    assert names == {f"models/{name}/http.onnx" for name in ("httpnet", "https", "linear")}
 
 
 def test_hidden_folders_are_not_looked_into() -> None:
