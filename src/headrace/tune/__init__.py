@@ -5,8 +5,8 @@ Asked: ``grammar`` the flags · ``wanted`` what they mean · ``once`` a tuning f
 · ``journal`` what is known from another start · ``job`` what every step is given.
 
 The way, in ``search``: ``space`` what there is to choose from · ``labs`` what is found out of it:
-``profile`` every variant measured, each in a ``lab`` of its own, which is a ``lab_process`` to us
-and is told in ``messages`` · ``measured`` what came of it · ``answers`` what each answers to
+``profile`` every variant measured on a ``bench``, in a ``lab`` of its own, a ``lab_process`` to us,
+told in ``messages`` · ``measured`` what came of it · ``answers`` what each answers to
 samples, which are ``data``, from ``files`` too, and ``gate`` judges by ``nearness`` (sample by
 sample where they are ``ragged``) and, with labels, by a ``drop`` · ``mixing`` how many layers must
 be in f32 for the rest to pass in bf16 · ``forecast`` what each candidate would do on the server's

@@ -11,15 +11,15 @@ import numpy as np
 
 from headrace.engine import samples as files
 from headrace.errors import HeadraceError, SettingsError
+from headrace.tune.bench import Bench
 from headrace.tune.data import Samples
 from headrace.tune.drop import MOST_SAMPLES, enough
 from headrace.tune.gate import Supply, judge
 from headrace.tune.job import Job, room_bytes
 from headrace.tune.messages import Loaded
 from headrace.tune.nearness import known_scores
-from headrace.tune.profile import Bench
 from headrace.tune.ragged import Parts, side_by_side
-from headrace.tune.space import LeftOut
+from headrace.tune.space import LeftOut, most_lanes
 from headrace.tuned import Accuracy
 from headrace.values import Array
 
@@ -123,7 +123,8 @@ class Gate:
         """As many of the samples as there is time for: as long as the first few took."""
         job, samples = self._job, self._samples
         self._bench.lab()  # another start has not loaded what the journal knows
-        few = some(samples, _ROWS * max(job.model.cores // self._bench.variant.threads, 1))
+        lanes = most_lanes(job.model.cores, self._bench.variant.threads)
+        few = some(samples, _ROWS * lanes)
         left_s = job.progress.left_s()
         found = answers(self._bench, few)
         row_s = max(left_s - job.progress.left_s(), 1e-6) / len(few)
@@ -166,8 +167,12 @@ def judge_all(benches: Sequence[Bench], gate: Gate) -> Gated:
     by_kind: dict[str, Bench] = {}
     for bench in sorted(benches, key=lambda one: one.variant.threads):
         by_kind.setdefault(arithmetic(bench), bench)
-    others = [bench for kind, bench in by_kind.items() if kind != gate.reference]
-    return Gated(tuple(gate.judge(bench) for bench in others))
+    judgements = []
+    for kind, bench in by_kind.items():
+        if kind != gate.reference:
+            judgements.append(gate.judge(bench))
+            bench.close()  # nothing else is asked of it, and there may be no memory for all
+    return Gated(tuple(judgements))
 
 
 def _judged(

@@ -78,11 +78,15 @@ class Lab:
         return Answered()
 
     def _made(self, rows: int) -> Mapping[str, Array]:
-        """Inputs of so many rows, that every lane has run once: the first run may build kernels."""
+        """Inputs of so many rows, that every lane has run once: the first run may build kernels.
+
+        All lanes at once: one after the other, those of many cores would take minutes.
+        """
         if rows not in self._inputs:
-            made = self._inputs[rows] = self._make(self._shape, rows)
-            for instance in self._instances:
-                instance.run(made)
+            made = self._make(self._shape, rows)
+            with ThreadPoolExecutor(len(self._instances)) as pool:
+                list(pool.map(lambda instance: instance.run(made), self._instances))
+            self._inputs[rows] = made
         return self._inputs[rows]
 
     def _together(self, rows: int, lanes: int) -> Ran:

@@ -29,8 +29,8 @@ from headrace.tune.messages import (
 )
 
 LAB = (sys.executable, "-P", "-m", "headrace.tune.lab")
-# What takes longer is stuck: a load may compile for minutes, runs are of a second at most.
-LOAD_S, _RUN_S = 300.0, 60.0
+# What takes longer is stuck: a load may compile for minutes, runs are mostly of a second at most.
+LOAD_S, RUN_S = 300.0, 60.0
 _LAST_WORDS_BYTES = 2000
 
 
@@ -77,16 +77,16 @@ class LabProcess:
             raise ModelLoadError(f"the lab answered with {loaded.kind}")
         return loaded
 
-    def time(self, rows: int) -> tuple[float, ...]:
+    def time(self, rows: int, timeout_s: float = RUN_S) -> tuple[float, ...]:
         """Time runs of so many rows, in seconds."""
-        took = self._ask(Time(rows=rows), _RUN_S)
+        took = self._ask(Time(rows=rows), timeout_s)
         if not isinstance(took, Took):
             raise InferenceFailed(f"the lab answered with {took.kind}")
         return took.times_s
 
-    def together(self, rows: int, lanes: int) -> Ran:
+    def together(self, rows: int, lanes: int, timeout_s: float = RUN_S) -> Ran:
         """What a run takes while so many lanes run."""
-        ran = self._ask(Together(rows=rows, lanes=lanes), _RUN_S)
+        ran = self._ask(Together(rows=rows, lanes=lanes), timeout_s)
         if not isinstance(ran, Ran):
             raise InferenceFailed(f"the lab answered with {ran.kind}")
         return ran

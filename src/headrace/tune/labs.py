@@ -12,14 +12,15 @@ from headrace.load.apis.contract import Specs
 from headrace.receiver.run.validate import refuse_wide, wide_inputs
 from headrace.settings import BackendName, Precision
 from headrace.tune.answers import Gate, Gated, arithmetic, judge_all
+from headrace.tune.bench import Bench, Subject
 from headrace.tune.data import Samples, load_samples, nameless
 from headrace.tune.drop import MOST_SAMPLES
 from headrace.tune.job import Job
 from headrace.tune.measured import Measured
 from headrace.tune.messages import Loaded, Shapes
 from headrace.tune.mixing import TRIES, can_mix, mix
-from headrace.tune.profile import Bench, Profiled, Subject, profile
-from headrace.tune.space import Candidate, Space, untuned
+from headrace.tune.profile import Profiled, profile
+from headrace.tune.space import Candidate, Space, most_lanes, untuned
 from headrace.values import Signature, TensorSpec
 
 # Of made-up samples more say no more; of real ones more would take the time of the race, which is
@@ -56,7 +57,9 @@ def look(space: Space, job: Job) -> Found:
         model.path, model.settings, job.wanted.objective.slo_s, model.cores, model.cache_dir
     )
     with ExitStack() as labs:
-        benches = [Bench(variant, subject, job.journal, labs) for variant in space.variants]
+        benches = [Bench(variant, subject, job.journal) for variant in space.variants]
+        for bench in benches:
+            labs.callback(bench.close)
         given = Given(job)
         profiled = profile(benches, subject, job.progress, given.unfit)
         if not profiled.measured:
@@ -96,7 +99,7 @@ def _untuned(measured: Sequence[Measured], job: Job) -> Candidate:
     if alone:
         return untuned(alone, cores, most, linger_ms)
     first = measured[0].variant
-    instances = max(cores // first.threads, 1)
+    instances = most_lanes(cores, first.threads)
     return Candidate(
         first.backend, first.precision, instances, first.threads, most, linger_ms, first.f32_layers
     )

@@ -7,14 +7,15 @@ was.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from headrace.errors import HeadraceError
 from headrace.tune.answers import Gate, Gated, Judgement
+from headrace.tune.bench import Bench, Subject
 from headrace.tune.drop import highest_drop
 from headrace.tune.job import Job
-from headrace.tune.profile import Bench, Profiled, Subject, profile
+from headrace.tune.profile import Profiled, profile
 from headrace.tune.space import MIXES, LeftOut, Variant
 
 TRIES = 4
@@ -38,9 +39,9 @@ def mix(
     layers, judgement = found
     job.progress.tell(f"{judgement.kind}: {judgement.reason}")
     with ExitStack() as labs:
-        benches = [
-            Bench(replace(one, f32_layers=layers), subject, job.journal, labs) for one in plain
-        ]
+        benches = [Bench(replace(one, f32_layers=layers), subject, job.journal) for one in plain]
+        for bench in benches:
+            labs.callback(bench.close)
         more = profile(benches, subject, job.progress)
     return (
         Profiled(
@@ -86,8 +87,7 @@ def _search(
         variant = replace(plain, f32_layers=layers)
         job.progress.step(f"trying {variant.arithmetic}")
         try:
-            with ExitStack() as lab:
-                bench = Bench(variant, subject, job.journal, lab)
+            with closing(Bench(variant, subject, job.journal)) as bench:
                 bench.load()
                 judgements[layers] = gate.judge(bench)
         except HeadraceError as error:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from headrace.settings import BackendName, Precision
 
+MOST = 256
+"""Of the instances of a model, and of the threads of one: no more may be set."""
+
 # Which arithmetic a backend can be asked for besides that of the model itself.
 _MORE: Mapping[BackendName, tuple[Precision, ...]] = {
     BackendName.OPENVINO: (Precision.BF16, Precision.INT8),
@@ -148,7 +151,8 @@ def make_space(
                 left_out.append(LeftOut(f"{backend.value} bf16", f"{why}: it would be slower"))
                 continue
             layers = f32_layers if (backend, precision) == MIXES else 0
-            variants += [Variant(backend, precision, threads, layers) for threads in steps(cores)]
+            numbers = steps(min(cores, MOST))
+            variants += [Variant(backend, precision, threads, layers) for threads in numbers]
     return Space(tuple(variants), tuple(left_out))
 
 
@@ -162,11 +166,16 @@ def steps(most: int) -> tuple[int, ...]:
     return (*found, max(most, 1))
 
 
+def most_lanes(cores: int, threads: int) -> int:
+    """How many instances of so many threads there are cores for, and a server takes."""
+    return max(min(cores // threads, MOST), 1)
+
+
 def candidates(
     variant: Variant, sizes: Sequence[int], cores: int, linger_ms: float = 0.0
 ) -> Iterator[Candidate]:
     """The ways to serve with a variant, with each of these sizes as the cap of batches."""
-    for instances in steps(max(cores // variant.threads, 1)):
+    for instances in steps(most_lanes(cores, variant.threads)):
         for size in sizes:
             yield Candidate(
                 variant.backend, variant.precision, instances, variant.threads, size, linger_ms,
@@ -190,7 +199,7 @@ def untuned(
     first = next(iter(one_row_s))
     if one_row_s[first] <= _SHORT_S:
         first = min(one_row_s, key=one_row_s.__getitem__)
-    return Candidate(first, Precision.F32, cores, 1, max_batch, linger_ms)
+    return Candidate(first, Precision.F32, most_lanes(cores, 1), 1, max_batch, linger_ms)
 
 
 def count(number: int, what: str) -> str:

@@ -16,13 +16,13 @@ from headrace.engine import samples as files
 from headrace.load.command.drive import screen
 from headrace.tune import answers as answers_module
 from headrace.tune.answers import Gate, Judgement, how_many, some
+from headrace.tune.bench import Bench
 from headrace.tune.budget import Budget
 from headrace.tune.data import Samples
 from headrace.tune.job import Job
 from headrace.tune.journal import Journal
 from headrace.tune.messages import Loaded
 from headrace.tune.model import find_model
-from headrace.tune.profile import Bench
 from headrace.tune.progress import Progress
 from headrace.tune.space import Variant
 from headrace.tune.wanted import Objective, Wanted

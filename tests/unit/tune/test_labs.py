@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -17,21 +18,24 @@ from rich.console import Console
 from headrace.errors import ModelLoadError, SettingsError
 from headrace.fingerprint import fingerprint
 from headrace.load.command.drive import screen
-from headrace.settings import BackendName, Precision
+from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.tune import labs as labs_module
+from headrace.tune import profile as profile_module
+from headrace.tune.bench import Bench, Subject
 from headrace.tune.budget import Budget
 from headrace.tune.data import Samples, load_samples
 from headrace.tune.job import Job
 from headrace.tune.journal import Journal
 from headrace.tune.labs import Found, look
+from headrace.tune.messages import Loaded
 from headrace.tune.mixing import can_mix
 from headrace.tune.model import find_model
-from headrace.tune.profile import Bench
+from headrace.tune.profile import profile
 from headrace.tune.progress import Progress
 from headrace.tune.space import Variant, make_space
 from headrace.tune.wanted import Objective, Wanted
 from headrace.values import DType
-from tests.contract.models import node, write
+from tests.contract.models import node, python, write
 from tests.contract.test_backends import write_sensitive
 from tests.contract.test_formats import TORCH, needs_torch, written
 from tests.e2e.models import write_fake
@@ -275,6 +279,47 @@ def test_a_lab_that_dies_is_a_variant_that_failed(tmp_path: Path) -> None:
     path = write_fake(tmp_path / "crash.fake", crash_at=1, **ports)
     with pytest.raises(ModelLoadError, match="was killed by SIGKILL"):
         looked(path, (BackendName.FAKE,))
+
+
+def test_labs_of_all_variants_are_not_in_memory_at_once_where_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile_module, "room_bytes", lambda _: 1.0)
+    there: list[int] = []
+
+    def look_on(_: Loaded) -> None:
+        there.append(len(psutil.Process().children()))
+
+    before = len(psutil.Process().children())
+    path = write_fake(tmp_path / "m.fake")
+    subject = Subject(path, ModelSettings(max_batch=1), 0.05, 4)
+    with doing(path) as job, ExitStack() as labs:
+        variants = [Variant(BackendName.FAKE, Precision.F32, threads) for threads in (1, 2, 4)]
+        benches = [Bench(variant, subject, job.journal) for variant in variants]
+        for bench in benches:
+            labs.callback(bench.close)
+        profiled = profile(benches, subject, job.progress, look_on)
+        assert len(profiled.measured) == 3
+        assert there == [before + 1] * 3
+        assert len(psutil.Process().children()) == before
+        assert benches[0].lab().time(1), "what is asked after that starts it again"
+
+
+def test_answers_are_compared_where_labs_have_no_room_beside_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile_module, "room_bytes", lambda _: 1.0)
+    found = looked(write_scores(tmp_path), BOTH)
+    assert len(found.gated.accuracy) == 1
+    assert not found.gated.failed
+
+
+def test_a_batch_that_does_not_run_costs_no_smaller_one(tmp_path: Path) -> None:
+    body = "if len(batch['x']) > 2:\n    raise MemoryError('no room')\nreturn {'y': batch['x']}"
+    found = looked(python(tmp_path / "m.py", body), (BackendName.PYTHON,))
+    (measured,) = found.measured
+    assert measured.sizes == (1, 2)
+    assert not found.profiled.failed
 
 
 # -- the first layers in f32 -----------------------------------------------------------------------

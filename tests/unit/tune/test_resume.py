@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +16,12 @@ from headrace.load.command.drive import screen
 from headrace.settings import ModelSettings
 from headrace.signature import DType, Signature, TensorSpec
 from headrace.tune import contestant as contestant_module
+from headrace.tune.bench import Bench, Subject, slowed
 from headrace.tune.budget import Budget
 from headrace.tune.contestant import OVER, Ceiling, Contestant, Entry, Slice
 from headrace.tune.journal import Journal
 from headrace.tune.messages import Loaded, Ran
 from headrace.tune.model import find_model
-from headrace.tune.profile import Bench, Subject, slowed
 from headrace.tune.progress import Progress
 from headrace.tune.race import Race
 from headrace.tune.raced import Highest, Raced
@@ -49,12 +48,12 @@ NOWHERE = Subject(Path("/nowhere/model.onnx"), ModelSettings(), 0.05, 2)
 
 
 def test_a_bench_whose_times_are_known_needs_no_lab() -> None:
-    with Journal(None) as journal, ExitStack() as labs:
+    with Journal(None) as journal:
         journal.put(LOADED.model_dump(mode="json"), "loaded", F32)
         journal.put([0.004, 0.005], "time", F32, 1, 0)
         journal.put([0.006], "time", F32, 1, 1)
         journal.put(0.9, "together", F32, 1, 2)
-        bench = Bench(F32, NOWHERE, journal, labs)
+        bench = Bench(F32, NOWHERE, journal)
         bench.load()
         bench.time(1, 0)
         bench.time(1, 1)
@@ -82,9 +81,9 @@ def test_with_other_names_of_classes_nothing_is_taken_from_another_start(
 
 @pytest.mark.slow
 def test_what_is_not_known_is_asked_of_a_lab_and_a_model_that_is_not_there_says_so() -> None:
-    with Journal(None) as journal, ExitStack() as labs:
+    with Journal(None) as journal:
         with pytest.raises(ModelLoadError, match="nowhere"):
-            Bench(F32, NOWHERE, journal, labs).load()
+            Bench(F32, NOWHERE, journal).load()
         assert journal.get("loaded", F32) is None
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.settings import BackendName, Precision
+from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.tune.space import (
     Candidate,
     LeftOut,
@@ -80,6 +80,17 @@ def test_the_untuned_is_what_serve_takes() -> None:
     assert untuned(tiny, 2, 64).backend is BackendName.ONNXRUNTIME
     with pytest.raises(ValueError, match="no backend"):
         untuned({}, 2, 64)
+
+
+def test_no_more_instances_and_threads_are_tried_than_may_be_set() -> None:
+    variants = make_space([BackendName.FAKE], (), 384).variants
+    assert max(one.threads for one in variants) == 256
+    found = [one for variant in variants for one in candidates(variant, [1], 384)]
+    assert max(one.instances for one in found) == 256
+    serve = untuned({BackendName.FAKE: 0.02}, 384, 64)
+    assert serve.instances == 256
+    for one in (*found, serve):
+        ModelSettings(instances=one.instances, threads=one.threads)
 
 
 def test_what_is_left_out_for_the_same_reason_is_told_once() -> None:
