@@ -15,11 +15,15 @@ import psutil
 import pytest
 
 from headrace import tuned
+from headrace.errors import StartError
 from headrace.settings import BackendName, Precision
+from headrace.tune import contestant as contestant_module
 from headrace.tune.contestant import Ceiling, Contestant, Entry
 from headrace.tune.journal import Journal
+from headrace.tune.model import find_model
 from headrace.tune.space import Candidate
 from headrace.tune.wanted import Objective
+from tests.contract.models import python
 from tests.e2e.clients import command
 from tests.e2e.models import write_delay, write_fake
 from tests.e2e.server import until
@@ -101,6 +105,61 @@ def test_a_contestant_with_two_receivers_answers_in_both(tmp_path: Path) -> None
         names = [child.name() for child in server.children(recursive=True)]
         assert names.count("envoy") == 2
         assert contestant.slice(1.0, "one") > 0
+
+
+def test_a_contestant_serves_one_version_and_does_not_write_where_the_operator_s_server_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in (1, 2):
+        write_fake(tmp_path / "steady" / str(version) / "model.fake", base_ms=4)
+    log = tmp_path / "access.log"
+    monkeypatch.setenv("HEADRACE_SERVER__ACCESS_LOG", str(log))
+    monkeypatch.setenv("HEADRACE_SERVER__DEFAULT_MODEL", "other")
+    monkeypatch.setenv("HEADRACE_DEFAULTS__PRELOAD", "false")
+    model = find_model(str(tmp_path / "steady"), 1.0)
+    one = Candidate(BackendName.FAKE, Precision.F32, 1, 1, 8)
+    entry = Entry(model.named, model.name, Objective(1.0), (), version=model.found.version)
+    with (
+        Journal(None) as journal,
+        closing(Contestant(one, entry, journal, 50.0, Ceiling(100.0))) as contestant,
+    ):
+        contestant.start()
+        below = psutil.Process().children(recursive=True)
+        lines = [" ".join(one.cmdline()) for one in below]
+        (engine,) = [line for line in lines if "headrace.engine.worker" in line]
+        assert "steady/2" in engine
+        assert contestant.slice(1.0, "one") > 0
+    assert not log.exists()
+
+
+def test_a_contestant_that_takes_too_long_to_start_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contestant_module, "_START_S", 0.01)
+    one = Candidate(BackendName.FAKE, Precision.F32, 1, 1, 8)
+    entry = Entry(str(write_fake(tmp_path / "m.fake")), "m", Objective(1.0), ())
+    with (
+        Journal(None) as journal,
+        closing(Contestant(one, entry, journal, 50.0, Ceiling(100.0))) as contestant,
+        pytest.raises(StartError, match="it was not ready in 0 s"),
+    ):
+        contestant.start()
+
+
+def test_an_answer_is_waited_for_as_long_as_the_objective_allows(tmp_path: Path) -> None:
+    flag = tmp_path / "slow"
+    wait = f"import os, time\nif os.path.exists({str(flag)!r}): time.sleep(10.5)"
+    body = f"{wait}\nreturn {{'y': batch['x']}}"
+    model = python(tmp_path / "slow.py", body)
+    one = Candidate(BackendName.PYTHON, Precision.F32, 2, 1, 1)
+    entry = Entry(str(model), "slow", Objective(30.0), ())
+    with (
+        Journal(None) as journal,
+        closing(Contestant(one, entry, journal, 1.0, Ceiling(1.0))) as contestant,
+    ):
+        contestant.start()
+        flag.touch()
+        assert contestant.slice(2.0, "one") > 0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headrace.errors import StartError
@@ -35,7 +35,22 @@ _LATE_SHARE = 0.2
 # it was late it is given so much of that rate.
 _SENDER_RPS, _SENDABLE_RPS, _BELOW = 5000.0, 1000.0, 0.8
 _LEAST_RPS = 0.5
+# An answer is waited for so many times the objective at least: what is late was not lost.
+_PATIENCE = 2
+# What the shell says of these is of the operator's own server: its files, its ports, its other
+# models, its tuned cards, and how it loads and steers. These serve one model, as they are told.
+_ENVIRONMENT = {
+    "HEADRACE_SERVER__LISTEN": "",
+    "HEADRACE_SERVER__TUNED": "false",
+    "HEADRACE_SERVER__ACCESS_LOG": "",
+    "HEADRACE_SERVER__OTLP_ENDPOINT": "",
+    "HEADRACE_SERVER__DEFAULT_MODEL": "",
+    "HEADRACE_DEFAULTS__CONTROL": "false",
+    "HEADRACE_DEFAULTS__PRELOAD": "",
+    "HEADRACE_DEFAULTS__VERSION_LABELS": "",
+}
 _PROTOCOL = "oip-grpc"
+_START_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +59,7 @@ class Entry:
 
     ``shapes`` are as ``headrace load --shape`` takes them; with ``data`` real rows are sent.
     ``wanted_rps`` is the rate that was asked for, past which nobody is driven; None: none was.
+    ``version`` is the one that is tuned; None: all there are.
     """
 
     path: str
@@ -53,6 +69,7 @@ class Entry:
     data: Path | None = None
     senders: int = 1
     wanted_rps: float | None = None
+    version: int | None = None
 
     @property
     def most_rps(self) -> float:
@@ -185,35 +202,41 @@ class Contestant:
     def _ready(self) -> Target:
         if self._server is None or self._target is None:
             entry = self._entry
-            server = self._server = Server(
-                *(entry.path, "--name", entry.name, "--host", "127.0.0.1"),
-                *("--slo-ms", f"{1e3 * entry.objective.slo_s:g}", "--log-level", "error"),
-                *("--receivers", str(self.receivers)),
-                *self.candidate.flags(),
-                # What the shell says of ports and tuned cards is not for these, and they run as
-                # many lanes as the candidate says.
-                environment={
-                    "HEADRACE_SERVER__LISTEN": "",
-                    "HEADRACE_SERVER__TUNED": "false",
-                    "HEADRACE_DEFAULTS__CONTROL": "false",
-                    # No flag: a card that says something of it wins, here as when it is served.
-                    "HEADRACE_DEFAULTS__LINGER_MS": f"{self.candidate.linger_ms:g}",
-                },
-                timeout_s=300.0,
-            )
+            server = self._server = self._made()
             try:
                 server.start()
                 server.wait_until_ready()
                 requests = Requests(_PROTOCOL, 1, entry.data, entry.shapes)
-                self._target = make_sent(server.url, entry.name, requests).target
-            except BaseException as error:
+                target = make_sent(server.url, entry.name, requests).target
+                timeout_s = max(target.timeout_s, _PATIENCE * entry.objective.slo_s)
+                self._target = replace(target, timeout_s=timeout_s)
+            except ServerEnded as error:
+                why = _why(server, str(error))
+                self.close()
+                raise StartError(why) from error
+            except BaseException:
                 self.close()  # or it would run on beside the next one
-                if isinstance(error, ServerEnded):
-                    raise StartError(_last_line(str(error))) from error
                 raise
         return self._target
 
+    def _made(self) -> Server:
+        entry = self._entry
+        version = () if entry.version is None else ("--versions", f"specific:{entry.version}")
+        # No flag: a card that says something of it wins, here as when it is served.
+        linger = {"HEADRACE_DEFAULTS__LINGER_MS": f"{self.candidate.linger_ms:g}"}
+        return Server(
+            *(entry.path, "--name", entry.name, *version, "--host", "127.0.0.1"),
+            *("--slo-ms", f"{1e3 * entry.objective.slo_s:g}", "--log-level", "error"),
+            *("--receivers", str(self.receivers)),
+            *self.candidate.flags(),
+            environment={**_ENVIRONMENT, **linger},
+            timeout_s=_START_S,
+        )
 
-def _last_line(text: str) -> str:
+
+def _why(server: Server, text: str) -> str:
+    """Why a server is not there: its last words, unless it only takes too long."""
+    if server.process.poll() is None:
+        return f"it was not ready in {_START_S:.0f} s"
     lines = text.strip().splitlines()
     return lines[-1] if lines else "its server ended"

@@ -85,7 +85,9 @@ def find_model(named: str, slo_s: float) -> Model:
     """
     if is_url(named):
         raise SettingsError(f"{named} is tuned where it lies on this machine: fetch it first")
-    settings = load(None, os.environ, {"models": [{"path": named}], "server.tuned": False})
+    # Of the server that is meant there, which has other models too.
+    environment = {**os.environ, "HEADRACE_SERVER__DEFAULT_MODEL": ""}
+    settings = load(None, environment, {"models": [{"path": named}], "server.tuned": False})
     cores = usable_cores()
     found = find(settings, cores=cores)
     names = sorted({one.name for one in found})

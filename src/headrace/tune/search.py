@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -73,7 +74,8 @@ def journal_of(model: Model, wanted: Wanted, data: Path | None, *, fresh: bool) 
     """
     place = _place(model, wanted, data)
     if fresh and place is not None:
-        place.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be, nothing is
+            place.unlink(missing_ok=True)
     return Journal(place)
 
 
@@ -176,25 +178,26 @@ def _entry(found: Found, job: Job, folder: Path) -> Entry:
     """What is sent in the race: rows of the samples where they are real ones, else made up."""
     model, objective = job.model, job.wanted.objective
     signature, inputs = found.loaded.signature.unwrap(), sent(found.samples).inputs
-    senders = max(model.cores // _CORES_A_SENDER, 1)
+    entry = Entry(
+        model.named,
+        model.name,
+        objective,
+        (),
+        senders=max(model.cores // _CORES_A_SENDER, 1),
+        wanted_rps=job.wanted.rate_rps,
+        version=model.found.version,
+    )
     plain = not any(array.dtype.hasobject for array in inputs.values())
     if job.data is not None and plain and signature.batched:
         path = folder / "samples.npz"
         write_numpy(path, inputs)
-        return Entry(model.named, model.name, objective, (), path, senders, job.wanted.rate_rps)
+        return replace(entry, data=path)
     first = ("1",) if signature.batched else ()
     shapes = tuple(
         f"{name}={','.join((*first, *map(str, sizes)))}"
         for name, sizes in (found.loaded.shape or {}).items()
     )
-    return Entry(
-        model.named,
-        model.name,
-        objective,
-        shapes,
-        senders=senders,
-        wanted_rps=job.wanted.rate_rps,
-    )
+    return replace(entry, shapes=shapes)
 
 
 def sent(samples: Samples) -> Samples:

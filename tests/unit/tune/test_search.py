@@ -62,6 +62,16 @@ def test_rows_of_inputs_of_any_name_are_sent(tmp_path: Path) -> None:
     assert arrays["file"].shape == (20, 4)
 
 
+def test_anew_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("HEADRACE_SERVER__CACHE_DIR", str(tmp_path / "file"))
+    model = find_model(str(write_fake(tmp_path / "m.fake")), 0.05)
+    wanted = Wanted(Objective(0.05), 0.005, 240.0)
+    with search.journal_of(model, wanted, None, fresh=True) as journal:
+        journal.put(1, "what")
+        assert journal.get("what") == 1
+
+
 @pytest.mark.parametrize(
     ("rows", "row_bytes", "wanted"),
     [(2000, 4096, 64), (10, 4096, 10), (100, 8 * 2**20, 8), (3, 80 * 2**20, 1)],
