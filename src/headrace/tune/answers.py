@@ -219,7 +219,7 @@ def answers(bench: Bench, samples: Samples) -> Parts:
         files.write(asked, 1, [files.Sample(one, {}) for one in _runs(samples, bench.loaded)])
         bench.lab().answer(str(asked), str(told))
         _, found = files.read(told)
-    batched = bench.loaded.signature.batched
+    batched = bench.loaded.signature.batched or _has_axis(samples, bench.loaded)
     runs = [sample.outputs for sample in found]
     return {
         name: [row for run in runs for row in _rows(run[name], batched=batched)] for name in runs[0]
@@ -237,9 +237,18 @@ def _runs(samples: Samples, loaded: Loaded) -> Iterator[dict[str, Array]]:
     """The samples as a model takes them: some rows at a time, or each alone."""
     batched = loaded.signature.batched
     step = min(_ROWS, loaded.most_rows) if batched else 1
+    rows_stay = batched or _has_axis(samples, loaded)
     for start in range(0, len(samples), step):
         part = {name: array[start : start + step] for name, array in samples.inputs.items()}
-        yield part if batched else {name: array[0] for name, array in part.items()}
+        yield part if rows_stay else {name: array[0] for name, array in part.items()}
+
+
+def _has_axis(samples: Samples, loaded: Loaded) -> bool:
+    """Whether the samples are rows, and one row is what a model takes that runs each alone."""
+    return any(
+        len(spec.shape) == samples.inputs[spec.name].ndim
+        for spec in loaded.signature.unwrap().inputs
+    )
 
 
 def some(samples: Samples, rows: int) -> Samples:

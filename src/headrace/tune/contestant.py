@@ -15,6 +15,7 @@ from headrace.load.run import run
 from headrace.plan.target import Requests, make_sent
 from headrace.proc import resident_bytes
 from headrace.testing import Server, ServerEnded
+from headrace.tune.halving import WARM_SHARE, stretched_s
 from headrace.tune.journal import Journal
 from headrace.tune.space import Candidate
 from headrace.tune.wanted import Objective
@@ -25,10 +26,6 @@ OVER = 1.25
 _FASTER = 1.5
 # Who held little of it is given so much less at most: it may have been a moment of noise.
 _SLOWER = 3.0
-# A slice has so many requests at least, and lasts so long at most: of slow models.
-_LEAST_REQUESTS, _LONGEST_S = 15, 5.0
-# Until a queue is as long as it will be.
-_WARM_SHARE = 0.15
 # A sender later than this part of the objective has measured itself.
 _LATE_SHARE = 0.2
 # What one sender can do in time (benchmarks/generator.py), and can do whatever else goes on. Where
@@ -88,6 +85,11 @@ class Slice:
     late: bool
 
 
+def given_rps(hoped_rps: float) -> float:
+    """What somebody is driven at first, of whom so much is hoped."""
+    return max(OVER * hoped_rps, _LEAST_RPS)
+
+
 class Ceiling:
     """The highest rate that anybody is driven at: past it the senders are what is measured."""
 
@@ -113,7 +115,7 @@ class Contestant:
     ) -> None:
         self.candidate = candidate
         self.receivers = receivers
-        self.rate_rps = max(OVER * hoped_rps, _LEAST_RPS)
+        self.rate_rps = given_rps(hoped_rps)
         self.capped = False
         self._best_rps = 0.0
         self._ceiling = ceiling
@@ -129,7 +131,7 @@ class Contestant:
             StartError: its server does not come up, or went away.
         """
         rate_rps = min(self.rate_rps, self._ceiling.rate_rps)
-        length_s = min(max(length_s, _LEAST_REQUESTS / rate_rps), _LONGEST_S)
+        length_s = stretched_s(length_s, rate_rps)
         seen = self.drive(rate_rps, length_s, "slice", *number)
         held = seen.share >= self._entry.objective.quantile
         # By the best that was seen: a moment of noise must not lower what it is given from then on.
@@ -174,7 +176,7 @@ class Contestant:
 
     def _drive(self, rate_rps: float, length_s: float, number: Sequence[object]) -> Slice:
         target = self._ready()
-        warm_s = _WARM_SHARE * length_s
+        warm_s = WARM_SHARE * length_s
         seed = sum(map(ord, "".join(map(str, number))))  # another one each time, of all the same
         arrivals = poisson(rate_rps, length_s + warm_s, seed)
         result = run(OpenLoop(arrivals), target, self._entry.senders)

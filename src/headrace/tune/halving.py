@@ -24,6 +24,13 @@ FAR = 0.85
 """So far behind is no noise: in a forecast, or of two slices each, of which no interval is made."""
 
 
+WARM_SHARE = 0.15
+"""Of a slice, before it and not counted: until a queue is as long as it will be."""
+
+# A slice has so many requests at least, and lasts so long at most.
+_LEAST_REQUESTS, _LONGEST_S = 15, 5.0
+
+
 class Rung(NamedTuple):
     """So many are driven, in so many blocks of two slices each."""
 
@@ -50,10 +57,14 @@ _PLANS: tuple[tuple[Rung, ...], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What time goes for: a start of a server, and what passes besides the load of a slice."""
+    """What time goes for: a start of a server, and what passes besides the load of a slice.
+
+    ``slowest_rps`` is the rate that the slowest is driven at.
+    """
 
     start_s: float
     besides_s: float
+    slowest_rps: float = math.inf
 
 
 def plan(entrants: int, left_s: float, costs: Costs) -> tuple[Rung, ...]:
@@ -67,9 +78,19 @@ def plan(entrants: int, left_s: float, costs: Costs) -> tuple[Rung, ...]:
 
 def cost_s(rungs: Sequence[Rung], costs: Costs) -> float:
     """How long rungs take, with one beside each that is always there, and runs already."""
-    driven = sum((rung.keep + 1) * rung.slices * (rung.slice_s + costs.besides_s) for rung in rungs)
+    driven = sum(
+        (rung.keep + 1)
+        * rung.slices
+        * ((1 + WARM_SHARE) * stretched_s(rung.slice_s, costs.slowest_rps) + costs.besides_s)
+        for rung in rungs
+    )
     started = rungs[0].keep * costs.start_s if rungs else 0.0
     return driven + started
+
+
+def stretched_s(slice_s: float, rate_rps: float) -> float:
+    """How long a slice lasts at a rate: of slow models longer, for a few requests say nothing."""
+    return min(max(slice_s, _LEAST_REQUESTS / rate_rps), _LONGEST_S)
 
 
 def _fitted(rungs: Sequence[Rung], entrants: int) -> tuple[Rung, ...]:

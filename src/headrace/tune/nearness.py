@@ -122,6 +122,7 @@ def _are_scores(name: str, a: Array) -> bool:
 def _cosine(a: Array, b: Array) -> float:
     """The mean over the rows."""
     a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    a, b = (array / _scale(a, b, axis=1) for array in (a, b))
     sizes = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     equal = (a == b).all(axis=1)  # nothing is as near to nothing as can be
     cosines = np.where(equal, 1.0, (a * b).sum(axis=1) / np.maximum(sizes, _LEAST))
@@ -129,9 +130,16 @@ def _cosine(a: Array, b: Array) -> float:
 
 
 def _relative(a: Array, b: Array) -> float:
+    a, b = (array / _scale(a, b) for array in (a, b))
     size = float(np.linalg.norm(a))
     apart = float(np.linalg.norm(b - a))
     return apart / max(size, _LEAST) if apart else 0.0
+
+
+def _scale(a: Array, b: Array, axis: int | None = None) -> Array:
+    """What both are divided by, for the squares of large numbers of 64 bits are not finite."""
+    largest = np.maximum(*(np.abs(one).max(axis=axis, keepdims=True) for one in (a, b)))
+    return np.asarray(np.maximum(largest, 1.0))
 
 
 def _divergence(a: Array, b: Array) -> float:

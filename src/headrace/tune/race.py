@@ -9,7 +9,7 @@ from statistics import fmean
 
 from headrace.errors import HeadraceError
 from headrace.load.search import Held, Search
-from headrace.tune.contestant import OVER, Ceiling, Contestant, Entry
+from headrace.tune.contestant import OVER, Ceiling, Contestant, Entry, given_rps
 from headrace.tune.forecast import Forecast
 from headrace.tune.halving import Costs, Ranking, Rung, plan, rank, survivors, turns
 from headrace.tune.journal import Journal
@@ -108,7 +108,8 @@ class Race:
         before_s = progress.left_s()
         with suppress(HeadraceError):  # it will not be driven either, and that says why
             self._contestants[self._baseline].start()
-        costs = Costs(before_s - progress.left_s(), _BESIDES_S)
+        slowest_rps = min(given_rps(min(self._hoped.values())), self._ceiling.rate_rps)
+        costs = Costs(before_s - progress.left_s(), _BESIDES_S, slowest_rps)
         rungs = plan(len(self._entrants), progress.race_s(), costs)
         journal.put([list(rung) for rung in rungs], *key)
         return rungs

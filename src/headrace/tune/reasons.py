@@ -71,6 +71,11 @@ def _verdict(tuning: Tuning) -> Iterator[str]:
     if tuning.chosen.capped:
         sent = f"{tuning.raced.ceiling_rps:,.4g} requests/s"
         yield f"It held all that was sent, {sent}: {_ceiling(tuning)}"
+    elif tuning.wanted.rate_rps is not None and _held(tuning.chosen) < tuning.wanted.rate_rps:
+        yield (
+            f"None of what was raced holds the {tuning.wanted.rate_rps:,.6g} requests/s of --rate: "
+            f"this does {_held(tuning.chosen):,.4g}."
+        )
 
 
 def _taken(tuning: Tuning, tied: Sequence[Candidate]) -> str:
@@ -89,10 +94,19 @@ def _likely(row: Row) -> float:
     return likely_worth(raced_rps, row.forecast.rate_rps)
 
 
+def _held(row: Row) -> float:
+    highest_rps = None if row.highest is None else row.highest.rate_rps
+    return max(row.rate_rps, highest_rps or 0.0)
+
+
 def _ceiling(tuning: Tuning) -> str:
-    if tuning.wanted.rate_rps is not None:
+    wanted_rps = tuning.wanted.rate_rps
+    if wanted_rps is not None and tuning.raced.ceiling_rps >= wanted_rps:
         return "more is not wanted."
-    return "more cannot be sent in time from the same cores, so that what does is not ranked."
+    told = "more cannot be sent in time from the same cores, so that what does is not ranked"
+    if wanted_rps is None:
+        return f"{told}."
+    return f"{told}, and whether anything holds the {wanted_rps:,.6g} of --rate was not seen."
 
 
 def _by_variant(tuning: Tuning) -> Mapping[Variant, Measured]:

@@ -84,9 +84,9 @@ def read_share(text: str) -> float:
     Raises:
         ValueError: it is none from 0 to 100 %.
     """
-    number, percent, _ = text.strip().partition("%")
+    number = text.strip()
     try:
-        share = float(number) / (100 if percent else 1)
+        share = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:

@@ -7,6 +7,7 @@ was set otherwise, the other is not taken either.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ _LANES = ("instances", "threads")
 # Of no other arithmetic may some layers be in f32: whatever is said of them then says nothing.
 _MIXED = {"backend": BackendName.OPENVINO, "precision": Precision.BF16}
 _LIBRARIES = {"inductor": "torch"}
+# A card has four digits of the objective.
+_SAME = 1e-3
 # What batches pay depends on what runs them.
 _BATCHES = ("max_batch", "linger_ms")
 
@@ -97,6 +100,6 @@ def _notes(tuned: Tuned, found: Mapping[str, Any], said: Mapping[str, Any]) -> l
     slo_ms, tuned_ms = said.get("slo_ms"), tuned.objective.slo_ms
     if slo_ms is None:
         notes.append(f"no objective is set, and nothing is shed: --slo-ms {tuned_ms:g}")
-    elif slo_ms != tuned_ms:
+    elif not math.isclose(slo_ms, tuned_ms, rel_tol=_SAME):
         notes.append(f"the objective is {slo_ms:g} ms now: tune for that")
     return notes

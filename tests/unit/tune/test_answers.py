@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from headrace.engine import samples as files
+from headrace.engine_control import SignatureMessage
 from headrace.load.command.drive import screen
 from headrace.tune import answers as answers_module
 from headrace.tune.answers import Gate, Judgement, how_many, some
@@ -26,10 +27,10 @@ from headrace.tune.model import find_model
 from headrace.tune.progress import Progress
 from headrace.tune.space import Variant
 from headrace.tune.wanted import Objective, Wanted
-from headrace.values import Array
+from headrace.values import Array, Signature
 from tests.e2e.models import write_fake
 from tests.unit.tune.made import BF16, F32
-from tests.unit.tune.test_resume import LOADED
+from tests.unit.tune.test_resume import LOADED, SIGNATURE
 
 SAMPLES = Samples({"x": np.arange(100).reshape(100, 1)}, np.repeat(np.arange(10), 10), "all")
 
@@ -109,6 +110,15 @@ class Slow:
 
     def _answered(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return {"y": inputs["x"] + np.float32(self.off)}
+
+
+def test_of_rows_of_which_none_share_a_run_each_is_still_a_row() -> None:
+    alone = Signature(SIGNATURE.inputs, SIGNATURE.outputs, batched=False)
+    loaded = LOADED.model_copy(update={"signature": SignatureMessage.of(alone)})
+    bench = Slow(F32, Clock(), 0.001, loaded=loaded)
+    rows = np.arange(12, dtype=np.float32).reshape(3, 4)
+    found = answers_module.answers(cast("Bench", bench), Samples({"x": rows}, None, "all"))
+    assert [part.tolist() for part in found["y"]] == [[row] for row in rows.tolist()]
 
 
 def judged(

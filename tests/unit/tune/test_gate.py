@@ -98,6 +98,14 @@ def test_a_wrong_scale_fails_though_the_direction_is_right() -> None:
     assert "off by 10.00% of its size" in verdict.reason
 
 
+def test_numbers_whose_squares_are_not_finite_are_compared() -> None:
+    y = 1e300 * np.abs(RANDOM.normal(size=(64, 8)))
+    assert judge({"y": y}, {"y": y * (1 + 1e-9)}, labels=None, max_drop=0.0).passed
+    turned = judge({"y": y}, {"y": -y}, labels=None, max_drop=0.0)
+    assert turned.accuracy.cosine == pytest.approx(-1.0)
+    assert not turned.passed
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_what_is_no_number_fails_with_the_plain_reason(wrong: float) -> None:
     y = logits()

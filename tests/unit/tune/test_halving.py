@@ -42,6 +42,15 @@ def test_more_time_is_more_of_a_race() -> None:
     assert [rung.keep for rung in long] == [8, 4, 2]
 
 
+def test_slices_of_slow_models_are_planned_as_long_as_they_are() -> None:
+    (rung,) = rungs = plan(1, 0, COSTS)
+    # 15 requests at 5 a second, and what warms up before them.
+    assert cost_s(rungs, Costs(4.0, 0.8, 5.0)) == 4.0 + 2 * rung.slices * (1.15 * 3.0 + 0.8)
+    slow = Costs(4.0, 0.8, 0.1)
+    assert cost_s(rungs, slow) == 4.0 + 2 * rung.slices * (1.15 * 5.0 + 0.8)
+    assert len(plan(8, 150, slow)) < len(plan(8, 150, COSTS))
+
+
 def test_two_that_enter_are_raced_in_the_last_rung_only() -> None:
     (only,) = plan(2, 400, COSTS)
     assert (only.keep, only.blocks) == (2, 3)

@@ -54,6 +54,27 @@ def test_the_gain_is_of_what_was_raced() -> None:
     assert done().chosen.forecast_error == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize(
+    ("rate_rps", "ceiling_rps", "capped", "told"),
+    [
+        (300.0, 500.0, False, "None of what was raced holds the 300 requests/s of --rate: this"),
+        (150.0, 500.0, False, ""),
+        (150.0, 225.0, True, "225 requests/s: more is not wanted"),
+        (100000.0, 225.0, True, "whether anything holds the 100,000 of --rate was not seen"),
+    ],
+)
+def test_a_rate_that_was_not_reached_is_told(
+    rate_rps: float, ceiling_rps: float, told: str, *, capped: bool
+) -> None:
+    wanted = Wanted(Objective(0.05), 0.005, 240.0, rate_rps)
+    seen = frozenset({FAST}) if capped else frozenset()
+    found = replace(raced(), ceiling_rps=ceiling_rps, capped=seen)
+    lines = "\n".join(reasons(tuning(found, FOUND, FAST, wanted)))
+    assert told in lines
+    assert ("not wanted" in lines) == ("not wanted" in told)
+    assert ("--rate" in lines) == ("--rate" in told)
+
+
 def test_on_the_frontier_nobody_is_better_in_everything() -> None:
     here = done()
     # The untuned one is nearest to f32, and NEAR does less, later, with more memory.

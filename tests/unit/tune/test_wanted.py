@@ -41,7 +41,7 @@ def test_a_share_is_in_per_cent_or_of_one(text: str, share: float) -> None:
     assert read_share(text) == pytest.approx(share)
 
 
-@pytest.mark.parametrize("text", ["", "half", "101%", "-1%", "2", "nan"])
+@pytest.mark.parametrize("text", ["", "half", "101%", "-1%", "2", "nan", "0.5%typo", "0.5%%"])
 def test_what_is_no_share_says_what_one_is(text: str) -> None:
     with pytest.raises(ValueError, match=r"as 0\.5%"):
         read_share(text)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.settings import BackendName, Precision
-from headrace.tuned import TunedSettings, take, unfit
+from headrace.tuned import Objective, TunedSettings, take, unfit
 from tests.unit.tuned.cards import MACHINE, SETTINGS, tuned
 
 KEYS = tuple(TunedSettings.model_fields)
@@ -68,6 +68,9 @@ def test_layers_in_f32_say_nothing_of_what_is_in_f32_anyhow() -> None:
 def test_another_objective_is_told() -> None:
     assert "--slo-ms 50" in take(tuned(), {}).note
     assert "the objective is 20 ms now" in take(tuned(), {"slo_ms": 20.0}).note
+    # A card has four digits of it.
+    card = tuned().model_copy(update={"objective": Objective(slo_ms=16.67)})
+    assert take(card, {"slo_ms": 16.667}).note == ""
 
 
 def test_another_model_or_machine_does_not_fit() -> None:
