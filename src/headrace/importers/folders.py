@@ -11,6 +11,7 @@ from pathlib import Path
 from headrace.formats import SUFFIXES
 from headrace.importers.triton import CONFIG_NAME
 
+CARD_NAME = "card.yaml"
 # What a version has directly in it, and a model has not: `model.savedmodel/`, `resnet.onnx`.
 _MODEL, _SAVED_MODEL = "model", "saved_model.pb"
 _FILES = frozenset(SUFFIXES) - {".py"}  # scripts lie anywhere
@@ -27,6 +28,11 @@ def named(path: Path) -> Path:
 def is_model(folder: Path) -> bool:
     """Whether it has a configuration, or version folders."""
     return (folder / CONFIG_NAME).exists() or bool(versions(folder))
+
+
+def has_card(folder: Path) -> bool:
+    """Whether it, or a version of it, has a card, which takes the place of a configuration."""
+    return any(any(folder.glob(f"{below}{CARD_NAME}")) for below in ("", "*/"))
 
 
 def versions(folder: Path) -> list[Path]:

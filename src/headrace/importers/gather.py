@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import SettingsError
-from headrace.importers.folders import is_model, named
+from headrace.importers.folders import has_card, is_model, named
 from headrace.importers.labels import with_own
-from headrace.importers.rules import Imported
+from headrace.importers.rules import Fate, Imported
 from headrace.importers.textproto import Field, Message, parse
 from headrace.importers.tfserving import BATCHING_RULES, read_batching, read_models
 from headrace.importers.triton import CONFIG_NAME, RULES, read_config
@@ -19,6 +19,10 @@ from headrace.urls import is_url
 
 _MOST_BYTES = 256 * 2**10
 """Of one file, which takes a second to read; the largest seen have a few thousand lines."""
+
+
+_NOT_CARDS = ("name", "versions")
+_CARDED = "the model is served by its `card.yaml`"
 
 
 def read_text(path: Path) -> str:
@@ -123,11 +127,27 @@ def _model(folder: Path, config: Path | None = None) -> Imported:
     read = Imported(str(folder))
     if config.exists():
         read = with_own(read_config(read_text(config), source), config, folder)
+        read = _carded(read) if has_card(folder) else read
     place = named(folder)
     said: dict[str, Any] = {"name": place.name, "path": "."}
     origins = {key: str(folder) for key in said}
     whole = replace(read, keys={**said, **read.keys}, origins={**origins, **read.origins})
     return _placed(whole, place)
+
+
+def _carded(read: Imported) -> Imported:
+    """Without what a card in the model's folder says, or leaves to be found out."""
+    keys, origins = (
+        {key: value for key, value in one.items() if key in _NOT_CARDS}
+        for one in (read.keys, read.origins)
+    )
+    notes = tuple(
+        note
+        if note.key in _NOT_CARDS or note.fate is Fate.UNKNOWN
+        else replace(note, fate=Fate.NOT_NEEDED, key="", words=_CARDED)
+        for note in read.notes
+    )
+    return replace(read, keys=keys, origins=origins, notes=notes, left_out=None)
 
 
 def _placed(one: Imported, folder: Path) -> Imported:

@@ -10,7 +10,7 @@ from headrace.importers.rules import Draft, Fate, Handler, Imported, Rule, Spot,
 from headrace.importers.sequences import SEQUENCE_RULES, add_sequence
 from headrace.importers.signatures import RULE as _OF_SIGNATURE
 from headrace.importers.signatures import add_signature, is_torchscript
-from headrace.importers.textproto import Field, parse
+from headrace.importers.textproto import Field, Message, parse
 from headrace.importers.versions import add_versions
 
 CONFIG_NAME = "config.pbtxt"
@@ -137,7 +137,8 @@ RULES: dict[str, Rule] = {
     "model_warmup": Rule(
         _MAPPED,
         "warm_shapes",
-        "shapes only: warm-up makes its own data; none without `max_batch_size`",
+        "shapes only: warm-up makes its own data; none without `max_batch_size`, none before a "
+        "`reshape`",
     ),
     "model_operations": Rule(_LOST, "", "custom operations are not loaded"),
     "model_transaction_policy.decoupled": Rule(_LOST, "", "every request has one answer"),
@@ -285,6 +286,12 @@ def _warmup(draft: Draft, spot: Spot) -> None:
             "perhaps, or name shapes under `warm_shapes`",
         )
         return
+    if shapes.keys() & _reshaped(spot.parent):
+        draft.lose(
+            spot,
+            "its shapes are those before `reshape`: name the model's own under `warm_shapes`",
+        )
+        return
     if not shapes or any(not 0 < dim <= _LARGEST_DIM for dims in shapes.values() for dim in dims):
         draft.lose(spot, "no shape to warm up at: name some under `warm_shapes`")
         return
@@ -301,6 +308,13 @@ def _warmup(draft: Draft, spot: Spot) -> None:
         return
     merged = {name: [*known.get(name, []), dims] for name, dims in shapes.items()}
     draft.put(spot, "warm_shapes", merged)
+
+
+def _reshaped(message: Message) -> set[str]:
+    """The inputs whose shape in the model is another than the clients'."""
+    inputs = [entry.message() for entry in message.all("input")]
+    names = [one.one("name") for one in inputs if one.all("reshape")]
+    return {name.text() for name in names if name is not None}
 
 
 def _warm_input(entry: Field) -> tuple[str, list[int]]:

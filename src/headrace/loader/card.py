@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from headrace.documents import Key, anchor_paths, read
 from headrace.errors import ModelLoadError, SettingsError
+from headrace.importers.folders import CARD_NAME, has_card
 from headrace.importers.gather import read_text
 from headrace.importers.labels import OUTSIDE, homes, is_own
 from headrace.importers.rules import Fate
@@ -22,7 +23,6 @@ from headrace.settings import Card, ModelSettings
 if TYPE_CHECKING:
     from functools import _lru_cache_wrapper
 
-CARD_NAME = "card.yaml"
 # Which model it is, and which of its versions there are, is not for a file in its folder to say.
 _NOT_ITS_OWN = ("name", "versions")
 # How many parsed cards are kept; where there are more, each is parsed whenever it is asked for.
@@ -163,16 +163,12 @@ def why_left_out(folder: Path) -> str | None:
     A card takes the place of that, and what cannot be read is ``read_said``'s to name.
     """
     path = folder / CONFIG_NAME
-    if not path.exists() or _has_card(folder):
+    if not path.exists() or has_card(folder):
         return None
     try:
         return unless_kept(_parse_left_out, path)
     except SettingsError:
         return None
-
-
-def _has_card(folder: Path) -> bool:
-    return any(any(folder.glob(f"{below}{CARD_NAME}")) for below in ("", "*/"))
 
 
 @lru_cache(KEPT)
@@ -193,7 +189,7 @@ def model_file(folder: Path) -> str | None:
         _refuse_irregular(path)
         return preferred_file(read_text(path), str(path))
     except SettingsError:
-        if _has_card(folder):
+        if has_card(folder):
             return None
         raise
 

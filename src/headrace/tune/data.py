@@ -21,7 +21,7 @@ from headrace.errors import SettingsError
 from headrace.load.apis.contract import Specs
 from headrace.load.data import File, arrays, checked, read_numpy, read_requests
 from headrace.load.synthetic import make_requests
-from headrace.tune.files import labelled_files, read_files
+from headrace.tune.files import OTHERS, TABLE, labelled_files, read_files
 from headrace.tune.job import room_bytes
 from headrace.values import Array, Signature
 
@@ -91,7 +91,10 @@ def load_samples(
         return _made_up(signature, specs, rows, seed)
     try:
         files = _files(path)
-        if all(file.suffix.lower() in _ARRAYS for file in files):
+        given = [file for file in files if file.suffix.lower() not in OTHERS] or files
+        if all(file.suffix.lower() in _ARRAYS for file in given):
+            _check_no_table(path, files)
+            files = given
             found = _from_arrays(path, files, signature, specs)
             _check_any(path, len(found))
             wanted = _wanted(rows, labelled_rows, found.labels is not None)
@@ -99,6 +102,7 @@ def load_samples(
             return found if len(places) == len(found) else found.at(places)
         listed = labelled_files(path, files, classes)
         _check_any(path, len(listed))
+        _check_accepted(given, accepts)
         made = become or signature
         one = read_files([listed[0].path], made, accepts)
         wanted = _wanted(rows, labelled_rows, all(file.label is not None for file in listed))
@@ -110,6 +114,23 @@ def load_samples(
     right = [listed[place].label for place in chosen]
     labels = None if None in right else np.array(right, np.int64)
     return Samples(inputs, labels, _whole(path, len(listed), labels), len(listed))
+
+
+def _check_no_table(path: Path, files: Sequence[Path]) -> None:
+    if path.is_dir() and path / TABLE in files:
+        raise SettingsError(
+            f"--data {path}: {TABLE} is of files that are a sample each, and arrays have a class "
+            f"for each row: put {LABELS!r} into the .npz files, or {LABELS}.npy beside the others"
+        )
+
+
+def _check_accepted(files: Sequence[Path], accepts: Sequence[AcceptedInput]) -> None:
+    strangers = [file.name for file in files if file.suffix.lower() not in _ARRAYS]
+    if strangers and not accepts:
+        raise SettingsError(
+            f"--data: {strangers[0]} is no .npz, .npy or .json file, and the model's card does not "
+            "say with `accepts` how such files become its inputs"
+        )
 
 
 def nameless(signature: Signature) -> Specs:

@@ -18,8 +18,9 @@ TABLE = "labels.csv"
 """A file beside the samples: the name of each, and its class."""
 
 _COLUMNS = 2
-# Words of the model and not samples, wherever they lie.
-_OTHERS = frozenset({".csv", ".yaml", ".yml", ".md"})
+
+OTHERS = frozenset({".csv", ".yaml", ".yml", ".md"})
+"""Suffixes of words of the model and not samples, wherever they lie."""
 
 
 class Listed(NamedTuple):
@@ -42,10 +43,10 @@ def labelled_files(path: Path, files: Sequence[Path], classes: Sequence[str]) ->
         named = [
             (file, file.relative_to(path).parts[0])
             for file in files
-            if file.parent != path and file.suffix.lower() not in _OTHERS
+            if file.parent != path and file.suffix.lower() not in OTHERS
         ]
     else:
-        return [Listed(file, None) for file in files if file.suffix.lower() not in _OTHERS]
+        return [Listed(file, None) for file in files if file.suffix.lower() not in OTHERS]
     numbers = _numbers(path, [name for _, name in named], classes)
     return [Listed(file, numbers[name]) for file, name in named]
 
@@ -98,11 +99,6 @@ def read_files(
             one cannot be read.
         BackendMissing: a library that reads them is not installed.
     """
-    if not accepts:
-        raise SettingsError(
-            f"--data: {files[0].name if files else 'nothing'} is no .npz, .npy or .json file, and "
-            "the model's card does not say with `accepts` how such files become its inputs"
-        )
     try:
         found = media.build(signature, accepts)
     except ModelLoadError as error:

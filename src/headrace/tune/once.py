@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import math
 import sys
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from headrace import tuned
 from headrace.errors import HeadraceError, OperatorError, SettingsError
+from headrace.formats import SUFFIXES
 from headrace.load.command import written
 from headrace.load.command.drive import screen
 from headrace.load.command.ends import end_by_signals
@@ -87,6 +89,7 @@ def _tune(options: argparse.Namespace, told: Console) -> tuple[Tuning, Written]:
     model = find_model(options.model, wanted.objective.slo_s)
     place = options.output or tuned.place(model.path)
     _check_place(place)
+    _check_owner(place, model.path)
     budget = Budget(time.monotonic(), wanted.budget_s)
     journal = journal_of(model, wanted, options.data, fresh=options.fresh)
     with screen(told) as shown, journal:
@@ -140,6 +143,22 @@ def _check_place(place: Path) -> None:
             f"{place}: cannot be written: {error.strerror or error}; say with --output where the "
             "tuned card goes"
         ) from error
+
+
+def _check_owner(place: Path, path: Path) -> None:
+    """See that the card there is not that of another model, called the same but for its suffix."""
+    try:
+        there = tuned.read(place).model_digest if place.is_file() else None
+    except SettingsError:  # nobody takes it
+        return
+    if there is None or there == tuned.digest(path):
+        return
+    for other in path.parent.glob(f"{glob.escape(path.stem)}.*"):
+        if other != path and other.suffix in SUFFIXES and tuned.digest(other) == there:
+            raise SettingsError(
+                f"{place}: is the card of {other.name}, and two models cannot have one: rename one "
+                "of them, delete the card, or say with --output where this one's goes"
+            )
 
 
 def _refused(error: HeadraceError, *, as_json: bool) -> int:

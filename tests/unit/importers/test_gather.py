@@ -153,6 +153,27 @@ def test_a_model_without_a_configuration_is_one_all_the_same() -> None:
     assert found == {"name": "plain", "path": str(Path.cwd() / "models/plain")}
 
 
+def test_a_model_with_a_card_is_imported_to_be_served_by_that() -> None:
+    net = Path("cards/net")
+    (net / "1").mkdir(parents=True)
+    (net / "config.pbtxt").write_text(
+        'name: "other" backend: "python" max_batch_size: 4 version_policy { latest {} }'
+    )
+    for place in (net, net / "1"):
+        (place / "card.yaml").write_text("max_batch: 32\n")
+        (read,) = gather([Path("cards")])
+        assert read.left_out is None
+        path = str(net.absolute())
+        assert read.keys == {"name": "other", "path": path, "versions": {"latest": 1}}
+        assert {note.field for note in read.notes if note.fate is Fate.NOT_NEEDED} == {
+            "backend",
+            "max_batch_size",
+        }
+        (place / "card.yaml").unlink()
+    (read,) = gather([Path("cards")])
+    assert read.left_out is not None
+
+
 def test_a_model_may_be_called_by_a_number() -> None:
     for file in ("7/1/model.onnx", "7/config.pbtxt", "8/1/net.onnx", "resnet/1/model.onnx"):
         path = Path("numbers", file)

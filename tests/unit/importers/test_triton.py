@@ -111,6 +111,18 @@ def test_without_a_batch_size_it_is_not_known_whether_shapes_have_the_batch() ->
         assert told.keys["warm_shapes"] == {"a": [[1, 3]]}
 
 
+def test_a_shape_before_a_reshape_is_not_the_model_s() -> None:
+    text = (
+        "max_batch_size: 8 input {{ name: 'a' dims: [1] {} }} input {{ name: 'b' dims: [1] }}"
+        "model_warmup {{ inputs {{ key: 'a' value {{ dims: [1] }} }} }}"
+    )
+    for reshape in ("reshape { shape: [] }", "reshape {}", "reshape { shape: [1, 1] }"):
+        read = read_config(text.format(reshape), "f")
+        assert "warm_shapes" not in read.keys
+        assert "before `reshape`" in read.notes[-1].words
+    assert read_config(text.format(""), "f").keys["warm_shapes"] == {"a": [[1]]}
+
+
 def test_more_shapes_than_anybody_waits_for_are_not_warmed_up() -> None:
     entry = "model_warmup { inputs { key: 'a' value { dims: %d } } }\n"
     entries = "".join(entry % size for size in range(1, 301))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from headrace import tuned
 from headrace.errors import SettingsError
 from headrace.load.command.drive import screen
 from headrace.settings import Precision
@@ -19,7 +20,7 @@ from headrace.tune import once
 from headrace.tune.budget import Budget
 from headrace.tune.card import card_of, not_taken
 from headrace.tune.model import find_model
-from headrace.tune.once import Written, _check_place, write_down
+from headrace.tune.once import Written, _check_owner, _check_place, write_down
 from headrace.tune.progress import Progress
 from headrace.tune.raced import Highest
 from headrace.tune.reasons import reasons
@@ -130,6 +131,22 @@ def test_a_card_that_cannot_be_written_is_told_before_and_after(tmp_path: Path) 
         done = write_down(tuning(raced(), FOUND, FAST), model, place, None, progress)
     assert done.card is None
     assert done.failed is not None
+
+
+def test_the_card_of_another_model_of_that_name_is_not_written_over(tmp_path: Path) -> None:
+    first = write_fake(tmp_path / "net.fake")
+    second = tmp_path / "net.pt2"
+    second.write_bytes(b"another")
+    place = tuned.place(first)
+    assert tuned.place(second) == place
+    _check_owner(place, second)
+    made = tuning(raced(), FOUND, FAST)
+    tuned.write(place, card_of(made, find_model(str(first), 0.05)))
+    _check_owner(place, first)
+    with pytest.raises(SettingsError, match=r"is the card of net\.fake.*--output"):
+        _check_owner(place, second)
+    first.write_text('{"base_ms": 1}')  # a model that has changed has none
+    _check_owner(place, second)
 
 
 @pytest.mark.parametrize("as_json", [True, False])

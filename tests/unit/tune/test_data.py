@@ -150,6 +150,21 @@ def test_what_is_no_array_or_not_there_is_told(tmp_path: Path) -> None:
         load(tmp_path / "empty")
 
 
+def test_words_beside_arrays_are_no_samples_and_a_table_says_nothing_of_rows(
+    tmp_path: Path,
+) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2), np.float32))
+    (tmp_path / "README.md").write_text("where these come from")
+    assert len(load(tmp_path)) == 4
+    (tmp_path / "labels.csv").write_text("a.npz,1\n")
+    with pytest.raises(SettingsError, match=r"labels\.csv is of files .* put 'labels' into"):
+        load(tmp_path)
+    (tmp_path / "labels.csv").unlink()
+    (tmp_path / "b.txt").write_text("what is this")
+    with pytest.raises(SettingsError, match=r"b\.txt is no \.npz"):
+        load(tmp_path)
+
+
 # -- images ----------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from headrace.formats import SUFFIXES
-from headrace.loader.card import CARD_NAME
+from headrace.importers.folders import CARD_NAME
 from headrace.loader.places import SAVED_MODEL
 from headrace.loader.remote.listing import RemoteFile
 from headrace.order import VersionPolicy
