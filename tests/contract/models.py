@@ -141,3 +141,39 @@ def attention(path: Path, kinds: int = 2) -> Path:
     ]
     inputs = dict.fromkeys(("ids", "mask", "kinds"), (DType.INT64, ("N", "S")))
     return write(path, nodes, inputs, {"y": (DType.FP32, ("N", "S", size))}, weights)
+
+
+def heads(path: Path) -> Path:
+    """Words of two heads, and a mask that is looked up at as many places as there are words."""
+    random = np.random.default_rng(1)
+    weights = {
+        "of_words": random.standard_normal((50, 8), np.float32),
+        "one": np.array([1]),
+        "first": np.array(0),
+        "step": np.array(1),
+        "any": np.array([-1]),
+        "four": np.array([4]),
+        "eight": np.array([8]),
+    }
+    nodes = [
+        node("Gather", ["of_words", "ids"], ["x"]),
+        node("Shape", ["ids"], ["sizes"]),
+        node("Gather", ["sizes", "one"], ["length"]),
+        node("Squeeze", ["length"], ["end"]),
+        node("Range", ["first", "end", "step"], ["places"]),
+        node("Gather", ["mask", "places"], ["looked_up"], axis=1),
+        node("Cast", ["looked_up"], ["there"], to=1),
+        node("Concat", ["any", "length", "four"], ["split"], axis=0),
+        node("Reshape", ["x", "split"], ["heads"]),
+        node("Transpose", ["heads"], ["turned"], perm=[0, 2, 1]),
+        node("MatMul", ["heads", "turned"], ["likeness"]),
+        node("Concat", ["there", "there"], ["twice"], axis=1),
+        node("Concat", ["any", "one", "length"], ["of_heads"], axis=0),
+        node("Reshape", ["twice", "of_heads"], ["of_all"]),
+        node("Mul", ["likeness", "of_all"], ["share"]),
+        node("MatMul", ["share", "heads"], ["mixed"]),
+        node("Concat", ["any", "length", "eight"], ["joined"], axis=0),
+        node("Reshape", ["mixed", "joined"], ["y"]),
+    ]
+    inputs = dict.fromkeys(("ids", "mask"), (DType.INT64, ("N", "S")))
+    return write(path, nodes, inputs, {"y": (DType.FP32, ("N", "S", 8))}, weights)

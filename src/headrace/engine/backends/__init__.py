@@ -4,7 +4,8 @@
 ``openvino_source`` reads what the former compiles, ``openvino_layers`` keeps some of it in f32,
 ``openvino_integers`` finds numbers that it would change, ``openvino_products`` has it look at what
 it multiplies and ``openvino_indices`` at where it takes things from, also inside of loops, which
-``openvino_graphs`` goes into; ``onnxruntime_cuda`` is how the latter uses a GPU, by itself or with
+``openvino_graphs`` goes into, and ``openvino_recovery`` puts right what a run that fails leaves
+behind; ``onnxruntime_cuda`` is how the latter uses a GPU, by itself or with
 TensorRT, which wants to know ``tensorrt_profiles`` · ``torch_`` wants PyTorch: ``torch_program``
 and ``torch_script`` read its two kinds of files, ``torch_memory`` sees what the former changes of
 its own, in ``torch_graphs`` too, and ``torch_training`` what it does by chance, ``torch_half`` has

@@ -6,13 +6,11 @@ calls: OpenVINO 2026.4 corrupts its heap when the two alternate on one request).
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino as ov
 
 from headrace.engine.backends import (
@@ -22,6 +20,7 @@ from headrace.engine.backends import (
     openvino_products,
     openvino_source,
 )
+from headrace.engine.backends.openvino_recovery import Graphs, bind
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings, Placement, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
@@ -53,23 +52,10 @@ _LEAST_WEIGHTS = 1024
 def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
     """Load an ONNX, IR, TFLite or SavedModel file; see ``contract.Load``."""
     try:
-        core = ov.Core()
-        model = openvino_source.read(core, path, settings.signature_name)
-        signature = _signature(model, path)
-        _check_weights(model, path, settings)
-        _check_integers(model, path)
-        openvino_products.check_lengths(model)
-        openvino_indices.check_places(model)
-        layers = settings.f32_layers if settings.precision is Precision.BF16 else 0
-        if layers:
-            _keep_f32(core, model, layers, path)
-        compiled = core.compile_model(model, "CPU", _options(settings))
-        if layers and not openvino_layers.kept(compiled):
-            raise ModelLoadError(
-                f"cannot load {path}: this OpenVINO ({ov.__version__}) computes all layers in "
-                "bf16: leave f32_layers out, or install the version that Headrace asks for"
-            )
-        loaded = OpenVinoModel(compiled, signature, settings.precision)
+        compiled, signature = _compiled(path, settings)
+        loaded = OpenVinoModel(
+            compiled, signature, settings.precision, lambda: _compiled(path, settings)[0]
+        )
     except RuntimeError as error:
         raise ModelLoadError(
             f"cannot load {path}: {str(error)[:500]}; it must be a whole ONNX, OpenVINO IR, "
@@ -83,15 +69,45 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
     return loaded
 
 
+def _compiled(path: Path, settings: ModelSettings) -> tuple[ov.CompiledModel, Signature]:
+    """Read and compile a file.
+
+    Raises:
+        ModelLoadError: it would not answer as it should. RuntimeError: OpenVINO cannot.
+    """
+    core = ov.Core()
+    model = openvino_source.read(core, path, settings.signature_name)
+    signature = _signature(model, path)
+    _check_weights(model, path, settings)
+    _check_integers(model, path)
+    openvino_products.check_lengths(model)
+    openvino_indices.check_places(model)
+    layers = settings.f32_layers if settings.precision is Precision.BF16 else 0
+    if layers:
+        _keep_f32(core, model, layers, path)
+    compiled = core.compile_model(model, "CPU", _options(settings))
+    if layers and not openvino_layers.kept(compiled):
+        raise ModelLoadError(
+            f"cannot load {path}: this OpenVINO ({ov.__version__}) computes all layers in "
+            "bf16: leave f32_layers out, or install the version that Headrace asks for"
+        )
+    return compiled, signature
+
+
 def revive(path: Path, settings: ModelSettings, blob: Array) -> OpenVinoModel:
     """Load what ``OpenVinoModel.export`` gave away for the same file and settings.
 
     Raises:
         ModelLoadError: it is not to be had from this.
     """
+
+    def compiled() -> ov.CompiledModel:
+        return ov.Core().import_model(ov.Tensor(blob), "CPU", _options(settings))
+
     try:
-        compiled = ov.Core().import_model(ov.Tensor(blob), "CPU", _options(settings))
-        loaded = OpenVinoModel(compiled, _signature(compiled, path), settings.precision, blob)
+        first = compiled()
+        # It keeps the blob, in which weights may lie.
+        loaded = OpenVinoModel(first, _signature(first, path), settings.precision, compiled)
     except RuntimeError as error:
         raise ModelLoadError(f"cannot use the compiled {path}: {str(error)[:500]}") from error
     if loaded.precision != settings.precision.value:
@@ -179,7 +195,7 @@ def _options(settings: ModelSettings) -> dict[str, Any]:
 
 
 class OpenVinoModel:
-    """A compiled model."""
+    """A compiled model; ``again`` compiles it once more."""
 
     integer_bits = 32
     # The first run at a new shape builds kernels for it: some milliseconds that no request pays.
@@ -190,12 +206,11 @@ class OpenVinoModel:
         compiled: ov.CompiledModel,
         signature: Signature,
         asked: Precision,
-        blob: Array | None = None,
+        again: Callable[[], ov.CompiledModel],
     ) -> None:
-        self.lanes = 0
-        self._compiled = compiled
-        self._blob = blob  # its weights may lie there
         self.signature = signature
+        types = [_TYPES[spec.dtype] for spec in signature.inputs]
+        self._graphs = Graphs(compiled, again, signature.inputs, types)
         # With no streams it computes in the thread that asks.
         self.pins = bool(
             compiled.get_property("ENABLE_CPU_PINNING") and compiled.get_property("NUM_STREAMS")
@@ -206,96 +221,49 @@ class OpenVinoModel:
 
     def export(self) -> memoryview:
         """Return what ``revive`` makes the same model of."""
-        exported = self._compiled.export_model()
+        exported = self._graphs.compiled.export_model()
         return exported.getbuffer() if hasattr(exported, "getbuffer") else memoryview(exported)
 
     def instance(self) -> OpenVinoInstance:
         """Make one more lane."""
-        self.lanes += 1
-        return OpenVinoInstance(self._compiled.create_infer_request(), self)
-
-
-Shapes = list[tuple[int, ...]]
-"""Those of all inputs, in order."""
+        return OpenVinoInstance(self._graphs, self.signature)
 
 
 class OpenVinoInstance:
     """One lane: one infer request."""
 
-    def __init__(self, request: ov.InferRequest, model: OpenVinoModel) -> None:
-        signature = model.signature
-        self._model = model
-        self._request = request
+    def __init__(self, graphs: Graphs, signature: Signature) -> None:
+        self._graphs = graphs
+        self._compiled = graphs.compiled
+        self._request = self._compiled.create_infer_request()
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = [spec.name for spec in signature.outputs]
         self._types = [_TYPES[spec.dtype] for spec in signature.inputs]
         self._bf16 = [spec.dtype is DType.BF16 for spec in signature.outputs]
-        self._dtypes = [spec.dtype.numpy for spec in signature.inputs]
-        self._free = [
-            (number, axis)
-            for number, spec in enumerate(signature.inputs)
-            for axis, dim in enumerate(spec.shape)
-            if not isinstance(dim, int)
-        ]
-        self._good: list[Shapes] = []  # that it ran at: two, as unlike as there were
-        self._unlike = not self._free  # whether they are in every axis
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
         arrays = [inputs[name] for name in self._inputs]
+        ran = None
+        compiled = self._graphs.enter()
         try:
+            if compiled is not self._compiled:  # it is another since a run has failed
+                self._compiled, self._request = compiled, compiled.create_infer_request()
             outputs = self._run(arrays)
-        except (RuntimeError, TypeError, ValueError):
-            outputs = self._again(arrays)
-        if not self._unlike:
-            self._note([inputs[name].shape for name in self._inputs])
-        return outputs
+            ran = tuple(array.shape for array in arrays)
+            return outputs
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise InferenceFailed(_told(error)) from error
+        finally:
+            self._graphs.leave(ran)
 
     def _run(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        request = self._request
-        for index, (array, kind) in enumerate(zip(arrays, self._types, strict=True)):
-            request.set_input_tensor(index, _tensor(array, kind))
-        request.infer()
+        bind(self._request, arrays, self._types)
+        self._request.infer()
         return {
             name: self._output(index, bf16=bf16)
             for index, (name, bf16) in enumerate(zip(self._outputs, self._bf16, strict=True))
         }
-
-    def _again(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        """Run what failed once more: another lane's bad request may have been to blame."""
-        self._recover()
-        try:
-            return self._run(arrays)
-        except (RuntimeError, TypeError, ValueError) as error:
-            self._recover()
-            raise InferenceFailed(_told(error)) from error
-
-    def _note(self, shapes: Shapes) -> None:
-        if not self._good:
-            self._good = [shapes]
-        first = self._good[0]
-        self._unlike = all(shapes[n][axis] != first[n][axis] for n, axis in self._free)
-        if shapes != first and (self._unlike or len(self._good) == 1):
-            self._good = [first, shapes]
-
-    def _recover(self) -> None:
-        """Run at shapes that are known to be good.
-
-        A run whose inputs do not go together leaves OpenVINO's graph with some of its shapes, and
-        the next with an axis as long as one of those may fail, too: others would pay for a bad
-        request. What has another size than before is computed anew, so of two that are unlike one
-        runs, and then the other. There is a graph for each lane, and a run takes that which has
-        waited longest, unless others run meanwhile.
-        """
-        for shapes in (*self._good, *self._good[:1]):
-            for _ in range(self._model.lanes):
-                self._run_made_up(shapes)
-
-    def _run_made_up(self, shapes: Shapes) -> None:
-        for filled in (np.ones, np.zeros):  # a table of one row has no place 1
-            with contextlib.suppress(RuntimeError):
-                self._run(list(map(filled, shapes, self._dtypes)))
-                return
 
     def _output(self, index: int, *, bf16: bool) -> Array:
         data: Array = self._request.get_output_tensor(index).data
@@ -307,16 +275,10 @@ def _told(error: Exception) -> str:
     if openvino_indices.RAISED in str(error):
         return (
             "an index is outside of the table that it is looked up in, as a token that is not in "
-            "the vocabulary, or a text that is longer than the model's longest"
+            "the vocabulary, a text that is longer than the model's longest, or one input that is "
+            "shorter than another"
         )
     return str(error)[:500]
-
-
-def _tensor(array: Array, kind: ov.Type) -> ov.Tensor:
-    if kind == ov.Type.bf16:
-        array = array.view(np.uint16)  # pybind knows no bfloat16
-    # With a type given it shares the memory of arrays that may not be written to, too.
-    return ov.Tensor(array, array.shape, kind)
 
 
 def _signature(model: ov.Model | ov.CompiledModel, path: Path) -> Signature:

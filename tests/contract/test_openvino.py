@@ -1,0 +1,121 @@
+"""What OpenVINO by itself would do otherwise than a backend must."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrace.engine import backends
+from headrace.engine.backends.contract import Instance, Model
+from headrace.errors import InferenceFailed
+from headrace.settings import BackendName, ModelSettings
+from headrace.values import Array, DType
+from tests.contract import models
+from tests.contract.models import node
+
+OPENVINO = BackendName.OPENVINO
+
+
+def load(path: Path, instances: int = 1, backend: BackendName = OPENVINO) -> Model:
+    settings = ModelSettings(backend=backend, instances=instances)
+    return backends.load(path, settings)[1]
+
+
+# -- runs that fail --------------------------------------------------------------------------------
+
+
+def _words(rows: int, length: int, mask: int | None = None) -> dict[str, Array]:
+    return {
+        "ids": np.ones((rows, length), np.int64),
+        "mask": np.ones((rows, length if mask is None else mask), np.int64),
+    }
+
+
+def _answer(instance: Instance, rows: int, length: int) -> Array:
+    return np.array(instance.run(_words(rows, length))["y"])
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+@pytest.mark.parametrize("bad", [(2, 16, 8), (3, 16, 1), (1, 16, 8), (3, 8, 4)])
+def test_whatever_ran_before_one_that_fails_runs_after_it(
+    bad: tuple[int, int, int], lanes: int, tmp_path: Path
+) -> None:
+    """All that ran before has one length, as after a warm-up without buckets."""
+    instance = load(models.heads(tmp_path / "m.onnx"), lanes).instance()
+    right = {rows: _answer(instance, rows, 16) for rows in (1, 2, 3, 4)}
+    for rows, _ in itertools.product((1, 2, 3), range(3)):
+        with pytest.raises(InferenceFailed):
+            instance.run(_words(*bad))
+        for _ in range(2 * lanes):
+            np.testing.assert_array_equal(_answer(instance, rows, 16), right[rows])
+
+
+def test_so_it_does_in_another_lane_at_the_same_time(tmp_path: Path) -> None:
+    model = load(models.heads(tmp_path / "m.onnx"), 2)
+    lanes = [model.instance() for _ in range(2)]
+    right = {rows: _answer(lanes[0], rows, 16) for rows in (1, 2, 3)}
+
+    def bad(instance: Instance) -> int:
+        failed = 0
+        for run in range(200):
+            try:
+                instance.run(_words(run % 3 + 1, 16, (8, 1)[run % 2]))
+            except InferenceFailed:
+                failed += 1
+        return failed
+
+    def good(instance: Instance) -> int:
+        runs = range(400)
+        return sum(
+            np.array_equal(_answer(instance, run % 3 + 1, 16), right[run % 3 + 1]) for run in runs
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        failed, answered = pool.submit(bad, lanes[0]), pool.submit(good, lanes[1])
+        assert failed.result() == 200
+        assert answered.result() == 400
+
+
+def test_a_bad_token_costs_less_than_the_largest_batch_there_was(tmp_path: Path) -> None:
+    instance = load(models.attention(tmp_path / "m.onnx")).instance()
+
+    def words(rows: int, length: int, word: int = 1) -> dict[str, Array]:
+        ones = np.ones((rows, length), np.int64)
+        return {"ids": ones * word, "mask": ones, "kinds": ones}
+
+    def failed_s() -> float:
+        started_s = time.perf_counter()
+        with pytest.raises(InferenceFailed, match="outside of the table"):
+            instance.run(words(1, 16, 1000))
+        return time.perf_counter() - started_s
+
+    instance.run(words(1, 16))
+    instance.run(words(256, 128))
+    started_s = time.perf_counter()
+    instance.run(words(256, 128))
+    large_s = time.perf_counter() - started_s
+    instance.run(words(1, 16))
+    assert min(failed_s() for _ in range(3)) < large_s
+
+
+def test_a_model_that_runs_at_one_size_only_does_so_after_others(tmp_path: Path) -> None:
+    """Nothing else runs that could put its graph right."""
+    path = models.write(
+        tmp_path / "m.onnx",
+        [node("Reshape", ["x", "sizes"], ["six"]), node("MatMul", ["six", "w"], ["y"])],
+        {"x": (DType.FP32, ("N", "K"))},
+        {"y": (DType.FP32, (2, 4))},
+        {"sizes": np.array([2, 3]), "w": np.arange(12, dtype=np.float32).reshape(3, 4)},
+    )
+    instance = load(path).instance()
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    right = np.array(instance.run({"x": x})["y"])
+    for _ in range(2):
+        with pytest.raises(InferenceFailed):
+            instance.run({"x": np.ones((2, 4), np.float32)})
+        np.testing.assert_array_equal(instance.run({"x": x})["y"], right)
