@@ -58,8 +58,9 @@ def prepared(spec: EngineSpec, progress: Progress) -> Loaded:
     if kept is not None:
         try:
             loaded = _again(spec, kept, engines, progress)
-        except HeadraceError as error:  # the long way decides whether it can be served
-            _log.warning("cache_entry_ignored", reason=error.message)
+        except Exception as error:  # noqa: BLE001 - the long way decides whether it can be served
+            reason = error.message if isinstance(error, HeadraceError) else repr(error)
+            _log.warning("cache_entry_ignored", reason=reason)
         else:
             if not loaded.cached and key is not None:
                 cache.write(key, _record(loaded), b"" if kept.blob is None else kept.blob.data)

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself: its classes' names, inputs without a rank, files of weights.
+"""What an ONNX file says of itself: names of classes, inputs and outputs, and files of weights.
 
 Source: onnx/onnx.proto; names of classes are as Ultralytics writes them, a Python dict by class.
 """
@@ -21,7 +21,9 @@ _BLOCK_BYTES = 2**18  # stays in the cache of a core, where it is copied and sea
 _WHOLE_BYTES = len(_LOCATION) + _LONGEST_NAME
 _GRAPH, _METADATA = 7, 14  # of ModelProto; the latter messages of a key and a value
 _KEY, _VALUE = 1, 2
-_INPUT = 11  # of GraphProto: a ValueInfoProto, whose type may be a tensor's, which may have a shape
+# Of GraphProto; ports are ValueInfoProtos, whose type may be a tensor's, which may have a shape.
+_INITIALIZER, _INPUT, _OUTPUT, _SPARSE = 5, 11, 12, 15
+_TENSOR_NAME, _VALUES = 8, 1  # of TensorProto; of SparseTensorProto, a TensorProto with the name
 _NAME, _TYPE, _TENSOR, _SHAPE = 1, 2, 1, 2
 
 _NAMES_KEY = b"names"
@@ -56,6 +58,25 @@ def rankless(data: memoryview) -> frozenset[str]:
         for tensor in inside(kind, _TENSOR)
         if next(inside(tensor, _SHAPE), None) is None
     )
+
+
+def ports(data: memoryview) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of its inputs and outputs, in order; what has a value in the file is no input.
+
+    Raises:
+        ValueError: it is no ONNX file, or a name is no text.
+    """
+    (graph, *_) = (*inside(data, _GRAPH), memoryview(b""))
+    dense = inside(graph, _INITIALIZER)
+    sparse = (tensor for one in inside(graph, _SPARSE) for tensor in inside(one, _VALUES))
+    given = {_text(tensor, _TENSOR_NAME) for tensor in (*dense, *sparse)}
+    names = (_text(port, _NAME) for port in inside(graph, _INPUT))
+    outputs = tuple(_text(port, _NAME) for port in inside(graph, _OUTPUT))
+    return tuple(name for name in names if name not in given), outputs
+
+
+def _text(message: memoryview, number: int) -> str:
+    return bytes(next(inside(message, number), b"")).decode()
 
 
 def weights_files(file: BinaryIO) -> frozenset[str] | None:

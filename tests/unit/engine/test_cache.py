@@ -312,12 +312,22 @@ def test_so_does_that_of_a_model_that_only_runs_with_zeros(tmp_path: Path) -> No
     assert second.warm == first.warm
 
 
-def test_a_compiled_model_that_its_library_refuses_is_made_again(
-    model: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"backend": "openvino"},
+        {"backend": "onnxruntime", "shapes": ({"q": (4,)},)},
+    ],
+)
+def test_what_cannot_be_used_is_made_again(
+    wrong: dict[str, object], model: Path, tmp_path: Path
 ) -> None:
-    chosen = ModelSettings.model_validate({"backend": "openvino", "instances": 1, "max_batch": 2})
-    foreign = RECORD.model_copy(update={"backend": "openvino"})
-    write(Cache(tmp_path / "c", model, chosen), foreign, b"of another version")
+    """A compiled model that its library refuses, and what is of other inputs."""
+    chosen = ModelSettings.model_validate(
+        {"backend": wrong["backend"], "instances": 1, "max_batch": 2}
+    )
+    blob = b"of another version" if chosen.backend is BackendName.OPENVINO else b""
+    write(Cache(tmp_path / "c", model, chosen), RECORD.model_copy(update=wrong), blob)
     spec = EngineSpec(
         name="linear",
         version=1,

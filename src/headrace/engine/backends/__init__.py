@@ -2,7 +2,8 @@
 
 ``contract`` says what a backend is · ``openvino_`` and ``onnxruntime_`` come with the base install,
 ``openvino_source`` reads what the former compiles, ``openvino_layers`` keeps some of it in f32,
-``openvino_integers`` finds numbers that it would change, ``openvino_products`` has it look at what
+``openvino_integers`` finds numbers that it would change and ``openvino_lengths`` lengths that it
+would not heed, ``openvino_products`` has it look at what
 it multiplies and ``openvino_indices`` at where it takes things from, also inside of loops, which
 ``openvino_graphs`` goes into, and ``openvino_recovery`` puts right what a run that fails leaves
 behind; ``onnxruntime_cuda`` is how the latter uses a GPU, by itself or with

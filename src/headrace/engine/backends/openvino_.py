@@ -17,6 +17,7 @@ from headrace.engine.backends import (
     openvino_indices,
     openvino_integers,
     openvino_layers,
+    openvino_lengths,
     openvino_products,
     openvino_source,
 )
@@ -78,8 +79,11 @@ def _compiled(path: Path, settings: ModelSettings) -> tuple[ov.CompiledModel, Si
     core = ov.Core()
     model = openvino_source.read(core, path, settings.signature_name)
     signature = _signature(model, path)
+    openvino_source.mark(model.inputs, "input", [spec.name for spec in signature.inputs])
+    openvino_source.mark(model.outputs, "output", [spec.name for spec in signature.outputs])
     _check_weights(model, path, settings)
     _check_integers(model, path)
+    _check_lengths(model, path)
     openvino_products.check_lengths(model)
     openvino_indices.check_places(model)
     layers = settings.f32_layers if settings.precision is Precision.BF16 else 0
@@ -145,6 +149,20 @@ def _check_integers(model: ov.Model, path: Path) -> None:
         raise ModelLoadError(
             f"cannot load {path}: its constant {name!r} has the number {number}, which does not "
             f"fit the 32 bits that OpenVINO computes integers in: {_otherwise(path)}"
+        )
+
+
+def _check_lengths(model: ov.Model, path: Path) -> None:
+    """Refuse sequences that would be answered as longer ones.
+
+    Raises:
+        ModelLoadError: some may be shorter than others.
+    """
+    found = openvino_lengths.shorter(model)
+    if found is not None:
+        raise ModelLoadError(
+            f"cannot load {path}: its {found!r} is told the lengths of its sequences "
+            f"(sequence_lens), which OpenVINO takes no notice of: {_otherwise(path)}"
         )
 
 
@@ -300,10 +318,13 @@ def _specs(ports: Sequence[Any], side: str, path: Path) -> tuple[TensorSpec, ...
     used: set[str] = set()
     specs = []
     for index, port in enumerate(ports):
-        free = set(port.names) - used if port.names else {f"{side}_{index}"}
+        marked = openvino_source.marked(port, side, index)
+        usual = port.any_name if port.names else f"{side}_{index}"
+        names = {usual, *port.names} if marked is None else {marked}
+        free = names - used
         if not free:
-            raise ModelLoadError(f"cannot load {path}: two {side}s are called {port.any_name!r}")
-        name = port.any_name if port.names and port.any_name in free else min(free)
+            raise ModelLoadError(f"cannot load {path}: two {side}s are called {min(names)!r}")
+        name = usual if usual in free else min(free)
         used.add(name)
         specs.append(_spec(port, name, path))
     return tuple(specs)

@@ -1,22 +1,24 @@
 """Reads what OpenVINO compiles: the signature of a SavedModel that is asked for, and names.
 
-Tensors of a TFLite file get the names of its signature.
+Tensors of a TFLite file get the names of its signature, inputs and outputs of an ONNX file its own.
+Where an operator does nothing, OpenVINO takes the tensors before and behind it for one with the
+names of both, when it reads it or when it compiles it. So a port's name is marked as that.
 """
 
 from __future__ import annotations
 
 import mmap
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import openvino as ov
 
 from headrace.errors import ModelLoadError
-from headrace.formats import saved_model, tflite
+from headrace.formats import onnx_, saved_model, tflite
 
-_SAVED_MODEL, _TFLITE = ".pb", ".tflite"
+_SAVED_MODEL, _TFLITE, _ONNX = ".pb", ".tflite", ".onnx"
 
 
 def read(core: ov.Core, path: Path, signature_name: str | None) -> ov.Model:
@@ -27,6 +29,8 @@ def read(core: ov.Core, path: Path, signature_name: str | None) -> ov.Model:
     """
     if path.suffix == _TFLITE:
         return _tflite(core, path)
+    if path.suffix == _ONNX:
+        return _onnx(core, path)
     if path.suffix != _SAVED_MODEL:
         return core.read_model(path)
     try:
@@ -37,6 +41,23 @@ def read(core: ov.Core, path: Path, signature_name: str | None) -> ov.Model:
             f"cannot load {path}: {error}; it must be the whole file of a SavedModel"
         ) from error
     return core.read_model(path.parent) if changed is None else _read_changed(core, path, changed)
+
+
+def mark(ports: Sequence[Any], side: str, names: Sequence[str]) -> None:
+    """Have ports, all of one side, keep what they are called, also when they come back compiled."""
+    for index, (port, name) in enumerate(zip(ports, names, strict=True)):
+        port.get_tensor().add_names({f"{_mark(side, index)}{name}"})
+
+
+def marked(port: Any, side: str, index: int) -> str | None:
+    """What a port was marked with; None: nothing."""
+    mark = _mark(side, index)
+    found = (name.removeprefix(mark) for name in port.names if name.startswith(mark))
+    return next(found, None)
+
+
+def _mark(side: str, index: int) -> str:
+    return f"served as {side} {index}: "
 
 
 def _changed(path: Path, data: mmap.mmap, asked: str | None) -> bytes | None:
@@ -73,6 +94,24 @@ def _read_changed(core: ov.Core, path: Path, content: bytes) -> ov.Model:
         changed.unlink()
         changed.write_bytes(content)
         return core.read_model(folder)
+
+
+def _onnx(core: ov.Core, path: Path) -> ov.Model:
+    model = core.read_model(path)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        named = _ports(data)
+    if tuple(map(len, named)) == (len(model.inputs), len(model.outputs)):
+        mark(model.inputs, "input", named[0])
+        mark(model.outputs, "output", named[1])
+    return model
+
+
+def _ports(data: mmap.mmap) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    with memoryview(data) as view:
+        try:
+            return onnx_.ports(view)
+        except ValueError:  # OpenVINO has read it all the same: what it calls them must do
+            return (), ()
 
 
 def _tflite(core: ov.Core, path: Path) -> ov.Model:
