@@ -124,6 +124,40 @@ def test_a_model_that_runs_at_one_size_only_does_so_after_others(tmp_path: Path)
         np.testing.assert_array_equal(instance.run({"x": x})["y"], right)
 
 
+# -- products --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("equation", "names", "sizes"),
+    [
+        ("nk,kj->nj", ["x", "w"], "NK"),
+        ("nsk,kj->nsj", ["x", "w"], "NSK"),
+        ("kj, kn -> nj", ["w", "x"], "KN"),
+    ],
+)
+def test_letters_of_a_product_are_as_long_as_in_its_weights(
+    equation: str, names: list[str], sizes: str, tmp_path: Path
+) -> None:
+    weights = np.arange(12, dtype=np.float32).reshape(4, 3)
+    path = models.write(
+        tmp_path / "m.onnx",
+        [node("Einsum", names, ["y"], equation=equation)],
+        {"x": (DType.FP32, tuple(sizes))},
+        {"y": (DType.FP32, tuple("abc"[: len(sizes)]))},
+        {"w": weights},
+    )
+    instance = load(path).instance()
+
+    def given(length: int) -> dict[str, Array]:
+        return {"x": np.ones([{"K": length}.get(size, 2) for size in sizes], np.float32)}
+
+    for _ in range(2):
+        assert np.unique(instance.run(given(4))["y"]).tolist() == weights.sum(0).tolist()
+        for length in (2, 3, 8):
+            with pytest.raises(InferenceFailed):
+                instance.run(given(length))
+
+
 # -- names -----------------------------------------------------------------------------------------
 
 # What does nothing to an input, and so is left out.
