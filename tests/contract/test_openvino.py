@@ -65,7 +65,7 @@ def test_so_it_does_in_another_lane_at_the_same_time(tmp_path: Path) -> None:
 
     def bad(instance: Instance) -> int:
         failed = 0
-        for run in range(200):
+        for run in range(40):
             try:
                 instance.run(_words(run % 3 + 1, 16, (8, 1)[run % 2]))
             except InferenceFailed:
@@ -73,15 +73,29 @@ def test_so_it_does_in_another_lane_at_the_same_time(tmp_path: Path) -> None:
         return failed
 
     def good(instance: Instance) -> int:
-        runs = range(400)
+        runs = range(80)
         return sum(
             np.array_equal(_answer(instance, run % 3 + 1, 16), right[run % 3 + 1]) for run in runs
         )
 
     with ThreadPoolExecutor(2) as pool:
         failed, answered = pool.submit(bad, lanes[0]), pool.submit(good, lanes[1])
-        assert failed.result() == 200
-        assert answered.result() >= 398
+        assert failed.result() == 40
+        assert answered.result() >= 78
+
+
+def test_a_model_that_ran_at_many_sizes_is_not_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(models.heads(tmp_path / "m.onnx"), 2)
+    monkeypatch.setattr(openvino_, "_compiled", lambda *_: pytest.fail("it was compiled again"))
+    instance = model.instance()
+    for length in range(2, 18):
+        for rows in (1, 2, 3, 5, 7):
+            _answer(instance, rows, length)
+        with pytest.raises(InferenceFailed):
+            instance.run(_words(2, 16, 8))
+    assert _answer(instance, 2, 16).shape[0] == 2
 
 
 def test_a_bad_token_costs_less_than_the_largest_batch_there_was(tmp_path: Path) -> None:

@@ -26,9 +26,10 @@ from headrace.values import Array, TensorSpec
 Shapes = tuple[tuple[int, ...], ...]
 """Those of all inputs, in order."""
 
-# Of rows, and of what the other free axes had as a fraction: small ones cost the least.
-_ROWS = (1, 2, 3, 5, 7)
-_SCALES = ((1, 4), (1, 2), (2, 1), (3, 1))
+# Of what the free axes beside that of the rows had, as fractions: small ones cost the least.
+_SCALES = ((1, 4), (1, 3), (1, 2), (2, 1), (3, 2), (3, 1), (5, 2), (4, 1))
+# So many of the shapes that were made up are remembered.
+_MADE = 64
 # What inputs are filled with: a table of one row has no place 1.
 _FILLS = (1, 0)
 # A run goes to the stream that has waited longest, unless the one before has not begun to wait yet.
@@ -132,7 +133,9 @@ class Graphs:
         before = [shapes for shapes, fill in self._made.items() if fill is not None]
         yield from filter(self._differs, sorted(before, key=_elements))
         for scale in _SCALES:
-            others = (self._scaled(least, rows, scale) for rows in _ROWS)
+            # Of more numbers of rows than ran last one did not.
+            rows_tried = range(1, 2 * (len(self._recent) + len(self._put_right)) + 2)
+            others = (self._scaled(least, rows, scale) for rows in rows_tried)
             fitting = next(filter(self._differs, others), None)
             if fitting is not None and fitting not in self._made:
                 yield fitting
@@ -164,6 +167,8 @@ class Graphs:
         known = self._made.get(shapes)
         fills = _FILLS if known is None else (known,)
         fill = next((fill for fill in fills if self._run(shapes, fill)), None)
+        if len(self._made) >= _MADE:
+            del self._made[next(iter(self._made))]
         self._made[shapes] = fill
         return fill is not None
 
