@@ -23,16 +23,17 @@ _DRIFT = 1 / 64
 # After so many runs of a bucket one of the next size past its knee is tried; the next after twice
 # as many, unless it took less than was expected: less than this share, over the tail.
 _TRIAL_RUNS, _MOST_TRIAL_RUNS = 16, 4096
-_SURPRISE = 0.9
+SURPRISE = 0.9
 # So many of so many in a row are believed, one that is short over the tail's square by this share.
 _TRIALS, _TRIALS_BELIEVED = 3, 2
 _TRIAL_STEP = 0.5
 # A size that trials have shortened is not known as those are that run, until it has run so often.
 _DOUBTED_RUNS = 64
-# A bucket that has not run in so many runs of all may be said to take longer than it does: by its
-# warm-up, or by a scale that others moved. One that was probed, and was no shorter, is so after
-# twice as many.
+# A bucket that has not run in so many runs of all, and was refused so often meanwhile, may be said
+# to take longer than it does: by its warm-up, or by a scale that others moved. One that was probed,
+# and was no shorter, is so after twice as many.
 _STALE_RUNS, _MOST_STALE_RUNS = 256, 65536
+_STALE_REFUSALS = 16
 # No run is shorter: the least a curve may say.
 LEAST_S = 1e-7
 
@@ -48,6 +49,7 @@ class Curve:
         "knee",
         "known_runs",
         "ran_at",
+        "refused",
         "runs",
         "seconds",
         "stale_runs",
@@ -65,6 +67,7 @@ class Curve:
         self.first = [1.0] * min(runs, YOUNG_RUNS)  # how far off its first runs were
         self.trusted_runs = TRUSTED_RUNS
         self.ran_at = 0  # of the runs of all buckets
+        self.refused = 0  # since then
         self.stale_runs = _STALE_RUNS
         self.knee: int | None = None
         self.trial_wait = _TRIAL_RUNS
@@ -78,23 +81,22 @@ class Curve:
         """Whether it is moved as a whole by what runs."""
         return len(self.first) < YOUNG_RUNS
 
-    def ran(self, at: int, ratio: float, *, probe: bool) -> None:
-        """Count a run: after so many of all buckets, so many times as long as expected.
-
-        When a ``probe`` was shorter, it should not have been refused: then all is a guess again.
-        """
-        stale_runs, self.stale_runs = self.stale_runs, _STALE_RUNS
+    def ran(self, at: int, *, probe: bool) -> None:
+        """Count a run, after so many of all buckets."""
+        known_probe = probe and not self.is_young
+        self.stale_runs = min(2 * self.stale_runs, _MOST_STALE_RUNS) if known_probe else _STALE_RUNS
         self.runs += 1
-        if probe and ratio < _SURPRISE and not self.is_young:
-            self.first = []
-            self.trusted_runs = self.runs + TRUSTED_RUNS
-        elif probe:
-            self.stale_runs = min(2 * stale_runs, _MOST_STALE_RUNS)
-        self.ran_at = at
+        self.ran_at, self.refused = at, 0
 
     def is_stale(self, at: int) -> bool:
-        """Whether it ran too long ago to be sure of it, now that all have run so often."""
-        return at - self.ran_at >= self.stale_runs
+        """Whether it ran too long ago to go on refusing it, now that all have run so often."""
+        return self.refused >= _STALE_REFUSALS and at - self.ran_at >= self.stale_runs
+
+    def begin_anew(self) -> None:
+        """Take all that is said of it for a guess."""
+        self.first = []
+        self.trusted_runs = self.runs + TRUSTED_RUNS
+        self.stale_runs = _STALE_RUNS
 
     def stretch(self, factor: float) -> None:
         """Move every size."""
@@ -134,9 +136,9 @@ class Curve:
         if place != self.trial_place:
             self.trial_place, self.trials = place, []
         self.trials.append(ratio)
-        short = [one for one in self.trials if one < _SURPRISE / tail]
+        short = [one for one in self.trials if one < SURPRISE / tail]
         soon = True
-        if ratio < _SURPRISE / tail**2:
+        if ratio < SURPRISE / tail**2:
             self._shorten(sizes, place, 1.0 + _TRIAL_STEP * (ratio - 1.0))
         elif len(short) == _TRIALS_BELIEVED:
             self._shorten(sizes, place, max(short))

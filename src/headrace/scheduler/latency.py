@@ -21,6 +21,7 @@ from headrace.scheduler.curve import (
     ERROR_LIMIT,
     LEAST_S,
     SIZE_STEP,
+    SURPRISE,
     TRUSTED_RUNS,
     YOUNG_RUNS,
     Curve,
@@ -151,13 +152,15 @@ class LatencyModel:
             self._start_cold(elements, rows, seconds)
             return
         ratio = seconds / self.expect(elements, rows)
-        curve.ran(self._runs, ratio, probe=probe)
+        curve.ran(self._runs, probe=probe)
         self._runs += 1
         if elements in self._guessed:
             self._ran(elements, curve)
         if curve.runs % _REVIEW_RUNS == 0:
             curve.knee = None
             curve.drift()
+        if probe and not trial and ratio < SURPRISE / self.tail:
+            ratio = self._doubt(elements, rows, seconds)
         if curve.is_young:
             curve.settle(ratio)
             return
@@ -173,6 +176,21 @@ class LatencyModel:
             curve.tried(self._sizes, place + (share > 0), ratio, self.tail)
         else:
             self._follow(curve, place, share, ratio)
+
+    def _doubt(self, elements: int, rows: int, seconds: float) -> float:
+        """One that was expected to be late took less: forget what was learnt, or all, if need be.
+
+        Content makes a run short, too: how short depends on how runs differ. Returns the ratio to
+        what is expected then.
+        """
+        curve = self._curves[elements]
+        if curve.is_young or self._fresh_runs < YOUNG_RUNS:
+            return seconds / self.expect(elements, rows)
+        curve.renew()
+        ratio = seconds / self.expect(elements, rows)
+        if ratio < SURPRISE / self.tail:
+            curve.begin_anew()
+        return ratio
 
     def _follow(self, curve: Curve, place: int, share: float, ratio: float) -> None:
         """Move the tail, the scale and the sizes by a run between this size and the next."""
@@ -208,15 +226,26 @@ class LatencyModel:
             if curve.runs > curve.known_runs
         }
 
-    def is_doubtful(self, elements: int) -> bool:
-        """Whether what is expected of a bucket is a guess, by a few first runs, or of long ago."""
+    def refused(self, elements: int) -> None:
+        """One of this bucket was refused by what is expected of it."""
         curve = self._curves.get(elements)
-        return curve is not None and (curve.is_young or curve.is_stale(self._runs))
+        if curve is not None:
+            curve.refused += 1
+
+    def is_young(self, elements: int) -> bool:
+        """Whether what is expected of a bucket is a guess, or by a few first runs."""
+        curve = self._curves.get(elements)
+        return curve is not None and curve.is_young
+
+    def is_stale(self, elements: int) -> bool:
+        """Whether a bucket was refused for long, by what is known of long ago."""
+        curve = self._curves.get(elements)
+        return curve is not None and curve.is_stale(self._runs)
 
     def is_trial_due(self, elements: int) -> bool:
         """Whether it is time to try a size past the cap."""
         curve = self._curves.get(elements)
-        return curve is not None and curve.runs >= curve.trial_runs
+        return curve is not None and curve.runs >= curve.trial_runs and not curve.is_young
 
     def try_larger(
         self, elements: int, cap: int, limit_s: float | None, *, least: int | None = None
@@ -226,7 +255,7 @@ class LatencyModel:
         It has ``least`` rows or more. Whoever runs more than the cap says so to ``observe``.
         """
         curve, least = self._curves.get(elements), cap + 1 if least is None else least
-        if curve is None or curve.runs < curve.trial_runs or least > self._sizes[-1]:
+        if curve is None or not self.is_trial_due(elements) or least > self._sizes[-1]:
             return cap
         curve.trial_runs = curve.runs + curve.trial_wait  # once, whatever becomes of it
         curve.cap_place = max(bisect_right(self._sizes, cap) - 1, 0)

@@ -27,16 +27,18 @@ class Probes:
         """The last that was let in, until its batch has ended."""
 
     def refused(self, elements: int) -> None:
-        """Count a refusal, if it was by a guess.
+        """Count a refusal.
 
-        Those of all shapes are counted together: clients may send hundreds, and one that has run
-        corrects the guesses beside it.
+        Those by guesses are counted together: clients may send hundreds of shapes, and one that has
+        run corrects the guesses beside it.
         """
-        self._refused += self._latency.is_doubtful(elements)
+        self._refused += self._latency.is_young(elements)
+        self._latency.refused(elements)
 
     def is_due(self, elements: int, running: Iterable[Batch]) -> bool:
         """Whether one of this shape may be let in now, with these batches running."""
-        if self._refused < _REFUSALS or not self._latency.is_doubtful(elements):
+        guessed = self._refused >= _REFUSALS and self._latency.is_young(elements)
+        if not guessed and not self._latency.is_stale(elements):
             return False
         last = self.entry
         return last is None or not (last.waiting or any(last in one.entries for one in running))

@@ -472,24 +472,34 @@ def test_a_guessed_bucket_that_has_run_says_what_others_cost() -> None:
     assert guessing.expect(55, 1) == pytest.approx(1.5 * run_s(1))
 
 
+def stale_after(known: LatencyModel, refusals: int = 16) -> int:
+    """After so many runs of 10 elements those of 100 are doubted, refused so often meanwhile."""
+    for _ in range(refusals):
+        known.refused(100)
+    for number in range(5000):
+        if known.is_stale(100):
+            return number
+        known.observe(10, 1, known.expect(10, 1))
+    return -1
+
+
 def test_a_bucket_that_has_not_run_for_long_is_doubted_ever_more_rarely_while_it_is_right() -> None:
-    known = shapes(10, 100)
-
-    def doubted_after() -> int:
-        """So many runs of the other bucket."""
-        for number in range(5000):
-            if known.is_doubtful(100):
-                return number
-            known.observe(10, 1, known.expect(10, 1))
-        return -1
-
-    waits = []
+    known, waits = shapes(10, 100), []
     for _ in range(3):
-        waits.append(doubted_after())
+        waits.append(stale_after(known))
         known.observe(100, 1, known.expect(100, 1), probe=True)
     assert waits == [256, 511, 1023]
     known.observe(100, 1, known.expect(100, 1))  # by then it runs anyway
-    assert doubted_after() == 255
+    assert stale_after(known) == 255
+    known.observe(100, 1, known.expect(100, 1))
+    assert stale_after(known, refusals=15) == -1  # it is only rare
+
+
+def test_a_guess_that_probes_found_right_is_doubted_no_later_for_that() -> None:
+    known = shapes(10)
+    for _ in range(8):
+        known.observe(100, 1, known.expect(100, 1), probe=True)
+    assert stale_after(known) == 255
 
 
 def test_a_probe_that_was_shorter_makes_a_guess_of_all_sizes_and_no_other_bucket_heeds_it() -> None:
@@ -498,11 +508,37 @@ def test_a_probe_that_was_shorter_makes_a_guess_of_all_sizes_and_no_other_bucket
     known.observe(100, 2, known.expect(100, 2) / 4, probe=True)
     for rows in SIZES:
         assert known.expect(100, rows) == pytest.approx((0.003 + 1e-3 * rows) / 4)
-    assert known.is_doubtful(100)
-    for _ in range(8):
+    assert known.is_young(100)
+    for _ in range(7):
         known.observe(100, 2, known.expect(100, 2))
-    assert not known.is_doubtful(100)
+    assert not known.is_young(100)
     assert [known.expect(10, rows) for rows in SIZES] == before_s
+
+
+def test_a_probe_shows_that_warm_up_was_right_where_what_was_learnt_is_not() -> None:
+    known = shapes(10, 100)
+    warm_s = [known.expect(100, rows) for rows in SIZES]
+    for _ in range(60):  # a noisy time
+        known.observe(100, 2, 3 * warm_s[1])
+        known.observe(10, 2, 0.003 + 2e-4)
+    assert known.expect(100, 2) > 1.5 * warm_s[1]
+    slower = known.expect(10, 32) / known.alone(10, 32)
+    known.observe(100, 2, slower * known.alone(100, 2), probe=True)
+    assert not known.is_young(100)
+    assert known.alone(100, 2) == pytest.approx(warm_s[1])
+    ratios = {known.expect(100, rows) / known.alone(100, rows) for rows in SIZES}
+    assert max(ratios) == pytest.approx(min(ratios), rel=0.2)
+
+
+@pytest.mark.parametrize("why", ["it differs so much", "it was of another size"])
+def test_a_short_run_that_says_little_makes_no_guess_of_what_is_known(why: str) -> None:
+    known = shapes(10, 100)
+    trial = why == "it was of another size"
+    for _ in range(0 if trial else 40):
+        for factor in (1.0, 1.0, 3.0):
+            known.observe(10, 1, factor * known.expect(10, 1))
+    known.observe(100, 2, 0.6 * known.expect(100, 2), trial=trial, probe=True)
+    assert not known.is_young(100)
 
 
 def test_guesses_that_ran_least_recently_are_forgotten_first() -> None:
@@ -512,7 +548,7 @@ def test_guesses_that_ran_least_recently_are_forgotten_first() -> None:
             guessing.observe(11, 1, 0.5)
         guessing.expect(elements, 1)
     assert guessing.expect(11, 1) == pytest.approx(0.5)
-    assert not guessing.is_doubtful(11)
+    assert not guessing.is_young(11)
 
 
 def test_a_wrong_guess_is_put_right_by_the_first_run_and_spoils_no_other_bucket() -> None:
