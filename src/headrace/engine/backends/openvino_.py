@@ -53,10 +53,16 @@ _LEAST_WEIGHTS = 1024
 def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
     """Load an ONNX, IR, TFLite or SavedModel file; see ``contract.Load``."""
     try:
+        as_it_is = _stamp(path)
         compiled, signature = _compiled(path, settings)
-        loaded = OpenVinoModel(
-            compiled, signature, settings.precision, lambda: _compiled(path, settings)[0]
-        )
+
+        def again() -> ov.CompiledModel:
+            found, its = _compiled(path, settings)
+            if its != signature or _stamp(path) != as_it_is:
+                raise ModelLoadError("its file is another by now")
+            return found
+
+        loaded = OpenVinoModel(compiled, signature, settings.precision, again)
     except RuntimeError as error:
         raise ModelLoadError(
             f"cannot load {path}: {str(error)[:500]}; it must be a whole ONNX, OpenVINO IR, "
@@ -68,6 +74,11 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
             f"processor, which would compute in {loaded.precision}: ask for that, or for f32"
         )
     return loaded
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    seen = path.stat()
+    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
 def _compiled(path: Path, settings: ModelSettings) -> tuple[ov.CompiledModel, Signature]:
@@ -262,6 +273,15 @@ class OpenVinoInstance:
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
         arrays = [inputs[name] for name in self._inputs]
+        failed = self._graphs.failed
+        try:
+            return self._attempt(arrays)
+        except InferenceFailed:
+            if self._graphs.failed == failed + 1:
+                raise
+        return self._attempt(arrays)  # it may have been what failed in another lane meanwhile
+
+    def _attempt(self, arrays: Sequence[Array]) -> dict[str, Array]:
         ran = None
         compiled = self._graphs.enter()
         try:

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import openvino as ov
+import structlog
 
-from headrace.errors import InferenceFailed, OperatorError
+from headrace.errors import OperatorError
 from headrace.values import Array, TensorSpec
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -28,6 +29,8 @@ Shapes = tuple[tuple[int, ...], ...]
 
 # Of what the free axes beside that of the rows had, as fractions: small ones cost the least.
 _SCALES = ((1, 4), (1, 3), (1, 2), (2, 1), (3, 2), (3, 1), (5, 2), (4, 1))
+# So many more are tried, of sizes that none of the last had.
+_OTHERS = 4
 # So many of the shapes that were made up are remembered.
 _MADE = 64
 # What inputs are filled with: a table of one row has no place 1.
@@ -41,6 +44,8 @@ _LONG_S = 0.002
 # So many of the last runs of each stream are remembered: nothing tells which was the last of one.
 _RECENT = 16
 
+_log = structlog.get_logger("headrace.engine")
+
 
 class Graphs:
     """The graphs of a compiled model, which is compiled ``again`` where nothing else helps."""
@@ -53,6 +58,8 @@ class Graphs:
         types: Sequence[ov.Type],
     ) -> None:
         self.compiled = compiled
+        self.failed = 0
+        """How many runs have."""
         self._again = again
         self._dtypes = [spec.dtype.numpy for spec in inputs]
         self._types = types
@@ -76,29 +83,23 @@ class Graphs:
         self._made: dict[Shapes, int | None] = {}  # what is to be filled in there; None: it fails
 
     def enter(self) -> ov.CompiledModel:
-        """Return what is to be run on; ``leave`` must follow.
-
-        Raises:
-            InferenceFailed: a run has failed, and the model could not be compiled again.
-        """
+        """Return what is to be run on; ``leave`` must follow."""
         with self._turn:
             self._settle()
             self._running += 1
             return self.compiled
 
     def leave(self, shapes: Shapes | None) -> None:
-        """A run is over: it went well at these shapes, or failed.
-
-        Raises:
-            InferenceFailed: see ``enter``.
-        """
+        """A run is over: it went well at these shapes, or failed."""
         with self._turn:
             self._running -= 1
             if shapes is not None:
                 self._recent.append(shapes)
                 if self._mixed:
                     self._turn.notify_all()
-            elif self._free and (self._recent or self._put_right):
+                return
+            self.failed += 1
+            if self._free and (self._recent or self._put_right):
                 self._mixed = True
                 self._settle()
 
@@ -119,10 +120,9 @@ class Graphs:
         if ran is None:
             try:
                 self.compiled = self._again()
-            except (RuntimeError, OperatorError) as error:
-                raise InferenceFailed(
-                    f"a run has failed, and then the model could not be compiled again: {error}"
-                ) from error
+            except (RuntimeError, OperatorError, OSError, ValueError) as error:
+                # It goes on as it is: mostly that does.
+                _log.warning("not_compiled_again", reason=str(error)[:500])
         self._recent.clear()
         self._put_right = () if ran is None else (ran,)
 
@@ -139,6 +139,23 @@ class Graphs:
             fitting = next(filter(self._differs, others), None)
             if fitting is not None and fitting not in self._made:
                 yield fitting
+        yield from filter(self._differs, (self._other(least, more) for more in range(_OTHERS)))
+
+    def _other(self, shapes: Shapes, more: int) -> Shapes:
+        """With the smallest sizes that none of the last had there, or so many more of them."""
+        last = (*self._recent, *self._put_right)
+        axes: dict[int, list[tuple[int, int]]] = {}  # those that may have to be equal
+        for number, axis in self._free:
+            axes.setdefault(shapes[number][axis], []).append((number, axis))
+        made = [list(shape) for shape in shapes]
+        for places in axes.values():
+            had = {ran[number][axis] for ran in last for number, axis in places}
+            size = next(
+                itertools.islice((n for n in itertools.count(1) if n not in had), more, None)
+            )
+            for number, axis in places:
+                made[number][axis] = size
+        return tuple(map(tuple, made))
 
     def _scaled(self, shapes: Shapes, rows: int, scale: tuple[int, int]) -> Shapes:
         """Of so many rows where there are rows; axes of one size stay so."""
@@ -173,6 +190,13 @@ class Graphs:
         return fill is not None
 
     def _run(self, shapes: Shapes, fill: int) -> bool:
+        """Whether it does; an axis may have bounds, which no signature tells."""
+        try:
+            return self._run_all(shapes, fill)
+        except (RuntimeError, TypeError, ValueError, MemoryError):
+            return False
+
+    def _run_all(self, shapes: Shapes, fill: int) -> bool:
         arrays = [np.full(*one) for one in zip(shapes, itertools.repeat(fill), self._dtypes)]
         requests = [self.compiled.create_infer_request() for _ in range(self._streams)]
         for request in requests:
@@ -199,10 +223,9 @@ def bind(request: ov.InferRequest, arrays: Sequence[Array], types: Sequence[ov.T
 
 def _together(requests: Sequence[ov.InferRequest]) -> bool:
     """Whether all run without an error, at once."""
-    for request in requests:
-        request.start_async()
-    ended = [_ended(request.wait) for request in requests]
-    return all(ended)
+    began = [_ended(request.start_async) for request in requests]
+    ended = [_ended(request.wait) for request, has in zip(requests, began, strict=True) if has]
+    return all(began) and all(ended)
 
 
 def _ended(run: Callable[[], object]) -> bool:
