@@ -61,11 +61,14 @@ def unpack(packet: bytes) -> Report:
     return Ended(pid, number) if kind == b"e" else NotBorn(number)
 
 
-def end_group(pid: int) -> None:
+def end_group(pid: int, number: signal.Signals = signal.SIGTERM) -> None:
     """End what an engine has left: its model may have started processes, which are of its group.
+
+    First by SIGTERM, which leaves Python's own, that removes shared memory of those that died and
+    then ends by itself; soon after that by SIGKILL.
 
     It leads the group, so this is its own if its end has not been asked for (waitpid(2)), or just
     now: the kernel gives every other number before it gives one again, and none that a group has.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, number)

@@ -62,9 +62,11 @@ class EarlySignals:
 
     def ignore(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on, as the status is known: closed, the loop would let them end the process."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STATUSES)  # the loop sets what would end it
         for number in _STATUSES:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STATUSES)
 
     def _change(self, then: _Then) -> None:
         self._then = then

@@ -142,6 +142,7 @@ class _Pipes(SubprocessStreamProtocol):
         asyncio.get_running_loop().call_later(LAST_WORDS_S, self._let_go)
 
     def _let_go(self) -> None:
+        end_group(self._process_transport.get_pid(), signal.SIGKILL)
         for descriptor in (0, 1):
             pipe = self._process_transport.get_pipe_transport(descriptor)
             if pipe is not None:

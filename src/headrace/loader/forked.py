@@ -92,7 +92,11 @@ class Forked:
         self.returncode = status
         os.close(self._descriptor)
         self._ended.set()
-        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._ends.close)
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._let_go)
+
+    def _let_go(self) -> None:
+        end_group(self.pid, signal.SIGKILL)
+        self._ends.close()
 
     def watch(self) -> None:
         """Find out when it ends, for nobody will say."""
