@@ -218,7 +218,9 @@ class Crew(Roster):
             await post.keeper.stop(_ENGINE_STOP_TIMEOUT_S)
 
     async def _finish(self, post: Post) -> None:
-        limit_s = max(_FINISH_S, self._server.drain_timeout_s)
+        # Who waits for its memory waits no longer than a load may take.
+        least_s = min(_FINISH_S, self._server.load_timeout_s / 2)
+        limit_s = max(least_s, self._server.drain_timeout_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 await self._news.until(lambda: not self._heard.uses(post))

@@ -2,7 +2,8 @@
 
 An order is carried out whole or says why not: what it asks for is found and checked before anything
 changes, new engines serve before old ones go, and what cannot be loaded leaves what serves alone:
-what is new with it goes, of every model, and no label moves.
+versions that came with it go, of every model, and no label moves. A version that was there, and has
+been replaced by other files of its number by then, stays so.
 Orders for one model wait for each other; others do not.
 """
 

@@ -6,6 +6,7 @@ Nothing is started or ended here; that is ``crew``'s, when ``fleet`` says so.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import structlog
 
@@ -38,6 +39,12 @@ class Roster:
     def posts(self) -> dict[Key, Post]:
         """Every version's post, also of those that have failed."""
         return dict(self._posts)
+
+    def paths(self) -> list[Path]:
+        """The files of all that serves, or may have to again."""
+        posts = [post for name in self.names() for post in self.versions(name).values()]
+        replaced = [post.replaces for post in posts if post.replaces is not None]
+        return [post.found.path for post in (*posts, *replaced)]
 
     def versions(self, name: str) -> dict[int, Post]:
         """The versions of a model that serve or are on their way to."""

@@ -34,8 +34,4 @@ class Uploads:
                 self._folders.discard(folder)
 
     def _is_needed(self, folder: Path) -> bool:
-        return any(
-            post.found.path.is_relative_to(folder)
-            for name in self._roster.names()
-            for post in self._roster.versions(name).values()
-        )
+        return any(path.is_relative_to(folder) for path in self._roster.paths())

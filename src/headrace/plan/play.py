@@ -79,6 +79,8 @@ def play_once(
 ) -> Result:
     """Play a rate once. The same seed gives the same requests, only closer together or apart.
 
+    Of bursts their number is another where the play lasts longer.
+
     About so many of them are ``counted``, more where bursts are to be seen; ``at_least`` as of
     ``simulate``.
     """

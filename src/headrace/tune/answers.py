@@ -216,7 +216,11 @@ def answers(bench: Bench, samples: Samples) -> Parts:
         raise SettingsError(f"{bench.variant} is not loaded")
     with TemporaryDirectory(prefix="headrace-tune-") as folder:
         asked, told = Path(folder, "asked"), Path(folder, "told")
-        files.write(asked, 1, [files.Sample(one, {}) for one in _runs(samples, bench.loaded)])
+        files.write(
+            asked,
+            1,
+            [files.Sample(one, {}) for one in _runs(samples, bench.loaded, bench.most_rows)],
+        )
         bench.lab().answer(str(asked), str(told))
         _, found = files.read(told)
     batched = bench.loaded.signature.batched or _has_axis(samples, bench.loaded)
@@ -233,10 +237,10 @@ def _rows(output: Array, *, batched: bool) -> list[Array]:
     return [output[place : place + 1] for place in range(len(output))]
 
 
-def _runs(samples: Samples, loaded: Loaded) -> Iterator[dict[str, Array]]:
+def _runs(samples: Samples, loaded: Loaded, most_rows: float) -> Iterator[dict[str, Array]]:
     """The samples as a model takes them: some rows at a time, or each alone."""
     batched = loaded.signature.batched
-    step = min(_ROWS, loaded.most_rows) if batched else 1
+    step = int(min(_ROWS, loaded.most_rows, most_rows)) if batched else 1
     rows_stay = batched or _has_axis(samples, loaded)
     for start in range(0, len(samples), step):
         part = {name: array[start : start + step] for name, array in samples.inputs.items()}

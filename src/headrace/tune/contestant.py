@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,7 +48,7 @@ _ENVIRONMENT = {
     "HEADRACE_DEFAULTS__VERSION_LABELS": "",
 }
 _PROTOCOL = "oip-grpc"
-_START_S = 300.0
+_START_S, _END_S = 300.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,9 @@ class Contestant:
 
 def _why(server: Server, text: str) -> str:
     """Why a server is not there: its last words, unless it only takes too long."""
-    if server.process.poll() is None:
+    try:  # one that has closed its output is about to end
+        server.process.wait(_END_S)
+    except subprocess.TimeoutExpired:
         return f"it was not ready in {_START_S:.0f} s"
     lines = text.strip().splitlines()
     return lines[-1] if lines else "its server ended"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -94,7 +95,9 @@ class Slow:
     row_s: float
     off: float = 0.0
     loaded: Loaded = LOADED
+    most_rows: float = math.inf
     seen: list[int] = field(default_factory=list)
+    largest: int = 0
 
     def lab(self) -> Slow:
         return self
@@ -103,6 +106,7 @@ class Slow:
         _, questions = files.read(Path(asked))
         rows = sum(len(one.inputs["x"]) for one in questions)
         self.seen.append(rows)
+        self.largest = max(self.largest, *(len(one.inputs["x"]) for one in questions))
         self.clock.now_s += rows * self.row_s
         files.write(
             Path(told), 1, [files.Sample({}, self._answered(one.inputs)) for one in questions]
@@ -110,6 +114,14 @@ class Slow:
 
     def _answered(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return {"y": inputs["x"] + np.float32(self.off)}
+
+
+def test_batches_that_do_not_run_are_not_asked() -> None:
+    bench = Slow(F32, Clock(), 0.001, most_rows=3)
+    rows = np.ones((20, 4), np.float32)
+    found = answers_module.answers(cast("Bench", bench), Samples({"x": rows}, None, "all"))
+    assert len(found["y"]) == 20
+    assert bench.largest == 3
 
 
 def test_of_rows_of_which_none_share_a_run_each_is_still_a_row() -> None:

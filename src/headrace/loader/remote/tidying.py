@@ -15,8 +15,7 @@ async def tidy(remotes: Remotes, fleet: Fleet) -> None:
     """Keep what is shown and what serves; of the rest, as much as the settings say."""
     if not remotes.has_any():
         return
-    served = [post.found.path for name in fleet.names() for post in fleet.versions(name).values()]
     try:
-        await aside(partial(remotes.tidy, served))
+        await aside(partial(remotes.tidy, fleet.paths()))
     except OSError as error:
         structlog.get_logger("headrace.loader").warning("copies_not_removed", reason=str(error))
