@@ -126,7 +126,7 @@ def test_a_contestant_serves_one_version_and_does_not_write_where_the_operator_s
         contestant.start()
         below = psutil.Process().children(recursive=True)
         lines = [" ".join(one.cmdline()) for one in below]
-        (engine,) = [line for line in lines if "headrace.engine.worker" in line]
+        (engine,) = [line for line in lines if "engine.worker steady" in line]
         assert "steady/2" in engine
         assert contestant.slice(1.0, "one") > 0
     assert not log.exists()

@@ -36,6 +36,18 @@ class Stage:
         return self.came >= self.together
 
 
+class _Noted(asyncio.StreamReaderProtocol):
+    """Notes its transport, whoever takes the connection."""
+
+    def __init__(self, seen: list[asyncio.Transport], connected: Any) -> None:
+        super().__init__(asyncio.StreamReader(), connected)
+        self._seen = seen
+
+    def connection_made(self, transport: Any) -> None:
+        self._seen.append(transport)
+        super().connection_made(transport)
+
+
 class HttpServer:
     """Understands just enough HTTP/1.1; one thread with an event loop."""
 
@@ -60,8 +72,8 @@ class HttpServer:
         self._loop, self._quit = asyncio.get_running_loop(), asyncio.Event()
         self._released = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=512)
+        self._transports: list[asyncio.Transport] = []
+        server = await self._loop.create_server(self._protocol, "127.0.0.1", 0, backlog=512)
         self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._started.set()
         await self._quit.wait()
@@ -72,16 +84,19 @@ class HttpServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for writer in self._writers:  # what nobody has read yet would keep one open
-            writer.transport.abort()
-        await asyncio.sleep(0)
+        for transport in self._transports:  # what nobody has read yet would keep one open
+            transport.abort()
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    def _protocol(self) -> _Noted:
+        return _Noted(self._transports, self._connected)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("no task")
         self._tasks.add(task)
-        self._writers.add(writer)
         self.connections += 1
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):

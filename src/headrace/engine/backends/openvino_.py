@@ -53,8 +53,8 @@ _LEAST_WEIGHTS = 1024
 def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
     """Load an ONNX, IR, TFLite or SavedModel file; see ``contract.Load``."""
     try:
-        as_it_is = _stamp(path)
         compiled, signature = _compiled(path, settings)
+        as_it_is = _stamp(path)
 
         def again() -> ov.CompiledModel:
             found, its = _compiled(path, settings)
