@@ -92,6 +92,7 @@ def _from_word(value: object) -> object:
 Number = Annotated[StrictBool | int | float, BeforeValidator(_from_word)]
 Size = Annotated[int, Field(ge=1)]
 MOST_INSTANCES = 256
+"""Of a model, and of the threads of each."""
 # What a tuned card may say, too.
 Count = Annotated[int, Field(ge=1, le=MOST_INSTANCES)]
 BatchSize = Annotated[int, Field(ge=1, le=4096)]

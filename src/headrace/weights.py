@@ -1,10 +1,12 @@
-"""The files that lie with a model file: whose folder it is, and what its weights lie in."""
+"""The files that lie with a model file: whose folder it is, and what its weights lie in.
+
+And what tells that a file was changed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -65,17 +67,23 @@ def weights_files(path: Path) -> frozenset[str] | None:
     """
     if path.suffix != _ONNX:
         return frozenset()
-    return _read(path, _stamp(path.stat()))
+    return _read(path, stamp(path))
 
 
 @lru_cache(_KEPT)
-def _read(path: Path, stamp: tuple[int, ...]) -> frozenset[str] | None:
+def _read(path: Path, seen: tuple[int, ...]) -> frozenset[str] | None:
     with path.open("rb") as file:
         names = onnx_.weights_files(file)
-    if _stamp(path.stat()) != stamp:
+    if stamp(path) != seen:
         raise OSError(errno.EBUSY, "is written to as it is read", str(path))
     return names
 
 
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def stamp(file: Path) -> tuple[int, ...]:
+    """What tells that a file was changed: also one whose time of writing was set back.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -30,7 +30,7 @@ from headrace.fingerprint import fingerprint
 from headrace.ownership import FOREIGN, is_ours
 from headrace.settings import ModelSettings
 from headrace.values import Array
-from headrace.weights import has_own_folder, weights_files
+from headrace.weights import has_own_folder, stamp, weights_files
 
 _log = structlog.get_logger("headrace.engine")
 
@@ -158,7 +158,7 @@ def _key(path: Path, settings: ModelSettings, by: Collection[str] | None) -> str
     if files is None:
         return None
     dump = settings.model_dump(mode="json")
-    edition = [(str(f), *_stamp(f)) for f in sorted(files)]
+    edition = [(str(f), *stamp(f)) for f in sorted(files)]
     place = [
         str(path.absolute()),
         {
@@ -167,7 +167,7 @@ def _key(path: Path, settings: ModelSettings, by: Collection[str] | None) -> str
             if (key not in _APART if by is None else key in by)
         },
         fingerprint().libraries,
-        [(f.name, *_stamp(f)) for f in sorted(_OURSELVES.rglob("*.py"))],
+        [(f.name, *stamp(f)) for f in sorted(_OURSELVES.rglob("*.py"))],
         _processor(),
         [] if settings.device == CPU else _gpus(),
         len(os.sched_getaffinity(0)),
@@ -193,12 +193,6 @@ def _files(path: Path) -> set[Path] | None:
             return None
         inside += [path.parent / name for name in named]
     return {path, *(one for one in inside if one.is_file() and not one.name.endswith(_TUNED_CARD))}
-
-
-def _stamp(file: Path) -> tuple[int, ...]:
-    # The time of change tells what was written over with its time of writing set back.
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _processor() -> str:

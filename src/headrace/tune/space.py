@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from headrace.settings import BackendName, Precision
-
-MOST = 256
-"""Of the instances of a model, and of the threads of one: no more may be set."""
+from headrace.settings import MOST_INSTANCES, BackendName, Precision
 
 # Which arithmetic a backend can be asked for besides that of the model itself.
 _MORE: Mapping[BackendName, tuple[Precision, ...]] = {
@@ -151,7 +148,7 @@ def make_space(
                 left_out.append(LeftOut(f"{backend.value} bf16", f"{why}: it would be slower"))
                 continue
             layers = f32_layers if (backend, precision) == MIXES else 0
-            numbers = steps(min(cores, MOST))
+            numbers = steps(min(cores, MOST_INSTANCES))
             variants += [Variant(backend, precision, threads, layers) for threads in numbers]
     return Space(tuple(variants), tuple(left_out))
 
@@ -168,7 +165,7 @@ def steps(most: int) -> tuple[int, ...]:
 
 def most_lanes(cores: int, threads: int) -> int:
     """How many instances of so many threads there are cores for, and a server takes."""
-    return max(min(cores // threads, MOST), 1)
+    return max(min(cores // threads, MOST_INSTANCES), 1)
 
 
 def candidates(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headrace.errors import ModelLoadError
 from headrace.formats import SUFFIXES
-from headrace.weights import LEFT_BY_RUNS, has_own_folder, weights_beside
+from headrace.weights import LEFT_BY_RUNS, has_own_folder, stamp, weights_beside
 
 _SAVED_MODEL, _USER_CODE = ".pb", ".py"
 # What it was made of may lie beside it.
@@ -21,7 +21,7 @@ _NOTHING_READ = _WORDS | {*LEFT_BY_RUNS, ".npz", ".csv"}
 # How many digests are kept; where there are more models each is read whenever it is asked for.
 _KEPT = 1024
 
-Stamp = tuple[tuple[str, int, int, int, int], ...]
+Seen = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 def digest(path: Path) -> str:
@@ -36,8 +36,8 @@ def digest(path: Path) -> str:
     """
     try:
         home = path.parent
-        stamp = tuple(_stamp(file, home) for file in sorted(_files(path)))
-        return _digest(home, stamp)
+        found = sorted(_files(path))
+        return _digest(home, tuple((f.relative_to(home).as_posix(), stamp(f)) for f in found))
     except OSError as error:
         raise ModelLoadError(
             f"{error.filename or path}: cannot be read: {error.strerror}"
@@ -45,9 +45,9 @@ def digest(path: Path) -> str:
 
 
 @lru_cache(_KEPT)
-def _digest(home: Path, stamp: Stamp) -> str:
+def _digest(home: Path, seen: Seen) -> str:
     """Read the files; as long as none has changed, once."""
-    sums = {name: _sum(home / name) for name, *_ in stamp}
+    sums = {name: _sum(home / name) for name, _ in seen}
     if len(sums) == 1:
         return f"sha256:{next(iter(sums.values()))}"
     lines = "".join(f"{found}  {name}\n" for name, found in sums.items())
@@ -80,9 +80,3 @@ def _counts(file: Path, path: Path) -> bool:
     if path.suffix == _USER_CODE:  # who knows what it reads
         return not file.name.endswith(("card.yaml", "tuned.yaml"))
     return file.suffix not in _NOTHING_READ and (len(inner) > 1 or file.suffix not in _MODELS)
-
-
-def _stamp(file: Path, home: Path) -> tuple[str, int, int, int, int]:
-    status = file.stat()
-    name = file.relative_to(home).as_posix()
-    return name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -25,6 +25,7 @@ from headrace.engine.backends.openvino_recovery import Graphs, bind
 from headrace.errors import InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings, Placement, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
+from headrace.weights import stamp
 
 _DTYPES: dict[ov.Type, DType] = {
     ov.Type.boolean: DType.BOOL,
@@ -54,11 +55,11 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
     """Load an ONNX, IR, TFLite or SavedModel file; see ``contract.Load``."""
     try:
         compiled, signature = _compiled(path, settings)
-        as_it_is = _stamp(path)
+        as_it_is = stamp(path)
 
         def again() -> ov.CompiledModel:
             found, its = _compiled(path, settings)
-            if its != signature or _stamp(path) != as_it_is:
+            if its != signature or stamp(path) != as_it_is:
                 raise ModelLoadError("its file is another by now")
             return found
 
@@ -74,11 +75,6 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
             f"processor, which would compute in {loaded.precision}: ask for that, or for f32"
         )
     return loaded
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    seen = path.stat()
-    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
 def _compiled(path: Path, settings: ModelSettings) -> tuple[ov.CompiledModel, Signature]:

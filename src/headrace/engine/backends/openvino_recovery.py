@@ -21,7 +21,6 @@ import numpy as np
 import openvino as ov
 import structlog
 
-from headrace.errors import OperatorError
 from headrace.values import Array, TensorSpec
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -76,9 +75,8 @@ class Graphs:
         # With one stream it is known what ran last.
         kept = 1 if self._streams == 1 else _RECENT * self._streams
         self._recent: deque[Shapes] = deque(maxlen=kept)
-        self._put_right: tuple[
-            Shapes, ...
-        ] = ()  # where: with several streams, one may be there yet
+        # Where graphs were put right; with several streams one may be there yet.
+        self._put_right: tuple[Shapes, ...] = ()
         self._smallest: Shapes | None = None  # that ran, as far as it was looked at
         self._made: dict[Shapes, int | None] = {}  # what is to be filled in there; None: it fails
 
@@ -120,7 +118,7 @@ class Graphs:
         if ran is None:
             try:
                 self.compiled = self._again()
-            except (RuntimeError, OperatorError, OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - or no lane would run any more
                 # It goes on as it is: mostly that does.
                 _log.warning("not_compiled_again", reason=str(error)[:500])
         self._recent.clear()
