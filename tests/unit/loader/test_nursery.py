@@ -45,6 +45,8 @@ LEAVES = """
 import os, signal
 from headrace.engine import worker
 def main():
+    if STUBBORN:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     child = os.fork()
     if child:
         print(child, flush=True)
@@ -130,11 +132,13 @@ async def test_the_end_of_a_forked_engine_is_told() -> None:
                 late()
 
 
-@pytest.mark.parametrize("kills_nursery", [False, True])
+@pytest.mark.parametrize(
+    ("kills_nursery", "stubborn"), [(False, False), (True, False), (False, True), (True, True)]
+)
 async def test_what_a_forked_engine_has_forked_ends_with_it(
-    monkeypatch: pytest.MonkeyPatch, kills_nursery: bool
+    monkeypatch: pytest.MonkeyPatch, kills_nursery: bool, stubborn: bool
 ) -> None:
-    _replace(monkeypatch, LEAVES + BEGIN)
+    _replace(monkeypatch, f"STUBBORN = {stubborn}\n" + LEAVES + BEGIN)
     async with _nursery() as found:
         engine = await found.engine("m/1")
         other = await found.engine("m/2")
