@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 
 pytest.importorskip("nicegui", reason="the dashboard needs NiceGUI")
 
@@ -199,21 +201,20 @@ async def test_a_server_that_answers_late_does_not_replace_the_models_of_another
 ) -> None:
     asked, told, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = await reader.readline()
-        if b"/openapi.json" in line:
-            asked.set()
-            await told.wait()
-            writer.write(b'HTTP/1.0 200 OK\r\n\r\n{"x-headrace-models": []}')
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-            writer.close()
-        if b"/openapi.json" in line:
-            answered.set()
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if request.path != "/openapi.json":
+            return web.Response(status=404)
+        asked.set()
+        await told.wait()
+        response = web.json_response({"x-headrace-models": []})
+        await response.prepare(request)
+        await response.write_eof()
+        answered.set()
+        return response
 
     port = int(shown.absent.rpartition(":")[2])
     async with (
-        await asyncio.start_server(answer, "127.0.0.1", port),
+        RawTestServer(answer, host="127.0.0.1", port=port),
         browse(f"{shown.page}/try", tmp_path) as page,
     ):
         await page.click(BUTTON % "SEND")
