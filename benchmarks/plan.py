@@ -38,7 +38,7 @@ _MODELS = (
 def measure(progress: Callable[[str], None]) -> Iterator[Figure]:
     """Plan each model, and drive it."""
     for one in _MODELS:
-        progress(f"{one.name}, planned and driven (about two minutes)")
+        progress(f"{one.name}, planned and driven (some minutes)")
         yield from _figures(one, _plan(one))
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator
+
+# Of so many one in a hundred is twenty, and they are told of in half a millisecond.
+_RECENT = 2048
+
 
 class Tally:
     """Batches of one size: how many were assembled and ended, and how long that took."""
@@ -15,15 +21,46 @@ class Tally:
         self.infer_s = 0.0
 
 
+class Recent:
+    """The last batches, in the order in which they ended."""
+
+    __slots__ = ("_ended_s", "_infer_s", "_next", "_rows")
+
+    def __init__(self) -> None:
+        self._ended_s = array("d")
+        self._rows = array("I")
+        self._infer_s = array("f")
+        self._next = 0  # the oldest, where all places are taken
+
+    def add(self, rows: int, infer_s: float, now_s: float) -> None:
+        """One has ended."""
+        if len(self._rows) < _RECENT:
+            self._ended_s.append(now_s)
+            self._rows.append(rows)
+            self._infer_s.append(infer_s)
+            return
+        at = self._next
+        self._ended_s[at], self._rows[at], self._infer_s[at] = now_s, rows, infer_s
+        self._next = (at + 1) % _RECENT
+
+    def __iter__(self) -> Iterator[tuple[float, int, float]]:
+        """When each ended, its rows and how long it ran, the oldest first."""
+        found = list(zip(self._ended_s, self._rows, self._infer_s, strict=True))
+        yield from found[self._next :]
+        yield from found[: self._next]
+
+
 class Runs:
     """The batches of one version.
 
     ``entries`` and the times beside it count each batch once for every request in it, as Triton's
-    statistics do; ``sizes`` count it once. ``last_s`` is when the last one ended, on the
-    receiver's monotonic clock.
+    statistics do; ``sizes`` count it once, ``recent`` are the last ones. ``last_s`` is when the
+    last one ended, on the receiver's monotonic clock.
     """
 
-    __slots__ = ("assemble_s", "assembled_entries", "entries", "infer_s", "last_s", "sizes")
+    __slots__ = (
+        "assemble_s", "assembled_entries", "entries", "infer_s", "last_s", "recent", "sizes"
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.sizes: dict[int, Tally] = {}
@@ -32,6 +69,7 @@ class Runs:
         self.entries = 0
         self.infer_s = 0.0
         self.last_s: float | None = None
+        self.recent = Recent()
 
     def assembled(self, rows: int, entries: int, assemble_s: float) -> None:
         """Count a batch that was handed to the engine."""
@@ -51,3 +89,4 @@ class Runs:
         self.entries += entries
         self.infer_s += infer_s * entries
         self.last_s = now_s
+        self.recent.add(rows, infer_s, now_s)

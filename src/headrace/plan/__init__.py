@@ -5,8 +5,9 @@ Asked: ``grammar`` the flags · ``once`` a plan from end to end · ``question`` 
 
 Planned: ``machine`` lanes, run times, the receiver and the cores they share · ``play`` a rate on
 the server's own scheduler · ``limit`` the highest rate, the fewest lanes · ``make`` the plan ·
-``scaling`` what instances cost each other · ``laws`` closed forms of queueing, for the explanation
-· ``estimate`` means and their bounds · ``reasons`` why, in sentences.
+``chance`` how unlike runs are · ``scaling`` what instances cost each other · ``laws`` closed forms
+of queueing, for the explanation · ``estimate`` means and their bounds · ``reasons`` why, in
+sentences.
 
 Measured: ``target`` where and what to send · ``calibration`` what short loads tell of a
 machine · ``measure`` real loads · ``others`` who use the machine meanwhile · ``compare`` what was

@@ -10,6 +10,7 @@ come meanwhile. Response times, which are what is predicted, are read from the f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat
@@ -22,6 +23,9 @@ _Z98 = 2.054
 # The least that a request costs anywhere: no receiver answers more than a million a second.
 _LEAST_EACH_S = 1e-6
 
+SEQUENCES = {"middle_ratios", "full_ratios", "ways_s"}
+"""What a calibration has of single runs and requests: thousands of numbers, to draw from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Driven:
@@ -29,7 +33,7 @@ class Driven:
 
     ``mean_s`` is from when a request was to be sent to its answer, ``sender_cpu_s`` a request, 0
     where the sender is on another machine. ``tail_ratio`` and ``handover_s`` are as the server had
-    them at its end.
+    them at its end, ``taken_s`` what each request took, in the order of the answers.
     """
 
     rate_rps: float
@@ -38,6 +42,15 @@ class Driven:
     ran: Between
     tail_ratio: float
     handover_s: float
+    taken_s: tuple[float, ...] = ()
+
+    def ways(self, besides_s: float) -> tuple[float, ...]:
+        """What each request took but for its run and this, where each had a run of its own."""
+        if len(self.ran.recent) != len(self.taken_s):
+            return ()
+        pairs = zip(self.taken_s, self.ran.recent, strict=True)
+        ways = [max(taken_s - infer_s - besides_s, 0.0) for taken_s, (_, infer_s) in pairs]
+        return tuple(round(way_s, 6) for way_s in ways)
 
 
 class Calibration(BaseModel):
@@ -45,6 +58,9 @@ class Calibration(BaseModel):
 
     ``middle_slower`` and ``middle_spread`` are of runs at ``middle_rps``; 0: nobody looked.
     ``full_slower`` is of those at ``full_rps``, where they are shorter than after a pause.
+    ``middle_ratios`` and ``full_ratios`` are runs there, one after the other, in mean ones: of a
+    server that does not tell them there are none, and chance is as the spreads say. ``ways_s`` are
+    so ways of single requests, whose mean is ``way_s``.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -61,13 +77,17 @@ class Calibration(BaseModel):
     full_slower: PositiveFloat = 1.0
     middle_slower: PositiveFloat = 1.0
     middle_spread: NonNegativeFloat = 0.0
+    middle_ratios: tuple[NonNegativeFloat, ...] = ()
+    full_ratios: tuple[NonNegativeFloat, ...] = ()
+    ways_s: tuple[NonNegativeFloat, ...] = ()
 
     def applied(self, machine: Machine) -> Machine:
         """The machine with what was measured in place of what was guessed."""
         return replace(
             machine,
-            front=Front(self.each_s, self.way_s, self.cpu_s),
+            front=Front(self.each_s, self.way_s, self.cpu_s, self.ways_s),
             spread=self.spread,
+            ratios=self.full_ratios,
             speed=self.speed,
             stretch=self.stretch,
             handover_s=self.handover_s,
@@ -75,11 +95,17 @@ class Calibration(BaseModel):
         )
 
     def with_middle(
-        self, rate_rps: float, full_rps: float, slower: float, tail_ratio: float
+        self,
+        rate_rps: float,
+        full_rps: float,
+        slower: float,
+        tail_ratio: float,
+        ratios: Sequence[float] = (),
     ) -> Calibration:
         """The same with what was seen at a rate between none and ``full_rps``.
 
-        ``slower`` is how many times longer lanes were busy than was reckoned without it.
+        ``slower`` is how many times longer lanes were busy than was reckoned without it, ``ratios``
+        are the runs in mean ones.
         """
         return self.model_copy(
             update={
@@ -87,14 +113,21 @@ class Calibration(BaseModel):
                 "full_rps": full_rps,
                 "middle_slower": slower,
                 "middle_spread": math.log(tail_ratio) / _Z98,
+                "middle_ratios": tuple(ratios),
             }
         )
 
     def _middle(self) -> Middle | None:
         if not self.full_rps > self.middle_rps > 0:
             return None
-        slower = self.middle_slower
-        return Middle(self.middle_rps, self.full_rps, slower, self.middle_spread, self.full_slower)
+        return Middle(
+            self.middle_rps,
+            self.full_rps,
+            self.middle_slower,
+            self.middle_spread,
+            self.full_slower,
+            self.middle_ratios,
+        )
 
     def speed(self, running: int) -> float:
         """How fast a lane is while so many run, if each had its cores."""
@@ -128,6 +161,8 @@ def calibrate(machine: Machine, quiet: Driven, busy: Driven) -> Calibration:
         full_slower=min(shared, 1.0),
         spread=math.log(busy.tail_ratio) / _Z98,
         handover_s=quiet.handover_s,
+        full_ratios=busy.ran.unlike(expect),
+        ways_s=quiet.ways(each_s + quiet.handover_s),
     )
 
 

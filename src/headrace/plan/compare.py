@@ -64,9 +64,7 @@ class Compared:
     def causes(self) -> list[str]:
         """What else is off, where the prediction is."""
         measured = self.measured
-        if measured.spoiled is not None:
-            return [measured.spoiled]
-        found = []
+        found = [] if measured.spoiled is None else [measured.spoiled]
         ran = 1.0 if measured.stretch is None else measured.stretch / self.stretch
         if abs(ran - 1) > _NOTABLE:
             found.append(f"runs took {ran:.2f} times as long as predicted of their sizes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from headrace.plan.calibration import SEQUENCES
 from headrace.plan.compare import Beside, Compared
 from headrace.plan.estimate import Estimate
 from headrace.plan.make import Level, Plan
@@ -47,7 +48,7 @@ def document(plan: Plan, beside: Beside) -> dict[str, Any]:
         "reasons": reasons(plan),
         "calibration": None
         if profile.calibration is None
-        else profile.calibration.model_dump(mode="json"),
+        else profile.calibration.model_dump(mode="json", exclude=SEQUENCES),
         "measured": [compared_document(one) for one in beside.loads],
         "others_cores": [_round(cores) for cores in beside.others],
         "verdict": " ".join(beside.in_words()) or None,

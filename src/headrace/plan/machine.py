@@ -10,10 +10,12 @@ from itertools import cycle
 
 import numpy as np
 
+from headrace.plan.chance import resampled
 from headrace.plan.laws import Capacity, Curve, capacity
 from headrace.scheduler.known import Known
 from headrace.scheduler.policy import Scheduler
 from headrace.scheduler.simulate import Service, Speed, undisturbed
+from headrace.values import Array
 
 # Of a normal law, 95 % are below so many standard deviations.
 _Z95 = 1.645
@@ -37,12 +39,21 @@ class Front:
 
     ``each_s`` is the time of a receiver's one thread that it takes, ``way_s`` what passes besides
     until its answer is there, ``cpu_s`` what it takes from the cores that engines run on: all of
-    the receiver's threads, and the sender's where that is on the same machine.
+    the receiver's threads, and the sender's where that is on the same machine. ``ways_s`` are the
+    ways of some requests, one after the other, where they are known.
     """
 
     each_s: float
     way_s: float = _WAY_S
     cpu_s: float = 0.0
+    ways_s: tuple[float, ...] = ()
+
+    def drawn_s(self, seed: int, count: int) -> list[float]:
+        """Ways of so many requests; another seed, other chances."""
+        if not self.ways_s:
+            return [self.way_s] * count
+        drawn = resampled(np.random.default_rng(seed), self.ways_s, (), 1.0, count)
+        return [float(way_s) for way_s in drawn]
 
     @classmethod
     def guessed(cls, elements: int, rows: int) -> Front:
@@ -59,7 +70,8 @@ class Middle:
     one that runs lets them share its core for a while, though another is free. ``slower`` is how
     many times longer runs take at ``rate_rps`` than is reckoned without that, ``spread`` that of
     their times; ``full_slower`` is how many at ``full_rps``: fewer than one where all of a model is
-    in the caches as it is not after a pause. At rate 0 it is one.
+    in the caches as it is not after a pause. At rate 0 it is one. ``ratios`` are runs there, one
+    after the other, in mean ones, where they are known.
     """
 
     rate_rps: float
@@ -67,18 +79,19 @@ class Middle:
     slower: float
     spread: float
     full_slower: float = 1.0
+    ratios: tuple[float, ...] = ()
 
     def slower_at(self, rate_rps: float) -> float:
         """How many times longer runs take at a rate."""
         if rate_rps < self.rate_rps:
             return 1 + (self.slower - 1) * rate_rps / self.rate_rps
-        return self.full_slower + (self.slower - self.full_slower) * self._left(rate_rps)
+        return self.full_slower + (self.slower - self.full_slower) * self.left(rate_rps)
 
     def spread_at(self, rate_rps: float, full: float) -> float:
         """The spread of run times at a rate; ``full`` is that at full load."""
-        return full + (self.spread - full) * self._left(rate_rps)
+        return full + (self.spread - full) * self.left(rate_rps)
 
-    def _left(self, rate_rps: float) -> float:
+    def left(self, rate_rps: float) -> float:
         """The way from here to full load, as a part of that from the middle: 1 below it."""
         left = (self.full_rps - rate_rps) / (self.full_rps - self.rate_rps)
         return min(max(left, 0.0), 1.0)
@@ -89,7 +102,8 @@ class Machine:
     """Lanes with a scheduler, the receiver in front of them, and the cores that all of it shares.
 
     ``speed`` is how fast a lane is while so many run, if each had its cores; ``spread`` the
-    standard deviation of the logarithm of run times; ``stretch`` how many times longer runs are
+    standard deviation of the logarithm of run times, ``ratios`` runs at full load, one after the
+    other, in mean ones, where they are known; ``stretch`` how many times longer runs are
     than warm-up said, ``middle`` how much more at loads that are neither none nor full.
     ``handover_s`` is what a batch takes besides its run. Of several receivers each has an equal
     part of the requests; that they see the lanes' work of others a moment late is not played.
@@ -106,6 +120,7 @@ class Machine:
     handover_s: float = 0.0
     receivers: int = 1
     middle: Middle | None = None
+    ratios: tuple[float, ...] = ()
 
     @property
     def lanes(self) -> int:
@@ -164,16 +179,23 @@ class Machine:
 
     def service(self, seed: int, rate_rps: float = 0.0) -> Service:
         """Run times of lanes, the next each time it is asked; another seed, other chances."""
-        latency, spread = self.known.latency(), self.spread
-        if self.middle is not None:
-            spread = self.middle.spread_at(rate_rps, spread)
-        drawn = np.random.default_rng(seed).normal(0.0, spread, _DRAWN)
-        ratios: Iterator[float] = cycle((self.stretch * np.exp(drawn)).tolist())
+        latency = self.known.latency()
+        drawn = self._drawn(np.random.default_rng(seed), rate_rps)
+        ratios: Iterator[float] = cycle((self.stretch * drawn).tolist())
 
         def run_s(elements: int, rows: int) -> float:
             return latency.expect(elements, rows) * next(ratios)
 
         return run_s
+
+    def _drawn(self, random: np.random.Generator, rate_rps: float) -> Array:
+        """Run times at a rate, in expected ones."""
+        middle, spread = self.middle, self.spread
+        if middle is not None and middle.ratios and self.ratios:
+            return resampled(random, middle.ratios, self.ratios, middle.left(rate_rps), _DRAWN)
+        if middle is not None:
+            spread = middle.spread_at(rate_rps, spread)
+        return np.exp(random.normal(0.0, spread, _DRAWN))
 
 
 def spread_of(pairs: Sequence[tuple[float, float]]) -> float:

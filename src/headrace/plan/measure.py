@@ -28,7 +28,7 @@ from headrace.plan.seen import Between, Seen
 # Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
 _LEAST_S, _MOST_S, _WANTED = 10.0, 60.0, 3000
 _WARM_SHARE = 0.15
-_FIRST_S, _QUIET_S, _BUSY_S, _MIDDLE_S = 2.0, 4.0, 6.0, 8.0
+_FIRST_S, _QUIET_S, _BUSY_S, _MIDDLE_S = 2.0, 8.0, 6.0, 20.0
 # A quiet server has this part of the time something to do, and so many requests a second at most.
 _QUIET, _QUIET_RPS = 0.3, 200.0
 # So few requests tell something; slow models get more time for them, but not for ever.
@@ -124,7 +124,9 @@ def _with_middle(
     busy = ran.infer_s / (machine.lanes * sent.duration_s)
     if not busy or not reckoned:
         return found
-    return found.with_middle(sent.rate, full_rps, busy / reckoned, seen.tail_ratio)
+    latency = machine.known.latency()
+    ratios = ran.unlike(lambda rows: latency.expect(machine.elements, rows))
+    return found.with_middle(sent.rate, full_rps, busy / reckoned, seen.tail_ratio, ratios)
 
 
 def _long_enough(rate_rps: float, least_s: float) -> float:
@@ -134,17 +136,19 @@ def _long_enough(rate_rps: float, least_s: float) -> float:
 def _driven(rig: Rig, plan: Plan, duration_s: float) -> Driven:
     result, ran, seen = rig.drive(plan)
     ok = result.is_kind(Kind.OK)
+    took_s = (result.done_s - result.intended_s)[ok]
     answered = int(np.count_nonzero(ok))
     if not answered:
         raise StartError(f"no request was answered: {result.outcomes[-1]}")
     taken_s = result.cpu_s / len(result) if on_this_machine(rig.url) else 0.0
     return Driven(
         answered / duration_s,
-        float(np.mean((result.done_s - result.intended_s)[ok])),
+        float(np.mean(took_s)),
         taken_s,
         ran,
         seen.tail_ratio,
         seen.handover_s,
+        tuple(took_s[np.argsort(result.done_s[ok], kind="stable")].tolist()),
     )
 
 

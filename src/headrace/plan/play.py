@@ -115,7 +115,7 @@ def play_sent(
     """
     return simulate(
         machine.scheduler(),
-        arrivals(machine, question, sent),
+        arrivals(machine, question, sent, seed),
         machine.service(seed, sent.rate),
         lanes=machine.lanes,
         reply_s=machine.handover_s,
@@ -125,21 +125,22 @@ def play_sent(
     )
 
 
-def arrivals(machine: Machine, question: Question, sent: Arrivals) -> Iterator[Arrival]:
+def arrivals(machine: Machine, question: Question, sent: Arrivals, seed: int) -> Iterator[Arrival]:
     """Yield requests in the order in which they come out of the receivers.
 
     Each works on one at a time, and gets them as connections fall: by chance. Deadlines know how
     long that took, for Envoy notes when a request came.
     """
     timeout_s = float("inf") if question.slo_s is None else question.slo_s
-    for out_s, at_s in received(sent.times_s.tolist(), machine.front.each_s, machine.receivers):
+    came = received(sent.times_s.tolist(), machine.front.each_s, machine.receivers)
+    for (out_s, at_s), way_s in zip(came, machine.front.drawn_s(seed, len(came)), strict=True):
         yield Arrival(
             out_s,
             timeout_s,
             question.rows,
             elements=question.elements,
             waited_s=out_s - at_s,
-            way_s=machine.front.way_s,
+            way_s=way_s,
         )
 
 

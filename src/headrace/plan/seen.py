@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,11 +20,22 @@ class SizeSeen(BaseModel):
     infer_s: NonNegativeFloat
 
 
+class Ran(BaseModel):
+    """One of the last batches: when it ended, its rows, and how long it ran."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    ended_s: float
+    rows: PositiveInt
+    infer_s: NonNegativeFloat
+
+
 class Seen(BaseModel):
     """What has run of a version so far; ``cpu_s`` is what the receiver has used, for all models.
 
     ``tail_ratio`` is what 98 of 100 runs stay under, in expected times, and ``handover_s`` what a
-    batch takes besides its run; both of late.
+    batch takes besides its run; both of late. ``recent`` are the last batches, which servers told
+    nothing of once, and ``now_s`` is the time by their clock.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -33,15 +45,22 @@ class Seen(BaseModel):
     tail_ratio: Annotated[float, Field(ge=1)]
     handover_s: NonNegativeFloat
     runs: tuple[SizeSeen, ...]
+    now_s: float = 0.0
+    recent: tuple[Ran, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """What ran between two questions. ``runs`` are (rows, batches, seconds in all) by size."""
+    """What ran between two questions.
+
+    ``runs`` are (rows, batches, seconds in all) by size, ``recent`` the last of those batches in
+    order, (rows, seconds).
+    """
 
     cpu_s: float
     answered: int
     runs: tuple[tuple[int, int, float], ...]
+    recent: tuple[tuple[int, float], ...] = ()
 
     @classmethod
     def of(cls, before: Seen, after: Seen) -> Between:
@@ -61,7 +80,8 @@ class Between:
         answered = after.answered - before.answered
         if answered < 0 or after.cpu_s < before.cpu_s:
             raise ValueError("the counts have begun anew: the receiver was restarted meanwhile")
-        return cls(after.cpu_s - before.cpu_s, answered, tuple(runs))
+        recent = [(one.rows, one.infer_s) for one in after.recent if one.ended_s > before.now_s]
+        return cls(after.cpu_s - before.cpu_s, answered, tuple(runs), tuple(recent))
 
     @property
     def batches(self) -> int:
@@ -77,6 +97,12 @@ class Between:
     def infer_s(self) -> float:
         """How long all of them ran."""
         return sum(infer_s for _, _, infer_s in self.runs)
+
+    def unlike(self, expect: Callable[[int], float]) -> tuple[float, ...]:
+        """How many times longer than the mean of all each of the last runs was, in order."""
+        ratios = [infer_s / expect(rows) for rows, infer_s in self.recent]
+        mean = math.fsum(ratios) / len(ratios) if ratios else 0.0
+        return tuple(round(ratio / mean, 4) for ratio in ratios) if mean > 0 else ()
 
     def stretch(self, expect: Callable[[int], float]) -> float | None:
         """How many times longer runs were than expected of their sizes; None: nothing ran."""

@@ -161,7 +161,7 @@ def test_of_a_busy_receiver_it_is_told_whether_its_cost_is_guessed() -> None:
 def test_the_receiver_works_on_one_request_at_a_time() -> None:
     asked = question()
     here = machine(asked, Front(0.001, 0.0))
-    came = list(arrivals(here, asked, poisson(500, 4.0, seed=1)))
+    came = list(arrivals(here, asked, poisson(500, 4.0, seed=1), 1))
     for before, after in pairwise(came):
         assert after.at_s >= before.at_s + 0.001 - 1e-12
         assert after.waited_s >= 0.001 - 1e-12
@@ -291,8 +291,8 @@ def test_run_times_spread_as_they_were_measured() -> None:
 
 def test_the_same_seed_draws_the_same_requests_closer_together() -> None:
     asked = question()
-    slow = [one.at_s for one in arrivals(machine(asked), asked, poisson(100, 10.0, seed=3))]
-    fast = [one.at_s for one in arrivals(machine(asked), asked, poisson(200, 5.0, seed=3))]
+    slow = [one.at_s for one in arrivals(machine(asked), asked, poisson(100, 10.0, seed=3), 1)]
+    fast = [one.at_s for one in arrivals(machine(asked), asked, poisson(200, 5.0, seed=3), 1)]
     assert len(slow) == len(fast)
     assert fast[-1] == pytest.approx(slow[-1] / 2)
     assert play_once(machine(asked), asked, 200, 1) != play_once(machine(asked), asked, 200, 2)

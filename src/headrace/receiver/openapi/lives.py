@@ -86,6 +86,7 @@ _MEASUREMENT = _object(
 _RAN = _object(
     {"rows": _COUNT, "count": _COUNT, "infer_s": _SECONDS},
 )
+_RECENT = _object({"ended_s": _SECONDS, "rows": _COUNT, "infer_s": _SECONDS})
 _SEEN = _object(
     {
         "cpu_s": _SECONDS,
@@ -93,6 +94,8 @@ _SEEN = _object(
         "tail_ratio": {"type": "number", "minimum": 0},
         "handover_s": _SECONDS,
         "runs": {"type": "array", "items": _RAN},
+        "now_s": _SECONDS,
+        "recent": {"type": "array", "items": _RECENT},
     }
 )
 _CHANGE = _object(

@@ -58,7 +58,8 @@ class Models:
                 "first"
             ) from absent
         counted = json.loads(await self._core.together(Topic.SEEN))
-        found = measured(served, counted.get(which(served)) or seen(served))
+        ran = counted.get(which(served)) or seen(served)
+        found = measured(served, {**ran, **lately(served)})
         return json_reply({**found, "receivers": self._core.receivers})
 
     async def label(self, exchange: Exchange, name: str, _: None) -> Reply:
@@ -142,6 +143,18 @@ def seen(served: ServedModel) -> dict[str, Any]:
             {"rows": rows, "count": tally.ended, "infer_s": tally.infer_s} for rows, tally in ran
         ],
     }
+
+
+def lately(served: ServedModel) -> dict[str, Any]:
+    """The last batches of this receiver, for whoever wants to see how unlike runs are.
+
+    Times are those of a clock that all receivers share.
+    """
+    recent = [
+        {"ended_s": round(ended_s, 4), "rows": rows, "infer_s": round(infer_s, 7)}
+        for ended_s, rows, infer_s in served.metrics.runs.recent
+    ]
+    return {"now_s": time.monotonic(), "recent": recent}
 
 
 def load_parts(profile: Profile) -> dict[str, float]:
