@@ -17,7 +17,7 @@ import pytest
 from headrace.documents import parse
 from headrace.engine import backends
 from headrace.engine.backends.contract import Model
-from headrace.errors import BackendMissing, InferenceFailed, ModelLoadError
+from headrace.errors import BackendMissing, InferenceFailed, InvalidInput, ModelLoadError
 from headrace.settings import Card, ModelSettings
 from headrace.values import DType
 from tests.contract import models
@@ -160,6 +160,7 @@ traced(Less(), x, x).save(folder + "/less.pt")
 traced(Counter(), x).save(folder + "/counter.pt")
 layers = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.9))
 traced(layers, x).save(folder + "/in_training.pt")
+torch.jit.script(torch.nn.Embedding(4, 2)).save(folder + "/words.pt")
 torch.jit.script(layers).save(folder + "/layers.pt")
 torch.save(layers.eval()(x).detach(), folder + "/expected")
 torch.save(Bomb(), folder + "/bomb.pt")
@@ -491,6 +492,18 @@ def test_inputs_that_torchscript_cannot_run_with_are_told_at_once(scripts: Path)
     said = "does not run with the inputs that `signature` names: RuntimeError: mat1 and mat2 shapes"
     with pytest.raises(ModelLoadError, match=said):
         carded(scripts / "model.pt", {**LINEAR, "inputs": [tensor("x", shape=[None, 5])]})
+
+
+@needs_torch
+@pytest.mark.slow
+def test_a_token_that_torchscript_has_no_word_for_is_the_fault_of_who_sent_it(
+    scripts: Path,
+) -> None:
+    ids, words = tensor("ids", "INT64", [None, None]), tensor("words", shape=[None, None, 2])
+    instance = carded(scripts / "words.pt", {"inputs": [ids], "outputs": [words]}).instance()
+    with pytest.raises(InvalidInput, match=r"a token .*\(RuntimeError: index out of"):
+        instance.run({"ids": np.array([[3, 4]])})
+    assert instance.run({"ids": np.array([[3, 0]])})["words"].shape == (1, 2, 2)
 
 
 @needs_torch

@@ -18,7 +18,7 @@ from headrace.engine import backends
 from headrace.engine.backends import openvino_
 from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.backends.openvino_recovery import Graphs, Shapes
-from headrace.errors import InferenceFailed, ModelLoadError
+from headrace.errors import InferenceFailed, InvalidInput, ModelLoadError
 from headrace.settings import BackendName, ModelSettings
 from headrace.values import Array, DType
 from tests.contract import models
@@ -55,7 +55,7 @@ def test_whatever_ran_before_one_that_fails_runs_after_it(
     instance = load(models.heads(tmp_path / "m.onnx"), lanes).instance()
     right = {rows: _answer(instance, rows, 16) for rows in (1, 2, 3, 4)}
     for rows, _ in itertools.product((1, 2, 3), range(3)):
-        with pytest.raises(InferenceFailed):
+        with pytest.raises(InvalidInput):
             instance.run(_words(*bad))
         for _ in range(2 * lanes):
             np.testing.assert_array_equal(_answer(instance, rows, 16), right[rows])
@@ -72,14 +72,14 @@ def test_so_it_does_in_another_lane_at_the_same_time(tmp_path: Path) -> None:
         for run in range(40):
             try:
                 instance.run(_words(run % 3 + 1, 16, (8, 1)[run % 2]))
-            except InferenceFailed:
+            except InvalidInput:
                 failed += 1
         return failed
 
     def good(instance: Instance) -> int:
         answered = 0
         for run in range(80):
-            with contextlib.suppress(InferenceFailed):
+            with contextlib.suppress(InvalidInput):
                 rows = run % 3 + 1
                 answered += np.array_equal(_answer(instance, rows, 16), right[rows])
         return answered
@@ -99,7 +99,7 @@ def test_a_model_that_ran_at_many_sizes_is_not_compiled_again(
     for length in range(1, 40):
         for rows in (1, 2, 3, 5, 7)[length % 5 :]:
             _answer(instance, rows, length)
-        with pytest.raises(InferenceFailed):
+        with pytest.raises(InvalidInput):
             instance.run(_words(2, 16, 8))
     assert _answer(instance, 2, 16).shape[0] == 2
 
@@ -141,7 +141,7 @@ def test_a_model_is_not_compiled_again_from_a_file_that_is_another(
     monkeypatch.setattr(Graphs, "_runs", lambda *_: False)  # nothing that is made up
     path.unlink()
     for _ in range(2):
-        with pytest.raises(InferenceFailed):
+        with pytest.raises(InvalidInput):
             instance.run(_words(2, 16, 8))
     np.testing.assert_array_equal(_answer(instance, 3, 12), right)
 
@@ -165,7 +165,7 @@ def test_what_runs_after_a_bad_token_is_as_small_as_a_small_request(
     for rows, length in ((1, 16), (256, 128), (1, 16)):
         instance.run(words(rows, length))
     for _ in range(3):
-        with pytest.raises(InferenceFailed, match="outside of the table"):
+        with pytest.raises(InvalidInput, match="outside of the table"):
             instance.run(words(1, 16, 1000))
     assert 1 <= len(made_up) <= 6
     assert max(made_up) <= 3 * 4 * 16

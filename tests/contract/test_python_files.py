@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from headrace.engine import backends
 from headrace.engine.backends.contract import Instance, Model
-from headrace.errors import InferenceFailed, ModelLoadError
+from headrace.errors import InferenceFailed, InvalidInput, ModelLoadError
 from headrace.settings import ModelSettings
 from tests.contract import models
 
@@ -52,6 +52,13 @@ def test_what_is_wrong_with_an_answer_is_told(
 ) -> None:
     with pytest.raises(InferenceFailed, match=said):
         instance(tmp_path, body, outputs).run({"x": X})
+
+
+def test_a_model_says_itself_that_a_request_is_wrong(tmp_path: Path) -> None:
+    body = "from headrace.errors import InvalidInput; raise InvalidInput('no pixels')"
+    with capture_logs() as logs, pytest.raises(InvalidInput, match=r"^no pixels$"):
+        instance(tmp_path, body).run({"x": X})
+    assert logs == []
 
 
 def test_an_answer_may_have_fewer_rows_for_not_every_model_is_batched(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ from tests.e2e.server import Server
 pytestmark = pytest.mark.slow
 
 KEEPS = "return {'y': batch['x'][batch['x'][:, 0] > LEAST]}"
+LOOKS = """
+from headrace.errors import InvalidInput
+if not (batch['x'] >= 0).all():
+    raise InvalidInput('x must not be negative')
+return {'y': batch['x']}"""
 PARSES = "import json\nreturn {'n': np.array([len(json.loads(q)) for q in batch['q']])}"
 
 
@@ -31,6 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("python")
     _write(root, "keeps", KEEPS.replace("LEAST", "3"), batched=False)
     _write(root, "some", KEEPS.replace("LEAST", "0.5"))
+    _write(root, "looks", LOOKS)
     ports = '{"q": ("BYTES", [None])}', '{"n": ("INT64", [None])}'
     _write(root, "parses", PARSES, *ports, batched=True)
     _write(root, "careful", PARSES, *ports)
@@ -59,6 +66,20 @@ def test_a_model_that_looks_at_its_rows_is_batched_where_its_card_says_so(server
     assert f"careful {lane}, every request alone" in server.output
     why = "two rows together fail: json.decoder.JSONDecodeError"
     assert re.search(rf"careful .*\n  requests do not share runs: {why}", server.output)
+
+
+def test_of_those_that_share_a_run_who_is_wrong_is_told_so(server: Server) -> None:
+    """The wrong ones are told so; none of the others notices, whoever shared a run."""
+    url = f"{server.url}/predict/looks"
+    bodies = [[[row, 2, 3, -4 if row % 3 == 0 else 4]] for row in range(24)]
+    with ThreadPoolExecutor(len(bodies)) as clients:
+        answers = list(clients.map(lambda rows: http(url, {"input": rows}), bodies))
+    for row, (status, answer, headers) in enumerate(answers):
+        if row % 3:
+            assert (status, answer) == (200, {"output": bodies[row]})
+        else:
+            assert (status, answer) == (400, {"error": "x must not be negative"})
+            assert headers["headrace-error"] == "invalid_input"
 
 
 def test_what_it_raises_while_it_is_warmed_up_is_logged_once(server: Server) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import BinaryIO
 
-from headrace.errors import HeadraceError, ModelLoadError
+from headrace.errors import HeadraceError, InferenceFailed, InvalidInput, ModelLoadError
 from headrace.outlets import open_outlets
 
 _MOST_CHARACTERS = 4096
@@ -30,6 +30,8 @@ def begin() -> BinaryIO:
 
 def refusal(error: Exception) -> HeadraceError:
     """What the starter is told of an error: libraries raise what their backends do not know."""
+    if isinstance(error, InvalidInput):  # inputs of warm-up: nobody sent any
+        return InferenceFailed(error.message)
     if isinstance(error, HeadraceError):
         return error
     if isinstance(error, MemoryError):

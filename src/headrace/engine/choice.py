@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from headrace.engine import backends, normalised, stateful
 from headrace.engine.backends.contract import Model
+from headrace.engine.backends.failures import RUN_ERRORS
 from headrace.engine.cache import Kept
 from headrace.engine.item_shapes import fill_of, item_shapes, make
-from headrace.errors import InferenceFailed, OperatorError
+from headrace.errors import OperatorError
 from headrace.settings import BackendName, ModelSettings
 
 # Longer runs are computing, at which the first candidate is the best; trying would cost load time.
@@ -108,6 +109,6 @@ def _one_row_s(model: Model, settings: ModelSettings) -> float | None:
             best = min(best, time.perf_counter() - started)
             if best > _SHORT_S:
                 break
-    except (IndexError, InferenceFailed):
+    except (IndexError, *RUN_ERRORS):
         return None
     return best

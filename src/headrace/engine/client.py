@@ -22,6 +22,7 @@ from headrace.engine.messages import (
     DONE,
     HEAD_BYTES,
     MAX_FRAME_BYTES,
+    REFUSED,
     RUN,
     Attach,
     Attached,
@@ -29,7 +30,7 @@ from headrace.engine.messages import (
 )
 from headrace.engine.slots import Slots, tensor, unpack_bytes
 from headrace.engine_control import Profile
-from headrace.errors import Exhausted, HeadraceError, InferenceFailed, QueueFull
+from headrace.errors import Exhausted, HeadraceError, InferenceFailed, InvalidInput, QueueFull
 from headrace.scheduler.others import NOBODY, Others
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType
@@ -229,7 +230,8 @@ class EngineClient:
         elif kind != DONE:
             layout, end = messages.unpack_layout(data)
             self._free.append(layout.slot)
-            self._listener.failed(batch_id, InferenceFailed(data[end:].decode()))
+            kind_of = InvalidInput if kind == REFUSED else InferenceFailed
+            self._listener.failed(batch_id, kind_of(data[end:].decode()))
         elif descriptors:
             self._take_apart(batch_id, infer_ns, data, descriptors[0])
         else:

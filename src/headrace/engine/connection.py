@@ -17,9 +17,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from headrace.engine import messages
-from headrace.engine.messages import DONE, FAILED, Layout, Placed
+from headrace.engine.messages import DONE, FAILED, REFUSED, Layout, Placed
 from headrace.engine.slots import Slots, align, pack_bytes, tensor, unpack_bytes
-from headrace.errors import InferenceFailed
+from headrace.errors import HeadraceError, InferenceFailed, InvalidInput
 from headrace.values import Array, DType, Signature
 
 Key = TypeVar("Key")
@@ -205,10 +205,13 @@ class Connection:
         return tensor(area, placed.offset, dtype, shape)
 
 
-def refused(batch_id: int, layout: bytes, note: str) -> Reply:
-    """What a receiver is told of a batch that failed."""
+def failed(batch_id: int, layout: bytes, error: Exception) -> Reply:
+    """What a receiver is told of a batch that failed, and whether its inputs are to blame."""
+    kind = REFUSED if isinstance(error, InvalidInput) else FAILED
+    expected = isinstance(error, HeadraceError)
+    note = str(error) if expected else f"{type(error).__name__}: {error}"
     told = note[:_NOTE_LIMIT].encode(errors="backslashreplace")
-    return Reply(messages.pack_head(FAILED, batch_id) + layout + told)
+    return Reply(messages.pack_head(kind, batch_id) + layout + told)
 
 
 def _apart(arrays: Sequence[Array], placed: Sequence[Placed], size_bytes: int) -> int:

@@ -20,7 +20,7 @@ from headrace.engine import messages
 from headrace.engine.affinity import keep_thread_to
 from headrace.engine.backends.contract import Instance
 from headrace.engine.board import Board
-from headrace.engine.connection import Connection, Job, Reply, refused
+from headrace.engine.connection import Connection, Job, Reply, failed
 from headrace.engine.gate import Gate
 from headrace.engine.messages import HEAD_BYTES, LANES, MAX_FRAME_BYTES
 from headrace.engine.stages import Shift
@@ -157,11 +157,9 @@ class Lane:
             return connection.write(batch_id, job, infer_ns, outputs)
         except Exception as error:  # noqa: BLE001
             # The border of a batch: whatever a backend or a tensor does, only this batch fails.
-            expected = isinstance(error, HeadraceError)
-            if not expected:
+            if not isinstance(error, HeadraceError):
                 _log.exception("batch_failed")
-            note = str(error) if expected else f"{type(error).__name__}: {error}"
-            return refused(batch_id, layout, note)
+            return failed(batch_id, layout, error)
 
 
 def _run(job: Job, lane: Stage) -> tuple[Mapping[str, Array], int]:

@@ -12,8 +12,9 @@ from itertools import product
 import numpy as np
 
 from headrace.engine.backends.contract import Instance
+from headrace.engine.backends.failures import RUN_ERRORS
 from headrace.engine.slots import ALIGNMENT_BYTES
-from headrace.errors import InferenceFailed, ModelLoadError
+from headrace.errors import ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.values import Array, DType, Signature, TensorSpec, converted
 
@@ -92,7 +93,7 @@ def _fills(signature: Signature) -> tuple[int, ...]:
 def _runs(signature: Signature, instance: Instance, item: Shapes, fill: int) -> bool:
     try:
         instance.run(make(signature, item, 1, fill=fill))
-    except InferenceFailed:
+    except RUN_ERRORS:
         return False
     return True
 

@@ -17,7 +17,7 @@ _TENSOR = struct.Struct("<QQB")  # offset, bytes, rank
 
 _ATTACHED = struct.Struct("<BIIII")  # kind, receiver, seat, seats, lanes
 
-ATTACH, RUN, DONE, FAILED, LANES, ATTACHED = 1, 2, 3, 4, 5, 6
+ATTACH, RUN, DONE, FAILED, LANES, ATTACHED, REFUSED = 1, 2, 3, 4, 5, 6, 7
 HEAD_BYTES = _HEAD.size
 """How long a frame's head is. The rest, its layout, is often the same from batch to batch."""
 
@@ -70,10 +70,10 @@ class Attached(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Run (receiver → engine), Done or Failed (engine → receiver), by ``kind``.
+    """Run (receiver → engine), Done, Failed or Refused (engine → receiver), by ``kind``.
 
-    ``ns`` is how long it took, or of Run how long it should take; ``receiver`` is whose Run it is,
-    ``note`` Failed's message.
+    Refused is a batch that failed for what its inputs hold. ``ns`` is how long it took, or of Run
+    how long it should take; ``receiver`` is whose Run it is, ``note`` why there are no outputs.
     """
 
     kind: int

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from headrace.engine.backends.contract import Instance
+from headrace.engine.backends.failures import RUN_ERRORS
 from headrace.engine.item_shapes import Shapes, item_bytes
 from headrace.engine.warmup import Warm, run_everywhere, time_sizes
 from headrace.engine_control import Measurement
-from headrace.errors import InferenceFailed
 from headrace.settings import ModelSettings
 from headrace.values import Signature
 
@@ -38,7 +38,7 @@ def warm_seen(
             break
         try:
             warm = _warmed(warm, instances, settings, item, left_s, progress)
-        except InferenceFailed as error:
+        except RUN_ERRORS as error:
             progress(f"a shape seen in traffic does not run: {error.message}")
             continue
         progress(f"warmed up at a shape seen in traffic: {_told(item)}")

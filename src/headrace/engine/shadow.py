@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from headrace.engine.agreement import changed, gaps, is_beyond, told, unlike
 from headrace.engine.backends.contract import Instance
+from headrace.engine.backends.failures import RUN_ERRORS
 from headrace.engine.samples import Sample, read
 from headrace.engine.slots import pack_bytes, unpack_bytes
-from headrace.errors import InferenceFailed, MalformedRequest, ModelDiffers, ModelLoadError
+from headrace.errors import MalformedRequest, ModelDiffers, ModelLoadError
 from headrace.values import Array, Signature
 from headrace.verify import Verify
 
@@ -70,7 +71,7 @@ def _answer(
     if reason is None:
         try:
             outputs = {name: _copy(a) for name, a in instance.run(sample.inputs).items()}
-        except InferenceFailed as error:
+        except RUN_ERRORS as error:
             reason = f"a request fails: {error.message}"
         else:
             reason = unlike(sample.outputs, outputs)

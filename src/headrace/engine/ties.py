@@ -12,8 +12,8 @@ from dataclasses import replace
 from itertools import combinations
 
 from headrace.engine.backends.contract import Instance
+from headrace.engine.backends.failures import RUN_ERRORS
 from headrace.engine.item_shapes import Shapes, make
-from headrace.errors import InferenceFailed
 from headrace.settings import ModelSettings
 from headrace.values import Signature, TensorSpec
 
@@ -50,7 +50,7 @@ def tie(
     def run(axes: Sequence[Axis]) -> Seen | None:
         try:
             outputs = instance.run(make(signature, _shorter(item, axes, settings), 1, fill=fill))
-        except InferenceFailed:
+        except RUN_ERRORS:
             return None
         return {name: array.shape for name, array in outputs.items()}
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.engine.backends.contract import Instance, Model
+from headrace.engine.backends.failures import RUN_ERRORS
 from headrace.engine.item_shapes import (
     Make,
     Shapes,
@@ -31,7 +32,7 @@ from headrace.engine.size_search import SizeSearch
 from headrace.engine.ties import tie
 from headrace.engine.timing import RUNS, timed
 from headrace.engine_control import Measurement
-from headrace.errors import InferenceFailed, ModelLoadError
+from headrace.errors import ModelLoadError
 from headrace.settings import ModelSettings
 from headrace.values import Array, Signature
 
@@ -187,7 +188,7 @@ def time_sizes(
         inputs = made(item, size)
         try:
             outputs = instance.run(inputs)
-        except InferenceFailed as error:
+        except RUN_ERRORS as error:
             if size == tried[0]:
                 raise
             progress(f"does not run {size} rows together: {error.message}")
@@ -268,7 +269,7 @@ def _cannot_share(signature: Signature, instance: Instance, item: Shapes) -> str
     for seed in _SEEDS:
         try:
             together, *alone = _three(instance, make(signature, item, 2, seed))
-        except InferenceFailed as error:
+        except RUN_ERRORS as error:
             return f"two rows together fail: {error.message}"
         reason, surely = _difference(together, alone)
         if surely or reason is None:
@@ -284,7 +285,7 @@ def _three(instance: Instance, alike: dict[str, Array]) -> list[dict[str, Array]
     """
     whole = [name for name, array in alike.items() if array.dtype.kind in _WHOLE]
     for zeros in (slice(1, 2), slice(0), slice(2)) if whole else ():
-        with contextlib.suppress(InferenceFailed):
+        with contextlib.suppress(*RUN_ERRORS):
             return _runs(instance, alike | {name: _zeroed(alike[name], zeros) for name in whole})
     return _runs(instance, alike)
 

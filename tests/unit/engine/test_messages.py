@@ -13,6 +13,7 @@ from headrace.engine.messages import (
     DONE,
     FAILED,
     MAX_FRAME_BYTES,
+    REFUSED,
     RUN,
     Attach,
     Attached,
@@ -34,7 +35,7 @@ placed = st.builds(
 layouts = st.builds(Layout, UINT32, UINT32, st.lists(placed, max_size=5))
 frames = st.builds(
     Frame,
-    st.sampled_from([RUN, DONE, FAILED]),
+    st.sampled_from([RUN, DONE, FAILED, REFUSED]),
     UINT64,
     layouts,
     UINT64,

@@ -31,6 +31,7 @@ class Instance(Protocol):
 
         Raises:
             InferenceFailed: the library refused or broke on this batch; the instance lives on.
+            InvalidInput: it is known to be for what the inputs hold.
         """
 
 

@@ -18,7 +18,8 @@ import onnxruntime as ort
 from headrace.device import CPU, gpu_index
 from headrace.engine.backends import onnxruntime_cuda as cuda
 from headrace.engine.backends.contract import Instance
-from headrace.errors import DeviceMissing, InferenceFailed, ModelLoadError
+from headrace.engine.backends.failures import failure
+from headrace.errors import DeviceMissing, ModelLoadError
 from headrace.formats import onnx_
 from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array, DType, Signature, TensorSpec
@@ -210,7 +211,7 @@ class OrtInstance:
             values = self._call(inputs)
         except Exception as error:  # ORT raises classes of its own module, one per status
             self._check()
-            raise InferenceFailed(str(error)[:500]) from error
+            raise failure(str(error)) from error
         return dict(zip(self._outputs, values, strict=True))
 
     def _run_plain(self, inputs: Mapping[str, Array]) -> list[Array]:

@@ -17,8 +17,9 @@ import onnxruntime as ort
 
 from headrace.device import gpu_index
 from headrace.engine.backends import gpu_fault
+from headrace.engine.backends.failures import failure
 from headrace.engine.backends.tensorrt_profiles import profiles
-from headrace.errors import DeviceMissing, InferenceFailed
+from headrace.errors import DeviceMissing
 from headrace.settings import BackendName, ModelSettings, Precision
 from headrace.values import Array, Signature
 
@@ -188,7 +189,7 @@ class BoundInstance:
             found = binding.copy_outputs_to_cpu()
         except Exception as error:  # ORT raises classes of its own module, one per status
             shared.check()
-            raise InferenceFailed(str(error)[:500]) from error
+            raise failure(str(error)) from error
         names = [spec.name for spec in shared.signature.outputs]
         return dict(zip(names, found, strict=True))
 

@@ -21,8 +21,9 @@ from headrace.engine.backends import (
     openvino_products,
     openvino_source,
 )
+from headrace.engine.backends.failures import OUTSIDE, RUN_ERRORS, failure
 from headrace.engine.backends.openvino_recovery import Graphs, bind
-from headrace.errors import InferenceFailed, ModelLoadError
+from headrace.errors import InferenceFailed, InvalidInput, ModelLoadError
 from headrace.settings import ModelSettings, Placement, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
 from headrace.weights import stamp
@@ -272,7 +273,7 @@ class OpenVinoInstance:
         failed = self._graphs.failed
         try:
             return self._attempt(arrays)
-        except InferenceFailed:
+        except RUN_ERRORS:
             if self._graphs.failed == failed + 1:
                 raise
         return self._attempt(arrays)  # it may have been what failed in another lane meanwhile
@@ -287,7 +288,7 @@ class OpenVinoInstance:
             ran = tuple(array.shape for array in arrays)
             return outputs
         except (RuntimeError, TypeError, ValueError) as error:
-            raise InferenceFailed(_told(error)) from error
+            raise _failure(error) from error
         finally:
             self._graphs.leave(ran)
 
@@ -304,15 +305,10 @@ class OpenVinoInstance:
         return data.view(DType.BF16.numpy) if bf16 else data
 
 
-def _told(error: Exception) -> str:
-    """What a run raised, in words that somebody who sent a request knows."""
+def _failure(error: Exception) -> InferenceFailed | InvalidInput:
     if openvino_indices.RAISED in str(error):
-        return (
-            "an index is outside of the table that it is looked up in, as a token that is not in "
-            "the vocabulary, a text that is longer than the model's longest, or one input that is "
-            "shorter than another"
-        )
-    return str(error)[:500]
+        return InvalidInput(OUTSIDE)
+    return failure(str(error))
 
 
 def _signature(model: ov.Model | ov.CompiledModel, path: Path) -> Signature:

@@ -30,6 +30,7 @@ import numpy as np
 import structlog
 
 from headrace.declared import DeclaredSignature
+from headrace.engine.backends.failures import RUN_ERRORS
 from headrace.errors import HeadraceError, InferenceFailed, ModelLoadError
 from headrace.settings import ModelSettings, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
@@ -117,7 +118,7 @@ class PythonInstance:
                 outputs = _each_row(self._after, "postprocess", _named(outputs, "infer"))
             named = _named(outputs, "infer" if self._after is None else "postprocess")
             answer = {spec.name: _checked(spec, named) for spec in self._signature.outputs}
-        except InferenceFailed:
+        except RUN_ERRORS:
             raise
         # The border of somebody else's code, and of what its objects do while they are looked at.
         # sys.exit and cancellations in a thread would end that thread only, and nobody would wait

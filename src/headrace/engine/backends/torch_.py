@@ -16,6 +16,7 @@ import torch
 
 from headrace.device import gpu_index
 from headrace.engine.backends import torch_cuda, torch_inductor, torch_program, torch_script
+from headrace.engine.backends.failures import RUN_ERRORS, failure
 from headrace.engine.backends.torch_captures import Captures
 from headrace.engine.backends.torch_edges import Edges
 from headrace.engine.backends.torch_lane import TorchLane
@@ -25,7 +26,6 @@ from headrace.errors import (
     BackendMissing,
     DeviceMissing,
     HeadraceError,
-    InferenceFailed,
     ModelLoadError,
 )
 from headrace.settings import BackendName, ModelSettings, Precision
@@ -146,10 +146,10 @@ class TorchInstance:
             with torch.inference_mode():
                 given = [to_tensor(inputs[spec.name], spec) for spec in signature.inputs]
                 found = self._program.run(given)
-        except InferenceFailed:
+        except RUN_ERRORS:
             raise
         except Exception as error:  # torch raises RuntimeError, AssertionError and its own
-            raise InferenceFailed(explain(error)) from error
+            raise failure(explain(error)) from error
         pairs = zip(signature.outputs, found, strict=True)
         return {spec.name: to_array(tensor, spec) for spec, tensor in pairs}
 

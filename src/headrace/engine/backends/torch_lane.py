@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import structlog
 import torch
 
+from headrace.engine.backends.failures import RUN_ERRORS, failure
 from headrace.engine.backends.torch_captures import Captures, Shapes, Step
 from headrace.engine.backends.torch_edges import Edges, Release
 from headrace.engine.backends.torch_tensors import Program, explain, to_array, to_view
@@ -98,7 +99,7 @@ class TorchLane:
             with torch.inference_mode(), self._gpu.working():
                 given = [self._uncut(to_view(inputs[spec.name], spec)) for spec in signature.inputs]
                 found = self._run(given)
-        except InferenceFailed:
+        except RUN_ERRORS:
             raise
         except torch.OutOfMemoryError as error:
             raise InferenceFailed(
@@ -106,7 +107,7 @@ class TorchLane:
             ) from error
         except Exception as error:  # torch raises RuntimeError, AssertionError and its own
             self._gpu.check()
-            raise InferenceFailed(explain(error)) from error
+            raise failure(explain(error)) from error
         pairs = zip(signature.outputs, found, strict=True)
         return {spec.name: to_array(tensor, spec) for spec, tensor in pairs}
 

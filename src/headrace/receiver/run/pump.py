@@ -188,7 +188,7 @@ class Pump:
 
     def _refusal(self, entry: Entry, error: HeadraceError) -> HeadraceError:
         """What the client of a run that failed is told: what it may have sent wrong, too."""
-        if isinstance(error, InferenceFailed):
+        if isinstance(error, InferenceFailed | InvalidInput):
             unlike = unequal_axes(self._served.profile.signature.unwrap(), entry.payload.inputs)
             if unlike is not None:
                 return InvalidInput(f"{error.message.rstrip()}; perhaps because {unlike}")
