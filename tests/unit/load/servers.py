@@ -77,10 +77,13 @@ class HttpServer:
         self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._started.set()
         await self._quit.wait()
-        server.close()
-        # What has just been accepted would be cancelled before it begins, and closed by nobody.
+        # What has just been accepted would be cancelled before it begins, or find the server closed,
+        # and be closed by nobody.
+        for listener in server.sockets:
+            self._loop.remove_reader(listener)
         while asyncio.all_tasks() - self._tasks - {asyncio.current_task()}:  # noqa: ASYNC110
             await asyncio.sleep(0)
+        server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
