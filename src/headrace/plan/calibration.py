@@ -4,7 +4,8 @@ One request after the other, with pauses, tells what a request costs besides its
 runs of real requests take: after a pause nothing is in any cache, as at most loads. Enough callers
 to keep all lanes busy tell what lanes cost each other. Both tell what a request takes from the
 cores. Requests that come by chance, at a middling rate, tell how much longer runs take when others
-come meanwhile. Response times, which are what is predicted, are read from the first alone.
+come meanwhile, and requests on their way. Of response times, which are what is predicted, only
+those of the first are read, and the median of the last.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class Calibration(BaseModel):
     ``full_slower`` is of those at ``full_rps``, where they are shorter than after a pause.
     ``middle_ratios`` and ``full_ratios`` are runs there, one after the other, in mean ones: of a
     server that does not tell them there are none, and chance is as the spreads say. ``ways_s`` are
-    so ways of single requests, whose mean is ``way_s``.
+    so ways of single requests, whose mean is ``way_s``, and ``middle_way_s`` is how much longer
+    they are at ``middle_rps``.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -80,6 +82,7 @@ class Calibration(BaseModel):
     middle_ratios: tuple[NonNegativeFloat, ...] = ()
     full_ratios: tuple[NonNegativeFloat, ...] = ()
     ways_s: tuple[NonNegativeFloat, ...] = ()
+    middle_way_s: float = 0.0
 
     def applied(self, machine: Machine) -> Machine:
         """The machine with what was measured in place of what was guessed."""
@@ -117,6 +120,10 @@ class Calibration(BaseModel):
             }
         )
 
+    def with_middle_way(self, longer_s: float) -> Calibration:
+        """The same with how much longer than reckoned half of the requests took there."""
+        return self.model_copy(update={"middle_way_s": longer_s})
+
     def _middle(self) -> Middle | None:
         if not self.full_rps > self.middle_rps > 0:
             return None
@@ -127,6 +134,7 @@ class Calibration(BaseModel):
             self.middle_spread,
             self.full_slower,
             self.middle_ratios,
+            self.middle_way_s,
         )
 
     def speed(self, running: int) -> float:

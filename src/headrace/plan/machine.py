@@ -71,7 +71,8 @@ class Middle:
     many times longer runs take at ``rate_rps`` than is reckoned without that, ``spread`` that of
     their times; ``full_slower`` is how many at ``full_rps``: fewer than one where all of a model is
     in the caches as it is not after a pause. At rate 0 it is one. ``ratios`` are runs there, one
-    after the other, in mean ones, where they are known.
+    after the other, in mean ones, where they are known. ``way_s`` is how much longer than alone
+    requests there are on their way: the receiver shares the cores with runs.
     """
 
     rate_rps: float
@@ -80,6 +81,11 @@ class Middle:
     spread: float
     full_slower: float = 1.0
     ratios: tuple[float, ...] = ()
+    way_s: float = 0.0
+
+    def longer_s(self, rate_rps: float) -> float:
+        """How much longer than alone requests are on their way at a rate."""
+        return self.way_s * min(rate_rps / self.rate_rps, 1.0)
 
     def slower_at(self, rate_rps: float) -> float:
         """How many times longer runs take at a rate."""
@@ -172,6 +178,11 @@ class Machine:
         if self.cores - rate_rps * self.front.cpu_s < wanted:
             rate_rps *= self.cores / (min(wanted, self.cores) + rate_rps * self.front.cpu_s)
         return Capacity(min(rate_rps, self.receivers / self.front.each_s), found.batch)
+
+    def ways_s(self, seed: int, count: int, rate_rps: float) -> list[float]:
+        """How long so many requests at a rate are on their way, besides their wait and run."""
+        longer_s = 0.0 if self.middle is None else self.middle.longer_s(rate_rps)
+        return [max(way_s + longer_s, 0.0) for way_s in self.front.drawn_s(seed, count)]
 
     def scheduler(self) -> Scheduler:
         """A scheduler as the server's, to which nothing has come yet."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from headrace.errors import MalformedAnswer, StartError
-from headrace.load.arrivals import Arrivals, constant
+from headrace.load.arrivals import Arrivals, Times, constant
 from headrace.load.plan import ClosedLoop, OpenLoop, Plan, Target
 from headrace.load.report import make_report
 from headrace.load.result import Kind, Result
@@ -20,7 +20,7 @@ from headrace.plan.calibration import Calibration, Driven, calibrate
 from headrace.plan.compare import Compared, Measured
 from headrace.plan.machine import Machine
 from headrace.plan.others import cores_in_use
-from headrace.plan.play import play_sent, send_times, sum_up
+from headrace.plan.play import Played, play_sent, send_times, sum_up
 from headrace.plan.profile import ModelProfile, read_answer
 from headrace.plan.question import Question
 from headrace.plan.seen import Between, Seen
@@ -117,16 +117,31 @@ def _with_middle(
     sent = send_times(question, rate_rps, _long_enough(rate_rps, _MIDDLE_S), _SEED - 1)
     if not len(sent):  # by chance, of a model that takes seconds
         return found
-    _, ran, seen = rig.drive(OpenLoop(sent))
-    here = found.applied(machine)
-    plays = [play_sent(here, question, sent, 0.0, seed) for seed in range(question.seeds)]
-    reckoned = sum_up(sent.rate, plays).busy.mean
+    result, ran, seen = rig.drive(OpenLoop(sent))
+    reckoned = _reckoned(found.applied(machine), question, sent).busy.mean
     busy = ran.infer_s / (machine.lanes * sent.duration_s)
     if not busy or not reckoned:
         return found
     latency = machine.known.latency()
     ratios = ran.unlike(lambda rows: latency.expect(machine.elements, rows))
-    return found.with_middle(sent.rate, full_rps, busy / reckoned, seen.tail_ratio, ratios)
+    found = found.with_middle(sent.rate, full_rps, busy / reckoned, seen.tail_ratio, ratios)
+    p50_s = _reckoned(found.applied(machine), question, sent).p50_s
+    took_s = _taken(result)
+    if p50_s is None or not len(took_s):
+        return found
+    return found.with_middle_way(float(np.median(took_s)) - p50_s.mean)
+
+
+def _reckoned(machine: Machine, question: Question, sent: Arrivals, warm_s: float = 0.0) -> Played:
+    plays = [play_sent(machine, question, sent, warm_s, seed) for seed in range(question.seeds)]
+    return sum_up(sent.rate, plays)
+
+
+def _taken(result: Result) -> Times:
+    """What each request that was answered took, in the order of the answers."""
+    ok = result.is_kind(Kind.OK)
+    order = np.argsort(result.done_s[ok], kind="stable")
+    return (result.done_s - result.intended_s)[ok][order]
 
 
 def _long_enough(rate_rps: float, least_s: float) -> float:
@@ -135,9 +150,8 @@ def _long_enough(rate_rps: float, least_s: float) -> float:
 
 def _driven(rig: Rig, plan: Plan, duration_s: float) -> Driven:
     result, ran, seen = rig.drive(plan)
-    ok = result.is_kind(Kind.OK)
-    took_s = (result.done_s - result.intended_s)[ok]
-    answered = int(np.count_nonzero(ok))
+    took_s = _taken(result)
+    answered = len(took_s)
     if not answered:
         raise StartError(f"no request was answered: {result.outcomes[-1]}")
     taken_s = result.cpu_s / len(result) if on_this_machine(rig.url) else 0.0
@@ -148,7 +162,7 @@ def _driven(rig: Rig, plan: Plan, duration_s: float) -> Driven:
         ran,
         seen.tail_ratio,
         seen.handover_s,
-        tuple(took_s[np.argsort(result.done_s[ok], kind="stable")].tolist()),
+        tuple(took_s.tolist()),
     )
 
 
@@ -168,8 +182,7 @@ def compare(rig: Rig, machine: Machine, question: Question, limit_rps: float) ->
         if not np.any(sent.times_s >= warm_s):
             continue
         rig.say(f"{share:.0%} of the limit: {rate_rps:,.1f} requests/s for {duration_s:.0f} s")
-        plays = [play_sent(machine, question, sent, warm_s, seed) for seed in range(question.seeds)]
-        predicted = sum_up(sent.rate, plays)
+        predicted = _reckoned(machine, question, sent, warm_s)
         measured = _measured(rig, machine, question, sent, warm_s)
         speed = machine.speed_at(sent.rate)(machine.lanes)
         yield Compared(share, predicted, measured, machine.stretch / speed)

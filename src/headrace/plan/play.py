@@ -133,7 +133,8 @@ def arrivals(machine: Machine, question: Question, sent: Arrivals, seed: int) ->
     """
     timeout_s = float("inf") if question.slo_s is None else question.slo_s
     came = received(sent.times_s.tolist(), machine.front.each_s, machine.receivers)
-    for (out_s, at_s), way_s in zip(came, machine.front.drawn_s(seed, len(came)), strict=True):
+    ways_s = machine.ways_s(seed, len(came), sent.rate)
+    for (out_s, at_s), way_s in zip(came, ways_s, strict=True):
         yield Arrival(
             out_s,
             timeout_s,

@@ -77,8 +77,8 @@ class HttpServer:
         self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._started.set()
         await self._quit.wait()
-        # What has just been accepted would be cancelled before it begins, or find the server closed,
-        # and be closed by nobody.
+        # What has just been accepted would find the server closed, or be cancelled before it
+        # begins, and nobody would close it.
         for listener in server.sockets:
             self._loop.remove_reader(listener)
         while asyncio.all_tasks() - self._tasks - {asyncio.current_task()}:  # noqa: ASYNC110

@@ -195,6 +195,16 @@ def test_what_requests_took_besides_their_runs_is_drawn_too(tmp_path: Path) -> N
     assert read_file(path).calibration == found
 
 
+@pytest.mark.parametrize("longer_s", [0.002, -0.0001, -0.01])
+def test_requests_are_longer_on_their_way_where_others_run(longer_s: float) -> None:
+    found = CALIBRATION.with_middle(100.0, 300.0, 1.3, 1.1).with_middle_way(longer_s)
+    here = found.applied(machine(question()))
+    for rate, part in ((0, 0.0), (50, 0.5), (100, 1.0), (300, 1.0)):
+        way_s = max(CALIBRATION.way_s + part * longer_s, 0.0)
+        assert here.ways_s(1, 3, rate) == pytest.approx([way_s] * 3)
+    assert CALIBRATION.applied(machine(question())).ways_s(1, 2, 100) == [CALIBRATION.way_s] * 2
+
+
 def test_lanes_that_find_everything_in_the_caches_are_faster_than_after_a_pause() -> None:
     here = machine(question())
     quiet = driven(CALIBRATION, here, lanes=1, batch=1, rate_rps=0.0)
