@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 
 
 class SizeSeen(BaseModel):
@@ -20,14 +28,25 @@ class SizeSeen(BaseModel):
     infer_s: NonNegativeFloat
 
 
-class Ran(BaseModel):
-    """One of the last batches: when it ended, its rows, and how long it ran."""
+class Recent(BaseModel):
+    """The last batches in order: when each ended, its rows, and how long it ran."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
-    ended_s: float
-    rows: PositiveInt
-    infer_s: NonNegativeFloat
+    ended_s: tuple[float, ...] = ()
+    rows: tuple[PositiveInt, ...] = ()
+    infer_s: tuple[NonNegativeFloat, ...] = ()
+
+    @model_validator(mode="after")
+    def _as_long(self) -> Self:
+        if not len(self.ended_s) == len(self.rows) == len(self.infer_s):
+            raise ValueError("of each batch there should be its end, its rows and its time")
+        return self
+
+    def after(self, at_s: float) -> tuple[tuple[int, float], ...]:
+        """Rows and seconds of those that ended later than this."""
+        all_of_them = zip(self.ended_s, self.rows, self.infer_s, strict=True)
+        return tuple((rows, infer_s) for ended_s, rows, infer_s in all_of_them if ended_s > at_s)
 
 
 class Seen(BaseModel):
@@ -46,7 +65,7 @@ class Seen(BaseModel):
     handover_s: NonNegativeFloat
     runs: tuple[SizeSeen, ...]
     now_s: float = 0.0
-    recent: tuple[Ran, ...] = ()
+    recent: Recent = Recent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +99,8 @@ class Between:
         answered = after.answered - before.answered
         if answered < 0 or after.cpu_s < before.cpu_s:
             raise ValueError("the counts have begun anew: the receiver was restarted meanwhile")
-        recent = [(one.rows, one.infer_s) for one in after.recent if one.ended_s > before.now_s]
-        return cls(after.cpu_s - before.cpu_s, answered, tuple(runs), tuple(recent))
+        recent = after.recent.after(before.now_s)
+        return cls(after.cpu_s - before.cpu_s, answered, tuple(runs), recent)
 
     @property
     def batches(self) -> int:

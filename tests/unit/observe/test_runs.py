@@ -14,6 +14,7 @@ def test_the_last_runs_are_kept_in_order(count: int) -> None:
         runs.assembled(number % 7 + 1, 1, 0.0)
         runs.ended(number % 7 + 1, 1, number / 1000, float(number))
     kept = range(max(count - 2048, 0), count)
-    found = list(runs.recent)
-    assert [(ended_s, rows) for ended_s, rows, _ in found] == [(n, n % 7 + 1) for n in kept]
-    assert [infer_s for *_, infer_s in found] == pytest.approx([n / 1000 for n in kept])
+    found = runs.recent.columns()
+    assert found["ended_s"] == list(kept)
+    assert found["rows"] == [n % 7 + 1 for n in kept]
+    assert found["infer_s"] == pytest.approx([n / 1000 for n in kept])

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from headrace.plan import measure
 from headrace.plan.calibration import SEQUENCES, Calibration, Driven, calibrate
@@ -20,7 +21,7 @@ from headrace.plan.machine import Machine
 from headrace.plan.make import machine_of
 from headrace.plan.profile import read_file, save, with_calibration
 from headrace.plan.scaling import fit
-from headrace.plan.seen import Between, Ran, Seen, SizeSeen
+from headrace.plan.seen import Between, Recent, Seen, SizeSeen
 from tests.unit.plan.profiles import FREE, machine, profile, question
 
 CALIBRATION = Calibration(
@@ -248,15 +249,17 @@ def test_only_what_ran_between_is_counted() -> None:
 
 def test_the_last_runs_are_those_after_the_first_question() -> None:
     before = seen(100, 1.0, (1, 50, 0.5)).model_copy(update={"now_s": 7.0})
-    last = tuple(
-        Ran(ended_s=ended_s, rows=rows, infer_s=infer_s)
-        for ended_s, rows, infer_s in ((6.9, 1, 9.0), (7.1, 1, 0.2), (7.2, 2, 0.4), (7.3, 1, 0.6))
-    )
+    last = Recent(ended_s=(6.9, 7.1, 7.2, 7.3), rows=(1, 1, 2, 1), infer_s=(9.0, 0.2, 0.4, 0.6))
     after = seen(110, 1.5, (1, 60, 0.7)).model_copy(update={"recent": last})
     ran = Between.of(before, after)
     assert ran.recent == ((1, 0.2), (2, 0.4), (1, 0.6))
     assert ran.unlike(lambda rows: rows / 10) == pytest.approx((0.6, 0.6, 1.8))
     assert Between.of(before, before).unlike(lambda _: 1.0) == ()
+
+
+def test_columns_of_the_last_runs_are_of_one_length() -> None:
+    with pytest.raises(ValidationError, match="its end, its rows and its time"):
+        Recent(ended_s=(1.0,), rows=(1,), infer_s=())
 
 
 def test_where_nothing_ran_there_is_no_stretch() -> None:

@@ -86,7 +86,13 @@ _MEASUREMENT = _object(
 _RAN = _object(
     {"rows": _COUNT, "count": _COUNT, "infer_s": _SECONDS},
 )
-_RECENT = _object({"ended_s": _SECONDS, "rows": _COUNT, "infer_s": _SECONDS})
+_RECENT = _object(
+    {
+        "ended_s": {"type": "array", "items": _SECONDS},
+        "rows": {"type": "array", "items": _COUNT},
+        "infer_s": {"type": "array", "items": _SECONDS},
+    }
+)
 _SEEN = _object(
     {
         "cpu_s": _SECONDS,
@@ -95,7 +101,7 @@ _SEEN = _object(
         "handover_s": _SECONDS,
         "runs": {"type": "array", "items": _RAN},
         "now_s": _SECONDS,
-        "recent": {"type": "array", "items": _RECENT},
+        "recent": _RECENT,
     }
 )
 _CHANGE = _object(

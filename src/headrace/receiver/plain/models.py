@@ -150,11 +150,7 @@ def lately(served: ServedModel) -> dict[str, Any]:
 
     Times are those of a clock that all receivers share.
     """
-    recent = [
-        {"ended_s": round(ended_s, 4), "rows": rows, "infer_s": round(infer_s, 7)}
-        for ended_s, rows, infer_s in served.metrics.runs.recent
-    ]
-    return {"now_s": time.monotonic(), "recent": recent}
+    return {"now_s": time.monotonic(), "recent": served.metrics.runs.recent.columns()}
 
 
 def load_parts(profile: Profile) -> dict[str, float]:
