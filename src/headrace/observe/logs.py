@@ -46,7 +46,9 @@ def configure(
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        # A line and its end in one write: other processes write to the same pipe, and where Python
+        # does not buffer (PYTHONUNBUFFERED, as in many images of containers) theirs came between.
+        logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
 

@@ -3,6 +3,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -89,3 +92,40 @@ def test_text_has_the_date_when_asked() -> None:
     configure("info", "text", stream, iso_time=True)
     structlog.get_logger("dated").info("event")
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:", stream.getvalue())
+
+
+LOGS = """
+import sys
+import structlog
+from headrace.observe.logs import configure
+from headrace.outlets import open_outlets
+open_outlets()
+configure("info", sys.argv[1])
+log = structlog.get_logger()
+log.info("one", number=1)
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("two")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("flags", [[], ["-u"]], ids=["", "without a buffer"])
+def test_an_event_is_written_at_once_with_its_end(
+    flags: list[str], form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes share standard error: what is written at once stays together."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here, there:
+        subprocess.run(
+            [sys.executable, *flags, "-c", LOGS, form], stderr=there.fileno(), check=True
+        )
+        there.shutdown(socket.SHUT_WR)
+        written = list(iter(lambda: here.recv(1 << 16).decode(), ""))
+    assert len(written) == 2
+    for name, text in zip(("one", "two"), written, strict=True):
+        assert name in text
+        assert text.endswith("\n")
