@@ -196,6 +196,27 @@ def test_priority_decides_who_waits_longer(server: Server) -> None:
     assert order == ["early", "early", "high", "low"]
 
 
+def test_one_of_a_high_priority_takes_the_place_of_a_low_one_in_a_full_queue(
+    server: Server,
+) -> None:
+    order: list[str] = []
+    with tritonclient.grpc.InferenceServerClient(server.address) as client:
+        with frozen(server.engine("patient")):
+            for batches in (1, 2):
+                _send(client, order, "early", priority=0)
+                _until(server, "running_batches", batches)
+            for waiting in (1, 2, 3, 4):
+                _send(client, order, "low", priority=2000)
+                _until(server, "queue_length", waiting)
+            _send(client, order, "high", priority=1, rows=4)
+            until(lambda: len(order) == 1)
+            assert order[0].startswith("low: [StatusCode.RESOURCE_EXHAUSTED] dropped after")
+            assert "which is full: a request of a higher priority came" in order[0]
+            assert _gauge(server, "queue_length") == 4
+        until(lambda: len(order) == 7)
+    assert order[1:] == ["early", "early", "high", "low", "low", "low"]
+
+
 def _send(
     client: tritonclient.grpc.InferenceServerClient,
     order: list[str],
@@ -205,7 +226,11 @@ def _send(
 ) -> None:
     tensor = tritonclient.grpc.InferInput("x", (rows, 4), "FP32")
     tensor.set_data_from_numpy(np.ones((rows, 4), np.float32))
-    client.async_infer("patient", [tensor], lambda **_: order.append(name), priority=priority)
+
+    def told(result: object, error: InferenceServerException | None) -> None:
+        order.append(name if error is None else f"{name}: {error}")
+
+    client.async_infer("patient", [tensor], told, priority=priority)
 
 
 def _until(server: Server, gauge: str, value: float) -> None:

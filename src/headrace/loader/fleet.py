@@ -90,10 +90,10 @@ class Fleet(Crew):
             if running is None:
                 post.on_demand = self._starts_listed(found) if old is None else old.on_demand
                 self._put(post)
+                post.replaces = old
                 if old is not None and old.wanted:  # its engine is on its way: one is enough
+                    post.replaces = self._listed_again(old)
                     await self._retire(old)
-                else:
-                    post.replaces = old
             await self._begin(post)
         if post.serving is not None and running is not None:
             self._heard.expect(running)
@@ -201,6 +201,13 @@ class Fleet(Crew):
     def _turn(self, found: FoundVersion) -> asyncio.Lock:
         """Whoever loads a version holds this: of two at once, one's engine would be nobody's."""
         return self._turns.setdefault((found.name, found.version), asyncio.Lock())
+
+    def _listed_again(self, old: Post) -> Post:
+        """One like it that waits for its first request, and stands for nothing yet."""
+        again = self._post(old.found, old.stamp, old.own_bytes)
+        again.on_demand = True
+        again.keeper.enlist()
+        return again
 
     def _starts_listed(self, found: FoundVersion) -> bool:
         return not (found.settings.preload or self._has_in_memory(found.name))

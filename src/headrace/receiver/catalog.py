@@ -103,6 +103,8 @@ class Catalog:
     _newest: dict[str, ServedModel] = field(default_factory=dict)
     _labels: dict[str, dict[str, int]] = field(default_factory=dict)
     _memory_bytes: dict[tuple[str, int], int] = field(default_factory=dict)
+    _answered: set[tuple[str, int]] = field(default_factory=set)
+    """Versions that have served since they came."""
     _been_ready: bool = False
 
     def names(self) -> list[str]:
@@ -176,7 +178,8 @@ class Catalog:
         for more.
 
         A server that has been ready stays so, while it replaces a dead engine and while it loads
-        another version: what it served before answers.
+        another version: what it served before answers. Not when all that answered has failed since,
+        and nothing else answers.
         """
         if self.draining or not self.configured:
             return False
@@ -184,11 +187,16 @@ class Catalog:
             versions = self._states.get(name, {})
             asked = versions.values() if version is None else [versions.get(version)]
             return any(one is not None and self.answers(one) for one in asked)
-        return self._been_ready or self._settled()
+        return not self._has_fallen() and (self._been_ready or self._settled())
 
     def answers(self, state: ModelState) -> bool:
         """Whether a version in this state answers requests, at once or when it has been loaded."""
         return _is_coming(state) or (state.state == "serving" and self._is_served(state))
+
+    def _has_fallen(self) -> bool:
+        states = [state for versions in self._states.values() for state in versions.values()]
+        fallen = [one for one in states if (one.name, one.version) in self._answered]
+        return bool(fallen) and all(state.state in _ENDED for state in states)
 
     def _settled(self) -> bool:
         """Whether nothing is awaited any more; not when all there is has failed."""
@@ -220,6 +228,10 @@ class Catalog:
         elif not state.since_unix_s:  # it has been told already, with that
             state = state.model_copy(update={"since_unix_s": before.since_unix_s})
         versions[state.version] = state
+        if state.state == "serving":
+            self._answered.add((state.name, state.version))
+        elif state.state == "unloaded":
+            self._answered.discard((state.name, state.version))
         self._look()
         self._renew(state.name)
         self.bell.ring()
@@ -229,6 +241,7 @@ class Catalog:
         versions = self._states.get(name, {})
         versions.pop(version, None)
         self._memory_bytes.pop((name, version), None)
+        self._answered.discard((name, version))
         if not versions:
             self._states.pop(name, None)
             self._labels.pop(name, None)

@@ -23,8 +23,8 @@ IN_TIME, LATE = "in_time", "late"
 class Rule(Protocol):
     """What is tried: a ``Scheduler``, or another rule to compare it with."""
 
-    def admit(self, entry: Entry, now: float) -> None:
-        """Queue an entry, or raise why not."""
+    def admit(self, entry: Entry, now: float) -> Drop | None:
+        """Queue an entry and return who had to leave for it, or raise why not."""
 
     def cut(self, now: float) -> tuple[Batch | None, list[Drop]]:
         """Take the next batch to run."""
@@ -112,9 +112,12 @@ class Side:
         sent_s = at_s - waited_s
         entry = Entry(sent_s + timeout_s, rows, bucket, elements, sent_s, priority, arrival)
         try:
-            self.rule.admit(entry, now)
+            left = self.rule.admit(entry, now)
         except HeadraceError as error:
             self._refuse(entry, error.code, now)
+            return
+        if left is not None:
+            self._refuse(left.entry, left.reason.value, now)
 
     def pump(self, now: float) -> None:
         """Take the batches there are."""

@@ -57,18 +57,22 @@ class Scheduler:
         self._see(now)
         return not (self._running or self._queue.entries or self._lanes.held)
 
-    def admit(self, entry: Entry, now: float, *, anyway: bool = False) -> None:
-        """Queue an entry; ``anyway``: though a miss is predicted.
+    def admit(self, entry: Entry, now: float, *, anyway: bool = False) -> Drop | None:
+        """Queue an entry; ``anyway``: though a miss is predicted. Return who had to leave for it.
 
         Raises:
             Expired: its deadline has passed.
-            QueueFull: the queue is at its bound.
+            QueueFull: the queue is at its bound, and nobody in it has a lower priority.
             PredictedMiss: it would finish after its deadline.
         """
         self._outlook.rate.counted += entry.rows
         if self._test(entry, now, anyway=anyway):
             self._probes.send(entry)
+        last = self._queue.last() if self._queue.entries >= self._policy.max_queue else None
+        if last is not None:
+            self.cancel(last)
         self._queue.put(entry)
+        return None if last is None else Drop(last, DropReason.DISPLACED)
 
     def foresee(self, entry: Entry, now: float) -> None:
         """Refuse an entry whose beginning alone is here, as ``admit`` would were it whole now.
@@ -89,7 +93,7 @@ class Scheduler:
         queue, deadline_s = self._queue, entry.deadline_s
         if deadline_s <= now:
             raise Expired("the deadline had passed when the request arrived")
-        if queue.entries >= self._policy.max_queue:
+        if queue.entries >= self._policy.max_queue and not self._goes_before_last(entry):
             raise QueueFull(
                 f"{queue.entries} requests wait already",
                 retry_after_s=self._outlook.full(entry.elements).expected_s,
@@ -100,6 +104,11 @@ class Scheduler:
         elif deadline_s != math.inf and not self._paused and not anyway:
             return self._refuse_a_miss(entry, now)
         return False
+
+    def _goes_before_last(self, entry: Entry) -> bool:
+        """Whether somebody waits who has a lower priority."""
+        last = self._queue.last()
+        return last is not None and entry.priority < last.priority
 
     def _refuse_a_miss(self, entry: Entry, now: float) -> bool:
         """Refuse who would be late, but for a probe; return whether it is one."""

@@ -18,10 +18,11 @@ _COUNTED = 64
 
 
 class DropReason(Enum):
-    """Why an entry left the queue unanswered."""
+    """Why an entry left the queue unanswered; displaced: the queue was full for one before it."""
 
     SHED = "shed"
     EXPIRED = "expired"
+    DISPLACED = "queue_full"
 
 
 class Entry:
@@ -172,6 +173,11 @@ class Queue:
     def first(self) -> Entry | None:
         """The entry whose turn it is; it stays in."""
         return self._heads[0][3] if self._heads else None
+
+    def last(self) -> Entry | None:
+        """The entry whose turn comes after those of all others; it stays in."""
+        lasts = [line.keys[-1] for line in self._lines.values()]
+        return max(lasts)[3] if lasts else None
 
     def take(self, bucket: Hashable, rows: int) -> list[Entry]:
         """Take the first entries of a bucket, up to this many rows but at least one entry."""

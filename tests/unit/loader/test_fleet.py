@@ -16,6 +16,7 @@ import pytest
 from headrace.control import Labels, ModelServing, ModelState, Recall
 from headrace.errors import ModelDiffers, ModelLoadError
 from headrace.loader.crew import _look
+from headrace.loader.engine_process import EngineProcess
 from headrace.loader.fleet import Fleet
 from headrace.loader.store import FoundVersion
 from tests.unit.loader.audience import NOBODY
@@ -295,6 +296,34 @@ async def test_one_that_is_being_loaded_when_it_is_listed_anew_is_loaded_as_it_i
         await asyncio.gather(waiting, loading)
         assert fleet.serving["m", 1].settings.max_queue == 5
         assert sum(isinstance(message, ModelServing) for message in receiver.heard) == 1
+
+
+async def test_where_it_cannot_be_loaded_then_what_was_listed_stays_and_is_loaded_when_wanted(
+    tmp_path: Path,
+) -> None:
+    listed = version_of(tmp_path, preload=False, max_queue=5)
+    behaviour = ["refuse"]
+
+    async def begin(socket_path: str) -> EngineProcess:
+        return await begins(behaviour[0])(socket_path)
+
+    async with fleet_of(tmp_path, listed) as (fleet, receiver):
+        fleet._begin_process = begin
+        fleet._places = 0
+        waiting = asyncio.create_task(fleet.bring(("m", 1)))
+        loading = asyncio.create_task(fleet.load(version_of(tmp_path, preload=False, max_queue=7)))
+        await receiver.until(ModelState, 2)
+        fleet._places = 4
+        fleet._news.wake()
+        with pytest.raises(ModelLoadError):
+            await loading
+        async with asyncio.timeout(5):
+            await waiting
+        assert receiver.states() == {("m", 1): "listed"}
+        behaviour[0] = "serve"
+        await fleet.bring(("m", 1))
+        assert receiver.states() == {("m", 1): "serving"}
+        assert fleet.serving["m", 1].settings.max_queue == 5
 
 
 async def test_one_that_is_unloaded_while_it_waits_for_its_place_is_waited_for_no_more(

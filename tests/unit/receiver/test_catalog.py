@@ -164,6 +164,27 @@ def test_when_all_there_is_has_failed_nothing_is_ready(catalog: Catalog) -> None
     assert catalog.ready()
 
 
+def test_who_was_ready_is_not_when_all_that_answered_has_failed_since(catalog: Catalog) -> None:
+    catalog.complete()
+    assert catalog.ready(), "nothing is to be served yet"
+    catalog.set_state(state(1, "broken", "failed"))
+    assert catalog.ready(), "it has never answered"
+    for name in ("m", "other"):
+        serving(catalog, 1, name)
+    catalog.set_state(state(1, "m", "recovering"))
+    catalog.set_state(state(1, "m", "failed"))
+    assert catalog.ready(), "another answers"
+    catalog.set_state(state(1, "other", "failed"))
+    assert not catalog.ready()
+    catalog.set_state(state(1, "m", "loading"))
+    assert catalog.ready(), "it comes back"
+    catalog.set_state(state(1, "m", "failed"))
+    catalog.set_state(state(1, "m", "unloaded"))
+    assert not catalog.ready(), "the other has failed"
+    catalog.set_state(state(1, "other", "unloaded"))
+    assert catalog.ready(), "nothing is to be served any more"
+
+
 def test_who_takes_the_place_of_a_ready_receiver_awaits_what_served() -> None:
     catalog = Catalog(was_ready=True)
     catalog.set_state(state(1, "m", "serving"))

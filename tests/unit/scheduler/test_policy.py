@@ -10,6 +10,7 @@ import pytest
 from headrace.errors import Expired, OverloadError, PredictedMiss, QueueFull
 from headrace.scheduler import (
     Batch,
+    Drop,
     DropReason,
     Entry,
     LatencyModel,
@@ -103,6 +104,21 @@ def test_one_more_than_the_queue_holds_is_refused_and_told_when_to_come_back() -
     assert isinstance(error, QueueFull)
     assert error.retry_after_s == pytest.approx(run_s(16))
     assert full.statistics().waiting == 3
+
+
+def test_for_one_of_a_higher_priority_the_last_of_the_lowest_leaves_a_full_queue() -> None:
+    full = scheduler(slo_s=None, max_queue=3)
+    lowest, soon, late = admit(
+        full, entry(0.5, priority=2), entry(0.8, priority=1), entry(0.9, bucket="b", priority=1)
+    )
+    full.foresee(entry(), now=0.0)
+    assert full.statistics().waiting == 3, "nobody leaves for one who is not all here"
+    urgent = entry(0.95)
+    assert full.admit(urgent, 0.0) == Drop(lowest, DropReason.DISPLACED)
+    assert isinstance(refused(full, entry(0.1, priority=1), now=0.0), QueueFull), "of equals nobody"
+    assert full.admit(entry(0.95), 0.0) == Drop(late, DropReason.DISPLACED)
+    assert full.statistics().waiting == 3
+    assert cut(full, 0.0).entries[::2] == (urgent, soon)
 
 
 def test_an_idle_machine_refuses_nobody_so_that_a_wrong_table_is_put_right() -> None:

@@ -137,6 +137,8 @@ class World:
         self.waiting: list[Entry] = []
         self.running: dict[int, Batch] = {}
         self.outcomes: dict[Entry, str] = {}
+        self.left: dict[int, Entry] = {}
+        """Who had to leave, by the number of who came."""
 
     # what happens
 
@@ -160,16 +162,24 @@ class World:
         deadline_s, elements = self.now + event.timeout_s, ELEMENTS[event.bucket]
         entry = Entry(deadline_s, event.rows, event.bucket, elements, self.now, event.priority)
         self.arrived.append(entry)
+        full = len(self.waiting) >= self.policy.max_queue
+        last = max(self.waiting, key=order, default=None)
         error = self.foreseen(entry) if event.glanced_at else None
         error = error or self.refusal(entry)
         assert isinstance(error, Expired) == (deadline_s <= self.now)
         if error is None:
-            assert len(self.waiting) < self.policy.max_queue
+            assert (entry.sequence in self.left) == full, "the bound is broken, or kept by too many"
+            if full:
+                assert last is not None
+                assert self.left[entry.sequence] is last, "another than the last had to leave"
+                assert last.priority > entry.priority, "an equal had to leave"
             self.waiting.append(entry)
             return
         assert not entry.waiting
         if isinstance(error, QueueFull):
-            assert len(self.waiting) >= self.policy.max_queue
+            assert full
+            assert last is not None
+            assert last.priority <= entry.priority, "one that goes before others was refused"
         if isinstance(error, PredictedMiss):
             assert self.waiting or self.running, "refused by an idle machine"
             assert not self.paused
@@ -188,9 +198,14 @@ class World:
 
     def refusal(self, entry: Entry) -> OverloadError | None:
         try:
-            self.scheduler.admit(entry, self.now)
+            left = self.scheduler.admit(entry, self.now)
         except OverloadError as error:
             return error
+        if left is not None:
+            assert left.reason is DropReason.DISPLACED
+            self.left[entry.sequence] = left.entry
+            self.waiting.remove(left.entry)
+            self.settle(left.entry, left.reason.value)
         return None
 
     def hold(self, *, paused: bool) -> None:
@@ -306,6 +321,7 @@ class World:
         if drop.reason is DropReason.EXPIRED:
             assert entry.deadline_s <= self.now
         else:
+            assert drop.reason is DropReason.SHED
             assert not self.paused
             assert len(self.running) < self.policy.lanes, "shed before it had to be"
             assert entry is min(self.waiting, key=order)

@@ -155,7 +155,9 @@ class Dispatcher:
             priority=request.priority,
             payload=Work(inputs, fit, future, exchange),
         )
-        self._scheduler.admit(entry, time.monotonic(), anyway=anyway)
+        left = self._scheduler.admit(entry, time.monotonic(), anyway=anyway)
+        if left is not None:
+            self._pump.drop(left, time.monotonic())
         self._departures.watch(self, entry)
         if request.timeout_s is not None:  # the client may not look at its own clock
             left_s = request.arrival_s + request.timeout_s - time.monotonic()

@@ -27,6 +27,7 @@ from headrace.errors import (
     InferenceFailed,
     InternalError,
     InvalidInput,
+    QueueFull,
     Shed,
 )
 from headrace.observe.phases import Run
@@ -106,7 +107,7 @@ class Pump:
         while (engine := self._engine) is None or engine.free_slots or not engine.attached:
             batch, drops = self._scheduler.cut(now_s)
             for drop in drops:
-                self._drop(drop, now_s)
+                self.drop(drop, now_s)
             if batch is None:
                 break
             self._start(batch, now_s)
@@ -202,11 +203,17 @@ class Pump:
                 entry.bucket = (entry.bucket, mark)
                 self._scheduler.restore(entry)
 
-    def _drop(self, drop: Drop, now_s: float) -> None:
+    def drop(self, drop: Drop, now_s: float) -> None:
+        """Answer an entry that has left the queue without a run."""
         waited_ms = (now_s - drop.entry.arrival_s) * 1e3
         if drop.reason is DropReason.SHED:
             error: HeadraceError = Shed(
                 f"dropped after {waited_ms:.0f} ms in the queue: it would have missed its deadline"
+            )
+        elif drop.reason is DropReason.DISPLACED:
+            error = QueueFull(
+                f"dropped after {waited_ms:.0f} ms in the queue, which is full: a request of a "
+                "higher priority came"
             )
         else:
             error = Expired(f"the deadline passed after {waited_ms:.0f} ms in the queue")
