@@ -1,8 +1,8 @@
 """What ``headrace plan`` predicts beside what real models do, at four loads each.
 
-The command calibrates with short loads of its own, plans, and then drives each load: none of what
-is compared has been looked at before. The sender shares the cores with the server, as the plan
-knows.
+The command calibrates with short loads of its own, in turns with parts of each load, and plans with
+those alone: none of what is compared has been looked at before. The sender shares the cores with
+the server, as the plan knows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from benchmarks import command, models
 from benchmarks.figures import Figure
 from headrace.plan.compare import P50_BAR, P99_BAR
+from headrace.plan.question import LOADS
 from headrace.testing import Server
 
 
@@ -51,22 +52,21 @@ def _plan(one: _Planned) -> dict[str, Any]:
 
 
 def _figures(one: _Planned, found: dict[str, Any]) -> Iterator[Figure]:
-    limit = found["limit_rps"]
     if not found["measured"]:
         raise RuntimeError(f"{one.name}: no rate is inside {one.slo_ms} ms on this machine")
-    for load in found["measured"]:
+    for share, load in zip(LOADS, found["measured"], strict=True):
         for name, bar in (("p50_ms", P50_BAR), ("p99_ms", P99_BAR)):
             both = load[name]
             if both["error"] is None:
                 raise RuntimeError(f"{one.name}: nothing was measured: {load['causes']}")
             causes = f"; {'; '.join(load['causes'])}" if load["causes"] else ""
             yield Figure(
-                f"{one.name} at {load['share_of_limit']:.0%} of {limit['mean']:.0f} requests/s: "
-                f"{name.removesuffix('_ms')} off",
+                f"{one.name} at {share:.0%} of its limit: {name.removesuffix('_ms')} off",
                 round(abs(both["error"]), 3),
                 "",
                 bar,
                 at_most=True,
-                note=f"predicted {both['predicted']:.1f} ms, measured {both['measured']:.1f} ms; "
+                note=f"{load['rate_rps']:.0f} requests/s; predicted {both['predicted']:.1f} ms, "
+                f"measured {both['measured']:.1f} ms; "
                 f"batches {load['mean_batch'][0]:.1f} and {load['mean_batch'][1]:.1f}{causes}",
             )

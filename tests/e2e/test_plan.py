@@ -101,6 +101,17 @@ def test_what_instances_cost_each_other_is_counted(
     assert crowded["scaling"]["contention"]["value"] == pytest.approx(0.25)
 
 
+def _hurry(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Drive two rounds, and each load for so long."""
+    monkeypatch.setattr(measure, "_ROUNDS", 2)
+    for name in ("_FIRST_S", "_LEAST_S", "_MOST_S"):
+        monkeypatch.setattr(measure, name, seconds)
+    lengths = measure._AT_FIRST._replace(quiet_s=seconds, busy_s=seconds, middle_s=seconds)
+    monkeypatch.setattr(measure, "_AT_FIRST", lengths)
+    halves = measure._IN_TURN._replace(quiet_s=seconds / 2, busy_s=seconds / 2, middle_s=1.0)
+    monkeypatch.setattr(measure, "_IN_TURN", halves)
+
+
 def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
     server: Server,
     tmp_path: Path,
@@ -109,15 +120,7 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Nothing here is said of how well they agree, for which they are as long as they are.
-    for name, seconds in (
-        ("FIRST", 1.0),
-        ("QUIET", 1.0),
-        ("BUSY", 2.0),
-        ("MIDDLE", 2.0),
-        ("LEAST", 2.0),
-        ("MOST", 4.0),
-    ):
-        monkeypatch.setattr(measure, f"_{name}_S", seconds)
+    _hurry(monkeypatch, 2.0)
     path = tmp_path / "steady.json"
     measuring = (server.url, "--model", "steady", "--measure", "--loads", "30", "--save", path)
     pytest.importorskip("matplotlib")
@@ -129,7 +132,10 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
     # How near they are is for a quiet machine to say: `python -m benchmarks plan`.
     assert one["trusted"] in {True, False, None}
     assert done.returncode == (1 if one["trusted"] is False else 0)
-    assert one["rate_rps"] == pytest.approx(0.3 * found["limit_rps"]["mean"], rel=0.1)
+    assert one["rate_rps"] == pytest.approx(0.3 * found["limit_rps"]["mean"], rel=0.4)
+    assert one["share_of_limit"] == pytest.approx(
+        one["rate_rps"] / found["limit_rps"]["mean"], rel=0.2
+    )
     for name in ("p50_ms", "p99_ms"):
         assert one[name]["predicted"] > 4.5
         assert one[name]["measured"] > 4.5
@@ -155,8 +161,7 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
 def test_where_no_rate_is_inside_the_objective_measuring_says_so(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("FIRST", "QUIET", "BUSY", "MIDDLE"):
-        monkeypatch.setattr(measure, f"_{name}_S", 0.5)
+    _hurry(monkeypatch, 0.5)
     model = write_fake(tmp_path / "slow.fake", base_ms=20)
     with Server(model, "--slo-ms", "5", "--instances", "1") as running:
         done = plan(running.url, "--measure", "--seeds", "2")

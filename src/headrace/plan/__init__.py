@@ -9,9 +9,9 @@ the server's own scheduler · ``limit`` the highest rate, the fewest lanes · ``
 of queueing, for the explanation · ``estimate`` means and their bounds · ``reasons`` why, in
 sentences.
 
-Measured: ``target`` where and what to send · ``calibration`` what short loads tell of a
-machine · ``measure`` real loads · ``others`` who use the machine meanwhile · ``compare`` what was
-predicted with what came.
+Measured: ``target`` where and what to send · ``rig`` a server that is driven · ``calibration`` what
+short loads tell of a machine · ``measure`` real loads, in turns with those · ``others`` who use the
+machine meanwhile · ``compare`` what was predicted with what came.
 
 Told: ``document`` as JSON · ``show`` as tables · ``page`` with drawings.
 """

@@ -11,8 +11,10 @@ those of the first are read, and the median of the last.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat
 
@@ -44,6 +46,24 @@ class Driven:
     tail_ratio: float
     handover_s: float
     taken_s: tuple[float, ...] = ()
+
+    @classmethod
+    def together(cls, parts: Sequence[Self]) -> Self:
+        """Several loads of one kind as one; what each request took is of those that tell it."""
+        counts = [part.ran.answered for part in parts]
+        telling = [part for part in parts if len(part.ran.recent) == len(part.taken_s)] or parts
+        seconds = [count / part.rate_rps for part, count in zip(parts, counts, strict=True)]
+        ran = Between.together([part.ran for part in parts])
+        recent = tuple(run for part in telling for run in part.ran.recent)
+        return cls(
+            sum(counts) / math.fsum(seconds),
+            statistics.fmean([part.mean_s for part in parts], counts),
+            statistics.fmean([part.sender_cpu_s for part in parts], counts),
+            replace(ran, recent=recent),
+            statistics.fmean([part.tail_ratio for part in parts]),
+            statistics.fmean([part.handover_s for part in parts]),
+            tuple(taken_s for part in telling for taken_s in part.taken_s),
+        )
 
     def ways(self, besides_s: float) -> tuple[float, ...]:
         """What each request took but for its run and this, where each had a run of its own."""

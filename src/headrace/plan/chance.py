@@ -13,8 +13,8 @@ import numpy as np
 
 from headrace.values import Array
 
-# Runs of a stretch: stalls last for a few of them.
-_STRETCH = 32
+# Runs of a stretch: stalls last for a few of them, and what neighbours do to a machine for seconds.
+_STRETCH = 256
 
 
 def resampled(

@@ -1,135 +1,253 @@
-"""A real load against the server: short ones to calibrate, then each load beside its plan."""
+"""Real loads against the server, in turns with short ones that calibrate.
+
+The speed of a machine changes within minutes, of a virtual one by half. So no load is driven at
+once, but a part of each in every round, between short ones: what the plan is made with, and what
+is put beside it, have met the same machine.
+"""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 import numpy as np
 
-from headrace.errors import MalformedAnswer, StartError
-from headrace.load.arrivals import Arrivals, Times, constant
-from headrace.load.plan import ClosedLoop, OpenLoop, Plan, Target
+from headrace.errors import StartError
+from headrace.load.arrivals import Arrivals, Times, constant, end_to_end
+from headrace.load.join import join
+from headrace.load.plan import ClosedLoop, OpenLoop
+from headrace.load.plan import Plan as Load
 from headrace.load.report import make_report
 from headrace.load.result import Kind, Result
-from headrace.load.run import run
-from headrace.models.ask import ServerModels
 from headrace.plan.calibration import Calibration, Driven, calibrate
 from headrace.plan.compare import Compared, Measured
 from headrace.plan.machine import Machine
-from headrace.plan.others import cores_in_use
 from headrace.plan.play import Played, play_sent, send_times, sum_up
-from headrace.plan.profile import ModelProfile, read_answer
 from headrace.plan.question import Question
-from headrace.plan.seen import Between, Seen
+from headrace.plan.rig import Rig, on_this_machine
+from headrace.plan.seen import Between
 
+_ROUNDS = 6
 # Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
-_LEAST_S, _MOST_S, _WANTED = 10.0, 60.0, 3000
+_LEAST_S, _MOST_S, _WANTED = 24.0, 60.0, 3000
 _WARM_SHARE = 0.15
-_FIRST_S, _QUIET_S, _BUSY_S, _MIDDLE_S = 2.0, 8.0, 6.0, 20.0
+_FIRST_S = 2.0
 # A quiet server has this part of the time something to do, and so many requests a second at most.
 _QUIET, _QUIET_RPS = 0.3, 200.0
-# So few requests tell something; slow models get more time for them, but not for ever.
-_TELLING, _LONGEST_S = 40, 12.0
 # Of what the server does with many callers: where lanes often run alone, and others often come.
 _MIDDLE = 0.45
 # Callers that keep all lanes busy: two full batches for each. More than so many only wait.
-_ROUNDS, _MOST_CALLERS = 2, 256
+_CALLED, _MOST_CALLERS = 2, 256
 # Other seeds than those of the plan: what is compared must not have been looked at before.
-_SEED = 1000
+_SEED, _SEEDS_APART = 1000, 100
+
+
+class _Lengths(NamedTuple):
+    """How long the short loads are; with slow models until so many are sent, or ``longest_s``."""
+
+    quiet_s: float
+    busy_s: float
+    middle_s: float
+    telling: int
+    longest_s: float
+
+    def long_enough(self, rate_rps: float, least_s: float) -> float:
+        return max(least_s, min(self.telling / rate_rps, self.longest_s))
+
+
+_AT_FIRST = _Lengths(4.0, 3.0, 8.0, 40, 12.0)
+_IN_TURN = _Lengths(2.0, 1.5, 4.0, 7, 6.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Rig:
-    """A server to be driven: how it is asked what it has seen, and where requests go."""
+class _Part:
+    """Requests that were sent at planned times, and what the server saw meanwhile."""
 
-    server: ServerModels
-    url: str
-    profile: ModelProfile
-    target: Target
-    say: Callable[[str], None]
+    sent: Arrivals
+    result: Result
+    ran: Between
+    tail_ratio: float
 
-    def seen(self) -> Seen:
-        """Ask what has run so far.
 
-        Raises:
-            MalformedAnswer: an older server does not tell.
-        """
-        profile = read_answer(
-            self.server.profile(self.profile.name, self.profile.version), self.url
-        )
-        if profile.seen is None:
-            raise MalformedAnswer(f"{self.url} does not tell what has run: it is an older Headrace")
-        return profile.seen
+class Measuring:
+    """One server: what it is like, and what comes of each load of a plan.
 
-    def others(self) -> tuple[float, ...]:
-        """The cores that are used while nothing of ours is sent; () where that is not known."""
-        if not on_this_machine(self.url):
-            return ()
-        self.say("looking whether others use this machine")
-        used = cores_in_use()
-        return () if used is None else (used,)
+    ``machine`` is as it is guessed without a load. Asked in this order: ``look``, ``go_round``, and
+    then for the calibration and what is to be compared.
+    """
 
-    def drive(self, plan: Plan) -> tuple[Result, Between, Seen]:
-        """Run a load; what came of it, what the server saw meanwhile, and how it was at the end.
+    def __init__(self, rig: Rig, machine: Machine, question: Question) -> None:
+        self._rig = rig
+        self._machine = machine
+        self._question = question
+        self._quiet: list[Driven] = []
+        self._busy: list[Driven] = []
+        self._middle: list[_Part] = []
+        self._loads: list[list[_Part]] = []
+        self._quiet_rps = self._middle_rps = 0.0
+        self._limit_rps = 0.0
+
+    def look(self) -> Calibration:
+        """Drive one request after the other, with pauses; then many callers; then some by chance.
 
         Raises:
-            StartError: the server went away, or the sender could not run.
+            StartError: the server does not answer.
         """
-        before = self.seen()
-        result = run(plan, self.target)
-        after = self.seen()
+        self._rig.say("calibrating: one caller")
+        first = self._driven(ClosedLoop(1, _FIRST_S))
+        if first is None:
+            raise StartError("no request was answered")
+        self._quiet_rps = min(_QUIET / first.mean_s, _QUIET_RPS)
+        self._calibrate(_AT_FIRST, 0, "calibrating")
+        return self.calibration()
+
+    def go_round(self, limit_rps: float) -> None:
+        """Drive a part of each load, and short ones between, several times over.
+
+        Of a load that would send nothing no part is driven, nor any where no rate is inside the
+        objective: there is nothing that loads would be shares of.
+
+        Raises:
+            StartError: the server does not answer any more.
+        """
+        self._limit_rps = limit_rps
+        loads = self._question.loads if limit_rps > 0 else ()
+        self._loads = [[] for _ in loads]
+        self._quiet, self._busy, self._middle = [], [], []  # that was before any of the loads
+        for number in range(1, _ROUNDS + 1):
+            said = f"round {number} of {_ROUNDS}"
+            self._calibrate(_IN_TURN, number, said)
+            for place, share in enumerate(loads):
+                rate_rps, seed = share * limit_rps, _SEED + _SEEDS_APART * number + place
+                duration_s = min(max(_WANTED / rate_rps, _LEAST_S), _MOST_S) / _ROUNDS
+                load = f"{share:.0%} of the limit, {rate_rps:,.1f} requests/s"
+                self._rig.say(f"{said}: {load} for {duration_s:.0f} s")
+                self._loads[place] += self._sent(rate_rps, duration_s, seed)
+        self._calibrate(_IN_TURN, _ROUNDS + 1, "calibrating once more")
+
+    def calibration(self) -> Calibration:
+        """What the short loads tell together: those between the others, once there are any.
+
+        Raises:
+            StartError: none of them was answered.
+        """
+        if not self._quiet or not self._busy:
+            raise StartError("no request was answered")
+        busy = Driven.together(self._busy)
         try:
-            return result, Between.of(before, after), after
+            found = calibrate(self._machine, Driven.together(self._quiet), busy)
         except ValueError as error:
             raise StartError(str(error)) from error
+        return self._with_middle(found, busy.rate_rps)
 
+    def compared(self, machine: Machine, limit_rps: float) -> Iterator[Compared]:
+        """Put each load beside what is predicted of it: the same requests at the same times.
 
-def calibrated(rig: Rig, machine: Machine, question: Question) -> Calibration:
-    """Drive one request after the other, with pauses; then many callers; then some by chance.
+        ``machine`` is as it was calibrated, ``limit_rps`` what it is planned to hold.
+        """
+        for parts in filter(None, self._loads):
+            sent = end_to_end([part.sent for part in parts])
+            warm_s = _WARM_SHARE * parts[0].sent.duration_s
+            if not np.any(sent.times_s >= warm_s):
+                continue
+            predicted = _reckoned(machine, self._question, sent, warm_s)
+            speed = machine.speed_at(sent.rate)(machine.lanes)
+            yield Compared(
+                sent.rate / (limit_rps or self._limit_rps),
+                predicted,
+                self._measured(parts, machine, sent.duration_s, warm_s),
+                machine.stretch / speed,
+            )
 
-    Raises:
-        StartError: the server does not answer.
-    """
-    rig.say("calibrating: one caller")
-    first = _driven(rig, ClosedLoop(1, _FIRST_S), _FIRST_S)
-    rate_rps = min(_QUIET / first.mean_s, _QUIET_RPS)
-    duration_s = _long_enough(rate_rps, _QUIET_S)
-    rig.say(f"calibrating: {rate_rps:,.1f} requests/s, one after the other")
-    quiet = _driven(rig, OpenLoop(constant(rate_rps, duration_s)), duration_s)
-    callers = min(_ROUNDS * machine.lanes * machine.largest(), _MOST_CALLERS)
-    rig.say(f"calibrating: {callers} callers")
-    busy = _driven(rig, ClosedLoop(max(callers, _ROUNDS * machine.lanes), _BUSY_S), _BUSY_S)
-    try:
-        found = calibrate(machine, quiet, busy)
-    except ValueError as error:
-        raise StartError(str(error)) from error
-    return _with_middle(rig, machine, question, found, busy.rate_rps)
+    # -- short loads -------------------------------------------------------------------------------
 
+    def _calibrate(self, lengths: _Lengths, number: int, said: str) -> None:
+        say = self._rig.say
+        say(f"{said}: {self._quiet_rps:,.1f} requests/s, one after the other")
+        duration_s = lengths.long_enough(self._quiet_rps, lengths.quiet_s)
+        quiet = self._driven(OpenLoop(constant(self._quiet_rps, duration_s)))
+        self._quiet += [] if quiet is None else [quiet]
+        machine = self._machine
+        wanted = min(_CALLED * machine.lanes * machine.largest(), _MOST_CALLERS)
+        callers = max(wanted, _CALLED * machine.lanes)
+        say(f"{said}: {callers} callers")
+        busy = self._driven(ClosedLoop(callers, lengths.busy_s))
+        self._busy += [] if busy is None else [busy]
+        if not self._middle_rps and busy is not None:
+            self._middle_rps = _MIDDLE * busy.rate_rps
+        if self._middle_rps:
+            say(f"{said}: {_MIDDLE:.0%} of that")
+            duration_s = lengths.long_enough(self._middle_rps, lengths.middle_s)
+            self._middle += self._sent(self._middle_rps, duration_s, _SEED - 1 - number)
 
-def _with_middle(
-    rig: Rig, machine: Machine, question: Question, found: Calibration, full_rps: float
-) -> Calibration:
-    rig.say(f"calibrating: {_MIDDLE:.0%} of that")
-    rate_rps = _MIDDLE * full_rps
-    sent = send_times(question, rate_rps, _long_enough(rate_rps, _MIDDLE_S), _SEED - 1)
-    if not len(sent):  # by chance, of a model that takes seconds
-        return found
-    result, ran, seen = rig.drive(OpenLoop(sent))
-    reckoned = _reckoned(found.applied(machine), question, sent).busy.mean
-    busy = ran.infer_s / (machine.lanes * sent.duration_s)
-    if not busy or not reckoned:
-        return found
-    latency = machine.known.latency()
-    ratios = ran.unlike(lambda rows: latency.expect(machine.elements, rows))
-    found = found.with_middle(sent.rate, full_rps, busy / reckoned, seen.tail_ratio, ratios)
-    p50_s = _reckoned(found.applied(machine), question, sent).p50_s
-    took_s = _taken(result)
-    if p50_s is None or not len(took_s):
-        return found
-    return found.with_middle_way(float(np.median(took_s)) - p50_s.mean)
+    def _with_middle(self, found: Calibration, full_rps: float) -> Calibration:
+        parts, machine, question = self._middle, self._machine, self._question
+        if not parts:  # by chance, of a model that takes seconds
+            return found
+        sent = end_to_end([part.sent for part in parts])
+        ran = Between.together([part.ran for part in parts])
+        tail_ratio = float(np.mean([part.tail_ratio for part in parts]))
+        reckoned = _reckoned(found.applied(machine), question, sent).busy.mean
+        busy = ran.infer_s / (machine.lanes * sent.duration_s)
+        if not busy or not reckoned:
+            return found
+        latency = machine.known.latency()
+        ratios = ran.unlike(lambda rows: latency.expect(machine.elements, rows))
+        found = found.with_middle(sent.rate, full_rps, busy / reckoned, tail_ratio, ratios)
+        p50_s = _reckoned(found.applied(machine), question, sent).p50_s
+        took_s = np.concatenate([_taken(part.result) for part in parts])
+        if p50_s is None or not len(took_s):
+            return found
+        return found.with_middle_way(float(np.median(took_s)) - p50_s.mean)
+
+    # -- one load ----------------------------------------------------------------------------------
+
+    def _driven(self, load: Load) -> Driven | None:
+        """Run a load; None: nobody was answered."""
+        result, ran, seen = self._rig.drive(load)
+        took_s = _taken(result)
+        if not len(took_s) or not ran.answered:
+            return None
+        # Callers that wait for their answers end later than they were to.
+        lasted_s = max(result.duration_s, float(result.done_s.max()))
+        here = on_this_machine(self._rig.url)
+        return Driven(
+            len(took_s) / lasted_s,
+            float(np.mean(took_s)),
+            result.cpu_s / len(result) if here else 0.0,
+            ran,
+            seen.tail_ratio,
+            seen.handover_s,
+            tuple(took_s.tolist()),
+        )
+
+    def _sent(self, rate_rps: float, duration_s: float, seed: int) -> list[_Part]:
+        """Send requests by chance; [] when none is to be sent in that time."""
+        sent = send_times(self._question, rate_rps, duration_s, seed)
+        if not len(sent):
+            return []
+        result, ran, seen = self._rig.drive(OpenLoop(sent))
+        return [_Part(sent, result, ran, seen.tail_ratio)]
+
+    def _measured(
+        self, parts: Sequence[_Part], machine: Machine, duration_s: float, warm_s: float
+    ) -> Measured:
+        result = join([part.result for part in parts], warm_s)
+        ran = Between.together([part.ran for part in parts])
+        report = make_report(result, slo_s=self._question.slo_s)
+        latency, known = report.latency, machine.known.latency()
+        good = report.goodput_per_s
+        return Measured(
+            report.offered_per_s,
+            None if latency is None else latency.p50_s,
+            None if latency is None else latency.p99_s,
+            ran.mean_batch,
+            ran.infer_s / (machine.lanes * duration_s),
+            None if good is None or not report.offered_per_s else good / report.offered_per_s,
+            ran.stretch(lambda rows: known.expect(machine.elements, rows)),
+            report.spoiled,
+        )
 
 
 def _reckoned(machine: Machine, question: Question, sent: Arrivals, warm_s: float = 0.0) -> Played:
@@ -142,77 +260,3 @@ def _taken(result: Result) -> Times:
     ok = result.is_kind(Kind.OK)
     order = np.argsort(result.done_s[ok], kind="stable")
     return (result.done_s - result.intended_s)[ok][order]
-
-
-def _long_enough(rate_rps: float, least_s: float) -> float:
-    return max(least_s, min(_TELLING / rate_rps, _LONGEST_S))
-
-
-def _driven(rig: Rig, plan: Plan, duration_s: float) -> Driven:
-    result, ran, seen = rig.drive(plan)
-    took_s = _taken(result)
-    answered = len(took_s)
-    if not answered:
-        raise StartError(f"no request was answered: {result.outcomes[-1]}")
-    taken_s = result.cpu_s / len(result) if on_this_machine(rig.url) else 0.0
-    return Driven(
-        answered / duration_s,
-        float(np.mean(took_s)),
-        taken_s,
-        ran,
-        seen.tail_ratio,
-        seen.handover_s,
-        tuple(took_s.tolist()),
-    )
-
-
-def compare(rig: Rig, machine: Machine, question: Question, limit_rps: float) -> Iterator[Compared]:
-    """Predict each load, then drive it: the same requests at the same times.
-
-    None where no rate is inside the objective: there is nothing that such loads would be shares of.
-    Nor one of which nothing is sent: a load lasts a minute, and a model may take that long.
-    """
-    if limit_rps <= 0:
-        return
-    for number, share in enumerate(question.loads):
-        rate_rps = share * limit_rps
-        duration_s = min(max(_WANTED / rate_rps, _LEAST_S), _MOST_S)
-        sent = send_times(question, rate_rps, duration_s, _SEED + number)
-        warm_s = _WARM_SHARE * duration_s
-        if not np.any(sent.times_s >= warm_s):
-            continue
-        rig.say(f"{share:.0%} of the limit: {rate_rps:,.1f} requests/s for {duration_s:.0f} s")
-        predicted = _reckoned(machine, question, sent, warm_s)
-        measured = _measured(rig, machine, question, sent, warm_s)
-        speed = machine.speed_at(sent.rate)(machine.lanes)
-        yield Compared(share, predicted, measured, machine.stretch / speed)
-
-
-def _measured(
-    rig: Rig, machine: Machine, question: Question, sent: Arrivals, warm_s: float
-) -> Measured:
-    result, ran, _ = rig.drive(OpenLoop(sent))
-    report = make_report(result, slo_s=question.slo_s, warm_s=warm_s)
-    latency, known = report.latency, machine.known.latency()
-    good = report.goodput_per_s
-    return Measured(
-        report.offered_per_s,
-        None if latency is None else latency.p50_s,
-        None if latency is None else latency.p99_s,
-        ran.mean_batch,
-        ran.infer_s / (machine.lanes * sent.duration_s),
-        None if good is None or not report.offered_per_s else good / report.offered_per_s,
-        ran.stretch(lambda rows: known.expect(machine.elements, rows)),
-        report.spoiled,
-    )
-
-
-def on_this_machine(url: str) -> bool:
-    """Whether a server is where we are, by its address."""
-    host = urlsplit(url if "://" in url else f"http://{url}").hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -17,11 +17,12 @@ from headrace.models.ask import DEFAULT_URL, ServerModels
 from headrace.plan.compare import Beside
 from headrace.plan.document import document
 from headrace.plan.laws import peak_rate
-from headrace.plan.make import Plan, machine_of, make_plan
-from headrace.plan.measure import Rig, calibrated, compare
+from headrace.plan.make import Plan, find_limit, machine_of, make_plan
+from headrace.plan.measure import Measuring
 from headrace.plan.page import page_of
 from headrace.plan.profile import ModelProfile, read_answer, read_file, save, with_calibration
 from headrace.plan.question import LOADS, SEEDS, Kind, Question
+from headrace.plan.rig import Rig
 from headrace.plan.show import show
 from headrace.plan.target import Requests, make_sent
 from headrace.scheduler.simulate import undisturbed
@@ -87,12 +88,16 @@ def _measured(options: argparse.Namespace, say: Say) -> tuple[Plan, Beside]:
     rig = Rig(server, url, profile, sent.target, say)
     quiet = rig.others()
     guessed = machine_of(profile.model_copy(update={"calibration": None}), question)
-    profile = with_calibration(profile, calibrated(rig, guessed, question))
+    measuring = Measuring(rig, guessed, question)
+    first = machine_of(with_calibration(profile, measuring.look()), question)
+    say("the highest rate inside the objective, as it looks at first")
+    measuring.go_round(find_limit(first, question).mean)
+    profile = with_calibration(profile, measuring.calibration())
     if options.save is not None:
         save(profile, options.save)
     machine = machine_of(profile, question)
     plan = make_plan(profile, question, machine, progress=say)
-    loads = tuple(compare(rig, machine, question, plan.limit.mean))
+    loads = tuple(measuring.compared(machine, plan.limit.mean))
     return plan, Beside(loads, quiet + rig.others(), profile.cores)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -101,6 +102,22 @@ class Between:
             raise ValueError("the counts have begun anew: the receiver was restarted meanwhile")
         recent = after.recent.after(before.now_s)
         return cls(after.cpu_s - before.cpu_s, answered, tuple(runs), recent)
+
+    @classmethod
+    def together(cls, parts: Sequence[Self]) -> Self:
+        """What ran in several of those, one after the other."""
+        counts: Counter[int] = Counter()
+        seconds: defaultdict[int, float] = defaultdict(float)
+        for part in parts:
+            for rows, count, infer_s in part.runs:
+                counts[rows] += count
+                seconds[rows] += infer_s
+        return cls(
+            math.fsum(part.cpu_s for part in parts),
+            sum(part.answered for part in parts),
+            tuple((rows, counts[rows], seconds[rows]) for rows in sorted(counts)),
+            tuple(run for part in parts for run in part.recent),
+        )
 
     @property
     def batches(self) -> int:

@@ -7,15 +7,12 @@ import math
 import statistics
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from headrace.plan import measure
 from headrace.plan.calibration import SEQUENCES, Calibration, Driven, calibrate
 from headrace.plan.machine import Machine
 from headrace.plan.make import machine_of
@@ -273,12 +270,30 @@ def test_counts_that_fell_are_of_another_receiver() -> None:
         Between.of(seen(100, 2.0), seen(5, 0.1))
 
 
-def test_a_middle_at_which_nothing_was_sent_says_nothing() -> None:
-    rig: Any = SimpleNamespace(say=lambda _: None)  # it is not driven
-    here = machine(question())
-    assert measure._with_middle(rig, here, question(), CALIBRATION, 1e-9) == CALIBRATION
+def test_what_ran_in_several_parts_is_what_ran() -> None:
+    one = Between(0.5, 10, ((1, 8, 0.04), (2, 1, 0.006)), ((1, 0.005), (2, 0.006)))
+    other = Between(0.25, 6, ((2, 3, 0.02),), ((2, 0.007),))
+    whole = Between.together([one, other])
+    assert (whole.cpu_s, whole.answered) == (0.75, 16)
+    assert whole.runs == ((1, 8, 0.04), (2, 4, 0.006 + 0.02))
+    assert whole.recent == ((1, 0.005), (2, 0.006), (2, 0.007))
+    assert Between.together([one]) == one
 
 
-def test_a_load_of_which_nothing_is_sent_is_not_compared() -> None:
-    rig: Any = SimpleNamespace(say=lambda _: None)  # it is not driven
-    assert list(measure.compare(rig, machine(question()), question(), 1e-9)) == []
+def test_several_loads_of_a_kind_are_one_that_lasted_as_long_as_all_of_them() -> None:
+    def load(rate_rps: float, answered: int, mean_s: float, runs: int) -> Driven:
+        recent = ((1, mean_s / 2),) * runs
+        ran = Between(0.1, answered, ((1, answered, answered * mean_s / 2),), recent)
+        return Driven(rate_rps, mean_s, mean_s / 10, ran, 1.2, 0.0002, (mean_s,) * answered)
+
+    fast, slow = load(100.0, 30, 0.010, 30), load(50.0, 10, 0.030, 10)
+    both = Driven.together([fast, slow])
+    assert both.rate_rps == pytest.approx(40 / (0.3 + 0.2))
+    assert both.mean_s == pytest.approx((30 * 0.010 + 10 * 0.030) / 40)
+    assert both.sender_cpu_s == pytest.approx(both.mean_s / 10)
+    assert both.ran.answered == 40
+    assert both.tail_ratio == pytest.approx(1.2)
+    assert both.ways(0.0) == pytest.approx((0.005,) * 30 + (0.015,) * 10)
+    # Of one a run was not told: nobody knows which of its requests was in it.
+    assert Driven.together([fast, load(50.0, 10, 0.030, 9)]).ways(0.0) == (0.005,) * 30
+    assert Driven.together([load(50.0, 10, 0.030, 9)]).ways(0.0) == ()

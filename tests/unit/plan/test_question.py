@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from headrace.plan.measure import compare
 from headrace.plan.question import Question
-from tests.unit.plan.profiles import machine, question
+from tests.unit.plan.profiles import question
 
 
 @pytest.mark.parametrize(
@@ -32,9 +31,3 @@ def test_what_is_no_number_to_plan_with_is_told(said: dict[str, Any], words: str
 
 def test_a_model_without_input_elements_can_be_planned() -> None:
     assert Question(instances=1, slo_s=None, elements=0).elements == 0
-
-
-def test_where_no_rate_is_inside_the_objective_none_is_driven() -> None:
-    asked = question(slo_s=0.001)
-    rig: Any = None  # nobody is asked anything
-    assert list(compare(rig, machine(asked), asked, 0.0)) == []

@@ -1,0 +1,131 @@
+"""What is measured of servers that are made up, one of which becomes slower all the time."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.load.arrivals import Times
+from headrace.load.plan import ClosedLoop, OpenLoop
+from headrace.load.result import OK, Result
+from headrace.plan.machine import Machine
+from headrace.plan.make import machine_of
+from headrace.plan.measure import Measuring
+from headrace.plan.profile import with_calibration
+from headrace.plan.question import Question
+from headrace.plan.seen import Between, Seen
+from tests.unit.plan.profiles import machine, profile, question
+
+WAY_S = 0.0006
+
+
+class MadeUp:
+    """A server whose two lanes take one request each; ``slower`` is from load to load."""
+
+    url = "http://elsewhere:8000"
+
+    def __init__(self, here: Machine, *, slower: float = 1.0, answers: bool = True) -> None:
+        self.driven: list[OpenLoop | ClosedLoop] = []
+        self._run_s = here.known.latency().expect(here.elements, 1)
+        self._slower = slower
+        self._answers = answers
+
+    def say(self, text: str) -> None:
+        assert text
+
+    def drive(self, load: OpenLoop | ClosedLoop) -> tuple[Result, Between, Seen]:
+        """Play a load: who comes waits for the first lane that is free."""
+        run_s = self._run_s * self._slower ** len(self.driven)
+        self.driven.append(load)
+        if isinstance(load, OpenLoop):
+            sent_s = load.arrivals.times_s
+            done_s = _served(sent_s, run_s) + WAY_S
+        else:
+            lanes = min(load.concurrency, 2)
+            each_s = run_s + (WAY_S if lanes == 1 else 0.0)
+            starts_s = np.repeat(np.arange(0.0, load.duration_s, each_s), lanes)
+            sent_s, done_s = np.maximum(starts_s - run_s, 0.0), starts_s + run_s + WAY_S
+        count = len(sent_s)
+        result = Result(
+            intended_s=sent_s,
+            sent_s=sent_s,
+            done_s=done_s,
+            outcome=np.zeros(count, np.uint16),
+            outcomes=(OK,),
+            answers={},
+            started_s=0.0,
+            duration_s=load.duration_s,
+            cpu_s=0.0,
+        )
+        answered = count if self._answers else 0
+        ran = Between(count * 1e-4, answered, ((1, count, count * run_s),), ((1, run_s),) * count)
+        return result, ran, Seen(cpu_s=0, answered=0, tail_ratio=1.01, handover_s=0.0002, runs=())
+
+
+def _served(sent_s: Times, run_s: float) -> Times:
+    free_s, done_s = [0.0, 0.0], []
+    for at_s in sent_s:
+        end_s = max(heapq.heappop(free_s), float(at_s)) + run_s
+        heapq.heappush(free_s, end_s)
+        done_s.append(end_s)
+    return np.array(done_s)
+
+
+def measuring(rig: Any, asked: Question) -> Measuring:
+    return Measuring(rig, machine(asked), asked)
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.012])
+def test_a_machine_that_becomes_slower_is_planned_as_it_was_while_it_was_driven(
+    slower: float,
+) -> None:
+    """Were it planned as it was before, it would be off by a quarter."""
+    asked = question(loads=(0.2, 0.3))
+    rig = MadeUp(machine(asked), slower=slower)
+    measured = measuring(rig, asked)
+    measured.look()
+    before = len(rig.driven)
+    measured.go_round(250.0)  # few enough that one comes at a time
+    assert len(rig.driven) == before + 6 * (3 + 2) + 3
+    found = measured.calibration()
+    here = machine_of(with_calibration(profile(), found), asked)
+    compared = list(measured.compared(here, 250.0))
+    assert [each.share for each in compared] == pytest.approx([0.2, 0.3], rel=0.1)
+    for each in compared:
+        assert each.p50_error == pytest.approx(0, abs=0.08)
+        assert each.measured.stretch == pytest.approx(each.stretch, rel=0.03)
+    assert found.stretch == pytest.approx(slower ** ((before + len(rig.driven)) / 2), rel=0.02)
+
+
+def test_each_part_of_a_load_is_another_by_chance() -> None:
+    asked = question(loads=(0.3, 0.3))
+    rig = MadeUp(machine(asked))
+    measured = measuring(rig, asked)
+    measured.look()
+    before = len(rig.driven)
+    measured.go_round(100.0)
+    sent = [one.arrivals for one in rig.driven[before:] if isinstance(one, OpenLoop)]
+    starts = [float(one.times_s[0]) for one in sent]
+    assert len(set(starts)) == len(starts) - 6  # the quiet ones are all alike
+
+
+def test_a_load_of_which_nothing_is_sent_is_not_compared() -> None:
+    asked = question()
+    measured = measuring(MadeUp(machine(asked)), asked)
+    measured.look()
+    measured.go_round(1e-9)
+    assert list(measured.compared(machine(asked), 1e-9)) == []
+
+
+def test_where_no_rate_is_inside_the_objective_none_is_driven() -> None:
+    asked = question(slo_s=0.001)
+    rig = MadeUp(machine(asked))
+    measured = measuring(rig, asked)
+    measured.look()
+    before = len(rig.driven)
+    measured.go_round(0.0)
+    assert list(measured.compared(machine(asked), 0.0)) == []
+    assert len(rig.driven) == before + 7 * 3  # it is calibrated all the same
