@@ -26,7 +26,7 @@ _Z98 = 2.054
 # The least that a request costs anywhere: no receiver answers more than a million a second.
 _LEAST_EACH_S = 1e-6
 
-SEQUENCES = {"middle_ratios", "full_ratios", "ways_s"}
+SEQUENCES = {"quiet_ratios", "middle_ratios", "full_ratios", "ways_s"}
 """What a calibration has of single runs and requests: thousands of numbers, to draw from."""
 
 
@@ -79,8 +79,9 @@ class Calibration(BaseModel):
 
     ``middle_slower`` and ``middle_spread`` are of runs at ``middle_rps``; 0: nobody looked.
     ``full_slower`` is of those at ``full_rps``, where they are shorter than after a pause.
-    ``middle_ratios`` and ``full_ratios`` are runs there, one after the other, in mean ones: of a
-    server that does not tell them there are none, and chance is as the spreads say. ``ways_s`` are
+    ``middle_ratios`` and ``full_ratios`` are runs there, one after the other, in mean ones, and
+    ``quiet_ratios`` those of one caller: of a server that does not tell them there are none, and
+    chance is as the spreads say. ``ways_s`` are
     so ways of single requests, whose mean is ``way_s``, and ``middle_way_s`` is how much longer
     they are at ``middle_rps``.
     """
@@ -99,6 +100,7 @@ class Calibration(BaseModel):
     full_slower: PositiveFloat = 1.0
     middle_slower: PositiveFloat = 1.0
     middle_spread: NonNegativeFloat = 0.0
+    quiet_ratios: tuple[NonNegativeFloat, ...] = ()
     middle_ratios: tuple[NonNegativeFloat, ...] = ()
     full_ratios: tuple[NonNegativeFloat, ...] = ()
     ways_s: tuple[NonNegativeFloat, ...] = ()
@@ -154,6 +156,7 @@ class Calibration(BaseModel):
             self.middle_spread,
             self.full_slower,
             self.middle_ratios,
+            self.quiet_ratios,
             self.middle_way_s,
         )
 
@@ -189,6 +192,7 @@ def calibrate(machine: Machine, quiet: Driven, busy: Driven) -> Calibration:
         full_slower=min(shared, 1.0),
         spread=math.log(busy.tail_ratio) / _Z98,
         handover_s=quiet.handover_s,
+        quiet_ratios=quiet.ran.unlike(expect),
         full_ratios=busy.ran.unlike(expect),
         ways_s=quiet.ways(each_s + quiet.handover_s),
     )

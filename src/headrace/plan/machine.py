@@ -71,8 +71,9 @@ class Middle:
     many times longer runs take at ``rate_rps`` than is reckoned without that, ``spread`` that of
     their times; ``full_slower`` is how many at ``full_rps``: fewer than one where all of a model is
     in the caches as it is not after a pause. At rate 0 it is one. ``ratios`` are runs there, one
-    after the other, in mean ones, where they are known. ``way_s`` is how much longer than alone
-    requests there are on their way: the receiver shares the cores with runs.
+    after the other, in mean ones, where they are known, and ``quiet_ratios`` those at rate 0, of
+    which more are long. ``way_s`` is how much longer than alone requests there are on their way:
+    the receiver shares the cores with runs.
     """
 
     rate_rps: float
@@ -81,6 +82,7 @@ class Middle:
     spread: float
     full_slower: float = 1.0
     ratios: tuple[float, ...] = ()
+    quiet_ratios: tuple[float, ...] = ()
     way_s: float = 0.0
 
     def longer_s(self, rate_rps: float) -> float:
@@ -203,7 +205,10 @@ class Machine:
         """Run times at a rate, in expected ones."""
         middle, spread = self.middle, self.spread
         if middle is not None and middle.ratios and self.ratios:
-            return resampled(random, middle.ratios, self.ratios, middle.left(rate_rps), _DRAWN)
+            share, others = middle.left(rate_rps), self.ratios
+            if middle.quiet_ratios and rate_rps < middle.rate_rps:
+                share, others = rate_rps / middle.rate_rps, middle.quiet_ratios
+            return resampled(random, middle.ratios, others, share, _DRAWN)
         if middle is not None:
             spread = middle.spread_at(rate_rps, spread)
         return np.exp(random.normal(0.0, spread, _DRAWN))

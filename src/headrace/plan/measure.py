@@ -28,9 +28,9 @@ from headrace.plan.question import Question
 from headrace.plan.rig import Rig, on_this_machine
 from headrace.plan.seen import Between
 
-_ROUNDS = 6
+_ROUNDS = 8
 # Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
-_LEAST_S, _MOST_S, _WANTED = 24.0, 60.0, 3000
+_LEAST_S, _MOST_S, _WANTED = 36.0, 60.0, 3000
 _WARM_SHARE = 0.15
 _FIRST_S = 2.0
 # A quiet server has this part of the time something to do, and so many requests a second at most.
@@ -57,7 +57,7 @@ class _Lengths(NamedTuple):
 
 
 _AT_FIRST = _Lengths(4.0, 3.0, 8.0, 40, 12.0)
-_IN_TURN = _Lengths(2.0, 1.5, 4.0, 7, 6.0)
+_IN_TURN = _Lengths(3.0, 1.5, 4.0, 7, 6.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,17 @@ def test_runs_are_drawn_from_those_that_were_seen() -> None:
         assert statistics.mean(drawn) == pytest.approx(1, abs=0.05)
 
 
+def test_below_the_middle_some_runs_are_as_those_of_one_caller() -> None:
+    """A stall in ten there, none at the middle."""
+    quiet = {"quiet_ratios": (0.6,) * 9 + (4.6,), "full_ratios": (1.0,) * 50}
+    whole = CALIBRATION.model_copy(update=quiet).with_middle(100.0, 300.0, 1.3, 1.1, (1.0,) * 50)
+    here = whole.applied(machine(question()))
+    for rate, share in ((0, 0.1), (50, 0.05), (100, 0.0), (200, 0.0)):
+        run_s = here.service(1, rate)
+        drawn = [run_s(4, 1) / (0.0045 * 1.1) for _ in range(4000)]
+        assert statistics.mean(one > 2 for one in drawn) == pytest.approx(share, abs=0.02)
+
+
 def test_what_requests_took_besides_their_runs_is_drawn_too(tmp_path: Path) -> None:
     here = machine(question())
     runs, ways = (0.005, 0.004, 0.006), (0.0004, 0.0005, 0.02)
