@@ -54,6 +54,8 @@ def _plan(one: _Planned) -> dict[str, Any]:
 def _figures(one: _Planned, found: dict[str, Any]) -> Iterator[Figure]:
     if not found["measured"]:
         raise RuntimeError(f"{one.name}: no rate is inside {one.slo_ms} ms on this machine")
+    if len(found["measured"]) != len(LOADS):
+        raise RuntimeError(f"{one.name}: of some load nothing was sent")
     for share, load in zip(LOADS, found["measured"], strict=True):
         for name, bar in (("p50_ms", P50_BAR), ("p99_ms", P99_BAR)):
             both = load[name]
@@ -61,7 +63,7 @@ def _figures(one: _Planned, found: dict[str, Any]) -> Iterator[Figure]:
                 raise RuntimeError(f"{one.name}: nothing was measured: {load['causes']}")
             causes = f"; {'; '.join(load['causes'])}" if load["causes"] else ""
             yield Figure(
-                f"{one.name} at {share:.0%} of its limit: {name.removesuffix('_ms')} off",
+                f"{one.name} at about {share:.0%} of its limit: {name.removesuffix('_ms')} off",
                 round(abs(both["error"]), 3),
                 "",
                 bar,

@@ -90,10 +90,12 @@ class Crew(Roster):
             OSError: its files cannot be looked at.
         """
         check_models(self._server, (*self.names(), found.name))
-        return self._post(found, *await aside(partial(_look, found)))
+        files, size_bytes = await aside(partial(_look, found))
+        self.remark(found)
+        return self._post(found, files, size_bytes)
 
     def _post(self, found: FoundVersion, files: Stamp, size_bytes: int) -> Post:
-        self.remark(found)
+        """A post that nobody has said anything of yet."""
         keeper = EngineKeeper(
             found,
             self._server,

@@ -54,6 +54,7 @@ class Fleet(Crew):
         for one in found:
             if one.settings.version_labels:
                 self.labels[one.name] = dict(one.settings.version_labels)
+            self.remark(one)
         posts = [self._post(one, *look_at_start(one)) for one in found]
         for post in sorted(posts, key=lambda post: not post.found.settings.pinned):
             wanted = post.found.settings.preload

@@ -36,7 +36,7 @@ class Driven:
 
     ``mean_s`` is from when a request was to be sent to its answer, ``sender_cpu_s`` a request, 0
     where the sender is on another machine. ``tail_ratio`` and ``handover_s`` are as the server had
-    them at its end, ``taken_s`` what each request took, in the order of the answers.
+    them at its end, ``alone_s`` what each request took that had a run of its own, and that run.
     """
 
     rate_rps: float
@@ -45,32 +45,26 @@ class Driven:
     ran: Between
     tail_ratio: float
     handover_s: float
-    taken_s: tuple[float, ...] = ()
+    alone_s: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:
-        """Several loads of one kind as one; what each request took is of those that tell it."""
+        """Several loads of one kind as one."""
         counts = [part.ran.answered for part in parts]
-        telling = [part for part in parts if len(part.ran.recent) == len(part.taken_s)] or parts
         seconds = [count / part.rate_rps for part, count in zip(parts, counts, strict=True)]
-        ran = Between.together([part.ran for part in parts])
-        recent = tuple(run for part in telling for run in part.ran.recent)
         return cls(
             sum(counts) / math.fsum(seconds),
             statistics.fmean([part.mean_s for part in parts], counts),
             statistics.fmean([part.sender_cpu_s for part in parts], counts),
-            replace(ran, recent=recent),
+            Between.together([part.ran for part in parts]),
             statistics.fmean([part.tail_ratio for part in parts]),
             statistics.fmean([part.handover_s for part in parts]),
-            tuple(taken_s for part in telling for taken_s in part.taken_s),
+            tuple(pair for part in parts for pair in part.alone_s),
         )
 
     def ways(self, besides_s: float) -> tuple[float, ...]:
-        """What each request took but for its run and this, where each had a run of its own."""
-        if len(self.ran.recent) != len(self.taken_s):
-            return ()
-        pairs = zip(self.taken_s, self.ran.recent, strict=True)
-        ways = [max(taken_s - infer_s - besides_s, 0.0) for taken_s, (_, infer_s) in pairs]
+        """What those requests took but for their runs and this."""
+        ways = [max(taken_s - infer_s - besides_s, 0.0) for taken_s, infer_s in self.alone_s]
         return tuple(round(way_s, 6) for way_s in ways)
 
 
@@ -81,9 +75,8 @@ class Calibration(BaseModel):
     ``full_slower`` is of those at ``full_rps``, where they are shorter than after a pause.
     ``middle_ratios`` and ``full_ratios`` are runs there, one after the other, in mean ones, and
     ``quiet_ratios`` those of one caller: of a server that does not tell them there are none, and
-    chance is as the spreads say. ``ways_s`` are
-    so ways of single requests, whose mean is ``way_s``, and ``middle_way_s`` is how much longer
-    they are at ``middle_rps``.
+    chance is as the spreads say. ``ways_s`` are so ways of single requests, whose mean is ``way_s``
+    or less, and ``middle_way_s`` is how much longer they are at ``middle_rps``.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)

@@ -59,7 +59,7 @@ def compared_document(one: Compared) -> dict[str, Any]:
     """Write one load, predicted and measured."""
     measured, predicted = one.measured, one.predicted
     return {
-        "share_of_limit": one.share,
+        "share_of_limit": _round(one.share),
         "rate_rps": _round(measured.rate_rps),
         "p50_ms": _both(predicted.p50_s, measured.p50_s, one.p50_error),
         "p99_ms": _both(predicted.p99_s, measured.p99_s, one.p99_error),

@@ -23,10 +23,11 @@ from headrace.load.result import Kind, Result
 from headrace.plan.calibration import Calibration, Driven, calibrate
 from headrace.plan.compare import Compared, Measured
 from headrace.plan.machine import Machine
-from headrace.plan.play import Played, play_sent, send_times, sum_up
+from headrace.plan.play import play_sent, send_times, sum_up
 from headrace.plan.question import Question
 from headrace.plan.rig import Rig, on_this_machine
 from headrace.plan.seen import Between
+from headrace.scheduler.simulate import Result as Played
 
 _ROUNDS = 8
 # Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
@@ -69,6 +70,10 @@ class _Part:
     ran: Between
     tail_ratio: float
 
+    def lasts(self, warm_s: float) -> bool:
+        """Whether something was sent so long after its beginning."""
+        return bool(np.any(self.sent.times_s >= warm_s))
+
 
 class Measuring:
     """One server: what it is like, and what comes of each load of a plan.
@@ -87,6 +92,7 @@ class Measuring:
         self._loads: list[list[_Part]] = []
         self._quiet_rps = self._middle_rps = 0.0
         self._limit_rps = 0.0
+        self._outcome = ""  # of the last that was not answered
 
     def look(self) -> Calibration:
         """Drive one request after the other, with pauses; then many callers; then some by chance.
@@ -97,7 +103,7 @@ class Measuring:
         self._rig.say("calibrating: one caller")
         first = self._driven(ClosedLoop(1, _FIRST_S))
         if first is None:
-            raise StartError("no request was answered")
+            raise self._unanswered()
         self._quiet_rps = min(_QUIET / first.mean_s, _QUIET_RPS)
         self._calibrate(_AT_FIRST, 0, "calibrating")
         return self.calibration()
@@ -118,6 +124,8 @@ class Measuring:
         for number in range(1, _ROUNDS + 1):
             said = f"round {number} of {_ROUNDS}"
             self._calibrate(_IN_TURN, number, said)
+            if not self._quiet and not self._busy:
+                raise self._unanswered()
             for place, share in enumerate(loads):
                 rate_rps, seed = share * limit_rps, _SEED + _SEEDS_APART * number + place
                 duration_s = min(max(_WANTED / rate_rps, _LEAST_S), _MOST_S) / _ROUNDS
@@ -133,7 +141,7 @@ class Measuring:
             StartError: none of them was answered.
         """
         if not self._quiet or not self._busy:
-            raise StartError("no request was answered")
+            raise self._unanswered()
         busy = Driven.together(self._busy)
         try:
             found = calibrate(self._machine, Driven.together(self._quiet), busy)
@@ -147,15 +155,15 @@ class Measuring:
         ``machine`` is as it was calibrated, ``limit_rps`` what it is planned to hold.
         """
         for parts in filter(None, self._loads):
-            sent = end_to_end([part.sent for part in parts])
             warm_s = _WARM_SHARE * parts[0].sent.duration_s
-            if not np.any(sent.times_s >= warm_s):
+            if not any(part.lasts(warm_s) for part in parts):
                 continue
-            predicted = _reckoned(machine, self._question, sent, warm_s)
+            sent = end_to_end([part.sent for part in parts])
+            plays = self._plays(machine, parts, warm_s)
             speed = machine.speed_at(sent.rate)(machine.lanes)
             yield Compared(
                 sent.rate / (limit_rps or self._limit_rps),
-                predicted,
+                sum_up(sent.rate, plays),
                 self._measured(parts, machine, sent.duration_s, warm_s),
                 machine.stretch / speed,
             )
@@ -182,24 +190,42 @@ class Measuring:
             self._middle += self._sent(self._middle_rps, duration_s, _SEED - 1 - number)
 
     def _with_middle(self, found: Calibration, full_rps: float) -> Calibration:
-        parts, machine, question = self._middle, self._machine, self._question
+        parts, machine = self._middle, self._machine
         if not parts:  # by chance, of a model that takes seconds
             return found
-        sent = end_to_end([part.sent for part in parts])
+        rate_rps = end_to_end([part.sent for part in parts]).rate
         ran = Between.together([part.ran for part in parts])
         tail_ratio = float(np.mean([part.tail_ratio for part in parts]))
-        reckoned = _reckoned(found.applied(machine), question, sent).busy.mean
-        busy = ran.infer_s / (machine.lanes * sent.duration_s)
-        if not busy or not reckoned:
+        plays = self._plays(found.applied(machine), parts)
+        reckoned_s = machine.lanes * np.mean([one.utilisation * one.duration_s for one in plays])
+        if not ran.infer_s or not reckoned_s:
             return found
         latency = machine.known.latency()
         ratios = ran.unlike(lambda rows: latency.expect(machine.elements, rows))
-        found = found.with_middle(sent.rate, full_rps, busy / reckoned, tail_ratio, ratios)
-        p50_s = _reckoned(found.applied(machine), question, sent).p50_s
+        slower = float(ran.infer_s / reckoned_s)
+        found = found.with_middle(rate_rps, full_rps, slower, tail_ratio, ratios)
+        p50_s = sum_up(rate_rps, self._plays(found.applied(machine), parts)).p50_s
         took_s = np.concatenate([_taken(part.result) for part in parts])
         if p50_s is None or not len(took_s):
             return found
         return found.with_middle_way(float(np.median(took_s)) - p50_s.mean)
+
+    def _plays(self, machine: Machine, parts: Sequence[_Part], warm_s: float = 0.0) -> list[Played]:
+        """Play what was sent with every seed: part by part, for each began with nothing."""
+        question = self._question
+        return [
+            Played.together(
+                [
+                    play_sent(machine, question, part.sent, warm_s, _SEEDS_APART * place + seed)
+                    for place, part in enumerate(parts)
+                    if part.lasts(warm_s)
+                ]
+            )
+            for seed in range(question.seeds)
+        ]
+
+    def _unanswered(self) -> StartError:
+        return StartError(f"no request was answered: {self._outcome}")
 
     # -- one load ----------------------------------------------------------------------------------
 
@@ -208,6 +234,7 @@ class Measuring:
         result, ran, seen = self._rig.drive(load)
         took_s = _taken(result)
         if not len(took_s) or not ran.answered:
+            self._outcome = str(result.outcomes[-1])
             return None
         # Callers that wait for their answers end later than they were to.
         lasted_s = max(result.duration_s, float(result.done_s.max()))
@@ -219,7 +246,7 @@ class Measuring:
             ran,
             seen.tail_ratio,
             seen.handover_s,
-            tuple(took_s.tolist()),
+            _alone(took_s, ran, self._question.rows),
         )
 
     def _sent(self, rate_rps: float, duration_s: float, seed: int) -> list[_Part]:
@@ -250,9 +277,13 @@ class Measuring:
         )
 
 
-def _reckoned(machine: Machine, question: Question, sent: Arrivals, warm_s: float = 0.0) -> Played:
-    plays = [play_sent(machine, question, sent, warm_s, seed) for seed in range(question.seeds)]
-    return sum_up(sent.rate, plays)
+def _alone(took_s: Times, ran: Between, rows: int) -> tuple[tuple[float, float], ...]:
+    """What each request took that was alone in a run, and that; () where they cannot be paired."""
+    runs = [(size, infer_s) for size, infer_s in ran.recent for _ in range(size // rows)]
+    if len(runs) != len(took_s):
+        return ()
+    pairs = zip(took_s.tolist(), runs, strict=True)
+    return tuple((taken_s, infer_s) for taken_s, (size, infer_s) in pairs if size == rows)
 
 
 def _taken(result: Result) -> Times:

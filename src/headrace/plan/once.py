@@ -89,10 +89,16 @@ def _measured(options: argparse.Namespace, say: Say) -> tuple[Plan, Beside]:
     quiet = rig.others()
     guessed = machine_of(profile.model_copy(update={"calibration": None}), question)
     measuring = Measuring(rig, guessed, question)
-    first = machine_of(with_calibration(profile, measuring.look()), question)
+    profile = with_calibration(profile, measuring.look())
+    if options.save is not None:  # if it can't be, that is told before minutes of load
+        save(profile, options.save)
     say("the highest rate inside the objective, as it looks at first")
-    measuring.go_round(find_limit(first, question).mean)
+    limit_rps = find_limit(machine_of(profile, question), question).mean
+    measuring.go_round(limit_rps)
     profile = with_calibration(profile, measuring.calibration())
+    if not limit_rps and (limit_rps := find_limit(machine_of(profile, question), question).mean):
+        measuring.go_round(limit_rps)  # there is one after all
+        profile = with_calibration(profile, measuring.calibration())
     if options.save is not None:
         save(profile, options.save)
     machine = machine_of(profile, question)

@@ -195,8 +195,10 @@ class Catalog:
 
     def _has_fallen(self) -> bool:
         states = [state for versions in self._states.values() for state in versions.values()]
-        fallen = [one for one in states if (one.name, one.version) in self._answered]
-        return bool(fallen) and all(state.state in _ENDED for state in states)
+        answered = [one for one in states if (one.name, one.version) in self._answered]
+        return any(one.state == "failed" for one in answered) and not any(
+            self.answers(one) or (one.state == "recovering" and one in answered) for one in states
+        )
 
     def _settled(self) -> bool:
         """Whether nothing is awaited any more; not when all there is has failed."""

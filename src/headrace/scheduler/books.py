@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from headrace.errors import HeadraceError
 from headrace.scheduler.batch import Batch
@@ -60,7 +60,8 @@ class Result:
     ``outcomes`` counts them by what happened, in time or late by their clients' clocks. ``mean_s``,
     ``p50_s`` and ``p99_s`` are of the answered, late ones included, ``refusal_p99_s`` is how long
     the refused and the dropped had to wait for that; None when there were none. ``utilisation`` is
-    the share of the lanes' time in which they ran.
+    the share of the lanes' time in which they ran. ``answered_s`` and ``refused_s`` are all that
+    the times are of, and ``batches`` ran.
     """
 
     offered: int
@@ -72,6 +73,54 @@ class Result:
     refusal_p99_s: float | None
     utilisation: float
     mean_batch: float
+    batches: int
+    answered_s: tuple[float, ...]
+    refused_s: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls,
+        duration_s: float,
+        outcomes: Mapping[str, int],
+        answered_s: Sequence[float],
+        refused_s: Sequence[float],
+        batches: int,
+        rows: int,
+        utilisation: float,
+    ) -> Self:
+        """Sum up what became of all; ``rows`` ran in all batches together."""
+        return cls(
+            offered=sum(outcomes.values()),
+            duration_s=duration_s,
+            outcomes=dict(outcomes),
+            mean_s=sum(answered_s) / len(answered_s) if answered_s else None,
+            p50_s=_quantile(answered_s, 0.50),
+            p99_s=_quantile(answered_s, 0.99),
+            refusal_p99_s=_quantile(refused_s, 0.99),
+            utilisation=utilisation,
+            mean_batch=rows / max(batches, 1),
+            batches=batches,
+            answered_s=tuple(answered_s),
+            refused_s=tuple(refused_s),
+        )
+
+    @classmethod
+    def together(cls, parts: Sequence[Self]) -> Self:
+        """What became of the requests of several plays, each of which began with nothing."""
+        outcomes: Counter[str] = Counter()
+        for part in parts:
+            outcomes.update(part.outcomes)
+        duration_s = math.fsum(part.duration_s for part in parts)
+        busy_s = math.fsum(part.utilisation * part.duration_s for part in parts)
+        return cls.of(
+            duration_s,
+            outcomes,
+            [answer_s for part in parts for answer_s in part.answered_s],
+            [refusal_s for part in parts for refusal_s in part.refused_s],
+            sum(part.batches for part in parts),
+            round(sum(part.mean_batch * part.batches for part in parts)),
+            busy_s / duration_s,
+        )
 
     @property
     def goodput_rps(self) -> float:
@@ -160,22 +209,19 @@ class Side:
 
     def sum_up(self, duration_s: float) -> Result:
         """What became of all."""
-        answered_s = self._answered_s
         busy_s = self._machine.busy_s[self._number] - self._busy_before_s
-        return Result(
-            offered=self._outcomes.total(),
-            duration_s=duration_s,
-            outcomes=dict(self._outcomes),
-            mean_s=sum(answered_s) / len(answered_s) if answered_s else None,
-            p50_s=_quantile(answered_s, 0.50),
-            p99_s=_quantile(answered_s, 0.99),
-            refusal_p99_s=_quantile(self._refused_s, 0.99),
-            utilisation=busy_s / (self._machine.lanes[self._number] * duration_s),
-            mean_batch=sum(self._ran_rows) / max(len(self._ran_rows), 1),
+        return Result.of(
+            duration_s,
+            self._outcomes,
+            self._answered_s,
+            self._refused_s,
+            len(self._ran_rows),
+            sum(self._ran_rows),
+            busy_s / (self._machine.lanes[self._number] * duration_s),
         )
 
 
-def _quantile(values: list[float], share: float) -> float | None:
+def _quantile(values: Sequence[float], share: float) -> float | None:
     """The value that this share of all does not exceed."""
     if not values:
         return None

@@ -72,7 +72,7 @@ class Scheduler:
         if last is not None:
             self.cancel(last)
         self._queue.put(entry)
-        return None if last is None else Drop(last, DropReason.DISPLACED)
+        return None if last is None else Drop(last, DropReason.DISPLACED, self._comes_back_s(last))
 
     def foresee(self, entry: Entry, now: float) -> None:
         """Refuse an entry whose beginning alone is here, as ``admit`` would were it whole now.
@@ -93,10 +93,9 @@ class Scheduler:
         queue, deadline_s = self._queue, entry.deadline_s
         if deadline_s <= now:
             raise Expired("the deadline had passed when the request arrived")
-        if queue.entries >= self._policy.max_queue and not self._goes_before_last(entry):
+        if queue.entries >= self._policy.max_queue and not queue.has_after(entry.priority):
             raise QueueFull(
-                f"{queue.entries} requests wait already",
-                retry_after_s=self._outlook.full(entry.elements).expected_s,
+                f"{queue.entries} requests wait already", retry_after_s=self._comes_back_s(entry)
             )
         if self.is_idle(now):
             # An idle machine refuses nobody: should the table be wrong, that is how it learns.
@@ -105,10 +104,9 @@ class Scheduler:
             return self._refuse_a_miss(entry, now)
         return False
 
-    def _goes_before_last(self, entry: Entry) -> bool:
-        """Whether somebody waits who has a lower priority."""
-        last = self._queue.last()
-        return last is not None and entry.priority < last.priority
+    def _comes_back_s(self, entry: Entry) -> float:
+        """When whoever is refused may find room."""
+        return self._outlook.full(entry.elements).expected_s
 
     def _refuse_a_miss(self, entry: Entry, now: float) -> bool:
         """Refuse who would be late, but for a probe; return whether it is one."""
@@ -121,7 +119,7 @@ class Scheduler:
         self._ledger.refused += entry.rows
         raise PredictedMiss(
             f"the answer would come {late_s * 1e3:.0f} ms too late",
-            retry_after_s=self._outlook.full(entry.elements).expected_s,
+            retry_after_s=self._comes_back_s(entry),
         )
 
     def restore(self, entry: Entry) -> None:

@@ -67,10 +67,11 @@ class Entry:
 
 
 class Drop(NamedTuple):
-    """An entry that will not be run."""
+    """An entry that will not be run; ``retry_after_s``: when another attempt makes sense."""
 
     entry: Entry
     reason: DropReason
+    retry_after_s: float | None = None
 
 
 Key = tuple[int, float, int, Entry]
@@ -129,6 +130,8 @@ class Queue:
     def __init__(self) -> None:
         self._lines: dict[Hashable, Line] = {}
         self._heads: list[Key] = []
+        self._counts: dict[int, int] = {}  # of each priority
+        self._priorities: list[int] = []  # of which there are any, sorted
         self._sequence = 0
         self.entries = 0
         self.rows = 0
@@ -145,6 +148,10 @@ class Queue:
             self.expires_s = entry.deadline_s
         self.entries += 1
         self.rows += entry.rows
+        same = self._counts.get(entry.priority, 0)
+        if not same:
+            insort(self._priorities, entry.priority)
+        self._counts[entry.priority] = same + 1
         key = (entry.priority, entry.deadline_s, entry.sequence, entry)
         line = self._lines.get(entry.bucket)
         if line is None:
@@ -173,6 +180,10 @@ class Queue:
     def first(self) -> Entry | None:
         """The entry whose turn it is; it stays in."""
         return self._heads[0][3] if self._heads else None
+
+    def has_after(self, priority: int) -> bool:
+        """Whether somebody waits who comes after all of a priority."""
+        return bool(self._priorities) and self._priorities[-1] > priority
 
     def last(self) -> Entry | None:
         """The entry whose turn comes after those of all others; it stays in."""
@@ -248,6 +259,11 @@ class Queue:
         self.entries -= 1
         self.rows -= entry.rows
         line.rows -= entry.rows
+        same = self._counts[entry.priority] - 1
+        self._counts[entry.priority] = same
+        if not same:
+            del self._counts[entry.priority]
+            del self._priorities[bisect_left(self._priorities, entry.priority)]
 
     def _rehead(self, before: Key, line: Line) -> None:
         """Keep the list of heads right after a change of this line, whose head was ``before``."""

@@ -185,17 +185,14 @@ def test_below_the_middle_some_runs_are_as_those_of_one_caller() -> None:
 def test_what_requests_took_besides_their_runs_is_drawn_too(tmp_path: Path) -> None:
     here = machine(question())
     runs, ways = (0.005, 0.004, 0.006), (0.0004, 0.0005, 0.02)
-    taken = tuple(run + way + 0.0001 + 0.0002 for run, way in zip(runs, ways, strict=True))
-    recent = tuple((1, run) for run in runs)
+    alone = tuple((run + way + 0.0001 + 0.0002, run) for run, way in zip(runs, ways, strict=True))
     quiet = driven(CALIBRATION, here, lanes=1, batch=1, rate_rps=0.0)
-    each = replace(quiet, ran=replace(quiet.ran, recent=recent), taken_s=taken)
+    each = replace(quiet, alone_s=alone)
     busy = driven(CALIBRATION, here, lanes=2, batch=16, rate_rps=500)
     found = calibrate(here, each, busy)
     assert found.ways_s == pytest.approx(ways, abs=1e-6)
     drawn = found.applied(here).front.drawn_s(1, 100)
     assert set(drawn) == set(found.ways_s)
-    # Two requests of one batch: nobody knows which of the ways are whose.
-    assert calibrate(here, replace(each, taken_s=taken[:2]), busy).ways_s == ()
     assert calibrate(here, quiet, busy).applied(here).front.drawn_s(1, 2) == pytest.approx(
         [CALIBRATION.way_s] * 2
     )
@@ -292,12 +289,12 @@ def test_what_ran_in_several_parts_is_what_ran() -> None:
 
 
 def test_several_loads_of_a_kind_are_one_that_lasted_as_long_as_all_of_them() -> None:
-    def load(rate_rps: float, answered: int, mean_s: float, runs: int) -> Driven:
-        recent = ((1, mean_s / 2),) * runs
-        ran = Between(0.1, answered, ((1, answered, answered * mean_s / 2),), recent)
-        return Driven(rate_rps, mean_s, mean_s / 10, ran, 1.2, 0.0002, (mean_s,) * answered)
+    def load(rate_rps: float, answered: int, mean_s: float) -> Driven:
+        ran = Between(0.1, answered, ((1, answered, answered * mean_s / 2),))
+        alone = ((mean_s, mean_s / 2),) * answered
+        return Driven(rate_rps, mean_s, mean_s / 10, ran, 1.2, 0.0002, alone)
 
-    fast, slow = load(100.0, 30, 0.010, 30), load(50.0, 10, 0.030, 10)
+    fast, slow = load(100.0, 30, 0.010), load(50.0, 10, 0.030)
     both = Driven.together([fast, slow])
     assert both.rate_rps == pytest.approx(40 / (0.3 + 0.2))
     assert both.mean_s == pytest.approx((30 * 0.010 + 10 * 0.030) / 40)
@@ -305,6 +302,3 @@ def test_several_loads_of_a_kind_are_one_that_lasted_as_long_as_all_of_them() ->
     assert both.ran.answered == 40
     assert both.tail_ratio == pytest.approx(1.2)
     assert both.ways(0.0) == pytest.approx((0.005,) * 30 + (0.015,) * 10)
-    # Of one a run was not told: nobody knows which of its requests was in it.
-    assert Driven.together([fast, load(50.0, 10, 0.030, 9)]).ways(0.0) == (0.005,) * 30
-    assert Driven.together([load(50.0, 10, 0.030, 9)]).ways(0.0) == ()

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headrace.errors import StartError
 from headrace.load.arrivals import Times
 from headrace.load.plan import ClosedLoop, OpenLoop
-from headrace.load.result import OK, Result
+from headrace.load.result import OK, Outcome, Result
 from headrace.plan.machine import Machine
 from headrace.plan.make import machine_of
 from headrace.plan.measure import _ROUNDS, Measuring
@@ -20,6 +21,7 @@ from headrace.plan.seen import Between, Seen
 from tests.unit.plan.profiles import machine, profile, question
 
 WAY_S = 0.0006
+REFUSED = Outcome("RESOURCE_EXHAUSTED")
 
 
 class MadeUp:
@@ -27,11 +29,12 @@ class MadeUp:
 
     url = "http://elsewhere:8000"
 
-    def __init__(self, here: Machine, *, slower: float = 1.0, answers: bool = True) -> None:
+    def __init__(self, here: Machine, *, slower: float = 1.0, shared: bool = False) -> None:
         self.driven: list[OpenLoop | ClosedLoop] = []
+        self.answers = True
+        self._shared = shared
         self._run_s = here.known.latency().expect(here.elements, 1)
         self._slower = slower
-        self._answers = answers
 
     def say(self, text: str) -> None:
         assert text
@@ -54,14 +57,17 @@ class MadeUp:
             sent_s=sent_s,
             done_s=done_s,
             outcome=np.zeros(count, np.uint16),
-            outcomes=(OK,),
+            outcomes=(OK if self.answers else REFUSED,),
             answers={},
             started_s=0.0,
             duration_s=load.duration_s,
             cpu_s=0.0,
         )
-        answered = count if self._answers else 0
-        ran = Between(count * 1e-4, answered, ((1, count, count * run_s),), ((1, run_s),) * count)
+        recent = ((1, run_s),) * count
+        if self._shared:  # two of them were in one run
+            recent = ((2, run_s), *recent[2:])
+        answered = count if self.answers else 0
+        ran = Between(count * 1e-4, answered, ((1, count, count * run_s),), recent)
         return result, ran, Seen(cpu_s=0, answered=0, tail_ratio=1.01, handover_s=0.0002, runs=())
 
 
@@ -98,6 +104,51 @@ def test_a_machine_that_becomes_slower_is_planned_as_it_was_while_it_was_driven(
         assert each.p50_error == pytest.approx(0, abs=0.08)
         assert each.measured.stretch == pytest.approx(each.stretch, rel=0.03)
     assert found.stretch == pytest.approx(slower ** ((before + len(rig.driven)) / 2), rel=0.02)
+
+
+def test_a_load_past_what_the_machine_can_do_waits_no_longer_than_a_part_lasts() -> None:
+    """Each part begins with nothing: played as one its queue would grow through all of them."""
+    alone: dict[str, Any] = {
+        "batch_sizes": (1,),
+        "measurements": [{"elements": 4, "rows": 1, "median_s": 0.02, "p95_s": 0.02}],
+        "slo_ms": None,
+    }
+    asked = question(slo_s=None, loads=(1.2,))
+    here = machine(asked, **alone)
+    rig = MadeUp(here)
+    measured = Measuring(rig, here, asked)  # type: ignore[arg-type]
+    measured.look()
+    measured.go_round(100.0)  # of two lanes, 20 ms each
+    found = with_calibration(profile(**alone), measured.calibration())
+    (one,) = measured.compared(machine_of(found, asked), 100.0)
+    assert one.measured.p50_s is not None
+    assert one.measured.p50_s > 0.2
+    assert one.p50_error == pytest.approx(0, abs=0.1)
+    assert one.p99_error == pytest.approx(0, abs=0.1)
+
+
+def test_requests_that_shared_a_run_tell_nothing_of_their_way_and_the_run_stays() -> None:
+    asked = question()
+    rig = MadeUp(machine(asked), shared=True)
+    measured = measuring(rig, asked)
+    found = measured.look()
+    quiet = next(one for one in rig.driven if isinstance(one, OpenLoop))
+    assert len(found.ways_s) == len(quiet.arrivals) - 2
+    assert len(found.quiet_ratios) == len(quiet.arrivals) - 1
+
+
+def test_a_server_that_answers_no_more_is_not_driven_on() -> None:
+    asked = question(loads=(0.3, 0.6))
+    rig = MadeUp(machine(asked))
+    measured = measuring(rig, asked)
+    measured.look()
+    rig.answers = False
+    before = len(rig.driven)
+    with pytest.raises(StartError, match="no request was answered: RESOURCE_EXHAUSTED"):
+        measured.go_round(100.0)
+    assert len(rig.driven) == before + 3
+    with pytest.raises(StartError, match="no request was answered: RESOURCE_EXHAUSTED"):
+        measuring(rig, asked).look()
 
 
 def test_each_part_of_a_load_is_another_by_chance() -> None:

@@ -176,9 +176,15 @@ def test_who_was_ready_is_not_when_all_that_answered_has_failed_since(catalog: C
     assert catalog.ready(), "another answers"
     catalog.set_state(state(1, "other", "failed"))
     assert not catalog.ready()
-    catalog.set_state(state(1, "m", "loading"))
-    assert catalog.ready(), "it comes back"
-    catalog.set_state(state(1, "m", "failed"))
+    catalog.set_state(state(2, "m", "loading"))
+    assert not catalog.ready(), "it has not come back yet"
+    serving(catalog, 2)
+    assert catalog.ready(), "it has"
+    catalog.set_state(state(2, "m", "recovering"))
+    catalog.remove("m", 2)
+    assert catalog.ready(), "it will"
+    catalog.set_state(state(2, "m", "failed"))
+    catalog.set_state(state(2, "m", "unloaded"))
     catalog.set_state(state(1, "m", "unloaded"))
     assert not catalog.ready(), "the other has failed"
     catalog.set_state(state(1, "other", "unloaded"))

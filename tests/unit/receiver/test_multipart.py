@@ -50,6 +50,7 @@ def test_a_form_may_be_empty() -> None:
         (FIELD.replace(b'name="x"; ', b"") + END, "has no name"),
         (FIELD.replace(b"form-data", b"attachment") + END, "has no name"),
         (FIELD * (MOST_PARTS + 1) + END, "more than 128 fields"),
+        (FIELD.replace(b"abc", b"\r\n--bx" * 10**5) + END, "its boundary in a file"),
         (b"--b\r\n" + b"a: b\r\n" * 1000 + b"\r\n\r\n" + END, "is broken"),
         (b"--b\r\nbad header\r\n\r\nabc\r\n--b--", "is broken"),
     ],

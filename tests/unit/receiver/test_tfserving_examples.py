@@ -101,6 +101,14 @@ def test_every_kind_of_input_has_its_list(dtype: DType, values: list[Any], expec
     assert (found.dtype, found.tolist()) == (dtype.numpy, [expected])
 
 
+@pytest.mark.parametrize("dtype", [DType.INT64, DType.UINT8])
+def test_booleans_are_whole_numbers_where_the_input_has_those(dtype: DType) -> None:
+    found = of_json({"x": True}, {"x": 3}, {"x": [False]}, signature=one(dtype))["x"]
+    assert (found.dtype, found.tolist()) == (dtype.numpy, [1, 3, 0])
+    with pytest.raises(InvalidInput, match="booleans"):
+        of_json({"x": True}, signature=one(DType.FP32))
+
+
 def test_values_fill_the_axes_in_order_and_one_may_be_free() -> None:
     found = of_protos(example(x=[1.0, 2.0, 3.0, 4.0]), signature=one(DType.FP32, None, 2))
     assert found["x"].tolist() == [[[1, 2], [3, 4]]]

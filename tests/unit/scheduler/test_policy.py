@@ -114,9 +114,14 @@ def test_for_one_of_a_higher_priority_the_last_of_the_lowest_leaves_a_full_queue
     full.foresee(entry(), now=0.0)
     assert full.statistics().waiting == 3, "nobody leaves for one who is not all here"
     urgent = entry(0.95)
-    assert full.admit(urgent, 0.0) == Drop(lowest, DropReason.DISPLACED)
+    left = full.admit(urgent, 0.0)
+    assert left is not None
+    assert left[:2] == (lowest, DropReason.DISPLACED)
+    assert left.retry_after_s == pytest.approx(run_s(16))
     assert isinstance(refused(full, entry(0.1, priority=1), now=0.0), QueueFull), "of equals nobody"
-    assert full.admit(entry(0.95), 0.0) == Drop(late, DropReason.DISPLACED)
+    left = full.admit(entry(0.95), 0.0)
+    assert left is not None
+    assert left.entry is late
     assert full.statistics().waiting == 3
     assert cut(full, 0.0).entries[::2] == (urgent, soon)
 
@@ -879,7 +884,7 @@ def test_who_waits_for_another_model_expires_meanwhile() -> None:
     assert mine.wake_at(0.0) == 0.050
     batch, (drop,) = mine.cut(0.050)
     assert batch is None
-    assert drop == (waiting, DropReason.EXPIRED)
+    assert drop == Drop(waiting, DropReason.EXPIRED)
     other.ended(1, 0.100, 0.100)
     assert device.due(0.100) is None
 
@@ -897,7 +902,7 @@ def test_who_waited_too_long_for_another_model_is_shed_though_it_is_the_only_one
     (late,) = admit(mine, entry(0.050))
     assert mine.cut(0.0) == (None, [])
     other.ended(1, 0.045, 0.045)
-    assert mine.cut(0.045) == (None, [(late, DropReason.SHED)])
+    assert mine.cut(0.045) == (None, [Drop(late, DropReason.SHED)])
     # Of one that never could be in time the table may be wrong.
     (hopeless,) = admit(mine, Entry(0.050, 1, "a", 1, arrival_s=0.046), now=0.046)
     assert cut(mine, 0.046).entries == (hopeless,)

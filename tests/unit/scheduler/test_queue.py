@@ -188,6 +188,9 @@ def test_whatever_is_done_to_it_it_is_a_sorted_list(
             if gone:
                 assert queue.expires_s == min((e.deadline_s for e in plain), default=math.inf)
         assert queue.first() is min(plain, key=order, default=None)
+        assert queue.last() is max(plain, key=order, default=None)
+        for priority in (-2, -1, 0, 1, 2):
+            assert queue.has_after(priority) == any(each.priority > priority for each in plain)
         assert set(queue) == set(plain)
         assert all(each.waiting for each in plain)
         assert not any(each.waiting for each in outside)

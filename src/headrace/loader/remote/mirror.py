@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -22,6 +24,8 @@ from headrace.urls import Url
 # How often a long fetch says how far it is.
 _SAY_S = 5.0
 _MIB = 2**20
+# What only a disk says.
+_FULL = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 
 
 class Mirror:
@@ -70,7 +74,7 @@ class Mirror:
         Raises:
             OperatorError: what cannot be had, and why; what was shown before still is.
         """
-        with self._turn, border(self.url):
+        with self._turn, border(self.url), _own_disk(self._copies.folder, self.folder):
             store, self._store = self._store, None  # after an error, another one
             store = store or open_store(self.url)
             chosen = self._chosen(store, policy or self._policy)
@@ -92,6 +96,7 @@ class Mirror:
         root = self.url.name
         listed = check(self.url, store.files(self.url))
         if not listed:
+            self._ripe.begin()
             raise ModelLoadError(f"{self.url}: nothing is there, or nothing that may be seen")
         before = _files([part for part, _ in self._shown])
         first = _files(choose(root, listed, policy))
@@ -157,6 +162,20 @@ class Mirror:
             if file.name in starts or file.name.startswith(tuple(f"{start}/" for start in starts))
         ]
         return set(self._whole(store, mine))
+
+
+@contextlib.contextmanager
+def _own_disk(*folders: Path) -> Iterator[None]:
+    """Tell what goes wrong with our own disk as such: it is no trouble of the store."""
+    try:
+        yield
+    except OSError as error:
+        where = str(error.filename or "")
+        ours = any(Path(where).is_relative_to(folder) for folder in folders) if where else False
+        if not ours and error.errno not in _FULL:
+            raise
+        text = f"cannot write {where or folders[0]}: {error.strerror}; see server.cache_dir"
+        raise ModelLoadError(text) from error
 
 
 def _dated(part: Part) -> Part:

@@ -29,7 +29,7 @@ def _link(link: Path, target: Path) -> None:
     if link.is_dir() and not link.is_symlink():
         shutil.rmtree(link)
     _make_folder(link.parent)
-    new = link.with_name(f"{_NEW}-{link.name}"[:255])
+    new = link.with_name(_NEW)  # a name of its own may be too long
     new.unlink(missing_ok=True)
     new.symlink_to(target)
     new.replace(link)

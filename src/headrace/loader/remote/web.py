@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,7 +65,8 @@ class Web:
     def _children(self, folder: str) -> Iterator[tuple[str, str, bool]]:
         """What an index page links to right below it: name, URL, and whether it is a folder."""
         start = f"{folder.rstrip('/')}/"
-        links = {_plain(link, start) for link in self._system.ls(start, detail=False)}
+        found = self._system.ls(start, detail=False)
+        links = {_plain(html.unescape(link), start) for link in found}  # as it stands in the page
         if len(links) > MOST_FILES:
             raise ModelLoadError(f"{folder}: its index has more than {MOST_FILES} links")
         for link in sorted(links):

@@ -213,7 +213,8 @@ class Pump:
         elif drop.reason is DropReason.DISPLACED:
             error = QueueFull(
                 f"dropped after {waited_ms:.0f} ms in the queue, which is full: a request of a "
-                "higher priority came"
+                "higher priority came",
+                retry_after_s=drop.retry_after_s,
             )
         else:
             error = Expired(f"the deadline passed after {waited_ms:.0f} ms in the queue")

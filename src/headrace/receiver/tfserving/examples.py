@@ -26,6 +26,7 @@ Values = Sequence[Any]
 """The flat values of one feature of one example."""
 
 _FLOATS = frozenset({DType.FP16, DType.BF16, DType.FP32, DType.FP64})
+_WHOLE = frozenset(DType) - _FLOATS - {DType.BYTES, DType.BOOL}
 _LISTS = {"bytes_list": "string", "float_list": "float", "int64_list": "int64"}
 
 
@@ -231,6 +232,8 @@ def _json_values(spec: TensorSpec, example: Mapping[str, Any]) -> Values | None:
 
 
 def _of_json(spec: TensorSpec, values: list[Any]) -> Array:
+    if spec.dtype in _WHOLE:  # TensorFlow Serving puts booleans into the same list
+        values = [int(value) if isinstance(value, bool) else value for value in values]
     return json_tensor.to_tensor(spec.name, values, spec.dtype)
 
 

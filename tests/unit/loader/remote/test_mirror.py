@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -128,3 +131,47 @@ def test_what_several_entries_name_is_fetched_once(store: _Store, tmp_path: Path
         list(threads.map(Mirror.sync, several))
     assert store.fetched == ["m/a/1/model.onnx"]
     assert [(one.path / "a/1/model.onnx").read_text() for one in several] == ["x"] * 3
+
+
+def test_what_comes_to_an_empty_place_waits_until_it_is_whole(
+    store: _Store, tmp_path: Path
+) -> None:
+    mirror = _mirror(tmp_path, settle_s=60.0)
+    with pytest.raises(ModelLoadError, match="nothing is there"):
+        mirror.sync()
+    store.contents["m/a/1/model.onnx"] = "half of it"
+    mirror.sync()
+    assert store.fetched == []
+
+
+def test_trouble_with_our_own_disk_is_not_told_as_the_stores(
+    store: _Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.contents["m/a.onnx"] = "model"
+    mirror = _mirror(tmp_path)
+    kept = tmp_path / "kept"
+
+    def fail(code: int, path: Path | None) -> Callable[..., None]:
+        def fetch(*_: object) -> None:
+            raise OSError(code, os.strerror(code), None if path is None else str(path))
+
+        return fetch
+
+    for code, path, said in (
+        (errno.EACCES, kept / "x", f"cannot write {kept / 'x'}: Permission denied; see server.cac"),
+        (errno.ENOSPC, None, f"cannot write {kept}: No space left on device"),
+        (errno.EACCES, None, "access is denied"),
+        (errno.EACCES, tmp_path / "elsewhere", "access is denied"),
+    ):
+        monkeypatch.setattr(store, "fetch", fail(code, path))
+        with pytest.raises(ModelLoadError, match=re.escape(said)):
+            mirror.sync()
+
+
+def test_names_may_be_as_long_as_the_disk_takes_them(store: _Store, tmp_path: Path) -> None:
+    name = "模" * 83 + ".onnx"
+    assert len(name.encode()) == 254
+    store.contents[f"m/{name}"] = "model"
+    mirror = _mirror(tmp_path)
+    mirror.sync()
+    assert (mirror.path / name).read_text() == "model"

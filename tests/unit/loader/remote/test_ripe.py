@@ -66,3 +66,30 @@ def test_every_version_is_as_it_was_in_two_listings_apart(
                 for look in looks[: now + 1]
             ]
             assert held[0] or not mine or any(all(held[i : i + 3]) for i in range(now - 1))
+
+
+def test_a_saved_model_without_a_version_is_taken_when_all_of_it_has_settled() -> None:
+    ripe = Ripe(2.0)
+    graph, weights = _file("m/bert/saved_model.pb"), _file("m/bert/variables/variables.index")
+    other = _file("m/resnet.onnx")
+    assert ripe.take(0.0, [OLD]) == [OLD]
+    assert ripe.take(1.0, [OLD, graph, other]) == [OLD]
+    assert ripe.take(2.5, [OLD, graph, weights, other]) == [OLD]
+    assert ripe.take(3.0, [OLD, graph, weights, other]) == [OLD, other]
+    assert ripe.take(4.5, [OLD, graph, weights, other]) == [OLD, graph, weights, other]
+
+
+def test_a_place_whose_name_is_a_date_holds_its_versions_one_by_one() -> None:
+    ripe = Ripe(2.0)
+    one, two = _file("20241130/m/1/model.onnx"), _file("20241130/n/2/model.onnx")
+    assert ripe.take(0.0, [one]) == [one]
+    assert ripe.take(1.0, [one, two]) == [one]
+    assert ripe.take(2.0, [_file("20241130/m/1/model.onnx", "2"), two]) == [one]
+    assert ripe.take(3.0, [_file("20241130/m/1/model.onnx", "3"), two]) == [one, two]
+
+
+def test_what_comes_to_a_place_that_was_empty_may_be_half_of_it() -> None:
+    ripe = Ripe(2.0)
+    ripe.begin()
+    assert ripe.take(1.0, [NEW]) == []
+    assert ripe.take(3.0, [NEW]) == [NEW]

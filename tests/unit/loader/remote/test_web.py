@@ -59,6 +59,15 @@ def test_links_may_begin_with_a_dot_and_a_slash(before: str) -> None:
     ]
 
 
+def test_names_are_read_as_a_page_writes_them() -> None:
+    pages = {"https://h/m/": ["a&amp;b.bin", "&eacute;.onnx", "c&d.onnx"]}
+    assert {file.name for file in Web(_System(pages)).files(PLACE)} == {
+        "m/a&b.bin",
+        "m/é.onnx",
+        "m/c&d.onnx",
+    }
+
+
 def test_a_name_may_begin_as_a_url_does(tmp_path: Path) -> None:
     for name in ("httpnet", "https", "linear"):
         (tmp_path / "models" / name).mkdir(parents=True)
