@@ -296,8 +296,8 @@ class ModelSettings(Card):
     )
     max_queue: Annotated[int, Field(ge=1)] = Field(
         default=2048,
-        description="Requests that may wait; one more is refused with queue_full, or takes the place "
-        "of one of a lower priority.",
+        description="Requests that may wait; one more is refused with queue_full, or takes the "
+        "place of one of a lower priority.",
     )
     version_labels: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict,
