@@ -11,6 +11,8 @@ from headrace.importers.textproto import Field
 _MAPPED, _OWN, _LOST = Fate.MAPPED, Fate.NOT_NEEDED, Fate.NOT_MAPPED
 _NO_STATE = "no state that the server could keep: a model must give it as an output"
 _DELAY = Rule(_OWN, "", "a batch waits only while waiting pays; say what counts with `slo_ms`")
+# Each is compared with those before: no model has nearly as many.
+_MOST_STATES = 1024
 
 SEQUENCE_RULES: dict[str, Rule] = {
     "sequence_batching.max_sequence_idle_microseconds": Rule(_MAPPED, "sequence.idle_s", ""),
@@ -73,6 +75,9 @@ def _state(draft: Draft, spot: Spot) -> None:
     names = [message.one("input_name"), message.one("output_name")]
     before, after = ("" if name is None else name.text() for name in names)
     known: list[dict[str, Any]] = draft.keys.get("state", [])
+    if len(known) >= _MOST_STATES:
+        draft.lose(spot, f"{_MOST_STATES} tensors of state are kept; name others in a card")
+        return
     twice = any(before == one["input"] or after == one["output"] for one in known)
     if not before or not after or twice:
         draft.lose(spot, "state is an input and an output, each once")

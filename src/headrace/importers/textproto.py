@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.errors import SettingsError
 
@@ -51,10 +51,18 @@ class Message:
     """Fields in the order written."""
 
     fields: tuple[Field, ...]
+    _named: dict[str, tuple[Field, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Once: of a message of thousands of fields each may be asked for by its name.
+        named: dict[str, list[Field]] = {}
+        for one in self.fields:
+            named.setdefault(one.name, []).append(one)
+        object.__setattr__(self, "_named", {name: tuple(them) for name, them in named.items()})
 
     def all(self, name: str) -> tuple[Field, ...]:
         """The fields of that name."""
-        return tuple(field for field in self.fields if field.name == name)
+        return self._named.get(name, ())
 
     def one(self, name: str) -> Field | None:
         """The only field of that name.

@@ -5,6 +5,10 @@ Fields and meanings: triton-inference-server/common protobuf/model_config.proto.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import NamedTuple
+
 from headrace.importers.labels import OUTSIDE, is_named_inside
 from headrace.importers.rules import Draft, Fate, Handler, Imported, Rule, Spot, walk
 from headrace.importers.sequences import SEQUENCE_RULES, add_sequence
@@ -127,7 +131,7 @@ RULES: dict[str, Rule] = {
     "instance_group.passive": Rule(_LOST, "", "every instance takes requests"),
     "instance_group.host_policy": Rule(_LOST, "", "`placement: node` or `cores`, of the model"),
     "default_model_filename": Rule(
-        _OWN, "", "looked up when a version folder has several model files"
+        _OWN, "", "looked up when a version folder has several model files, or a `model.py` too"
     ),
     "cc_model_filenames": _GPU,
     "metric_tags": Rule(_LOST, "", "label metrics where they are scraped"),
@@ -158,20 +162,38 @@ def read_config(text: str, source: str) -> Imported:
     """
     message = parse(text, source)
     draft = Draft(source, RULES)
-    walk(draft, message, RULES, _HANDLERS)
+    handlers = _HANDLERS
+    if message.all("model_warmup"):  # of which there may be thousands
+        handlers = {**_HANDLERS, "model_warmup": partial(_warmup, _reshaped(message))}
+    walk(draft, message, RULES, handlers)
     if is_torchscript(message):
         add_signature(draft, message)
     return draft.done()
 
 
-def preferred_file(text: str, source: str) -> str | None:
-    """What the configuration calls the model file in a version's folder; None: nothing.
+class ModelFile(NamedTuple):
+    """What a configuration says of the model file in a version's folder.
+
+    ``name``: what it is called, empty where nothing is said; ``of_framework``: whether a backend
+    is named that reads models, and runs no script.
+    """
+
+    name: str = ""
+    of_framework: bool = False
+
+
+def read_model_file(text: str, source: str) -> ModelFile:
+    """Read what a ``config.pbtxt`` says of the model file.
 
     Raises:
         SettingsError: as ``read_config``.
     """
-    field = parse(text, source).one("default_model_filename")
-    return None if field is None else field.text()
+    message = parse(text, source)
+    name, *kinds = (
+        "" if (field := message.one(key)) is None else field.text()
+        for key in ("default_model_filename", "backend", "platform")
+    )
+    return ModelFile(name, any(kind and kind.partition("_")[0] in _HERE for kind in kinds))
 
 
 def _name(draft: Draft, spot: Spot) -> None:
@@ -277,7 +299,7 @@ def _parameter(draft: Draft, spot: Spot) -> None:
         draft.lose(here, "set `threads`")
 
 
-def _warmup(draft: Draft, spot: Spot) -> None:
+def _warmup(reshaped: AbstractSet[str], draft: Draft, spot: Spot) -> None:
     shapes = dict(map(_warm_input, spot.field.message().all("inputs")))
     if spot.parent.one("max_batch_size") is None:  # then it is 0 there, and here not known
         draft.lose(
@@ -286,7 +308,7 @@ def _warmup(draft: Draft, spot: Spot) -> None:
             "perhaps, or name shapes under `warm_shapes`",
         )
         return
-    if shapes.keys() & _reshaped(spot.parent):
+    if shapes.keys() & reshaped:
         draft.lose(
             spot,
             "its shapes are those before `reshape`: name the model's own under `warm_shapes`",
@@ -339,6 +361,5 @@ _HANDLERS: dict[str, Handler] = {
     "ensemble_scheduling": _ensemble,
     "instance_group.count": _instances,
     "parameters": _parameter,
-    "model_warmup": _warmup,
     "model_transaction_policy.decoupled": _decoupled,
 }

@@ -15,7 +15,7 @@ from headrace.importers.folders import CARD_NAME, has_card
 from headrace.importers.gather import read_text
 from headrace.importers.labels import OUTSIDE, homes, is_own
 from headrace.importers.rules import Fate
-from headrace.importers.triton import CONFIG_NAME, preferred_file, read_config
+from headrace.importers.triton import CONFIG_NAME, ModelFile, read_config, read_model_file
 from headrace.loader.regular import check_regular
 from headrace.problems import explain
 from headrace.settings import Card, ModelSettings
@@ -176,22 +176,26 @@ def _parse_left_out(path: Path, _status: Status) -> str | None:
     return read_config(read_text(path), str(path)).left_out
 
 
-def model_file(folder: Path) -> str | None:
-    """What ``config.pbtxt`` of a model's folder calls the model file of each version.
+def model_file(folder: Path) -> ModelFile:
+    """What ``config.pbtxt`` of a model's folder says of the model file of each version.
 
     Raises:
         SettingsError: it cannot be read, and no card takes its place; with its file and line.
     """
     path = folder / CONFIG_NAME
     if not path.exists():
-        return None
+        return ModelFile()
     try:
-        _refuse_irregular(path)
-        return preferred_file(read_text(path), str(path))
+        return unless_kept(_parse_model_file, path)
     except SettingsError:
         if has_card(folder):
-            return None
+            return ModelFile()
         raise
+
+
+@lru_cache(KEPT)
+def _parse_model_file(path: Path, _status: Status) -> ModelFile:
+    return read_model_file(read_text(path), str(path))
 
 
 def _refuse_irregular(path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from headrace.documents import expand
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
 from headrace.formats import SUFFIXES
-from headrace.importers.folders import named
+from headrace.importers.folders import has_card, named
 from headrace.importers.folders import versions as versions_in
 from headrace.loader.card import model_file, why_left_out
 from headrace.loader.regular import check_regular
@@ -172,11 +172,11 @@ def _check_version(version: int, folder: Path, before: Mapping[int, Place]) -> N
 
 
 def _only_model_file(folder: Path) -> Path:
-    if (folder / USER_CODE).is_file():
+    if _is_script(folder):
         return folder / USER_CODE  # the rest is what it reads, another model perhaps
     files = _model_files(folder)
     if len(files) > 1:
-        name = model_file(folder.parent)
+        name = model_file(folder.parent).name
         if named := [file for file in files if name in {file.name, file.parent.name}]:
             return named[0]
         files = [file for file in files if file.suffix != PERHAPS_WEIGHTS] or files
@@ -189,6 +189,15 @@ def _only_model_file(folder: Path) -> Path:
             f"{folder}: no model file ({', '.join(SUFFIXES)}) here; found {_contents(folder)}"
         )
     return files[0]
+
+
+def _is_script(folder: Path) -> bool:
+    """Whether a version is a Python file: not where Triton would leave that one unread."""
+    if not (folder / USER_CODE).is_file():
+        return False
+    said = model_file(folder.parent)
+    unsaid = not said.name and not said.of_framework
+    return unsaid or said.name == USER_CODE or has_card(folder.parent)
 
 
 def _folder_of_models(folder: Path, name: str | None, complain: Complain) -> list[Place]:

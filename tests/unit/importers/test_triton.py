@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 from headrace.errors import SettingsError
 from headrace.importers.rules import Fate, Imported
 from headrace.importers.textproto import Message, parse
-from headrace.importers.triton import RULES, preferred_file, read_config
+from headrace.importers.triton import RULES, ModelFile, read_config, read_model_file
 from headrace.importers.written import write
 from headrace.settings import ModelSettings, Settings
 from tests.unit.importers.configs import configs
@@ -283,8 +284,48 @@ def test_what_cannot_be_read_is_named_with_its_line(text: str, says: str) -> Non
 
 
 def test_the_model_file_may_have_a_name() -> None:
-    assert preferred_file("default_model_filename: 'a.onnx'", "f") == "a.onnx"
-    assert preferred_file("", "f") is None
+    assert read_model_file("default_model_filename: 'a.onnx'", "f") == ModelFile("a.onnx")
+    assert read_model_file("", "f") == ModelFile()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("backend: 'onnxruntime'", True),
+        ("platform: 'pytorch_libtorch'", True),
+        ("platform: 'tensorflow_savedmodel'", True),
+        ("backend: 'openvino'", True),
+        ("backend: ''", False),
+        ("backend: 'my_own'", False),
+    ],
+)
+def test_a_framework_reads_models_and_runs_no_script(said: str, expected: bool) -> None:
+    assert read_model_file(said, "f").of_framework is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("max_batch_size: 4\n" + "model_warmup{}" * 18_000, "model_warmup"),
+        (
+            "max_batch_size: 4 " + "input{reshape{}}" * 7000 + "model_warmup{inputs{}}" * 6000,
+            "model_warmup",
+        ),
+        (
+            "sequence_batching{"
+            + "".join(f"state{{input_name:'{i}'output_name:'{i}'}}" for i in range(5500))
+            + "}",
+            "sequence_batching.state",
+        ),
+    ],
+    ids=["warm-ups", "warm-ups of inputs", "states"],
+)
+def test_a_file_of_thousands_of_entries_is_read_at_once(text: str, field: str) -> None:
+    began_s = time.process_time()
+    read = read_config(text, "f")
+    took_s = time.process_time() - began_s
+    assert len([note for note in read.notes if note.field == field]) >= 5500
+    assert took_s < 10  # a second or so; each compared with each is minutes
 
 
 def _paths(kind: Any, above: str = "") -> list[str]:

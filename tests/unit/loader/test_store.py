@@ -341,6 +341,32 @@ def test_a_script_beside_models_is_none_but_model_py_is_in_a_version(tmp_path: P
     assert [one.name for one in named] == ["train"]
 
 
+@pytest.mark.parametrize(
+    ("said", "file"),
+    [
+        ("default_model_filename: 'model.onnx'", "model.onnx"),
+        ("backend: 'onnxruntime'", "model.onnx"),
+        ("platform: 'onnxruntime_onnx'", "model.onnx"),
+        ("backend: 'onnxruntime' default_model_filename: 'model.py'", "model.py"),
+        ("max_batch_size: 4", "model.py"),
+    ],
+)
+def test_a_script_is_not_run_where_triton_s_configuration_names_another_model(
+    tmp_path: Path, said: str, file: str
+) -> None:
+    _make(tmp_path, "m/1/model.onnx", "m/1/model.py", "m/config.pbtxt")
+    (tmp_path / "m/config.pbtxt").write_text(said)
+    assert _shape(_find(tmp_path)) == [("m", 1, file)]
+    (tmp_path / "m/card.yaml").write_text("max_batch: 4")  # takes the place of all that
+    assert _shape(_find(tmp_path)) == [("m", 1, "model.py")]
+
+
+def test_a_script_alone_is_not_the_model_of_a_framework(tmp_path: Path) -> None:
+    _make(tmp_path, "m/1/model.py", "m/config.pbtxt")
+    (tmp_path / "m/config.pbtxt").write_text("backend: 'pytorch'")
+    assert "no model file" in _error(tmp_path / "m")
+
+
 # -- which versions ------------------------------------------------------------------------------
 
 
