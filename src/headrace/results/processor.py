@@ -159,6 +159,7 @@ def build(
     specs = {spec.name: spec for spec in signature.outputs}
     made: dict[str, tuple[Step, ...]] = {}
     best: dict[str, int] = {}
+    told: dict[str, tuple[bytes, ...]] = {}
     for want in wanted:
         spec = specs.get(want.output)
         if spec is None:
@@ -169,9 +170,9 @@ def build(
         _check(rule, want, spec, signature.batched)
         specs[want.output] = rule.becomes(spec, want)
         if rule.step is None:
-            _check_labels(spec, names)
             _check_size(want, specs[want.output], signature.batched)
             best[want.output] = want.k
+            told[want.output] = names if _are_named(spec, names, signature) else ()
         else:
             made[want.output] = (*made.get(want.output, ()), rule.step)
     named = {
@@ -180,7 +181,7 @@ def build(
         if specs[name] == signature.output(name)  # a step made others of what is no class
     }
     made_of = replace(signature, outputs=tuple(specs.values()))
-    return Processor(made_of, made, best, named | dict.fromkeys(best, names))
+    return Processor(made_of, made, best, named | told)
 
 
 def _labelled(signature: Signature, labels: tuple[bytes, ...]) -> dict[str, tuple[bytes, ...]]:
@@ -217,13 +218,18 @@ def _check(rule: _Rule, want: ResultStep, spec: TensorSpec, batched: bool) -> No
         )
 
 
-def _check_labels(spec: TensorSpec, labels: tuple[bytes, ...]) -> None:
+def _are_named(spec: TensorSpec, labels: tuple[bytes, ...], signature: Signature) -> bool:
+    """Whether these are names of its classes, and not of another output's."""
     classes = spec.shape[-1]
-    if labels and isinstance(classes, int) and classes != len(labels):
+    if not labels or not isinstance(classes, int) or classes == len(labels):
+        return True
+    numbers = (output for output in signature.outputs if output.dtype not in _NOT_NUMBERS)
+    if not any(output.shape[-1:] == (len(labels),) for output in numbers):
         raise ModelLoadError(
             f"results: output {spec.name!r} has {classes} classes and `labels` names "
             f"{len(labels)}; give one label a class, in order"
         )
+    return False
 
 
 def _check_size(want: ResultStep, spec: TensorSpec, batched: bool) -> None:

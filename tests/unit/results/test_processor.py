@@ -139,6 +139,13 @@ def test_labels_are_of_the_output_that_has_as_many_classes() -> None:
     assert got["ids"].tolist() == [[b"7:0"], [b"8:0"]]
 
 
+def test_top_k_of_another_output_than_the_labels_name_answers_without_them() -> None:
+    labels = ("cat", "dog", "cow", "owl")  # of boxes
+    processor = build(SIGNATURE, [_step("scores", "top_k", 1)], labels)
+    got = processor.run(OUTPUTS, _ask("scores"))["scores"]
+    assert got.tolist() == [[b"3.000000:1"], [b"0.500000:0"]]
+
+
 def test_numbers_of_classes_are_not_named_as_if_they_were_scores() -> None:
     processor = build(SIGNATURE, [_step("scores", "argmax")], ("cat", "dog", "cow"))
     got = processor.run(OUTPUTS, [RequestedOutput("scores", 1), RequestedOutput("ids", 1)])
