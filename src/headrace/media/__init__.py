@@ -10,6 +10,7 @@ when a card needs them.
     envelope    the parts of an image file, before it is opened
     audio       a sound file to samples                     headrace[audio]
     resample    samples at another rate
+    incomplete  whether all of a sound file is there
     text        text to tokens, or to BYTES                 headrace[text]
     libraries   the optional ones, and what to install for each
 """

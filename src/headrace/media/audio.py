@@ -13,7 +13,7 @@ import numpy as np
 
 from headrace.accepts import AcceptedAudio
 from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
-from headrace.media import libraries
+from headrace.media import incomplete, libraries
 from headrace.media.resample import resample
 from headrace.values import Array, DType, TensorSpec
 
@@ -136,6 +136,8 @@ def read(library: Any, data: bytes, made: Plan) -> Array:
         raise InvalidInput(f"input {made.name!r}: the sound is broken: {says}") from error
     if samples.shape[1] > limit:
         raise _too_long(made)
+    if reason := incomplete.reason(data):  # of which the library makes a shorter sound
+        raise InvalidInput(f"input {made.name!r}: the sound is broken: {reason}")
     return numbers(samples, rate_hz, made)
 
 

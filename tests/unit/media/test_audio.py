@@ -247,6 +247,58 @@ def test_a_file_that_lies_about_its_length_is_read_as_far_as_it_goes() -> None:
     assert read(bytes(lying)).size == 160
 
 
+def _of_ogg() -> bytes:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (48_000, 1))
+    return sound(noise, kind="OGG")
+
+
+@pytest.mark.parametrize("kind", ["WAV", "RF64", "AIFF", "OGG"])
+@pytest.mark.parametrize("part", [0.5, 0.9, 0.999])
+def test_a_sound_of_which_the_end_is_missing_is_broken(kind: str, part: float) -> None:
+    whole = _of_ogg() if kind == "OGG" else sound(tone(), kind=kind)
+    assert read(whole).size
+    with pytest.raises(InvalidInput, match="input 'x': the sound is broken: "):
+        read(whole[: int(len(whole) * part)])
+
+
+def test_ogg_of_which_pages_are_missing_or_damaged_is_broken() -> None:
+    whole = _of_ogg()
+    pages = [b"OggS" + page for page in whole.split(b"OggS")[1:]]
+    assert len(pages) >= 5
+    with pytest.raises(InvalidInput, match="no page says that it is the last"):
+        read(b"".join(pages[:-1]))
+    with pytest.raises(InvalidInput, match="pages are missing before byte"):
+        read(b"".join([*pages[:3], *pages[4:]]))
+    damaged = bytearray(whole)
+    damaged[-100] ^= 1
+    with pytest.raises(InvalidInput, match=r"its page at byte .* is damaged"):
+        read(bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    ("kind", "behind"),
+    [("WAV", b"LIST\x04\0\0\0INFO"), ("AIFF", b"ANNO\0\0\0\4note"), ("OGG", b"TAG" + bytes(125))],
+)
+def test_what_is_behind_the_samples_is_left_out(kind: str, behind: bytes) -> None:
+    whole = sound(tone(), kind=kind)
+    np.testing.assert_array_equal(read(whole + behind), read(whole))
+
+
+@pytest.mark.parametrize("size_bytes", [0x7F000008, 0x7FFFF000, 2**32 - 1])
+def test_aiff_that_was_written_to_a_pipe_is_read_to_its_end(size_bytes: int) -> None:
+    whole = sound(tone(), kind="AIFF")
+    at = whole.index(b"SSND") + 4
+    piped = whole[:at] + struct.pack(">I", size_bytes) + whole[at + 4 :]
+    assert read(piped).size
+
+
+@pytest.mark.parametrize("pad", [b"", b"\0"])
+def test_the_byte_that_makes_the_size_even_may_be_missing(pad: bytes) -> None:
+    whole = sound(tone(seconds=0.0100625), subtype="PCM_U8")
+    at = whole.index(b"data") + 8
+    assert read(whole[: at + 161] + pad).size == 161
+
+
 def _wav(mp3: bytes, fmt: bytes, *, kind: bytes = b"RIFF", front: bytes = b"") -> bytes:
     """MP3 within WAV."""
     parts = [(b"fmt ", fmt), (b"fact", struct.pack("<I", 16000)), (b"data", mp3)]
