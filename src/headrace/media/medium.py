@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,7 +99,8 @@ def _text(signature: Signature, accepted: AcceptedText) -> Medium:
         def gather(items: Sequence[Any]) -> Mapping[str, Array]:
             return {spec.name: text.strings(spec, items, batched=signature.batched)}
 
-        return Medium(accepted.input, "text", (spec.name,), text.read_bytes, gather)
+        read_bytes = partial(text.read_bytes, name=accepted.input)
+        return Medium(accepted.input, "text", (spec.name,), read_bytes, gather)
     tokens = text.tokens(signature, accepted)
     return Medium(accepted.input, "text", tokens.inputs, tokens.read, tokens.gather)
 

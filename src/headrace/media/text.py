@@ -19,6 +19,8 @@ _LIMIT_BYTES = 2**20
 _MOST_BYTES = 256 * 2**20
 _TOKEN_DTYPES = frozenset({DType.INT32, DType.INT64})
 _AXES = 2
+# What tokenizers of different makers call what short texts are filled up with.
+_PADS = ("[PAD]", "<pad>", "<|pad|>", "<PAD>")
 _USUAL = {"ids": "input_ids", "mask": "attention_mask", "types": "token_type_ids"}
 
 
@@ -57,13 +59,13 @@ class Padding(NamedTuple):
         return rounded if self.most is None else max(longest, min(rounded, self.most))
 
 
-def read_bytes(data: bytes) -> bytes:
-    """Check a text that goes to the model as it is.
+def read_bytes(data: bytes, name: str) -> bytes:
+    """Check a text that goes to the model as it is; ``name`` is what clients call the input.
 
     Raises:
         InvalidInput: it is not UTF-8.
     """
-    _decode(data)
+    _decode(data, name)
     return data
 
 
@@ -179,7 +181,7 @@ def tokens(signature: Signature, accepted: AcceptedText) -> Tokens:
         parts=tuple(specs),
         dtypes=tuple(spec.dtype for spec in specs.values()),
         padding=Padding(
-            id=int(padding.get("pad_id", tokenizer.token_to_id("[PAD]") or 0)),
+            id=int(padding.get("pad_id", _pad_id(tokenizer))),
             type=int(padding.get("pad_type_id", 0)),
             left=padding.get("direction") == "left",
             multiple=int(padding.get("pad_to_multiple_of") or 1),
@@ -188,6 +190,12 @@ def tokens(signature: Signature, accepted: AcceptedText) -> Tokens:
         length=length,
         row_axis=len(next(iter(specs.values())).shape) == _AXES,
     )
+
+
+def _pad_id(tokenizer: Any) -> int:
+    """What fills short texts up where the file does not say so; 0 may be a word."""
+    ids = (tokenizer.token_to_id(name) for name in _PADS)
+    return next((number for number in ids if number is not None), 0)
 
 
 def _cut(tokenizer: Any, most: int, cutting: Mapping[str, Any], accepted: AcceptedText) -> None:
@@ -235,7 +243,7 @@ def _load(library: Any, accepted: AcceptedText) -> Any:
         ) from error
 
 
-def _decode(data: bytes, name: str = "text") -> str:
+def _decode(data: bytes, name: str) -> str:
     if len(data) > _LIMIT_BYTES:
         raise BodyTooLarge(f"{name!r}: the text is longer than {_LIMIT_BYTES} bytes: send less")
     try:

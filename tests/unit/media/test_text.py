@@ -127,6 +127,23 @@ def test_text_may_go_to_the_model_as_it_is() -> None:
         give(scalar, "a", "b")
 
 
+def test_text_that_is_none_names_the_input_it_was_for() -> None:
+    spec = TensorSpec("s", DType.BYTES, (None, 1))
+    one = medium(Signature((spec,), (), batched=True), input="s")
+    with pytest.raises(InvalidInput, match=r"^'s': the text is not UTF-8 \(byte 1\)"):
+        one.read(b"a\xff")
+
+
+@pytest.mark.parametrize("pad", ["[PAD]", "<pad>", "<|pad|>", "<PAD>"])
+def test_short_texts_are_filled_with_what_the_tokenizer_calls_so(tmp_path: Path, pad: str) -> None:
+    numbers = {"<s>": 0, "a": 1, pad: 2}
+    made = Tokenizer(models.WordLevel(numbers, unk_token="a"))  # noqa: S106
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "tokenizer.json"))
+    one = medium(bert(None, "input_ids"), tokenizer=tmp_path / "tokenizer.json")
+    assert give(one, "a a", "a") == {"input_ids": [[1, 1], [1, 2]]}
+
+
 def test_python_s_lock_is_free_while_a_long_text_is_read(tokenizer: Path) -> None:
     one = medium(bert(), tokenizer=tokenizer)
     with ThreadPoolExecutor(1) as pool:
