@@ -39,6 +39,10 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Grey of 2 and 4 bits, and what makes it 8 bits.
+_WIDENED = {"L;2": 0x55, "L;4": 0x11}
+# Of colours of 16 bits Pillow keeps the upper byte; read as if that were the other, it is this one.
+_LOWER_BYTES = "RGB;16L"
 _STRIP_ROWS = 256
 # Pillow's pieces of an image: glibc gives back at once what is above 32 MiB, and may keep what is
 # below for each thread.
@@ -205,12 +209,40 @@ def _decode(data: bytes, made: Plan) -> Image.Image:
     """Unpack, flatten and turn; what is no longer needed goes at once, for images are large."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         _check_pixels(made, *opened.size)
+        raw = opened.tile[0].args if opened.format == "PNG" and opened.tile else None
         opened.load()
         turn = _TURNS.get(_orientation(opened))
     vars(opened).pop("_decoder", None)  # WebP's holds the image once more
-    image = flatten(opened, gray=made.accepted.color == "gray")
+    whole = _keyed(opened, raw, data) if "transparency" in opened.info else opened
     del opened
+    image = flatten(whole, gray=made.accepted.color == "gray")
+    del whole
     return image if turn is None else image.transpose(turn)
+
+
+def _keyed(opened: Image.Image, raw: object, data: bytes) -> Image.Image:
+    """Have the one transparent colour of a PNG be so where a sample is not of 8 bits.
+
+    Pillow gives it as it is in the file, and pixels made 8 bits wide. ``raw`` is its name for how
+    they are in the file.
+    """
+    key = opened.info["transparency"]
+    if isinstance(raw, str) and raw in _WIDENED:
+        opened.info["transparency"] = key * _WIDENED[raw]
+    elif raw == "I;16B":
+        return Image.merge("LA", (_eight_bits(opened), _opaque(np.asarray(opened) != key)))
+    elif raw == "RGB;16B":
+        differs = (np.asarray(opened) != np.array(key) >> 8).any(-1)
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
+            again.tile = [part._replace(args=_LOWER_BYTES) for part in again.tile]
+            differs |= (np.asarray(again) != np.array(key) & 0xFF).any(-1)
+        del opened.info["transparency"]
+        opened.putalpha(_opaque(differs))
+    return opened
+
+
+def _opaque(where: Array) -> Image.Image:
+    return Image.fromarray(where.astype(np.uint8) * np.uint8(255))
 
 
 def _orientation(opened: Image.Image) -> Any:

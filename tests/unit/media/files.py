@@ -31,14 +31,22 @@ def flag(kind: str = "PNG", **options: Any) -> bytes:
 
 def bomb(side: int) -> bytes:
     """A PNG that says it is square and huge, and has next to nothing in it."""
+    return png((side, side), 8, 2, b"\0" * 1000)
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        check = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
 
-    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    data = zlib.compress(b"\0" * 1000)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+def png(
+    size: tuple[int, int], bits: int, kind: int, rows: bytes, transparent: bytes | None = None
+) -> bytes:
+    """A PNG of (width, height): bits of a sample, its kind of colour, and its rows as packed."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
+
+    head = struct.pack(">IIBBBBB", *size, bits, kind, 0, 0, 0)
+    key = b"" if transparent is None else chunk(b"tRNS", transparent)
+    data = chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + key + data + chunk(b"IEND", b"")
 
 
 def tone(rate_hz: int = 16000, seconds: float = 0.5, channels: int = 1, hz: float = 440) -> Any:

@@ -19,7 +19,7 @@ from headrace.accepts import AcceptedImage
 from headrace.errors import BodyTooLarge, HeadraceError, InvalidInput, ModelLoadError
 from headrace.media import image
 from headrace.values import Array, DType, TensorSpec
-from tests.unit.media.files import FLAG, bomb, encode, flag
+from tests.unit.media.files import FLAG, bomb, encode, flag, png
 
 
 def make(shape: tuple[Any, ...], dtype: DType = DType.UINT8, **keys: Any) -> image.Plan:
@@ -102,6 +102,25 @@ def test_what_is_transparent_becomes_white() -> None:
     assert (read(encode(half)) == 255).all()
     palette = Image.new("P", (2, 2), 0)
     assert (read(encode(palette, "PNG", transparency=0)) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "row", "key", "other"),
+    [
+        (1, 0, b"\x80", b"\0\1", 0),
+        (2, 0, b"\x60", b"\0\1", 2 * 0x55),
+        (4, 0, b"\x57", b"\0\5", 7 * 0x11),
+        (8, 0, b"\x12\x13", b"\0\x12", 0x13),
+        (16, 0, b"\x12\x34\x12\x35", b"\x12\x34", 0x12),
+        (8, 2, b"\x12" * 3 + b"\x13" * 3, b"\0\x12" * 3, 0x13),
+        (16, 2, b"\x12\x34" * 3 + b"\x12\x35" * 3, b"\x12\x34" * 3, 0x12),
+    ],
+)
+def test_the_transparent_colour_of_a_png_is_white_and_no_other(
+    bits: int, kind: int, row: bytes, key: bytes, other: int
+) -> None:
+    pixels = read(png((2, 1), bits, kind, b"\0" + row, key))
+    assert pixels.reshape(2, 3).tolist() == [[255] * 3, [other] * 3]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
