@@ -216,7 +216,7 @@ _OURS = "from headrace.receiver.codecs.protobuf import message"
 _THEIRS = "import tensorflow as tf\nfrom tensorflow_serving.apis import predict_pb2, input_pb2"
 _ROUND_TRIP = """
 import numpy as np
-from headrace.receiver.tfserving.tensors import fill, to_array
+from headrace.receiver.tfserving.tensors import to_array, write_tensor
 
 theirs = predict_pb2.PredictRequest()
 theirs.model_spec.name = "m"
@@ -228,10 +228,8 @@ assert to_array("x", ours.inputs["x"]).tolist() == [[0, 1, 2], [3, 4, 5]]
 
 for dtype in (np.float32, np.float64, np.float16, np.int8, np.uint64, np.bool_, object):
     array = np.array([[b"a"], [b""]] if dtype is object else [[1], [0]], dtype)
-    filled = message("tensorflow.TensorProto")()
-    fill(filled, array)
     TensorProto = type(theirs.inputs["x"])
-    found = tf.make_ndarray(TensorProto.FromString(filled.SerializeToString()))
+    found = tf.make_ndarray(TensorProto.FromString(write_tensor(array)))
     assert found.tolist() == array.tolist(), dtype
     assert found.dtype == array.dtype
 

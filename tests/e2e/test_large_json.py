@@ -6,7 +6,7 @@ import gzip
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,45 @@ def test_many_examples_are_answered_and_a_mistake_among_them_is_told(server: Ser
         reply = requests.post(url, json={"examples": wrong}, timeout=60)
         assert reply.status_code == 400
         assert words in reply.json()["error"]
+
+
+def generated(reply: requests.Response) -> Any:
+    return reply.json()["y"]
+
+
+def classified(reply: requests.Response) -> Any:
+    return [[score for _, score in row] for row in reply.json()["results"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "asked", "read"),
+    [
+        ("/v2/models/m/generate", {"x": [[1.0, 2.0, 3.0, 4.0]] * ROWS}, generated),
+        (
+            "/v1/models/m:classify",
+            {"context": {"x": [1.0, 2.0, 3.0, 4.0]}, "examples": [{}] * ROWS},
+            classified,
+        ),
+    ],
+    ids=["generate", "classify"],
+)
+def test_a_large_answer_to_a_body_the_receiver_reads_is_written_by_the_scribe(
+    server: Server, path: str, asked: dict[str, Any], read: Callable[[requests.Response], Any]
+) -> None:
+    replies: list[requests.Response] = []
+    url, text = server.url + path, json.dumps(asked, separators=(",", ":"))
+    with frozen(scribe(server)):
+        waiting = threading.Thread(
+            target=lambda: replies.append(requests.post(url, text, timeout=60))
+        )
+        waiting.start()
+        until(lambda: descriptors(server) >= 1)
+        assert not replies
+    waiting.join(60)
+    (reply,) = replies
+    assert reply.status_code == 200, reply.text[:500]
+    assert np.ravel(read(reply)).tolist() == [2.0, 4.0, 6.0, 8.0] * ROWS
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import FIRST_ONLY, Dialect
 from headrace.receiver.handover.client import ScribeClient
-from headrace.receiver.handover.messages import AnswerHead
+from headrace.receiver.handover.messages import AnswerHead, Reading
 from headrace.receiver.sequence_calls import read_headers
 from headrace.receiver.tracing.record import Trace
 from headrace.receiver.tracing.tracer import Tracer
@@ -279,6 +279,7 @@ class Core(NamedTuple):
         response: Response,
         *,
         rows: bool = False,
+        reading: Reading | None = None,
     ) -> bytes | None:
         """Encode a large answer beside the event loop; None for one that need not be.
 
@@ -292,7 +293,13 @@ class Core(NamedTuple):
         )
         if self.scribe is None or not self.scribe.takes(size):
             return None
-        head = AnswerHead(model=response.model, version=response.version, id=response.id, rows=rows)
+        head = AnswerHead(
+            model=response.model,
+            version=response.version,
+            id=response.id,
+            rows=rows,
+            reading=reading,
+        )
         return await self.scribe.encode(dialect, head, outputs, exchange.left_s())
 
     def run(self, exchange: Exchange, served: ServedModel, request: Request) -> Awaitable[Response]:

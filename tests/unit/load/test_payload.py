@@ -146,7 +146,7 @@ def test_a_predict_request_is_read_as_tensorflow_serving_reads_it(array: Array) 
 @pytest.mark.parametrize("array", _TENSORFLOW, ids=lambda a: f"{a.dtype}{a.shape}")
 def test_a_predict_answer_is_read_typed_or_as_content(array: Array) -> None:
     response = PredictResponse()
-    tensors.fill(response.outputs["typed"], array)
+    response.outputs["typed"].MergeFromString(tensors.write_tensor(array))
     if array.dtype != object:
         content = response.outputs["content"]
         content.dtype = tensors.NUMBERS[DType.of(array.dtype)]

@@ -138,7 +138,10 @@ def test_nothing_is_written_as_nothing() -> None:
 def test_results_are_a_line_each() -> None:
     found = tfserving_json.results([[("a", 0.25), ('"', 1.0)], [("b", 0.1)]]).decode()
     assert found == ('{\n    "results": [[["a", 0.25], ["\\"", 1.0]], [["b", 0.1]]\n    ]\n}')
-    assert tfserving_json.values([1.0, 0.1]).decode() == '{\n    "results": [1.0, 0.1]\n}'
+    assert (
+        tfserving_json.values(np.array([1.0, 0.1], np.float32)).decode()
+        == '{\n    "results": [1.0, 0.1]\n}'
+    )
 
 
 def test_what_is_large_is_compact_and_says_the_same() -> None:
@@ -167,7 +170,7 @@ def test_large_results_are_compact_and_say_the_same() -> None:
         assert [[label for label, _ in row] for row in found] == [[n for n, _ in r] for r in named]
         read = np.array([[score for _, score in row] for row in found], np.float32)
         np.testing.assert_array_equal(read, scores)
-        text = tfserving_json.values(scores.ravel().tolist())
+        text = tfserving_json.values(scores.ravel())
         assert b"\n" not in text
         np.testing.assert_array_equal(
             np.array(json.loads(text)["results"], np.float32), scores.ravel()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput
+from headrace.receiver.handover.messages import Reading
 from headrace.receiver.tfserving import results as tfserving_results
 from headrace.receiver.tfserving.results import ClassOutputs
 from headrace.values import DType, Signature, TensorSpec
@@ -66,23 +67,23 @@ WORDS = np.array([[b"a", b"\xff"], [b"c", b"d"]], object)
 
 
 def test_labels_are_the_models_words_or_its_cards_or_none() -> None:
-    found = ClassOutputs("c", "s")
+    both = Reading(examples=2, classes="c", scores="s")
     outputs = {"c": WORDS, "s": NUMBERS}
-    assert tfserving_results.classifications(MODEL, found, outputs, 2) == [
+    assert tfserving_results.read_classes(both, outputs).pairs() == [
         [("a", 0.25), ("\ufffd", 0.5)],
         [("c", 1.0), ("d", 0.0)],
     ]
-    only = ClassOutputs(None, "s")
     for labels, expected in (
         ((), ["", ""]),
         (("cat",), ["cat", ""]),
         (("cat", "dog", "fish"), ["cat", "dog"]),
     ):
         served = replace(MODEL, labels=labels)
-        rows = tfserving_results.classifications(served, only, outputs, 2)
-        assert [[label for label, _ in row] for row in rows] == [expected, expected]
-    rows = tfserving_results.classifications(MODEL, ClassOutputs("c", None), outputs, 2)
-    assert rows[1] == [("c", 0.0), ("d", 0.0)]
+        reading = tfserving_results.class_reading(served, ClassOutputs(None, "s"), 2)
+        found = tfserving_results.read_classes(reading, outputs)
+        assert found.labels == [expected, expected]
+    found = tfserving_results.read_classes(Reading(examples=2, classes="c"), outputs)
+    assert found.pairs()[1] == [("c", 0.0), ("d", 0.0)]
 
 
 @pytest.mark.parametrize(
@@ -96,8 +97,9 @@ def test_labels_are_the_models_words_or_its_cards_or_none() -> None:
 def test_outputs_that_do_not_go_together(
     outputs: dict[str, Any], examples: int, words: str
 ) -> None:
+    reading = Reading(examples=examples, classes="c", scores="s")
     with pytest.raises(InvalidInput, match=words):
-        tfserving_results.classifications(MODEL, ClassOutputs("c", "s"), outputs, examples)
+        tfserving_results.read_classes(reading, outputs)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +134,8 @@ def test_other_models_are_no_regressors(outputs: Outputs, words: str) -> None:
 
 
 def test_regressions_are_a_value_a_row() -> None:
-    assert tfserving_results.regressions(NUMBERS[:, 0], 2) == [0.25, 1]
-    assert tfserving_results.regressions(NUMBERS[:, :1], 2) == [0.25, 1]
+    assert tfserving_results.regressions(NUMBERS[:, 0], 2).tolist() == [0.25, 1]
+    assert tfserving_results.regressions(NUMBERS[:, :1], 2).tolist() == [0.25, 1]
     with pytest.raises(InvalidInput, match="batch size: 3 vs"):
         tfserving_results.regressions(NUMBERS[:, 0], 3)
     with pytest.raises(InvalidInput, match=r"but got \[2,2\]"):

@@ -10,12 +10,18 @@ from headrace.values import Array
 
 
 class Dialect(IntEnum):
-    """How a JSON body says what its tensors are; a number, for it crosses a process border."""
+    """How a JSON body says what its tensors are; a number, for it crosses a process border.
+
+    Some are of requests alone, and the last three of answers.
+    """
 
     TFSERVING = 1
     PLAIN = 2
     OIP = 3
     EXAMPLES = 4
+    CLASSIFY = 5
+    REGRESS = 6
+    GENERATE = 7
 
 
 FIRST_ONLY = frozenset({Dialect.TFSERVING, Dialect.EXAMPLES})

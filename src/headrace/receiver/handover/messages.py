@@ -121,6 +121,18 @@ class Lying(Message):
     size_bytes: int
 
 
+class Reading(Message):
+    """How the classes or values of so many examples are read from outputs.
+
+    ``classes`` and ``scores`` are outputs, ``labels`` the card's; a value has one output alone.
+    """
+
+    examples: int
+    classes: str | None = None
+    scores: str | None = None
+    labels: tuple[str, ...] = ()
+
+
 class AnswerHead(Message):
     """What an answer says beside its outputs, and where those are."""
 
@@ -128,6 +140,7 @@ class AnswerHead(Message):
     version: int
     id: str = ""
     rows: bool = False
+    reading: Reading | None = None
     outputs: tuple[Lying, ...] = ()
 
 

@@ -14,6 +14,7 @@ from headrace.errors import BodyTooLarge, InvalidInput, MalformedRequest
 from headrace.receiver import metadata
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
+from headrace.receiver.codecs.decoded import Dialect
 from headrace.receiver.exchange import Core, Exchange, smaller
 from headrace.receiver.sequence_calls import parameter_sequence
 from headrace.values import Array, Request, Response, SequenceCall, Signature, TensorSpec
@@ -105,7 +106,9 @@ async def infer(core: Core, exchange: Exchange, name: str, version: int | None) 
     if version is None and served.settings.sequence is not None:
         served = core.reader(exchange, served, asked.sequence(served.signature))
     request = decode(served, version, asked, exchange)
-    return encode(await core.run(exchange, served, request))
+    response = await core.run(exchange, served, request)
+    large = await core.encode(exchange, Dialect.GENERATE, response)
+    return encode(response) if large is None else large
 
 
 def encode(response: Response) -> bytes:

@@ -5,7 +5,8 @@ Source: tensorflow_serving/apis/*.proto and tensorflow_serving/servables/tensorf
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from headrace.errors import (
@@ -18,30 +19,35 @@ from headrace.errors import (
 )
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs.protobuf import message, parse
+from headrace.receiver.codecs.wire import delimited
 from headrace.receiver.exchange import Core, Exchange
+from headrace.receiver.handover.client import LARGE_BYTES
+from headrace.receiver.handover.messages import Reading
 from headrace.receiver.tfserving import examples as tfserving_examples
 from headrace.receiver.tfserving import results as tfserving_results
 from headrace.receiver.tfserving import signature as tfserving_signature
 from headrace.receiver.tfserving import status
-from headrace.receiver.tfserving.tensors import fill, to_array
+from headrace.receiver.tfserving.tensors import to_array, write_tensor
+from headrace.receiver.tfserving.written import classification_result, regression_result
 from headrace.values import Array, Request, RequestedOutput, Response, Signature
 
 _Message = {
     name: message(f"tensorflow.serving.{name}")
     for name in (
         "PredictRequest",
-        "PredictResponse",
+        "ModelSpec",
         "ClassificationRequest",
-        "ClassificationResponse",
         "RegressionRequest",
-        "RegressionResponse",
         "MultiInferenceRequest",
-        "MultiInferenceResponse",
         "GetModelMetadataRequest",
         "GetModelStatusRequest",
         "GetModelStatusResponse",
     )
 }
+# Fields of the answers: of PredictResponse, a map; of the others; of an InferenceResult.
+_OUTPUTS, _KEY, _OF_KEY = 1, 1, 2
+_RESULT, _SPEC = 1, 2
+_SPEC_OF_TASK, _CLASSIFICATION, _REGRESSION = 1, 2, 3
 
 
 class TfServingGrpc:
@@ -79,11 +85,7 @@ class TfServingGrpc:
                 timeout_s=exchange.timeout_s,
             )
             response = await counted.run(served, request)
-            answer = _Message["PredictResponse"]()
-            for key, array in response.outputs.items():
-                fill(answer.outputs[key], array)
-            _fill_spec(answer.model_spec, served, response)
-            return bytes(answer.SerializeToString())
+            return await _beside(response, _write_outputs, served, response)
 
     async def classify(self, exchange: Exchange) -> bytes:
         """Classify."""
@@ -97,13 +99,11 @@ class TfServingGrpc:
                 served, exchange, inputs, found.names, named=_names_version(proto.model_spec)
             )
             response = await counted.run(served, request)
-            answer = _Message["ClassificationResponse"]()
-            rows = tfserving_results.classifications(
-                served, found, response.outputs, tfserving_examples.count(inputs)
+            reading = tfserving_results.class_reading(
+                served, found, tfserving_examples.count(inputs)
             )
-            _fill_classes(answer.result, rows)
-            _fill_spec(answer.model_spec, served, response)
-            return bytes(answer.SerializeToString())
+            result = await _beside(response, _write_classes, reading, response.outputs)
+            return delimited(_RESULT, result) + delimited(_SPEC, _write_spec(served, response))
 
     async def regress(self, exchange: Exchange) -> bytes:
         """Regress."""
@@ -117,10 +117,9 @@ class TfServingGrpc:
                 served, exchange, inputs, [output], named=_names_version(proto.model_spec)
             )
             response = await counted.run(served, request)
-            answer = _Message["RegressionResponse"]()
-            _fill_values(answer.result, response.outputs[output], tfserving_examples.count(inputs))
-            _fill_spec(answer.model_spec, served, response)
-            return bytes(answer.SerializeToString())
+            examples = tfserving_examples.count(inputs)
+            result = _write_values(response.outputs[output], examples)
+            return delimited(_RESULT, result) + delimited(_SPEC, _write_spec(served, response))
 
     async def multi_inference(self, exchange: Exchange) -> bytes:
         """MultiInference: several readings of one run."""
@@ -135,13 +134,9 @@ class TfServingGrpc:
                 served, exchange, inputs, wanted, named=_names_version(proto.tasks[0].model_spec)
             )
             response = await counted.run(served, request)
-            answer = _Message["MultiInferenceResponse"]()
             examples = tfserving_examples.count(inputs)
-            for task in proto.tasks:
-                result = answer.results.add()
-                _fill_spec(result.model_spec, served, response)
-                _fill_task(result, task.method_name, served, response.outputs, examples)
-            return bytes(answer.SerializeToString())
+            methods = [task.method_name for task in proto.tasks]
+            return await _beside(response, _write_tasks, methods, served, response, examples)
 
     async def metadata(self, exchange: Exchange) -> bytes:
         """GetModelMetadata."""
@@ -271,31 +266,49 @@ def _unsupported(method: str) -> HeadraceError:
     return RouteNotFound(f"Unsupported signature method_name: {method}; ask for {known}")
 
 
-def _fill_spec(spec: Any, served: ServedModel, response: Response) -> None:
-    spec.name = served.name
+async def _beside(response: Response, write: Callable[..., bytes], *arguments: Any) -> bytes:
+    """Write a large answer in a thread: most of that is numpy's, and others go on meanwhile."""
+    if sum(array.nbytes for array in response.outputs.values()) <= LARGE_BYTES:
+        return write(*arguments)
+    return await asyncio.to_thread(write, *arguments)
+
+
+def _write_spec(served: ServedModel, response: Response) -> bytes:
+    spec = _Message["ModelSpec"](name=served.name, signature_name=served.signature_name)
     spec.version.value = response.version
-    spec.signature_name = served.signature_name
+    return bytes(spec.SerializeToString())
 
 
-def _fill_classes(result: Any, rows: list[list[tuple[str, float]]]) -> None:
-    for row in rows:
-        one = result.classifications.add()
-        for label, score in row:
-            one.classes.add(label=label, score=score)
+def _write_outputs(served: ServedModel, response: Response) -> bytes:
+    entries = [
+        delimited(_OUTPUTS, delimited(_KEY, key.encode()) + delimited(_OF_KEY, write_tensor(array)))
+        for key, array in response.outputs.items()
+    ]
+    return b"".join((*entries, delimited(_SPEC, _write_spec(served, response))))
 
 
-def _fill_task(
-    result: Any, method: str, served: ServedModel, outputs: Mapping[str, Array], examples: int
-) -> None:
+def _write_classes(reading: Reading, outputs: Mapping[str, Array]) -> bytes:
+    return classification_result(tfserving_results.read_classes(reading, outputs))
+
+
+def _write_values(array: Array, examples: int) -> bytes:
+    return regression_result(tfserving_results.regressions(array, examples))
+
+
+def _write_tasks(
+    methods: Sequence[str], served: ServedModel, response: Response, examples: int
+) -> bytes:
+    spec = delimited(_SPEC_OF_TASK, _write_spec(served, response))
+    results = [_write_task(method, served, response.outputs, examples) for method in methods]
+    return b"".join(delimited(_RESULT, spec + result) for result in results)
+
+
+def _write_task(
+    method: str, served: ServedModel, outputs: Mapping[str, Array], examples: int
+) -> bytes:
     if method == tfserving_results.REGRESS:
         output = tfserving_results.regress_output(served.signature)
-        _fill_values(result.regression_result, outputs[output], examples)
-        return
+        return delimited(_REGRESSION, _write_values(outputs[output], examples))
     found = tfserving_results.class_outputs(served.signature)
-    rows = tfserving_results.classifications(served, found, outputs, examples)
-    _fill_classes(result.classification_result, rows)
-
-
-def _fill_values(result: Any, array: Array, examples: int) -> None:
-    for value in tfserving_results.regressions(array, examples):
-        result.regressions.add(value=value)
+    reading = tfserving_results.class_reading(served, found, examples)
+    return delimited(_CLASSIFICATION, _write_classes(reading, outputs))

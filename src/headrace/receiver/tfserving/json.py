@@ -81,9 +81,9 @@ def results(rows: list[list[tuple[str, float]]]) -> bytes:
     return _object("results", _closed(", ".join(lines)))
 
 
-def values(found: list[float]) -> bytes:
+def values(found: Array) -> bytes:
     """Write regressions: a value an example."""
-    exact = np.array(found, np.float32)
+    exact = np.asarray(found, np.float32)
     if exact.size > PRETTY_ELEMENTS:
         return _compact("results", exact, {"values": exact})
     return _object("results", f"[{', '.join(numbers(exact))}]")

@@ -22,6 +22,7 @@ from headrace.receiver.catalog import ServedModel
 from headrace.receiver.codecs import json_tensor
 from headrace.receiver.codecs.decoded import Decoded, Dialect
 from headrace.receiver.exchange import Core, Exchange, Reply
+from headrace.receiver.handover.messages import Reading
 from headrace.receiver.tfserving import examples as tfserving_examples
 from headrace.receiver.tfserving import json as tfserving_json
 from headrace.receiver.tfserving import results as tfserving_results
@@ -104,10 +105,10 @@ class TfServingRest:
                 served, exchange, inputs, found.names, named=which is not None
             )
             response = await counted.run(served, request)
-            rows = tfserving_results.classifications(
-                served, found, response.outputs, tfserving_examples.count(inputs)
-            )
-            return Reply(200, tfserving_json.results(rows))
+            examples = tfserving_examples.count(inputs)
+            reading = tfserving_results.class_reading(served, found, examples)
+            large = await self._core.encode(exchange, Dialect.CLASSIFY, response, reading=reading)
+            return Reply(200, large or encode_classes(reading, response.outputs))
 
     async def regress(self, exchange: Exchange, name: str, which: Which) -> Reply:
         """``POST ...:regress``."""
@@ -123,10 +124,9 @@ class TfServingRest:
                 served, exchange, inputs, [output], named=which is not None
             )
             response = await counted.run(served, request)
-            values = tfserving_results.regressions(
-                response.outputs[output], tfserving_examples.count(inputs)
-            )
-            return Reply(200, tfserving_json.values(values))
+            reading = Reading(examples=tfserving_examples.count(inputs))
+            large = await self._core.encode(exchange, Dialect.REGRESS, response, reading=reading)
+            return Reply(200, large or encode_values(reading, response.outputs))
 
 
 def _check_signature(
@@ -236,3 +236,22 @@ def encode(model: str, outputs: Mapping[str, Array], *, rows: bool) -> Reply:
             f'the outputs of {model!r} have no rows in common: ask with "inputs", in columns'
         )
     return Reply(200, tfserving_json.predictions(outputs))
+
+
+def encode_classes(reading: Reading, outputs: Mapping[str, Array]) -> bytes:
+    """Write what a classification is.
+
+    Raises:
+        InvalidInput: the outputs do not go together, or with the examples.
+    """
+    return tfserving_json.results(tfserving_results.read_classes(reading, outputs).pairs())
+
+
+def encode_values(reading: Reading, outputs: Mapping[str, Array]) -> bytes:
+    """Write what a regression is, of the only output.
+
+    Raises:
+        InvalidInput: it is no column, or not of the examples.
+    """
+    (array,) = outputs.values()
+    return tfserving_json.values(tfserving_results.regressions(array, reading.examples))

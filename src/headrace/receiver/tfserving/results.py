@@ -14,8 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from headrace.errors import InvalidInput
 from headrace.receiver.catalog import ServedModel
+from headrace.receiver.handover.messages import Reading
 from headrace.receiver.tfserving.tensors import NAMES
 from headrace.values import Array, DType, Signature, TensorSpec
 
@@ -35,6 +38,18 @@ class ClassOutputs(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """Those there are."""
         return tuple(name for name in self if name is not None)
+
+
+class Classes(NamedTuple):
+    """The labels of each example, and their scores [examples, classes], of FP32."""
+
+    labels: list[list[str]]
+    scores: Array
+
+    def pairs(self) -> list[list[tuple[str, float]]]:
+        """Label and score of each class of each example."""
+        rows = zip(self.labels, self.scores.tolist(), strict=True)
+        return [list(zip(labels, scores, strict=True)) for labels, scores in rows]
 
 
 def class_outputs(signature: Signature) -> ClassOutputs:
@@ -70,16 +85,22 @@ def class_outputs(signature: Signature) -> ClassOutputs:
     return ClassOutputs(*(None if spec is None else spec.name for spec in (classes, scores)))
 
 
-def classifications(
-    served: ServedModel, found: ClassOutputs, outputs: Mapping[str, Array], examples: int
-) -> list[list[tuple[str, float]]]:
-    """Read the classes of each example: label and score, in the order of the outputs.
+def class_reading(served: ServedModel, found: ClassOutputs, examples: int) -> Reading:
+    """Say how the classes of so many examples are read."""
+    return Reading(
+        examples=examples, classes=found.classes, scores=found.scores, labels=served.labels
+    )
+
+
+def read_classes(reading: Reading, outputs: Mapping[str, Array]) -> Classes:
+    """Read the classes of each example, in the order of the outputs.
 
     Raises:
         InvalidInput: the outputs have other rows than the request, or do not go together.
     """
-    classes = None if found.classes is None else outputs[found.classes]
-    scores = None if found.scores is None else outputs[found.scores]
+    examples = reading.examples
+    classes = None if reading.classes is None else outputs[reading.classes]
+    scores = None if reading.scores is None else outputs[reading.scores]
     for word, array in (("classes", classes), ("scores", scores)):
         if array is not None and len(array) != examples:
             raise InvalidInput(
@@ -91,15 +112,14 @@ def classifications(
             f"Tensors class and score should match in dim_size(1). Got {widths[0]} vs. {widths[1]}"
         )
     width = widths[0]
-    numbers = [[0.0] * width] * examples if scores is None else scores.tolist()
+    if scores is None:
+        scores = np.zeros((examples, width), np.float32)
     if classes is None:
-        names = [*served.labels[:width], *[""] * (width - len(served.labels))]
+        names = [*reading.labels[:width], *[""] * (width - len(reading.labels))]
         labels = [names] * examples
     else:
         labels = [[_text(label) for label in row] for row in classes.tolist()]
-    return [
-        list(zip(row, values, strict=True)) for row, values in zip(labels, numbers, strict=True)
-    ]
+    return Classes(labels, scores)
 
 
 def regress_output(signature: Signature) -> str:
@@ -126,8 +146,8 @@ def regress_output(signature: Signature) -> str:
     return spec.name
 
 
-def regressions(array: Array, examples: int) -> list[float]:
-    """Read the value of each example.
+def regressions(array: Array, examples: int) -> Array:
+    """Read the value of each example: [examples], of FP32.
 
     Raises:
         InvalidInput: the output has another shape, or other rows than the request.
@@ -138,8 +158,7 @@ def regressions(array: Array, examples: int) -> list[float]:
         raise InvalidInput(
             f"Input batch size did not match output batch size: {examples} vs. {len(array)}"
         )
-    values: list[float] = array.ravel().tolist()
-    return values
+    return array.ravel()
 
 
 def _choose(

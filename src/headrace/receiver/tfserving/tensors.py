@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import InvalidInput
+from headrace.receiver.codecs.protobuf import message
 from headrace.receiver.codecs.tensors import check_strings, from_raw, read_shape
-from headrace.receiver.codecs.wire import PACKED_FROM, packed, varint
+from headrace.receiver.codecs.wire import PACKED_FROM, delimited, packed, varints
 from headrace.values import Array, DType
 
 # tensorflow/core/framework/types.proto: number, name, our dtype, the typed field.
@@ -35,7 +36,9 @@ _TYPES: tuple[tuple[int, str, DType, str], ...] = (
 _BY_NUMBER = {number: (dtype, field) for number, _, dtype, field in _TYPES}
 _FIELDS = {dtype: field for _, _, dtype, field in _TYPES}
 # In the wire format the packed elements of these fields are the tensor's own bytes.
-_PACKED = {DType.FP32: b"\x2a", DType.FP64: b"\x32", DType.BOOL: b"\x5a"}
+_PACKED = {DType.FP32: 0x2A, DType.FP64: 0x32, DType.BOOL: 0x5A}
+# From so many elements on that is faster than a list of Python's numbers.
+_VARINTS_FROM = 1024
 _HALVES = frozenset({DType.FP16, DType.BF16})
 
 MOST_REPEATED_BYTES = 2**27
@@ -77,7 +80,7 @@ def to_array(name: str, tensor: Any) -> Array:
             f"input {name!r}: shape {list(shape)} has {count} elements, {field} {len(values)}"
         )
     if dtype in _PACKED and len(values) >= PACKED_FROM:
-        array = packed(tensor, _PACKED[dtype][0], dtype)
+        array = packed(tensor, _PACKED[dtype], dtype)
     else:
         array = _typed(name, dtype, list(values))
     if len(values) < count:
@@ -119,24 +122,27 @@ def _typed(name: str, dtype: DType, values: list[Any]) -> Array:
         raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}") from error
 
 
-def fill(tensor: Any, array: Array) -> None:
-    """Write an array into a TensorProto, into the typed field of its dtype.
+def write_tensor(array: Array) -> bytes:
+    """Write an array as a TensorProto, in the typed field of its dtype.
 
     TensorFlow Serving answers so, and many clients read ``float_val`` and its like themselves.
     """
     dtype = DType.of(array.dtype)
-    tensor.dtype = NUMBERS[dtype]
+    tensor = message("tensorflow.TensorProto")(dtype=NUMBERS[dtype])
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
-    if dtype in _PACKED:
-        data = array.tobytes()
-        tensor.MergeFromString(b"".join((_PACKED[dtype], varint(len(data)), data)))
-        return
-    values = getattr(tensor, _FIELDS[dtype])
     if dtype is DType.BYTES:
-        values.extend(
+        tensor.string_val.extend(
             element.encode() if isinstance(element, str) else element for element in array.ravel()
         )
-    else:
-        bits = array.view(np.uint16) if dtype in _HALVES else array
-        values.extend(bits.ravel().tolist())
+        return bytes(tensor.SerializeToString())
+    bits = array.view(np.uint16) if dtype in _HALVES else array
+    if dtype not in _PACKED and array.size < _VARINTS_FROM:
+        getattr(tensor, _FIELDS[dtype]).extend(bits.ravel().tolist())
+        return bytes(tensor.SerializeToString())
+    head = bytes(tensor.SerializeToString())
+    if not array.size:
+        return head
+    data = array.tobytes() if dtype in _PACKED else varints(bits)
+    number: int = tensor.DESCRIPTOR.fields_by_name[_FIELDS[dtype]].number
+    return head + delimited(number, data)
