@@ -53,8 +53,17 @@ async def test_who_leaves_is_counted_until_the_thread_is_done() -> None:
 
 
 async def test_a_file_whose_deadline_has_passed_is_not_read() -> None:
-    with pytest.raises(Expired, match="while the file waited to be decoded"):
+    with pytest.raises(Expired, match="while the file was decoded or waited for it"):
         await Decoding().run([Job(bytes, b"")], time.monotonic() - 1)
+
+
+async def test_a_file_that_takes_longer_than_its_deadline_is_not_waited_for() -> None:
+    go, decoding = threading.Event(), Decoding(most_waiting=1)
+    with pytest.raises(Expired):
+        await decoding.run([Job(lambda _: go.wait(60), b"")], time.monotonic() + 0.01)
+    with pytest.raises(QueueFull):  # the thread still has it
+        await decoding.run([Job(bytes, b"")], None)
+    go.set()
 
 
 async def test_the_first_error_is_told() -> None:

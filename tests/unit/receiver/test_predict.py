@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +13,11 @@ import pytest
 
 from headrace.accepts import AcceptedText
 from headrace.control import ModelState
+from headrace.errors import Expired, QueueFull
 from headrace.media import build
 from headrace.receiver.catalog import Catalog, ServedModel
-from headrace.receiver.exchange import Core, Exchange
+from headrace.receiver.exchange import Core, Exchange, Reply
+from headrace.receiver.plain.decoding import MOST_WAITING
 from headrace.receiver.plain.predict import Predict
 from headrace.values import DType, Request, Response, TensorSpec
 from tests.contract.echo import serve
@@ -60,3 +64,41 @@ async def test_a_large_body_is_taken_apart_in_a_thread(kind: str, size: int) -> 
     _, answer, _ = await front().predict(exchange, "m", None)
     assert json.loads(answer) == {"output": [text]}
     assert (headers.reader is threading.current_thread()) is (size == 10)
+
+
+class Held(Headers):
+    """Headers that nobody reads beside the event loop before they are let go."""
+
+    def __init__(self, content_type: str) -> None:
+        super().__init__(content_type)
+        self.go = threading.Event()
+
+    def get(self, name: bytes, default: Any = None) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            self.go.wait(30)
+        return super().get(name, default)
+
+
+async def test_a_large_form_is_not_waited_for_beyond_its_deadline_nor_are_too_many() -> None:
+    headers, predict = Held("multipart/form-data; boundary=b"), front()
+
+    def large() -> Exchange:
+        exchange = Exchange(headers, None, time.monotonic())  # type: ignore[arg-type] # as above
+        exchange.body = FORM % (b"a" * 100_000)
+        return exchange
+
+    late = large()
+    late.timeout_s = 0.01
+    with pytest.raises(Expired):
+        await predict.predict(late, "m", None)
+    waiting = [asyncio.ensure_future(predict.predict(large(), "m", None))]
+    waiting += [
+        asyncio.ensure_future(predict.predict(large(), "m", None)) for _ in range(MOST_WAITING)
+    ]
+    refused, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    assert {type(one.exception()) for one in refused} == {QueueFull}
+    headers.go.set()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [one.status for one in answers if isinstance(one, Reply)] == [200] * (
+        len(waiting) - len(refused)
+    )

@@ -20,20 +20,26 @@ _MOST_THREADS = 8
 MOST_WAITING = 256
 """Files that may be decoded or wait for it; a few seconds' work of photos."""
 _MOST_BYTES = 256 * 2**20
+_TOO_LATE = "the deadline passed while the file was decoded or waited for it"
 
 
 class Job(NamedTuple):
     """One file and what reads it."""
 
-    read: Callable[[bytes], Any]
-    data: bytes
+    read: Callable[[Any], Any]
+    data: bytes | memoryview
 
 
 class Decoding:
     """The threads, started with the first file."""
 
-    def __init__(self, most_waiting: int = MOST_WAITING, most_bytes: int = _MOST_BYTES) -> None:
-        threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    def __init__(
+        self,
+        most_waiting: int = MOST_WAITING,
+        most_bytes: int = _MOST_BYTES,
+        most_threads: int = _MOST_THREADS,
+    ) -> None:
+        threads = min(os.cpu_count() or 1, most_threads)
         self._threads = ThreadPoolExecutor(threads, "headrace-media")
         self._most_waiting = most_waiting
         self._most_bytes = most_bytes
@@ -44,7 +50,7 @@ class Decoding:
 
         Raises:
             QueueFull: too many files wait already.
-            Expired: the deadline passed before it was a file's turn.
+            Expired: the deadline passed before all were read.
             BodyTooLarge: what the files become is too much for one request.
             HeadraceError: a file cannot be read; the first to fail tells, the others are left.
         """
@@ -58,8 +64,12 @@ class Decoding:
             # Counted until a thread is done with it, whether or not somebody still waits.
             future.add_done_callback(lambda done: self._note(loop, done))
             futures.append(future)
+        left_s = None if deadline_s is None else deadline_s - time.monotonic()
         try:
-            return await asyncio.gather(*map(asyncio.wrap_future, futures))
+            async with asyncio.timeout(left_s):
+                return await asyncio.gather(*map(asyncio.wrap_future, futures))
+        except TimeoutError as error:
+            raise Expired(_TOO_LATE) from error
         finally:
             for future in futures:
                 future.cancel()  # where a thread has not begun with it
@@ -91,7 +101,7 @@ class _Room:
 
 def _run(job: Job, deadline_s: float | None, room: _Room) -> Any:
     if deadline_s is not None and time.monotonic() > deadline_s:
-        raise Expired("the deadline passed while the file waited to be decoded")
+        raise Expired(_TOO_LATE)
     found = job.read(job.data)
     room.take(getattr(found, "nbytes", 0))  # text that stays text is no larger than its body
     return found

@@ -7,7 +7,6 @@ the model's card accepts files, also one of those, or a form of them (``uploads`
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +23,10 @@ from headrace.receiver.plain.uploads import Upload
 from headrace.receiver.tfserving import rest as tfserving_rest
 from headrace.values import Array, Request, Signature
 
+# Python has its lock while a form or JSON is taken apart: more threads would only take from the
+# event loop's time. One that takes long does not hold up the others.
+_PARTING_THREADS = 2
+
 
 class Predict:
     """The plain front."""
@@ -31,6 +34,7 @@ class Predict:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._decoding = Decoding()
+        self._parting = Decoding(most_threads=_PARTING_THREADS)
 
     async def predict_default(self, exchange: Exchange) -> Reply:
         """``POST /predict``."""
@@ -59,12 +63,15 @@ class Predict:
     async def _read(self, exchange: Exchange, served: ServedModel) -> Upload | None:
         """Find the files of a request; large forms and JSON are taken apart in a thread.
 
-        Not in those that decode: it would wait its turn there twice.
+        Not in those that decode, where it would wait its turn twice, but within bounds as there.
         """
         headers, body = exchange.headers, exchange.body
-        if len(body) > LARGE_BYTES and uploads.takes_long(headers, served):
-            return await asyncio.to_thread(uploads.read, headers, body, served)
-        return uploads.read(headers, body, served)
+        if len(body) <= LARGE_BYTES or not uploads.takes_long(headers, served):
+            return uploads.read(headers, body, served)
+        job = Job(lambda whole: uploads.read(headers, whole, served), body)
+        upload: Upload | None
+        (upload,) = await self._parting.run([job], _deadline_s(served, exchange))
+        return upload
 
     async def _tensors(
         self, upload: Upload, served: ServedModel, exchange: Exchange
