@@ -19,7 +19,6 @@ _OGG = b"OggS"
 # A page: mark, version, flags, position, stream, number, check sum, how many lengths are behind it.
 _PAGE = struct.Struct("<4sBBqIIIB")
 _CHECK_AT, _CHECK_BYTES = 22, 4
-_LAST = 4
 # As many have 20 minutes of one packet each; a file that is made of empty ones has millions.
 _MOST_PAGES = 2**16
 # Its check sum goes through the bits of a byte the other way round than that of zlib.
@@ -75,14 +74,15 @@ def _chunks(data: bytes, head: struct.Struct) -> Iterator[_Chunk]:
 def _of_pages(data: bytes) -> str | None:
     """Go from page to page of Ogg; what is between and behind them is nobody's, and left out."""
     numbers: dict[int, int] = {}
-    at, flags = data.find(_OGG), 0
+    at = data.find(_OGG)
     for _ in range(_MOST_PAGES):
         if at < 0:
-            return None if flags & _LAST else "its end is missing: no page says that it is the last"
+            # Not that the last one must say so: what is recorded live often ends without.
+            return None
         end = _end(data, at)
         if end is None or not _is_whole(data[at:end]):
             return f"its page at byte {at} is damaged, or ends before its end"
-        _, _, flags, _, stream, number, _, _ = _PAGE.unpack_from(data, at)
+        *_, stream, number, _, _ = _PAGE.unpack_from(data, at)
         if numbers.get(stream, number - 1) != number - 1:
             return f"pages are missing before byte {at}"
         numbers[stream] = number

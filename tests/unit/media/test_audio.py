@@ -265,8 +265,7 @@ def test_ogg_of_which_pages_are_missing_or_damaged_is_broken() -> None:
     whole = _of_ogg()
     pages = [b"OggS" + page for page in whole.split(b"OggS")[1:]]
     assert len(pages) >= 5
-    with pytest.raises(InvalidInput, match="no page says that it is the last"):
-        read(b"".join(pages[:-1]))
+    assert read(b"".join(pages[:-1])).size, "what is recorded live may end with any page"
     with pytest.raises(InvalidInput, match="pages are missing before byte"):
         read(b"".join([*pages[:3], *pages[4:]]))
     damaged = bytearray(whole)
