@@ -34,7 +34,7 @@ from headrace.receiver.exchange import Core, Exchange
 from headrace.receiver.handover import client as scribe_client
 from headrace.receiver.handover import messages as handover
 from headrace.receiver.handover.client import ScribeClient
-from headrace.receiver.handover.messages import AnswerHead
+from headrace.receiver.handover.messages import AnswerHead, Reading
 from headrace.receiver.handover.parcel import Parcel
 from headrace.receiver.scribe import worker as scribe
 from headrace.receiver.scribe.answer import encode
@@ -485,3 +485,26 @@ async def test_many_rows_of_nothing_are_encoded_beside_the_event_loop(tmp_path: 
             found = await core.encode(exchange, Dialect.TFSERVING, response, rows=True)
     assert found is not None
     assert json.loads(found) == {"predictions": [[]] * 2**16}
+
+
+SCORES = np.array([[0.25], [1], [np.inf]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "reading", "said"),
+    [
+        (Dialect.CLASSIFY, Reading(examples=3, scores="y", labels=("cat",)), '[["cat",0.25]]'),
+        (Dialect.REGRESS, Reading(examples=3), "0.25,1.0,Infinity"),
+        (Dialect.GENERATE, None, '"model_version":"2"'),
+    ],
+)
+def test_answers_that_are_read_from_outputs_are_written_as_their_fronts_do(
+    dialect: Dialect, reading: Reading | None, said: str
+) -> None:
+    head = AnswerHead(model="m", version=2, reading=reading)
+    text = encode(dialect, head, {"y": SCORES}).decode()
+    assert said in "".join(text.split())
+    if reading is not None:
+        other = head.model_copy(update={"reading": reading.model_copy(update={"examples": 4})})
+        with pytest.raises(InvalidInput, match="batch size"):
+            encode(dialect, other, {"y": SCORES})
