@@ -68,7 +68,8 @@ def _figures(one: _Planned, found: dict[str, Any]) -> Iterator[Figure]:
                 "",
                 bar,
                 at_most=True,
-                note=f"{load['rate_rps']:.0f} requests/s; predicted {both['predicted']:.1f} ms, "
+                note=f"{load['rate_rps']:.0f} requests/s, {load['share_of_limit']:.0%} of the "
+                f"limit as planned at last; predicted {both['predicted']:.1f} ms, "
                 f"measured {both['measured']:.1f} ms; "
                 f"batches {load['mean_batch'][0]:.1f} and {load['mean_batch'][1]:.1f}{causes}",
             )

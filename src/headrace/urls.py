@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BeforeValidator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -17,6 +17,8 @@ FILE = "file://"
 
 _BETWEEN = "://"
 _EMPTY = ("", FILE)
+# What a URL may have as it is (RFC 3986, 2.2), and what has been encoded already.
+_KEPT = "%/:@!$&'()*+,;="
 
 
 class Url(str):
@@ -49,7 +51,10 @@ class Url(str):
         inner = unquote(parts.path.rstrip("/")).split("/")[1:]
         if any(name in {"", ".", ".."} for name in inner):
             raise ValueError("should have no empty name, . or .. between its slashes")
-        return cls(parts.scheme + text[len(parts.scheme) :].rstrip("/"))
+        path = parts.path
+        if parts.scheme.startswith("http"):  # as browsers send what is typed
+            path = quote(path, safe=_KEPT)
+        return cls(f"{parts.scheme}{_BETWEEN}{parts.netloc}{path}".rstrip("/"))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:

@@ -1,11 +1,12 @@
 """Every front over a model that answers with its inputs: all of a request but sockets and engines.
 
 Nothing in a front waits but for ``infer``, and this one answers at once, so a request is a plain
-call here.
+call here; but for large ones, whose answers are written in a thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from headrace.control import ModelState
 from headrace.observe.metrics import ModelMetrics
 from headrace.receiver.catalog import Catalog, ServedModel
 from headrace.receiver.exchange import Core, Exchange
+from headrace.receiver.handover.client import LARGE_BYTES
 from headrace.receiver.numbers import Numbers
 from headrace.receiver.oip.grpc import OipGrpc
 from headrace.receiver.routes import Routes
@@ -93,7 +95,9 @@ class Echo:
         exchange.body = memoryview(call.body)
         if call.kind == "grpc":
             exchange.body = exchange.body[PREFIX.size :]
-            return Answer(0, finish(self._methods[call.path](exchange)))
+            answer = self._methods[call.path](exchange)
+            is_large = len(call.body) > LARGE_BYTES // 2
+            return Answer(0, asyncio.run(answer) if is_large else finish(answer))
         status, body, lines = finish(self.routes.find(call.method, call.path)(exchange))
         return Answer(status, body, {name.decode(): value.decode() for name, value in lines})
 

@@ -132,7 +132,6 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
     # How near they are is for a quiet machine to say: `python -m benchmarks plan`.
     assert one["trusted"] in {True, False, None}
     assert done.returncode == (1 if one["trusted"] is False else 0)
-    assert one["rate_rps"] == pytest.approx(0.3 * found["limit_rps"]["mean"], rel=0.4)
     assert one["share_of_limit"] == pytest.approx(
         one["rate_rps"] / found["limit_rps"]["mean"], rel=0.2
     )

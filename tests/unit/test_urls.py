@@ -15,6 +15,9 @@ from headrace.urls import Url, is_url
         ("gs://bucket/a%20b", "gs", "bucket/a%20b", "a%20b"),
         ("https://host:8443/a%20b", "https", "host:8443/a%20b", "a b"),
         ("S3://Bucket/M", "s3", "Bucket/M", "M"),
+        ("http://h/müller/a%20b+c", "http", "h/m%C3%BCller/a%20b+c", "a b+c"),
+        ("http://h/müller", "http", "h/m%C3%BCller", "müller"),
+        ("s3://b/müller", "s3", "b/müller", "müller"),
     ],
 )
 def test_a_url_has_a_scheme_a_place_and_a_name(

@@ -27,7 +27,7 @@ from headrace.plan.play import play_sent, send_times, sum_up
 from headrace.plan.question import Question
 from headrace.plan.rig import Rig, on_this_machine
 from headrace.plan.seen import Between
-from headrace.scheduler.simulate import Result as Played
+from headrace.scheduler.simulate import Result as Simulated
 
 _ROUNDS = 8
 # Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
@@ -57,7 +57,7 @@ class _Lengths(NamedTuple):
         return max(least_s, min(self.telling / rate_rps, self.longest_s))
 
 
-_AT_FIRST = _Lengths(4.0, 3.0, 8.0, 40, 12.0)
+_AT_FIRST = _Lengths(8.0, 4.0, 20.0, 40, 12.0)
 _IN_TURN = _Lengths(3.0, 1.5, 4.0, 7, 6.0)
 
 
@@ -210,11 +210,13 @@ class Measuring:
             return found
         return found.with_middle_way(float(np.median(took_s)) - p50_s.mean)
 
-    def _plays(self, machine: Machine, parts: Sequence[_Part], warm_s: float = 0.0) -> list[Played]:
+    def _plays(
+        self, machine: Machine, parts: Sequence[_Part], warm_s: float = 0.0
+    ) -> list[Simulated]:
         """Play what was sent with every seed: part by part, for each began with nothing."""
         question = self._question
         return [
-            Played.together(
+            Simulated.together(
                 [
                     play_sent(machine, question, part.sent, warm_s, _SEEDS_APART * place + seed)
                     for place, part in enumerate(parts)

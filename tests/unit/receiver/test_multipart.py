@@ -29,6 +29,11 @@ def test_what_looks_like_a_boundary_inside_is_content() -> None:
     assert parse(body, b"b")[0].content == b"\r\n--c\r\n-- b--\r\n"
 
 
+def test_what_is_before_the_first_boundary_is_left_out() -> None:
+    for before in (b"\r\n", b"This is a message in MIME format.\r\n", b"--c\r\n"):
+        assert parse(before + FIELD + END, b"b") == [Part("x", b"abc")]
+
+
 def test_names_may_be_quoted_and_in_any_script() -> None:
     body = FIELD.replace(b'"x"', '"é\\"n"'.encode()) + END
     assert parse(body, b"b")[0].name == 'é"n'

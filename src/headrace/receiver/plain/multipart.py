@@ -45,9 +45,12 @@ def parse(body: bytes | memoryview, separator: bytes) -> list[Part]:
         MalformedRequest: it is broken or cut off, a field has no name, or there are too many.
     """
     form, data = _Form(), bytes(body)
+    line = b"\r\n--" + separator
     # Before it is walked through: at each place that looks like one it goes on byte by byte.
-    if data.count(b"\r\n--" + separator) > MOST_PARTS + 1:
+    if data.count(line) > MOST_PARTS + 1:
         raise _too_many()
+    if not data.startswith(line[2:]) and line in data:
+        data = data[data.index(line) + 2 :]  # a preamble, which nobody reads (RFC 2046, 5.1.1)
     try:
         parser = MultipartParser(separator, form.callbacks())  # type: ignore[arg-type]
         parser.write(data)

@@ -6,7 +6,7 @@ Source: tensorflow_serving/apis/*.proto and tensorflow_serving/servables/tensorf
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from headrace.errors import (
@@ -27,7 +27,7 @@ from headrace.receiver.tfserving import examples as tfserving_examples
 from headrace.receiver.tfserving import results as tfserving_results
 from headrace.receiver.tfserving import signature as tfserving_signature
 from headrace.receiver.tfserving import status
-from headrace.receiver.tfserving.tensors import to_array, write_tensor
+from headrace.receiver.tfserving.tensors import takes_long, to_array, write_tensor
 from headrace.receiver.tfserving.written import classification_result, regression_result
 from headrace.values import Array, Request, RequestedOutput, Response, Signature
 
@@ -85,7 +85,8 @@ class TfServingGrpc:
                 timeout_s=exchange.timeout_s,
             )
             response = await counted.run(served, request)
-            return await _beside(response, _write_outputs, served, response)
+            slow = filter(takes_long, response.outputs.values())
+            return await _beside(slow, _write_outputs, served, response)
 
     async def classify(self, exchange: Exchange) -> bytes:
         """Classify."""
@@ -102,7 +103,8 @@ class TfServingGrpc:
             reading = tfserving_results.class_reading(
                 served, found, tfserving_examples.count(inputs)
             )
-            result = await _beside(response, _write_classes, reading, response.outputs)
+            outputs = response.outputs
+            result = await _beside(outputs.values(), _write_classes, reading, outputs)
             return delimited(_RESULT, result) + delimited(_SPEC, _write_spec(served, response))
 
     async def regress(self, exchange: Exchange) -> bytes:
@@ -136,7 +138,8 @@ class TfServingGrpc:
             response = await counted.run(served, request)
             examples = tfserving_examples.count(inputs)
             methods = [task.method_name for task in proto.tasks]
-            return await _beside(response, _write_tasks, methods, served, response, examples)
+            outputs = response.outputs.values()
+            return await _beside(outputs, _write_tasks, methods, served, response, examples)
 
     async def metadata(self, exchange: Exchange) -> bytes:
         """GetModelMetadata."""
@@ -266,9 +269,9 @@ def _unsupported(method: str) -> HeadraceError:
     return RouteNotFound(f"Unsupported signature method_name: {method}; ask for {known}")
 
 
-async def _beside(response: Response, write: Callable[..., bytes], *arguments: Any) -> bytes:
-    """Write a large answer in a thread: most of that is numpy's, and others go on meanwhile."""
-    if sum(array.nbytes for array in response.outputs.values()) <= LARGE_BYTES:
+async def _beside(slow: Iterable[Array], write: Callable[..., bytes], *arguments: Any) -> bytes:
+    """Write an answer in a thread if what is slow to write is large: most of that is numpy's."""
+    if sum(array.nbytes for array in slow) <= LARGE_BYTES:
         return write(*arguments)
     return await asyncio.to_thread(write, *arguments)
 

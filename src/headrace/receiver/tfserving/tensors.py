@@ -122,6 +122,11 @@ def _typed(name: str, dtype: DType, values: list[Any]) -> Array:
         raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}") from error
 
 
+def takes_long(array: Array) -> bool:
+    """Whether an array is written element by element, and not as it lies in memory."""
+    return DType.of(array.dtype) not in _PACKED
+
+
 def write_tensor(array: Array) -> bytes:
     """Write an array as a TensorProto, in the typed field of its dtype.
 
