@@ -5,7 +5,6 @@ Pure: a seed in, a plan out; the same seed gives the same plan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,16 +45,6 @@ class Arrivals:
     def rate(self) -> float:
         """Requests per second, as planned."""
         return len(self.times_s) / self.duration_s
-
-
-def end_to_end(plans: Sequence[Arrivals]) -> Arrivals:
-    """Plan one after the other, at least one."""
-    starts_s = np.cumsum([0.0, *(plan.duration_s for plan in plans)])
-    moved = [plan.times_s + start_s for plan, start_s in zip(plans, starts_s[:-1], strict=True)]
-    # The sum of a time and a start may be rounded up to the end.
-    end_s = float(starts_s[-1])
-    times_s = np.minimum(np.concatenate(moved), np.nextafter(end_s, 0.0))
-    return Arrivals(times_s, end_s)
 
 
 def constant(rate: float, duration_s: float) -> Arrivals:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.errors import StartError
-from headrace.load.arrivals import Arrivals, Times, constant, end_to_end
+from headrace.load.arrivals import Arrivals, Times, constant
 from headrace.load.join import join
 from headrace.load.plan import ClosedLoop, OpenLoop
 from headrace.load.plan import Plan as Load
@@ -154,17 +154,18 @@ class Measuring:
 
         ``machine`` is as it was calibrated, ``limit_rps`` what it is planned to hold.
         """
-        for parts in filter(None, self._loads):
-            warm_s = _WARM_SHARE * parts[0].sent.duration_s
+        for share, parts in zip(self._question.loads, self._loads, strict=False):
+            warm_s = _WARM_SHARE * parts[0].sent.duration_s if parts else 0.0
             if not any(part.lasts(warm_s) for part in parts):
                 continue
-            sent = end_to_end([part.sent for part in parts])
+            # As it was to be: of a slow model there may be parts in which nothing was sent.
+            rate_rps = share * self._limit_rps
             plays = self._plays(machine, parts, warm_s)
-            speed = machine.speed_at(sent.rate)(machine.lanes)
+            speed = machine.speed_at(rate_rps)(machine.lanes)
             yield Compared(
-                sent.rate / (limit_rps or self._limit_rps),
-                sum_up(sent.rate, plays),
-                self._measured(parts, machine, sent.duration_s, warm_s),
+                rate_rps / (limit_rps or self._limit_rps),
+                sum_up(rate_rps, plays),
+                self._measured(parts, machine, rate_rps, warm_s),
                 machine.stretch / speed,
             )
 
@@ -193,7 +194,6 @@ class Measuring:
         parts, machine = self._middle, self._machine
         if not parts:  # by chance, of a model that takes seconds
             return found
-        rate_rps = end_to_end([part.sent for part in parts]).rate
         ran = Between.together([part.ran for part in parts])
         tail_ratio = float(np.mean([part.tail_ratio for part in parts]))
         plays = self._plays(found.applied(machine), parts)
@@ -203,8 +203,8 @@ class Measuring:
         latency = machine.known.latency()
         ratios = ran.unlike(lambda rows: latency.expect(machine.elements, rows))
         slower = float(ran.infer_s / reckoned_s)
-        found = found.with_middle(rate_rps, full_rps, slower, tail_ratio, ratios)
-        p50_s = sum_up(rate_rps, self._plays(found.applied(machine), parts)).p50_s
+        found = found.with_middle(self._middle_rps, full_rps, slower, tail_ratio, ratios)
+        p50_s = sum_up(self._middle_rps, self._plays(found.applied(machine), parts)).p50_s
         took_s = np.concatenate([_taken(part.result) for part in parts])
         if p50_s is None or not len(took_s):
             return found
@@ -260,19 +260,20 @@ class Measuring:
         return [_Part(sent, result, ran, seen.tail_ratio)]
 
     def _measured(
-        self, parts: Sequence[_Part], machine: Machine, duration_s: float, warm_s: float
+        self, parts: Sequence[_Part], machine: Machine, rate_rps: float, warm_s: float
     ) -> Measured:
         result = join([part.result for part in parts], warm_s)
         ran = Between.together([part.ran for part in parts])
         report = make_report(result, slo_s=self._question.slo_s)
         latency, known = report.latency, machine.known.latency()
         good = report.goodput_per_s
+        sent_s = sum(part.sent.duration_s for part in parts)
         return Measured(
-            report.offered_per_s,
+            rate_rps,
             None if latency is None else latency.p50_s,
             None if latency is None else latency.p99_s,
             ran.mean_batch,
-            ran.infer_s / (machine.lanes * duration_s),
+            ran.infer_s / (machine.lanes * sent_s),
             None if good is None or not report.offered_per_s else good / report.offered_per_s,
             ran.stretch(lambda rows: known.expect(machine.elements, rows)),
             report.spoiled,

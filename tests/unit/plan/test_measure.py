@@ -171,6 +171,19 @@ def test_a_load_of_which_nothing_is_sent_is_not_compared() -> None:
     assert list(measured.compared(machine(asked), 1e-9)) == []
 
 
+def test_a_load_of_which_some_parts_send_nothing_has_the_rate_it_was_to_have() -> None:
+    asked = question(loads=(0.3,))
+    rig = MadeUp(machine(asked))
+    measured = measuring(rig, asked)
+    measured.look()
+    before = len(rig.driven)
+    measured.go_round(0.5)  # of whose loads a part of 7.5 s has one request, or none
+    assert len(rig.driven) < before + _ROUNDS * (3 + 1) + 3
+    (one,) = measured.compared(machine(asked), 0.5)
+    assert one.share == pytest.approx(0.3)
+    assert one.measured.rate_rps == pytest.approx(0.15)
+
+
 def test_where_no_rate_is_inside_the_objective_none_is_driven() -> None:
     asked = question(slo_s=0.001)
     rig = MadeUp(machine(asked))

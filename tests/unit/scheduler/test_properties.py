@@ -417,6 +417,7 @@ def test_every_request_has_exactly_one_outcome_and_no_bound_is_broken(
     for event in life:
         world.happen(event)
     world.end()
+    assert set(world.outcomes) == set(world.arrived), "somebody was never answered"
 
 
 @LIVES
