@@ -5,6 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,12 +20,13 @@ import pytest
 from openvino import opset14 as ops
 
 from headrace.engine import backends
-from headrace.engine.backends import openvino_
+from headrace.engine.backends import openvino_, openvino_streams
 from headrace.engine.backends.contract import Instance, Model
 from headrace.engine.backends.openvino_recovery import Graphs, Shapes
+from headrace.engine.backends.openvino_streams import Compiled
 from headrace.errors import InferenceFailed, InvalidInput, ModelLoadError
 from headrace.settings import BackendName, ModelSettings
-from headrace.values import Array, DType
+from headrace.values import Array, DType, Signature
 from tests.contract import models
 from tests.contract.models import node
 
@@ -61,33 +67,89 @@ def test_whatever_ran_before_one_that_fails_runs_after_it(
             np.testing.assert_array_equal(_answer(instance, rows, 16), right[rows])
 
 
-def test_so_it_does_in_another_lane_at_the_same_time(tmp_path: Path) -> None:
-    """But for one in thousands, for nothing tells which lane's graph a run was on."""
-    model = load(models.heads(tmp_path / "m.onnx"), 2)
-    lanes = [model.instance() for _ in range(2)]
-    right = {rows: _answer(lanes[0], rows, 16) for rows in (1, 2, 3)}
+@pytest.mark.parametrize("lanes", [2, 3])
+def test_so_it_does_in_other_lanes_at_the_same_time(lanes: int, tmp_path: Path) -> None:
+    """Where there are more of them than cores they wait for each other's streams, too."""
+    model = load(models.heads(tmp_path / "m.onnx"), lanes)
+    first, *others = [model.instance() for _ in range(lanes)]
+    right = {rows: _answer(first, rows, 16) for rows in (1, 2, 3)}
 
-    def bad(instance: Instance) -> int:
+    def bad() -> int:
         failed = 0
-        for run in range(40):
+        for run in range(60):
             try:
-                instance.run(_words(run % 3 + 1, 16, (8, 1)[run % 2]))
+                first.run(_words(run % 3 + 1, 16, (8, 1)[run % 2]))
             except InvalidInput:
                 failed += 1
         return failed
 
     def good(instance: Instance) -> int:
-        answered = 0
-        for run in range(80):
-            with contextlib.suppress(InvalidInput):
-                rows = run % 3 + 1
-                answered += np.array_equal(_answer(instance, rows, 16), right[rows])
-        return answered
+        rows = [run % 3 + 1 for run in range(120)]
+        return sum(np.array_equal(_answer(instance, n, 16), right[n]) for n in rows)
 
-    with ThreadPoolExecutor(2) as pool:
-        failed, answered = pool.submit(bad, lanes[0]), pool.submit(good, lanes[1])
-        assert failed.result() == 40
-        assert answered.result() >= 78
+    with ThreadPoolExecutor(lanes) as pool:
+        failed, answered = pool.submit(bad), list(pool.map(good, others))
+        assert failed.result() == 60
+        assert answered == [120] * len(others)
+
+
+@contextlib.contextmanager
+def _busy_cores() -> Iterator[None]:
+    spinning = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(2 * (os.cpu_count() or 1))
+    ]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
+def test_so_it_does_on_cores_that_others_use(tmp_path: Path) -> None:
+    """A stream that is not woken up in time is not passed over."""
+    instance = load(models.heads(tmp_path / "m.onnx"), 2).instance()
+    right = {rows: _answer(instance, rows, 16) for rows in (1, 2, 3)}
+    with _busy_cores():
+        for run in range(150):
+            rows = run % 3 + 1
+            with pytest.raises(InvalidInput):
+                instance.run(_words(rows, 16, (8, 1)[run % 2]))
+            for _ in range(2):
+                np.testing.assert_array_equal(_answer(instance, rows, 16), right[rows])
+
+
+def test_a_model_whose_threads_are_not_known_is_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_streams, "_TASKS", tmp_path / "none")
+    compiled: list[Path] = []
+    compiles = openvino_._compiled
+
+    def counted(path: Path, settings: ModelSettings) -> tuple[Compiled, Signature]:
+        compiled.append(path)
+        return compiles(path, settings)
+
+    monkeypatch.setattr(openvino_, "_compiled", counted)
+    instance = load(models.heads(tmp_path / "m.onnx"), 2).instance()
+    right = _answer(instance, 3, 16)
+    with pytest.raises(InvalidInput):
+        instance.run(_words(2, 16, 8))
+    assert len(compiled) == 2
+    for _ in range(3):
+        np.testing.assert_array_equal(_answer(instance, 3, 16), right)
+
+
+def test_threads_of_streams_are_found_by_their_name(tmp_path: Path) -> None:
+    comm = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
+    called = comm.read_text()
+    settings = ModelSettings(backend=OPENVINO, instances=2)
+    compiled, _ = openvino_._compiled(models.heads(tmp_path / "m.onnx"), settings)
+    assert comm.read_text() == called
+    assert len(compiled.threads) >= compiled.model.get_property("NUM_STREAMS")
+    tasks = {int(task.name) for task in Path("/proc/self/task").iterdir()}
+    assert set(compiled.threads) <= tasks - {threading.get_native_id()}
 
 
 def test_a_model_that_ran_at_many_sizes_is_not_compiled_again(

@@ -6,16 +6,16 @@
 change and ``openvino_lengths`` lengths that it would not heed, ``openvino_products`` has it look at
 what it multiplies and ``openvino_indices`` at where it takes things from, also inside of loops,
 which ``openvino_graphs`` goes into, and ``openvino_recovery`` puts right what a run that fails
-leaves behind; ``onnxruntime_cuda`` is how the latter uses a GPU, by itself or with TensorRT, which
-wants to know ``tensorrt_profiles`` · ``torch_`` wants PyTorch: ``torch_program`` and
-``torch_script`` read its two kinds of files, ``torch_memory`` sees what the former changes of its
-own, in ``torch_graphs`` too, and ``torch_training`` what it does by chance, ``torch_half`` has it
-compute in 16 bits, ``torch_inductor`` compiles it, for the ``torch_sizes`` it has,
-``torch_normalise`` makes numbers of bytes, and ``torch_tensors`` is what they share; on a GPU each
-lane is a ``torch_lane``, which ``torch_captures`` tells when to capture a graph and ``torch_edges``
-what it may not copy from, and ``torch_cuda`` is what it uses of CUDA; ``gpu_fault`` ends an engine
-whose GPU is lost to it · ``python_`` runs a user's own file · ``fake`` is a double with settable
-delays and faults, for tests and benchmarks.
+leaves behind, in each of the ``openvino_streams``; ``onnxruntime_cuda`` is how the latter uses a
+GPU, by itself or with TensorRT, which wants to know ``tensorrt_profiles`` · ``torch_`` wants
+PyTorch: ``torch_program`` and ``torch_script`` read its two kinds of files, ``torch_memory`` sees
+what the former changes of its own, in ``torch_graphs`` too, and ``torch_training`` what it does by
+chance, ``torch_half`` has it compute in 16 bits, ``torch_inductor`` compiles it, for the
+``torch_sizes`` it has, ``torch_normalise`` makes numbers of bytes, and ``torch_tensors`` is what
+they share; on a GPU each lane is a ``torch_lane``, which ``torch_captures`` tells when to capture a
+graph and ``torch_edges`` what it may not copy from, and ``torch_cuda`` is what it uses of CUDA;
+``gpu_fault`` ends an engine whose GPU is lost to it · ``python_`` runs a user's own file · ``fake``
+is a double with settable delays and faults, for tests and benchmarks.
 """
 
 from __future__ import annotations

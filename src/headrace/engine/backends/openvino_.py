@@ -21,8 +21,9 @@ from headrace.engine.backends import (
     openvino_products,
     openvino_source,
 )
-from headrace.engine.backends.failures import OUTSIDE, RUN_ERRORS, failure
-from headrace.engine.backends.openvino_recovery import Graphs, bind
+from headrace.engine.backends.failures import OUTSIDE, failure
+from headrace.engine.backends.openvino_recovery import Graphs
+from headrace.engine.backends.openvino_streams import Compiled, with_threads
 from headrace.errors import InferenceFailed, InvalidInput, ModelLoadError
 from headrace.settings import ModelSettings, Placement, Precision
 from headrace.values import Array, Dim, DType, Signature, TensorSpec
@@ -58,7 +59,7 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
         compiled, signature = _compiled(path, settings)
         as_it_is = stamp(path)
 
-        def again() -> ov.CompiledModel:
+        def again() -> Compiled:
             found, its = _compiled(path, settings)
             if its != signature or stamp(path) != as_it_is:
                 raise ModelLoadError("its file is another by now")
@@ -78,7 +79,7 @@ def load(path: Path, settings: ModelSettings) -> OpenVinoModel:
     return loaded
 
 
-def _compiled(path: Path, settings: ModelSettings) -> tuple[ov.CompiledModel, Signature]:
+def _compiled(path: Path, settings: ModelSettings) -> tuple[Compiled, Signature]:
     """Read and compile a file.
 
     Raises:
@@ -97,8 +98,8 @@ def _compiled(path: Path, settings: ModelSettings) -> tuple[ov.CompiledModel, Si
     layers = settings.f32_layers if settings.precision is Precision.BF16 else 0
     if layers:
         _keep_f32(core, model, layers, path)
-    compiled = core.compile_model(model, "CPU", _options(settings))
-    if layers and not openvino_layers.kept(compiled):
+    compiled = with_threads(lambda: core.compile_model(model, "CPU", _options(settings)))
+    if layers and not openvino_layers.kept(compiled.model):
         raise ModelLoadError(
             f"cannot load {path}: this OpenVINO ({ov.__version__}) computes all layers in "
             "bf16: leave f32_layers out, or install the version that Headrace asks for"
@@ -113,13 +114,15 @@ def revive(path: Path, settings: ModelSettings, blob: Array) -> OpenVinoModel:
         ModelLoadError: it is not to be had from this.
     """
 
-    def compiled() -> ov.CompiledModel:
-        return ov.Core().import_model(ov.Tensor(blob), "CPU", _options(settings))
+    def compiled() -> Compiled:
+        given = ov.Tensor(blob), "CPU", _options(settings)
+        return with_threads(lambda: ov.Core().import_model(*given))
 
     try:
         first = compiled()
         # It keeps the blob, in which weights may lie.
-        loaded = OpenVinoModel(first, _signature(first, path), settings.precision, compiled)
+        signature = _signature(first.model, path)
+        loaded = OpenVinoModel(first, signature, settings.precision, compiled)
     except RuntimeError as error:
         raise ModelLoadError(f"cannot use the compiled {path}: {str(error)[:500]}") from error
     if loaded.precision != settings.precision.value:
@@ -229,19 +232,20 @@ class OpenVinoModel:
 
     def __init__(
         self,
-        compiled: ov.CompiledModel,
+        compiled: Compiled,
         signature: Signature,
         asked: Precision,
-        again: Callable[[], ov.CompiledModel],
+        again: Callable[[], Compiled],
     ) -> None:
         self.signature = signature
         types = [_TYPES[spec.dtype] for spec in signature.inputs]
         self._graphs = Graphs(compiled, again, signature.inputs, types)
         # With no streams it computes in the thread that asks.
         self.pins = bool(
-            compiled.get_property("ENABLE_CPU_PINNING") and compiled.get_property("NUM_STREAMS")
+            compiled.model.get_property("ENABLE_CPU_PINNING")
+            and compiled.model.get_property("NUM_STREAMS")
         )
-        found = _PRECISIONS[compiled.get_property("INFERENCE_PRECISION_HINT")]
+        found = _PRECISIONS[compiled.model.get_property("INFERENCE_PRECISION_HINT")]
         # Of what it rounds besides OpenVINO says nothing.
         self.precision = "int8" if asked is Precision.INT8 and found == "f32" else found
 
@@ -260,49 +264,27 @@ class OpenVinoInstance:
 
     def __init__(self, graphs: Graphs, signature: Signature) -> None:
         self._graphs = graphs
-        self._compiled = graphs.compiled
-        self._request = self._compiled.create_infer_request()
+        self._lane = graphs.lane()
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = [spec.name for spec in signature.outputs]
-        self._types = [_TYPES[spec.dtype] for spec in signature.inputs]
         self._bf16 = [spec.dtype is DType.BF16 for spec in signature.outputs]
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see ``contract.Instance``."""
         arrays = [inputs[name] for name in self._inputs]
-        failed = self._graphs.failed
         try:
-            return self._attempt(arrays)
-        except RUN_ERRORS:
-            if self._graphs.failed == failed + 1:
-                raise
-        return self._attempt(arrays)  # it may have been what failed in another lane meanwhile
-
-    def _attempt(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        ran = None
-        compiled = self._graphs.enter()
-        try:
-            if compiled is not self._compiled:  # it is another since a run has failed
-                self._compiled, self._request = compiled, compiled.create_infer_request()
-            outputs = self._run(arrays)
-            ran = tuple(array.shape for array in arrays)
-            return outputs
+            ran = self._graphs.run(self._lane, arrays)
         except (RuntimeError, TypeError, ValueError) as error:
             raise _failure(error) from error
-        finally:
-            self._graphs.leave(ran)
-
-    def _run(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        bind(self._request, arrays, self._types)
-        self._request.infer()
         return {
-            name: self._output(index, bf16=bf16)
+            name: _output(ran, index, bf16=bf16)
             for index, (name, bf16) in enumerate(zip(self._outputs, self._bf16, strict=True))
         }
 
-    def _output(self, index: int, *, bf16: bool) -> Array:
-        data: Array = self._request.get_output_tensor(index).data
-        return data.view(DType.BF16.numpy) if bf16 else data
+
+def _output(ran: ov.InferRequest, index: int, *, bf16: bool) -> Array:
+    data: Array = ran.get_output_tensor(index).data
+    return data.view(DType.BF16.numpy) if bf16 else data
 
 
 def _failure(error: Exception) -> InferenceFailed | InvalidInput:

@@ -5,7 +5,8 @@ those of the last run that went well. At these, or at some that agree with them 
 are not set up anew: the next run may fail, too, or read and write behind its memory and end the
 process. So the first to run there is made up, at shapes unlike those in every free axis; where none
 runs the model is compiled again. There is a graph for each stream, and nothing tells which has run
-what: everybody waits while made-up runs go through all of them.
+what: everybody waits while made-up runs go through all of them, and what may have run on a mixed
+graph before that was known runs again.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import openvino as ov
 import structlog
 
+from headrace.engine.backends.openvino_streams import Compiled, Streams
 from headrace.values import Array, TensorSpec
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -34,16 +37,29 @@ _OTHERS = 4
 _MADE = 64
 # What inputs are filled with: a table of one row has no place 1.
 _FILLS = (1, 0)
-# A run goes to the stream that has waited longest, unless the one before has not begun to wait yet.
-# With three rounds and these pauses, about one in a thousand runs that failed beside another lane
-# spoiled one that was good; it was one in ten.
-_ROUNDS, _PAUSE_S = 3, 0.0001
-# Runs as long as this that begin at once are not over before every stream has woken up for one.
-_LONG_S = 0.002
 # So many of the last runs of each stream are remembered: nothing tells which was the last of one.
 _RECENT = 16
 
 _log = structlog.get_logger("headrace.engine")
+
+
+@dataclass
+class Lane:
+    """What one of those that run at the same time runs with."""
+
+    compiled: ov.CompiledModel
+    request: ov.InferRequest
+    has_said: bool = True
+    """Whether its run has failed, if there is one."""
+    spoiled: bool = False
+    """One that failed may have had the stream of its run before."""
+
+    def is_over(self) -> bool:
+        """Whether its run is, or has not begun."""
+        try:
+            return bool(self.request.wait_for(0))
+        except RuntimeError:  # it failed
+            return True
 
 
 class Graphs:
@@ -51,14 +67,12 @@ class Graphs:
 
     def __init__(
         self,
-        compiled: ov.CompiledModel,
-        again: Callable[[], ov.CompiledModel],
+        compiled: Compiled,
+        again: Callable[[], Compiled],
         inputs: Sequence[TensorSpec],
         types: Sequence[ov.Type],
     ) -> None:
-        self.compiled = compiled
-        self.failed = 0
-        """How many runs have."""
+        self.compiled = compiled.model
         self._again = again
         self._dtypes = [spec.dtype.numpy for spec in inputs]
         self._types = types
@@ -68,38 +82,115 @@ class Graphs:
             for axis, dim in enumerate(spec.shape)
             if not isinstance(dim, int)
         ]
-        self._streams = max(1, compiled.get_property("NUM_STREAMS"))
+        self._streams = Streams(compiled)
         self._turn = threading.Condition()
-        self._running = 0
+        self._turns = 0
+        self._running: dict[int, Lane] = {}  # by turn
+        self._apart = 0  # are running alone, or want to
+        self._lanes = 0
         self._mixed = False
         # With one stream it is known what ran last.
-        kept = 1 if self._streams == 1 else _RECENT * self._streams
+        number = self._streams.number
+        kept = 1 if number == 1 else _RECENT * number
         self._recent: deque[Shapes] = deque(maxlen=kept)
         # Where graphs were put right; with several streams one may be there yet.
         self._put_right: tuple[Shapes, ...] = ()
         self._smallest: Shapes | None = None  # that ran, as far as it was looked at
         self._made: dict[Shapes, int | None] = {}  # what is to be filled in there; None: it fails
 
-    def enter(self) -> ov.CompiledModel:
-        """Return what is to be run on; ``leave`` must follow."""
-        with self._turn:
-            self._settle()
-            self._running += 1
-            return self.compiled
+    def lane(self) -> Lane:
+        """Make one more of those that run at the same time."""
+        self._lanes += 1
+        return Lane(self.compiled, self.compiled.create_infer_request())
 
-    def leave(self, shapes: Shapes | None) -> None:
-        """A run is over: it went well at these shapes, or failed."""
+    def run(self, lane: Lane, arrays: Sequence[Array]) -> ov.InferRequest:
+        """Return what has run, with its outputs; what it raises says that it failed.
+
+        If it may have been on a mixed graph it runs again, and alone.
+        """
+        shapes = tuple(array.shape for array in arrays)
+        turn = self._enter(lane)
+        try:
+            ran = self._infer(lane, arrays)
+        except BaseException as error:
+            if not self._leave(turn, None) or not isinstance(error, Exception):
+                raise
+        else:
+            if not self._leave(turn, shapes):
+                return ran
+        with self._alone(shapes):
+            return self._infer(lane, arrays)
+
+    def _infer(self, lane: Lane, arrays: Sequence[Array]) -> ov.InferRequest:
+        if lane.compiled is not self.compiled:  # it is another since a run has failed
+            lane.compiled, lane.request = self.compiled, self.compiled.create_infer_request()
+        bind(lane.request, arrays, self._types)
+        lane.request.infer()
+        return lane.request
+
+    def _enter(self, lane: Lane) -> int:
         with self._turn:
-            self._running -= 1
-            if shapes is not None:
-                self._recent.append(shapes)
-                if self._mixed:
-                    self._turn.notify_all()
-                return
-            self.failed += 1
-            if self._free and (self._recent or self._put_right):
-                self._mixed = True
+            while self._mixed or self._apart:
+                if self._apart:
+                    self._turn.wait()
+                else:
+                    self._settle()
+            self._turns += 1
+            self._running[self._turns] = lane
+            lane.has_said = lane.spoiled = False
+            return self._turns
+
+    def _leave(self, turn: int, shapes: Shapes | None) -> bool:
+        """A run went well at these shapes, or failed; whether another may be to blame for it."""
+        with self._turn:
+            mine = self._running[turn]
+            mine.has_said = True
+            mixes = self._note(shapes)
+            # With a stream for each lane those that began before this one had others.
+            crowded = self._lanes > self._streams.number
+            for other, lane in self._running.items():
+                lane.spoiled |= mixes and (crowded or other > turn)
+            before = [other for other in self._running if crowded or other < turn]
+            while any(self._is_to_say(other) for other in before):
+                self._turn.wait()
+            del self._running[turn]
+            self._turn.notify_all()
+            if mixes:
                 self._settle()
+            return mine.spoiled
+
+    def _is_to_say(self, turn: int) -> bool:
+        """Whether a run is over that may have failed for all that is known yet."""
+        lane = self._running.get(turn)
+        return lane is not None and not lane.has_said and lane.is_over()
+
+    def _note(self, shapes: Shapes | None) -> bool:
+        """Whether what has run leaves its graph mixed."""
+        if shapes is not None:
+            self._recent.append(shapes)
+            return False
+        mixes = bool(self._free and (self._recent or self._put_right))
+        self._mixed |= mixes
+        return mixes
+
+    @contextmanager
+    def _alone(self, shapes: Shapes) -> Iterator[None]:
+        """Whoever is here runs while nobody else does."""
+        with self._turn:
+            self._apart += 1  # nobody begins
+            ran = None
+            try:
+                while self._running or self._mixed:
+                    if self._running:
+                        self._turn.wait()
+                    else:
+                        self._settle()
+                yield
+                ran = shapes
+            finally:
+                self._note(ran)
+                self._apart -= 1
+                self._turn.notify_all()
 
     def _settle(self) -> None:
         """Wait for the runs there are, and put the graphs right, if nobody else has meanwhile."""
@@ -117,10 +208,12 @@ class Graphs:
         ran = next(filter(self._runs, self._unlike()), None)
         if ran is None:
             try:
-                self.compiled = self._again()
+                compiled = self._again()
             except Exception as error:  # noqa: BLE001 - or no lane would run any more
                 # It goes on as it is: mostly that does.
                 _log.warning("not_compiled_again", reason=str(error)[:500])
+            else:
+                self.compiled, self._streams = compiled.model, Streams(compiled)
         self._recent.clear()
         self._put_right = () if ran is None else (ran,)
 
@@ -170,7 +263,7 @@ class Graphs:
     def _differs(self, shapes: Shapes) -> bool:
         """Whether it does from all that ran last, in every free axis and in what they make."""
         numbers = {number for number, _ in self._free}
-        still = self._put_right if self._streams > 1 or not self._recent else ()
+        still = self._put_right if self._streams.number > 1 or not self._recent else ()
         return all(
             all(shapes[n][axis] != ran[n][axis] for n, axis in self._free)
             and all(math.prod(shapes[n]) != math.prod(ran[n]) for n in numbers)
@@ -196,19 +289,10 @@ class Graphs:
 
     def _run_all(self, shapes: Shapes, fill: int) -> bool:
         arrays = [np.full(*one) for one in zip(shapes, itertools.repeat(fill), self._dtypes)]
-        requests = [self.compiled.create_infer_request() for _ in range(self._streams)]
+        requests = [self.compiled.create_infer_request() for _ in range(self._streams.number)]
         for request in requests:
             bind(request, arrays, self._types)
-        if self._streams == 1:
-            return _ended(requests[0].infer)
-        well = _together(requests)  # builds kernels
-        started_s = time.monotonic()
-        well &= _together(requests)
-        if time.monotonic() - started_s < _LONG_S:
-            for request in requests * _ROUNDS:
-                well &= _ended(request.infer)
-                time.sleep(_PAUSE_S)
-        return well
+        return self._streams.run_on_each(requests)
 
 
 def bind(request: ov.InferRequest, arrays: Sequence[Array], types: Sequence[ov.Type]) -> None:
@@ -217,22 +301,6 @@ def bind(request: ov.InferRequest, arrays: Sequence[Array], types: Sequence[ov.T
         given = array.view(np.uint16) if kind == ov.Type.bf16 else array  # pybind knows no bfloat16
         # With a type given it shares the memory of arrays that may not be written to, too.
         request.set_input_tensor(index, ov.Tensor(given, given.shape, kind))
-
-
-def _together(requests: Sequence[ov.InferRequest]) -> bool:
-    """Whether all run without an error, at once."""
-    began = [_ended(request.start_async) for request in requests]
-    ended = [_ended(request.wait) for request, has in zip(requests, began, strict=True) if has]
-    return all(began) and all(ended)
-
-
-def _ended(run: Callable[[], object]) -> bool:
-    """Whether it did without an error."""
-    try:
-        run()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _elements(shapes: Shapes) -> int:
