@@ -380,7 +380,7 @@ def _resolve(endpoint: tuple[str, int]) -> list[tuple[str, int]]:
     """Look a name up once, before the run; return all its addresses, the preferred first."""
     try:
         found = socket.getaddrinfo(*endpoint, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of what is no name of a host
         raise StartError(f"cannot find {endpoint[0]}: {error}") from error
     return [*dict.fromkeys((str(one[4][0]), int(one[4][1])) for one in found)]
 

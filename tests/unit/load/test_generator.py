@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import socket
 import time
 from collections import Counter
@@ -267,9 +268,10 @@ def test_a_server_that_speaks_no_http2_is_said_to_be_none() -> None:
         generate(_open(0), _target(Protocol.GRPC, server.address, b"x"))
 
 
-def test_a_name_that_cannot_be_found_is_said() -> None:
-    with pytest.raises(StartError, match=r"cannot find nowhere\.invalid"):
-        generate(_open(0), _target(Protocol.HTTP, "nowhere.invalid:80", b"x"))
+@pytest.mark.parametrize("host", ["nowhere.invalid", "127.0..1"])
+def test_a_name_that_cannot_be_found_is_said(host: str) -> None:
+    with pytest.raises(StartError, match=f"cannot find {re.escape(host)}"):
+        generate(_open(0), _target(Protocol.HTTP, f"{host}:80", b"x"))
 
 
 def _name(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:

@@ -28,22 +28,27 @@ class Bucket:
     def files(self, url: Url) -> Iterator[RemoteFile]:
         """Every object whose name begins with that of the place."""
         above = url.place.rpartition("/")[0]
-        start = f"{above}/" if above else ""
-        for name, told in sorted(self._listed(url).items()):
-            if told.get("type") == "directory" or name.endswith("/"):
-                continue  # what consoles write in place of an empty folder
-            yield RemoteFile(name.removeprefix(start), name, told.get("size"), edition(told))
+        return _told(self._listed(url), f"{above}/" if above else "", "")
+
+    def inside(self, folder: str, name: str) -> Iterator[RemoteFile]:
+        """Every object right below a name that objects have before theirs."""
+        return _told(self._ls(folder), f"{folder}/", f"{name}/")
+
+    def below(self, folder: str, name: str) -> Iterator[RemoteFile]:
+        """Every object below it."""
+        return _told(self._find(folder), f"{folder}/", f"{name}/")
 
     def _listed(self, url: Url) -> dict[str, Any]:
         place = url.place
         above, _, name = place.rpartition("/")
         if not (above and name.endswith(SUFFIXES)):
             return self._find(place)
-        beside = self._call(self._system._ls, above, detail=True)  # noqa: SLF001 - as below
-        found = {told["name"]: told for told in beside if told["type"] != "directory"}
-        if place in found:
-            return found
-        return self._find(place)
+        beside = self._ls(above)
+        return beside if place in beside else self._find(place)
+
+    def _ls(self, place: str) -> dict[str, Any]:
+        rows = self._call(self._system._ls, place, detail=True)  # noqa: SLF001 - as below
+        return {row["name"]: row for row in rows if row["type"] != "directory"}
 
     def _find(self, place: str) -> dict[str, Any]:
         found: dict[str, Any] = self._call(self._system._find, place, detail=True)  # noqa: SLF001 - as below
@@ -62,6 +67,15 @@ class Bucket:
     def fetch(self, file: RemoteFile, to: Path, on_bytes: Callable[[int], None]) -> None:
         """Read an object to disk."""
         self._system.get_file(file.source, str(to), callback=Came(on_bytes))
+
+
+def _told(rows: dict[str, Any], start: str, name: str) -> Iterator[RemoteFile]:
+    """Objects, by names that begin with another one than what they are called."""
+    for place, told in sorted(rows.items()):
+        # A name with a slash at its end is what consoles write in place of an empty folder.
+        if told.get("type") != "directory" and place.startswith(start) and not place.endswith("/"):
+            inner = place.removeprefix(start)
+            yield RemoteFile(name + inner, place, told.get("size"), edition(told))
 
 
 class Came(Callback):  # type: ignore[misc] # fsspec has no types

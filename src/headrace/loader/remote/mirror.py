@@ -154,14 +154,19 @@ class Mirror:
         progress.end()
 
     def _now(self, store: Store, part: Part) -> set[RemoteFile]:
-        """What a part would be now."""
-        starts = tuple(f"{part.folder}/{top}".lstrip("/") for top in part.tops)
-        mine = [
-            file
-            for file in check(self.url, store.files(self.url))
-            if file.name in starts or file.name.startswith(tuple(f"{start}/" for start in starts))
-        ]
-        return set(self._whole(store, mine))
+        """What a part would be now; only where it lies is listed again."""
+        mine = {file.name for file in _files([part])}
+        flat = [file for file in part.files if "/" not in file.name]
+        start = f"{part.folder}/".lstrip("/")
+        listed: list[RemoteFile] = []
+        if flat and not part.folder:  # the place is a file, of a server that may list nothing
+            listed += store.files(self.url)
+        elif flat:
+            listed += store.inside(flat[0].source.rpartition("/")[0], part.folder)
+        listed = [file for file in listed if file.name in mine]
+        for name, source in _folders(part).items():
+            listed += store.below(source, start + name)
+        return set(self._whole(store, check(self.url, listed)))
 
 
 @contextlib.contextmanager
@@ -182,6 +187,15 @@ def _dated(part: Part) -> Part:
     """A part of which nothing tells whether it has changed, as one that is never found again."""
     now = f"fetched:{time.time_ns()}"
     return part._replace(files=tuple(f._replace(edition=f.edition or now) for f in part.files))
+
+
+def _folders(part: Part) -> dict[str, str]:
+    """The folders that are a part's own: what the store calls each, by name."""
+    inner = [file for file in part.files if "/" in file.name]
+    return {
+        file.name.partition("/")[0]: file.source.rsplit("/", file.name.count("/"))[0]
+        for file in inner
+    }
 
 
 def _files(parts: list[Part]) -> Iterator[RemoteFile]:

@@ -41,6 +41,12 @@ class Store(Protocol):
     def files(self, url: Url) -> Iterator[RemoteFile]:
         """Every file at a place or below it; of a single file also those beside it."""
 
+    def inside(self, folder: str, name: str) -> Iterator[RemoteFile]:
+        """Every file right in a folder that the store calls so, with names that begin with one."""
+
+    def below(self, folder: str, name: str) -> Iterator[RemoteFile]:
+        """Those in its folders, too."""
+
     def whole(self, file: RemoteFile) -> RemoteFile:
         """The file with its size and edition, where the listing has left them out.
 

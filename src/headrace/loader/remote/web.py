@@ -42,7 +42,7 @@ class Web:
     def files(self, url: Url) -> Iterator[RemoteFile]:
         """Every file that index pages lead to; of a single file, those beside it if there are."""
         if not url.name.endswith(SUFFIXES):
-            yield from self._below(url, url.name, _DEEPEST)
+            yield from self.below(url, url.name)
             return
         yield self.whole(RemoteFile(url.name, url))
         try:
@@ -52,6 +52,16 @@ class Web:
         for name, source, is_folder in beside:
             if not is_folder and source != url:
                 yield RemoteFile(name, source)
+
+    def inside(self, folder: str, name: str) -> Iterator[RemoteFile]:
+        """Every file that an index page leads to."""
+        for inner, source, is_folder in self._children(folder):
+            if not is_folder:
+                yield RemoteFile(f"{name}/{inner}", source)
+
+    def below(self, folder: str, name: str) -> Iterator[RemoteFile]:
+        """Every file that it and those of its folders do."""
+        return self._below(folder, name, _DEEPEST)
 
     def _below(self, folder: str, name: str, depth: int) -> Iterator[RemoteFile]:
         if not depth:
@@ -71,11 +81,13 @@ class Web:
             raise ModelLoadError(f"{folder}: its index has more than {MOST_FILES} links")
         for link in sorted(links):
             rest = link.removeprefix(start)
-            name = rest.removesuffix("/")
+            raw = rest.removesuffix("/")
+            name = unquote(raw)
             is_hidden = name.startswith(".")
             # Others lead elsewhere, or sort the page.
-            if link.startswith(start) and name and not (is_hidden or any(c in name for c in "/?#")):
-                yield unquote(name), start + name, rest.endswith("/")
+            leads_on = "/" in name or any(c in raw for c in "?#")
+            if link.startswith(start) and name and not (is_hidden or leads_on):
+                yield name, start + raw, rest.endswith("/")
 
     def whole(self, file: RemoteFile) -> RemoteFile:
         """Ask for the size and edition of a file."""

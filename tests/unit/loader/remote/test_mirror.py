@@ -28,11 +28,26 @@ class _Store:
     def __init__(self, files: dict[str, str | None]) -> None:
         self.contents = files
         self.has_editions = True
+        self.listed: list[str] = []
         self.fetched: list[str] = []
         self.pause_s = 0.0
 
     def files(self, _: Url) -> Iterator[RemoteFile]:
-        yield from (RemoteFile(name, name) for name in self.contents)
+        self.listed.append("everything")
+        yield from (RemoteFile(name, name) for name in list(self.contents))
+
+    def inside(self, folder: str, name: str) -> Iterator[RemoteFile]:
+        self.listed.append(f"in {folder}")
+        for one in list(self.contents):
+            above, _, last = one.rpartition("/")
+            if above == folder:
+                yield RemoteFile(f"{name}/{last}", one)
+
+    def below(self, folder: str, name: str) -> Iterator[RemoteFile]:
+        self.listed.append(f"below {folder}")
+        for one in list(self.contents):
+            if one.startswith(f"{folder}/"):
+                yield RemoteFile(name + one.removeprefix(folder), one)
 
     def whole(self, file: RemoteFile) -> RemoteFile:
         content = self.contents[file.name]
@@ -175,3 +190,69 @@ def test_names_may_be_as_long_as_the_disk_takes_them(store: _Store, tmp_path: Pa
     mirror = _mirror(tmp_path)
     mirror.sync()
     assert (mirror.path / name).read_text() == "model"
+
+
+MANY = {
+    "m/a.onnx": "a",
+    "m/a.onnx_data": "weights",
+    "m/labels.txt": "labels",
+    "m/b/1/model.onnx": "old",
+    "m/b/2/model.onnx": "new",
+    "m/b/2/model.onnx_data": "weights",
+    "m/b/card.yaml": "{}",
+    "m/c/saved_model.pb": "graph",
+    "m/c/variables/variables.index": "index",
+}
+
+
+def test_a_place_is_listed_once_and_then_what_is_fetched_of_it(
+    store: _Store, tmp_path: Path
+) -> None:
+    """A server with hundreds of models would be asked for each of them after each of them."""
+    store.contents |= MANY
+    _mirror(tmp_path).sync()
+    assert sorted(store.fetched) == sorted(MANY)
+    first, *again = store.listed
+    assert first == "everything"
+    assert sorted(again) == ["below m/b/1", "below m/b/2", "below m/c", "in m", "in m", "in m/b"]
+
+
+@pytest.mark.parametrize("name", sorted(MANY))
+@pytest.mark.parametrize("then", ["other", None])
+def test_what_changes_while_it_is_fetched_is_refused(
+    store: _Store, tmp_path: Path, name: str, then: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.contents |= MANY
+    fetches = store.fetch
+
+    def fetch(file: RemoteFile, to: Path, on_bytes: Callable[[int], None]) -> None:
+        fetches(file, to, on_bytes)
+        if file.source == name:
+            if then is None:
+                del store.contents[name]
+            else:
+                store.contents[name] = then
+
+    mirror = _mirror(tmp_path)
+    monkeypatch.setattr(store, "fetch", fetch)
+    with pytest.raises(ModelLoadError, match="has changed while it was fetched"):
+        mirror.sync()
+
+
+def test_a_file_that_comes_to_a_version_while_it_is_fetched_is_seen(
+    store: _Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.contents |= {"m/b/2/model.onnx": "half", "m/notes.txt": "x"}
+    fetches = store.fetch
+
+    def fetch(file: RemoteFile, to: Path, on_bytes: Callable[[int], None]) -> None:
+        fetches(file, to, on_bytes)
+        store.contents["m/b/2/model.onnx_data"] = "the other half"
+
+    mirror = _mirror(tmp_path)
+    monkeypatch.setattr(store, "fetch", fetch)
+    with pytest.raises(ModelLoadError, match="has changed while it was fetched"):
+        mirror.sync()
+    monkeypatch.setattr(store, "fetch", fetches)
+    mirror.sync()
+    assert (mirror.path / "b/2/model.onnx_data").read_text() == "the other half"
