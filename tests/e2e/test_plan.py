@@ -142,9 +142,9 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
     assert all(0 < busy < 1.2 for busy in one["busy"])
     assert found["verdict"]
     kept = json.loads(path.read_text())["calibration"]
-    assert len(kept["middle_ratios"]) > 100
+    assert len(kept["middle_trace"]) > 100
     assert len(kept["ways_s"]) > 10
-    assert "middle_ratios" not in found["calibration"]
+    assert "middle_trace" not in found["calibration"]
     assert len(found["others_cores"]) == 2
     assert "predicted (lines), and measured (dots)" in page.read_text()
     # A run of this model sleeps for as long as it was told, and then some.

@@ -5,7 +5,8 @@ Asked: ``grammar`` the flags · ``once`` a plan from end to end · ``question`` 
 
 Planned: ``machine`` lanes, run times, the receiver and the cores they share · ``play`` a rate on
 the server's own scheduler · ``limit`` the highest rate, the fewest lanes · ``make`` the plan ·
-``chance`` how unlike runs are · ``scaling`` what instances cost each other · ``laws`` closed forms
+``pace`` how fast the machine is from moment to moment · ``chance`` how unlike what requests take
+besides is · ``scaling`` what instances cost each other · ``laws`` closed forms
 of queueing, for the explanation · ``estimate`` means and their bounds · ``reasons`` why, in
 sentences.
 

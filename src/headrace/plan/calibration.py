@@ -12,21 +12,28 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from headrace.plan.machine import Front, Machine, Middle
+from headrace.plan.pace import Trace, traced
 from headrace.plan.seen import Between
+from headrace.plan.sizes import corrected, factors
+from headrace.scheduler.known import Known
 
 # Of a normal law, 98 % are below so many standard deviations.
 _Z98 = 2.054
 # The least that a request costs anywhere: no receiver answers more than a million a second.
 _LEAST_EACH_S = 1e-6
 
-SEQUENCES = {"quiet_ratios", "middle_ratios", "full_ratios", "ways_s"}
+# Told by JSON files too.
+_Trace = tuple[tuple[PositiveFloat, PositiveFloat], ...]
+
+SEQUENCES = {"quiet_trace", "middle_trace", "full_trace", "ways_s"}
 """What a calibration has of single runs and requests: thousands of numbers, to draw from."""
 
 
@@ -73,10 +80,12 @@ class Calibration(BaseModel):
 
     ``middle_slower`` and ``middle_spread`` are of runs at ``middle_rps``; 0: nobody looked.
     ``full_slower`` is of those at ``full_rps``, where they are shorter than after a pause.
-    ``middle_ratios`` and ``full_ratios`` are runs there, one after the other, in mean ones, and
-    ``quiet_ratios`` those of one caller: of a server that does not tell them there are none, and
-    chance is as the spreads say. ``ways_s`` are so ways of single requests, whose mean is ``way_s``
-    or less, and ``middle_way_s`` is how much longer they are at ``middle_rps``.
+    ``middle_trace`` and ``full_trace`` are how fast the machine was from moment to moment there,
+    and ``quiet_trace`` how it was with one caller: of a server that does not tell its runs there
+    are none, and chance is as the spreads say. ``ways_s`` are ways of single requests, one after
+    the other, whose mean is ``way_s`` or less, and ``middle_way_s`` is how much longer they are at
+    ``middle_rps``. ``sizes`` are how many times longer than warm-up said runs of so many rows are,
+    beside those of others; all else is with that.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -93,19 +102,21 @@ class Calibration(BaseModel):
     full_slower: PositiveFloat = 1.0
     middle_slower: PositiveFloat = 1.0
     middle_spread: NonNegativeFloat = 0.0
-    quiet_ratios: tuple[NonNegativeFloat, ...] = ()
-    middle_ratios: tuple[NonNegativeFloat, ...] = ()
-    full_ratios: tuple[NonNegativeFloat, ...] = ()
+    quiet_trace: _Trace = ()
+    middle_trace: _Trace = ()
+    full_trace: _Trace = ()
     ways_s: tuple[NonNegativeFloat, ...] = ()
     middle_way_s: float = 0.0
+    sizes: tuple[tuple[PositiveInt, PositiveFloat], ...] = ()
 
     def applied(self, machine: Machine) -> Machine:
         """The machine with what was measured in place of what was guessed."""
         return replace(
             machine,
+            known=corrected(machine.known, self.sizes),
             front=Front(self.each_s, self.way_s, self.cpu_s, self.ways_s),
             spread=self.spread,
-            ratios=self.full_ratios,
+            trace=self.full_trace,
             speed=self.speed,
             stretch=self.stretch,
             handover_s=self.handover_s,
@@ -118,12 +129,11 @@ class Calibration(BaseModel):
         full_rps: float,
         slower: float,
         tail_ratio: float,
-        ratios: Sequence[float] = (),
+        trace: Trace = (),
     ) -> Calibration:
         """The same with what was seen at a rate between none and ``full_rps``.
 
-        ``slower`` is how many times longer lanes were busy than was reckoned without it, ``ratios``
-        are the runs in mean ones.
+        ``slower`` is how many times longer lanes were busy than was reckoned without it.
         """
         return self.model_copy(
             update={
@@ -131,7 +141,7 @@ class Calibration(BaseModel):
                 "full_rps": full_rps,
                 "middle_slower": slower,
                 "middle_spread": math.log(tail_ratio) / _Z98,
-                "middle_ratios": tuple(ratios),
+                "middle_trace": trace,
             }
         )
 
@@ -148,27 +158,32 @@ class Calibration(BaseModel):
             self.middle_slower,
             self.middle_spread,
             self.full_slower,
-            self.middle_ratios,
-            self.quiet_ratios,
+            self.middle_trace,
+            self.quiet_trace,
             self.middle_way_s,
         )
 
     def speed(self, running: int) -> float:
         """How fast a lane is while so many run, if each had its cores."""
-        return 1 / (1 + self.contention * (running - 1))
+        return speed_of(self.contention, running)
 
 
-def calibrate(machine: Machine, quiet: Driven, busy: Driven) -> Calibration:
-    """Find what the machine is like.
+def speed_of(contention: float, running: int) -> float:
+    """How fast each of so many lanes is."""
+    return 1 / (1 + contention * (running - 1))
+
+
+def calibrate(
+    machine: Machine, quiet: Driven, busy: Driven, middle: Between | None = None
+) -> Calibration:
+    """Find what the machine is like; what ran in the middle tells of sizes, too.
 
     Raises:
         ValueError: nothing ran.
     """
-    latency = machine.known.latency()
-
-    def expect(rows: int) -> float:
-        return latency.expect(machine.elements, rows)
-
+    loads = [load for load in (quiet.ran, middle, busy.ran) if load is not None]
+    sizes = factors(_expecting(machine.known, machine.elements), loads)
+    expect = _expecting(corrected(machine.known, sizes), machine.elements)
     stretch, slowed = quiet.ran.stretch(expect), busy.ran.stretch(expect)
     if stretch is None or slowed is None or not quiet.ran.answered or not busy.ran.answered:
         raise ValueError("the server answered nothing, so there is nothing to calibrate with")
@@ -176,19 +191,27 @@ def calibrate(machine: Machine, quiet: Driven, busy: Driven) -> Calibration:
     cpu_s = each_s + busy.sender_cpu_s
     run_s = quiet.ran.infer_s / quiet.ran.batches
     shared = _without_requests(machine, slowed / stretch, busy.rate_rps * cpu_s)
+    contention = max(shared - 1, 0.0) / (machine.lanes - 1) if machine.lanes > 1 else 0.0
+    speed = partial(speed_of, contention)
     return Calibration(
         each_s=each_s,
         way_s=max(quiet.mean_s - run_s - each_s - quiet.handover_s, 0.0),
         cpu_s=cpu_s,
         stretch=stretch,
-        contention=max(shared - 1, 0.0) / (machine.lanes - 1) if machine.lanes > 1 else 0.0,
+        contention=contention,
         full_slower=min(shared, 1.0),
         spread=math.log(busy.tail_ratio) / _Z98,
         handover_s=quiet.handover_s,
-        quiet_ratios=quiet.ran.unlike(expect),
-        full_ratios=busy.ran.unlike(expect),
+        quiet_trace=traced(quiet.ran.recent, expect, speed),
+        full_trace=traced(busy.ran.recent, expect, speed),
         ways_s=quiet.ways(each_s + quiet.handover_s),
+        sizes=sizes,
     )
+
+
+def _expecting(known: Known, elements: int) -> Callable[[int], float]:
+    latency = known.latency()
+    return lambda rows: latency.expect(elements, rows)
 
 
 def _without_requests(machine: Machine, slowed: float, taken_cores: float) -> float:

@@ -12,10 +12,10 @@ import numpy as np
 
 from headrace.plan.chance import resampled
 from headrace.plan.laws import Capacity, Curve, capacity
+from headrace.plan.pace import Trace, drawn
 from headrace.scheduler.known import Known
 from headrace.scheduler.policy import Scheduler
-from headrace.scheduler.simulate import Service, Speed, undisturbed
-from headrace.values import Array
+from headrace.scheduler.simulate import Pace, Service, Speed, undisturbed
 
 # Of a normal law, 95 % are below so many standard deviations.
 _Z95 = 1.645
@@ -52,8 +52,7 @@ class Front:
         """Ways of so many requests; another seed, other chances."""
         if not self.ways_s:
             return [self.way_s] * count
-        drawn = resampled(np.random.default_rng(seed), self.ways_s, (), 1.0, count)
-        return [float(way_s) for way_s in drawn]
+        return [*map(float, resampled(np.random.default_rng(seed), self.ways_s, count))]
 
     @classmethod
     def guessed(cls, elements: int, rows: int) -> Front:
@@ -70,9 +69,9 @@ class Middle:
     one that runs lets them share its core for a while, though another is free. ``slower`` is how
     many times longer runs take at ``rate_rps`` than is reckoned without that, ``spread`` that of
     their times; ``full_slower`` is how many at ``full_rps``: fewer than one where all of a model is
-    in the caches as it is not after a pause. At rate 0 it is one. ``ratios`` are runs there, one
-    after the other, in mean ones, where they are known, and ``quiet_ratios`` those at rate 0, of
-    which more are long. ``way_s`` is how much longer than alone requests there are on their way:
+    in the caches as it is not after a pause. At rate 0 it is one. ``trace`` is how fast the machine
+    was there, where that is known, and ``quiet_trace`` how it was at rate 0, where more runs are
+    long. ``way_s`` is how much longer than alone requests there are on their way:
     the receiver shares the cores with runs.
     """
 
@@ -81,8 +80,8 @@ class Middle:
     slower: float
     spread: float
     full_slower: float = 1.0
-    ratios: tuple[float, ...] = ()
-    quiet_ratios: tuple[float, ...] = ()
+    trace: Trace = ()
+    quiet_trace: Trace = ()
     way_s: float = 0.0
 
     def longer_s(self, rate_rps: float) -> float:
@@ -110,8 +109,8 @@ class Machine:
     """Lanes with a scheduler, the receiver in front of them, and the cores that all of it shares.
 
     ``speed`` is how fast a lane is while so many run, if each had its cores; ``spread`` the
-    standard deviation of the logarithm of run times, ``ratios`` runs at full load, one after the
-    other, in mean ones, where they are known; ``stretch`` how many times longer runs are
+    standard deviation of the logarithm of run times, ``trace`` how fast the machine was at full
+    load, where that is known; ``stretch`` how many times longer runs are
     than warm-up said, ``middle`` how much more at loads that are neither none nor full.
     ``handover_s`` is what a batch takes besides its run. Of several receivers each has an equal
     part of the requests; that they see the lanes' work of others a moment late is not played.
@@ -128,7 +127,7 @@ class Machine:
     handover_s: float = 0.0
     receivers: int = 1
     middle: Middle | None = None
-    ratios: tuple[float, ...] = ()
+    trace: Trace = ()
 
     @property
     def lanes(self) -> int:
@@ -191,27 +190,38 @@ class Machine:
         return self.known.scheduler()
 
     def service(self, seed: int, rate_rps: float = 0.0) -> Service:
-        """Run times of lanes, the next each time it is asked; another seed, other chances."""
-        latency = self.known.latency()
-        drawn = self._drawn(np.random.default_rng(seed), rate_rps)
-        ratios: Iterator[float] = cycle((self.stretch * drawn).tolist())
+        """Run times of lanes, the next each time it is asked; another seed, other chances.
+
+        Where ``pace`` is known that is all the chance there is.
+        """
+        latency, spread = self.known.latency(), self.spread
+        if self._traces(rate_rps) is not None:
+            spread = 0.0
+        elif self.middle is not None:
+            spread = self.middle.spread_at(rate_rps, spread)
+        chance = np.exp(np.random.default_rng(seed).normal(0.0, spread, _DRAWN))
+        ratios: Iterator[float] = cycle((self.stretch * chance).tolist())
 
         def run_s(elements: int, rows: int) -> float:
             return latency.expect(elements, rows) * next(ratios)
 
         return run_s
 
-    def _drawn(self, random: np.random.Generator, rate_rps: float) -> Array:
-        """Run times at a rate, in expected ones."""
-        middle, spread = self.middle, self.spread
-        if middle is not None and middle.ratios and self.ratios:
-            share, others = middle.left(rate_rps), self.ratios
-            if middle.quiet_ratios and rate_rps < middle.rate_rps:
-                share, others = rate_rps / middle.rate_rps, middle.quiet_ratios
-            return resampled(random, middle.ratios, others, share, _DRAWN)
-        if middle is not None:
-            spread = middle.spread_at(rate_rps, spread)
-        return np.exp(random.normal(0.0, spread, _DRAWN))
+    def pace(self, seed: int, rate_rps: float, duration_s: float) -> Pace | None:
+        """How fast it is from moment to moment at a rate, for so long, where that is known."""
+        traces = self._traces(rate_rps)
+        if traces is None:
+            return None
+        return drawn(seed, *traces, duration_s)
+
+    def _traces(self, rate_rps: float) -> tuple[Trace, Trace, float] | None:
+        """What a rate lies between, and how near it is to the first of them."""
+        middle = self.middle
+        if middle is None or not middle.trace or not self.trace:
+            return None
+        if middle.quiet_trace and rate_rps < middle.rate_rps:
+            return middle.trace, middle.quiet_trace, rate_rps / middle.rate_rps
+        return middle.trace, self.trace, middle.left(rate_rps)
 
 
 def spread_of(pairs: Sequence[tuple[float, float]]) -> float:

@@ -23,13 +23,14 @@ from headrace.load.result import Kind, Result
 from headrace.plan.calibration import Calibration, Driven, calibrate
 from headrace.plan.compare import Compared, Measured
 from headrace.plan.machine import Machine
+from headrace.plan.pace import traced
 from headrace.plan.play import play_sent, send_times, sum_up
 from headrace.plan.question import Question
 from headrace.plan.rig import Rig, on_this_machine
 from headrace.plan.seen import Between
 from headrace.scheduler.simulate import Result as Simulated
 
-_ROUNDS = 8
+_ROUNDS = 16
 # Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
 _LEAST_S, _MOST_S, _WANTED = 36.0, 60.0, 3000
 _WARM_SHARE = 0.15
@@ -58,7 +59,7 @@ class _Lengths(NamedTuple):
 
 
 _AT_FIRST = _Lengths(8.0, 4.0, 20.0, 40, 12.0)
-_IN_TURN = _Lengths(3.0, 1.5, 4.0, 7, 6.0)
+_IN_TURN = _Lengths(1.5, 0.8, 2.0, 4, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +143,9 @@ class Measuring:
         """
         if not self._quiet or not self._busy:
             raise self._unanswered()
-        busy = Driven.together(self._busy)
+        busy, middle = Driven.together(self._busy), Between.together([p.ran for p in self._middle])
         try:
-            found = calibrate(self._machine, Driven.together(self._quiet), busy)
+            found = calibrate(self._machine, Driven.together(self._quiet), busy, middle)
         except ValueError as error:
             raise StartError(str(error)) from error
         return self._with_middle(found, busy.rate_rps)
@@ -196,14 +197,16 @@ class Measuring:
             return found
         ran = Between.together([part.ran for part in parts])
         tail_ratio = float(np.mean([part.tail_ratio for part in parts]))
-        plays = self._plays(found.applied(machine), parts)
+        latency = found.applied(machine).known.latency()
+        trace = traced(ran.recent, lambda rows: latency.expect(machine.elements, rows), found.speed)
+        # As they would run at the pace of the machine there, and then at what they did.
+        as_fast = found.with_middle(self._middle_rps, full_rps, 1.0, tail_ratio, trace)
+        plays = self._plays(as_fast.applied(machine), parts)
         reckoned_s = machine.lanes * np.mean([one.utilisation * one.duration_s for one in plays])
         if not ran.infer_s or not reckoned_s:
             return found
-        latency = machine.known.latency()
-        ratios = ran.unlike(lambda rows: latency.expect(machine.elements, rows))
         slower = float(ran.infer_s / reckoned_s)
-        found = found.with_middle(self._middle_rps, full_rps, slower, tail_ratio, ratios)
+        found = found.with_middle(self._middle_rps, full_rps, slower, tail_ratio, trace)
         p50_s = sum_up(self._middle_rps, self._plays(found.applied(machine), parts)).p50_s
         took_s = np.concatenate([_taken(part.result) for part in parts])
         if p50_s is None or not len(took_s):
@@ -218,7 +221,7 @@ class Measuring:
         return [
             Simulated.together(
                 [
-                    play_sent(machine, question, part.sent, warm_s, _SEEDS_APART * place + seed)
+                    play_sent(machine, question, part.sent, warm_s, question.seeds * place + seed)
                     for place, part in enumerate(parts)
                     if part.lasts(warm_s)
                 ]
@@ -282,7 +285,7 @@ class Measuring:
 
 def _alone(took_s: Times, ran: Between, rows: int) -> tuple[tuple[float, float], ...]:
     """What each request took that was alone in a run, and that; () where they cannot be paired."""
-    runs = [(size, infer_s) for size, infer_s in ran.recent for _ in range(size // rows)]
+    runs = [(one.rows, one.infer_s) for one in ran.recent for _ in range(one.rows // rows)]
     if len(runs) != len(took_s):
         return ()
     pairs = zip(took_s.tolist(), runs, strict=True)

@@ -120,6 +120,7 @@ def play_sent(
         lanes=machine.lanes,
         reply_s=machine.handover_s,
         speed=machine.speed_at(sent.rate),
+        pace=machine.pace(seed, sent.rate, sent.duration_s),
         settled_s=settled_s,
         at_least=at_least,
     )

@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,14 @@ from pydantic import (
     PositiveInt,
     model_validator,
 )
+
+
+class Ran(NamedTuple):
+    """A batch that has run: when it ended, by the server's clock."""
+
+    rows: int
+    infer_s: float
+    ended_s: float
 
 
 class SizeSeen(BaseModel):
@@ -44,10 +52,10 @@ class Recent(BaseModel):
             raise ValueError("of each batch there should be its end, its rows and its time")
         return self
 
-    def after(self, at_s: float) -> tuple[tuple[int, float], ...]:
-        """Rows and seconds of those that ended later than this."""
-        all_of_them = zip(self.ended_s, self.rows, self.infer_s, strict=True)
-        return tuple((rows, infer_s) for ended_s, rows, infer_s in all_of_them if ended_s > at_s)
+    def after(self, at_s: float) -> tuple[Ran, ...]:
+        """Those that ended later than this."""
+        all_of_them = map(Ran, self.rows, self.infer_s, self.ended_s)
+        return tuple(one for one in all_of_them if one.ended_s > at_s)
 
 
 class Seen(BaseModel):
@@ -74,13 +82,13 @@ class Between:
     """What ran between two questions.
 
     ``runs`` are (rows, batches, seconds in all) by size, ``recent`` the last of those batches in
-    order, (rows, seconds).
+    the order in which they ended.
     """
 
     cpu_s: float
     answered: int
     runs: tuple[tuple[int, int, float], ...]
-    recent: tuple[tuple[int, float], ...] = ()
+    recent: tuple[Ran, ...] = ()
 
     @classmethod
     def of(cls, before: Seen, after: Seen) -> Between:
@@ -133,12 +141,6 @@ class Between:
     def infer_s(self) -> float:
         """How long all of them ran."""
         return sum(infer_s for _, _, infer_s in self.runs)
-
-    def unlike(self, expect: Callable[[int], float]) -> tuple[float, ...]:
-        """How many times longer than the mean of all each of the last runs was, in order."""
-        ratios = [infer_s / expect(rows) for rows, infer_s in self.recent]
-        mean = math.fsum(ratios) / len(ratios) if ratios else 0.0
-        return tuple(round(ratio / mean, 4) for ratio in ratios) if mean > 0 else ()
 
     def stretch(self, expect: Callable[[int], float]) -> float | None:
         """How many times longer runs were than expected of their sizes; None: nothing ran."""

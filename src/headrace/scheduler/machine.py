@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import cycle
+from itertools import accumulate, cycle
 from typing import NamedTuple
 
 from headrace.scheduler.batch import Batch
@@ -18,6 +19,35 @@ Speed = Callable[[int], float]
 
 Active = Callable[[], int]
 """How many lanes may run now."""
+
+
+class Pace:
+    """How fast the machine is from moment to moment, whatever runs; at the end it begins anew.
+
+    ``seconds`` are stretches of time from 0 on, and ``slower`` is how many times longer a run takes
+    that is all in one.
+    """
+
+    def __init__(self, seconds: Sequence[float], slower: Sequence[float]) -> None:
+        work_s = [long_s / times for long_s, times in zip(seconds, slower, strict=True)]
+        self._times_s = [0.0, *accumulate(seconds)]
+        self._works_s = [0.0, *accumulate(work_s)]
+
+    def worked_s(self, now: float) -> float:
+        """What a lane that ran from 0 on has done by now, in seconds of a machine of pace 1."""
+        return _across(self._times_s, self._works_s, now)
+
+    def at_s(self, worked_s: float) -> float:
+        """When it has done so much."""
+        return _across(self._works_s, self._times_s, worked_s)
+
+
+def _across(here: Sequence[float], there: Sequence[float], at: float) -> float:
+    """The place on another scale; both go on as they began."""
+    rounds, at = divmod(at, here[-1])
+    place = bisect_right(here, at, hi=len(here) - 1)
+    part = (at - here[place - 1]) / (here[place] - here[place - 1])
+    return rounds * there[-1] + there[place - 1] + part * (there[place] - there[place - 1])
 
 
 def linear(alpha_s: float, beta_s: float, ratios: Sequence[float] = (1.0,)) -> Service:
@@ -48,7 +78,8 @@ class Machine:
 
     They share it evenly: all that run are as fast as each other. So the run that ends first is the
     one with the least left to do, and what each has to do can be kept as a mark on one common scale
-    of ``progress``: seconds of a lane that is alone.
+    of ``progress``: seconds of a lane that is alone. Without a ``pace`` the machine is always as
+    fast.
     """
 
     def __init__(
@@ -57,10 +88,13 @@ class Machine:
         lanes: Sequence[int],
         active: Sequence[Active | None],
         speed: Speed,
+        pace: Pace | None = None,
     ) -> None:
         self._services = services
         self._active = active
         self._speed = speed
+        self._pace = pace
+        self._worked_s = 0.0
         self._runs: list[tuple[float, int, int, float]] = []
         self._progress = 0.0
         self._now = 0.0
@@ -80,12 +114,20 @@ class Machine:
         if not self._runs:
             return math.inf
         left = self._runs[0][0] - self._progress
-        return self._now + left / self._each if left > 0 else self._now
+        if left <= 0:
+            return self._now
+        if self._pace is None:
+            return self._now + left / self._each
+        return max(self._pace.at_s(self._worked_s + left / self._each), self._now)
 
     def advance(self, now: float) -> None:
         """Let time pass."""
         passed_s, self._now = now - self._now, now
-        self._progress += passed_s * self._each
+        if self._pace is None:
+            self._progress += passed_s * self._each
+        else:
+            before_s, self._worked_s = self._worked_s, self._pace.worked_s(now)
+            self._progress += (self._worked_s - before_s) * self._each
         for model, running in enumerate(self._running):
             self.busy_s[model] += passed_s * running
 

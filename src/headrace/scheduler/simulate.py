@@ -13,12 +13,22 @@ from typing import NamedTuple
 
 from headrace.scheduler.books import IN_TIME, LATE, Arrival, Result, Rule, Side
 from headrace.scheduler.fairness import Device, Turn
-from headrace.scheduler.machine import Active, Ended, Machine, Service, Speed, linear, undisturbed
+from headrace.scheduler.machine import (
+    Active,
+    Ended,
+    Machine,
+    Pace,
+    Service,
+    Speed,
+    linear,
+    undisturbed,
+)
 
 __all__ = [
     "IN_TIME",
     "LATE",
     "Arrival",
+    "Pace",
     "Player",
     "Result",
     "Rule",
@@ -55,13 +65,15 @@ def simulate(
     lanes: int,
     reply_s: float = 0.0,
     speed: Speed = undisturbed,
+    pace: Pace | None = None,
     settled_s: float = -math.inf,
     at_least: float = 0.0,
 ) -> Result:
     """Let the requests arrive and the rule serve them until all have an outcome.
 
-    ``reply_s`` passes between the end of a run and the answers being out; the lane goes on. What
-    comes before ``settled_s`` plays its part, but is not counted. Once less than ``at_least`` of
+    ``reply_s`` passes between the end of a run and the answers being out; the lane goes on.
+    ``pace`` is how fast the machine is from moment to moment; None: always the same. What comes
+    before ``settled_s`` plays its part, but is not counted. Once less than ``at_least`` of
     all that counts can be answered in time the rest is not played: the result is of what was, less
     of it in time than that.
 
@@ -70,7 +82,12 @@ def simulate(
     """
     player = Player(rule, arrivals, service, lanes)
     (result,) = simulate_together(
-        [player], reply_s=reply_s, speed=speed, settled_s=settled_s, at_least=at_least
+        [player],
+        reply_s=reply_s,
+        speed=speed,
+        pace=pace,
+        settled_s=settled_s,
+        at_least=at_least,
     )
     return result
 
@@ -81,6 +98,7 @@ def simulate_together(
     device: Device | None = None,
     reply_s: float = 0.0,
     speed: Speed = undisturbed,
+    pace: Pace | None = None,
     settled_s: float = -math.inf,
     at_least: float = 0.0,
 ) -> list[Result]:
@@ -103,6 +121,7 @@ def simulate_together(
         [one.lanes for one in players],
         [one.active for one in players],
         speed,
+        pace,
     )
     began_s = max(settled_s, plan[0][0].at_s)
     sides = [Side(number, one.rule, machine, began_s) for number, one in enumerate(players)]

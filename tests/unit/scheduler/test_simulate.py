@@ -6,11 +6,14 @@ bounds are a few per cent around what an independent simulation of the same rule
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.errors import Expired
 from headrace.scheduler import Batch, Drop, Entry, LatencyModel, Policy, Scheduler
@@ -18,6 +21,7 @@ from headrace.scheduler.simulate import (
     IN_TIME,
     LATE,
     Arrival,
+    Pace,
     Result,
     Rule,
     Service,
@@ -377,6 +381,32 @@ def test_lanes_that_share_the_machine_slow_each_other_down() -> None:
     assert result.p50_s == pytest.approx(0.006)
     assert result.p99_s == pytest.approx(0.006)
     assert result.utilisation == pytest.approx((0.006 + 0.006) / 0.016)
+
+
+def test_a_machine_that_stalls_holds_up_all_lanes_however_much_they_have_to_do() -> None:
+    """From 2 to 32 ms nothing goes on; who comes meanwhile waits, too."""
+    pace = Pace([0.002, 0.030, 10.0], [1.0, 1e9, 1.0])
+    result = simulate(
+        EagerFifo(3, 1),
+        [Arrival(0.0, math.inf), Arrival(0.001, math.inf), Arrival(0.020, math.inf)],
+        linear(0.004, 0.0),
+        lanes=3,
+        pace=pace,
+    )
+    assert sorted(result.answered_s) == pytest.approx([0.016, 0.034, 0.034], abs=1e-6)
+
+
+@given(
+    st.lists(st.tuples(st.floats(1e-6, 10), st.floats(0.01, 1e6)), min_size=1, max_size=20),
+    st.floats(0, 100),
+)
+def test_a_pace_is_the_same_in_both_directions(
+    stretches: list[tuple[float, float]], at_s: float
+) -> None:
+    pace = Pace(*zip(*stretches, strict=True))
+    worked_s = pace.worked_s(at_s)
+    assert pace.worked_s(pace.at_s(worked_s)) == pytest.approx(worked_s, rel=1e-6, abs=1e-9)
+    assert pace.worked_s(at_s + 0.01) > worked_s
 
 
 def test_the_rule_is_told_how_long_a_run_really_took() -> None:
