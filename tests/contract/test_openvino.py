@@ -120,10 +120,11 @@ def test_so_it_does_on_cores_that_others_use(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(_answer(instance, rows, 16), right[rows])
 
 
+@pytest.mark.parametrize("is_known_at_first", [False, True])
 def test_a_model_whose_threads_are_not_known_is_compiled_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    is_known_at_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_streams, "_TASKS", tmp_path / "none")
+    """Or not any more, as when one of them has ended."""
     compiled: list[Path] = []
     compiles = openvino_._compiled
 
@@ -132,7 +133,11 @@ def test_a_model_whose_threads_are_not_known_is_compiled_again(
         return compiles(path, settings)
 
     monkeypatch.setattr(openvino_, "_compiled", counted)
+    none = tmp_path / "none"
+    if not is_known_at_first:
+        monkeypatch.setattr(openvino_streams, "_TASKS", none)
     instance = load(models.heads(tmp_path / "m.onnx"), 2).instance()
+    monkeypatch.setattr(openvino_streams, "_TASKS", none)
     right = _answer(instance, 3, 16)
     with pytest.raises(InvalidInput):
         instance.run(_words(2, 16, 8))

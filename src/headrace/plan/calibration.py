@@ -17,21 +17,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat
 
 from headrace.plan.machine import Front, Machine, Middle
 from headrace.plan.pace import Trace, traced
 from headrace.plan.seen import Between
-from headrace.plan.sizes import corrected, factors
+from headrace.plan.sizes import Factors, corrected, factors
 from headrace.scheduler.known import Known
 
 # Of a normal law, 98 % are below so many standard deviations.
 _Z98 = 2.054
 # The least that a request costs anywhere: no receiver answers more than a million a second.
 _LEAST_EACH_S = 1e-6
-
-# Told by JSON files too.
-_Trace = tuple[tuple[PositiveFloat, PositiveFloat], ...]
 
 SEQUENCES = {"quiet_trace", "middle_trace", "full_trace", "ways_s"}
 """What a calibration has of single runs and requests: thousands of numbers, to draw from."""
@@ -102,12 +99,12 @@ class Calibration(BaseModel):
     full_slower: PositiveFloat = 1.0
     middle_slower: PositiveFloat = 1.0
     middle_spread: NonNegativeFloat = 0.0
-    quiet_trace: _Trace = ()
-    middle_trace: _Trace = ()
-    full_trace: _Trace = ()
+    quiet_trace: Trace = ()
+    middle_trace: Trace = ()
+    full_trace: Trace = ()
     ways_s: tuple[NonNegativeFloat, ...] = ()
     middle_way_s: float = 0.0
-    sizes: tuple[tuple[PositiveInt, PositiveFloat], ...] = ()
+    sizes: Factors = ()
 
     def applied(self, machine: Machine) -> Machine:
         """The machine with what was measured in place of what was guessed."""

@@ -71,8 +71,8 @@ class Middle:
     their times; ``full_slower`` is how many at ``full_rps``: fewer than one where all of a model is
     in the caches as it is not after a pause. At rate 0 it is one. ``trace`` is how fast the machine
     was there, where that is known, and ``quiet_trace`` how it was at rate 0, where more runs are
-    long. ``way_s`` is how much longer than alone requests there are on their way:
-    the receiver shares the cores with runs.
+    long. ``way_s`` is how much longer than alone requests there are on their way: the receiver
+    shares the cores with runs.
     """
 
     rate_rps: float
@@ -110,10 +110,10 @@ class Machine:
 
     ``speed`` is how fast a lane is while so many run, if each had its cores; ``spread`` the
     standard deviation of the logarithm of run times, ``trace`` how fast the machine was at full
-    load, where that is known; ``stretch`` how many times longer runs are
-    than warm-up said, ``middle`` how much more at loads that are neither none nor full.
-    ``handover_s`` is what a batch takes besides its run. Of several receivers each has an equal
-    part of the requests; that they see the lanes' work of others a moment late is not played.
+    load, where that is known; ``stretch`` how many times longer runs are than warm-up said,
+    ``middle`` how much more at loads that are neither none nor full. ``handover_s`` is what a batch
+    takes besides its run. Of several receivers each has an equal part of the requests; that they
+    see the lanes' work of others a moment late is not played.
     """
 
     known: Known
@@ -192,7 +192,7 @@ class Machine:
     def service(self, seed: int, rate_rps: float = 0.0) -> Service:
         """Run times of lanes, the next each time it is asked; another seed, other chances.
 
-        Where ``pace`` is known that is all the chance there is.
+        Where it is known how fast the machine is from moment to moment there is no other chance.
         """
         latency, spread = self.known.latency(), self.spread
         if self._traces(rate_rps) is not None:
@@ -207,12 +207,11 @@ class Machine:
 
         return run_s
 
-    def pace(self, seed: int, rate_rps: float, duration_s: float) -> Pace | None:
-        """How fast it is from moment to moment at a rate, for so long, where that is known."""
+    def pace(self, seed: int, rate_rps: float, duration_s: float) -> Pace:
+        """How fast lanes are at a rate, from moment to moment where that is known, for so long."""
         traces = self._traces(rate_rps)
-        if traces is None:
-            return None
-        return drawn(seed, *traces, duration_s)
+        moments = () if traces is None else drawn(seed, *traces, duration_s)
+        return Pace(self.speed_at(rate_rps), moments)
 
     def _traces(self, rate_rps: float) -> tuple[Trace, Trace, float] | None:
         """What a rate lies between, and how near it is to the first of them."""

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
+from pydantic import PositiveFloat
 
 from headrace.plan.seen import Ran
-from headrace.scheduler.simulate import Pace
 from headrace.values import Array
 
-Trace = tuple[tuple[float, float], ...]
+Trace = tuple[tuple[PositiveFloat, PositiveFloat], ...]
 """Times in which something ran, one after the other: seconds, and how many times longer than on
 average runs took that were in them."""
 
@@ -84,7 +84,7 @@ def _run_s(seconds: Array, slower: Array, work_s: float) -> float:
     return float(np.mean(ended_s - begins_s))
 
 
-def drawn(seed: int, some: Trace, others: Trace, share: float, duration_s: float) -> Pace:
+def drawn(seed: int, some: Trace, others: Trace, share: float, duration_s: float) -> Trace:
     """Stretches of two traces, for about so long; a ``share`` of them of the first.
 
     They are spread over both, with others seeds too, as evenly as can be: few of them are drawn,
@@ -100,7 +100,7 @@ def drawn(seed: int, some: Trace, others: Trace, share: float, duration_s: float
         for where, which in np.modf(numbers * _EVENLY)[0].tolist()
     ]
     seconds, slower = np.concatenate(stretches, axis=1)
-    return Pace(seconds.tolist(), slower.tolist())
+    return tuple(zip(seconds.tolist(), slower.tolist(), strict=True))
 
 
 class _Ring:

@@ -119,7 +119,6 @@ def play_sent(
         machine.service(seed, sent.rate),
         lanes=machine.lanes,
         reply_s=machine.handover_s,
-        speed=machine.speed_at(sent.rate),
         pace=machine.pace(seed, sent.rate, sent.duration_s),
         settled_s=settled_s,
         at_least=at_least,

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from pydantic import PositiveFloat, PositiveInt
 
 from headrace.plan.seen import Between
 from headrace.scheduler.known import Known
 
-Factors = tuple[tuple[int, float], ...]
+Factors = tuple[tuple[PositiveInt, PositiveFloat], ...]
 """Rows, and how many times longer than warm-up said; the sizes between are as their neighbours."""
 
 # Of a size that ran less often nothing is known, and one that ran so often is half believed.

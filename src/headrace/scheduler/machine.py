@@ -21,20 +21,28 @@ Active = Callable[[], int]
 """How many lanes may run now."""
 
 
-class Pace:
-    """How fast the machine is from moment to moment, whatever runs; at the end it begins anew.
+def undisturbed(_lanes: int) -> float:
+    """Lanes that do not slow each other down."""
+    return 1.0
 
-    ``seconds`` are stretches of time from 0 on, and ``slower`` is how many times longer a run takes
-    that is all in one.
+
+class Pace:
+    """How fast lanes are: ``speed`` while so many run, whenever that is.
+
+    And how fast the machine is from moment to moment, whatever runs: ``moments`` are stretches of
+    time from 0 on, each so many seconds in which a run takes so many times longer. At their end
+    they begin anew; without any the machine is always the same.
     """
 
-    def __init__(self, seconds: Sequence[float], slower: Sequence[float]) -> None:
-        work_s = [long_s / times for long_s, times in zip(seconds, slower, strict=True)]
-        self._times_s = [0.0, *accumulate(seconds)]
-        self._works_s = [0.0, *accumulate(work_s)]
+    def __init__(
+        self, speed: Speed = undisturbed, moments: Sequence[tuple[float, float]] = ()
+    ) -> None:
+        self.speed = speed
+        self._times_s = [0.0, *accumulate(seconds for seconds, _ in moments)]
+        self._works_s = [0.0, *accumulate(seconds / slower for seconds, slower in moments)]
 
     def worked_s(self, now: float) -> float:
-        """What a lane that ran from 0 on has done by now, in seconds of a machine of pace 1."""
+        """What a lane that ran alone from 0 on has done by now."""
         return _across(self._times_s, self._works_s, now)
 
     def at_s(self, worked_s: float) -> float:
@@ -44,10 +52,16 @@ class Pace:
 
 def _across(here: Sequence[float], there: Sequence[float], at: float) -> float:
     """The place on another scale; both go on as they began."""
+    if len(here) == 1:
+        return at
     rounds, at = divmod(at, here[-1])
     place = bisect_right(here, at, hi=len(here) - 1)
     part = (at - here[place - 1]) / (here[place] - here[place - 1])
     return rounds * there[-1] + there[place - 1] + part * (there[place] - there[place - 1])
+
+
+STEADY = Pace()
+"""A machine that is always the same, on which lanes do not slow each other down."""
 
 
 def linear(alpha_s: float, beta_s: float, ratios: Sequence[float] = (1.0,)) -> Service:
@@ -58,11 +72,6 @@ def linear(alpha_s: float, beta_s: float, ratios: Sequence[float] = (1.0,)) -> S
         return (alpha_s + beta_s * rows) * next(ratio)
 
     return service
-
-
-def undisturbed(_lanes: int) -> float:
-    """Lanes that do not slow each other down."""
-    return 1.0
 
 
 class Ended(NamedTuple):
@@ -78,8 +87,7 @@ class Machine:
 
     They share it evenly: all that run are as fast as each other. So the run that ends first is the
     one with the least left to do, and what each has to do can be kept as a mark on one common scale
-    of ``progress``: seconds of a lane that is alone. Without a ``pace`` the machine is always as
-    fast.
+    of ``progress``: seconds of a lane that is alone.
     """
 
     def __init__(
@@ -87,12 +95,10 @@ class Machine:
         services: Sequence[Service],
         lanes: Sequence[int],
         active: Sequence[Active | None],
-        speed: Speed,
-        pace: Pace | None = None,
+        pace: Pace,
     ) -> None:
         self._services = services
         self._active = active
-        self._speed = speed
         self._pace = pace
         self._worked_s = 0.0
         self._runs: list[tuple[float, int, int, float]] = []
@@ -116,18 +122,13 @@ class Machine:
         left = self._runs[0][0] - self._progress
         if left <= 0:
             return self._now
-        if self._pace is None:
-            return self._now + left / self._each
         return max(self._pace.at_s(self._worked_s + left / self._each), self._now)
 
     def advance(self, now: float) -> None:
         """Let time pass."""
         passed_s, self._now = now - self._now, now
-        if self._pace is None:
-            self._progress += passed_s * self._each
-        else:
-            before_s, self._worked_s = self._worked_s, self._pace.worked_s(now)
-            self._progress += (self._worked_s - before_s) * self._each
+        before_s, self._worked_s = self._worked_s, self._pace.worked_s(now)
+        self._progress += (self._worked_s - before_s) * self._each
         for model, running in enumerate(self._running):
             self.busy_s[model] += passed_s * running
 
@@ -136,11 +137,11 @@ class Machine:
         mark = self._progress + self._services[model](batch.elements, batch.rows)
         heapq.heappush(self._runs, (mark, model, batch.id, self._now))
         self._running[model] += 1
-        self._each = self._speed(len(self._runs))
+        self._each = self._pace.speed(len(self._runs))
 
     def end(self) -> Ended:
         """Take the run that ends out."""
         _, model, batch_id, started_s = heapq.heappop(self._runs)
         self._running[model] -= 1
-        self._each = self._speed(len(self._runs)) if self._runs else 1.0
+        self._each = self._pace.speed(len(self._runs)) if self._runs else 1.0
         return Ended(model, batch_id, self._now - started_s)

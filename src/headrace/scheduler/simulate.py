@@ -14,6 +14,7 @@ from typing import NamedTuple
 from headrace.scheduler.books import IN_TIME, LATE, Arrival, Result, Rule, Side
 from headrace.scheduler.fairness import Device, Turn
 from headrace.scheduler.machine import (
+    STEADY,
     Active,
     Ended,
     Machine,
@@ -64,16 +65,14 @@ def simulate(
     *,
     lanes: int,
     reply_s: float = 0.0,
-    speed: Speed = undisturbed,
-    pace: Pace | None = None,
+    pace: Pace = STEADY,
     settled_s: float = -math.inf,
     at_least: float = 0.0,
 ) -> Result:
     """Let the requests arrive and the rule serve them until all have an outcome.
 
-    ``reply_s`` passes between the end of a run and the answers being out; the lane goes on.
-    ``pace`` is how fast the machine is from moment to moment; None: always the same. What comes
-    before ``settled_s`` plays its part, but is not counted. Once less than ``at_least`` of
+    ``reply_s`` passes between the end of a run and the answers being out; the lane goes on. What
+    comes before ``settled_s`` plays its part, but is not counted. Once less than ``at_least`` of
     all that counts can be answered in time the rest is not played: the result is of what was, less
     of it in time than that.
 
@@ -82,12 +81,7 @@ def simulate(
     """
     player = Player(rule, arrivals, service, lanes)
     (result,) = simulate_together(
-        [player],
-        reply_s=reply_s,
-        speed=speed,
-        pace=pace,
-        settled_s=settled_s,
-        at_least=at_least,
+        [player], reply_s=reply_s, pace=pace, settled_s=settled_s, at_least=at_least
     )
     return result
 
@@ -97,14 +91,13 @@ def simulate_together(
     *,
     device: Device | None = None,
     reply_s: float = 0.0,
-    speed: Speed = undisturbed,
-    pace: Pace | None = None,
+    pace: Pace = STEADY,
     settled_s: float = -math.inf,
     at_least: float = 0.0,
 ) -> list[Result]:
     """Let several models serve on one machine, and say what became of the requests of each.
 
-    ``device`` is where they take turns; without one they run as they like, and ``speed`` says what
+    ``device`` is where they take turns; without one they run as they like, and ``pace`` says what
     that does to them. The rest as of ``simulate``; ``at_least`` is of the requests of all models.
 
     Raises:
@@ -120,7 +113,6 @@ def simulate_together(
         [one.service for one in players],
         [one.lanes for one in players],
         [one.active for one in players],
-        speed,
         pace,
     )
     began_s = max(settled_s, plan[0][0].at_s)

@@ -164,7 +164,6 @@ def test_a_middling_load_is_between_none_and_full() -> None:
 def slow_share(here: Machine, rate_rps: float) -> float:
     """Of the time, where it is more than twice as slow."""
     pace = here.pace(1, rate_rps, 1000.0)
-    assert pace is not None
     works_s = np.array([pace.worked_s(0.01 * place) for place in range(100_000)])
     return float(np.mean(np.diff(works_s) < 0.01 / 2))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,7 +28,7 @@ def run(began_s: float, ended_s: float, rows: int = 1) -> Ran:
 
 def mean_s(trace: Trace) -> float:
     """How long runs of 10 ms take that begin at any time."""
-    pace = Pace(*zip(*trace, strict=True))
+    pace = Pace(moments=trace)
     length_s = math.fsum(seconds for seconds, _ in trace)
     begins = [length_s * (place + 0.5) / 2000 for place in range(2000)]
     return float(np.mean([pace.at_s(pace.worked_s(at) + 0.01) - at for at in begins]))
@@ -84,7 +83,7 @@ OTHERS: Trace = tuple((0.02, 3 + n / 1000) for n in range(500))
 def test_as_long_a_time_is_drawn_as_is_wanted_and_nothing_that_was_not_seen(
     some: list[tuple[float, float]], share: float, duration_s: float
 ) -> None:
-    seconds, slower = _columns(drawn(1, tuple(some), tuple(some), share, duration_s))
+    seconds, slower = zip(*drawn(1, tuple(some), tuple(some), share, duration_s), strict=True)
     enough_s = min(duration_s, 250 * math.fsum(long_s for long_s, _ in some))
     assert math.fsum(seconds) >= enough_s * (1 - 1e-6)
     assert min(seconds) > 0
@@ -94,28 +93,19 @@ def test_as_long_a_time_is_drawn_as_is_wanted_and_nothing_that_was_not_seen(
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_stretches_are_of_either_trace(share: float) -> None:
-    seconds, slower = _columns(drawn(1, SOME, OTHERS, share, 400.0))
-    first = math.fsum(long_s for long_s, times in zip(seconds, slower, strict=True) if times < 2.5)
-    assert first / math.fsum(seconds) == pytest.approx(share, abs=0.01)
+    moments = drawn(1, SOME, OTHERS, share, 400.0)
+    first = math.fsum(long_s for long_s, times in moments if times < 2.5)
+    assert first / math.fsum(long_s for long_s, _ in moments) == pytest.approx(share, abs=0.01)
 
 
 def test_another_seed_is_another_chance() -> None:
-    one, same, other = (_columns(drawn(seed, SOME, OTHERS, 0.5, 10.0)) for seed in (1, 1, 2))
+    one, same, other = (drawn(seed, SOME, OTHERS, 0.5, 10.0) for seed in (1, 1, 2))
     assert one == same != other
-
-
-def _columns(pace: Pace) -> tuple[list[float], list[float]]:
-    """What a pace was made of."""
-    times, works = pace._times_s, pace._works_s
-    seconds = [after - before for before, after in pairwise(times)]
-    works_s = [after - before for before, after in pairwise(works)]
-    return seconds, [s / w for s, w in zip(seconds, works_s, strict=True)]
 
 
 def test_short_plays_with_many_seeds_see_all_of_it() -> None:
     """As parts of a load are played: by chance the mean would be off by 3 %."""
-    paces = [drawn(seed, SOME, OTHERS, 0.5, 3.0) for seed in range(80)]
-    seen = np.concatenate([slower for _, slower in map(_columns, paces)])
-    weights = np.concatenate([seconds for seconds, _ in map(_columns, paces)])
+    plays = [drawn(seed, SOME, OTHERS, 0.5, 3.0) for seed in range(80)]
+    seconds, slower = zip(*(moment for play in plays for moment in play), strict=True)
     right = (np.mean([times for _, times in SOME]) + np.mean([times for _, times in OTHERS])) / 2
-    assert np.average(seen, weights=weights) == pytest.approx(right, rel=0.01)
+    assert np.average(slower, weights=seconds) == pytest.approx(right, rel=0.01)

@@ -16,6 +16,7 @@ from headrace.scheduler import LatencyModel, Policy, Scheduler
 from headrace.scheduler.fairness import Device, Turn
 from headrace.scheduler.simulate import (
     Arrival,
+    Pace,
     Player,
     Result,
     Rule,
@@ -82,7 +83,7 @@ def play(loads: dict[Model, float], *, turns: bool, seed: int = 1) -> list[Resul
         players,
         device=device,
         reply_s=0.0003,
-        speed=lambda running: min(1.0, CORES / running),
+        pace=Pace(lambda running: min(1.0, CORES / running)),
         settled_s=SETTLED_S,
     )
 
@@ -138,7 +139,8 @@ def test_each_has_its_own_books_and_the_machine_is_shared_evenly_without_turns()
         return Player(rule, [Arrival(at_s, 1.0)], linear(0.004, 0.0), 1)
 
     first, second = simulate_together(
-        [player(0.0, EagerFifo(1, 1)), player(0.0, EagerFifo(1, 1))], speed=lambda busy: 1 / busy
+        [player(0.0, EagerFifo(1, 1)), player(0.0, EagerFifo(1, 1))],
+        pace=Pace(lambda busy: 1 / busy),
     )
     assert first.p50_s == second.p50_s == pytest.approx(0.008)
     assert first.utilisation == second.utilisation == pytest.approx(1.0)

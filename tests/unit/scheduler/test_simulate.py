@@ -374,7 +374,7 @@ def test_lanes_that_share_the_machine_slow_each_other_down() -> None:
     """Two runs of 4 ms, the second 2 ms later: each is half as fast while both run."""
     arrivals = plan([0.0, 0.002], timeout_s=1.0)
     rule = EagerFifo(2, 1)
-    result = simulate(rule, arrivals, linear(0.004, 0.0), lanes=2, speed=lambda busy: 1 / busy)
+    result = simulate(rule, arrivals, linear(0.004, 0.0), lanes=2, pace=Pace(lambda busy: 1 / busy))
     # The first has 2 ms left when the second comes, and takes 4 for them: it ends at 6. The second
     # has then done 2 of its 4, and is alone: it ends at 8.
     assert result.duration_s == pytest.approx(0.008)
@@ -385,7 +385,7 @@ def test_lanes_that_share_the_machine_slow_each_other_down() -> None:
 
 def test_a_machine_that_stalls_holds_up_all_lanes_however_much_they_have_to_do() -> None:
     """From 2 to 32 ms nothing goes on; who comes meanwhile waits, too."""
-    pace = Pace([0.002, 0.030, 10.0], [1.0, 1e9, 1.0])
+    pace = Pace(moments=[(0.002, 1.0), (0.030, 1e9), (10.0, 1.0)])
     result = simulate(
         EagerFifo(3, 1),
         [Arrival(0.0, math.inf), Arrival(0.001, math.inf), Arrival(0.020, math.inf)],
@@ -403,7 +403,7 @@ def test_a_machine_that_stalls_holds_up_all_lanes_however_much_they_have_to_do()
 def test_a_pace_is_the_same_in_both_directions(
     stretches: list[tuple[float, float]], at_s: float
 ) -> None:
-    pace = Pace(*zip(*stretches, strict=True))
+    pace = Pace(moments=stretches)
     worked_s = pace.worked_s(at_s)
     assert pace.worked_s(pace.at_s(worked_s)) == pytest.approx(worked_s, rel=1e-6, abs=1e-9)
     assert pace.worked_s(at_s + 0.01) > worked_s
@@ -422,7 +422,7 @@ def test_the_rule_is_told_how_long_a_run_really_took() -> None:
         plan([0.0, 0.0], 1.0),
         linear(0.004, 0.0),
         lanes=2,
-        speed=lambda busy: 1 / busy,
+        pace=Pace(lambda busy: 1 / busy),
     )
     assert told == [pytest.approx(0.008), pytest.approx(0.008)]
 

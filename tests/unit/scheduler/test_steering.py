@@ -14,7 +14,7 @@ import pytest
 from headrace.scheduler import Batch, Drop, Entry, LatencyModel, Policy, Scheduler
 from headrace.scheduler.controller import PERIOD_S, Controller
 from headrace.scheduler.notices import Change
-from headrace.scheduler.simulate import Arrival, Player, Result, linear, simulate_together
+from headrace.scheduler.simulate import Arrival, Pace, Player, Result, linear, simulate_together
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,7 @@ def play(
 
     service = linear(ALPHA_S, BETA_S, ratios)
     player = Player(rule, arrivals(load, slo_s), service, LANES, active=lambda: rule.lanes)
-    (result,) = simulate_together([player], speed=speed, settled_s=settled_s)
+    (result,) = simulate_together([player], pace=Pace(speed), settled_s=settled_s)
     return result, rule
 
 

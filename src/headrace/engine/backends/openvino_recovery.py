@@ -281,10 +281,10 @@ class Graphs:
         return fill is not None
 
     def _run(self, shapes: Shapes, fill: int) -> bool:
-        """Whether it does; an axis may have bounds, which no signature tells."""
+        """Whether it is known to; an axis may have bounds, which no signature tells."""
         try:
             return self._run_all(shapes, fill)
-        except (RuntimeError, TypeError, ValueError, MemoryError):
+        except (RuntimeError, TypeError, ValueError, MemoryError, OSError):
             return False
 
     def _run_all(self, shapes: Shapes, fill: int) -> bool:

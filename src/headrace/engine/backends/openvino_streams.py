@@ -41,23 +41,23 @@ class Compiled(NamedTuple):
 def with_threads(compiling: Callable[[], ov.CompiledModel]) -> Compiled:
     """Compile, and find the threads that this makes."""
     mine = _TASKS / str(threading.get_native_id()) / "comm"
-    name = f"streams-{next(_numbers) % 10**6}"  # the kernel keeps 15 letters
+    name = f"streams-{next(_numbers) % 10**6}".encode()  # the kernel keeps 15 letters
     try:
-        before = mine.read_text()
-        mine.write_text(name)
+        before = mine.read_bytes()
+        mine.write_bytes(name)
     except OSError:  # this system has no such names
         return Compiled(compiling(), ())
     try:
         model = compiling()
     finally:
-        mine.write_text(before)
+        mine.write_bytes(before)
     return Compiled(model, tuple(_called(name)))
 
 
-def _called(name: str) -> Iterator[int]:
+def _called(name: bytes) -> Iterator[int]:
     for task in _TASKS.iterdir():
         with contextlib.suppress(OSError):  # it has ended
-            if (task / "comm").read_text().strip() == name:
+            if (task / "comm").read_bytes().strip() == name:
                 yield int(task.name)
 
 
@@ -73,13 +73,17 @@ class Streams:
         """Run one on each stream; whether that is known of all of them, and every run went well.
 
         There is a request for each stream. Nothing else may run meanwhile.
+
+        Raises:
+            OSError: this system does not tell what threads do, or one has ended.
         """
         if self.number == 1:
             return _ended(requests[0].infer)
         well = _together(requests)  # builds kernels, on all that wake up for it
         before = self._clocks_s()
         well &= _together(requests)
-        reached = {one for one in self._known if self._since_s(before)[one] >= _LONG_S}
+        spent_s = self._since_s(before)
+        reached = {one for one in self._known if spent_s[one] >= _LONG_S}
         for _ in range(_RUNS * self.number):
             if not well or len(reached) == self.number or not self._sleep():
                 break
