@@ -59,16 +59,13 @@ class Web:
             if not is_folder:
                 yield RemoteFile(f"{name}/{inner}", source)
 
-    def below(self, folder: str, name: str) -> Iterator[RemoteFile]:
+    def below(self, folder: str, name: str, depth: int = _DEEPEST) -> Iterator[RemoteFile]:
         """Every file that it and those of its folders do."""
-        return self._below(folder, name, _DEEPEST)
-
-    def _below(self, folder: str, name: str, depth: int) -> Iterator[RemoteFile]:
         if not depth:
             raise ModelLoadError(f"{folder}: is too deep for a folder of models")
         for inner, source, is_folder in self._children(folder):
             if is_folder:
-                yield from self._below(source, f"{name}/{inner}", depth - 1)
+                yield from self.below(source, f"{name}/{inner}", depth - 1)
             else:
                 yield RemoteFile(f"{name}/{inner}", source)
 
