@@ -50,12 +50,12 @@ class Lane:
     compiled: ov.CompiledModel
     request: ov.InferRequest
     has_said: bool = True
-    """Whether its run has failed, if there is one."""
+    """Whether it is known if its run has failed; there may be none."""
     spoiled: bool = False
     """One that failed may have had the stream of its run before."""
 
     def is_over(self) -> bool:
-        """Whether its run is, or has not begun."""
+        """Whether its run is over, or has not begun on a stream."""
         try:
             return bool(self.request.wait_for(0))
         except RuntimeError:  # it failed
