@@ -19,14 +19,12 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat
 
-from headrace.plan.machine import Front, Machine, Middle
+from headrace.plan.machine import Z98, Front, Machine, Middle
 from headrace.plan.pace import Trace, traced
 from headrace.plan.seen import Between
 from headrace.plan.sizes import Factors, corrected, factors
 from headrace.scheduler.known import Known
 
-# Of a normal law, 98 % are below so many standard deviations.
-_Z98 = 2.054
 # The least that a request costs anywhere: no receiver answers more than a million a second.
 _LEAST_EACH_S = 1e-6
 
@@ -137,7 +135,7 @@ class Calibration(BaseModel):
                 "middle_rps": rate_rps,
                 "full_rps": full_rps,
                 "middle_slower": slower,
-                "middle_spread": math.log(tail_ratio) / _Z98,
+                "middle_spread": math.log(tail_ratio) / Z98,
                 "middle_trace": trace,
             }
         )
@@ -197,7 +195,7 @@ def calibrate(
         stretch=stretch,
         contention=contention,
         full_slower=min(shared, 1.0),
-        spread=math.log(busy.tail_ratio) / _Z98,
+        spread=math.log(busy.tail_ratio) / Z98,
         handover_s=quiet.handover_s,
         quiet_trace=traced(quiet.ran.recent, expect, speed),
         full_trace=traced(busy.ran.recent, expect, speed),

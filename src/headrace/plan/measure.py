@@ -2,12 +2,13 @@
 
 The speed of a machine changes within minutes, of a virtual one by half. So no load is driven at
 once, but a part of each in every round, between short ones: what the plan is made with, and what
-is put beside it, have met the same machine.
+is put beside it, have met the same machine. And loads follow it: what they are shares of is looked
+for again as the rounds go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ from headrace.plan.seen import Between
 from headrace.scheduler.simulate import Result as Simulated
 
 _ROUNDS = 16
+# After so many of them the limit is looked for again.
+_FOLLOW_ROUNDS = 4
 # Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
 _LEAST_S, _MOST_S, _WANTED = 36.0, 60.0, 3000
 _WARM_SHARE = 0.15
@@ -92,7 +95,7 @@ class Measuring:
         self._middle: list[_Part] = []
         self._loads: list[list[_Part]] = []
         self._quiet_rps = self._middle_rps = 0.0
-        self._limit_rps = 0.0
+        self._limits_rps: list[float] = []  # as they were when loads were shares of them
         self._outcome = ""  # of the last that was not answered
 
     def look(self) -> Calibration:
@@ -109,30 +112,30 @@ class Measuring:
         self._calibrate(_AT_FIRST, 0, "calibrating")
         return self.calibration()
 
-    def go_round(self, limit_rps: float) -> None:
+    def go_round(self, find_limit: Callable[[], float]) -> None:
         """Drive a part of each load, and short ones between, several times over.
 
-        Of a load that would send nothing no part is driven, nor any where no rate is inside the
-        objective: there is nothing that loads would be shares of.
+        ``find_limit`` says what they are shares of, by the calibration so far. Of a load that would
+        send nothing no part is driven, nor any while no rate is inside the objective.
 
         Raises:
             StartError: the server does not answer any more.
         """
-        self._limit_rps = limit_rps
-        loads = self._question.loads if limit_rps > 0 else ()
-        self._loads = [[] for _ in loads]
+        limit_rps = find_limit()
+        loads = self._question.loads
+        self._loads, self._limits_rps = [[] for _ in loads], []
         self._quiet, self._busy, self._middle = [], [], []  # that was before any of the loads
         for number in range(1, _ROUNDS + 1):
             said = f"round {number} of {_ROUNDS}"
             self._calibrate(_IN_TURN, number, said)
             if not self._quiet and not self._busy:
                 raise self._unanswered()
-            for place, share in enumerate(loads):
-                rate_rps, seed = share * limit_rps, _SEED + _SEEDS_APART * number + place
-                duration_s = min(max(_WANTED / rate_rps, _LEAST_S), _MOST_S) / _ROUNDS
-                load = f"{share:.0%} of the limit, {rate_rps:,.1f} requests/s"
-                self._rig.say(f"{said}: {load} for {duration_s:.0f} s")
-                self._loads[place] += self._sent(rate_rps, duration_s, seed)
+            if number % _FOLLOW_ROUNDS == 1 and number > 1:
+                self._rig.say(f"{said}: the limit as it is now")
+                limit_rps = find_limit()
+            if limit_rps > 0:
+                self._limits_rps.append(limit_rps)
+                self._drive_loads(limit_rps, number, said)
         self._calibrate(_IN_TURN, _ROUNDS + 1, "calibrating once more")
 
     def calibration(self) -> Calibration:
@@ -155,16 +158,17 @@ class Measuring:
 
         ``machine`` is as it was calibrated, ``limit_rps`` what it is planned to hold.
         """
+        mean_rps = float(np.mean(self._limits_rps)) if self._limits_rps else 0.0
         for share, parts in zip(self._question.loads, self._loads, strict=False):
             warm_s = _WARM_SHARE * parts[0].sent.duration_s if parts else 0.0
             if not any(part.lasts(warm_s) for part in parts):
                 continue
             # As it was to be: of a slow model there may be parts in which nothing was sent.
-            rate_rps = share * self._limit_rps
+            rate_rps = share * mean_rps
             plays = self._plays(machine, parts, warm_s)
             speed = machine.speed_at(rate_rps)(machine.lanes)
             yield Compared(
-                rate_rps / (limit_rps or self._limit_rps),
+                rate_rps / (limit_rps or mean_rps),
                 sum_up(rate_rps, plays),
                 self._measured(parts, machine, rate_rps, warm_s),
                 machine.stretch / speed,
@@ -253,6 +257,14 @@ class Measuring:
             seen.handover_s,
             _alone(took_s, ran, self._question.rows),
         )
+
+    def _drive_loads(self, limit_rps: float, number: int, said: str) -> None:
+        for place, share in enumerate(self._question.loads):
+            rate_rps, seed = share * limit_rps, _SEED + _SEEDS_APART * number + place
+            duration_s = min(max(_WANTED / rate_rps, _LEAST_S), _MOST_S) / _ROUNDS
+            load = f"{share:.0%} of the limit, {rate_rps:,.1f} requests/s"
+            self._rig.say(f"{said}: {load} for {duration_s:.0f} s")
+            self._loads[place] += self._sent(rate_rps, duration_s, seed)
 
     def _sent(self, rate_rps: float, duration_s: float, seed: int) -> list[_Part]:
         """Send requests by chance; [] when none is to be sent in that time."""

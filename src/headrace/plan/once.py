@@ -92,13 +92,14 @@ def _measured(options: argparse.Namespace, say: Say) -> tuple[Plan, Beside]:
     profile = with_calibration(profile, measuring.look())
     if options.save is not None:  # if it can't be, that is told before minutes of load
         save(profile, options.save)
+
+    def limit_rps() -> float:
+        found = with_calibration(profile, measuring.calibration())
+        return find_limit(machine_of(found, question), question).mean
+
     say("the highest rate inside the objective, as it looks at first")
-    limit_rps = find_limit(machine_of(profile, question), question).mean
     measuring.go_round(limit_rps)
     profile = with_calibration(profile, measuring.calibration())
-    if not limit_rps and (limit_rps := find_limit(machine_of(profile, question), question).mean):
-        measuring.go_round(limit_rps)  # there is one after all
-        profile = with_calibration(profile, measuring.calibration())
     if options.save is not None:
         save(profile, options.save)
     machine = machine_of(profile, question)

@@ -114,7 +114,7 @@ def play_sent(
     ``at_least`` as of ``simulate``.
     """
     return simulate(
-        machine.scheduler(),
+        machine.scheduler(sent.rate),
         arrivals(machine, question, sent, seed),
         machine.service(seed, sent.rate),
         lanes=machine.lanes,

@@ -84,6 +84,15 @@ class LatencyModel:
         self.tail = min(max(tail, 1.1), 2.0)
         self._tail = Tail(self.tail)
 
+    def begin_at(self, slower: float, tail: float) -> None:
+        """Begin as one does that has served: runs take so many times longer than warm-up said.
+
+        And 98 of 100 of them stay under ``tail`` times that.
+        """
+        self._scale = slower
+        self.tail = tail
+        self._tail = Tail(tail)
+
     def expect(self, elements: int, rows: int) -> float:
         """The seconds a run of this many rows takes, half of the time; 0 when nothing is known."""
         curve = self._curves.get(elements) or self._guess(elements)

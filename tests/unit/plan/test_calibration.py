@@ -144,6 +144,15 @@ def test_requests_take_their_part_of_the_cores() -> None:
     assert found == pytest.approx(bare * here.speed_at(found)(2) * 1.2)
 
 
+def test_a_play_begins_with_what_runs_have_taught_the_server() -> None:
+    """A server knows how long the longest are, and refuses by it from the first on."""
+    warm = machine(question())
+    assert warm.scheduler(100.0).statistics().tail == warm.known.latency().tail
+    here = CALIBRATION.with_middle(100.0, 300.0, 1.3, 1.8).applied(warm)
+    assert here.scheduler(100.0).statistics().tail == pytest.approx(1.8)
+    assert here.scheduler(300.0).statistics().tail == pytest.approx(math.exp(2.054 * 0.05))
+
+
 def test_a_middling_load_is_between_none_and_full() -> None:
     found = CALIBRATION.with_middle(100.0, 300.0, 1.3, math.exp(2.054 * 0.5))
     here, plain = found.applied(machine(question())), CALIBRATION.applied(machine(question()))

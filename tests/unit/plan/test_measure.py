@@ -14,7 +14,7 @@ from headrace.load.plan import ClosedLoop, OpenLoop
 from headrace.load.result import OK, Outcome, Result
 from headrace.plan.machine import Machine
 from headrace.plan.make import machine_of
-from headrace.plan.measure import _ROUNDS, Measuring
+from headrace.plan.measure import _FOLLOW_ROUNDS, _ROUNDS, Measuring
 from headrace.plan.profile import with_calibration
 from headrace.plan.question import Question
 from headrace.plan.seen import Between, Ran, Seen
@@ -95,7 +95,7 @@ def test_a_machine_that_becomes_slower_is_planned_as_it_was_while_it_was_driven(
     measured = measuring(rig, asked)
     measured.look()
     before = len(rig.driven)
-    measured.go_round(250.0)  # few enough that one comes at a time
+    measured.go_round(lambda: 250.0)  # few enough that one comes at a time
     assert len(rig.driven) == before + _ROUNDS * (3 + 2) + 3
     found = measured.calibration()
     here = machine_of(with_calibration(profile(), found), asked)
@@ -119,7 +119,7 @@ def test_a_load_past_what_the_machine_can_do_waits_no_longer_than_a_part_lasts()
     rig = MadeUp(here)
     measured = Measuring(rig, here, asked)  # type: ignore[arg-type]
     measured.look()
-    measured.go_round(100.0)  # of two lanes, 20 ms each
+    measured.go_round(lambda: 100.0)  # of two lanes, 20 ms each
     found = with_calibration(profile(**alone), measured.calibration())
     (one,) = measured.compared(machine_of(found, asked), 100.0)
     assert one.measured.p50_s is not None
@@ -146,7 +146,7 @@ def test_a_server_that_answers_no_more_is_not_driven_on() -> None:
     rig.answers = False
     before = len(rig.driven)
     with pytest.raises(StartError, match="no request was answered: RESOURCE_EXHAUSTED"):
-        measured.go_round(100.0)
+        measured.go_round(lambda: 100.0)
     assert len(rig.driven) == before + 3
     with pytest.raises(StartError, match="no request was answered: RESOURCE_EXHAUSTED"):
         measuring(rig, asked).look()
@@ -158,17 +158,41 @@ def test_each_part_of_a_load_is_another_by_chance() -> None:
     measured = measuring(rig, asked)
     measured.look()
     before = len(rig.driven)
-    measured.go_round(100.0)
+    measured.go_round(lambda: 100.0)
     sent = [one.arrivals for one in rig.driven[before:] if isinstance(one, OpenLoop)]
     starts = [float(one.times_s[0]) for one in sent]
     assert len(set(starts)) == len(starts) - _ROUNDS  # the quiet ones are all alike
+
+
+def test_loads_follow_the_limit_as_it_changes() -> None:
+    asked = question(loads=(0.5,))
+    rig = MadeUp(machine(asked), slower=1.005)
+    measured = measuring(rig, asked)
+    measured.look()
+    before = len(rig.driven)
+    limits_rps, stretches = [0.0, 100.0, 200.0, 300.0], []
+
+    def find_limit() -> float:
+        stretches.append(measured.calibration().stretch)
+        return limits_rps[len(stretches) - 1]
+
+    measured.go_round(find_limit)
+    # The quiet, the middle and the half of each round; as nothing is inside at first, no half.
+    sent = [one.arrivals for one in rig.driven[before:] if isinstance(one, OpenLoop)]
+    halves = sent[2 * _FOLLOW_ROUNDS + 2 : -2 : 3]
+    rates_rps = np.array([one.rate for one in halves]).reshape(-1, _FOLLOW_ROUNDS)
+    assert rates_rps.mean(axis=1) == pytest.approx(np.array([50.0, 100.0, 150.0]), rel=0.1)
+    assert stretches == sorted(set(stretches))  # it is found by what is known then
+    (one,) = measured.compared(machine(asked), 400.0)
+    assert one.measured.rate_rps == pytest.approx(100.0)
+    assert one.share == pytest.approx(0.25)
 
 
 def test_a_load_of_which_nothing_is_sent_is_not_compared() -> None:
     asked = question()
     measured = measuring(MadeUp(machine(asked)), asked)
     measured.look()
-    measured.go_round(1e-9)
+    measured.go_round(lambda: 1e-9)
     assert list(measured.compared(machine(asked), 1e-9)) == []
 
 
@@ -178,7 +202,7 @@ def test_a_load_of_which_some_parts_send_nothing_has_the_rate_it_was_to_have() -
     measured = measuring(rig, asked)
     measured.look()
     before = len(rig.driven)
-    measured.go_round(0.5)  # of whose loads a part of 7.5 s has one request, or none
+    measured.go_round(lambda: 0.5)  # of whose loads a part of 7.5 s has one request, or none
     assert len(rig.driven) < before + _ROUNDS * (3 + 1) + 3
     (one,) = measured.compared(machine(asked), 0.5)
     assert one.share == pytest.approx(0.3)
@@ -191,6 +215,6 @@ def test_where_no_rate_is_inside_the_objective_none_is_driven() -> None:
     measured = measuring(rig, asked)
     measured.look()
     before = len(rig.driven)
-    measured.go_round(0.0)
+    measured.go_round(lambda: 0.0)
     assert list(measured.compared(machine(asked), 0.0)) == []
     assert len(rig.driven) == before + (_ROUNDS + 1) * 3  # it is calibrated all the same
