@@ -59,6 +59,9 @@ def test_both_take_connections_and_whichever_is_asked_counts_for_both(server: Se
         assert status == 200
         assert page["model_stats"][0]["inference_stats"]["success"]["count"] == 2 * _MANY
         assert outcomes(server.url, "m") == {"ok": 2 * _MANY}
+        recent = http(f"{server.url}/models/m/profile")[1]["seen"]["recent"]
+        assert sum(recent["rows"]) == 2 * _MANY
+        assert recent["ended_s"] == sorted(recent["ended_s"])
     assert len(http(f"{server.url}/slowest")[1]["requests"]) == 16
     page = http(f"{server.url}/metrics")[1]
     for name in ("receiver", "receiver-1"):  # the kernel deals connections out as it likes

@@ -21,6 +21,7 @@ class Topic(StrEnum):
     SLOWEST = "slowest"
     STATISTICS = "statistics"
     SEEN = "seen"
+    RECENT = "recent"
     NOTHING = "nothing"
     """Only whether it has heard what was told before."""
 
@@ -44,8 +45,9 @@ def add_up(topic: Topic, texts: Sequence[str]) -> str:
             return json.dumps([one for text in texts for one in json.loads(text)])
         case Topic.STATISTICS:
             return json.dumps(_statistics([json.loads(text) for text in texts]))
-        case Topic.SEEN:
-            return json.dumps(_seen([json.loads(text) for text in texts]))
+        case Topic.SEEN | Topic.RECENT:
+            together = _seen if topic is Topic.SEEN else _recent
+            return json.dumps(together([json.loads(text) for text in texts]))
         case Topic.NOTHING:
             return ""
 
@@ -57,7 +59,7 @@ def remains(topic: Topic, text: str) -> str | None:
             return _counters(text)
         case Topic.STATISTICS | Topic.SEEN:
             return text
-        case Topic.SLOWEST | Topic.NOTHING:
+        case Topic.SLOWEST | Topic.RECENT | Topic.NOTHING:
             return None
 
 
@@ -72,7 +74,7 @@ def without(topic: Topic, text: str, name: str, version: int) -> str:
             key = name, str(version)
             models = json.loads(text)
             return json.dumps([one for one in models if (one["name"], one["version"]) != key])
-        case Topic.SEEN:
+        case Topic.SEEN | Topic.RECENT:
             seen = json.loads(text)
             seen.pop(f"{name}/{version}", None)
             return json.dumps(seen)
@@ -210,3 +212,19 @@ def _both(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
         "handover_s": max(one["handover_s"], other["handover_s"]),
         "runs": [runs[rows] for rows in sorted(runs)],
     }
+
+
+def _recent(said: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The last batches of versions, in the order in which they ended."""
+    models: dict[str, list[Mapping[str, Any]]] = {}
+    for told in said:
+        for which, columns in told.items():
+            models.setdefault(which, []).append(columns)
+    return {which: _in_order(columns) for which, columns in models.items()}
+
+
+def _in_order(columns: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, list[float]]:
+    """Put tables together whose first column is to rise."""
+    names = list(columns[0])
+    rows = sorted(row for one in columns for row in zip(*one.values(), strict=True))
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}

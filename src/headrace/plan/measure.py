@@ -19,7 +19,7 @@ from headrace.load.arrivals import Arrivals, Times, constant
 from headrace.load.join import join
 from headrace.load.plan import ClosedLoop, OpenLoop
 from headrace.load.plan import Plan as Load
-from headrace.load.report import make_report
+from headrace.load.report import LAG_LIMIT_S, LAG_SHARE, make_report
 from headrace.load.result import Kind, Result
 from headrace.plan.calibration import Calibration, Driven, calibrate
 from headrace.plan.compare import Compared, Measured
@@ -279,7 +279,9 @@ class Measuring:
     ) -> Measured:
         result = join([part.result for part in parts], warm_s)
         ran = Between.together([part.ran for part in parts])
-        report = make_report(result, slo_s=self._question.slo_s)
+        report = make_report(
+            result, slo_s=self._question.slo_s, lag_limit_s=_lag_limit_s(_taken(result))
+        )
         latency, known = report.latency, machine.known.latency()
         good = report.goodput_per_s
         sent_s = sum(part.sent.duration_s for part in parts)
@@ -302,6 +304,11 @@ def _alone(took_s: Times, ran: Between, rows: int) -> tuple[tuple[float, float],
         return ()
     pairs = zip(took_s.tolist(), runs, strict=True)
     return tuple((taken_s, infer_s) for taken_s, (size, infer_s) in pairs if size == rows)
+
+
+def _lag_limit_s(took_s: Times) -> float:
+    """How late the sender may be at p99: by so little no figure is taken past its bar."""
+    return max(LAG_LIMIT_S, LAG_SHARE * float(np.quantile(took_s, 0.99)) if len(took_s) else 0.0)
 
 
 def _taken(result: Result) -> Times:

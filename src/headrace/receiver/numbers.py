@@ -14,7 +14,7 @@ from headrace.observe import tfserving
 from headrace.observe.together import Topic
 from headrace.receiver.catalog import Catalog
 from headrace.receiver.oip import statistics
-from headrace.receiver.plain.models import seen, which
+from headrace.receiver.plain.models import lately, seen, which
 
 Gather = Callable[[Topic], Awaitable[str]]
 """Ask the supervisor what all receivers have counted of a topic."""
@@ -52,8 +52,9 @@ class Numbers:
                 return json.dumps([thing.described() for thing in things])
             case Topic.STATISTICS:
                 return json.dumps(statistics.describe(self._catalog.served()))
-            case Topic.SEEN:
-                served = self._catalog.served()
-                return json.dumps({which(one): seen(one) for one in served})
+            case Topic.SEEN | Topic.RECENT:
+                tell = seen if topic is Topic.SEEN else lately
+                told = {which(one): tell(one) for one in self._catalog.served()}
+                return json.dumps({name: one for name, one in told.items() if one is not None})
             case Topic.NOTHING:
                 return ""

@@ -121,6 +121,25 @@ def test_statistics_are_added_by_model_and_by_size_of_batch() -> None:
     assert rows == [(1, 3), (2, 1), (4, 1)]
 
 
+def test_the_last_batches_of_all_are_in_the_order_in_which_they_ended() -> None:
+    def recent(*ended_s: float) -> str:
+        columns = {
+            "ended_s": list(ended_s),
+            "rows": [int(at_s) for at_s in ended_s],
+            "infer_s": [at_s / 10 for at_s in ended_s],
+        }
+        return json.dumps({"m/1": columns})
+
+    one, other, none = recent(1.5, 3.0), recent(1.0, 2.0, 4.0), json.dumps({})
+    found = json.loads(add_up(Topic.RECENT, [one, none, other]))
+    assert found["m/1"]["ended_s"] == [1.0, 1.5, 2.0, 3.0, 4.0]
+    assert found["m/1"]["rows"] == [1, 1, 2, 3, 4]
+    assert found["m/1"]["infer_s"] == [at_s / 10 for at_s in found["m/1"]["ended_s"]]
+    assert remains(Topic.RECENT, one) is None
+    assert json.loads(without(Topic.RECENT, one, "m", 1)) == {}
+    assert json.loads(without(Topic.RECENT, one, "m", 2)) == json.loads(one)
+
+
 def test_what_was_seen_is_added_and_the_worst_tail_told() -> None:
     def seen(answered: int, tail: float, rows: int) -> str:
         runs = [{"rows": rows, "count": answered, "infer_s": 0.5}]

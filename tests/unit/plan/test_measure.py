@@ -24,6 +24,14 @@ WAY_S = 0.0006
 REFUSED = Outcome("RESOURCE_EXHAUSTED")
 
 
+# A model of single rows, whose runs take 20 ms.
+ALONE: dict[str, Any] = {
+    "batch_sizes": (1,),
+    "measurements": [{"elements": 4, "rows": 1, "median_s": 0.02, "p95_s": 0.02}],
+    "slo_ms": None,
+}
+
+
 class MadeUp:
     """A server whose two lanes take one request each; ``slower`` is from load to load."""
 
@@ -32,6 +40,7 @@ class MadeUp:
     def __init__(self, here: Machine, *, slower: float = 1.0, shared: bool = False) -> None:
         self.driven: list[OpenLoop | ClosedLoop] = []
         self.answers = True
+        self.late_s = 0.0
         self._shared = shared
         self._run_s = here.known.latency().expect(here.elements, 1)
         self._slower = slower
@@ -54,7 +63,7 @@ class MadeUp:
         count = len(sent_s)
         result = Result(
             intended_s=sent_s,
-            sent_s=sent_s,
+            sent_s=sent_s + self.late_s,
             done_s=done_s,
             outcome=np.zeros(count, np.uint16),
             outcomes=(OK if self.answers else REFUSED,),
@@ -107,20 +116,33 @@ def test_a_machine_that_becomes_slower_is_planned_as_it_was_while_it_was_driven(
     assert found.stretch == pytest.approx(slower ** ((before + len(rig.driven)) / 2), rel=0.02)
 
 
+@pytest.mark.parametrize(("late_s", "spoils"), [(0.0011, False), (0.005, True)])
+def test_a_sender_spoils_what_it_is_late_by_more_than_a_twentieth_of(
+    late_s: float, spoils: bool
+) -> None:
+    """It shares its cores with the server, and answers take 22 ms and more."""
+    asked = question(slo_s=None, loads=(0.3,))
+    here = machine(asked, **ALONE)
+    rig = MadeUp(here)
+    measured = Measuring(rig, here, asked)  # type: ignore[arg-type]
+    measured.look()
+    rig.late_s = late_s
+    measured.go_round(lambda: 100.0)
+    (one,) = measured.compared(here, 100.0)
+    assert (one.trusted is None) is spoils
+    assert one.measured.p99_s is not None
+    assert late_s > 0.05 * one.measured.p99_s or not spoils
+
+
 def test_a_load_past_what_the_machine_can_do_waits_no_longer_than_a_part_lasts() -> None:
     """Each part begins with nothing: played as one its queue would grow through all of them."""
-    alone: dict[str, Any] = {
-        "batch_sizes": (1,),
-        "measurements": [{"elements": 4, "rows": 1, "median_s": 0.02, "p95_s": 0.02}],
-        "slo_ms": None,
-    }
     asked = question(slo_s=None, loads=(1.2,))
-    here = machine(asked, **alone)
+    here = machine(asked, **ALONE)
     rig = MadeUp(here)
     measured = Measuring(rig, here, asked)  # type: ignore[arg-type]
     measured.look()
     measured.go_round(lambda: 100.0)  # of two lanes, 20 ms each
-    found = with_calibration(profile(**alone), measured.calibration())
+    found = with_calibration(profile(**ALONE), measured.calibration())
     (one,) = measured.compared(machine_of(found, asked), 100.0)
     assert one.measured.p50_s is not None
     assert one.measured.p50_s > 0.2

@@ -14,6 +14,7 @@ from typing import Any
 from headrace.cores import usable_cores
 from headrace.engine_control import Profile
 from headrace.errors import InvalidInput, MalformedRequest, NotReady, NotResident
+from headrace.observe.runs import Recent
 from headrace.observe.together import Topic
 from headrace.order import Label
 from headrace.receiver.catalog import Entry, ServedModel
@@ -26,6 +27,9 @@ from headrace.topology import listed
 _MOST_LABELS = 100
 _LONGEST_LABEL = 200
 _LARGEST_VERSION = 2**63 - 1
+# Runs are told of versions that ran so lately: one who plans asks more often, and of many models
+# that rest thousands of runs would be told for nothing.
+_LATELY_S = 60.0
 # What is worth asking where it comes from.
 _TUNABLE = (
     "backend", "precision", "f32_layers", "instances", "threads", "max_batch", "linger_ms",
@@ -59,7 +63,9 @@ class Models:
             ) from absent
         counted = json.loads(await self._core.together(Topic.SEEN))
         ran = counted.get(which(served)) or seen(served)
-        found = measured(served, {**ran, **lately(served)})
+        runs = json.loads(await self._core.together(Topic.RECENT)).get(which(served))
+        recent = {"now_s": time.monotonic(), "recent": runs or Recent().columns()}
+        found = measured(served, {**ran, **recent})
         return json_reply({**found, "receivers": self._core.receivers})
 
     async def label(self, exchange: Exchange, name: str, _: None) -> Reply:
@@ -145,12 +151,15 @@ def seen(served: ServedModel) -> dict[str, Any]:
     }
 
 
-def lately(served: ServedModel) -> dict[str, Any]:
+def lately(served: ServedModel) -> dict[str, Any] | None:
     """The last batches of this receiver, for whoever wants to see how unlike runs are.
 
-    Times are those of a clock that all receivers share.
+    Times are those of a clock that all receivers share. None: it is long since there was one.
     """
-    return {"now_s": time.monotonic(), "recent": served.metrics.runs.recent.columns()}
+    runs = served.metrics.runs
+    if runs.last_s is None or time.monotonic() - runs.last_s > _LATELY_S:
+        return None
+    return runs.recent.columns()
 
 
 def load_parts(profile: Profile) -> dict[str, float]:
