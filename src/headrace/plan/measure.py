@@ -35,7 +35,7 @@ _ROUNDS = 16
 # After so many of them the limit is looked for again.
 _FOLLOW_ROUNDS = 4
 # Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
-_LEAST_S, _MOST_S, _WANTED = 36.0, 60.0, 3000
+_LEAST_S, _MOST_S, _WANTED = 36.0, 90.0, 3000
 _WARM_SHARE = 0.15
 _FIRST_S = 2.0
 # A quiet server has this part of the time something to do, and so many requests a second at most.
@@ -62,7 +62,7 @@ class _Lengths(NamedTuple):
 
 
 _AT_FIRST = _Lengths(8.0, 4.0, 20.0, 40, 12.0)
-_IN_TURN = _Lengths(1.5, 0.8, 2.0, 4, 3.0)
+_IN_TURN = _Lengths(2.5, 0.8, 3.5, 4, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
