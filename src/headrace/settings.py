@@ -297,7 +297,8 @@ class ModelSettings(Card):
     max_queue: Annotated[int, Field(ge=1)] = Field(
         default=2048,
         description="Requests that may wait; one more is refused with queue_full, or takes the "
-        "place of one of a lower priority.",
+        "place of one of a lower priority. One of more rows than a batch has counts once for each "
+        "batch it takes.",
     )
     version_labels: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict,

@@ -139,6 +139,11 @@ CASES = [
     invalid("oip-rest: objects for numbers", oip({**X, "data": [{}] * 4}), "null, objects or"),
     invalid("oip-rest: booleans for numbers", oip({**X, "data": [True] * 4}), "JSON has booleans"),
     invalid(
+        "oip-rest: a boolean among numbers",
+        oip({**X, "data": [1.5, 2, 3, True]}),
+        "JSON has booleans",
+    ),
+    invalid(
         "oip-rest: numbers for booleans",
         oip(SMALL, {**FLAG, "data": [1]}, model="small"),
         "'flag' is BOOL, the JSON has integers",

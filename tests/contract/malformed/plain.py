@@ -34,6 +34,9 @@ PREDICT = [
     invalid("predict: no key", plain({"data": [1]}), 'the body needs "input"'),
     invalid("predict: two keys", plain({**GOOD_INPUT, "inputs": []}), 'give one of "input"'),
     invalid("predict: ragged", plain({"input": [[1], [2, 3]]}), "ragged"),
+    invalid(
+        "predict: a boolean among numbers", plain({"input": [[0.5, False]]}), "JSON has booleans"
+    ),
     invalid("predict: too deep", plain(b'{"input": %b1%b}' % (b"[" * 99, b"]" * 99)), "input 'x'"),
     invalid("predict: a string", plain({"input": "1"}), "the JSON has strings"),
     *(

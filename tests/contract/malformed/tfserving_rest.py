@@ -63,6 +63,11 @@ CASES = [
         tf({"instances": {}}),
         "Expecting 'instances' to be an list",
     ),
+    invalid(
+        "tfserving-rest: a boolean among numbers",
+        tf({"instances": [[1, 2, 3, True]]}),
+        "JSON has booleans",
+    ),
     invalid("tfserving-rest: rows of other lengths", tf({"instances": [[1], [1, 2]]}), "ragged"),
     invalid("tfserving-rest: row too short", tf({"instances": [[1, 2]]}), r"got \[1, 2\]"),
     invalid("tfserving-rest: row of strings", tf({"instances": [["a"] * 4]}), "JSON has strings"),

@@ -166,6 +166,9 @@ def _numbers(name: str, value: Any, dtype: DType) -> Array:
     allowed = {"b": "b", "i": "iu", "u": "iu"}.get(want.kind, "fiu")
     if kind not in allowed:
         raise InvalidInput(f"input {name!r} is {dtype.value}, the JSON has {_element(array)}")
+    # numpy makes 0 and 1 of them where there are numbers, too. Only there is it worth a look.
+    if kind in "fiu" and ((array == 0) | (array == 1)).any() and _has_truth(value):
+        raise InvalidInput(f"input {name!r} is {dtype.value}, the JSON has booleans")
     if want.kind in "iu":
         limits = np.iinfo(want)
         if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
@@ -175,6 +178,20 @@ def _numbers(name: str, value: Any, dtype: DType) -> Array:
             return array.astype(want)
     except FloatingPointError as error:
         raise InvalidInput(f"input {name!r}: a number does not fit {dtype.value}") from error
+
+
+def _has_truth(value: Any) -> bool:
+    """Whether true or false is among the elements."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if not isinstance(one, list):
+            continue
+        if one and isinstance(one[0], list):
+            waiting += one
+        elif bool in set(map(type, one)):  # three times as long as their sum takes
+            return True
+    return False
 
 
 def _has_text(value: Any) -> bool:
