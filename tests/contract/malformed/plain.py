@@ -35,6 +35,12 @@ PREDICT = [
     invalid("predict: two keys", plain({**GOOD_INPUT, "inputs": []}), 'give one of "input"'),
     invalid("predict: ragged", plain({"input": [[1], [2, 3]]}), "ragged"),
     invalid(
+        "predict: an unknown input",
+        plain({"input": {"z": [[1, 2, 3, 4]]}}),
+        "unknown input 'z'; the model has x",
+    ),
+    invalid("predict: a missing input", plain({"input": {}}), "input 'x' is missing"),
+    invalid(
         "predict: a boolean among numbers", plain({"input": [[0.5, False]]}), "JSON has booleans"
     ),
     invalid("predict: too deep", plain(b'{"input": %b1%b}' % (b"[" * 99, b"]" * 99)), "input 'x'"),

@@ -20,6 +20,7 @@ from headrace.receiver.handover.client import LARGE_BYTES
 from headrace.receiver.plain import uploads
 from headrace.receiver.plain.decoding import Decoding, Job
 from headrace.receiver.plain.uploads import Upload
+from headrace.receiver.run.validate import refuse_other_names
 from headrace.receiver.tfserving import rest as tfserving_rest
 from headrace.values import Array, Request, Signature
 
@@ -109,6 +110,8 @@ def _decode(body: Mapping[str, Any], signature: Signature) -> dict[str, Array]:
     if "input" in body:
         if len(body) > 1 and ("inputs" in body or "instances" in body):
             raise InvalidInput('give one of "input", "inputs" and "instances"')
+        if tfserving_rest.is_named(body["input"]):
+            refuse_other_names(body["input"], signature)
         return tfserving_rest.decode({"inputs": body["input"]}, signature)[0]
     if "inputs" not in body and "instances" not in body:
         raise InvalidInput('the body needs "input": a tensor, or an object of named tensors')

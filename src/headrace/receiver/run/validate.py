@@ -23,11 +23,11 @@ def validate(signature: Signature, inputs: Mapping[str, Array]) -> int:
     """
     specs, strings = signature.inputs, 0
     if len(inputs) != len(specs):
-        _names(signature, inputs)
+        refuse_other_names(inputs, signature)
     for spec in specs:
         array = inputs.get(spec.name)
         if array is None:
-            _names(signature, inputs)
+            refuse_other_names(inputs, signature)
             raise InvalidInput(f"input {spec.name!r} is missing")
         _fits(spec, array)
         if spec.dtype is DType.BYTES:
@@ -135,7 +135,12 @@ def _rows(specs: tuple[TensorSpec, ...], inputs: Mapping[str, Array]) -> int:
     return rows
 
 
-def _names(signature: Signature, inputs: Mapping[str, Array]) -> None:
+def refuse_other_names(inputs: Mapping[str, object], signature: Signature) -> None:
+    """See that the inputs are those of the model.
+
+    Raises:
+        InvalidInput: one is another, which is named first, or missing.
+    """
     expected = [spec.name for spec in signature.inputs]
     for name in inputs:
         if name not in expected:

@@ -169,7 +169,7 @@ def _rows(instances: Any, signature: Signature) -> dict[str, Array]:
     if len(instances) == 0:
         raise InvalidInput("No values in 'instances' array")
     names = [spec.name for spec in signature.inputs]
-    if not _named(instances[0]):
+    if not is_named(instances[0]):
         if len(names) != 1:
             raise InvalidInput(
                 "instances is a plain list, but expecting list of objects as multiple input "
@@ -178,7 +178,7 @@ def _rows(instances: Any, signature: Signature) -> dict[str, Array]:
         return _tensors({names[0]: instances}, signature)
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for number, instance in enumerate(instances):
-        if not _named(instance):
+        if not is_named(instance):
             raise InvalidInput(f"Expecting object but got list at item {number} of input list")
         if instance.keys() != columns.keys():
             raise InvalidInput(
@@ -194,7 +194,7 @@ def _columns(inputs: Any, signature: Signature, *, extra: bool) -> dict[str, Arr
     if isinstance(inputs, Decoded):
         return inputs.take()
     names = [spec.name for spec in signature.inputs]
-    if not _named(inputs):
+    if not is_named(inputs):
         if len(names) != 1:
             raise InvalidInput(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors "
@@ -210,7 +210,7 @@ def _columns(inputs: Any, signature: Signature, *, extra: bool) -> dict[str, Arr
     return _tensors({name: inputs[name] for name in names}, signature)
 
 
-def _named(value: Any) -> bool:
+def is_named(value: Any) -> bool:
     """Whether it is an object of named values; ``{"b64": ...}`` alone is a string."""
     return isinstance(value, dict) and list(value) != ["b64"]
 
