@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import tritonclient.grpc
 import tritonclient.http
@@ -185,6 +186,23 @@ def test_what_is_imported_is_checked_and_served(root: Path, tmp_path: Path) -> N
         (group,) = client.get_model_config("classifier")["instance_group"]
     np.testing.assert_allclose(answer, X @ (np.arange(12, dtype=np.float32).reshape(4, 3) - 5))
     assert group["count"] == 2
+
+
+@pytest.mark.slow
+def test_an_onnx_model_of_several_files_is_served(tmp_path: Path) -> None:
+    """One above 2 GB is a folder called ``model.onnx``, with its weights beside the file."""
+    file = tmp_path / "m/1/model.onnx/model.onnx"
+    model = onnx.load(write_linear(file, 1.0))
+    onnx.save(model, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (tmp_path / "m/config.pbtxt").write_text('platform: "onnxruntime_onnx"')
+    assert file.with_name("weights.bin").exists()
+    tensor = tritonclient.http.InferInput("x", X.shape, "FP32").set_data_from_numpy(X)
+    with (
+        Server(tmp_path) as running,
+        tritonclient.http.InferenceServerClient(running.address) as client,
+    ):
+        answer = client.infer("m", [tensor]).as_numpy("y")
+    np.testing.assert_allclose(answer, X @ (np.arange(12, dtype=np.float32).reshape(4, 3) - 5))
 
 
 PYTORCH = """

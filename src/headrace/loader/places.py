@@ -40,6 +40,9 @@ _LOOKED_FOR = (
     f"a model file ({', '.join(SUFFIXES)}), version folders (1/model.onnx), or models in folders "
     "(name/1/model.onnx)"
 )
+# By the suffix of a folder in a version folder, the file in it that is the model. An ONNX model of
+# several files, as one above 2 GB is, has such a folder in Triton's repositories.
+_IN_FOLDERS = {".savedmodel": SAVED_MODEL, ".onnx": "model.onnx"}
 # Safe in a URL, in a metric's label and in the name of a socket.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What the wire and the engine's socket have room for.
@@ -146,7 +149,8 @@ def _versions(folder: Path, name: str, complain: Complain) -> list[Place]:
     strays = [file for file in _model_files(folder) if file.suffix != PERHAPS_WEIGHTS]
     if strays:
         error = ModelLoadError(
-            f"{folder}: has version folders and model files ({_names(strays)}); keep one kind"
+            f"{folder}: has version folders and model files ({_entry_names(folder, strays)}); "
+            "keep one kind"
         )
         complain(Complaint(name, None, error))
         return []
@@ -177,12 +181,13 @@ def _only_model_file(folder: Path) -> Path:
     files = _model_files(folder)
     if len(files) > 1:
         name = model_file(folder.parent).name
-        if named := [file for file in files if name in {file.name, file.parent.name}]:
+        if named := [file for file in files if _entry(folder, file).name == name]:
             return named[0]
         files = [file for file in files if file.suffix != PERHAPS_WEIGHTS] or files
     if len(files) > 1:
         raise ModelLoadError(
-            f"{folder}: has {len(files)} model files ({_names(files)}); keep one a version"
+            f"{folder}: has {len(files)} model files ({_entry_names(folder, files)}); "
+            "keep one a version"
         )
     if not files:
         raise ModelLoadError(
@@ -254,13 +259,18 @@ def _are_weights(path: Path) -> bool:
 
 
 def _model_files(folder: Path) -> list[Path]:
-    """The files in it that are models; of a SavedModel, also in a folder of its own, its file."""
+    """The files in it that are models, those in a folder of their own too."""
     entries = _entries(folder)
-    saved = [entry / SAVED_MODEL for entry in entries if entry.suffix == ".savedmodel"]
+    inner = [entry / _IN_FOLDERS[entry.suffix] for entry in entries if entry.suffix in _IN_FOLDERS]
     return [
         *(file for file in entries if _is_model_file(file) or file.name == SAVED_MODEL),
-        *(file for file in saved if file.is_file()),
+        *(file for file in inner if file.is_file()),
     ]
+
+
+def _entry(folder: Path, file: Path) -> Path:
+    """What of a folder is the model whose file this is: the file, or the folder it lies in."""
+    return file if file.parent == folder else file.parent
 
 
 def _is_model_file(file: Path) -> bool:
@@ -295,6 +305,10 @@ def _check_readable(path: Path) -> None:
 def _contents(folder: Path) -> str:
     entries = _entries(folder)
     return _names(entries) if entries else "nothing"
+
+
+def _entry_names(folder: Path, files: list[Path]) -> str:
+    return _names([_entry(folder, file) for file in files])
 
 
 def _names(entries: list[Path]) -> str:

@@ -52,6 +52,14 @@ def test_of_a_loose_onnx_file_those_that_its_weights_are_in(tmp_path: Path) -> N
     assert _names(model) == ["not-there-yet", "x.onnx"]
 
 
+def test_of_an_onnx_model_in_a_folder_of_its_own_all_of_that(tmp_path: Path) -> None:
+    _make(tmp_path / "m/1/model.onnx/model.onnx")
+    weights = _make(tmp_path / "m/1/model.onnx/weights")
+    before = _stamp(tmp_path / "m")
+    weights.write_text("22")
+    assert _stamp(tmp_path / "m") != before
+
+
 def test_an_onnx_file_that_names_no_file_or_a_foreign_one(tmp_path: Path) -> None:
     for number, content in enumerate((b"", external("w", "/etc/passwd"))):
         model = tmp_path / f"x{number}.onnx"

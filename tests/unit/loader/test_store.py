@@ -318,6 +318,19 @@ def test_a_card_lies_in_any_folder_around_a_saved_model(tmp_path: Path, place: s
     assert (found.settings.slo_ms, found.settings.max_batch) == (77, ModelSettings().max_batch)
 
 
+def test_an_onnx_model_of_several_files_may_have_a_folder_of_its_own(tmp_path: Path) -> None:
+    """As Triton has one above 2 GB; what else the folder is called, its file is ``model.onnx``."""
+    _make(tmp_path, "m/1/model.onnx/model.onnx", "m/1/model.onnx/weights", "n/1/net.onnx/net.onnx")
+    (found,) = _find(tmp_path / "m")
+    assert (found.path, found.folder) == (tmp_path / "m/1/model.onnx/model.onnx", tmp_path / "m")
+    assert "no model file" in _error(tmp_path / "n")
+    _make(tmp_path, "m/1/large.onnx/model.onnx")
+    assert "has 2 model files (large.onnx/, model.onnx/); keep one" in _error(tmp_path / "m")
+    for name in ("large.onnx", "model.onnx"):
+        (tmp_path / "m/config.pbtxt").write_text(f"default_model_filename: '{name}'")
+        assert [one.path.parent.name for one in _find(tmp_path / "m")] == [name]
+
+
 def test_triton_may_name_the_folder_of_a_saved_model(tmp_path: Path) -> None:
     _make(tmp_path, "m/1/model.onnx", "m/1/model.savedmodel/saved_model.pb", "m/config.pbtxt")
     for name, file in (("model.savedmodel", "saved_model.pb"), ("model.onnx", "model.onnx")):

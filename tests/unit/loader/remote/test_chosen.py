@@ -34,6 +34,12 @@ def test_a_saved_model_is_whole() -> None:
     assert _chosen("m", *names) == [("", list(names))]
 
 
+def test_an_onnx_model_in_a_folder_of_its_own_comes_with_its_weights() -> None:
+    names = ("m/1/model.onnx/model.onnx", "m/1/model.onnx/weights", "m/2/notes.md")
+    inner = [name.removeprefix("m/") for name in names[:2]]
+    assert _chosen("m", *names, policy=LATEST) == [("m", inner)]
+
+
 def test_versions_come_each_alone_and_with_what_is_beside_them() -> None:
     names = ("m/1/model.onnx", "m/1/deep/x", "m/2/model.onnx", "m/card.yaml", "m/old/model.onnx")
     assert _chosen("m", *names) == [
