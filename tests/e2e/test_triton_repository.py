@@ -21,6 +21,8 @@ from headrace.layers import load
 from headrace.loader.places import left_out
 from headrace.loader.store import FoundVersion, find, find_named
 from headrace.settings import BackendName, ModelSettings, Settings
+from headrace.values import DType
+from tests.contract.models import node, write
 from tests.contract.test_formats import SCRIPT, needs_torch, written
 from tests.e2e.conftest import write_linear
 from tests.e2e.server import Server, until
@@ -203,6 +205,36 @@ def test_an_onnx_model_of_several_files_is_served(tmp_path: Path) -> None:
     ):
         answer = client.infer("m", [tensor]).as_numpy("y")
     np.testing.assert_allclose(answer, X @ (np.arange(12, dtype=np.float32).reshape(4, 3) - 5))
+
+
+WARMED_UP = """
+max_batch_size: 8
+model_warmup { name: "first" batch_size: 1
+  inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 4 ] zero_data: true } } }
+"""
+
+
+@pytest.mark.slow
+def test_a_warm_up_costs_no_model_that_turns_out_to_share_no_runs(tmp_path: Path) -> None:
+    """Its ``max_batch_size`` says that rows share runs, and here they depend on each other."""
+    write(
+        tmp_path / "m/1/model.onnx",
+        [
+            node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+            node("Sub", ["x", "mean"], ["y"]),
+        ],
+        {"x": (DType.FP32, ("N", 4))},
+        {"y": (DType.FP32, ("N", 4))},
+    )
+    (tmp_path / "m/config.pbtxt").write_text(WARMED_UP)
+    x = np.vstack([X, X * 3])
+    tensor = tritonclient.http.InferInput("x", x.shape, "FP32").set_data_from_numpy(x)
+    with (
+        Server(tmp_path) as running,
+        tritonclient.http.InferenceServerClient(running.address) as client,
+    ):
+        answer = client.infer("m", [tensor]).as_numpy("y")
+    np.testing.assert_allclose(answer, np.vstack([-X, X]))
 
 
 PYTORCH = """

@@ -16,7 +16,7 @@ from headrace.engine.backends.failures import RUN_ERRORS
 from headrace.engine.slots import ALIGNMENT_BYTES
 from headrace.errors import ModelLoadError
 from headrace.settings import ModelSettings
-from headrace.values import Array, DType, Signature, TensorSpec, converted
+from headrace.values import Array, Dim, DType, Signature, TensorSpec, converted
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Item shapes by input: without the batch axis where there is one."""
@@ -52,7 +52,7 @@ def item_shapes(signature: Signature, instance: Instance, settings: ModelSetting
     if settings.warm_shapes:
         steps = max(len(shapes) for shapes in settings.warm_shapes.values())
         named: list[Shapes] = [
-            {spec.name: _named(spec, start, settings, step) for spec in signature.inputs}
+            {spec.name: _named(spec, signature, settings, step) for spec in signature.inputs}
             for step in range(steps)
         ]
         return _fitting(signature, named, settings)
@@ -128,7 +128,7 @@ def _check_pad_value(spec: TensorSpec, value: float) -> None:
 
 
 def check_warm_shapes(signature: Signature, settings: ModelSettings) -> None:
-    """See that the shapes the card names are those of rows.
+    """See that the shapes the card names are those of rows, or of requests where none share runs.
 
     Raises:
         ModelLoadError: one has other axes, or another size where the model has only one.
@@ -137,17 +137,31 @@ def check_warm_shapes(signature: Signature, settings: ModelSettings) -> None:
     for spec in signature.inputs:
         item = spec.shape[start:]
         for shape in settings.warm_shapes.get(spec.name, ()):
-            fits = len(shape) == len(item) and all(
-                size == dim or not isinstance(dim, int)
-                for size, dim in zip(shape, item, strict=True)
-            )
-            if not fits:
+            if not _fits(_item_of(shape, spec, signature, settings), item):
                 wanted = ", ".join(str(dim) if isinstance(dim, int) else "any" for dim in item)
                 raise ModelLoadError(
                     f"warm_shapes has {list(shape)} for input {spec.name!r}, of which "
                     f"{'a row' if signature.batched else 'a request'} is [{wanted}]"
                     + _of_axes(len(shape) - len(item), signature, settings)
                 )
+
+
+def _fits(shape: tuple[int, ...], item: tuple[Dim, ...]) -> bool:
+    return len(shape) == len(item) and all(
+        size == dim or not isinstance(dim, int) for size, dim in zip(shape, item, strict=True)
+    )
+
+
+def _item_of(
+    shape: tuple[int, ...], spec: TensorSpec, signature: Signature, settings: ModelSettings
+) -> tuple[int, ...]:
+    """What is run at a shape of the card: itself, or a request of one such row.
+
+    Before warm-up nobody knows whether requests share runs, so a card that does not say it, as
+    Triton's with ``model_warmup``, has the shapes of rows.
+    """
+    unknown = not signature.batched and settings.batched is None
+    return (1, *shape) if unknown and len(shape) == len(spec.shape) - 1 else shape
 
 
 def _of_axes(more: int, signature: Signature, settings: ModelSettings) -> str:
@@ -181,10 +195,13 @@ def slot_bytes(signature: Signature, items: Iterable[Shapes], rows: int) -> int:
     return max((item_bytes(signature, item) * rows + between for item in items), default=0)
 
 
-def _named(spec: TensorSpec, start: int, settings: ModelSettings, step: int) -> tuple[int, ...]:
+def _named(
+    spec: TensorSpec, signature: Signature, settings: ModelSettings, step: int
+) -> tuple[int, ...]:
     shapes = settings.warm_shapes.get(spec.name)
     if shapes:
-        return tuple(shapes[min(step, len(shapes) - 1)])
+        return _item_of(shapes[min(step, len(shapes) - 1)], spec, signature, settings)
+    start = 1 if signature.batched else 0
     return tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape[start:])
 
 

@@ -125,16 +125,29 @@ def test_a_shape_that_fits_no_row_does_not_end_batching(
     assert found.signature.batched
 
 
-def test_shapes_of_what_shares_no_runs_are_of_requests_and_its_card_says_so() -> None:
-    class Mean(Counted):
-        def answer(self, x: Array) -> Array:
-            return np.asarray(x - x.mean(axis=0))
+class Mean(Counted):
+    def answer(self, x: Array) -> Array:
+        return np.asarray(x - x.mean(axis=0))
 
+
+def test_what_turns_out_to_share_no_runs_is_warmed_up_with_requests_of_one_row() -> None:
+    found, _ = warm(Mean(signature((None, None))), warm_shapes={"x": [[4], [8]]})
+    assert not found.signature.batched
+    assert found.shapes == ({"x": (1, 4)}, {"x": (1, 8)})
+
+
+def test_shapes_of_what_shares_no_runs_may_be_of_requests_where_its_card_says_so() -> None:
     model = Mean(signature((None, 4)))
-    with pytest.raises(ModelLoadError, match=r"a request is .*: name all axes, and say batched: f"):
-        warm(model, warm_shapes={"x": [[4]]})
+    with pytest.raises(ModelLoadError, match=r"\[4\] for .*, of which a request is \[any, 4\]$"):
+        warm(model, warm_shapes={"x": [[4]]}, batched=False)
     found, _ = warm(model, warm_shapes={"x": [[3, 4]]}, batched=False)
     assert found.shapes == ({"x": (3, 4)},)
+
+
+def test_a_row_is_no_request_where_requests_are_of_several() -> None:
+    model = Counted(signature((3, 4), batched=False))
+    with pytest.raises(ModelLoadError, match=r"a request is .*: name all axes, and say batched: f"):
+        warm(model, warm_shapes={"x": [[4]]})
 
 
 def test_a_past_may_be_empty() -> None:

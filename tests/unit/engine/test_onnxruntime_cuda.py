@@ -201,6 +201,9 @@ def test_without_a_batch_axis_the_first_is_of_the_sizes_that_the_card_names() ->
     fixed: dict[str, tuple[int | None, ...]] = {"x": (None, 80), "of_all": (1,)}
     assert _shapes(fixed, warm_shapes=sizes) == tuple(f"{one},of_all:1" for one in expected)
     assert _shapes({"x": (None, 80)}, batched=False, max_batch=4) == ("x:1x80", "x:4x80")
+    rows = {"x": [[100], [400]]}  # of a request that says nothing of batches, one row is warmed up
+    expected = ("x:1x100,of_all:1", "x:4x400,of_all:1")
+    assert _shapes({"x": (None, None), "of_all": (1,)}, max_batch=4, warm_shapes=rows) == expected
 
 
 @pytest.mark.parametrize("name", ["input_ids:0", "a,b"])

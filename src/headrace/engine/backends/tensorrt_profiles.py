@@ -73,10 +73,10 @@ def _bounds(settings: ModelSettings, spec: TensorSpec, axis: int, *, batched: bo
         return _Bounds(dim, dim)
     if axis == 0 and batched:
         return _Bounds(1, settings.max_batch)
-    start = 1 if batched else 0
+    from_end = len(spec.shape) - axis  # of a shape without the batch axis it is the same
     sizes = list(settings.buckets.get(name, {}).get(axis, ()))
     shapes = settings.warm_shapes.get(name, ())
-    sizes += [shape[axis - start] for shape in shapes if len(shape) > axis - start]
+    sizes += [shape[-from_end] for shape in shapes if len(shape) >= from_end]
     if not (sizes or axis):
         sizes = [1, settings.max_batch]  # nobody says more: as if its requests shared batches
     if not sizes:
