@@ -366,6 +366,41 @@ def test_a_repository_of_nothing_else_says_why(mixed: Path) -> None:
     assert len(more) == len(LEFT_OUT)
 
 
+@pytest.fixture
+def with_empty(tmp_path: Path) -> Path:
+    """A repository of one model and of one whose version is called ``v1``."""
+    root = tmp_path / "repository"
+    write_linear(root / "m/1/model.onnx", 1.0)
+    write_linear(root / "vee/v1/model.onnx", 1.0)
+    (root / "vee/config.pbtxt").write_text("max_batch_size: 8")
+    return root
+
+
+def test_a_model_without_a_version_folder_is_named(with_empty: Path) -> None:
+    settings = Settings(models=(ModelSettings(path=with_empty),))
+    assert [found.name for found in find(settings)] == ["m"]
+    (told,) = left_out(settings.models[0])
+    says = "vee: has a config.pbtxt and no version folder (1/) beside it; found config.pbtxt, v1/"
+    assert (told.name, told.error.message) == ("vee", f"{with_empty}/{says}")
+    with pytest.raises(ModelLoadError) as caught:
+        find_named(settings, "vee")
+    assert caught.value.message == told.error.message
+    shutil.rmtree(with_empty / "m")
+    with pytest.raises(ModelLoadError) as caught:
+        find(settings)
+    assert caught.value.message.endswith(f"found vee/\n{told.error.message}")
+
+
+def test_a_model_without_a_version_folder_hides_none_of_its_name(
+    with_empty: Path, tmp_path: Path
+) -> None:
+    write_linear(tmp_path / "others/vee/1/model.onnx", 1.0)
+    places = (with_empty, tmp_path / "others")
+    settings = Settings(models=tuple(ModelSettings(path=place) for place in places))
+    for found in (find(settings)[-1], *find_named(settings, "vee")):
+        assert found.path.is_relative_to(tmp_path / "others")
+
+
 @pytest.mark.parametrize("where", ["streams", "streams/1"])
 def test_a_card_brings_it_back(mixed: Path, where: str) -> None:
     (mixed / where / "card.yaml").write_text("slo_ms: 5")
@@ -391,6 +426,26 @@ def test_the_log_says_once_what_is_left_out(mixed: Path, control: str) -> None:
             until(lambda: "later" in running.output)
         assert running.output.count("model_left_out") == len(LEFT_OUT)
         assert "models_unreadable" not in running.output
+
+
+@pytest.mark.slow
+def test_a_model_whose_versions_are_removed_goes_and_the_log_says_what_is_left(
+    with_empty: Path,
+) -> None:
+    def served() -> list[str]:
+        return [one["name"] for one in client.get_model_repository_index()]
+
+    words = ("--model-control", "poll")
+    environment = {"HEADRACE_SERVER__POLL_S": "0.05"}
+    (with_empty / "vee/v1").rename(with_empty / "vee/1")
+    with (
+        Server(with_empty, *words, environment=environment) as running,
+        tritonclient.http.InferenceServerClient(running.address) as client,
+    ):
+        assert sorted(served()) == ["m", "vee"]
+        (with_empty / "vee/1").rename(with_empty / "vee/v1")
+        until(lambda: served() == ["m"])
+        until(lambda: running.output.count("model_left_out") == 1)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from headrace.errors import ModelLoadError, OperatorError, SettingsError
 from headrace.formats import SUFFIXES
 from headrace.importers.folders import has_card, named
 from headrace.importers.folders import versions as versions_in
+from headrace.importers.triton import CONFIG_NAME
 from headrace.loader.card import model_file, why_left_out
 from headrace.loader.regular import check_regular
 from headrace.settings import ModelSettings
@@ -65,13 +66,15 @@ class Place(NamedTuple):
 class Complaint(NamedTuple):
     """Why a model, or one version of it, cannot be taken as it lies there now.
 
-    ``left_out``: nothing is wrong with it, it is of a kind that is not served here.
+    ``left_out``: it is passed over in a folder of models, for it is of a kind that is not served
+    here, or ``is_empty``: there is its configuration only, and no version of it.
     """
 
     name: str
     version: int | None
     error: OperatorError
     left_out: bool = False
+    is_empty: bool = False
 
 
 Complain = Callable[[Complaint], None]
@@ -207,17 +210,19 @@ def _is_script(folder: Path) -> bool:
 
 def _folder_of_models(folder: Path, name: str | None, complain: Complain) -> list[Place]:
     """The models of a folder, by name; entries that are neither are left alone."""
+    reasons: list[str] = []
 
     def under_its_name(told: Complaint) -> None:
+        if told.left_out:
+            reasons.append(told.error.message)
         complain(told._replace(name=name or told.name))
 
     models = list(_models_in(folder, under_its_name))
     if not models and complain is _refuse:
-        reasons = [why_left_out(inner) for inner in _entries(folder) if inner.is_dir()]
         problem = (
             f"{folder}: nothing to serve here; looked for {_LOOKED_FOR}; found {_contents(folder)}"
         )
-        raise ModelLoadError("\n".join([problem, *filter(None, reasons)]))
+        raise ModelLoadError("\n".join([problem, *reasons]))
     if name is not None and len({place.name for place in models}) > 1:
         raise ModelLoadError(
             f"{folder}: is a folder of several models, which cannot all be called {name!r}; "
@@ -247,7 +252,17 @@ def _models_at(path: Path, complain: Complain) -> list[Place]:
         return [Place(path.name, 1, path / SAVED_MODEL, path)]
     if _is_model_file(path) and not _are_weights(path):
         return [Place(path.stem, 1, path, path.parent)]
+    if is_folder and (path / CONFIG_NAME).exists():
+        complain(_empty(path))
     return []
+
+
+def _empty(folder: Path) -> Complaint:
+    error = ModelLoadError(
+        f"{folder}: has a {CONFIG_NAME} and no version folder (1/) beside it; found "
+        f"{_contents(folder)}"
+    )
+    return Complaint(folder.name, None, error, left_out=True, is_empty=True)
 
 
 def _are_weights(path: Path) -> bool:

@@ -171,8 +171,7 @@ def _versions(places: Iterable[Place]) -> dict[str, set[int]]:
 
 def lies_in(settings: Settings, name: str) -> bool:
     """Whether there is a model of that name, in whatever state, where these settings look."""
-    lying = _named(settings, name)
-    return bool(lying.places or lying.complaints)
+    return _named(settings, name).is_there
 
 
 class _Lying(NamedTuple):
@@ -181,6 +180,11 @@ class _Lying(NamedTuple):
     entry: ModelSettings
     places: list[Place]
     complaints: list[Complaint]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is more of it than its configuration."""
+        return bool(self.places) or not all(told.is_empty for told in self.complaints)
 
     def choose(self, policy: VersionPolicy) -> list[Place]:
         """The places that a policy wants.
@@ -206,11 +210,14 @@ class _Lying(NamedTuple):
 
 def _named(settings: Settings, name: str) -> _Lying:
     """How a model lies now; an entry that cannot be read and is not its own is passed over."""
+    found = _Lying(settings.every_model, [], [])
     for entry in settings.models:
         lying = _locate(entry, name)
-        if lying.places or lying.complaints:
+        if lying.is_there:
             return lying
-    return _Lying(settings.every_model, [], [])
+        if lying.complaints and not found.complaints:
+            found = lying
+    return found
 
 
 def _locate(entry: ModelSettings, name: str) -> _Lying:

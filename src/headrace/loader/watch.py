@@ -145,11 +145,13 @@ class Surveyor:
             survey.troubles.add(f"server.default_model: there is no model {default!r}")
 
     def _hear(self, survey: Survey, number: int, told: Complaint) -> None:
-        model = self._model(survey, number, told.name)
         if told.left_out:
             survey.left_out.add((told.name, self._remotes.told(told.error.message)))
         else:
             survey.troubles.add(told.error.message)
+        if told.is_empty:  # what there was of it has been removed
+            return
+        model = self._model(survey, number, told.name)
         if model.entry != number:  # it says nothing of the model that another entry has
             return
         if told.version is None:
