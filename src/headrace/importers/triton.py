@@ -122,7 +122,9 @@ RULES: dict[str, Rule] = {
     "instance_group.name": Rule(_OWN, "", "instances need no names"),
     "instance_group.kind": Rule(_OWN, "", "decides what becomes of `count`"),
     "instance_group.count": Rule(
-        _MAPPED, "instances", "of KIND_CPU, and KIND_AUTO without `gpus`, added up"
+        _MAPPED,
+        "instances",
+        "of KIND_CPU, and KIND_AUTO without `gpus`, added up; a group without one adds none",
     ),
     "instance_group.rate_limiter": Rule(_LOST, "", "models take turns by their `weight`"),
     "instance_group.gpus": _GPU,
