@@ -180,6 +180,23 @@ def test_envoys_span_is_between_that_of_the_client_and_ours(
         assert names["service.name"] == "headrace"
 
 
+@pytest.mark.parametrize("named", [None, "till"])
+def test_both_say_of_whom_they_are_as_the_environment_does(
+    tmp_path: Path, collector: Collector, named: str | None
+) -> None:
+    said = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=checkout,service.version=7"}
+    if named is not None:
+        said["OTEL_SERVICE_NAME"] = named  # goes before the other
+    with _server(tmp_path, collector.url, "1", "true", **said) as server:
+        assert http(f"{server.url}/predict/echo", OK)[0] == 200
+        until(collector.envoys)
+        until(collector.of_requests)
+    resources = [one.resource_spans[0].resource for one in collector.received]
+    found = [{one.key: one.value.string_value for one in of.attributes} for of in resources]
+    assert {one["service.name"] for one in found} == {named or "checkout"}
+    assert {one["service.version"] for one in found} == {"7"}
+
+
 @pytest.mark.parametrize("envoy", ["false", "true"])
 def test_requests_without_a_trace_are_sampled_by_the_ratio_over_every_front(
     tmp_path: Path, collector: Collector, envoy: str

@@ -278,7 +278,8 @@ def _configuration(
     _speak(http, settings)
     runtime = dict(_RESETS)
     configuration["layered_runtime"] = {"layers": [{"name": "ours", "static_layer": runtime}]}
-    if settings.otlp_endpoint is not None and settings.otlp_envoy:
+    spans = settings.otlp_envoy and not otel.is_disabled(environment)
+    if settings.otlp_endpoint is not None and spans:
         envoy_spans.add(
             configuration,
             http,

@@ -28,10 +28,6 @@ _EVERY_MS, _TOGETHER = 1000, 256
 _API = "type.googleapis.com/envoy"
 _EARLY_TYPE = "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 _FORCES = "x-client-trace-id"
-_DETECTOR = "envoy.tracers.opentelemetry.resource_detectors.environment"
-_DETECTOR_TYPE = (
-    "extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig"
-)
 
 
 def add(
@@ -99,10 +95,10 @@ def _write(name: str, value: str) -> dict[str, Any]:
 
 
 def _tracer(endpoint: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    detector = {"name": _DETECTOR, "typed_config": {"@type": f"{_API}.{_DETECTOR_TYPE}"}}
+    service = environment.get("OTEL_SERVICE_NAME")
     tracer: dict[str, Any] = {
         "@type": f"{_API}.config.trace.v3.OpenTelemetryConfig",
-        "service_name": environment.get("OTEL_SERVICE_NAME") or "headrace",
+        "service_name": service or "headrace",
         "http_service": {
             "http_uri": {
                 "uri": endpoint.rstrip("/") + PATH,
@@ -118,8 +114,17 @@ def _tracer(endpoint: str, environment: Mapping[str, str]) -> dict[str, Any]:
     }
     # Envoy refuses to start where it shall look and there is nothing.
     if environment.get("OTEL_RESOURCE_ATTRIBUTES"):
-        tracer["resource_detectors"] = [detector]
+        tracer["resource_detectors"] = [_detector("environment", "Environment")]
+        if service:  # over a service.name there
+            named = {"attributes": {"service.name": service}}
+            tracer["resource_detectors"].append(_detector("static_config", "StaticConfig", **named))
     return tracer
+
+
+def _detector(name: str, kind: str, **said: Any) -> dict[str, Any]:
+    place = "tracers.opentelemetry.resource_detectors"
+    type_ = f"{_API}.extensions.{place}.v3.{kind}ResourceDetectorConfig"
+    return {"name": f"envoy.{place}.{name}", "typed_config": {"@type": type_, **said}}
 
 
 def _cluster(endpoint: str, environment: Mapping[str, str], authorities: str) -> dict[str, Any]:

@@ -27,6 +27,11 @@ def check() -> None:
         )
 
 
+def is_disabled(environment: Mapping[str, str]) -> bool:
+    """Whether OpenTelemetry's own switch is off: then nobody makes spans."""
+    return environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
 def authorities(environment: Mapping[str, str]) -> str:
     """The file of those whose certificates of collectors are good, as the libraries have it.
 

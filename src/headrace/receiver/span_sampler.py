@@ -14,7 +14,11 @@ from typing import NamedTuple
 
 from headrace.receiver import envoy_spans
 
-_SAMPLED = 1  # a bit of the flags, which are the last two digits of a traceparent
+_SAMPLED = 1  # a bit of the flags
+# Version, trace, span, flags. There is no version ff, and in version 00 nothing may follow.
+_PARENT = re.compile(
+    rb"(?!ff|00.{53}-)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?"
+)
 # Of a request id, a UUID, this digit is why Envoy samples the request. 4: it does not.
 _WHY, _CHOSEN, _ID_BYTES = 14, frozenset({b"9", b"a", b"b"}), 36
 _SPAN = re.compile(rb"([0-9a-f]{32})-([0-9a-f]{16})")
@@ -83,9 +87,6 @@ class SpanSampler:
 
 
 def _flags(parent: bytes) -> int | None:
-    """The flags of a traceparent; None when it is none."""
-    parts = parent.split(b"-")
-    try:
-        return int(parts[3], 16)
-    except (IndexError, ValueError):
-        return None
+    """The flags of a traceparent; None when it is none: it counts as if it were not there."""
+    found = _PARENT.fullmatch(parent)
+    return None if found is None else int(found[1], 16)

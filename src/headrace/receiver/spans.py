@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import headrace
 from headrace.observe.phases import ID_CHARACTERS
+from headrace.receiver import otel
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.envoy_spans import PATH, TIMEOUT_S
 from headrace.receiver.exchange import Exchange, Headers
@@ -58,7 +59,7 @@ class Spans:
     @classmethod
     def of(cls, settings: ServerSettings) -> Spans | None:
         """Send to the collector that the settings name, if they do; ``OTEL_`` variables count."""
-        if settings.otlp_endpoint is None or _is_disabled():
+        if settings.otlp_endpoint is None or otel.is_disabled(os.environ):
             return None
         within = settings.otlp_envoy
         chooses = by_envoy if within else by_chance(settings.otlp_ratio, random.random)
@@ -168,17 +169,15 @@ def _attributes(exchange: Exchange, served: ServedModel, outcome: str) -> dict[s
     return found
 
 
-def _is_disabled() -> bool:
-    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-
-
 def _resource() -> Resource:
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an extra
+    """Who we are, where the environment does not say another."""
+    from opentelemetry.sdk.resources import (  # noqa: PLC0415 - an extra
+        OTELResourceDetector,
+        Resource,
+    )
 
-    names = {"service.version": headrace.__version__}
-    if not os.environ.get("OTEL_SERVICE_NAME"):
-        names["service.name"] = "headrace"
-    return Resource.create(names)
+    ours = {"service.name": "headrace", "service.version": headrace.__version__}
+    return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
 
 
 def _sending(endpoint: str) -> SpanProcessor:

@@ -70,7 +70,10 @@ def _place(configuration: dict[str, Any]) -> tuple[str, int]:
     ("endpoint", "environment"),
     [
         ("http://127.0.0.1:4318", NOTHING),
-        ("http://[::1]:4318/below", {"OTEL_RESOURCE_ATTRIBUTES": "zone=a,rack=2"}),
+        (
+            "http://[::1]:4318/below",
+            {"OTEL_RESOURCE_ATTRIBUTES": "zone=a,rack=2", "OTEL_SERVICE_NAME": "digits"},
+        ),
         ("https://collector.example", {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=50%25%20off"}),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 
 from headrace.errors import StartError
 from headrace.observe.processes import _role
-from headrace.receiver import envoy, process
+from headrace.receiver import envoy, envoy_spans, process
 from headrace.receiver.envoy import Address, Launch, _connections, _streams, launch
 from headrace.receiver.process import ReceiverProcess, claimed
 from headrace.server_settings import ServerSettings
@@ -81,6 +81,14 @@ def test_the_secret_of_a_collector_is_no_argument(tmp_path: Path) -> None:
     how = _launch(tmp_path, said)
     assert TOKEN in how.configuration
     assert TOKEN not in " ".join(map(str, how.arguments))
+
+
+@pytest.mark.parametrize(("said", "made"), [("", True), ("false", True), ("True", False)])
+def test_envoy_makes_no_spans_where_opentelemetry_is_switched_off(
+    said: str, made: bool, tmp_path: Path
+) -> None:
+    how = _launch(tmp_path, {**os.environ, "OTEL_SDK_DISABLED": said})
+    assert (envoy_spans.PATH in how.configuration) == made
 
 
 @pytest.mark.parametrize("name", ["my python", "py:3.11"])

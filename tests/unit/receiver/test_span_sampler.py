@@ -35,12 +35,32 @@ def test_the_client_decides_whatever_is_chosen_and_the_limit() -> None:
     assert sampler.takes(CHOSEN, 0.0)  # and it has cost the others nothing
 
 
-@pytest.mark.parametrize("said", [None, b"", b"nonsense", b"00-1-2-zz"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        b"",
+        b"nonsense",
+        b"00-1-2-zz",
+        b"00-xyz-b-01",
+        TRACE + b"1",
+        TRACE + b"01-more",
+        TRACE.upper() + b"01",
+        b"ff" + TRACE[2:] + b"01",
+        b"00-" + b"0" * 32 + TRACE[35:] + b"01",
+        TRACE[:36] + b"0" * 16 + b"-01",
+    ],
+)
 def test_where_the_client_says_nothing_chance_does(said: bytes | None) -> None:
     drawn = iter([0.0, 0.29, 0.3, 0.9])
     sampler = SpanSampler(100.0, by_chance(0.3, lambda: next(drawn)))
     client = {} if said is None else {b"traceparent": said}
     assert [sampler.takes(client, 0.0) for _ in range(4)] == [True, True, False, False]
+
+
+def test_of_a_later_version_more_may_follow() -> None:
+    later = {b"traceparent": b"01" + TRACE[2:] + b"01-more"}
+    assert SpanSampler(1.0, by_chance(0.0, lambda: 0.5)).takes(later, 0.0)
 
 
 def test_or_envoy_does() -> None:
