@@ -6,6 +6,7 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, field_validator
 
@@ -217,7 +218,7 @@ class ServerSettings(Group):
     @field_validator("otlp_endpoint")
     @classmethod
     def _collector(cls, endpoint: str | None) -> str | None:
-        if endpoint is not None and not _COLLECTOR.fullmatch(endpoint):
+        if endpoint is not None and not _is_collector(endpoint):
             raise ValueError("should be as http://127.0.0.1:4318")
         return endpoint
 
@@ -229,3 +230,13 @@ class ServerSettings(Group):
             if not (host and port.isascii() and port.isdigit() and int(port) <= _LAST_PORT):
                 raise ValueError("should be ADDR:PORT, as in 127.0.0.1:8500 or [::1]:8500")
         return listen
+
+
+def _is_collector(endpoint: str) -> bool:
+    if not _COLLECTOR.fullmatch(endpoint):
+        return False
+    try:
+        parts = urlsplit(endpoint)
+        return parts.hostname is not None and parts.port != 0
+    except ValueError:  # of a port that is none, or half an address of IPv6
+        return False

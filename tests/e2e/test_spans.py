@@ -297,3 +297,14 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     finally:
         server.kill()
     assert "pip install 'headrace[otel]'" in server.output
+
+
+def test_a_variable_that_cannot_be_done_is_told_in_one_line(tmp_path: Path) -> None:
+    server = _server(tmp_path, "http://127.0.0.1:4318", "1", OTEL_BSP_SCHEDULE_DELAY="0")
+    server.start()
+    try:
+        assert server.wait(30) == 2
+    finally:
+        server.kill()
+    assert "headrace: OTEL_BSP_SCHEDULE_DELAY is '0'" in server.output
+    assert "Traceback" not in server.output

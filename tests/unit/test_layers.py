@@ -179,6 +179,27 @@ def test_an_origin_has_a_scheme_and_no_path(text: str) -> None:
         load(None, {}, {"server.cors_origins": (text,)})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "collector:4318",
+        "http://c:abc",
+        "http://c:99999",
+        "http://c:0",
+        "http://:4318",
+        "http://[::1",
+    ],
+)
+def test_a_collector_has_a_scheme_a_host_and_a_port_if_any(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"should be as http://127\.0\.0\.1:4318"):
+        load(None, {}, {"server.otlp_endpoint": text})
+
+
+@pytest.mark.parametrize("text", ["http://c", "https://c:4318/below", "http://[::1]:4318"])
+def test_the_place_of_a_collector_is_taken_as_it_is(text: str) -> None:
+    assert load(None, {}, {"server.otlp_endpoint": text}).server.otlp_endpoint == text
+
+
 def test_a_field_of_the_access_log_is_one_of_those_there_are() -> None:
     with pytest.raises(SettingsError, match=r"should be of time, method, .*, traceparent"):
         load(None, {}, {"server.access_log_fields": ("time", "colour")})

