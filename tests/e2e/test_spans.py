@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import os
 import ssl
 import threading
@@ -274,7 +275,21 @@ def test_both_our_spans_and_envoys_reach_a_collector_over_tls(
 def test_a_collector_that_is_away_disturbs_nobody(tmp_path: Path) -> None:
     with _server(tmp_path, "http://127.0.0.1:1", "1") as server:
         assert http(f"{server.url}/predict/echo", OK)[0] == 200
+        until(lambda: "Failed to export" in server.output)
+        assert http(f"{server.url}/predict/echo", OK)[0] == 200
         assert server.stop() == 0
+    (told,) = [line for line in server.output.splitlines() if "Failed to export" in line]
+    assert json.loads(told)["event"] == "opentelemetry"  # a line as all others are, and once
+
+
+def test_a_client_cannot_write_into_the_log(tmp_path: Path, collector: Collector) -> None:
+    with _server(tmp_path, collector.url, "0") as server:
+        for state in ("a=1;;bad key", "a=1,a=2", "what I like"):
+            said = {"traceparent": SAMPLED, "tracestate": state}
+            assert http(f"{server.url}/predict/echo", OK, said)[0] == 200
+        until(lambda: len(collector.of_requests()) == 3)
+        before = server.output
+    assert before.splitlines()[-1].startswith("Headrace is ready")
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ Before it: ``on_demand`` requests that wait for a model to be loaded · ``usage`
 was last used.
 
 Behind the one function: ``run`` queue, batches, engine, outcomes · ``catalog`` the models there
-are · ``tracing`` Triton's traces, ``spans`` OpenTelemetry's, of those that ``span_sampler`` takes ·
-``telemetry`` Prometheus', ``numbers`` what all receivers have counted · ``bell`` rings when that
-changes · ``orders`` of clients to the supervisor, ``model_files`` what they send to be loaded.
+are · ``tracing`` Triton's traces, ``spans`` OpenTelemetry's, of those that ``span_sampler`` takes,
+``otel_log`` what its libraries say · ``telemetry`` Prometheus', ``numbers`` what all receivers have
+counted · ``bell`` rings when that changes · ``orders`` of clients to the supervisor,
+``model_files`` what they send to be loaded.
 
 Large JSON: ``handover`` out of the receiver, to the ``scribe``.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import headrace
 from headrace.observe.phases import ID_CHARACTERS
-from headrace.receiver import otel
+from headrace.receiver import otel, otel_log
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.envoy_spans import PATH, TIMEOUT_S
 from headrace.receiver.exchange import Exchange, Headers
@@ -61,6 +61,7 @@ class Spans:
         """Send to the collector that the settings name, if they do; ``OTEL_`` variables count."""
         if settings.otlp_endpoint is None or otel.is_disabled(os.environ):
             return None
+        otel_log.hear()
         within = settings.otlp_envoy
         chooses = by_envoy if within else by_chance(settings.otlp_ratio, random.random)
         sampler = SpanSampler(settings.otlp_limit_per_s / settings.receivers, chooses)
