@@ -9,6 +9,7 @@ import os
 import ssl
 import threading
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,24 @@ def test_a_sampled_request_is_a_span_of_its_clients_trace_with_its_phases_below(
         resource = received.resource_spans[0].resource
         names = {one.key: one.value.string_value for one in resource.attributes}
         assert names["service.name"] == "headrace"
+
+
+def test_a_state_that_came_in_several_headers_is_whole(
+    tmp_path: Path, collector: Collector
+) -> None:
+    with _server(tmp_path, collector.url, "0") as server:
+        connection = HTTPConnection(server.address, timeout=30)
+        with contextlib.closing(connection):
+            connection.putrequest("POST", "/predict/echo")
+            body = json.dumps(OK).encode()
+            said = [("traceparent", SAMPLED), ("tracestate", "a=1"), ("tracestate", "b=2,c=3")]
+            for name, value in [*said, ("content-length", str(len(body)))]:
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            assert connection.getresponse().status == 200
+        until(collector.of_requests)
+    (span,) = collector.of_requests()
+    assert span.trace_state == "a=1,b=2,c=3"
 
 
 def test_envoys_span_is_between_that_of_the_client_and_ours(

@@ -38,7 +38,7 @@ from headrace.receiver.plain.slowest import ASKS, passed, timing
 from headrace.receiver.reflection import Reflection
 from headrace.receiver.routes import Routes
 from headrace.receiver.run.departures import PATIENCE_S
-from headrace.receiver.spans import Spans
+from headrace.receiver.spans import Spans, join_states
 from headrace.receiver.stream import Send, Stream, serve
 from headrace.receiver.tfserving.grpc import TfServingGrpc
 from headrace.receiver.tfserving.reload import TfServingReload
@@ -106,7 +106,10 @@ class Application:
         self, scope: dict[str, Any], receive: Receive, send: Send
     ) -> Coroutine[None, None, None]:
         """ASGI 3, one request; gRPC is told from plain HTTP by its content type."""
-        headers: Headers = dict(scope["headers"])
+        came = scope["headers"]
+        headers: Headers = dict(came)
+        if self._spans is not None and len(headers) < len(came):  # one came more than once
+            join_states(headers, came)
         exchange = Exchange(headers, receive, arrival_s(headers, time.monotonic(), time.time()))
         if grpc.is_grpc(headers.get(b"content-type", b"")):
             return self._grpc(exchange, scope["path"], send, scope["http_version"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import headrace
@@ -152,6 +153,13 @@ class Spans:
             **more,
         )
         self._sending.on_end(span)
+
+
+def join_states(headers: Headers, came: Iterable[tuple[bytes, bytes]]) -> None:
+    """Have the whole ``tracestate`` of a client that sent it in parts, each a header of its own."""
+    states = [value for name, value in came if name == b"tracestate"]
+    if states:
+        headers[b"tracestate"] = b",".join(states)
 
 
 def _attributes(exchange: Exchange, served: ServedModel, outcome: str) -> dict[str, str | int]:
