@@ -1,4 +1,7 @@
-"""Tables for terminals: they leave the width to what they say, and know when it is not enough."""
+"""Tables for terminals: they leave the width to what they say, and know when it is not enough.
+
+And text of others, which a terminal might take for orders.
+"""
 
 from __future__ import annotations
 
@@ -27,3 +30,11 @@ def fits(what: RenderableType, console: Console) -> bool:
     """Whether it can be printed without a word being broken or a line folded."""
     options = console.options.update(max_width=_UNBOUNDED)
     return console.measure(what, options=options).maximum <= console.width
+
+
+def visible(text: str, kept: str = "") -> str:
+    """Text of others with what cannot be printed as escapes, but for the characters ``kept``.
+
+    As they are, a terminal would do what control characters say.
+    """
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)

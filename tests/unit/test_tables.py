@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from io import StringIO
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from headrace import tables
+from headrace.errors import HeadraceError
+from headrace.models.ask import ServerModels
+from headrace.models.show import show, tell
 from headrace.models.slow import show_slowest
 from headrace.screen import show_checked
 
@@ -32,6 +36,17 @@ def request(model: str, name: str, **phases_s: float) -> dict[str, object]:
         "phases_s": spent,
         "batch_rows": 8,
     }
+
+
+class Telling(ServerModels):
+    """A server that tells of this version."""
+
+    def __init__(self, said: dict[str, object]) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.said = said
+
+    def index(self) -> list[dict[str, Any]]:
+        return [self.said]
 
 
 def slowest() -> list[dict[str, object]]:
@@ -100,3 +115,26 @@ def test_without_models_there_is_nothing_to_say() -> None:
     console, text = printed(80)
     show_checked(console, [])
     assert text.getvalue() == ""
+
+
+# Clears the screen, gives the terminal a title, writes from right to left, and rings.
+ORDERS = "\x1b[2J\x1b]0;t\x1b\\\u202e\x9b31m\r\n\a"
+
+
+@pytest.mark.parametrize("width", [60, 300])
+def test_a_client_cannot_give_orders_to_the_terminal_of_who_looks(width: int) -> None:
+    console, text = printed(width)
+    show_slowest([request("minilm", f"a{ORDERS}b", queue=0.01)], console)
+    said = text.getvalue()
+    assert all(letter.isprintable() or letter == "\n" for letter in said)
+    assert r"a\x1b[2J" in said
+
+
+def test_nor_can_a_server_whose_models_or_errors_are_told() -> None:
+    said = {"name": "m", "version": 1, "state": "failed", "reason": f"one{ORDERS}two"}
+    console, text = printed(200)
+    show(Telling(said | {"labels": [ORDERS]}), console)
+    tell(HeadraceError(f"one{ORDERS}two"), console)
+    lines = text.getvalue().split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert [line.strip() for line in lines].count(r"\x07two") == 2  # a reason may have lines

@@ -81,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
     from headrace.models.show import show, tell, watch  # noqa: PLC0415 - the same
     from headrace.models.slow import show_slowest  # noqa: PLC0415 - the same
+    from headrace.tables import visible  # noqa: PLC0415 - the same
 
     as_json = getattr(options, "json", False)
     _check_form(watch=options.watch, as_json=as_json)
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             tell(error, Console(stderr=True))
         return _FAILED_STATUS
-    print(json.dumps({"ok": True, **told}) if as_json else _in_words(told))
+    print(json.dumps({"ok": True, **told}) if as_json else visible(_in_words(told)))
     return 0
 
 

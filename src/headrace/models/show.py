@@ -72,18 +72,19 @@ def watch(server: ServerModels, console: Console) -> None:
             try:
                 picture = _picture(server, console.width)
             except (OverloadError, UnavailableError) as error:
-                picture = Text(error.message, "red")
+                picture = Text(tables.visible(error.message, "\n"), "red")
             live.update(picture, refresh=True)
 
 
 def tell(error: HeadraceError, console: Console) -> None:
     """Print in one line what is wrong."""
-    console.print(f"headrace: {error.message}", markup=False, highlight=False, soft_wrap=True)
+    said = tables.visible(error.message, "\n")
+    console.print(f"headrace: {said}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _picture(server: ServerModels, width: int) -> RenderableType:
     now_s = time.time()
-    rows = [row(said, now_s) for said in server.index()]
+    rows = [_visible(row(said, now_s)) for said in server.index()]
     if not rows:
         return Text("no models")
     reasons = [
@@ -95,6 +96,11 @@ def _picture(server: ServerModels, width: int) -> RenderableType:
         if one.reason
     ]
     return Group(drawn(rows, width), *reasons)
+
+
+def _visible(one: Row) -> Row:
+    """The same, for a terminal: reasons may have several lines."""
+    return Row(*(tables.visible(text, "\n") for text in one))
 
 
 def drawn(rows: Sequence[Row], width: int) -> Table:

@@ -44,7 +44,7 @@ def _whole(requests: Sequence[Mapping[str, Any]], now_s: float) -> Table:
     for one in requests:
         table.add_row(
             _model(one),
-            Text(one["id"] or "-"),
+            _id(one) if one["id"] else "-",
             _outcome(one),
             _ago(one, now_s),
             Text(_ms(one["total_s"]), "bold"),
@@ -67,7 +67,7 @@ def _narrow(requests: Sequence[Mapping[str, Any]], now_s: float) -> Table:
             if seconds > one["total_s"] * _MUCH_OF_IT
         ]
         table.add_row(
-            Text("\n").join([_model(one), *([Text(one["id"], "dim")] if one["id"] else [])]),
+            Text("\n").join([_model(one), *([_id(one, "dim")] if one["id"] else [])]),
             _outcome(one),
             _ago(one, now_s),
             Text(_ms(one["total_s"]), "bold"),
@@ -85,11 +85,16 @@ def _table(*texts: str) -> Table:
 
 
 def _model(one: Mapping[str, Any]) -> Text:
-    return Text(f"{one['model']} {one['version']}")
+    return Text(tables.visible(f"{one['model']} {one['version']}"))
+
+
+def _id(one: Mapping[str, Any], style: str = "") -> Text:
+    """What its client has called it, which may be anything."""
+    return Text(tables.visible(one["id"]), style)
 
 
 def _outcome(one: Mapping[str, Any]) -> Text:
-    return Text(one["outcome"], "" if one["outcome"] == "ok" else "red")
+    return Text(tables.visible(one["outcome"]), "" if one["outcome"] == "ok" else "red")
 
 
 def _ago(one: Mapping[str, Any], now_s: float) -> str:
