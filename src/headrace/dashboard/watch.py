@@ -14,7 +14,7 @@ from headrace.dashboard import scrape
 from headrace.dashboard.history import History, Look
 from headrace.dashboard.limits import Limits, Loaded
 from headrace.dashboard.lines import SERVING
-from headrace.errors import HeadraceError, MalformedAnswer
+from headrace.errors import HeadraceError
 from headrace.models.ask import ServerModels
 
 EVERY_S = 1.0
@@ -24,16 +24,6 @@ EVERY_S = 1.0
 _REST = 4.0
 # A server that does not answer in this time is down, as far as whoever looks at it is concerned.
 TIMEOUT_S = 3.0
-# What is shown of a version, whatever state it is in.
-_NEEDED: Mapping[str, type | tuple[type, ...]] = {
-    "name": str,
-    "version": int,
-    "state": str,
-    "reason": str,
-    "since_unix_s": (int, float),
-    "labels": list,
-}
-
 
 _log = logging.getLogger("headrace.dashboard")
 
@@ -120,14 +110,4 @@ def _problem(watched: Watched, error: Exception) -> str:
 def _look(server: ServerModels, clock: Callable[[], float]) -> Look:
     text = server.metrics()
     at_s = clock()
-    models = server.index()
-    if not all(_is_version(one) for one in models):
-        raise MalformedAnswer("it does not tell of its models as a Headrace server does")
-    return Look(at_s, scrape.read(text), models)
-
-
-def _is_version(said: Any) -> bool:
-    """Whether it has what is shown: whatever listens at that address may have answered."""
-    return isinstance(said, dict) and all(
-        isinstance(said.get(key), kind) for key, kind in _NEEDED.items()
-    )
+    return Look(at_s, scrape.read(text), server.index())

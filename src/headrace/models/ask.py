@@ -15,6 +15,7 @@ from headrace.codes import of_status, rebuild
 from headrace.errors import (
     ConnectionFailed,
     ConnectionLost,
+    HeadraceError,
     MalformedAnswer,
     RouteNotFound,
     SettingsError,
@@ -28,6 +29,30 @@ _LOAD_TIMEOUT_S = 3600.0
 # Of an inference that a person waits for; a model that is on demand may be loaded first.
 _PREDICT_TIMEOUT_S = 120.0
 _OK = 200
+_NUMBER = (int, float)
+_Needed = Mapping[str, type | tuple[type, ...]]
+# What is read of a version, whatever state it is in, and of a request.
+_VERSION: _Needed = {
+    "name": str,
+    "version": int,
+    "state": str,
+    "reason": str,
+    "since_unix_s": _NUMBER,
+    "labels": list,
+}
+_REQUEST: _Needed = {
+    "model": str,
+    "version": int,
+    "id": str,
+    "outcome": str,
+    "ended_unix_s": _NUMBER,
+    "total_s": _NUMBER,
+    "phases_s": dict,
+    "batch_rows": int,
+}
+# Nothing there has such a path, or does what is asked.
+_NOT_THERE = frozenset({404, 405, 501})
+_FROM_SERVERS = 500
 # What of a path is sent as it is written.
 _IN_PATHS = "/%:@!$&'()*+,;=~"
 
@@ -42,7 +67,8 @@ class Predicted(NamedTuple):
 class ServerModels:
     """The models of one server.
 
-    Every method raises a ``HeadraceError``: the server's own, or that it cannot be reached.
+    Every method raises a ``HeadraceError``: the server's own, that it cannot be reached, or that
+    what answers is none of ours.
 
     Raises:
         SettingsError: the address is none.
@@ -55,17 +81,17 @@ class ServerModels:
 
     def index(self) -> list[dict[str, Any]]:
         """Every version, as ``GET /models`` has it."""
-        return self._list("/models", "models")
+        return self._list("/models", "models", _VERSION)
 
     def slowest(self, name: str | None = None, version: int | None = None) -> list[dict[str, Any]]:
         """The requests of the last minutes that took longest: of all, a model, or a version."""
         part = "" if version is None else f"/versions/{version}"
         path = "" if name is None else f"/models/{quote(name, safe='')}{part}"
-        return self._list(f"{path}/slowest", "requests")
+        return self._list(f"{path}/slowest", "requests", _REQUEST)
 
     def described(self) -> list[dict[str, Any]]:
         """What the models that serve take and give, as the page at ``/docs`` is made of."""
-        return self._list("/openapi.json", "x-headrace-models")
+        return self._list("/openapi.json", "x-headrace-models", {})
 
     def metrics(self) -> str:
         """The page for Prometheus."""
@@ -78,13 +104,13 @@ class ServerModels:
         answer, said = self._send("POST", path, body, _PREDICT_TIMEOUT_S, {"headrace-timing": "1"})
         return Predicted(_parsed(said, self._url), answer.getheader("server-timing") or "")
 
-    def _list(self, path: str, key: str) -> list[dict[str, Any]]:
+    def _list(self, path: str, key: str, needed: _Needed) -> list[dict[str, Any]]:
         try:
             found = self._ask("GET", path, None, self._timeout_s)
         except RouteNotFound as error:
             raise MalformedAnswer(f"{self._url} is no Headrace server, or an old one") from error
-        if not isinstance(found, dict) or not isinstance(found.get(key), list):
-            raise MalformedAnswer(f"{self._url} does not answer as a Headrace server does")
+        if not _has(found, {key: list}) or not all(_has(one, needed) for one in found[key]):
+            raise self._foreign()
         return list(found[key])
 
     def profile(self, name: str, version: int | None = None) -> dict[str, Any]:
@@ -98,7 +124,7 @@ class ServerModels:
                 f"{self._url} does not tell its profiles: it is no Headrace server, or an old one"
             ) from error
         if not isinstance(found, dict):
-            raise MalformedAnswer(f"{self._url} does not answer as a Headrace server does")
+            raise self._foreign()
         return found
 
     def load(self, name: str) -> None:
@@ -117,7 +143,13 @@ class ServerModels:
         A load of the model that goes on is waited for.
         """
         path = f"/models/{quote(name, safe='')}/labels"
-        return dict(self._ask("PATCH", path, versions, _LOAD_TIMEOUT_S)["labels"])
+        found = self._ask("PATCH", path, versions, _LOAD_TIMEOUT_S)
+        if not _has(found, {"labels": dict}):
+            raise self._foreign()
+        return dict(found["labels"])
+
+    def _foreign(self) -> MalformedAnswer:
+        return MalformedAnswer(f"{self._url} does not answer as a Headrace server does")
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Any:
         _, said = self._send(method, path, body, timeout_s)
@@ -151,8 +183,7 @@ class ServerModels:
         finally:
             connection.close()
         if answer.status != _OK:
-            code = answer.getheader("headrace-error") or ""  # proxies say none
-            raise rebuild(code, _reason(said, answer.status), of_status(answer.status))
+            raise _refusal(answer.status, answer.getheader("headrace-error"), said, self._url)
         return answer, said
 
 
@@ -174,11 +205,31 @@ def _parts(url: str) -> tuple[bool, str, int, str]:
     return secure, host, port, path
 
 
-def _reason(said: bytes, status: int) -> str:
+def _refusal(status: int, code: str | None, said: bytes, url: str) -> HeadraceError:
+    """The server's own error, or, without a code, what a proxy or another server means by it."""
+    reason = _reason(said)
+    if code is None and status in _NOT_THERE:
+        why = reason or f"it answered with HTTP status {status}"
+        return MalformedAnswer(f"{url} is no Headrace server, or an old one: {why}")
+    if reason is None:
+        hint = "" if status >= _FROM_SERVERS else ": is it a Headrace server?"
+        reason = f"{url} answered with HTTP status {status}{hint}"
+    return rebuild(code or "", reason, of_status(status))
+
+
+def _reason(said: bytes) -> str | None:
+    """What an answer says is wrong; None: nothing, as servers of ours would."""
     try:
         return str(json.loads(said)["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        return f"the server answered with HTTP status {status}"
+        return None
+
+
+def _has(said: Any, needed: _Needed) -> bool:
+    """Whether it has what is read of it: whatever listens at that address may have answered."""
+    return isinstance(said, dict) and all(
+        isinstance(said.get(key), kind) for key, kind in needed.items()
+    )
 
 
 def _parsed(said: bytes, url: str) -> Any:

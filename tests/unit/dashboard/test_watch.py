@@ -12,6 +12,7 @@ import pytest
 from headrace.dashboard.history import History
 from headrace.dashboard.limits import Limits, Loaded
 from headrace.dashboard.watch import Board, Watched, watch
+from headrace.errors import MalformedAnswer
 from headrace.models.ask import ServerModels
 
 URL = "http://127.0.0.1:1"
@@ -46,22 +47,15 @@ def _board(*servers: ServerModels) -> Board:
     return Board(tuple(Watched(URL, one, History()) for one in servers), Limits())
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
-        3,
-        {},
-        {**ONE, "name": ["x"]},
-        {**ONE, "version": "1"},
-        {**ONE, "state": {}},
-        {**ONE, "since_unix_s": []},
-        {**ONE, "labels": None},
-    ],
-)
-async def test_a_server_that_tells_of_its_models_oddly_is_down_and_the_others_are_not(
-    odd: Any,
-) -> None:
-    board = _board(Telling(odd), Telling(ONE))
+class Foreign(Telling):
+    """It is none of ours."""
+
+    def index(self) -> list[dict[str, Any]]:
+        raise MalformedAnswer("it does not answer as a Headrace server does")
+
+
+async def test_a_server_of_others_is_down_and_the_rest_are_not() -> None:
+    board = _board(Foreign(), Telling(ONE))
     one, other = (watched.history for watched in board.watched)
     await _until(board, lambda: bool(one.moments and other.moments))
     assert not one.up

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
@@ -17,7 +21,6 @@ from headrace.errors import (
     HeadraceError,
     InternalError,
     MalformedAnswer,
-    ModelNotFound,
     NotAllowed,
     OverloadError,
     SettingsError,
@@ -25,6 +28,14 @@ from headrace.errors import (
 )
 from headrace.models.ask import ServerModels
 
+VERSION: dict[str, Any] = {
+    "name": "m",
+    "version": 1,
+    "state": "loading",
+    "reason": "",
+    "since_unix_s": 0,
+    "labels": [],
+}
 REFUSAL = '{"error": "set it"}'
 
 
@@ -38,6 +49,8 @@ class Stranger(BaseHTTPRequestHandler):
             self.send_header("headrace-error", "not_allowed")
         self.end_headers()
         self.wfile.write(unquote(body).encode())
+
+    do_POST = do_PATCH = do_GET  # noqa: N815 - as http.server calls them
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -85,6 +98,72 @@ def test_a_server_of_others_is_told_apart(stranger: str, body: str) -> None:
         ServerModels(f"{stranger}/200/{quote(body)}").index()
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "a",
+        {},
+        {"modelName": "resnet", "modelUrl": "resnet.mar"},
+        VERSION | {"name": ["x"]},
+        VERSION | {"version": "1"},
+        VERSION | {"state": {}},
+        VERSION | {"since_unix_s": []},
+        VERSION | {"labels": None},
+    ],
+)
+def test_one_whose_models_are_called_as_ours_are_is_told_apart_too(stranger: str, odd: Any) -> None:
+    whole = quote(json.dumps({"models": [VERSION]}))
+    assert ServerModels(f"{stranger}/200/{whole}").index() == [VERSION]
+    with pytest.raises(MalformedAnswer, match="as a Headrace server does"):
+        ServerModels(f"{stranger}/200/{quote(json.dumps({'models': [VERSION, odd]}))}").index()
+
+
+def test_so_is_one_whose_requests_or_labels_are_none(stranger: str) -> None:
+    with pytest.raises(MalformedAnswer, match="as a Headrace server does"):
+        ServerModels(f"{stranger}/200/{quote(json.dumps({'requests': [{'a': 1}]}))}").slowest()
+    for body in ("[]", "{}", '{"labels": 3}'):
+        with pytest.raises(MalformedAnswer, match="as a Headrace server does"):
+            ServerModels(f"{stranger}/200/{quote(body)}").label("m", {"stable": 1})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        ([], '{"models": [{"modelName": "resnet"}]}'),
+        (["slow"], '{"requests": [{"a": 1}]}'),
+        (["label", "m", "stable=1"], "{}"),
+        (["freeze", "m", "."], '{"models": ["a"]}'),
+    ],
+)
+def test_the_command_says_so_without_a_traceback(
+    stranger: str, arguments: list[str], body: str
+) -> None:
+    url = f"http://{stranger}/200/{quote(body)}"
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace", "models", *arguments, "--url", url],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    said = f"headrace: {url} does not answer as a Headrace server does\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_one_that_has_nothing_there_is_told_with_its_address(stranger: str, status: int) -> None:
+    url = f"{stranger}/{status}/x"
+    server = ServerModels(url)
+    for asked in (server.index, server.slowest, server.metrics, lambda: server.load("m")):
+        with pytest.raises(MalformedAnswer, match="is no Headrace server") as caught:
+            asked()
+        assert caught.value.message.startswith(url)
+    url = f"{stranger}/{status}/{quote(REFUSAL)}"
+    with pytest.raises(MalformedAnswer, match=r"set it$"):
+        ServerModels(url).profile("m")
+
+
 def test_a_refusal_is_the_error_that_the_server_raised(stranger: str) -> None:
     with pytest.raises(NotAllowed, match=r"^set it$"):
         ServerModels(f"{stranger}/403/{quote(REFUSAL)}").index()
@@ -98,7 +177,7 @@ def test_a_refusal_is_the_error_that_the_server_raised(stranger: str) -> None:
         (302, MalformedAnswer),
         (400, ClientError),
         (401, ClientError),
-        (404, ModelNotFound),
+        (404, MalformedAnswer),
         (429, OverloadError),
         (500, InternalError),
         (502, UnavailableError),
@@ -112,6 +191,7 @@ def test_what_others_answer_without_a_code_is_read_by_its_status(
     with pytest.raises(HeadraceError, match=f"HTTP status {status}") as caught:
         ServerModels(f"{stranger}/{status}/x").index()
     assert caught.type is kind
+    assert caught.value.message.startswith(f"{stranger}/{status}/x ")
 
 
 def test_a_profile_that_is_none_is_told(stranger: str) -> None:
@@ -120,5 +200,6 @@ def test_a_profile_that_is_none_is_told(stranger: str) -> None:
 
 
 def test_a_path_with_what_urls_may_not_have_is_sent_as_it_may(stranger: str) -> None:
-    body = '{"models": [{"name": "ü b"}]}'.replace('"', "%22")
-    assert ServerModels(f"{stranger}/200/{body}").index() == [{"name": "ü b"}]
+    models = [VERSION | {"name": "ü b"}]
+    body = json.dumps({"models": models}, ensure_ascii=False).replace('"', "%22")
+    assert ServerModels(f"{stranger}/200/{body}").index() == models
