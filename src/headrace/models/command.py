@@ -131,9 +131,9 @@ def _ordered(server: ServerModels, options: argparse.Namespace) -> dict[str, Any
         case "freeze":
             from headrace.models.freeze import freeze, in_words  # noqa: PLC0415 - as in run
 
-            served = {one.get("name", "") for one in server.index()}
+            versions = server.index()
             file, tuned = freeze(
-                server.profile(options.model), served, options.path, options.output
+                server.profile(options.model), versions, options.path, options.output
             )
             return {"model": options.model, "file": str(file), "told": in_words(file, tuned)}
         case _:

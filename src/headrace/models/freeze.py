@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,25 +19,29 @@ from headrace.tuned import (
     Objective,
     Tuned,
     TunedSettings,
+    changed_unix_s,
     digest,
     fingerprint,
     place,
     write,
 )
 
+_Versions = Sequence[Mapping[str, Any]]
+
 
 def freeze(
-    said: Mapping[str, Any], served: Collection[str], path: Path, output: Path | None = None
+    said: Mapping[str, Any], versions: _Versions, path: Path, output: Path | None = None
 ) -> tuple[Path, Tuned]:
     """Write the tuned card of a model; ``said`` is its profile, ``path`` where it lies here.
 
-    ``served`` are the names of all models of the server: what lies there under another of them is
-    that one.
+    ``versions`` are all that the server has, as it tells them: what lies there under the name of
+    another model is that one.
 
     Raises:
         MalformedAnswer: an older server does not tell what it has learnt.
         SettingsError: it has learnt nothing yet or serves without an objective, the model does not
-            lie there, this is another machine, or the card cannot be written.
+            lie there or has changed since it was loaded, this is another machine, or the card
+            cannot be written.
         ModelLoadError: the model cannot be found or read.
     """
     control = said.get("control")
@@ -46,10 +50,12 @@ def freeze(
             "the server does not tell what it has learnt: it is an older Headrace"
         )
     _check(said, control)
-    found = _lying(path, said, served)
+    found = _lying(path, said, versions)
+    model_digest = digest(found.path)
+    _check_unchanged(found.path, said, versions)  # also while it was read
     try:
         tuned = Tuned(
-            model_digest=digest(found.path),
+            model_digest=model_digest,
             fingerprint=fingerprint(),
             settings=_settings(said, control),
             objective=Objective(slo_ms=said["slo_ms"]),
@@ -92,7 +98,22 @@ def _check(said: Mapping[str, Any], control: Mapping[str, Any]) -> None:
         )
 
 
-def _lying(path: Path, said: Mapping[str, Any], served: Collection[str]) -> Place:
+def _check_unchanged(path: Path, said: Mapping[str, Any], versions: _Versions) -> None:
+    """See that what was learnt is of these files: the server reads them once, when it loads."""
+    name, version = said.get("name"), said.get("version")
+    since_s = [
+        one["since_unix_s"] for one in versions if (one["name"], one["version"]) == (name, version)
+    ]
+    if not since_s or changed_unix_s(path) > since_s[0]:
+        raise SettingsError(
+            f"{path}: has changed since the server loaded version {version} of model {name!r}: "
+            "what was learnt may be of another; have it loaded again (`headrace models load "
+            f"{name}`, or restart the server), and freeze it when that has served"
+        )
+
+
+def _lying(path: Path, said: Mapping[str, Any], versions: _Versions) -> Place:
+    served = {one["name"] for one in versions}
     places = locate(ModelSettings(path=path))
     name, version = said.get("name"), said.get("version")
     wanted = [one for one in places if one.version == version]

@@ -19,7 +19,7 @@ from headrace.tuned.card import (
     read,
     write,
 )
-from headrace.tuned.digest import digest
+from headrace.tuned.digest import changed_unix_s, digest
 from headrace.tuned.use import take, telling, unfit
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Objective",
     "Tuned",
     "TunedSettings",
+    "changed_unix_s",
     "differs",
     "digest",
     "fingerprint",

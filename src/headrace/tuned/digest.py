@@ -1,4 +1,7 @@
-"""Which model it is: a digest of the files that its answers and its run times depend on."""
+"""Which model it is: a digest of the files that its answers and its run times depend on.
+
+And when these were changed.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,25 @@ def digest(path: Path) -> str:
         found = sorted(_files(path))
         return _digest(home, tuple((f.relative_to(home).as_posix(), stamp(f)) for f in found))
     except OSError as error:
-        raise ModelLoadError(
-            f"{error.filename or path}: cannot be read: {error.strerror}"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def changed_unix_s(path: Path) -> float:
+    """When one of the digest's files was last written, or put where it is, in seconds since 1970.
+
+    That is the time of its status, which goes with no copy and which nobody can set back.
+
+    Raises:
+        ModelLoadError: a file cannot be looked at.
+    """
+    try:
+        return max(file.stat().st_ctime for file in _files(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ModelLoadError:
+    return ModelLoadError(f"{error.filename or path}: cannot be read: {error.strerror}")
 
 
 @lru_cache(_KEPT)

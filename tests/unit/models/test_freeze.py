@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,14 @@ from headrace.models.freeze import freeze
 from headrace.settings import BackendName, ModelSettings, Settings
 from headrace.tuned import place, read
 
-SERVED = {"digits", "letters"}
+
+def loaded(*names: str, since_unix_s: float | None = None) -> list[dict[str, Any]]:
+    """Version 1 of each, as the server tells of it; without a time, later than all files here."""
+    since_s = time.time() + 3600 if since_unix_s is None else since_unix_s
+    return [{"name": name, "version": 1, "since_unix_s": since_s} for name in names]
+
+
+SERVED = loaded("digits", "letters")
 
 
 def said(**changes: Any) -> dict[str, Any]:
@@ -115,5 +124,19 @@ def test_another_model_of_the_server_gets_no_card_of_this_one(tmp_path: Path) ->
 
 
 def test_a_model_that_is_served_under_another_name_gets_its_card(model: Path) -> None:
-    file, _ = freeze(said(name="numbers"), {"numbers", "letters"}, model)
+    file, _ = freeze(said(name="numbers"), loaded("numbers", "letters"), model)
     assert file == place(model)
+
+
+def test_files_that_the_server_has_not_loaded_get_no_card(model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"others")
+    os.utime(other, (1e9, 1e9))  # made long ago, and put there only now
+    other.replace(model)
+    put_unix_s = model.stat().st_ctime
+    for versions in (loaded("digits", since_unix_s=put_unix_s - 1e-3), loaded("letters")):
+        with pytest.raises(SettingsError, match=r"changed since .*headrace models load digits"):
+            freeze(said(), versions, model)
+        assert not place(model).exists()
+    file, _ = freeze(said(), loaded("digits", since_unix_s=put_unix_s), model)
+    assert freeze(said(), loaded("digits", since_unix_s=put_unix_s), model)[0] == file
