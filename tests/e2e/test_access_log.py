@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +90,68 @@ def test_every_field_that_may_be_asked_for_is_written() -> None:
     assert tuple(OPERATORS) == ACCESS_LOG_FIELDS
 
 
-def test_a_log_that_cannot_be_written_is_said_before_anything_serves(tmp_path: Path) -> None:
+@contextmanager
+def _told_to(told: int, model: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that says everything there, its access log too; it has ended afterwards."""
+    command = [sys.executable, "-m", "headrace", "serve", str(model), "--port", "0"]
+    environment = {**os.environ, "HEADRACE_SERVER__ACCESS_LOG": "/dev/stderr"}
+    with subprocess.Popen(command, stdout=told, stderr=told, env=environment) as server:
+        try:
+            yield server
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _url(text: str) -> str:
+    """Where it serves, once it has said so."""
+    found = re.search(r"Headrace is ready .*?(http://\S+)\n", text)
+    return "" if found is None else found[1]
+
+
+def test_lines_among_the_others_in_a_plain_file_are_all_whole(tmp_path: Path) -> None:
     model = write_fake(tmp_path / "echo.fake")
-    log = tmp_path / "nowhere" / "access.jsonl"
+    log = tmp_path / "log"
+    with log.open("wb") as told, _told_to(told.fileno(), model):  # as `2> log`, not `2>> log`
+        url = until(lambda: _url(log.read_text()))
+        for _ in range(3):
+            assert http(f"{url}/predict/echo", {"input": [[1, 2, 3, 4]]})[0] == 200
+        until(lambda: log.read_text().count('"/predict/echo"') == 3)
+    _, ready, rest = log.read_text().partition("Headrace is ready")
+    lines = [json.loads(text) for text in rest.splitlines()[1:]]
+    assert ready
+    assert [one.get("path") for one in lines].count("/predict/echo") == 3
+    assert "draining" in [one.get("event") for one in lines]
+
+
+def test_lines_among_the_others_go_to_a_socket_as_of_systemd(tmp_path: Path) -> None:
+    model = write_fake(tmp_path / "echo.fake")
+    journal, ours = socket.socketpair()
+    journal.settimeout(30)
+    with journal:
+        with ours, _told_to(ours.fileno(), model) as server:
+            said = b""
+            while not _url(said.decode()) and server.poll() is None:
+                said += journal.recv(65536)
+            assert http(f"{_url(said.decode())}/predict/nobody", {"input": [1]})[0] == 404
+        while more := journal.recv(65536):
+            said += more
+    assert b'"path":"/predict/nobody"' in said
+
+
+@pytest.mark.parametrize("is_pipe", [False, True])
+def test_a_log_that_cannot_be_written_is_said_before_anything_serves(
+    is_pipe: bool, tmp_path: Path
+) -> None:
+    model = write_fake(tmp_path / "echo.fake")
+    log, reason = tmp_path / "nowhere" / "access.jsonl", "No such file or directory"
+    if is_pipe:
+        log, reason = tmp_path / "pipe", "it is a pipe that nobody reads"
+        os.mkfifo(log)
     server = Server(model, environment={"HEADRACE_SERVER__ACCESS_LOG": str(log)})
     server.start()
     try:
         assert server.wait(30) == 2
     finally:
         server.kill()
-    assert f"cannot write the access log {log}: No such file or directory" in server.output
+    assert f"cannot write the access log {log}: {reason}" in server.output
