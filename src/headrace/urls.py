@@ -103,6 +103,10 @@ def read(said: Any) -> Any:
 def _named(said: Any) -> Any:
     if said in _EMPTY:  # else it would be the folder that one happens to be in
         raise ValueError("is no path: name one, or write null for none")
+    try:
+        str(said).encode()
+    except UnicodeEncodeError as error:  # between our processes it travels as text
+        raise ValueError("is not UTF-8 text: rename it") from error
     return said
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +414,16 @@ def test_an_empty_text_is_no_path_and_never_the_folder_of_the_file(tmp_path: Pat
         f"flag --trace-dir: server.trace_dir: '' {null}",
         "argument: models[0].path: '' is no path: name one",
     ]
+
+
+@pytest.mark.parametrize("key", PATHS)
+def test_a_path_that_is_not_text_is_named(key: str) -> None:
+    name = os.fsdecode(b"/var/a\xff")
+    variable = f"HEADRACE_SERVER__{key.upper()}"
+    (problem,) = _problems(None, {variable: name}, {})
+    assert problem == (
+        f"environment {variable}: server.{key}: {name!r} is not UTF-8 text: rename it"
+    )
 
 
 @pytest.mark.parametrize("above", [{"HEADRACE_SERVER__PORT": "9000"}, {}])
