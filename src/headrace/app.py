@@ -223,6 +223,7 @@ class Supervisor:
             Configure(
                 server=self._settings.server,
                 models=tuple(self._fleet.states.values()),
+                moves=tuple((*move, count) for move, count in self._fleet.moves.items()),
                 serving=len(serving),
                 was_ready=self._announced,
                 awaited=self._awaited,

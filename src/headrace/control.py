@@ -82,14 +82,16 @@ class ModelState(Message):
 class Configure(Message):
     """Supervisor → receiver, first of all: the server's settings and every version known.
 
-    ``was_ready``: an earlier receiver was, and this one takes its place. ``awaited``: some places
-    have not been looked at yet, and ``Complete`` will tell. So many ``serving`` are told next; it
-    listens when it serves those.
+    ``moves`` are models, states, and how often a version came to one. ``was_ready``: an earlier
+    receiver was, and this one takes its place. ``awaited``: some places have not been looked at
+    yet, and ``Complete`` will tell. So many ``serving`` are told next; it listens when it serves
+    those.
     """
 
     kind: Literal["configure"] = "configure"
     server: ServerSettings
     models: tuple[ModelState, ...]
+    moves: tuple[tuple[str, str, int], ...] = ()
     serving: int = 0
     was_ready: bool = False
     awaited: bool = False

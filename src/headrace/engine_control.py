@@ -132,6 +132,26 @@ class Profile(Message):
     signature_name: str | None = None
 
 
+def is_alike(before: Profile, now: Profile) -> bool:
+    """Whether what was composed for an engine serves with its successor, too.
+
+    That has loaded what the files are now. Times and the sizes that pay are measured anew by each
+    and never quite the same: they do not count.
+    """
+    return _relied_on(before) == _relied_on(now)
+
+
+def _relied_on(profile: Profile) -> tuple[object, ...]:
+    return (
+        profile.signature,
+        profile.labels,
+        profile.signature_name,
+        profile.integer_bits,
+        profile.text_only,
+        profile.pads,
+    )
+
+
 class EngineLoading(Message):
     """Engine → supervisor: progress for a person (``"warming 8 of 12"``)."""
 

@@ -11,6 +11,7 @@ import asyncio
 from collections import defaultdict
 
 from headrace.control import ENDED, ModelServing, ModelState
+from headrace.engine_control import Profile, is_alike
 from headrace.message import Message
 from headrace.observe.together import Topic, add_up, remains, without
 from headrace.voices import Voice, Voices
@@ -23,6 +24,7 @@ class Gathering:
         self._voices = voices
         self._last: dict[Voice, dict[Topic, str]] = defaultdict(dict)
         self._dead: dict[Topic, str] = {}
+        self._profiles: dict[tuple[str, int], Profile] = {}  # of what serves
         self._turns = {topic: asyncio.Lock() for topic in Topic}  # so many scrapes ask in turn
 
     async def of(self, topic: Topic) -> str:
@@ -38,15 +40,23 @@ class Gathering:
     def told(self, message: Message) -> None:
         """All are told this: what they begin to count anew, or count no more, is dropped."""
         match message:
-            case ModelServing(replaces=True):
-                pass
+            case ModelServing():
+                if not self._begins_anew(message):
+                    return
             case ModelState() if message.state in ENDED:
-                pass
+                self._profiles.pop((message.name, message.version), None)
             case _:
                 return
         for texts in (self._dead, *self._last.values()):
             for topic, text in texts.items():
                 texts[topic] = without(topic, text, message.name, message.version)
+
+    def _begins_anew(self, message: ModelServing) -> bool:
+        """Whether receivers compose a version anew: it is another, or has changed where it lies."""
+        key = message.name, message.version
+        before = self._profiles.get(key, message.profile)
+        self._profiles[key] = message.profile
+        return message.replaces or not is_alike(before, message.profile)
 
     def left(self, voice: Voice) -> None:
         """A receiver has gone: what it had counted stays counted."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.clients import http, outcomes
+from tests.e2e.clients import http, metrics, outcomes
 from tests.e2e.crowd import BROKEN, Client, Load, statuses
 from tests.e2e.models import write_config, write_fake, write_sum
 from tests.e2e.server import Server, frozen, until
@@ -105,6 +105,51 @@ def test_what_a_dead_one_counted_of_a_model_goes_when_the_model_does(tmp_path: P
         assert _counted(server) == {"n": 0}
         assert http(f"{server.url}/v2/repository/models/m/load", {})[0] == 200
         assert _counted(server) == {"m": 0, "n": 0}
+        assert outcomes(server.url, "m") == {}
+
+
+def test_moves_of_models_are_counted_on_when_no_receiver_is_left_that_saw_them(
+    tmp_path: Path,
+) -> None:
+    write_fake(tmp_path / "models/m.fake")
+    flags = ("--receivers", "2", "--model-control", "explicit")
+    with Server(tmp_path / "models", *flags) as server:
+        for order in ("unload", "load", "unload", "load"):
+            assert http(f"{server.url}/v2/repository/models/m/{order}", {})[0] == 200
+        for one in _receivers(server):  # of these the second lives when the first is back
+            _replace(server, one)
+        sample = 'headrace_model_moves_total{model="m",state="serving"}'
+        assert metrics(server.url)[sample] == 3
+
+
+def _replace(server: Server, receiver: psutil.Process) -> None:
+    """Kill one of two; returns when another is in its place."""
+    receiver.kill()
+    until(lambda: _are_back(server, receiver.pid))
+
+
+def _are_back(server: Server, gone: int) -> bool:
+    """Whether there are two again, without that one, that listen."""
+    if gone in {one.pid for one in _receivers(server)}:
+        return False
+    port = int(server.address.rpartition(":")[2])
+    return len(_receivers(server)) == 2 and all(
+        any(c.laddr[1] == port and c.status == "LISTEN" for c in one.connections("tcp"))
+        for one in _receivers(server)
+    )
+
+
+def test_counts_of_a_model_that_has_changed_in_place_begin_anew(tmp_path: Path) -> None:
+    file = write_fake(tmp_path / "models/m.fake")
+    with Server(tmp_path / "models", "--receivers", "2") as server:
+        with _clients(server):
+            pass
+        assert outcomes(server.url, "m") == {"ok": _MANY}
+        _replace(server, _receivers(server)[0])
+        assert outcomes(server.url, "m") == {"ok": _MANY}
+        write_fake(file, outputs={"y": ["FP32", [None, 4]], "z": ["FP32", [None, 4]]})
+        server.children("headrace.engine.worker m/")[0].kill()
+        server.wait_for("(?s)model_changed_in_place.*model_changed_in_place")
         assert outcomes(server.url, "m") == {}
 
 

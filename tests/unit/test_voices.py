@@ -100,8 +100,8 @@ async def _scene(folder: Path) -> AsyncIterator[Scene]:
         yield scene
 
 
-def _serving(*, replaces: bool) -> ModelServing:
-    profile = plain(Signature((), (), batched=True))
+def _serving(*, replaces: bool, batched: bool = True) -> ModelServing:
+    profile = plain(Signature((), (), batched=batched))
     return ModelServing(
         name="m",
         version=1,
@@ -203,6 +203,21 @@ async def test_of_a_version_that_ends_nothing_counts_on(
         assert await _answered(scene) == max(0, counted - 1)
         assert await _answered(scene, "o/1") == 2
         await scene.left(last)
+
+
+@pytest.mark.parametrize(("batched", "counted"), [(True, 3), (False, 0)])
+async def test_of_a_version_that_has_changed_where_it_lies_nothing_counts_on(
+    tmp_path: Path, *, batched: bool, counted: int
+) -> None:
+    async with _scene(tmp_path) as scene:
+        scene.gathering.told(_serving(replaces=False))
+        one, other = await scene.connect(), await scene.connect()
+        one.answer, other.answer = json.dumps({"m/1": _seen(3)}), "{}"
+        assert await _answered(scene) == 3
+        await scene.left(one)
+        scene.gathering.told(_serving(replaces=False, batched=batched))
+        assert await _answered(scene) == counted
+        await scene.left(other)
 
 
 async def test_statistics_of_a_version_that_ends_are_gone(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class Roster:
 
     def __init__(self, told: Told) -> None:
         self.states, self.serving, self.labels = told.states, told.serving, told.labels
+        self.moves = told.moves
         self._told = told
         self._heard = Heard()
         self._news = News()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -14,12 +15,16 @@ from headrace.message import Message
 
 
 class Told:
-    """States, engines and labels, as they were last told; the audience hears of the first two."""
+    """States, engines and labels, as they were last told; the audience hears of the first two.
+
+    ``moves`` counts how often a version of a model came to a state, as receivers do.
+    """
 
     def __init__(self, tell: Callable[[Message], None], audience: Audience) -> None:
         self.states: dict[Key, ModelState] = {}
         self.serving: dict[Key, ModelServing] = {}
         self.labels: dict[str, dict[str, int]] = {}
+        self.moves: Counter[tuple[str, str]] = Counter()
         self._tell = tell
         self._audience = audience
         self._log = structlog.get_logger("headrace.loader")
@@ -29,6 +34,8 @@ class Told:
         before = self.states.get(post.key)
         changes = {"since_unix_s": time.time(), "on_demand": post.on_demand}
         state = self.states[post.key] = state.model_copy(update=changes)
+        if before is None or before.state != state.state:
+            self.moves[state.name, state.state] += 1
         log_move(self._log, before, state)
         if state.state != "serving":
             self.serving.pop(post.key, None)

@@ -41,6 +41,7 @@ from headrace.control import (
     to_receiver,
 )
 from headrace.engine.samples import write
+from headrace.engine_control import is_alike
 from headrace.errors import (
     EngineLost,
     HeadraceError,
@@ -59,7 +60,7 @@ from headrace.receiver.model_files import ModelFiles
 from headrace.receiver.numbers import Numbers
 from headrace.receiver.oip.extras import Extras
 from headrace.receiver.orders import Orders
-from headrace.receiver.run.compose import Composer, is_alike
+from headrace.receiver.run.compose import Composer
 from headrace.receiver.run.dispatch import Dispatcher
 from headrace.receiver.run.sequences import Sequences
 from headrace.receiver.telemetry import Telemetry
@@ -116,8 +117,8 @@ class Runtime:
         self._catalog.awaited = first.awaited
         for state in first.models:
             self._catalog.set_state(state)
-        if first.was_ready:
-            self._catalog.moves.clear()  # the receiver before this one has counted them
+        self._catalog.moves.clear()  # they have been counted since the server began
+        self._catalog.moves.update({(model, state): n for model, state, n in first.moves})
         self._catalog.configured = True
         for _ in range(first.serving):  # who connects to the port is to be answered at once
             await self._take(await reader.readline())

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from headrace import media
 from headrace.control import ModelServing, Seen
 from headrace.cores import usable_cores
-from headrace.engine_control import Profile
 from headrace.observe.metrics import ModelMetrics
 from headrace.receiver.catalog import ServedModel
 from headrace.receiver.run.departures import Departures
@@ -21,26 +20,6 @@ from headrace.receiver.run.turns import Devices
 from headrace.results import build
 from headrace.scheduler.known import Known
 from headrace.server_settings import ServerSettings, Share
-
-
-def is_alike(before: Profile, now: Profile) -> bool:
-    """Whether what was composed for an engine serves with its successor, too.
-
-    That has loaded what the files are now. Times and the sizes that pay are measured anew by each
-    and never quite the same: they do not count.
-    """
-    return _relied_on(before) == _relied_on(now)
-
-
-def _relied_on(profile: Profile) -> tuple[object, ...]:
-    return (
-        profile.signature,
-        profile.labels,
-        profile.signature_name,
-        profile.integer_bits,
-        profile.text_only,
-        profile.pads,
-    )
 
 
 class Composer:
