@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from headrace import INTERRUPTED_STATUS, __version__
 from headrace.dashboard import grammar as dashboard
 from headrace.errors import OperatorError, SettingsError
+from headrace.flags import CommandParser
 from headrace.layers import Located, load_located
 from headrace.load.command import grammar
 from headrace.models import command
@@ -67,7 +68,7 @@ _OPERATOR_STATUS = 2
 
 def main(arguments: Sequence[str], beginning: Beginning | None = None) -> int:
     """Run one command and return its exit status: 0, 1 (it failed), 2 (something to change)."""
-    options = _parse(arguments, argparse.Namespace(beginning=beginning))
+    options = parser().parse_args(arguments, argparse.Namespace(beginning=beginning))
     try:
         return int(options.call(options))
     except KeyboardInterrupt:
@@ -81,21 +82,9 @@ def main(arguments: Sequence[str], beginning: Beginning | None = None) -> int:
         return _complain(list(_leaves(ours)))
 
 
-def _parse(arguments: Sequence[str], into: argparse.Namespace) -> argparse.Namespace:
-    """Parse; PATHs may stand between flags, of which argparse takes the first few only."""
-    root = parser()
-    options, left = root.parse_known_args(arguments, into)
-    at = left.index("--") if "--" in left else len(left)  # behind it a path may begin with -
-    if left and ("paths" not in options or any(text.startswith("-") for text in left[:at])):
-        root.error(f"unrecognized arguments: {' '.join(left)}")
-    if left:
-        options.paths += left[:at] + left[at + 1 :]
-    return options
-
-
 def parser() -> argparse.ArgumentParser:
     """Build the command line's grammar."""
-    root = argparse.ArgumentParser(
+    root = CommandParser(
         prog="headrace",
         description="Serve deep-learning models within a latency objective.",
         epilog="docs/settings.md lists every setting, its variable and its flag.",

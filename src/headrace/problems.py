@@ -110,10 +110,16 @@ def located(key: Key, words: str, origins: Mapping[Key, str]) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean `port`?``, or the list of what there is, or nothing."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)
-    if close:
-        return f"; did you mean `{close[0]}`?"
+    close = nearest(name, names)
+    if close is not None:
+        return f"; did you mean `{close}`?"
     return f"; known here: {', '.join(names)}" if names else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is so like this one that it was meant; None: there is none."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=_ALIKE)
+    return close[0] if close else None
 
 
 def _key(detail: ErrorDetails, data: Any) -> Key:

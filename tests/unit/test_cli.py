@@ -91,19 +91,31 @@ def test_behind_two_dashes_a_path_may_begin_with_one(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("words", "left"),
+    ("words", "said"),
     [
-        ("serve a.onnx --slo-ms 50 b.onnx --slo", "b.onnx --slo"),
+        ("serve a.onnx --slo-ms 50 b.onnx --slo", "--slo; did you mean --slo-ms?"),
+        ("serve a.onnx --slo_ms=50", "--slo_ms=50; did you mean --slo-ms?"),
         ("serve a.onnx --nothing=1", "--nothing=1"),
+        ("serve a.onnx -p 1", "-p"),
+        ("tune a.onnx --slo-ms 50", "--slo-ms; did you mean --slo?"),
+        ("models load --ur x a", "--ur; did you mean --url?"),
         ("version now", "now"),
     ],
 )
-def test_what_no_command_knows_is_named(
-    capsys: pytest.CaptureFixture[str], words: str, left: str
+def test_what_no_command_knows_is_named_and_what_was_meant(
+    capsys: pytest.CaptureFixture[str], words: str, said: str
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         cli.main(words.split())
-    assert f"unrecognized arguments: {left}" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith(f"usage: headrace {words.split(maxsplit=1)[0]} ")
+    assert told.endswith(f"unrecognized arguments: {said}\n")
+
+
+def test_help_is_given_beside_a_flag_that_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["version", "--nothing", "--help"])
+    assert capsys.readouterr().out.startswith("usage: headrace version ")
 
 
 def test_every_flag_of_the_tables_is_one_of_serve() -> None:

@@ -36,7 +36,9 @@ def add(command: argparse.ArgumentParser) -> None:
         ("label", "move version labels of a model"),
         ("freeze", "write what was learnt while serving as the tuned card of a model"),
     ):
-        one = actions.add_parser(name, help=what, description=what, parents=[where])
+        one = actions.add_parser(
+            name, help=what, description=what, parents=[where], allow_abbrev=False
+        )
         if name == "slow":
             one.add_argument("model", metavar="MODEL", nargs="?", help="of one model only")
             continue
