@@ -20,6 +20,7 @@ from headrace.load.apis.contract import Api, Question, Specs
 from headrace.load.arrivals import Arrivals
 from headrace.load.generator import generate
 from headrace.load.plan import Headers, OpenLoop, Protocol, Target
+from headrace.load.pool import NO_ANSWER, NOT_THERE
 from headrace.load.result import OK, Answer, Kind, Outcome, kind
 
 # A server that says nothing for so long is not there; models answer within it, cold ones too.
@@ -68,7 +69,9 @@ def ask(target: Target) -> Said:
     try:
         result = generate(_ONCE, once)
     except StartError as error:
-        if target.protocol is Protocol.GRPC and "connection_refused" not in error.message:
+        # One that is there, and has not begun to speak HTTP/2.
+        silent = error.message.startswith(NO_ANSWER) and not error.message.endswith(NOT_THERE)
+        if target.protocol is Protocol.GRPC and silent:
             raise StartError(f"{error.message}; it {_WRONG_PROTOCOL[target.protocol]}") from error
         raise
     outcome = result.outcomes[result.outcome[0]]

@@ -31,6 +31,10 @@ _PIECES = 256  # written at once; the kernel takes at most 1024
 _RETRY_S = 0.05
 # What a process has open beside its connections, with some to spare.
 _OTHER_FILES = 64
+NO_ANSWER = "no server answers at"
+"""How it begins what is said of a server that is not there, or says nothing that is understood."""
+NOT_THERE = "connection refused; is the server running, and is this its address?"
+"""How that ends of one that is not there."""
 
 
 class Link:
@@ -98,7 +102,8 @@ class Pool:
         Raises:
             StartError: none does, within the time, or may not open so many connections.
         """
-        addresses = _resolve(self._endpoint)
+        asked = self._endpoint
+        addresses = _resolve(asked)
         _allow_files(self._connections)
         end_s, why = self._clock() + timeout_s, CONNECTION_REFUSED
         for left, self._endpoint in zip(range(len(addresses), 0, -1), addresses, strict=True):
@@ -107,7 +112,8 @@ class Pool:
             # What came of one that is there says more than a refusal.
             why = why if self._why is CONNECTION_REFUSED else self._why
             self._hang_up()
-        raise StartError(f"no server answers at {' or '.join(map(_in_words, addresses))}: {why}")
+        reason = NOT_THERE if why is CONNECTION_REFUSED else str(why).replace("_", " ")
+        raise StartError(f"{NO_ANSWER} {_told(asked, addresses)}: {reason}")
 
     def _open_within(self, timeout_s: float) -> bool:
         """Connect to one address; return whether it answers."""
@@ -381,8 +387,16 @@ def _resolve(endpoint: tuple[str, int]) -> list[tuple[str, int]]:
     try:
         found = socket.getaddrinfo(*endpoint, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # the latter of what is no name of a host
-        raise StartError(f"cannot find {endpoint[0]}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise StartError(f"cannot find {endpoint[0]}: {why}") from error
     return [*dict.fromkeys((str(one[4][0]), int(one[4][1])) for one in found)]
+
+
+def _told(asked: tuple[str, int], addresses: list[tuple[str, int]]) -> str:
+    """The address as it was given, and what it stands for."""
+    stands_for = " or ".join(map(_in_words, addresses))
+    given = _in_words(asked)
+    return given if given == stands_for else f"{given} ({stands_for})"
 
 
 def _in_words(address: tuple[str, int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -266,3 +267,15 @@ def test_a_server_that_speaks_something_else_is_told(protocol: Protocol) -> None
         target = Target(protocol, server.address, "/", (Message(b"nonsense"),))
         with pytest.raises(StartError, match=r"does not speak .* there: --protocol"):
             ask.ask(target)
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_the_protocol_is_not_blamed_where_there_is_no_server(protocol: Protocol) -> None:
+    target = Target(protocol, "nowhere.invalid:80", "/", (Message(b"x"),))
+    with pytest.raises(StartError, match=r"^cannot find nowhere\.invalid: [^\[;]*$"):
+        ask.ask(target)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port
+        away = Target(protocol, f"127.0.0.1:{unused.getsockname()[1]}", "/", (Message(b"x"),))
+        with pytest.raises(StartError, match=r"and is this its address\?$"):
+            ask.ask(away)

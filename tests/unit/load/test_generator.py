@@ -259,7 +259,8 @@ def test_a_server_that_is_not_there_is_said_at_once(protocol: Protocol) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port
         address = f"127.0.0.1:{unused.getsockname()[1]}"
-        with pytest.raises(StartError, match=f"no server answers at {address}: connection_refused"):
+        said = f"no server answers at {address}: connection refused; is the server running"
+        with pytest.raises(StartError, match=said):
             generate(_open(0), _target(protocol, address, b"x"))
 
 
@@ -314,7 +315,7 @@ def test_an_address_of_a_family_that_the_kernel_has_not_is_passed_over(
         monkeypatch.setattr(socket, "socket", Old)
         with monkeypatch.context() as alone:
             _name(alone, "::1")
-            there = rf"\[::1\]:{port}: connection_refused"
+            there = rf"none:{port} \(\[::1\]:{port}\): connection refused"
             with pytest.raises(StartError, match=f"no server answers at {there}"):
                 generate(_open(0), _target(protocol, f"none:{port}", b"x"))
         _name(monkeypatch, "::1", "127.0.0.1")
@@ -330,7 +331,8 @@ def test_a_name_of_which_no_address_answers_is_told_with_all_of_them(
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         _name(monkeypatch, "127.0.0.2", "127.0.0.1")
-        there = f"127.0.0.2:{port} or 127.0.0.1:{port}: connection_refused"
+        found = rf"\(127.0.0.2:{port} or 127.0.0.1:{port}\)"
+        there = f"several:{port} {found}: connection refused"
         with pytest.raises(StartError, match=f"no server answers at {there}"):
             generate(_open(0), _target(protocol, f"several:{port}", b"x"))
 
