@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -167,6 +168,16 @@ class ServerModels:
         connection = kind(self._host, self._port, timeout=timeout_s)
         try:
             connection.connect()
+        except ssl.SSLCertVerificationError as error:
+            raise ConnectionFailed(
+                f"the certificate of {self._url} is not trusted: {error.verify_message}; "
+                "SSL_CERT_FILE may name a file of others that are"
+            ) from error
+        except ssl.SSLError as error:
+            raise ConnectionFailed(
+                f"{self._url} does not speak TLS as it should: {error.reason or error}; of a "
+                "server without TLS the address begins with http://"
+            ) from error
         except OSError as error:
             raise ConnectionFailed(
                 f"nobody answers at {self._url}: {error.strerror or error}; is the server running "

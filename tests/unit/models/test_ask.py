@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -83,6 +86,28 @@ def test_nobody_there_says_what_to_look_at() -> None:
         port = free.server_port
     with pytest.raises(ConnectionFailed, match=r"headrace serve.* is this its address\?"):
         ServerModels(f"http://127.0.0.1:{port}").index()
+
+
+def test_a_server_without_tls_is_told_from_none(stranger: str) -> None:
+    with pytest.raises(ConnectionFailed, match=r"does not speak TLS .* begins with http://$"):
+        ServerModels(f"https://{stranger}").index()
+
+
+def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path) -> None:
+    both = str(tmp_path / "both.pem")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", both, "-keyout", both]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server, ThreadPoolExecutor(1) as pool:
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        answered = pool.submit(server.handle_request)
+        with pytest.raises(ConnectionFailed, match=r"is not trusted: self.signed certificate; "):
+            ServerModels(f"https://127.0.0.1:{server.server_port}").index()
+        answered.result(10)
 
 
 @pytest.mark.parametrize("url", ["http://[::1]", "https://[::1]", "http://[::ffff:127.0.0.1]"])
