@@ -232,7 +232,9 @@ class ModelSettings(Card):
         description="A model file, a versioned folder (`1/model.onnx`), or a folder of those; or "
         "the URL of one (`s3://`, `gs://`, `https://`): see [remote](remote.md).",
     )
-    name: str | None = Field(default=None, description="The name it is served under.")
+    name: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="The name it is served under."
+    )
     versions: Versions = Field(
         default=Versions(),
         description="Which of its versions to serve: `all`, `{latest: 2}`, `{specific: [1, 3]}`; "

@@ -149,6 +149,7 @@ def test_variables_lie_under_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("serve a.onnx --port x", "flag --port: server.port: 'x' should be a whole number from 0"),
         ("serve a.onnx b.onnx --name x", "--name is for one model: give exactly one PATH with it"),
+        ("serve a.onnx --name=", "flag --name: models[0].name: '' should be text"),
         ("serve a.yaml b.yml", "one settings file at a time, not a.yaml, b.yml"),
         ("serve no.yaml", "no.yaml: cannot be read: No such file or directory"),
         ("check no.onnx", "no.onnx: no such file or folder"),
