@@ -205,11 +205,21 @@ def _of_kubernetes(variable: str, text: str) -> bool:
 
 def _alike(variable: str, known: list[str]) -> str:
     """Name the variable that was meant; without the prefix, which makes all of them look alike."""
+    if (whole := _in_a_group(variable.removeprefix(_PREFIX), known)) is not None:
+        return f"; did you mean `{whole}`?"
     names = [name.removeprefix(_PREFIX) for name in known]
     close = difflib.get_close_matches(variable.removeprefix(_PREFIX), names, n=1)
     if not close:
         return "; docs/settings.md lists them all"
     return f"; did you mean `{_PREFIX}{close[0]}`?"
+
+
+def _in_a_group(key: str, known: list[str]) -> str | None:
+    """The variable of a key, or of its beginning, that was said without its group: ``PORT``."""
+    for whole in known:  # the server's come first
+        if f"{whole.partition('__')[2]}_".startswith(f"{key}_"):
+            return whole
+    return None
 
 
 def _value(text: str, setting: Setting) -> Any:

@@ -450,6 +450,20 @@ def test_the_variables_of_a_kubernetes_service_are_no_settings() -> None:
         assert problem.startswith(f"environment {variable}: unknown variable")
 
 
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("PORT", "SERVER__PORT"),
+        ("SERVER_PORT", "SERVER__PORT"),
+        ("LOG", "SERVER__LOG_LEVEL"),
+        ("SLO_MS", "DEFAULTS__SLO_MS"),
+    ],
+)
+def test_a_variable_without_its_group_is_answered_with_the_whole(key: str, meant: str) -> None:
+    (problem,) = _problems(None, {f"HEADRACE_{key}": "9"}, {})
+    assert problem.endswith(f"unknown variable; did you mean `HEADRACE_{meant}`?")
+
+
 def test_groups_can_be_set_by_their_variables() -> None:
     tensor = "[{name: x, dtype: FP32, shape: [null, 4]}]"
     defaults = load(
