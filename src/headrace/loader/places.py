@@ -37,13 +37,17 @@ SAVED_MODEL = "saved_model.pb"
 USER_CODE = "model.py"
 """A Python file is only a model if it is named, or called so in a version folder."""
 
+_OF_TESTS = ".fake"
+_KNOWN = ", ".join(suffix for suffix in SUFFIXES if suffix != _OF_TESTS)
 _LOOKED_FOR = (
-    f"a model file ({', '.join(SUFFIXES)}), version folders (1/model.onnx), or models in folders "
-    "(name/1/model.onnx)"
+    f"a model file ({_KNOWN}), version folders (1/model.onnx, 1/{SAVED_MODEL}), or models in "
+    "folders (name/1/model.onnx)"
 )
 # By the suffix of a folder in a version folder, the file in it that is the model. An ONNX model of
 # several files, as one above 2 GB is, has such a folder in Triton's repositories.
 _IN_FOLDERS = {".savedmodel": SAVED_MODEL, ".onnx": "model.onnx"}
+# What PyTorch writes and is no program.
+_OF_PYTORCH = (".pth", ".ckpt", ".safetensors")
 # Safe in a URL, in a metric's label and in the name of a socket.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What the wire and the engine's socket have room for.
@@ -136,7 +140,7 @@ def _look(path: Path, name: str | None, complain: Complain) -> list[Place]:
         raise ModelLoadError(f"{path}: no such file or folder")
     if path.is_file():
         if path.suffix not in SUFFIXES:
-            raise ModelLoadError(f"{path}: not a model file; known are {', '.join(SUFFIXES)}")
+            raise ModelLoadError(f"{path}: not a model file; known are {_known_beside(path)}")
         return [Place(name or path.stem, 1, path, path.parent)]
     if (path / SAVED_MODEL).is_file():
         return [Place(name or path.name, 1, path / SAVED_MODEL, path)]
@@ -145,6 +149,12 @@ def _look(path: Path, name: str | None, complain: Complain) -> list[Place]:
     if versions_in(path):
         return _versions(path, name or path.name, complain)
     return _folder_of_models(path, name, complain)
+
+
+def _known_beside(path: Path) -> str:
+    """What is a model, for who named a file that is none."""
+    advice = "; PyTorch's are to be written as .pt2: see docs/models.md"
+    return f"{_KNOWN}, and folders with {SAVED_MODEL}{advice if path.suffix in _OF_PYTORCH else ''}"
 
 
 def _versions(folder: Path, name: str, complain: Complain) -> list[Place]:
@@ -194,7 +204,7 @@ def _only_model_file(folder: Path) -> Path:
         )
     if not files:
         raise ModelLoadError(
-            f"{folder}: no model file ({', '.join(SUFFIXES)}) here; found {_contents(folder)}"
+            f"{folder}: no model file ({_KNOWN}, {SAVED_MODEL}) here; found {_contents(folder)}"
         )
     return files[0]
 

@@ -9,10 +9,12 @@ from pydantic import ValidationError
 
 from headrace.cores import usable_cores
 from headrace.errors import ModelLoadError, OperatorError, SettingsError
-from headrace.formats import SUFFIXES
 from headrace.loader.store import FoundVersion, find, find_named
 from headrace.server_settings import ServerSettings
 from headrace.settings import ModelSettings, Settings
+
+KNOWN = ".onnx, .xml, .tflite, .pt2, .pt, .py"
+SAVED = "saved_model.pb"
 
 
 def _make(root: Path, *files: str) -> Path:
@@ -192,8 +194,14 @@ def test_every_bad_model_is_named(tmp_path: Path) -> None:
     _make(tmp_path, "notes.txt")
     assert _error(tmp_path / "no.onnx", tmp_path / "notes.txt").splitlines() == [
         f"{tmp_path}/no.onnx: no such file or folder",
-        f"{tmp_path}/notes.txt: not a model file; known are {', '.join(SUFFIXES)}",
+        f"{tmp_path}/notes.txt: not a model file; known are {KNOWN}, and folders with {SAVED}",
     ]
+
+
+def test_a_file_of_weights_is_answered_with_what_to_write_instead(tmp_path: Path) -> None:
+    _make(tmp_path, "net.pth")
+    said = _error(tmp_path / "net.pth")
+    assert said.endswith("saved_model.pb; PyTorch's are to be written as .pt2: see docs/models.md")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +209,7 @@ def test_every_bad_model_is_named(tmp_path: Path) -> None:
     [
         (
             (),
-            "nothing to serve here; looked for a model file (.onnx, .xml, .tflite, .pt2, ",
+            f"looked for a model file ({KNOWN}), version folders (1/model.onnx, 1/{SAVED}), or ",
         ),
         (("x/notes.txt", "b.pth"), "; found b.pth, x/"),
         (
@@ -210,7 +218,7 @@ def test_every_bad_model_is_named(tmp_path: Path) -> None:
         ),
         (
             ("1/model.pth",),
-            "/1: no model file (.onnx, .xml, .tflite, .pt2, .pt, .py, .fake) here; found model.pth",
+            f"/1: no model file ({KNOWN}, {SAVED}) here; found model.pth",
         ),
         (("1/a.onnx", "1/b.onnx"), "/1: has 2 model files (a.onnx, b.onnx); keep one a version"),
         (("1/a.onnx", "b.onnx"), "has version folders and model files (b.onnx); keep one kind"),
