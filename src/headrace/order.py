@@ -10,8 +10,8 @@ from pydantic import Field
 from headrace.message import Message
 
 NOT_ALLOWED = (
-    "models may not be loaded and unloaded over the wire: set server.model_control to explicit "
-    "(--model-control explicit) to allow it to whoever can reach the server"
+    "models may not be loaded, unloaded or labelled over the wire: set server.model_control to "
+    "explicit (--model-control explicit) to allow it to whoever can reach the server"
 )
 """What whoever orders is told where nobody may."""
 

@@ -17,6 +17,8 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
+from headrace.errors import NotAllowed
+from headrace.models.ask import ServerModels
 from headrace.values import Array
 from tests.e2e.clients import http, metrics
 from tests.e2e.conftest import write_linear
@@ -297,6 +299,8 @@ def test_without_model_control_nothing_is_loaded_or_unloaded(root: Path) -> None
             assert status == 403
             assert "server.model_control" in text["error"]
             assert headers["headrace-error"] == "not_allowed"
+        with pytest.raises(NotAllowed, match="unloaded or labelled over the wire"):
+            ServerModels(server.url).label("linear", {"stable": 1})
         # Of what JSON holds some cannot be passed on: nothing of it is.
         deep = json.dumps({"parameters": {"slo_ms": 0}}).replace("0", "[" * 250 + "]" * 250)
         receiver = server.receiver()

@@ -149,7 +149,10 @@ class Field:
         return text if len(text) <= 40 else f"{text[:39]}…"  # noqa: PLR2004 - fits a table
 
     def _wrong(self, wanted: str) -> SettingsError:
-        return SettingsError(f"{self.place}: {self.name}: should be {wanted}, not {self.shown()}")
+        shown = self.shown()
+        if isinstance(self.value, Word) and self.value.quoted:  # which may be what is wrong
+            shown = f'"{shown}"'
+        return SettingsError(f"{self.place}: {self.name}: should be {wanted}, not {shown}")
 
 
 def parse(text: str, source: str) -> Message:

@@ -268,7 +268,8 @@ def test_what_is_unknown_is_named() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("max_batch_size: 'a'", "f:1: max_batch_size: should be a whole number, not a"),
+        ("max_batch_size: 'a'", 'f:1: max_batch_size: should be a whole number, not "a"'),
+        ('max_batch_size: "8"', 'f:1: max_batch_size: should be a whole number, not "8"'),
         ("max_batch_size: 1.5", "should be a whole number"),
         ("max_batch_size: 1\nmax_batch_size: 2", "f:2: max_batch_size: given twice, first at f:1"),
         ("name: x", "f:1: name: should be text in quotes"),
