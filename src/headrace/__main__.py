@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from headrace import INTERRUPTED_STATUS
+
+_READER_LEFT = 1
+_OPERATOR_STATUS = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +30,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if uncaught:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    return run(arguments)
+    return _written(run, arguments)
+
+
+def _written(run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Run a command, and see that what it has printed is written.
+
+    The status is 2 where it cannot be (a full disk), and 1 without a word where its reader has
+    left (``| head``).
+    """
+    from headrace.outlets import open_output  # noqa: PLC0415 - serve has others
+
+    output = open_output()
+    try:
+        status = run(arguments)
+        if sys.stdout is not None:  # it was closed before the start
+            sys.stdout.flush()
+    except OSError:
+        if output is None or output.lost is None:  # it was of something else
+            raise
+    if output is None or output.lost is None:
+        return status
+    lost = output.lost
+    if isinstance(lost, BrokenPipeError):
+        return _READER_LEFT
+    sys.stderr.write(f"headrace: standard output cannot be written: {lost.strerror}\n")
+    return _OPERATOR_STATUS
 
 
 def _serve(arguments: Sequence[str]) -> int:

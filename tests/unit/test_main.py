@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +37,28 @@ def test_ctrl_c_that_is_ignored_stays_so() -> None:
         [sys.executable, "-c", ignored, "version"], capture_output=True, text=True, check=True
     )
     assert ran.stdout.startswith("headrace ")
+
+
+@pytest.mark.parametrize("words", ["version", "check model.fake", "check model.fake --json"])
+def test_what_cannot_be_written_is_told_without_a_traceback(words: str, tmp_path: Path) -> None:
+    (tmp_path / "model.fake").write_text("{}")
+    command = [sys.executable, "-m", "headrace", *words.split()]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    said = "headrace: standard output cannot be written: No space left on device\n"
+    assert (ran.returncode, ran.stderr) == (2, said)
+
+
+@pytest.mark.parametrize("words", ["version", "check model.fake", "check model.fake --json"])
+def test_a_reader_that_leaves_ends_a_command_without_a_word(words: str, tmp_path: Path) -> None:
+    (tmp_path / "model.fake").write_text("{}")
+    command = [sys.executable, "-m", "headrace", *words.split()]
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = subprocess.run(
+        command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (1, "")
