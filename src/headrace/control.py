@@ -45,7 +45,8 @@ class ModelServing(Message):
     Sent again, with another path, when a dead engine has been replaced. With ``replaces`` it is
     another model under the same name and version: what the one before it still runs or has waiting
     ends there, and ``Emptied`` tells when. ``origins`` says which layer said what of the settings,
-    ``tuned`` what was taken of a tuned card.
+    ``tuned`` what was taken of a tuned card. ``tokenizers`` are where those that ``accepts`` names
+    are to be read instead.
     """
 
     kind: Literal["model_serving"] = "model_serving"
@@ -54,6 +55,7 @@ class ModelServing(Message):
     socket_path: str
     settings: ModelSettings
     profile: Profile
+    tokenizers: dict[str, str] = Field(default_factory=dict)
     replaces: bool = False
     origins: dict[str, str] = Field(default_factory=dict)
     tuned: TunedUse | None = None

@@ -27,6 +27,7 @@ class EngineSpec(Message):
     ``beside``: other models serve meanwhile, and must not notice. ``samples_path`` is a file of
     ``engine.samples`` that it must agree with. ``seen_shapes`` are those that clients sent, and
     ``receivers`` how many will hand over batches. ``cores`` are those of each instance; none: any.
+    ``tokenizers`` are where those that ``accepts`` names are to be read instead.
     """
 
     kind: Literal["engine_spec"] = "engine_spec"
@@ -36,6 +37,7 @@ class EngineSpec(Message):
     socket_path: str
     settings: ModelSettings
     labels: tuple[str, ...] = ()
+    tokenizers: dict[str, str] = Field(default_factory=dict)
     cache_dir: str | None = None
     beside: bool = False
     samples_path: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -37,7 +38,7 @@ def write_media(root: Path) -> Path:
         [info("ids", TensorProto.INT64, ["N", "L"])],
         "accepts:\n  - {kind: text, tokenizer: tokenizer.json}\n",
     )
-    _write_tokenizer(root / "tokens")
+    write_tokenizer(root / "tokens")
     return root
 
 
@@ -63,7 +64,7 @@ def write_mixed(root: Path) -> None:
         ],
         "accepts:\n  - {kind: image, input: photo}\n  - {kind: text, tokenizer: tokenizer.json}\n",
     )
-    _write_tokenizer(root / "mixed")
+    write_tokenizer(root / "mixed")
 
 
 def _mean_colour() -> list[NodeProto]:
@@ -73,11 +74,13 @@ def _mean_colour() -> list[NodeProto]:
     ]
 
 
-def _write_tokenizer(folder: Path) -> None:
-    numbers = {word: number for number, word in enumerate(WORDS)}
+def write_tokenizer(folder: Path, words: Sequence[str] = WORDS) -> None:
+    """One that numbers these words, renamed over another that may be there."""
+    numbers = {word: number for number, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))  # noqa: S106
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / ".new.json"))
+    (folder / ".new.json").rename(folder / "tokenizer.json")
 
 
 def _write(

@@ -198,6 +198,7 @@ def test_a_card_that_does_not_fit_fails_the_model_at_once(tmp_path: Path) -> Non
     for name, (accepted, _) in wrong.items():
         shutil.copytree(tmp_path / "color", tmp_path / name)
         (tmp_path / name / "card.yaml").write_text(f"accepts: [{accepted}]")
+        (tmp_path / name / "t.json").touch()
     with Server(*(tmp_path / name for name in (*wrong, "peak"))) as running:
         for name, (_, says) in wrong.items():
             assert says in running.output

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from headrace.control import CONTROL_VARIABLE
 from tests.e2e.clients import call_scribe, http, triton_grpc
 from tests.e2e.crowd import BROKEN, Client, Load, statuses
 from tests.e2e.media_models import write_media
@@ -59,8 +60,11 @@ def test_what_the_next_receiver_cannot_serve_has_failed_and_the_others_serve(
 ) -> None:
     write_fake(write_media(tmp_path) / "one" / "1" / "model.fake", scale=2)
     with Server(tmp_path) as server:
-        (tmp_path / "tokens" / "tokenizer.json").unlink()
-        server.receiver().kill()
+        receiver = server.receiver()
+        run = Path(receiver.environ()[CONTROL_VARIABLE]).parent
+        [copy] = run.glob("tokenizer-*")
+        copy.unlink()
+        receiver.kill()
         server.wait_for("receiver_died")
         until(lambda: "the receiver cannot serve it: " in _reason(server.url, "tokens"))
         until(lambda: _ready(server.url))

@@ -6,12 +6,14 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from tests.e2e.clients import http, metrics, outcomes
 from tests.e2e.crowd import BROKEN, Client, Load, statuses
+from tests.e2e.media_models import WORDS, write_media, write_tokenizer
 from tests.e2e.models import write_config, write_fake, write_sum
 from tests.e2e.server import Server, frozen, until
 
@@ -220,3 +222,50 @@ def _ask(server: Server) -> int:
         return client.ask("m").status
     finally:
         client.close()
+
+
+def test_all_have_the_tokenizer_that_was_there_at_the_load(tmp_path: Path) -> None:
+    folder = write_media(tmp_path) / "tokens"
+    with Server(folder, "--receivers", "2", "--model-control", "explicit") as server:
+        assert _tokens(server) == {(2, 3, 4)}
+        write_tokenizer(folder, (*WORDS[:2], *reversed(WORDS[2:])))
+        _replace_one(server)
+        assert _tokens(server) == {(2, 3, 4)}
+        assert _load_tokens(server)[0] == 200
+        assert _tokens(server) == {(4, 3, 2)}
+        (folder / "tokenizer.json").unlink()
+        status, answer = _load_tokens(server)
+        assert status == 500
+        assert f"tokenizer {folder}/tokenizer.json: cannot be read: No such file" in str(answer)
+        _replace_one(server)
+        engine = server.engine("tokens")
+        engine.kill()
+        until(lambda: server.engine("tokens").pid != engine.pid)
+        until(lambda: http(f"{server.url}/v2/models/tokens/ready")[0] == 200)
+        assert _tokens(server) == {(4, 3, 2)}
+
+
+def _load_tokens(server: Server) -> tuple[int, Any]:
+    return http(f"{server.url}/v2/repository/models/tokens/load", b"{}")[:2]
+
+
+def _replace_one(server: Server) -> None:
+    """Have a receiver die, and wait until there are two again that listen."""
+    port = int(server.address.rpartition(":")[2])
+    dying = _receivers(server)[0]
+    dying.kill()
+    dying.wait(30)
+    until(lambda: sum(_listens(one, port) for one in _receivers(server)) == 2)
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    listening = [one for one in process.connections("tcp") if one.status == "LISTEN"]
+    return port in {one.laddr[1] for one in listening}
+
+
+def _tokens(server: Server) -> set[tuple[int, ...]]:
+    """What connections are answered that do not all go to one receiver."""
+    kind = {"content-type": "text/plain"}
+    answers = [http(f"{server.url}/predict/tokens", b"the cat sat", kind) for _ in range(_MANY)]
+    assert {status for status, *_ in answers} == {200}
+    return {tuple(answer["output"][0]) for _, answer, _ in answers}

@@ -85,7 +85,7 @@ class Engine:
         seen = results.build(warm.signature, settings.results, labels).signature
         if settings.sequence is not None:
             seen = settings.sequence.visible(seen)
-        media.build(seen, settings.accepts)
+        media.build(seen, settings.accepts, self._spec.tokenizers)
         profile = Profile(
             signature=SignatureMessage.of(warm.signature),
             backend=choice.backend,

@@ -6,6 +6,7 @@
     store.find         those to serve, each with its settings
     tuned_card         what `headrace tune` found out for it, taken where it holds
     stamps.stamp       when the files of a version change
+    tokenizers         copies of those that its card names, as they were when it was loaded
     card.read_said     what the model says of itself, laid under what the operator says
     lifecycle          which moves a version may make (pure); the keeper asks before each
     fleet              the engines of all versions: one is started, replaced, retired

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from headrace.loader.roster import Roster
 from headrace.loader.several import check_models
 from headrace.loader.stamps import Stamp, own_bytes, stamp
 from headrace.loader.store import FoundVersion
+from headrace.loader.tokenizers import copy_tokenizers
 from headrace.loader.told import Told
 from headrace.message import Message
 from headrace.server_settings import ServerSettings
@@ -83,16 +85,16 @@ class Crew(Roster):
     # -- a post ------------------------------------------------------------------------------------
 
     async def _stamped(self, found: FoundVersion) -> Post:
-        """A post with the stamp of its files, which may be many, and far away.
+        """A post with the stamp of its files, which may be many, and far away, and with copies.
 
         Raises:
             SettingsError: several receivers cannot serve it beside the others.
-            OSError: its files cannot be looked at.
+            OSError: its files cannot be looked at, or not be copied.
         """
         check_models(self._server, (*self.names(), found.name))
-        files, size_bytes = await aside(partial(_look, found))
+        look = await aside(partial(_look, found, self._runtime_dir))
         self.remark(found)
-        return self._post(found, files, size_bytes)
+        return self._post(*look)
 
     def _post(self, found: FoundVersion, files: Stamp, size_bytes: int) -> Post:
         """A post that nobody has said anything of yet."""
@@ -235,18 +237,19 @@ def state_of(post: Post, state: str) -> ModelState:
     return ModelState(name=post.found.name, version=post.found.version, state=state)
 
 
-def _look(found: FoundVersion) -> tuple[Stamp, int]:
-    """Its stamp, and how many bytes of it are the model for certain."""
-    files = stamp(found)
-    return files, own_bytes(found, files)
+def _look(found: FoundVersion, folder: Path) -> tuple[FoundVersion, Stamp, int]:
+    """It with its copies, its stamp, and how many bytes of it are the model for certain."""
+    files = stamp(found)  # first: what changes while it is copied is taken anew
+    copies = copy_tokenizers(found.settings.accepts, folder)
+    return replace(found, copies=copies), files, own_bytes(found, files)
 
 
-def look_at_start(found: FoundVersion) -> tuple[Stamp, int]:
+def look_at_start(found: FoundVersion, folder: Path) -> tuple[FoundVersion, Stamp, int]:
     """The same, or a stamp that is like none, so that the next look or order takes it anew."""
     try:
-        return _look(found)
+        return _look(found, folder)
     except (OperatorError, OSError):
-        return (), 0
+        return found, (), 0
 
 
 async def _has_changed(post: Post) -> bool:

@@ -55,7 +55,7 @@ class Fleet(Crew):
             if one.settings.version_labels:
                 self.labels[one.name] = dict(one.settings.version_labels)
             self.remark(one)
-        posts = [self._post(one, *look_at_start(one)) for one in found]
+        posts = [self._post(*look_at_start(one, self._runtime_dir)) for one in found]
         for post in sorted(posts, key=lambda post: not post.found.settings.pinned):
             wanted = post.found.settings.preload
             post.on_demand = not (wanted and self.residents.try_enter(post))

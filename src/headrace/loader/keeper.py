@@ -308,6 +308,7 @@ class EngineKeeper:
             socket_path=socket_path,
             settings=self._found.settings,
             profile=profile,
+            tokenizers=self._found.tokenizers,
             origins=dict(self._found.origins),
             tuned=self._found.tuned,
         )

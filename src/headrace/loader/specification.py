@@ -34,6 +34,7 @@ def specify(
         socket_path=socket_path,
         settings=settings,
         labels=found.labels,
+        tokenizers=found.tokenizers,
         cache_dir=_cache_dir(found, server),
         beside=beside,
         samples_path=None if samples is None else str(samples),

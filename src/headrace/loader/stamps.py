@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from headrace.errors import ModelLoadError
 from headrace.loader.places import SAVED_MODEL
 from headrace.loader.store import FoundVersion
+from headrace.loader.tokenizers import tokenizers
 from headrace.weights import LEFT_BY_RUNS, weights_beside, weights_files
 
 Stamp = tuple[tuple[str, int, int, int, int], ...]
@@ -24,7 +26,8 @@ def stamp(found: FoundVersion) -> Stamp:
     """What changes when the files of a version do; hidden files and logs are not of it.
 
     Of a versioned folder or a SavedModel every file counts; of a single file it, those named like
-    it, and those that an ONNX file says its weights are in.
+    it, and those that an ONNX file says its weights are in. So do the tokenizers of its card,
+    wherever they lie.
 
     Raises:
         ModelLoadError: there are more files than a model has.
@@ -34,7 +37,9 @@ def stamp(found: FoundVersion) -> Stamp:
     own = inner != found.folder or found.path.name == SAVED_MODEL
     lines: list[tuple[str, int, int, int, int]] = []
     left = () if found.path.suffix == _USER_CODE else LEFT_BY_RUNS
-    for file in _files_below(inner) if own else _files_of(found.path):
+    files = _files_below(inner) if own else _files_of(found.path)
+    named = map(str, tokenizers(found.settings.accepts))
+    for file in dict.fromkeys(itertools.chain(files, named)):
         if file.endswith(left) or not os.path.isfile(file):  # noqa: PTH113 - there may be very many
             continue
         if len(lines) == _MOST_FILES:

@@ -27,6 +27,7 @@ from headrace.loader.card import read_labels, read_said
 from headrace.loader.placement import suited
 from headrace.loader.places import Complaint, Place, locate
 from headrace.loader.several import check_model, check_models, check_server
+from headrace.loader.tokenizers import Copy, check_tokenizers
 from headrace.loader.tuned_card import NOTHING, consult
 from headrace.order import VersionPolicy
 from headrace.settings import ModelSettings, Placement, Settings
@@ -38,7 +39,8 @@ class FoundVersion:
 
     ``path`` is the model file, ``folder`` the model's own folder; ``settings`` are resolved with
     the card, ``labels`` read; ``remarks`` are for the log. ``tuned`` is what was taken of a tuned
-    card, ``aside`` why none was though there is one, ``origins`` which layer said what.
+    card, ``aside`` why none was though there is one, ``origins`` which layer said what. ``copies``
+    are what it is loaded with of the tokenizers that the card names, once it is.
     """
 
     name: str
@@ -51,6 +53,12 @@ class FoundVersion:
     tuned: TunedUse | None = field(default=None, compare=False)
     aside: str = field(default="", compare=False)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    copies: tuple[Copy, ...] = field(default=(), compare=False)
+
+    @property
+    def tokenizers(self) -> dict[str, str]:
+        """Where each tokenizer that the card names is to be read, once it is loaded."""
+        return {str(copy.of): str(copy.path) for copy in self.copies}
 
 
 def find(
@@ -244,7 +252,7 @@ def settle(place: Place, entry: ModelSettings, settings: Settings, cores: int) -
 
     Raises:
         SettingsError: its card is bad, or this machine cannot place it as it asks for.
-        ModelLoadError: its labels cannot be read.
+        ModelLoadError: its labels or a tokenizer cannot be read.
     """
     card, remarks = read_said(place.path.parent, place.folder)
     defaults = settings.defaults
@@ -258,6 +266,7 @@ def settle(place: Place, entry: ModelSettings, settings: Settings, cores: int) -
     check_model(settings.server, place.name, settled, said_by)
     try:
         labels = read_labels(settled.labels)
+        check_tokenizers(settled.accepts)
     except ModelLoadError as error:
         raise ModelLoadError(f"model {place.name!r}: {error.message}") from error
     return FoundVersion(

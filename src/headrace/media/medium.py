@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,14 +29,20 @@ class Medium(NamedTuple):
     gather: Callable[[Sequence[Any]], Mapping[str, Array]]
 
 
-def build(signature: Signature, accepts: Sequence[AcceptedInput]) -> tuple[Medium, ...]:
+def build(
+    signature: Signature,
+    accepts: Sequence[AcceptedInput],
+    copies: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Medium, ...]:
     """Make the readers of a model; the libraries they need are imported here.
+
+    A tokenizer is read from its copy, where ``copies`` has one for its path.
 
     Raises:
         ModelLoadError: an entry does not fit the signature, or a tokenizer cannot be read.
         BackendMissing: a library is not installed.
     """
-    media = tuple(_medium(signature, accepted) for accepted in accepts)
+    media = tuple(_medium(signature, accepted, copies) for accepted in accepts)
     names = [medium.name for medium in media]
     fed = [name for medium in media for name in medium.feeds]
     for given in (names, fed):
@@ -61,9 +68,9 @@ def check_libraries(accepts: Sequence[AcceptedInput]) -> None:
             libraries.load(accepted.kind)
 
 
-def _medium(signature: Signature, accepted: AcceptedInput) -> Medium:
+def _medium(signature: Signature, accepted: AcceptedInput, copies: Mapping[str, str]) -> Medium:
     if isinstance(accepted, AcceptedText):
-        return _text(signature, accepted)
+        return _text(signature, accepted, copies)
     spec = find(signature, accepted.input)
     read = (
         _image(spec, accepted)
@@ -91,7 +98,7 @@ def _audio(
     return audio.reader(spec, accepted, batched=signature.batched)
 
 
-def _text(signature: Signature, accepted: AcceptedText) -> Medium:
+def _text(signature: Signature, accepted: AcceptedText, copies: Mapping[str, str]) -> Medium:
     if accepted.tokenizer is None:
         spec = find(signature, accepted.input)
         text.check_bytes(spec, batched=signature.batched)
@@ -101,7 +108,8 @@ def _text(signature: Signature, accepted: AcceptedText) -> Medium:
 
         read_bytes = partial(text.read_bytes, name=accepted.input)
         return Medium(accepted.input, "text", (spec.name,), read_bytes, gather)
-    tokens = text.tokens(signature, accepted)
+    named = str(accepted.tokenizer)
+    tokens = text.tokens(signature, accepted, copies.get(named, named))
     return Medium(accepted.input, "text", tokens.inputs, tokens.read, tokens.gather)
 
 

@@ -154,8 +154,8 @@ class Tokens:
         return tensors
 
 
-def tokens(signature: Signature, accepted: AcceptedText) -> Tokens:
-    """Read the tokenizer of an entry and settle which inputs it feeds.
+def tokens(signature: Signature, accepted: AcceptedText, file: str) -> Tokens:
+    """Read the tokenizer of an entry from a file and settle which inputs it feeds.
 
     Raises:
         ModelLoadError: it cannot be read, or the entry does not fit the signature.
@@ -163,7 +163,7 @@ def tokens(signature: Signature, accepted: AcceptedText) -> Tokens:
     """
     library = libraries.load("text")
     specs = _inputs(signature, accepted)
-    tokenizer = _load(library, accepted)
+    tokenizer = _load(library, accepted, file)
     lengths = {spec.shape[-1] for spec in specs.values() if isinstance(spec.shape[-1], int)}
     length = min((int(one) for one in lengths if isinstance(one, int)), default=None)
     padding, cutting = tokenizer.padding or {}, tokenizer.truncation or {}
@@ -233,9 +233,9 @@ def _inputs(signature: Signature, accepted: AcceptedText) -> dict[str, TensorSpe
     return found
 
 
-def _load(library: Any, accepted: AcceptedText) -> Any:
+def _load(library: Any, accepted: AcceptedText, file: str) -> Any:
     try:
-        return library.Tokenizer.from_file(str(accepted.tokenizer))
+        return library.Tokenizer.from_file(file)
     except Exception as error:
         raise ModelLoadError(
             f"accepts: tokenizer {accepted.tokenizer}: cannot be read: {error}; it should be a "

@@ -252,10 +252,10 @@ async def test_what_comes_into_memory_while_files_are_looked_at_is_not_overlooke
 ) -> None:
     looking, looked = threading.Event(), threading.Event()
 
-    def slowly(found: FoundVersion) -> Any:  # as on a share
+    def slowly(found: FoundVersion, folder: Path) -> Any:  # as on a share
         looking.set()
         looked.wait(60)
-        return _look(found)
+        return _look(found, folder)
 
     async with fleet_of(tmp_path, version_of(tmp_path, 1, preload=False)) as (fleet, receiver):
         monkeypatch.setattr("headrace.loader.crew._look", slowly)

@@ -155,3 +155,16 @@ def test_a_checkpoint_beside_a_model_is_not_it_and_its_weights_are(
         file.write_bytes(content)
     (found,) = find(Settings(models=(ModelSettings(path=tmp_path / "m"),)), cores=1)
     assert own_bytes(found, stamp(found)) == sum(map(len, own.values()))
+
+
+def test_the_tokenizers_of_a_card_count_wherever_they_lie(tmp_path: Path) -> None:
+    model, file = _make(tmp_path / "m/1/model.fake"), _make(tmp_path / "t.json")
+    card = "accepts: [{kind: text, tokenizer: ../t.json}]\n"
+    _make(tmp_path / "m/card.yaml", card)
+    before = _stamp(tmp_path / "m")
+    assert {Path(line[0]).name for line in before} == {"model.fake", "t.json"}
+    file.write_text("22")
+    assert _stamp(tmp_path / "m") != before
+    inside = _make(model.parent / "t.json")
+    _make(tmp_path / "m/card.yaml", card.replace("../t", "1/t"))
+    assert [line[0] for line in _stamp(tmp_path / "m")] == [str(model), str(inside)]

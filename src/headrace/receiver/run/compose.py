@@ -70,7 +70,7 @@ class Composer:
         if card is not None:
             seen = card.visible(seen)
         # A tokenizer is a file of some megabytes: others are answered while it is read.
-        accepted = await asyncio.to_thread(media.build, seen, settings.accepts)
+        accepted = await asyncio.to_thread(media.build, seen, settings.accepts, message.tokenizers)
         served = ServedModel(
             name=message.name,
             version=message.version,
