@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import zipfile
 import zlib
@@ -51,4 +52,8 @@ def _lines(path: Path, name: str) -> tuple[str, ...]:
         return ()
     if len(content) > _MOST_BYTES:
         return ()
-    return tuple(line.strip() for line in content.decode("utf-8", "replace").rstrip().split("\n"))
+    text = content.decode("utf-8-sig", "replace").rstrip()
+    if "\0" in text:  # it is UTF-16, or no text
+        return ()
+    lines = io.StringIO(text, newline=None)  # whichever system's
+    return tuple(line.strip() for line in lines.read().split("\n"))

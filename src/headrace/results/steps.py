@@ -43,6 +43,8 @@ def sigmoid(tensor: Array) -> Array:
 def argmax(tensor: Array) -> Array:
     """The place of the largest element along the last axis, which goes; INT64.
 
+    It is the first that ``top_k`` gives: of equal values the first, and none that is NaN.
+
     Raises:
         InferenceFailed: there are rows, and no element in them.
     """
@@ -54,7 +56,11 @@ def argmax(tensor: Array) -> Array:
                 "choose from"
             )
         return empty
-    return np.asarray(_comparable(tensor).argmax(axis=-1), dtype=np.int64)
+    values = _comparable(tensor)
+    if values.dtype.kind == "f" and np.isnan(values.max(axis=-1)).any():  # numpy's is the NaN
+        rows = values.reshape(-1, values.shape[-1])
+        return _best(rows, 1).reshape(values.shape[:-1])
+    return np.asarray(values.argmax(axis=-1), dtype=np.int64)
 
 
 def top_k(tensor: Array, k: int, labels: Sequence[bytes] = ()) -> Array:

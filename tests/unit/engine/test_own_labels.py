@@ -41,9 +41,16 @@ def test_an_onnx_file_names_its_classes(tmp_path: Path) -> None:
     assert own_labels(onnx_file(tmp_path / "m.onnx"), SCORES) == PETS
 
 
-def test_a_tflite_file_has_a_text_behind_it(tmp_path: Path) -> None:
-    path = lite_file(tmp_path / "m.tflite", {"labels.txt": b"cat\r\ndog\n\n"})
+@pytest.mark.parametrize("text", [b"cat\r\ndog\n\n", b"\xef\xbb\xbfcat\ndog", b"cat\rdog\r"])
+def test_a_tflite_file_has_a_text_behind_it(tmp_path: Path, text: bytes) -> None:
+    path = lite_file(tmp_path / "m.tflite", {"labels.txt": text})
     assert own_labels(path, SCORES) == PETS
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_text_in_another_coding_names_none(tmp_path: Path, coding: str) -> None:
+    path = lite_file(tmp_path / "m.tflite", {"labels.txt": "cat\ndog".encode(coding)})
+    assert own_labels(path, SCORES) == ()
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,16 @@ def test_nan_comes_last(size: int) -> None:
     row = np.full(size, np.nan, np.float32)
     row[2] = 1
     assert top_k(row, 2).tolist() == [b"1.000000:2", b"nan:0"]
+    assert argmax(row) == 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_argmax_is_never_nan_where_there_is_a_number(dtype: type[np.generic]) -> None:
+    nan, low = np.nan, -np.inf
+    rows = [[nan, 1, 3, 2], [1, 0, nan, 1], [nan, nan, low, nan], [nan] * 4, [1, 2, 3, 4]]
+    got = argmax(np.array([rows], dtype))
+    assert got.dtype == np.int64
+    assert got.tolist() == [[2, 0, 2, 0, 3]]
 
 
 def test_integers_at_their_limits_keep_their_order() -> None:
