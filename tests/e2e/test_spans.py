@@ -325,20 +325,21 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
             "HEADRACE_SERVER__OTLP_ENDPOINT": "http://127.0.0.1:4318",
         },
     )
-    server.start()
-    try:
-        assert server.wait(30) == 2
-    finally:
-        server.kill()
+    assert _status(server) == 2
     assert "pip install 'headrace[otel]'" in server.output
 
 
 def test_a_variable_that_cannot_be_done_is_told_in_one_line(tmp_path: Path) -> None:
     server = _server(tmp_path, "http://127.0.0.1:4318", "1", OTEL_BSP_SCHEDULE_DELAY="0")
-    server.start()
-    try:
-        assert server.wait(30) == 2
-    finally:
-        server.kill()
+    assert _status(server) == 2
     assert "headrace: OTEL_BSP_SCHEDULE_DELAY is '0'" in server.output
     assert "Traceback" not in server.output
+
+
+def _status(server: Server) -> int:
+    """Have it start, and end by itself."""
+    server.start()
+    try:
+        return server.wait(30)
+    finally:
+        server.kill()

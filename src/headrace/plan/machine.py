@@ -13,7 +13,7 @@ import numpy as np
 from headrace.plan.chance import resampled
 from headrace.plan.laws import Capacity, Curve, capacity
 from headrace.plan.pace import Trace, drawn
-from headrace.scheduler.known import Known, Served
+from headrace.scheduler.known import Known, Learnt
 from headrace.scheduler.policy import Scheduler
 from headrace.scheduler.simulate import Pace, Service, Speed, undisturbed
 
@@ -194,7 +194,7 @@ class Machine:
             return self.known.scheduler()
         slower = self.stretch / self.speed_at(rate_rps)(self.lanes)
         tail_ratio = math.exp(Z98 * self.middle.spread_at(rate_rps, self.spread))
-        return self.known.scheduler(served=Served(slower, tail_ratio))
+        return self.known.scheduler(learnt=Learnt(slower, tail_ratio))
 
     def service(self, seed: int, rate_rps: float = 0.0) -> Service:
         """Run times of lanes, the next each time it is asked; another seed, other chances.

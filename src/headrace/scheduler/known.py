@@ -30,8 +30,8 @@ ONE_LANE_S = 0.0005
 _FULL_COPY_S, _COPY_S = 0.02, 0.002
 
 
-class Served(NamedTuple):
-    """What a scheduler has learnt that served: how many times longer than warm-up said runs take.
+class Learnt(NamedTuple):
+    """What runs have taught a scheduler: how many times longer than warm-up said they take.
 
     And what 98 of 100 of them stay under, in the times that are expected then.
     """
@@ -78,10 +78,10 @@ class Known:
             self.measurements, sizes=self.sizes, pads=self.pads, handover_s=_HANDOVER_S
         )
 
-    def scheduler(self, turn: Turn | None = None, served: Served | None = None) -> Scheduler:
+    def scheduler(self, turn: Turn | None = None, learnt: Learnt | None = None) -> Scheduler:
         """Make its scheduler, to which nothing has come yet.
 
-        ``turn`` is its place at a device with other models, ``served`` what it is to know besides.
+        ``turn`` is its place at a device with other models, ``learnt`` what it is to know besides.
         """
         policy = Policy(
             slo_s=self.slo_s,
@@ -95,6 +95,6 @@ class Known:
         if self.stages > 1:
             policy = replace(policy, lead_s=_COPY_S, full_lead_s=_FULL_COPY_S)
         latency = self.latency()
-        if served is not None:
-            latency.begin_at(served.slower, served.tail_ratio)
+        if learnt is not None:
+            latency.begin_at(learnt.slower, learnt.tail_ratio)
         return Scheduler(policy, latency, turn)

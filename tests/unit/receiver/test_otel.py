@@ -65,8 +65,19 @@ def test_a_variable_that_cannot_be_done_is_named_at_the_start(
     ],
 )
 def test_what_can_be_done_may_be_said(environment: dict[str, str]) -> None:
-    otel.check(environment, "https://collector")
+    assert _refusal(environment, "https://collector") == ""
 
 
-def test_files_do_not_matter_to_a_collector_without_tls() -> None:
-    otel.check({"OTEL_EXPORTER_OTLP_CERTIFICATE": AWAY}, "http://collector")
+def test_files_matter_only_to_a_collector_with_tls() -> None:
+    away = {"OTEL_EXPORTER_OTLP_CERTIFICATE": AWAY}
+    assert _refusal(away, "http://collector") == ""
+    assert AWAY in _refusal(away, "https://collector")
+
+
+def _refusal(environment: dict[str, str], endpoint: str) -> str:
+    """What is said against it; nothing where there is nothing."""
+    try:
+        otel.check(environment, endpoint)
+    except SettingsError as error:
+        return error.message
+    return ""

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from headrace.scheduler import Entry, Scheduler
-from headrace.scheduler.known import Known, Served
+from headrace.scheduler.known import Known, Learnt
 from headrace.scheduler.simulate import Arrival, simulate
 
 SIZES = (1, 2, 4)
@@ -57,21 +57,21 @@ def test_a_shape_of_short_runs_takes_no_lane_from_a_long_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("served", "refused"),
+    ("learnt", "refused"),
     [
         (None, 0),
-        (Served(slower=1.2, tail_ratio=1.1), 0),
-        (Served(slower=1.6, tail_ratio=1.1), 1),
-        (Served(slower=1.0, tail_ratio=2.5), 1),
+        (Learnt(slower=1.2, tail_ratio=1.1), 0),
+        (Learnt(slower=1.6, tail_ratio=1.1), 1),
+        (Learnt(slower=1.0, tail_ratio=2.5), 1),
     ],
 )
 def test_one_that_begins_as_if_it_had_served_refuses_what_that_would(
-    served: Served | None, refused: int
+    learnt: Learnt | None, refused: int
 ) -> None:
     measured = ((1, 1, RUN_S, RUN_S),)
     known = Known(measured, sizes=(1,), pads=False, instances=1, slo_s=0.3, max_queue=100)
     result = simulate(
-        known.scheduler(served=served),
+        known.scheduler(learnt=learnt),
         [Arrival(0.0, 0.3), Arrival(0.001, 0.299)],  # the second waits for the first
         lambda _elements, _rows: RUN_S,
         lanes=1,
