@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from headrace.plan import measure
+from headrace.plan.rig import Rig
+from headrace.plan.seen import Seen
 from tests.e2e.clients import command, http
 from tests.e2e.models import write_fake
 from tests.e2e.server import Server
@@ -121,6 +123,14 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
 ) -> None:
     # Nothing here is said of how well they agree, for which they are as long as they are.
     _hurry(monkeypatch, 2.0)
+    lanes: list[int | None] = []
+    ask = Rig.seen
+
+    def seen(rig: Rig) -> Seen:
+        lanes.append((told := ask(rig)).lanes)
+        return told
+
+    monkeypatch.setattr(Rig, "seen", seen)
     path = tmp_path / "steady.json"
     measuring = (server.url, "--model", "steady", "--measure", "--loads", "30", "--save", path)
     pytest.importorskip("matplotlib")
@@ -140,6 +150,8 @@ def test_real_loads_are_put_beside_the_plan_and_their_calibration_is_kept(
         assert one[name]["measured"] > 4.5
     assert all(batch >= 1 for batch in one["mean_batch"])
     assert all(0 < busy < 1.2 for busy in one["busy"])
+    assert set(lanes) <= {1, 2}
+    assert 0.5 <= one["lanes_on"] <= 1
     assert found["verdict"]
     kept = json.loads(path.read_text())["calibration"]
     assert len(kept["middle_trace"]) > 100

@@ -12,6 +12,8 @@ P50_BAR, P99_BAR = 0.15, 0.25
 
 # What is off by more than this is named as a cause.
 _NOTABLE = 0.1
+# Lanes that could take batches for less than this part of the time are told.
+_NEARLY_ALL = 0.99
 # Others that use more than this part of all cores are in the way.
 _OTHERS_SHARE = 0.1
 
@@ -20,8 +22,9 @@ _OTHERS_SHARE = 0.1
 class Measured:
     """What a real load showed: seconds as clients see them, from when they meant to send.
 
-    ``stretch`` is how many times longer runs were than warm-up said of their sizes; ``spoiled`` why
-    the numbers are not to be believed.
+    ``stretch`` is how many times longer runs were than warm-up said of their sizes; ``lanes_on``
+    the part of their time in which the server let lanes take batches; ``spoiled`` why the numbers
+    are not to be believed.
     """
 
     rate_rps: float
@@ -32,6 +35,7 @@ class Measured:
     in_time: float | None
     stretch: float | None
     spoiled: str | None
+    lanes_on: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,11 @@ class Compared:
         batch = measured.batch / self.predicted.batch.mean
         if abs(batch - 1) > _NOTABLE:
             found.append(f"batches had {batch:.2f} times as many rows")
+        if measured.lanes_on < _NEARLY_ALL:
+            found.append(
+                f"the server let its lanes take batches for {measured.lanes_on:.0%} of their time, "
+                "for fewer did as much: as a rule something else used the machine"
+            )
         return found or ["runs and batches were as predicted: time passed before or after them"]
 
 

@@ -67,6 +67,7 @@ def compared_document(one: Compared) -> dict[str, Any]:
         "busy": [_round(predicted.busy.mean), _round(measured.busy)],
         "in_time": [_round(predicted.in_time.mean), _optional(measured.in_time)],
         "stretch": [_round(one.stretch), _optional(measured.stretch)],
+        "lanes_on": _round(measured.lanes_on),
         "trusted": one.trusted,
         "causes": [] if one.trusted else one.causes(),
     }

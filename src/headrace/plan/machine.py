@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 
 import numpy as np
@@ -29,6 +29,10 @@ _ELEMENT_S = 4 * 0.7e-9
 _WAY_S = 0.0004
 # Nearer to all that somebody can do, what waits for it grows for minutes.
 STEADY = 0.95
+# Requests that come by chance leave pauses nearly up to full load, which callers that wait for
+# their answers do not: so for long all is as in the middle. Of 12 loads at 26 to 113 % of the
+# limits of two models medians were off by 10 % at most so, and by 17 % with a straight way.
+_LATE_BEND = 0.5
 # Engines are niced, not stopped: this share of the cores is theirs whatever the receiver does.
 _LEAST_LEFT = 0.1
 
@@ -101,7 +105,7 @@ class Middle:
     def left(self, rate_rps: float) -> float:
         """The way from here to full load, as a part of that from the middle: 1 below it."""
         left = (self.full_rps - rate_rps) / (self.full_rps - self.rate_rps)
-        return min(max(left, 0.0), 1.0)
+        return float(min(max(left, 0.0), 1.0) ** _LATE_BEND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,12 @@ class Machine:
     def lanes(self) -> int:
         """How many batches may run at once."""
         return self.known.lanes
+
+    def with_lanes(self, count: int | None) -> Machine:
+        """The same with no more than so many lanes, where that is known."""
+        if count is None or count >= self.lanes:
+            return self
+        return replace(self, known=replace(self.known, instances=count))
 
     @property
     def receivers_rps(self) -> float:

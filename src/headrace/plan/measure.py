@@ -31,11 +31,11 @@ from headrace.plan.rig import Rig, on_this_machine
 from headrace.plan.seen import Between
 from headrace.scheduler.simulate import Result as Simulated
 
-_ROUNDS = 16
+_ROUNDS = 20
 # After so many of them the limit is looked for again.
 _FOLLOW_ROUNDS = 4
 # Of each load that long, or until so many requests: of fewer a 99th percentile says nothing.
-_LEAST_S, _MOST_S, _WANTED = 36.0, 90.0, 3000
+_LEAST_S, _MOST_S, _WANTED = 60.0, 120.0, 3000
 _WARM_SHARE = 0.15
 _FIRST_S = 2.0
 # A quiet server has this part of the time something to do, and so many requests a second at most.
@@ -284,16 +284,19 @@ class Measuring:
         )
         latency, known = report.latency, machine.known.latency()
         good = report.goodput_per_s
-        sent_s = sum(part.sent.duration_s for part in parts)
+        lasted_s = [part.sent.duration_s for part in parts]
+        could_s = machine.lanes * sum(lasted_s)
+        on = [machine.with_lanes(part.ran.lanes).lanes for part in parts]
         return Measured(
             rate_rps,
             None if latency is None else latency.p50_s,
             None if latency is None else latency.p99_s,
             ran.mean_batch,
-            ran.infer_s / (machine.lanes * sent_s),
+            ran.infer_s / could_s,
             None if good is None or not report.offered_per_s else good / report.offered_per_s,
             ran.stretch(lambda rows: known.expect(machine.elements, rows)),
             report.spoiled,
+            sum(lanes * s for lanes, s in zip(on, lasted_s, strict=True)) / could_s,
         )
 
 

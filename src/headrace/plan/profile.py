@@ -39,12 +39,19 @@ class Measured(_Value):
     p95_s: PositiveFloat
 
 
+class Control(_Value):
+    """How a server steers a version: ``kept_lanes`` take batches, unless others are just tried."""
+
+    kept_lanes: PositiveInt | None = None
+
+
 class ModelProfile(_Value):
     """One version as its server measured it, and what was set.
 
     ``cores`` and ``receivers`` are the server's.
 
-    ``seen`` is what has run so far, ``calibration`` what ``--measure`` found out.
+    ``control`` is how it is steered, ``seen`` what has run so far, ``calibration`` what
+    ``--measure`` found out.
     """
 
     name: str
@@ -62,6 +69,7 @@ class ModelProfile(_Value):
     slo_ms: PositiveFloat | None
     max_queue: PositiveInt
     linger_ms: NonNegativeFloat = 0.0
+    control: Control = Control()
     seen: Seen | None = None
     calibration: Calibration | None = None
 
@@ -126,7 +134,7 @@ def save(profile: ModelProfile, path: Path) -> None:
         SettingsError: nothing can be written there.
     """
     try:
-        text = profile.model_dump_json(indent=2, exclude={"seen"})
+        text = profile.model_dump_json(indent=2, exclude={"seen", "control"})
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"--save {path}: {error.strerror or error}") from error

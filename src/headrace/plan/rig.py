@@ -38,7 +38,7 @@ class Rig:
         )
         if profile.seen is None:
             raise MalformedAnswer(f"{self.url} does not tell what has run: it is an older Headrace")
-        return profile.seen
+        return profile.seen.model_copy(update={"lanes": profile.control.kept_lanes})
 
     def others(self) -> tuple[float, ...]:
         """The cores that are used while nothing of ours is sent; () where that is not known."""

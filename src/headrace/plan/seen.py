@@ -63,7 +63,8 @@ class Seen(BaseModel):
 
     ``tail_ratio`` is what 98 of 100 runs stay under, in expected times, and ``handover_s`` what a
     batch takes besides its run; both of late. ``recent`` are the last batches, which servers told
-    nothing of once, and ``now_s`` is the time by their clock.
+    nothing of once, and ``now_s`` is the time by their clock. ``lanes`` is how many of its lanes
+    the server lets take batches, None where that is not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -75,6 +76,7 @@ class Seen(BaseModel):
     runs: tuple[SizeSeen, ...]
     now_s: float = 0.0
     recent: Recent = Recent()
+    lanes: PositiveInt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,15 @@ class Between:
     """What ran between two questions.
 
     ``runs`` are (rows, batches, seconds in all) by size, ``recent`` the last of those batches in
-    the order in which they ended.
+    the order in which they ended. ``lanes`` is how many took batches, None where that is not known;
+    where it has changed meanwhile, the more of both.
     """
 
     cpu_s: float
     answered: int
     runs: tuple[tuple[int, int, float], ...]
     recent: tuple[Ran, ...] = ()
+    lanes: int | None = None
 
     @classmethod
     def of(cls, before: Seen, after: Seen) -> Between:
@@ -109,7 +113,8 @@ class Between:
         if answered < 0 or after.cpu_s < before.cpu_s:
             raise ValueError("the counts have begun anew: the receiver was restarted meanwhile")
         recent = after.recent.after(before.now_s)
-        return cls(after.cpu_s - before.cpu_s, answered, tuple(runs), recent)
+        lanes = _most_lanes([before.lanes, after.lanes])
+        return cls(after.cpu_s - before.cpu_s, answered, tuple(runs), recent, lanes)
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:
@@ -125,6 +130,7 @@ class Between:
             sum(part.answered for part in parts),
             tuple((rows, counts[rows], seconds[rows]) for rows in sorted(counts)),
             tuple(run for part in parts for run in part.recent),
+            _most_lanes([part.lanes for part in parts]),
         )
 
     @property
@@ -146,3 +152,7 @@ class Between:
         """How many times longer runs were than expected of their sizes; None: nothing ran."""
         expected_s = sum(count * expect(rows) for rows, count, _ in self.runs)
         return self.infer_s / expected_s if expected_s > 0 else None
+
+
+def _most_lanes(counts: Sequence[int | None]) -> int | None:
+    return max((count for count in counts if count is not None), default=None)

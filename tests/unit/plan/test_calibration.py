@@ -160,7 +160,7 @@ def test_a_middling_load_is_between_none_and_full() -> None:
         (0, 1, 0.5),
         (50, 1.15, 0.5),
         (100, 1.3, 0.5),
-        (200, 1.15, (0.5 + CALIBRATION.spread) / 2),
+        (250, 1.15, (0.5 + CALIBRATION.spread) / 2),
         (300, 1, CALIBRATION.spread),
         (400, 1, CALIBRATION.spread),
     ):
@@ -182,7 +182,7 @@ def test_the_machine_is_as_fast_as_it_was_seen() -> None:
     stalls = ((0.95, 0.8), (0.05, 4.8)) * 20
     whole = CALIBRATION.model_copy(update={"full_trace": ((1.0, 1.0),) * 50})
     here = whole.with_middle(100.0, 300.0, 1.3, 1.1, stalls).applied(machine(question()))
-    for rate, share in ((50, 0.05), (100, 0.05), (200, 0.025), (300, 0.0)):
+    for rate, share in ((50, 0.05), (100, 0.05), (250, 0.025), (300, 0.0)):
         assert slow_share(here, rate) == pytest.approx(share, abs=0.01)
         run_s = here.service(1, rate)
         assert [run_s(4, 1) for _ in range(100)] == pytest.approx([0.0045 * 1.1] * 100)
@@ -237,8 +237,18 @@ def test_lanes_that_find_everything_in_the_caches_are_faster_than_after_a_pause(
     assert found.full_slower == pytest.approx(1 / 1.5)
     planned = found.with_middle(100.0, 300.0, 1.3, 1.1).applied(here)
     assert planned.speed_at(300)(1) == pytest.approx(1.5)
-    assert planned.speed_at(200)(1) == pytest.approx(1 / ((1.3 + 1 / 1.5) / 2))
+    assert planned.speed_at(250)(1) == pytest.approx(1 / ((1.3 + 1 / 1.5) / 2))
     assert planned.curve()(1) == pytest.approx(0.0045 * 1.1 / 1.5)
+
+
+def test_lanes_that_the_server_has_turned_off_are_worth_nothing() -> None:
+    """One lane did what it does alone, though callers never paused: two would do no more."""
+    here = machine(question())
+    quiet = driven(CALIBRATION, here, lanes=1, batch=1, rate_rps=0.0)
+    busy = driven(CALIBRATION, here, lanes=1, batch=16, rate_rps=300)
+    found = calibrate(here, quiet, replace(busy, ran=replace(busy.ran, lanes=1)))
+    assert 2 * found.speed(2) == pytest.approx(1)
+    assert calibrate(here, quiet, busy).contention == 0, "as long as nobody says so"
 
 
 def test_where_nobody_looked_there_is_no_middle(tmp_path: Path) -> None:
@@ -275,6 +285,18 @@ def test_the_last_runs_are_those_after_the_first_question() -> None:
     ran = Between.of(before, after)
     assert ran.recent == ((1, 0.2, 7.1), (2, 0.4, 7.2), (1, 0.6, 7.3))
     assert Between.of(before, before).recent == ()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"), [(None, None, None), (1, 1, 1), (2, 1, 2), (1, None, 1)]
+)
+def test_of_a_change_the_more_lanes_are_noted(
+    first: int | None, second: int | None, both: int | None
+) -> None:
+    before, after = (seen(1, 1.0).model_copy(update={"lanes": n}) for n in (first, second))
+    assert Between.of(before, after).lanes == both
+    parts = [Between(1.0, 1, (), lanes=n) for n in (first, second)]
+    assert Between.together(parts).lanes == both
 
 
 def test_columns_of_the_last_runs_are_of_one_length() -> None:

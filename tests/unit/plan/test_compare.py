@@ -81,6 +81,11 @@ def test_others_on_the_machine_are_named() -> None:
     assert "Others used 0.1 and 1.4 of this machine's cores" in loud.in_words()[1]
 
 
+def test_lanes_that_were_turned_off_are_told() -> None:
+    (cause,) = compared(lanes_on=0.75, p50_s=0.02).causes()
+    assert cause.startswith("the server let its lanes take batches for 75% of their time")
+
+
 def test_cores_in_use_are_those_of_the_window(tmp_path: Path) -> None:
     stat = tmp_path / "stat"
     stat.write_text("cpu  10 0 5 1000 20 0 0 0 0 0\ncpu0 1 2\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,26 +38,33 @@ class MadeUp:
 
     url = "http://elsewhere:8000"
 
-    def __init__(self, here: Machine, *, slower: float = 1.0, shared: bool = False) -> None:
+    def __init__(
+        self, here: Machine, *, slower: float = 1.0, shared: bool = False, off: Sequence[int] = ()
+    ) -> None:
         self.driven: list[OpenLoop | ClosedLoop] = []
         self.answers = True
         self.late_s = 0.0
         self._shared = shared
         self._run_s = here.known.latency().expect(here.elements, 1)
         self._slower = slower
+        self._off = off  # rounds in which only one lane takes requests
+        self.tells_lanes = True
+        self._round = 0
 
     def say(self, text: str) -> None:
-        assert text
+        words = text.split()
+        self._round = int(words[1]) if words[0] == "round" else 0
 
     def drive(self, load: OpenLoop | ClosedLoop) -> tuple[Result, Between, Seen]:
         """Play a load: who comes waits for the first lane that is free."""
         run_s = self._run_s * self._slower ** len(self.driven)
+        on = 1 if self._round in self._off else 2
         self.driven.append(load)
         if isinstance(load, OpenLoop):
             sent_s = load.arrivals.times_s
-            done_s = _served(sent_s, run_s) + WAY_S
+            done_s = _served(sent_s, run_s, on) + WAY_S
         else:
-            lanes = min(load.concurrency, 2)
+            lanes = min(load.concurrency, on)
             each_s = run_s + (WAY_S if lanes == 1 else 0.0)
             starts_s = np.repeat(np.arange(0.0, load.duration_s, each_s), lanes)
             sent_s, done_s = np.maximum(starts_s - run_s, 0.0), starts_s + run_s + WAY_S
@@ -77,12 +85,14 @@ class MadeUp:
         if self._shared:  # two of them were in one run
             recent = (recent[1]._replace(rows=2), *recent[2:])
         answered = count if self.answers else 0
-        ran = Between(count * 1e-4, answered, ((1, count, count * run_s),), recent)
+        told = on if self.tells_lanes else None
+        ran = Between(count * 1e-4, answered, ((1, count, count * run_s),), recent, told)
         return result, ran, Seen(cpu_s=0, answered=0, tail_ratio=1.01, handover_s=0.0002, runs=())
 
 
-def _served(sent_s: Times, run_s: float) -> Times:
-    free_s, done_s = [0.0, 0.0], []
+def _served(sent_s: Times, run_s: float, lanes: int) -> Times:
+    free_s: list[float] = [0.0] * lanes
+    done_s = []
     for at_s in sent_s:
         end_s = max(heapq.heappop(free_s), float(at_s)) + run_s
         heapq.heappush(free_s, end_s)
@@ -114,6 +124,23 @@ def test_a_machine_that_becomes_slower_is_planned_as_it_was_while_it_was_driven(
         assert each.p50_error == pytest.approx(0, abs=0.08)
         assert each.measured.stretch == pytest.approx(each.stretch, rel=0.05)
     assert found.stretch == pytest.approx(slower ** ((before + len(rig.driven)) / 2), rel=0.02)
+
+
+@pytest.mark.parametrize(("told", "lanes_on"), [(True, 0.75), (False, 1.0)])
+def test_lanes_that_the_server_turned_off_meanwhile_are_told(told: bool, lanes_on: float) -> None:
+    """One of two in half of the rounds; older servers do not say so."""
+    asked = question(slo_s=None, loads=(0.6,))
+    here = machine(asked, **ALONE)
+    rig = MadeUp(here, off=range(1, _ROUNDS, 2))
+    rig.tells_lanes = told
+    measured = Measuring(rig, here, asked)  # type: ignore[arg-type]
+    measured.look()
+    measured.go_round(lambda: 70.0)
+    (one,) = measured.compared(here, 70.0)
+    assert one.measured.lanes_on == pytest.approx(lanes_on)
+    assert one.p99_error is not None
+    assert one.p99_error < -0.3, "with both lanes nobody would have waited so long"
+    assert any("of their time" in cause for cause in one.causes()) is told
 
 
 @pytest.mark.parametrize(("late_s", "spoils"), [(0.0011, False), (0.005, True)])
@@ -192,7 +219,7 @@ def test_loads_follow_the_limit_as_it_changes() -> None:
     measured = measuring(rig, asked)
     measured.look()
     before = len(rig.driven)
-    limits_rps, stretches = [0.0, 100.0, 200.0, 300.0], []
+    limits_rps, stretches = [0.0, 100.0, 200.0, 300.0, 400.0], []
 
     def find_limit() -> float:
         stretches.append(measured.calibration().stretch)
@@ -203,10 +230,10 @@ def test_loads_follow_the_limit_as_it_changes() -> None:
     sent = [one.arrivals for one in rig.driven[before:] if isinstance(one, OpenLoop)]
     halves = sent[2 * _FOLLOW_ROUNDS + 2 : -2 : 3]
     rates_rps = np.array([one.rate for one in halves]).reshape(-1, _FOLLOW_ROUNDS)
-    assert rates_rps.mean(axis=1) == pytest.approx(np.array([50.0, 100.0, 150.0]), rel=0.1)
+    assert rates_rps.mean(axis=1) == pytest.approx(np.array([50.0, 100.0, 150.0, 200.0]), rel=0.1)
     assert stretches == sorted(set(stretches))  # it is found by what is known then
-    (one,) = measured.compared(machine(asked), 400.0)
-    assert one.measured.rate_rps == pytest.approx(100.0)
+    (one,) = measured.compared(machine(asked), 500.0)
+    assert one.measured.rate_rps == pytest.approx(125.0)
     assert one.share == pytest.approx(0.25)
 
 
