@@ -34,8 +34,8 @@ def reason(data: bytes) -> str | None:
     if said is None or said.size_bytes >= _NO_SIZE:
         return None
     there = len(data) - said.start
-    # The byte that makes the size even is counted by some, and not written.
-    if said.size_bytes <= there + 1:
+    # The byte that makes an odd size even is not in it, and may be missing.
+    if said.size_bytes <= there:
         return None
     return f"it says that its samples are {said.size_bytes} bytes, and ends after {there} of them"
 

@@ -261,6 +261,23 @@ def test_a_sound_of_which_the_end_is_missing_is_broken(kind: str, part: float) -
         read(whole[: int(len(whole) * part)])
 
 
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [
+        ("WAV", "PCM_U8"),
+        ("WAV", "PCM_16"),
+        ("WAV", "PCM_24"),
+        ("RF64", "PCM_16"),
+        ("AIFF", "PCM_16"),
+    ],
+)
+def test_one_byte_of_the_samples_that_is_missing_is_enough(kind: str, subtype: str) -> None:
+    whole = sound(tone(seconds=0.01), kind=kind, subtype=subtype)
+    assert read(whole).size == 160
+    with pytest.raises(InvalidInput, match=r"says that its samples are \d+ bytes, and ends after"):
+        read(whole[:-1])
+
+
 def test_ogg_of_which_pages_are_missing_or_damaged_is_broken() -> None:
     whole = _of_ogg()
     pages = [b"OggS" + page for page in whole.split(b"OggS")[1:]]
