@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import ssl
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from urllib.parse import unquote
 
 from headrace.errors import BackendMissing, SettingsError
@@ -130,10 +132,41 @@ def _check_headers(environment: Mapping[str, str]) -> None:
 
 
 def _check_files(environment: Mapping[str, str]) -> None:
-    kinds = ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
-    named = [_said(environment, what) for what in kinds]
-    if not said(environment, "CERTIFICATE"):
-        named += [(name, environment.get(name, "")) for name in _BUNDLES]
-    for name, path in named:
+    trusted = [_said(environment, "CERTIFICATE")]
+    if not trusted[0][1]:
+        trusted = [(name, environment.get(name, "")) for name in _BUNDLES]
+    certificate, key = (_said(environment, f"CLIENT_{what}") for what in ("CERTIFICATE", "KEY"))
+    for name, path in [*trusted, certificate, key]:
         if path and not os.access(path, os.R_OK):
             raise SettingsError(f"{name} names {path}, which is not there or cannot be read")
+    for name, path in trusted:
+        if path and not Path(path).is_dir():  # which requests takes, too
+            _check_trusted(name, path)
+    if certificate[1]:
+        _check_own(certificate, key)
+
+
+def _check_trusted(name: str, path: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{name} names {path}, which cannot be read as certificates (PEM): {error}"
+        ) from error
+
+
+def _check_own(certificate: tuple[str, str], key: tuple[str, str]) -> None:
+    """Whether the two belong together; where no key is named, it stands in the certificate's file.
+
+    OpenSSL would ask for a password at the terminal; nobody is there when spans are sent.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_cert_chain(certificate[1], key[1] or None, password="")
+    except (OSError, ValueError) as error:
+        name, path = certificate
+        where = f"{key[0]} names {key[1]}" if key[1] else "no _CLIENT_KEY is named"
+        raise SettingsError(
+            f"{name} names {path}, and {where}: these are no certificate (PEM) with its key, one "
+            f"without a password: {error}"
+        ) from error

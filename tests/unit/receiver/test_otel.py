@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import certifi
 import pytest
 
 from headrace.errors import SettingsError
 from headrace.receiver import otel
 
-HERE, AWAY = __file__, "/is/not/there.pem"
+HERE, AWAY = certifi.where(), "/is/not/there.pem"
+NO_PEM = __file__
+OTLP = "OTEL_EXPORTER_OTLP_"
 HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 QUEUE, BATCH = "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
 
@@ -43,6 +48,12 @@ def test_a_bundle_that_the_environment_names_is_taken(
         ({"OTEL_EXPORTER_OTLP_CERTIFICATE": AWAY}, f"_CERTIFICATE names {AWAY}, which is not"),
         ({"OTEL_EXPORTER_OTLP_CLIENT_KEY": AWAY}, f"_CLIENT_KEY names {AWAY}"),
         ({"CURL_CA_BUNDLE": AWAY}, f"CURL_CA_BUNDLE names {AWAY}"),
+        ({f"{OTLP}CERTIFICATE": NO_PEM}, f"_CERTIFICATE names {NO_PEM}.* as certificates"),
+        ({"REQUESTS_CA_BUNDLE": NO_PEM}, f"REQUESTS_CA_BUNDLE names {NO_PEM}.* certificates"),
+        (
+            {f"{OTLP}CLIENT_CERTIFICATE": HERE},
+            f"_CLIENT_CERTIFICATE names {HERE}, and no _CLIENT_KEY is named: these are no",
+        ),
     ],
 )
 def test_a_variable_that_cannot_be_done_is_named_at_the_start(
@@ -66,6 +77,50 @@ def test_a_variable_that_cannot_be_done_is_named_at_the_start(
 )
 def test_what_can_be_done_may_be_said(environment: dict[str, str]) -> None:
     assert _refusal(environment, "https://collector") == ""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificates and keys of two, and the key of the first with a password."""
+    made = tmp_path_factory.mktemp("pem")
+    for who in ("mine", "other"):
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=me"]
+        command += ["-out", f"{who}.pem", "-keyout", f"{who}.key"]
+        subprocess.run(command, check=True, capture_output=True, cwd=made)
+    command = ["openssl", "rsa", "-aes128", "-passout", "pass:word", "-in", "mine.key"]
+    subprocess.run([*command, "-out", "locked.key"], check=True, capture_output=True, cwd=made)
+    (made / "both.pem").write_text(
+        (made / "mine.key").read_text() + (made / "mine.pem").read_text()
+    )
+    return made
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"CLIENT_CERTIFICATE": "mine.pem", "CLIENT_KEY": "mine.key"},
+        {"CLIENT_CERTIFICATE": "both.pem"},
+        {"CERTIFICATE": "mine.pem"},
+        {"CERTIFICATE": "."},
+    ],
+)
+def test_pem_files_that_are_good_may_be_named(folder: Path, named: dict[str, str]) -> None:
+    environment = {f"{OTLP}{what}": str(folder / file) for what, file in named.items()}
+    assert _refusal(environment, "https://collector") == ""
+
+
+@pytest.mark.parametrize("key", ["other.key", "locked.key", "mine.pem"])
+def test_a_key_that_does_not_open_its_certificate_is_named_at_the_start(
+    folder: Path, key: str
+) -> None:
+    certificate = folder / "mine.pem"
+    environment = {
+        f"{OTLP}CLIENT_CERTIFICATE": str(certificate),
+        f"{OTLP}TRACES_CLIENT_KEY": str(folder / key),
+    }
+    refusal = _refusal(environment, "https://collector")
+    assert f"{OTLP}CLIENT_CERTIFICATE names {certificate}, and" in refusal
+    assert f"{OTLP}TRACES_CLIENT_KEY names {folder / key}: these are no certificate" in refusal
 
 
 def test_files_matter_only_to_a_collector_with_tls() -> None:
