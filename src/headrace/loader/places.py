@@ -84,17 +84,12 @@ class Complaint(NamedTuple):
 Complain = Callable[[Complaint], None]
 
 
-def _refuse(complaint: Complaint) -> None:
-    if not complaint.left_out:
-        raise complaint.error
-
-
-def locate(entry: ModelSettings, complain: Complain = _refuse) -> list[Place]:
+def locate(entry: ModelSettings, complain: Complain | None = None) -> list[Place]:
     """Find where the versions of an entry lie, by name, ascending.
 
     ``complain`` hears what is wrong with one model or version, and the others are found, or none;
-    without it the first such thing is raised, and that there is none; what is left out of a
-    folder of models is passed over.
+    without it all such things are raised, a line each, and that there is none; what is left out
+    of a folder of models is passed over.
 
     Raises:
         SettingsError: the entry has no path.
@@ -105,8 +100,33 @@ def locate(entry: ModelSettings, complain: Complain = _refuse) -> list[Place]:
     if isinstance(entry.path, Url):
         raise ModelLoadError(f"{entry.path}: is not on this machine yet")
     path = named(expand(entry.path))
+    heard: list[Complaint] = []
+    places = _located(path, entry.name, heard.append if complain is None else complain)
+    if complain is None:
+        _refuse(heard)
+        if not places:
+            raise _nothing(path, heard)
+    return places
+
+
+def _refuse(heard: list[Complaint]) -> None:
+    errors = [complaint.error for complaint in heard if not complaint.left_out]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ModelLoadError("\n".join(error.message for error in errors))
+
+
+def _nothing(folder: Path, left_out: list[Complaint]) -> ModelLoadError:
+    problem = (
+        f"{folder}: nothing to serve here; looked for {_LOOKED_FOR}; found {_contents(folder)}"
+    )
+    return ModelLoadError("\n".join([problem, *(one.error.message for one in left_out)]))
+
+
+def _located(path: Path, name: str | None, complain: Complain) -> list[Place]:
     try:
-        found = _look(path, entry.name, complain)
+        found = _look(path, name, complain)
     except OSError as error:
         raise _told(error, path) from error
     places = []
@@ -220,19 +240,7 @@ def _is_script(folder: Path) -> bool:
 
 def _folder_of_models(folder: Path, name: str | None, complain: Complain) -> list[Place]:
     """The models of a folder, by name; entries that are neither are left alone."""
-    reasons: list[str] = []
-
-    def under_its_name(told: Complaint) -> None:
-        if told.left_out:
-            reasons.append(told.error.message)
-        complain(told._replace(name=name or told.name))
-
-    models = list(_models_in(folder, under_its_name))
-    if not models and complain is _refuse:
-        problem = (
-            f"{folder}: nothing to serve here; looked for {_LOOKED_FOR}; found {_contents(folder)}"
-        )
-        raise ModelLoadError("\n".join([problem, *reasons]))
+    models = list(_models_in(folder, lambda told: complain(told._replace(name=name or told.name))))
     if name is not None and len({place.name for place in models}) > 1:
         raise ModelLoadError(
             f"{folder}: is a folder of several models, which cannot all be called {name!r}; "

@@ -232,6 +232,15 @@ def test_folders_that_cannot_be_served(tmp_path: Path, files: tuple[str, ...], w
     assert words in _error(_make(tmp_path, *files))
 
 
+def test_all_that_is_wrong_in_a_folder_of_models_is_told_at_once(tmp_path: Path) -> None:
+    files = ("a b/1/m.onnx", "two words.onnx", "good/1/m.onnx", "m/1/notes.txt", "ö/1/m.onnx")
+    told = _error(_make(tmp_path, *files)).splitlines()
+    named = [
+        f"{tmp_path}/{name}" for name in ("m/1", "a b/1/m.onnx", "two words.onnx", "ö/1/m.onnx")
+    ]
+    assert [line.split(": ")[0] for line in told] == named
+
+
 def test_one_name_for_several_models_of_a_folder(tmp_path: Path) -> None:
     _make(tmp_path, "a.onnx", "b.onnx")
     message = _error(ModelSettings(path=tmp_path, name="x"))
