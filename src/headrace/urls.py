@@ -53,7 +53,7 @@ class Url(str):
             raise ValueError("should have no empty name, . or .. between its slashes")
         path = parts.path
         if parts.scheme.startswith("http"):  # as browsers send what is typed
-            path = quote(path, safe=_KEPT)
+            path = encoded(path)
         return cls(f"{parts.scheme}{_BETWEEN}{parts.netloc}{path}".rstrip("/"))
 
     @classmethod
@@ -82,6 +82,11 @@ class Url(str):
     def is_within(self, other: Url) -> bool:
         """Whether it is that place or one below it."""
         return self == other or self.startswith(f"{other}/")
+
+
+def encoded(path: str) -> str:
+    """Encode what may not stand in a URL; what is encoded already stays."""
+    return quote(path, safe=_KEPT)
 
 
 def is_url(text: str) -> bool:

@@ -15,7 +15,7 @@ from headrace.errors import ModelLoadError
 from headrace.formats import SUFFIXES
 from headrace.loader.remote.bucket import Came
 from headrace.loader.remote.listing import MOST_FILES, RemoteFile, edition
-from headrace.urls import Url
+from headrace.urls import Url, encoded
 
 # A SavedModel has three; an index whose links lead round in circles has no end.
 _DEEPEST = 12
@@ -24,13 +24,18 @@ _REFUSED = {401, 403, 404, 410}
 # Links to names that begin so, which fsspec takes for whole URLs, of other servers.
 _LIKE_A_URL = re.compile(r"""(href=["'])(?=http(?!s?://))""", re.IGNORECASE)
 
+# Links from the root on, of which fsspec takes those that begin, to the letter, as it has asked.
+_FROM_ROOT = re.compile(r"""(href=["'])(/[^"']+)""", re.IGNORECASE)
+
 
 class Page(ClientResponse):
     """An answer that may be an index page, whose links fsspec reads."""
 
     async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
-        """The page; a link to a name begins as no URL does."""
-        return _LIKE_A_URL.sub(r"\1./", await super().text(encoding, errors))
+        """The page; a link to a name in its folder begins as no URL does, nor at the root."""
+        page = _LIKE_A_URL.sub(r"\1./", await super().text(encoding, errors))
+        here = self.url.raw_path
+        return _FROM_ROOT.sub(lambda found: found[1] + _from_here(found[2], here), page)
 
 
 class Web:
@@ -44,14 +49,20 @@ class Web:
         if not url.name.endswith(SUFFIXES):
             yield from self.below(url, url.name)
             return
-        yield self.whole(RemoteFile(url.name, url))
-        try:
-            beside = list(self._children(url.rpartition("/")[0]))
-        except (FileNotFoundError, ClientResponseError):  # many that have files have no index
+        beside = self._beside(url)
+        if (url.name, True) in ((name, is_folder) for name, _, is_folder in beside):
+            yield from self.below(url, url.name)
             return
+        yield self.whole(RemoteFile(url.name, url))
         for name, source, is_folder in beside:
-            if not is_folder and source != url:
+            if not is_folder and name != url.name:
                 yield RemoteFile(name, source)
+
+    def _beside(self, url: Url) -> list[tuple[str, str, bool]]:
+        try:
+            return list(self._children(url.rpartition("/")[0]))
+        except (FileNotFoundError, ClientResponseError):  # many that have files have no index
+            return []
 
     def inside(self, folder: str, name: str) -> Iterator[RemoteFile]:
         """Every file that an index page leads to."""
@@ -84,7 +95,7 @@ class Web:
             # Others lead elsewhere, or sort the page.
             leads_on = "/" in name or any(c in raw for c in "?#")
             if link.startswith(start) and name and not (is_hidden or leads_on):
-                yield name, start + raw, rest.endswith("/")
+                yield name, start + encoded(raw), rest.endswith("/")
 
     def whole(self, file: RemoteFile) -> RemoteFile:
         """Ask for the size and edition of a file."""
@@ -104,6 +115,17 @@ class Web:
 def _plain(link: str, start: str) -> str:
     """A link without the ``./`` that some servers begin names with (Caddy)."""
     return start + link.removeprefix(f"{start}./") if link.startswith(f"{start}./") else link
+
+
+def _from_here(link: str, here: str) -> str:
+    """A link without the folders that the page ``here`` is in, if it leads to one of its names.
+
+    Every server encodes in its own way what is no ASCII, and some not at all.
+    """
+    above = here.split("/")[:-1]
+    *folders, rest = link.split("/", len(above))
+    is_inside = [unquote(one) for one in folders] == [unquote(one) for one in above]
+    return f"./{rest}" if is_inside and rest else link
 
 
 def _is_refused(error: BaseException) -> bool:

@@ -81,6 +81,36 @@ def test_a_name_may_begin_as_a_url_does(tmp_path: Path) -> None:
     assert names == {f"models/{name}/http.onnx" for name in ("httpnet", "https", "linear")}
 
 
+@pytest.mark.parametrize("link", ["gr%C3%B6%C3%9Fe.onnx", "gr%c3%b6%c3%9fe.onnx", "größe.onnx"])
+@pytest.mark.parametrize("above", ["", "/m%C3%B6/", "/m%c3%b6/", "/mö/"])
+@pytest.mark.parametrize("place", ["mö", "m%c3%b6"])
+def test_servers_encode_names_each_in_its_own_way(
+    tmp_path: Path, link: str, above: str, place: str
+) -> None:
+    (tmp_path / "mö").mkdir()
+    (tmp_path / "mö" / "größe.onnx").write_text("model")
+    page = f'<meta charset="utf-8"><a href="{above}{link}">größe.onnx</a> <a href="/">up</a>'
+    (tmp_path / "mö" / "index.html").write_text(page, encoding="utf-8")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = Url.parse(f"http://127.0.0.1:{server.server_port}/{place}")
+        store = open_store(url)
+        [found] = store.files(url)
+        store.fetch(found, tmp_path / "copy", lambda _: None)
+        server.shutdown()
+    assert found.name == "mö/größe.onnx"
+    assert (tmp_path / "copy").read_text() == "model"
+
+
+def test_a_folder_may_be_called_like_a_file() -> None:
+    pages = {"https://h/": ["m.onnx/", "b.onnx"], "https://h/m.onnx/": ["1/"]}
+    pages["https://h/m.onnx/1/"] = ["model.onnx"]
+    assert list(Web(_System(pages)).files(Url.parse("https://h/m.onnx"))) == [
+        RemoteFile("m.onnx/1/model.onnx", "https://h/m.onnx/1/model.onnx")
+    ]
+
+
 def test_hidden_folders_are_not_looked_into() -> None:
     system = _System({"https://h/m/": [".git/", "./.cache/", ".env", "m.onnx"]})
     assert [file.name for file in Web(system).files(PLACE)] == ["m/m.onnx"]
