@@ -65,6 +65,16 @@ def test_a_try_of_a_trace_is_as_long_as_others_however_far_it_is_pressed(tmp_pat
         assert planned.rate == pytest.approx(rate, rel=0.01)
 
 
+def test_a_try_of_a_trace_that_begins_slowly_has_the_rate_that_it_is_of(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    slow, fast = (np.arange(20_000) / rate for rate in (10, 1000))
+    trace.write_text("\n".join(map(str, [*slow, *(2000 + fast)])))
+    for rate in (10, 400):
+        planned = find._plan(_wanted(f"--arrivals trace:{trace}"), rate, 0).arrivals
+        counts, _ = np.histogram(planned.times_s, 5, (0, planned.duration_s))
+        np.testing.assert_allclose(counts / (planned.duration_s / 5), rate, rtol=0.02)
+
+
 def _fast(*_: object) -> tuple[Result, bool]:
     """A server that keeps every rate."""
     at = np.arange(500) / 100

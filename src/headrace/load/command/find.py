@@ -16,7 +16,7 @@ from headrace.load.command.drive import GiveUp, Screen, drive, screen
 from headrace.load.command.once import tell, tell_all
 from headrace.load.command.prepare import prepare
 from headrace.load.command.tried import Found, Tried
-from headrace.load.command.wanted import Wanted, arrivals, read
+from headrace.load.command.wanted import Wanted, arrivals_of_try, read
 from headrace.load.objective import Objective
 from headrace.load.plan import ClosedLoop, OpenLoop, Plan, Target
 from headrace.load.result import Result
@@ -187,7 +187,7 @@ def _plan(wanted: Wanted, rate: float, number: int) -> OpenLoop:
     duration_s = wanted.duration_s or counted_s + (wanted.warm_up_s or 0.0)
     other = replace(wanted, seed=wanted.seed + number)
     try:
-        planned: Arrivals = arrivals(other, rate, duration_s)
+        planned: Arrivals = arrivals_of_try(other, rate, duration_s)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     return OpenLoop(planned)

@@ -247,7 +247,7 @@ def arrivals(
         SettingsError: the trace cannot be read, or there are more than can be planned.
     """
     if is_traced(wanted):
-        recorded = _read_trace(Path(wanted.arrivals.removeprefix(_TRACE)))
+        recorded = _recorded(wanted)
         if duration_s is None:
             return _replayed(recorded, rate, wanted.duration_s)
         whole = _replayed(recorded, rate, None)
@@ -263,6 +263,23 @@ def arrivals(
     return made(rate, duration_s, wanted.seed)
 
 
+def arrivals_of_try(wanted: Wanted, rate: float, duration_s: float) -> Arrivals:
+    """Plan the arrivals of one try of a rate.
+
+    Of a trace that is longer they are its beginning at that rate: in the whole at that rate the
+    beginning may have quite another.
+
+    Raises:
+        ValueError: there are none with these numbers.
+        SettingsError: the trace cannot be read, or there are more than can be planned.
+    """
+    if not is_traced(wanted):
+        return arrivals(wanted, rate, duration_s)
+    _check_count(rate, duration_s)
+    beginning = sorted(_recorded(wanted))[: math.ceil(rate * duration_s)]
+    return _repeated(_replayed(beginning, rate, None), 0.0, duration_s)
+
+
 def _check_count(rate: float, duration_s: float) -> None:
     count = rate * duration_s
     if count > _MOST_REQUESTS:
@@ -272,8 +289,9 @@ def _check_count(rate: float, duration_s: float) -> None:
         )
 
 
-def _read_trace(path: Path) -> Sequence[float]:
+def _recorded(wanted: Wanted) -> Sequence[float]:
     """Read a file of times, one a line; what follows a comma is not looked at."""
+    path = Path(wanted.arrivals.removeprefix(_TRACE))
     try:
         lines = path.read_text("utf-8").splitlines()
         times_s = [float(line.partition(",")[0]) for line in lines if line.strip()]
