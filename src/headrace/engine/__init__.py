@@ -1,6 +1,7 @@
 """The inference engine: a process for one version of one model, and the receiver's way to it.
 
-``client`` the receiver's side: batches handed over, answers heard · ``assembly`` puts batches in
+``client`` the receiver's side: batches handed over, answers heard, ``awake`` for those that are
+here at once · ``assembly`` puts batches in
 ``slots``, the shared memory · ``messages`` what crosses the socket · ``worker`` the process, forked
 in the ``nursery``, ``border`` its beginning and what is told of its end · ``checks`` look at a
 model's files before a library does · ``choice`` picks the backend · ``stateful`` puts rows first in

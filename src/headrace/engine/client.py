@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from headrace.engine import messages
 from headrace.engine.assembly import Assembly, Padding
+from headrace.engine.awake import Awake
 from headrace.engine.board import Board
 from headrace.engine.messages import (
     ATTACHED,
@@ -97,6 +98,7 @@ class EngineClient:
         self._receiver = self._seat = 0
         self._board: Board | None = None
         self._lanes: int | None = None  # wanted, where not all are
+        self._awake = Awake(loop)
         self._attached: asyncio.Future[None] = loop.create_future()
         self._connecting = False
 
@@ -147,7 +149,7 @@ class EngineClient:
         """Assemble the parts, one after the other along axis 0, in a free slot and start the run.
 
         Without ``padding`` every row has the shape of the first. ``expected_s`` is how long it
-        should take, for other receivers to know.
+        should take, for other receivers to know; for a single part the loop may stay awake.
 
         Raises:
             BodyTooLarge: the batch does not fit a slot.
@@ -174,6 +176,11 @@ class EngineClient:
             raise QueueFull("the engine holds as many batches as it can") from error
         except OSError:
             return  # the reader will hear of the end too, and the batch is lost with the others
+        # Where many ask the loop has enough to do, and others want the core.
+        if len(parts) == 1 and len(self._free) == self._slot_count - 1:
+            self._awake.wait_for(batch_id, expected_s, self._hear)
+        else:
+            self._awake.sleep()
 
     def set_lanes(self, count: int) -> None:
         """Have so many lanes take batches from now on."""
@@ -191,6 +198,7 @@ class EngineClient:
 
         Whoever holds this may go on for long: a slot is up to 80 MiB, and views would keep it.
         """
+        self._awake.sleep()
         channel, self._socket = self._socket, None
         if channel is not None:
             self._loop.remove_reader(channel.fileno())
@@ -224,6 +232,7 @@ class EngineClient:
             self._begin(messages.unpack_attached(self._buffer), descriptors)
             return
         kind, batch_id, infer_ns, _ = messages.unpack_head(self._buffer)
+        self._awake.heard(batch_id)
         data = bytes(self._buffer[HEAD_BYTES:size])
         if flags & socket.MSG_TRUNC:
             self._cut_off(batch_id, data, descriptors)
