@@ -46,7 +46,8 @@ class ModelServing(Message):
     another model under the same name and version: what the one before it still runs or has waiting
     ends there, and ``Emptied`` tells when. ``origins`` says which layer said what of the settings,
     ``tuned`` what was taken of a tuned card. ``tokenizers`` are where those that ``accepts`` names
-    are to be read instead.
+    are to be read instead. ``edition`` is that of its files (``tuned.edition``); "" when they could
+    not be looked at.
     """
 
     kind: Literal["model_serving"] = "model_serving"
@@ -59,6 +60,7 @@ class ModelServing(Message):
     replaces: bool = False
     origins: dict[str, str] = Field(default_factory=dict)
     tuned: TunedUse | None = None
+    edition: str = ""
 
 
 ENDED = frozenset({"failed", "evicting", "draining", "unloaded"})

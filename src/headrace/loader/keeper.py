@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -27,6 +28,8 @@ from headrace.engine_control import (
     Profile,
     engine_report,
 )
+from headrace.errors import OperatorError
+from headrace.loader.aside import aside
 from headrace.loader.engine_process import (
     LINE_LIMIT_BYTES,
     EngineProcess,
@@ -44,6 +47,7 @@ from headrace.loader.store import FoundVersion
 from headrace.message import line
 from headrace.priority import come_back, may_come_back, stand_back
 from headrace.server_settings import ServerSettings
+from headrace.tuned import edition
 
 # The step of an EngineLoading that begins so belongs to the warm-up.
 _WARMING = "warming"
@@ -56,6 +60,8 @@ _PATIENCE, _PATIENCE_S = 4, 45.0
 _TRIES, _TRIES_S = 12, 120.0
 # So often what comes back to memory may be killed meanwhile, as by want of it, however slowly.
 _VAIN = 4
+# A file system that is not there may never answer.
+_LOOK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,7 @@ class EngineKeeper:
         self._deaths = Deaths(server.engine_restart_limit, server.engine_restart_window_s)
         self._process: EngineProcess | None = None
         self._step = ""  # of the load, that the engine has told last
+        self._edition = ""  # of the files that the engine loads
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._begun = False  # whether `run` was called
@@ -197,6 +204,7 @@ class EngineKeeper:
         """Run one engine from start to end; return why it ended."""
         socket_path = next(self._surroundings.sockets)
         self._may_pass = self._refused = False
+        self._edition = await _edition(self._found.path)  # before: what changes later is another
         try:
             async with self._engine() as process:
                 if self._stopping.is_set():  # while it was being started: it may not listen yet
@@ -311,6 +319,7 @@ class EngineKeeper:
             tokenizers=self._found.tokenizers,
             origins=dict(self._found.origins),
             tuned=self._found.tuned,
+            edition=self._edition,
         )
         self._audience.on_serving(serving)
         self._has_served, self._vain = True, 0
@@ -384,3 +393,11 @@ class EngineKeeper:
         """Close the engine's standard input, which asks it to finish and end."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
+
+
+async def _edition(path: Path) -> str:
+    try:
+        async with asyncio.timeout(_LOOK_S):
+            return await aside(partial(edition, path))
+    except (OperatorError, OSError):  # who loads it says why it cannot be read
+        return ""

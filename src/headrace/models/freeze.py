@@ -19,8 +19,8 @@ from headrace.tuned import (
     Objective,
     Tuned,
     TunedSettings,
-    changed_unix_s,
     digest,
+    edition,
     fingerprint,
     place,
     write,
@@ -45,14 +45,14 @@ def freeze(
         ModelLoadError: the model cannot be found or read.
     """
     control = said.get("control")
-    if not isinstance(control, dict) or "kept_lanes" not in control:
+    if not isinstance(control, dict) or "kept_lanes" not in control or "edition" not in said:
         raise MalformedAnswer(
             "the server does not tell what it has learnt: it is an older Headrace"
         )
     _check(said, control)
     found = _lying(path, said, versions)
     model_digest = digest(found.path)
-    _check_unchanged(found.path, said, versions)  # also while it was read
+    _check_unchanged(found.path, said)  # also while it was read
     try:
         tuned = Tuned(
             model_digest=model_digest,
@@ -98,13 +98,10 @@ def _check(said: Mapping[str, Any], control: Mapping[str, Any]) -> None:
         )
 
 
-def _check_unchanged(path: Path, said: Mapping[str, Any], versions: _Versions) -> None:
+def _check_unchanged(path: Path, said: Mapping[str, Any]) -> None:
     """See that what was learnt is of these files: the server reads them once, when it loads."""
     name, version = said.get("name"), said.get("version")
-    since_s = [
-        one["since_unix_s"] for one in versions if (one["name"], one["version"]) == (name, version)
-    ]
-    if not since_s or changed_unix_s(path) > since_s[0]:
+    if said["edition"] != edition(path):
         raise SettingsError(
             f"{path}: has changed since the server loaded version {version} of model {name!r}: "
             "what was learnt may be of another; have it loaded again (`headrace models load "

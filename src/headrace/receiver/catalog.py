@@ -42,7 +42,7 @@ class ServedModel:
 
     ``signature`` is what clients see, after the result processor; that in ``profile`` is the
     model's own. ``media`` are the files it takes besides tensors, ``origins`` which layer said
-    which setting, ``tuned`` what was taken of a tuned card.
+    which setting, ``tuned`` what was taken of a tuned card, ``edition`` tells of which files it is.
     """
 
     name: str
@@ -55,6 +55,7 @@ class ServedModel:
     media: tuple[Medium, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     tuned: TunedUse | None = None
+    edition: str = ""
 
     @property
     def signature_name(self) -> str:

@@ -19,7 +19,7 @@ from headrace.tuned.card import (
     read,
     write,
 )
-from headrace.tuned.digest import changed_unix_s, digest
+from headrace.tuned.digest import digest, edition
 from headrace.tuned.use import take, telling, unfit
 
 __all__ = [
@@ -31,9 +31,9 @@ __all__ = [
     "Objective",
     "Tuned",
     "TunedSettings",
-    "changed_unix_s",
     "differs",
     "digest",
+    "edition",
     "fingerprint",
     "is_tuned_card",
     "place",

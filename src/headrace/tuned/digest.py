@@ -1,6 +1,6 @@
 """Which model it is: a digest of the files that its answers and its run times depend on.
 
-And when these were changed.
+And which edition of them lies there: those that were read once, or others.
 """
 
 from __future__ import annotations
@@ -38,25 +38,29 @@ def digest(path: Path) -> str:
         ModelLoadError: a file cannot be read.
     """
     try:
-        home = path.parent
-        found = sorted(_files(path))
-        return _digest(home, tuple((f.relative_to(home).as_posix(), stamp(f)) for f in found))
+        return _digest(path.parent, _seen(path))
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
-def changed_unix_s(path: Path) -> float:
-    """When one of the digest's files was last written, or put where it is, in seconds since 1970.
+def edition(path: Path) -> str:
+    """What tells the digest's files from those that lay there at any other time, unread.
 
-    That is the time of its status, which goes with no copy and which nobody can set back.
+    Another one lies there when one was written or replaced, or a folder of them was moved into
+    place, however old they are. It is the same in every process of this machine.
 
     Raises:
         ModelLoadError: a file cannot be looked at.
     """
     try:
-        return max(file.stat().st_ctime for file in _files(path))
+        return hashlib.sha256(repr(_seen(path)).encode()).hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _seen(path: Path) -> Seen:
+    home = path.parent
+    return tuple((file.relative_to(home).as_posix(), stamp(file)) for file in sorted(_files(path)))
 
 
 def _unreadable(path: Path, error: OSError) -> ModelLoadError:

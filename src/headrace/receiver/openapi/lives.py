@@ -125,6 +125,7 @@ PROFILE: Schema = _object(
     {
         "name": _TEXT,
         "version": _VERSION,
+        "edition": _TEXT,
         "backend": _TEXT,
         "device": _TEXT,
         "precision": _TEXT,

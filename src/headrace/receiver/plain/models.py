@@ -109,6 +109,7 @@ def measured(served: ServedModel, counted: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": served.name,
         "version": served.version,
+        "edition": served.edition,
         "backend": profile.backend,
         "device": profile.device,
         "precision": profile.precision,

@@ -82,6 +82,7 @@ class Composer:
             media=accepted,
             origins=message.origins,
             tuned=message.tuned,
+            edition=message.edition,
         )
 
         def tell(shapes: Common) -> None:
