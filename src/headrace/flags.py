@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Any
 
 from headrace.problems import nearest
@@ -19,10 +20,10 @@ class CommandParser(argparse.ArgumentParser):
         self, args: Iterable[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Parse; nothing is left over."""
-        # Before a flag is missed that was given by another name. Below an action, it looks itself.
+        # Before a flag is missed that was given by another name. What is behind an action it sees.
         words = None if args is None else list(args)
-        if words is not None and self._subparsers is None:
-            self._refuse(self._unknown(words))
+        if words is not None:
+            self._refuse(self._unknown([*takewhile(self._is_no_action, words)]))
         options, left = super().parse_known_args(words, namespace)
         if "paths" not in options:
             self._refuse(left)
@@ -31,6 +32,10 @@ class CommandParser(argparse.ArgumentParser):
         if left:
             options.paths += left[:at] + left[at + 1 :]
         return options, []
+
+    def _is_no_action(self, word: str) -> bool:
+        below = [] if self._subparsers is None else self._subparsers._group_actions  # noqa: SLF001
+        return all(word not in (one.choices or ()) for one in below)
 
     def _unknown(self, words: Sequence[str]) -> list[str]:
         """The flags among them that are none of ours; with ``--help`` nothing else matters."""

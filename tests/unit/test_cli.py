@@ -99,6 +99,7 @@ def test_behind_two_dashes_a_path_may_begin_with_one(monkeypatch: pytest.MonkeyP
         ("serve a.onnx -p 1", "-p"),
         ("tune a.onnx --slo-ms 50", "--slo-ms; did you mean --slo?"),
         ("models load --ur x a", "--ur; did you mean --url?"),
+        ("models --urll x", "--urll; did you mean --url?"),
         ("version now", "now"),
     ],
 )

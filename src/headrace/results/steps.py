@@ -26,7 +26,9 @@ def softmax(tensor: Array) -> Array:
     if tensor.size == 0:
         return tensor
     wide = _wide(tensor)
-    with np.errstate(invalid="ignore"):  # a row of infinities has no softmax: NaN says so
+    # A row of infinities has no softmax: NaN says so. What is too far below the largest number for
+    # the dtype is infinitely far below, and its exponential is 0, as it should be.
+    with np.errstate(invalid="ignore", over="ignore"):
         powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
         result = powers / powers.sum(axis=-1, keepdims=True)
     return np.asarray(result.astype(tensor.dtype, copy=False))

@@ -53,6 +53,16 @@ def test_dtypes_are_kept_and_computed_wider(dtype: type[np.generic]) -> None:
     np.testing.assert_allclose(many.astype(np.float64), 1 / 300, rtol=1e-2)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_of_the_numbers_farthest_apart_is_right_and_silent(
+    dtype: type[np.generic],
+) -> None:
+    largest = ml_dtypes.finfo(dtype).max  # type: ignore[no-untyped-call]
+    got = softmax(np.array([[largest, -largest], [-largest, -largest]], dtype))
+    assert got.astype(np.float64).tolist() == [[1, 0], [0.5, 0.5]]
+
+
 def test_infinities_give_nan_without_a_warning() -> None:
     assert np.isnan(softmax(np.full((1, 2), -np.inf, np.float32))).all()
     assert softmax(np.array([[0, -np.inf]], np.float32)).tolist() == [[1, 0]]
