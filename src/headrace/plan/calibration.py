@@ -185,11 +185,8 @@ def calibrate(
     each_s = max(busy.ran.cpu_s / busy.ran.answered, _LEAST_EACH_S)
     cpu_s = each_s + busy.sender_cpu_s
     run_s = quiet.ran.infer_s / quiet.ran.batches
-    running = machine.with_lanes(busy.ran.lanes)
-    shared = _without_requests(running, slowed / stretch, busy.rate_rps * cpu_s)
-    # Lanes that the server turned off, though callers never pause, were worth nothing.
-    each = shared * machine.lanes / running.lanes
-    contention = max(each - 1, 0.0) / (machine.lanes - 1) if machine.lanes > 1 else 0.0
+    shared = _without_requests(machine, slowed / stretch, busy.rate_rps * cpu_s)
+    contention = max(shared - 1, 0.0) / (machine.lanes - 1) if machine.lanes > 1 else 0.0
     speed = partial(speed_of, contention)
     return Calibration(
         each_s=each_s,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import cycle
 
 import numpy as np
@@ -137,12 +137,6 @@ class Machine:
     def lanes(self) -> int:
         """How many batches may run at once."""
         return self.known.lanes
-
-    def with_lanes(self, count: int | None) -> Machine:
-        """The same with no more than so many lanes, where that is known."""
-        if count is None or count >= self.lanes:
-            return self
-        return replace(self, known=replace(self.known, instances=count))
 
     @property
     def receivers_rps(self) -> float:

@@ -286,7 +286,7 @@ class Measuring:
         good = report.goodput_per_s
         lasted_s = [part.sent.duration_s for part in parts]
         could_s = machine.lanes * sum(lasted_s)
-        on = [machine.with_lanes(part.ran.lanes).lanes for part in parts]
+        on = [min(part.ran.lanes or machine.lanes, machine.lanes) for part in parts]
         return Measured(
             rate_rps,
             None if latency is None else latency.p50_s,

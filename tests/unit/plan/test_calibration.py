@@ -241,16 +241,6 @@ def test_lanes_that_find_everything_in_the_caches_are_faster_than_after_a_pause(
     assert planned.curve()(1) == pytest.approx(0.0045 * 1.1 / 1.5)
 
 
-def test_lanes_that_the_server_has_turned_off_are_worth_nothing() -> None:
-    """One lane did what it does alone, though callers never paused: two would do no more."""
-    here = machine(question())
-    quiet = driven(CALIBRATION, here, lanes=1, batch=1, rate_rps=0.0)
-    busy = driven(CALIBRATION, here, lanes=1, batch=16, rate_rps=300)
-    found = calibrate(here, quiet, replace(busy, ran=replace(busy.ran, lanes=1)))
-    assert 2 * found.speed(2) == pytest.approx(1)
-    assert calibrate(here, quiet, busy).contention == 0, "as long as nobody says so"
-
-
 def test_where_nobody_looked_there_is_no_middle(tmp_path: Path) -> None:
     assert CALIBRATION.applied(machine(question())).middle is None
     found = CALIBRATION.with_middle(100.0, 300.0, 1.3, 1.1)
