@@ -1,7 +1,7 @@
 """To stay awake for an answer that should be here at once, in place of sleeping until it is.
 
-To be woken takes a thread 30 to 100 µs on a virtual machine, more than the run of a tiny model.
-Whoever looks again and again meanwhile has the answer sooner, and takes that long from a core.
+To be woken takes a thread longer than a tiny model runs, on a virtual machine above all. Whoever
+looks again and again meanwhile has the answer sooner, and takes that long from a core.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Between:
 
     ``runs`` are (rows, batches, seconds in all) by size, ``recent`` the last of those batches in
     the order in which they ended. ``lanes`` is how many took batches, None where that is not known;
-    where it has changed meanwhile, the more of both.
+    where it has changed meanwhile, the more of both; of several parts together nothing is said.
     """
 
     cpu_s: float
@@ -113,7 +113,7 @@ class Between:
         if answered < 0 or after.cpu_s < before.cpu_s:
             raise ValueError("the counts have begun anew: the receiver was restarted meanwhile")
         recent = after.recent.after(before.now_s)
-        lanes = _most_lanes([before.lanes, after.lanes])
+        lanes = max((n for n in (before.lanes, after.lanes) if n is not None), default=None)
         return cls(after.cpu_s - before.cpu_s, answered, tuple(runs), recent, lanes)
 
     @classmethod
@@ -130,7 +130,6 @@ class Between:
             sum(part.answered for part in parts),
             tuple((rows, counts[rows], seconds[rows]) for rows in sorted(counts)),
             tuple(run for part in parts for run in part.recent),
-            _most_lanes([part.lanes for part in parts]),
         )
 
     @property
@@ -152,7 +151,3 @@ class Between:
         """How many times longer runs were than expected of their sizes; None: nothing ran."""
         expected_s = sum(count * expect(rows) for rows, count, _ in self.runs)
         return self.infer_s / expected_s if expected_s > 0 else None
-
-
-def _most_lanes(counts: Sequence[int | None]) -> int | None:
-    return max((count for count in counts if count is not None), default=None)

@@ -285,8 +285,6 @@ def test_of_a_change_the_more_lanes_are_noted(
 ) -> None:
     before, after = (seen(1, 1.0).model_copy(update={"lanes": n}) for n in (first, second))
     assert Between.of(before, after).lanes == both
-    parts = [Between(1.0, 1, (), lanes=n) for n in (first, second)]
-    assert Between.together(parts).lanes == both
 
 
 def test_columns_of_the_last_runs_are_of_one_length() -> None:
